@@ -1,0 +1,40 @@
+--- vmctl runs virtual machines from Lua: reach a guest over whatever wire there is, know when it is ready, run pipelines of
+-- commands in it. The parts (vmctl.exec, vmctl.machine …) are loaded when they are first used.
+local core = require "vmctl.core"
+local task = require "vmctl.task"
+
+local M = { _VERSION = "vmctl 0.1.0" }
+
+for name, value in pairs(task) do M[name] = value end
+
+--- The event loop, for hosts that have one of their own: pollfd(), events(), timeout(), step(seconds).
+M.loop = core.loop
+
+--- Compiles a frame format: { type = 0|1|2, length = 4, max = bytes, limits = { [type] = bytes }, order = "type"|"length",
+-- stream = 0|4, flags = 0|1 }.
+M.format = core.format
+
+--- A relay between two streams, which it takes; see vmctl.relay.
+local parts = {
+  address = "vmctl.address", errors = "vmctl.errors", json = "vmctl.json", log = "vmctl.log",
+  vsock = "vmctl.vsock", exec = "vmctl.protocol.exec", agent = "vmctl.agent", host = "vmctl.host",
+  machine = "vmctl.machine", process = "vmctl.process", files = "vmctl.files",
+}
+
+local functions = {
+  channel = "vmctl.channel", lock = "vmctl.channel", dial = "vmctl.dial", listen = "vmctl.dial", pair = "vmctl.dial",
+  relay = "vmctl.dial", pipeline = "vmctl.pipeline",
+}
+
+return setmetatable(M, {
+  __index = function(self, name)
+    local value
+    if parts[name] then
+      value = require(parts[name])
+    elseif functions[name] then
+      value = require(functions[name])[name]
+    end
+    if value ~= nil then rawset(self, name, value) end
+    return value
+  end,
+})

@@ -1,0 +1,107 @@
+--- Archives in cpio's "newc" form: what a Linux kernel unpacks as its first root file system.
+-- The same entries give the same bytes: everything belongs to root, dates from second 0, and is numbered in the order of
+-- adding. A folder has to be added before what is in it.
+
+local M, methods = {}, {}
+local mt = { __name = "vmctl.Cpio", __index = methods }
+
+local CHUNK = 64 * 1024                 -- bytes of a file that are in memory at a time
+local MAX_SIZE = 0xffffffff             -- the size field has eight hexadecimal digits
+
+-- The file's kind, as in the upper bits of st_mode.
+local DIRECTORY, FILE, SYMLINK = 0x4000, 0x8000, 0xa000
+local NODES = { c = 0x2000, b = 0x6000 }
+
+local function padding(size)
+  return ("\0"):rep(-size % 4)
+end
+
+local function clean_path(path)
+  path = path:gsub("^/+", ""):gsub("/+$", "")
+  if path == "" or path:find "\0" then error(("%q is no path for an archive"):format(path), 4) end
+  return path
+end
+
+--- Starts an archive.
+---@param write fun(bytes: string): any, string?, any  takes the next bytes; nil, message, code stops the archive
+---@return vmctl.Cpio
+function M.new(write)
+  return setmetatable({ _write = write, _count = 0 }, mt)
+end
+
+local function write_header(self, path, mode, size, major, minor)
+  self._count = self._count + 1
+  local links = mode & 0xf000 == DIRECTORY and 2 or 1
+  -- magic; inode, mode, uid, gid, links, time, size, device (2), node's device (2), length of the name with its NUL, check
+  local header = ("070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X"):format(
+    self._count, mode, 0, 0, links, 0, size, 0, 0, major or 0, minor or 0, #path + 1, 0)
+  local head = header .. path .. "\0"
+  return self._write(head .. padding(#head))
+end
+
+local function write_string(self, path, mode, bytes)
+  local ok, err, code = write_header(self, path, mode, #bytes)
+  if not ok then return nil, err, code end
+  return self._write(bytes .. padding(#bytes))
+end
+
+local function write_handle(self, path, mode, handle)
+  local size, why = handle:seek "end"
+  if not size or not handle:seek "set" then return nil, ("size of %s: %s"):format(path, why or "cannot seek"), "ESPIPE" end
+  if size > MAX_SIZE then return nil, ("%s is too big for an archive"):format(path), "EFBIG" end
+  local ok, err, code = write_header(self, path, mode, size)
+  if not ok then return nil, err, code end
+  local left = size
+  while left > 0 do
+    local bytes, failed = handle:read(math.min(left, CHUNK))
+    if not bytes then return nil, ("read %s: %s"):format(path, failed or "it became shorter meanwhile"), "EIO" end
+    left = left - #bytes
+    ok, err, code = self._write(bytes)
+    if not ok then return nil, err, code end
+  end
+  return self._write(padding(size))
+end
+
+--- Adds a folder.
+---@param path string  a leading "/" is dropped, here and in the other calls
+---@param mode? integer  permissions (0755)
+---@return any, string?, any  true, or nil, message, code, as in the other calls
+function methods:directory(path, mode)
+  return write_header(self, clean_path(path), DIRECTORY | (mode or 493), 0)
+end
+
+--- Adds a file.
+---@param path string
+---@param mode? integer  permissions (0644)
+---@param content string|file*  the bytes, or an open file that is copied from its start
+function methods:file(path, mode, content)
+  path, mode = clean_path(path), FILE | (mode or 420)
+  if type(content) == "string" then return write_string(self, path, mode, content) end
+  return write_handle(self, path, mode, content)
+end
+
+--- Adds a symbolic link.
+---@param path string
+---@param target string
+function methods:symlink(path, target)
+  return write_string(self, clean_path(path), SYMLINK | 511, target)
+end
+
+--- Adds a device node.
+---@param path string
+---@param mode? integer  permissions (0600)
+---@param kind "c"|"b"  character or block device
+---@param major integer
+---@param minor integer
+function methods:node(path, mode, kind, major, minor)
+  local bits = NODES[kind] or error(("'c' or 'b' expected, got %q"):format(tostring(kind)), 2)
+  return write_header(self, clean_path(path), bits | (mode or 384), 0, major, minor)
+end
+
+--- Ends the archive. Nothing can be added after it.
+function methods:finish()
+  self._count = -1                      -- the trailer's inode is 0, as cpio itself has it
+  return write_header(self, "TRAILER!!!", 0, 0)
+end
+
+return M

@@ -1,0 +1,113 @@
+--- Child processes of this machine.
+local core = require "vmctl.core"
+local options = require "vmctl.options"
+local signals = require "vmctl.signals"
+local users = require "vmctl.users"
+
+local M = {}
+
+local methods = {}
+local mt = { __name = "vmctl.Child", __index = methods }
+
+local known = {
+  cwd = "string", env = "table", clear_env = "boolean", stdin = "string|integer", stdout = "string|integer",
+  stderr = "string|integer", tty = "boolean", rows = "integer", cols = "integer", group = "boolean", session = "boolean",
+  death_signal = "string|integer", user = "string", sweep = "boolean", file = "string",
+}
+
+local function environment(opts)
+  if not opts.env and not opts.clear_env then return nil end
+  local all = opts.clear_env and {} or M.environment()
+  for name, value in pairs(opts.env or {}) do all[name] = value end
+  local list = {}
+  for name, value in pairs(all) do list[#list + 1] = name .. "=" .. value end
+  return list
+end
+
+--- The environment of this process.
+---@return table<string, string>
+function M.environment()
+  local all = {}
+  for _, entry in ipairs(core.environ()) do
+    local name, value = entry:match "^([^=]+)=(.*)$"
+    if name then all[name] = value end
+  end
+  return all
+end
+
+local function split(command)
+  local argv, opts = {}, {}
+  for key, value in pairs(command) do
+    if math.type(key) == "integer" then argv[key] = value else opts[key] = value end
+  end
+  return argv, opts
+end
+
+--- Starts a process. Does not wait.
+---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env),
+-- stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name",
+-- "uid", "uid:gid"), group (default true), session, death_signal, sweep (what is left of its group at its end is killed)
+---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, close, string?, string?
+function M.spawn(command)
+  local argv, opts = split(command)
+  options.check(opts, known, "spawn")
+  if type(argv[1]) ~= "string" then error("spawn: the program's name expected", 2) end
+  local spec = {
+    argv = argv, file = opts.file, cwd = opts.cwd, env = environment(opts), stdin = opts.stdin, stdout = opts.stdout,
+    stderr = opts.stderr, tty = opts.tty, rows = opts.rows, cols = opts.cols, session = opts.session,
+    group = opts.group ~= false, sweep = opts.sweep,
+    death_signal = opts.death_signal and signals.number(opts.death_signal) or nil,
+  }
+  if opts.user then
+    local who, err, code = users.resolve(opts.user)
+    if not who then return nil, ("start %s: %s"):format(argv[1], err), code end
+    spec.uid, spec.gid, spec.groups = who.uid, who.gid, who.groups
+  end
+  local process, stdin, stdout, stderr = core.process(spec)
+  if not process then return nil, stdin, stdout end
+  if opts.tty then stdout = stdin end
+  return setmetatable({
+    _process = process, name = argv[1], pid = process:pid(), stdin = stdin, stdout = stdout, stderr = stderr,
+  }, mt)
+end
+
+--- Waits for the end of the process.
+---@param timeout? number
+---@return { exit_code: integer?, signal: string? }|nil record, string?, string? ETIMEDOUT, ECANCELED, ECHILD
+function methods:wait(timeout)
+  local code, signal, name = self._process:wait(timeout)
+  if not code then return nil, ("%s: %s"):format(self.name, signal), name end
+  if signal then return { signal = signals.name(signal) } end
+  return { exit_code = code }
+end
+
+--- Sends a signal to the process and its group. Does not wait.
+---@param signal? string|integer "TERM" by default
+---@return true|nil, string?, string? ESRCH once it has ended
+function methods:kill(signal)
+  return self._process:kill(signals.number(signal or "TERM"))
+end
+
+--- Kills it if it still runs, and closes its streams. Idempotent, never waits.
+function methods:close()
+  self._process:close()
+  for _, name in ipairs { "stdin", "stdout", "stderr" } do
+    if self[name] then self[name]:close() end
+  end
+  return true
+end
+
+mt.__close = methods.close
+
+function mt:__tostring()
+  return ("vmctl.Child(%s, %d)"):format(self.name, self.pid)
+end
+
+--- A command whose stdin and stdout are one stream: the address `exec:`. Its end is the end of the stream; closing the
+-- stream closes its stdin, and the process is ended with it.
+---@return vmctl.Stream|nil, string?, string?
+function M.stream(argv, label)
+  return core.process_stream({ argv = argv, group = true, sweep = true }, label)
+end
+
+return M

@@ -1,0 +1,239 @@
+#include "io/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A vforked child borrows its parent's memory, thread and stack, so this file keeps to three rules:
+ * - No libc function that is a cancellation point (it would act on the parent thread's pending cancellation), that
+ *   allocates, locks or speaks to the other threads (setuid and its like): those are raw system calls.
+ * - No handler of the parent may run here: signals stay blocked until every action is the default.
+ * - AddressSanitizer must not mark the frames: exec never unwinds them, and the marks would be the parent's to trip on. */
+#define IN_CHILD __attribute__((no_sanitize("address")))
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifdef SYS_setresuid32 /* the plain names truncate ids to 16 bits on old 32-bit architectures */
+#define CHILD_SETGROUPS SYS_setgroups32
+#define CHILD_SETRESGID SYS_setresgid32
+#define CHILD_SETRESUID SYS_setresuid32
+#else
+#define CHILD_SETGROUPS SYS_setgroups
+#define CHILD_SETRESGID SYS_setresgid
+#define CHILD_SETRESUID SYS_setresuid
+#endif
+
+enum {
+    CHILD_FIRST_FD = 3,                /* not handed on from here up */
+    CHILD_CLOSE_RANGE_CLOEXEC = 1 << 2,
+    CHILD_SIGSET_BYTES = (_NSIG - 1) / 8, /* the kernel's sigset_t, smaller than libc's */
+    CHILD_FAILED = 127                 /* as a shell says it; seen only if the parent cannot be told */
+};
+
+struct child_dirent { /* the kernel's linux_dirent64 */
+    uint64_t ino;
+    int64_t off;
+    uint16_t reclen;
+    uint8_t type;
+    char name[];
+};
+
+IN_CHILD static _Noreturn void child_exit(void)
+{
+    for (;;)
+        syscall(SYS_exit_group, CHILD_FAILED);
+}
+
+IN_CHILD static _Noreturn void child_fail(struct vmctl_child *c, const char *step)
+{
+    struct vmctl_child_report r = { .err = errno, .step = step };
+
+    c->report.err = r.err;
+    c->report.step = r.step;
+    syscall(SYS_write, c->report_fd, &r, sizeof r);
+    child_exit();
+}
+
+IN_CHILD static void child_session(struct vmctl_child *c)
+{
+    const struct vmctl_spawn *s = c->spec;
+
+    if (s->session || s->tty >= 0) {
+        if (setsid() < 0)
+            child_fail(c, "setsid");
+    } else if (s->group && setpgid(0, 0) < 0) {
+        child_fail(c, "setpgid");
+    }
+    if (s->tty >= 0 && ioctl(s->tty, TIOCSCTTY, 0) < 0)
+        child_fail(c, "tty");
+}
+
+IN_CHILD static void child_stdio(struct vmctl_child *c)
+{
+    const struct vmctl_spawn *s = c->spec;
+    int from[3];
+
+    for (int i = 0; i < 3; i++) {
+        from[i] = s->tty >= 0 ? s->tty : s->fds[i];
+        if (from[i] < 0 || from[i] >= CHILD_FIRST_FD || from[i] == i)
+            continue;
+        from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, CHILD_FIRST_FD); /* its number is about to be taken */
+        if (from[i] < 0)
+            child_fail(c, "dup");
+    }
+    for (int i = 0; i < 3; i++) {
+        if (from[i] < 0)
+            from[i] = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
+        if (from[i] < 0)
+            child_fail(c, "open /dev/null");
+        if ((from[i] == i ? fcntl(i, F_SETFD, 0) : dup3(from[i], i, 0)) < 0)
+            child_fail(c, "dup");
+    }
+}
+
+/* -1 for "." and "..". */
+IN_CHILD static int child_number(const char *name)
+{
+    int n = 0;
+
+    for (; *name; name++) {
+        if (*name < '0' || *name > '9')
+            return -1;
+        n = n * 10 + (*name - '0');
+    }
+    return n;
+}
+
+/* Nothing above 2 survives exec. Kernels before 5.11 have no close_range that marks, and some sandboxes refuse it. */
+IN_CHILD static void child_seal(struct vmctl_child *c)
+{
+    _Alignas(struct child_dirent) char buf[1024];
+    long len;
+
+    if (syscall(SYS_close_range, (unsigned)CHILD_FIRST_FD, ~0U, (unsigned)CHILD_CLOSE_RANGE_CLOEXEC) == 0)
+        return;
+    int dir = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        child_fail(c, "open /proc/self/fd");
+    while ((len = syscall(SYS_getdents64, dir, buf, sizeof buf)) > 0) {
+        for (long at = 0; at < len;) {
+            const struct child_dirent *d = (const void *)(buf + at);
+            int fd = child_number(d->name);
+            if (fd >= CHILD_FIRST_FD && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+                child_fail(c, "fcntl");
+            at += d->reclen;
+        }
+    }
+    if (len < 0)
+        child_fail(c, "getdents");
+}
+
+IN_CHILD static void child_user(struct vmctl_child *c)
+{
+    const struct vmctl_spawn *s = c->spec;
+
+    if (!s->set_user)
+        return;
+    errno = EINVAL; /* for the id -1, which to the kernel would mean: stay what you are */
+    if (syscall(CHILD_SETGROUPS, s->ngroups, s->groups) < 0)
+        child_fail(c, "setgroups");
+    if (s->gid == (gid_t)-1 || syscall(CHILD_SETRESGID, s->gid, s->gid, s->gid) < 0)
+        child_fail(c, "setgid");
+    if (s->uid == (uid_t)-1 || syscall(CHILD_SETRESUID, s->uid, s->uid, s->uid) < 0)
+        child_fail(c, "setuid");
+}
+
+/* Comes after child_user: a change of credentials clears the setting. */
+IN_CHILD static void child_tie_to_parent(struct vmctl_child *c)
+{
+    if (!c->spec->death_signal)
+        return;
+    if (prctl(PR_SET_PDEATHSIG, (unsigned long)c->spec->death_signal) < 0)
+        child_fail(c, "prctl");
+    pid_t parent = getppid(); /* 0: it lives outside our pid namespace, and cannot be compared */
+    if (parent != 0 && parent != c->parent)
+        child_exit(); /* it died before the prctl; nobody is left to be told */
+}
+
+IN_CHILD static void child_signals(void)
+{
+    static const unsigned long zero[8]; /* as a kernel sigaction: SIG_DFL without flags, in any architecture's layout */
+
+    for (int sig = 1; sig < _NSIG; sig++) /* refused for KILL and STOP, which have no other action anyway */
+        syscall(SYS_rt_sigaction, sig, zero, (void *)0, (size_t)CHILD_SIGSET_BYTES);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, zero, (void *)0, (size_t)CHILD_SIGSET_BYTES);
+}
+
+/* As execvp: a file that cannot be run here may be found in the next directory. */
+IN_CHILD static bool child_try_next(int err)
+{
+    switch (err) {
+    case ENOENT:
+    case ENOTDIR:
+    case EACCES:
+    case ENAMETOOLONG:
+    case ENODEV:
+    case ESTALE:
+    case ETIMEDOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+IN_CHILD static _Noreturn void child_exec(struct vmctl_child *c)
+{
+    const struct vmctl_spawn *s = c->spec;
+    bool denied = false;
+
+    for (char *const *file = c->files; *file; file++) {
+        syscall(SYS_execve, *file, s->argv, s->env);
+        if (errno == ENOEXEC) {
+            c->script[1] = *file;
+            syscall(SYS_execve, c->script[0], c->script, s->env);
+            errno = ENOEXEC;
+        }
+        denied = denied || errno == EACCES;
+        if (!child_try_next(errno))
+            child_fail(c, "exec");
+    }
+    if (denied) /* says more than "not found" in a later directory */
+        errno = EACCES;
+    child_fail(c, "exec");
+}
+
+IN_CHILD static _Noreturn void child_run(struct vmctl_child *c)
+{
+    c->shared = true;
+    child_session(c);
+    child_stdio(c);
+    child_seal(c);
+    child_user(c);
+    if (c->spec->cwd && chdir(c->spec->cwd) < 0)
+        child_fail(c, "chdir");
+    child_tie_to_parent(c);
+    child_signals();
+    child_exec(c);
+}
+
+IN_CHILD pid_t vmctl_child_fork(struct vmctl_child *c)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    /* A process of the new user must never share our memory, and its setuid would make ourselves undumpable. */
+    pid_t pid = c->spec->set_user ? fork() : vfork(); /* NOLINT(clang-analyzer-*.vfork,clang-analyzer-*.Vfork) */
+    if (pid == 0)
+        child_run(c);
+    int err = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return pid < 0 ? -err : pid;
+}

@@ -1,0 +1,26 @@
+/* The other side of a spawn: what runs in the new process before its program does. Only spawn.c calls this. */
+#ifndef VMCTL_IO_CHILD_H
+#define VMCTL_IO_CHILD_H
+
+#include "io/spawn.h"
+
+struct vmctl_child_report {
+    long err;         /* positive errno; 0: nothing failed. As wide as a pointer: no padding goes into the pipe */
+    const char *step; /* a literal, so at the same address in parent and child */
+};
+
+struct vmctl_child {
+    const struct vmctl_spawn *spec;
+    char *const *files; /* to be tried in this order; NULL-terminated */
+    char **script;      /* argv for /bin/sh, should the file turn out to be a script; [1] is left for its path */
+    pid_t parent;
+    int report_fd;      /* takes the report where memory is not shared; above 2, close-on-exec */
+    volatile bool shared; /* set by the child: parent sees it only when they share memory */
+    volatile struct vmctl_child_report report;
+};
+
+/* Returns the pid or -errno in the parent, and never in the child. Afterwards, if `shared` is set, `report` is final;
+ * if not, the child may still be under way: its report, or the end of file when it succeeds, comes through report_fd. */
+pid_t vmctl_child_fork(struct vmctl_child *c);
+
+#endif

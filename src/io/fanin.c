@@ -1,0 +1,213 @@
+#include "io/fanin.h"
+
+#include "io/sysio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+enum { FANIN_BURST = 8 }; /* frames before the loop gets its turn */
+
+static void fanin_run(struct vmctl_fanin *f);
+
+static void on_source(struct vmctl_waiter *w, int why)
+{
+    struct vmctl_fanin_source *src = VMCTL_CONTAINER(w, struct vmctl_fanin_source, waiter);
+    src->ready = true;
+    if (why == VMCTL_ECLOSED)
+        src->ended = true;
+    fanin_run(src->fanin);
+}
+
+static void on_room(struct vmctl_waiter *w, int why)
+{
+    struct vmctl_fanin *f = VMCTL_CONTAINER(w, struct vmctl_fanin, waiter);
+    if (why)
+        vmctl_fanin_stop(f, why);
+    else
+        fanin_run(f);
+}
+
+void vmctl_fanin_init(struct vmctl_fanin *f)
+{
+    *f = (struct vmctl_fanin){ .current = -1, .over = true };
+    f->waiter.wake = on_room;
+    vmctl_list_init(&f->waiter.link);
+    vmctl_waitq_init(&f->waiters);
+}
+
+int vmctl_fanin_add(struct vmctl_fanin *f, struct vmctl_stream *from, uint32_t type)
+{
+    if (f->sources == VMCTL_FANIN_SOURCES)
+        return -E2BIG;
+    if (vmctl_waitq_busy(&from->readers))
+        return -EBUSY;
+    struct vmctl_fanin_source *src = &f->source[f->sources++];
+    *src = (struct vmctl_fanin_source){ .fanin = f, .stream = from, .type = type, .ready = true };
+    src->waiter.wake = on_source;
+    vmctl_list_init(&src->waiter.link);
+    return 0;
+}
+
+void vmctl_fanin_stop(struct vmctl_fanin *f, int err)
+{
+    if (f->over)
+        return;
+    f->over = true;
+    f->err = err;
+    vmctl_list_remove(&f->waiter.link);
+    for (int i = 0; i < f->sources; i++) {
+        vmctl_list_remove(&f->source[i].waiter.link);
+        f->source[i].stream->raw = false;
+    }
+    if (f->left && !f->to->werr)
+        f->to->werr = -EPIPE;
+    vmctl_wake_all(&f->waiters, 0);
+}
+
+static void fanin_await_room(struct vmctl_fanin *f)
+{
+    if (vmctl_list_empty(&f->waiter.link))
+        vmctl_waitq_add(&f->to->writers, &f->waiter);
+    if (!f->to->nap.slot)
+        vmctl_io_start(f->to->loop, &f->to->wio);
+}
+
+static void fanin_await_source(struct vmctl_fanin_source *src)
+{
+    src->ready = false;
+    if (vmctl_list_empty(&src->waiter.link))
+        vmctl_waitq_add(&src->stream->readers, &src->waiter);
+    vmctl_stream_want(src->stream, 1);
+}
+
+/* Moves the rest of a frame whose header is out. 0, -EAGAIN when there is no room, or an error. */
+static int fanin_splice(struct vmctl_fanin *f, struct vmctl_fanin_source *src)
+{
+    while (f->left) {
+        ssize_t n = splice(src->stream->rfd, NULL, f->to->wfd, NULL, f->left, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == ENOBUFS)
+            return -EAGAIN;
+        if (n <= 0)
+            return n < 0 ? -errno : -EPROTO; /* the pipe had that much, and is ours alone to read */
+        f->left -= (size_t)n;
+        f->to->bytes_out += (size_t)n;
+        src->stream->bytes_in += (size_t)n;
+    }
+    f->current = -1;
+    return 0;
+}
+
+/* The length of the frame is known before a byte is moved: what the pipe holds now. */
+static int fanin_pipe_frame(struct vmctl_fanin *f, int i, size_t held)
+{
+    struct vmctl_fanin_source *src = &f->source[i];
+    struct vmctl_frame frame = { .type = src->type, .size = held < VMCTL_FANIN_FRAME ? held : VMCTL_FANIN_FRAME };
+    uint8_t head[VMCTL_FRAME_HEAD_MAX];
+    struct iovec iov = { head, vmctl_frame_put_head(&f->to->format, head, &frame) };
+    int err = vmctl_stream_send(f->to, &iov, 1);
+    if (err)
+        return err;
+    f->current = i;
+    f->left = frame.size;
+    return vmctl_buf_len(&f->to->out) ? -EAGAIN : fanin_splice(f, src);
+}
+
+static int fanin_buffer_frame(struct vmctl_fanin *f, struct vmctl_fanin_source *src)
+{
+    size_t held = vmctl_buf_len(&src->stream->in);
+    struct vmctl_frame frame = { .type = src->type, .size = held < VMCTL_FANIN_FRAME ? held : VMCTL_FANIN_FRAME };
+    int err = vmctl_stream_send_frame(f->to, &frame, vmctl_buf_head(&src->stream->in));
+    if (!err)
+        vmctl_buf_consume(&src->stream->in, frame.size);
+    return err;
+}
+
+/* One frame from a source. -EAGAIN: `to` has no room. A source that has nothing is awaited, or has ended. */
+static int fanin_frame(struct vmctl_fanin *f, int i)
+{
+    struct vmctl_fanin_source *src = &f->source[i];
+    struct vmctl_stream *from = src->stream;
+    int held = 0;
+    if (!vmctl_buf_len(&from->in)) {
+        if (f->splice && from->rfd >= 0 && ioctl(from->rfd, FIONREAD, &held) == 0 && held > 0)
+            return fanin_pipe_frame(f, i, (size_t)held);
+        ssize_t got = vmctl_stream_fill(from, 0, true);
+        if (got == -EAGAIN)
+            fanin_await_source(src);
+        else if (got < 0)
+            src->ended = true; /* its end; a pipe knows no other error */
+        if (got <= 0)
+            return 0;
+    }
+    return fanin_buffer_frame(f, src);
+}
+
+/* Whose turn is it? -1: nobody has anything; -2: all have ended. */
+static int fanin_next(struct vmctl_fanin *f)
+{
+    bool alive = false;
+    for (int k = 0; k < f->sources; k++) {
+        int i = (f->turn + k) % f->sources;
+        if (f->source[i].ended)
+            continue;
+        alive = true;
+        if (f->source[i].ready) {
+            f->turn = (i + 1) % f->sources;
+            return i;
+        }
+    }
+    return alive ? -1 : -2;
+}
+
+/* 0: waiting for something; 1: all is out; else an error of `to`. */
+static int fanin_moves(struct vmctl_fanin *f)
+{
+    for (int n = 0; n < FANIN_BURST; n++) {
+        if (f->to->werr)
+            return f->to->werr;
+        int err = vmctl_buf_len(&f->to->out) ? -EAGAIN : f->left ? fanin_splice(f, &f->source[f->current]) : 0;
+        if (!err) {
+            int i = fanin_next(f);
+            if (i < 0)
+                return i == -2;
+            err = fanin_frame(f, i);
+        }
+        if (err == -EAGAIN)
+            break;
+        if (err)
+            return err;
+    }
+    fanin_await_room(f); /* after a whole burst as well: the loop comes back at once, and others had their turn */
+    return 0;
+}
+
+static void fanin_run(struct vmctl_fanin *f)
+{
+    struct vmctl_sigpipe guard;
+    vmctl_sigpipe_block(&guard);
+    int err = fanin_moves(f);
+    vmctl_sigpipe_restore(&guard, err == -EPIPE);
+    if (err)
+        vmctl_fanin_stop(f, err == 1 ? 0 : err);
+}
+
+int vmctl_fanin_start(struct vmctl_fanin *f, struct vmctl_stream *to)
+{
+    if (vmctl_waitq_busy(&to->writers))
+        return -EBUSY;
+    if (!to->format.head || to->werr)
+        return to->werr ? to->werr : -EINVAL;
+    f->to = to;
+    f->splice = to->kind == VMCTL_STREAM_SOCKET;
+    f->over = false;
+    for (int i = 0; i < f->sources; i++) {
+        f->source[i].stream->raw = true;
+        f->splice = f->splice && f->source[i].stream->kind == VMCTL_STREAM_PIPE;
+    }
+    fanin_run(f);
+    return 0;
+}

@@ -1,0 +1,40 @@
+/* A fan-in: the bytes of several streams leave as frames on one, each source with a frame type of its own. A command's
+ * output goes this way from its pipes to the host, inside the kernel where it can (splice). */
+#ifndef VMCTL_IO_FANIN_H
+#define VMCTL_IO_FANIN_H
+
+#include "io/stream.h"
+
+enum { VMCTL_FANIN_SOURCES = 4, VMCTL_FANIN_FRAME = 64 * 1024 };
+
+struct vmctl_fanin_source {
+    struct vmctl_fanin *fanin;
+    struct vmctl_stream *stream;
+    uint32_t type;
+    bool ended, ready;
+    struct vmctl_waiter waiter;
+};
+
+struct vmctl_fanin {
+    struct vmctl_stream *to;
+    struct vmctl_waiter waiter;     /* in to->writers */
+    struct vmctl_fanin_source source[VMCTL_FANIN_SOURCES];
+    int sources, turn;              /* turn: who is served first, so that none starves */
+    int current;                    /* the source whose frame is half out; -1 */
+    size_t left;                    /* bytes of that frame still to be spliced */
+    bool splice;                    /* pipes into a socket; else through a buffer */
+    bool over;
+    int err;
+    struct vmctl_waitq waiters;
+};
+
+void vmctl_fanin_init(struct vmctl_fanin *f);
+
+/* Adds a source before the start. The streams stay their owners', who keep them alive until it is over. */
+int vmctl_fanin_add(struct vmctl_fanin *f, struct vmctl_stream *from, uint32_t type);
+int vmctl_fanin_start(struct vmctl_fanin *f, struct vmctl_stream *to);
+
+/* Stops waiting on all streams. A frame that is half out cannot be completed: `to` can no more be written then. */
+void vmctl_fanin_stop(struct vmctl_fanin *f, int err);
+
+#endif

@@ -1,0 +1,132 @@
+#include "io/loop.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+double vmctl_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void on_tick(struct ev_loop *ev, ev_timer *w, int events)
+{
+    (void)ev, (void)w, (void)events; /* it only ends the poll: the heap is looked at after every poll */
+}
+
+int vmctl_loop_open(struct vmctl_loop *loop)
+{
+    *loop = (struct vmctl_loop){ 0 };
+    vmctl_list_init(&loop->handles);
+    loop->scratch = malloc(VMCTL_SCRATCH);
+    if (!loop->scratch)
+        return -ENOMEM;
+    /* Never the default loop: that one takes SIGCHLD. NOENV: the host's environment does not choose our back end. */
+    loop->ev = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
+    if (!loop->ev) {
+        free(loop->scratch);
+        return -ENOMEM;
+    }
+    ev_timer_init(&loop->tick, on_tick, 0., 0.);
+    return 0;
+}
+
+static void loop_close_handles(struct vmctl_loop *loop)
+{
+    while (!vmctl_list_empty(&loop->handles)) {
+        struct vmctl_handle *h = VMCTL_CONTAINER(loop->handles.next, struct vmctl_handle, link);
+        h->close(h);
+        vmctl_list_remove(&h->link);
+    }
+}
+
+void vmctl_loop_close(struct vmctl_loop *loop)
+{
+    if (!loop->ev)
+        return;
+    loop_close_handles(loop);
+    ev_timer_stop(loop->ev, &loop->tick);
+    ev_loop_destroy(loop->ev);
+    loop->ev = NULL;
+    free(loop->heap);
+    free(loop->scratch);
+    loop->heap = NULL;
+    loop->timers = loop->heap_size = 0;
+    loop->scratch = NULL;
+}
+
+/* Timers set by the callbacks of this round wait for the next one, so that one that is always due starves nobody. */
+static void loop_expire(struct vmctl_loop *loop)
+{
+    if (!loop->timers || loop->heap[0]->at > vmctl_now())
+        return;
+    double now = vmctl_now();
+    while (loop->timers && loop->heap[0]->at <= now) {
+        struct vmctl_timer *t = loop->heap[0];
+        vmctl_timer_stop(loop, t);
+        t->expired(t);
+    }
+}
+
+/* Lets libev wake us at `until`. A tick that is already set to end earlier stays: waking early costs one round, setting
+ * the timer anew would cost every round. */
+static void loop_arm(struct vmctl_loop *loop, double until, double now)
+{
+    if (isinf(until)) {
+        ev_timer_stop(loop->ev, &loop->tick);
+        return;
+    }
+    double wait = until - now;
+    if (ev_is_active(&loop->tick) && ev_timer_remaining(loop->ev, &loop->tick) <= wait)
+        return;
+    ev_timer_stop(loop->ev, &loop->tick);
+    ev_now_update(loop->ev);
+    ev_timer_set(&loop->tick, wait, 0.);
+    ev_timer_start(loop->ev, &loop->tick);
+}
+
+bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
+{
+    if (loop->timers && loop->heap[0]->at < until)
+        until = loop->heap[0]->at;
+    double now = isinf(until) ? 0 : vmctl_now();
+    int flags = EVRUN_NOWAIT;
+    if (until > now) {
+        loop_arm(loop, until, now);
+        flags = EVRUN_ONCE;
+    }
+    loop->changed = false;
+    bool active = ev_run(loop->ev, flags);
+    loop_expire(loop);
+    return active || loop->timers;
+}
+
+double vmctl_loop_next(struct vmctl_loop *loop)
+{
+    if (loop->changed)
+        return -INFINITY; /* libev tells the kernel of new watchers only when it polls */
+    return loop->timers ? loop->heap[0]->at : INFINITY;
+}
+
+/* libev keeps the fd of its back end to itself, but a watcher that embeds the loop into another one holds it. */
+int vmctl_loop_fd(const struct vmctl_loop *loop)
+{
+    struct ev_loop *outer = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
+    if (!outer)
+        return -ENOMEM;
+    ev_embed w;
+    ev_embed_init(&w, NULL, loop->ev);
+    ev_embed_start(outer, &w);
+    int fd = w.io.fd;
+    ev_embed_stop(outer, &w);
+    ev_loop_destroy(outer);
+    return fd;
+}
+
+void vmctl_handle_add(struct vmctl_loop *loop, struct vmctl_handle *h)
+{
+    vmctl_list_append(&loop->handles, &h->link);
+}

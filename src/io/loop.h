@@ -1,0 +1,73 @@
+/* One event loop: libev for the fds, a heap of our own for the timers, and a list of all open handles. */
+#ifndef VMCTL_IO_LOOP_H
+#define VMCTL_IO_LOOP_H
+
+#include "io/list.h"
+
+#include <ev.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { VMCTL_SCRATCH = 256 * 1024 };
+
+struct vmctl_timer {
+    double at;   /* on the clock of vmctl_now */
+    size_t slot; /* 1 + index in the heap; 0 while it is not set */
+    void (*expired)(struct vmctl_timer *t);
+};
+
+struct vmctl_loop {
+    struct ev_loop *ev;
+    ev_timer tick;              /* fires when the first timer of the heap is due */
+    struct vmctl_timer **heap;
+    size_t timers, heap_size;
+    struct vmctl_list handles;  /* of struct vmctl_handle */
+    uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
+    bool changed;               /* watchers were started or stopped since libev last looked */
+};
+
+/* Whatever holds an fd, a child or a thread until it is closed. */
+struct vmctl_handle {
+    struct vmctl_list link;
+    void (*close)(struct vmctl_handle *h); /* idempotent, never blocks */
+};
+
+/* Seconds on the monotonic clock. */
+double vmctl_now(void);
+
+int vmctl_loop_open(struct vmctl_loop *loop);
+
+/* Closes every handle, then the loop itself. */
+void vmctl_loop_close(struct vmctl_loop *loop);
+
+/* Waits until something has happened, at most until `until` (vmctl_now's clock; in the past: do not wait), and runs the
+ * callbacks. False: there was nothing to wait for, and there will not be. */
+bool vmctl_loop_poll(struct vmctl_loop *loop, double until);
+
+/* For embedding: an fd that becomes readable when poll has work, and the time when it has work without it. */
+int vmctl_loop_fd(const struct vmctl_loop *loop);
+double vmctl_loop_next(struct vmctl_loop *loop);
+
+void vmctl_handle_add(struct vmctl_loop *loop, struct vmctl_handle *h);
+
+/* (Re)sets a timer. -ENOMEM leaves it unset. */
+int vmctl_timer_set(struct vmctl_loop *loop, struct vmctl_timer *t, double at);
+void vmctl_timer_stop(struct vmctl_loop *loop, struct vmctl_timer *t);
+
+static inline void vmctl_io_start(struct vmctl_loop *loop, ev_io *w)
+{
+    if (!ev_is_active(w)) {
+        loop->changed = true;
+        ev_io_start(loop->ev, w);
+    }
+}
+
+static inline void vmctl_io_stop(struct vmctl_loop *loop, ev_io *w)
+{
+    if (ev_is_active(w) || ev_is_pending(w)) {
+        loop->changed = true;
+        ev_io_stop(loop->ev, w);
+    }
+}
+
+#endif

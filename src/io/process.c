@@ -1,0 +1,130 @@
+#include "io/process.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { PROCESS_LAST_WAIT = 2000 }; /* milliseconds that a closing loop gives a killed child to be reaped */
+
+static const double PROCESS_POLL = 0.02;
+
+static void process_free(struct vmctl_process *p)
+{
+    if (p->pidfd >= 0)
+        close(p->pidfd);
+    free(p);
+}
+
+static void process_unwatch(struct vmctl_process *p)
+{
+    vmctl_io_stop(p->loop, &p->exited);
+    vmctl_timer_stop(p->loop, &p->poll);
+    vmctl_list_remove(&p->handle.link);
+}
+
+/* The group is swept before its leader is reaped: until then the number cannot belong to anybody else. */
+static bool process_reap(struct vmctl_process *p)
+{
+    siginfo_t info = { 0 };
+    if (p->sweep && waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == p->pid)
+        kill(-p->pid, SIGKILL);
+    int got = vmctl_spawn_reap(p->pid, p->pidfd, &p->code, &p->signal);
+    if (got == 0)
+        return false;
+    if (got < 0)
+        p->code = p->signal = -1;
+    p->done = true;
+    process_unwatch(p);
+    vmctl_wake_all(&p->waiters, 0);
+    return true;
+}
+
+static void process_look(struct vmctl_process *p)
+{
+    if (process_reap(p)) {
+        if (p->dropped)
+            process_free(p);
+    } else if (p->pidfd < 0) {
+        vmctl_timer_set(p->loop, &p->poll, vmctl_now() + PROCESS_POLL);
+    }
+}
+
+static void on_exited(struct ev_loop *ev, ev_io *w, int events)
+{
+    (void)ev, (void)events;
+    process_look(VMCTL_CONTAINER(w, struct vmctl_process, exited));
+}
+
+static void on_poll(struct vmctl_timer *t)
+{
+    process_look(VMCTL_CONTAINER(t, struct vmctl_process, poll));
+}
+
+/* The loop goes: end the child, and wait for it as long as a killed process may reasonably take. */
+static void on_close(struct vmctl_handle *h)
+{
+    struct vmctl_process *p = VMCTL_CONTAINER(h, struct vmctl_process, handle);
+    vmctl_process_kill(p, SIGKILL, true);
+    struct pollfd wait = { .fd = p->pidfd, .events = POLLIN };
+    if (p->pidfd >= 0)
+        poll(&wait, 1, PROCESS_LAST_WAIT);
+    if (!process_reap(p)) {
+        p->done = true;
+        p->code = p->signal = -1;
+        process_unwatch(p);
+        vmctl_wake_all(&p->waiters, VMCTL_ECLOSED);
+    }
+    if (p->dropped)
+        process_free(p);
+}
+
+int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, struct vmctl_process **out,
+                        const char **step)
+{
+    struct vmctl_process *p = calloc(1, sizeof *p);
+    *step = "allocate";
+    if (!p)
+        return -ENOMEM;
+    p->loop = loop;
+    p->code = p->signal = -1;
+    p->handle.close = on_close;
+    p->poll.expired = on_poll;
+    p->group = how->group || how->session || how->tty >= 0;
+    vmctl_waitq_init(&p->waiters);
+    int err = vmctl_timer_set(loop, &p->poll, vmctl_now() + PROCESS_POLL); /* while failing is still harmless */
+    if (!err)
+        err = vmctl_spawn_start(how, &p->pid, &p->pidfd, step);
+    if (err) {
+        vmctl_timer_stop(loop, &p->poll);
+        free(p);
+        return err;
+    }
+    if (p->pidfd >= 0)
+        vmctl_timer_stop(loop, &p->poll);
+    ev_io_init(&p->exited, on_exited, p->pidfd, EV_READ);
+    if (p->pidfd >= 0)
+        vmctl_io_start(loop, &p->exited);
+    vmctl_handle_add(loop, &p->handle);
+    *out = p;
+    return 0;
+}
+
+int vmctl_process_kill(struct vmctl_process *p, int signal, bool group)
+{
+    if (p->done)
+        return -ESRCH;
+    return vmctl_spawn_kill(p->pid, p->pidfd, signal, group && p->group);
+}
+
+void vmctl_process_drop(struct vmctl_process *p)
+{
+    if (p->done) {
+        process_free(p);
+        return;
+    }
+    vmctl_process_kill(p, SIGKILL, true);
+    p->dropped = true;
+}

@@ -1,0 +1,36 @@
+/* A child process until it is reaped: by pidfd on the loop, never by a SIGCHLD handler. */
+#ifndef VMCTL_IO_PROCESS_H
+#define VMCTL_IO_PROCESS_H
+
+#include "io/loop.h"
+#include "io/spawn.h"
+#include "io/wait.h"
+#include "wire/error.h"
+
+/* Allocated on its own: it outlives its owner when that goes before the child has been reaped. */
+struct vmctl_process {
+    struct vmctl_handle handle;
+    struct vmctl_loop *loop;
+    pid_t pid;
+    int pidfd;
+    ev_io exited;
+    struct vmctl_timer poll;    /* where the kernel has no pidfds */
+    struct vmctl_waitq waiters;
+    bool done;
+    int code, signal;           /* once done: one of them is -1; both: somebody else reaped it */
+    bool group;                 /* it leads a process group: signals go to all of it */
+    bool sweep;                 /* what is left of its group when it ends is killed */
+    bool dropped;               /* its owner is gone: free it when it is reaped */
+};
+
+/* Starts a child. On failure the name of the step is put into *step, as by vmctl_spawn_start. */
+int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, struct vmctl_process **out,
+                        const char **step);
+
+/* Signals it (its group, if it leads one and `group`). -ESRCH once it is reaped. */
+int vmctl_process_kill(struct vmctl_process *p, int signal, bool group);
+
+/* The owner lets go: a child that still runs is killed, and freed when it is reaped. */
+void vmctl_process_drop(struct vmctl_process *p);
+
+#endif

@@ -1,0 +1,41 @@
+/* A relay: two streams become one conversation, inside the kernel where it can (splice), with half-close carried over. */
+#ifndef VMCTL_IO_RELAY_H
+#define VMCTL_IO_RELAY_H
+
+#include "io/stream.h"
+
+struct vmctl_relay_way {
+    struct vmctl_relay *relay;
+    int from, to;               /* fds; from is -1 once it has ended */
+    bool to_socket, copying;    /* copying: splice cannot, the bytes go through `buf` */
+    bool ended, done;           /* ended: nothing more comes; done: and all of it is out, and the other end knows */
+    int pipe[2];
+    size_t piped;               /* bytes in the pipe */
+    struct vmctl_buf buf;       /* what was read before the relay took over, or all when copying */
+    ev_io rio, wio;
+    uint64_t bytes;
+};
+
+struct vmctl_relay {
+    struct vmctl_handle handle;
+    struct vmctl_loop *loop;
+    int fds[4];                 /* a's read and write side, b's */
+    struct vmctl_relay_way way[2];
+    struct vmctl_waitq waiters;
+    struct vmctl_timer timer;
+    double idle, linger;        /* seconds without a byte; seconds after one way has ended; INFINITY: no limit */
+    double moved, half;         /* when the last byte was moved, when the first way ended */
+    bool over;
+    int err;                    /* once it is over: why it did not end by itself; 0 */
+};
+
+void vmctl_relay_init(struct vmctl_relay *r, struct vmctl_loop *loop);
+
+/* Takes the fds and the buffers of both streams, on success only; they are closed streams afterwards. */
+int vmctl_relay_start(struct vmctl_relay *r, struct vmctl_stream *a, struct vmctl_stream *b, double idle,
+                      double linger);
+
+/* Ends it, closes both ends, wakes the waiters. Idempotent. */
+void vmctl_relay_close(struct vmctl_relay *r, int err);
+
+#endif

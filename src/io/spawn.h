@@ -1,0 +1,42 @@
+/* Starting a child process: one function between fork and exec, its failure reported, nothing inherited by accident. */
+#ifndef VMCTL_IO_SPAWN_H
+#define VMCTL_IO_SPAWN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct vmctl_spawn {
+    const char *file;        /* with a '/': as it is; else looked up in the PATH of `env` */
+    char *const *argv;       /* NULL-terminated */
+    char *const *env;        /* NULL-terminated, complete */
+    const char *cwd;         /* NULL: ours */
+    int fds[3];              /* the child's 0, 1, 2; -1: /dev/null. Stay the caller's; may be equal or 0, 1, 2 themselves */
+    int tty;                 /* a terminal's slave side that becomes its controlling terminal and 0, 1, 2; -1: none */
+    bool session;            /* setsid (implied by tty) */
+    bool group;              /* a process group of its own (implied by session) */
+    int death_signal;        /* sent when our thread ends; 0: none */
+    bool set_user;           /* then uid, gid and the supplementary groups below are taken on */
+    uid_t uid;
+    gid_t gid;
+    const gid_t *groups;
+    size_t ngroups;
+};
+
+/* Starts it. On success *out_pid is the child's pid and *out_pidfd a pidfd (close-on-exec), or -1 if there is none to
+ * be had (an old kernel, no fd left). On failure -errno of the step that failed, whose name is put into *out_step ("exec", "chdir", "setuid" ...).
+ * The child starts with no signal blocked or ignored and no fd above 2. */
+int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidfd, const char **out_step);
+
+/* A pseudo terminal of the given size (0: left alone). The master is non-blocking. Both are close-on-exec. */
+int vmctl_spawn_pty(unsigned rows, unsigned cols, int *out_master, int *out_slave);
+int vmctl_spawn_resize(int master, unsigned rows, unsigned cols);
+
+/* Has the child ended? 1: yes, *out_code is its exit code or *out_signal its signal (the other is -1) and it is reaped;
+ * 0: not yet; -ECHILD: somebody else reaped it. Never blocks, never touches another child. */
+int vmctl_spawn_reap(pid_t pid, int pidfd, int *out_code, int *out_signal);
+
+/* Signals the process, or its whole group. By pidfd where that is possible, so that a reused pid is never hit. */
+int vmctl_spawn_kill(pid_t pid, int pidfd, int signal, bool group);
+
+#endif

@@ -1,0 +1,320 @@
+#include "io/stream.h"
+
+#include "io/sysio.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { STREAM_KEEP = 1024 };     /* an idle stream keeps a buffer of at most this size */
+
+static const double STREAM_NAP = 0.1, STREAM_NOBUFS_NAP = 0.01;
+
+static void on_readable(struct ev_loop *ev, ev_io *w, int events);
+static void on_writable(struct ev_loop *ev, ev_io *w, int events);
+static void on_nap_over(struct vmctl_timer *t);
+
+static void on_close(struct vmctl_handle *h)
+{
+    vmctl_stream_close(VMCTL_CONTAINER(h, struct vmctl_stream, handle));
+}
+
+void vmctl_stream_init(struct vmctl_stream *s, struct vmctl_loop *loop)
+{
+    *s = (struct vmctl_stream){ .loop = loop, .rfd = -1, .wfd = -1, .rerr = VMCTL_ECLOSED, .werr = VMCTL_ECLOSED };
+    s->handle.close = on_close;
+    s->nap.expired = on_nap_over;
+    vmctl_list_init(&s->handle.link);
+    vmctl_waitq_init(&s->readers);
+    vmctl_waitq_init(&s->writers);
+    vmctl_buf_init(&s->in, VMCTL_STREAM_IN + VMCTL_SCRATCH);
+    vmctl_buf_init(&s->out, SIZE_MAX / 2); /* bounded by its users: one frame, or one slice of a long write */
+    ev_init(&s->rio, on_readable);
+    ev_init(&s->wio, on_writable);
+}
+
+void vmctl_stream_open(struct vmctl_stream *s, int rfd, int wfd, enum vmctl_stream_kind kind)
+{
+    s->rfd = rfd;
+    s->wfd = wfd;
+    s->kind = kind;
+    s->rerr = rfd < 0 ? VMCTL_EOF : 0;
+    s->werr = wfd < 0 ? -EPIPE : 0;
+    ev_io_set(&s->rio, rfd, EV_READ);
+    ev_io_set(&s->wio, wfd, EV_WRITE);
+    vmctl_handle_add(s->loop, &s->handle);
+}
+
+static void stream_unwatch(struct vmctl_stream *s)
+{
+    vmctl_io_stop(s->loop, &s->rio);
+    vmctl_io_stop(s->loop, &s->wio);
+    vmctl_timer_stop(s->loop, &s->nap);
+}
+
+void vmctl_stream_release(struct vmctl_stream *s)
+{
+    stream_unwatch(s);
+    s->rfd = s->wfd = -1;
+    s->rerr = s->werr = VMCTL_ECLOSED;
+    vmctl_list_remove(&s->handle.link);
+    vmctl_wake_all(&s->readers, VMCTL_ECLOSED);
+    vmctl_wake_all(&s->writers, VMCTL_ECLOSED);
+}
+
+void vmctl_stream_close(struct vmctl_stream *s)
+{
+    if (s->rfd >= 0 || s->wfd >= 0) {
+        int rfd = s->rfd, wfd = s->wfd;
+        if (vmctl_buf_len(&s->out))
+            vmctl_stream_flush(s);
+        vmctl_stream_release(s); /* before close(2): the kernel may reuse the number at once */
+        if (rfd >= 0)
+            close(rfd);
+        if (wfd >= 0 && wfd != rfd)
+            close(wfd);
+    }
+    s->rerr = s->werr = VMCTL_ECLOSED;
+    vmctl_buf_free(&s->in);
+    vmctl_buf_free(&s->out);
+}
+
+void vmctl_stream_free(struct vmctl_stream *s)
+{
+    vmctl_stream_close(s);
+    free(s->label);
+    s->label = NULL;
+}
+
+/* Reading */
+
+static void stream_nap(struct vmctl_stream *s, ev_io *w, double seconds)
+{
+    vmctl_io_stop(s->loop, w);
+    if (!s->nap.slot)
+        vmctl_timer_set(s->loop, &s->nap, vmctl_now() + seconds);
+}
+
+static void on_nap_over(struct vmctl_timer *t)
+{
+    struct vmctl_stream *s = VMCTL_CONTAINER(t, struct vmctl_stream, nap);
+    if (vmctl_waitq_busy(&s->readers))
+        vmctl_io_start(s->loop, &s->rio);
+    if (vmctl_buf_len(&s->out))
+        vmctl_io_start(s->loop, &s->wio);
+}
+
+/* The end of the stream, or an error: for good, but behind what is still buffered. */
+static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
+{
+    if (got == -EAGAIN) {
+        s->dry = true;
+        return -EAGAIN;
+    }
+    if (got == 0 && s->kind == VMCTL_STREAM_SERIAL) {
+        s->dry = true;
+        stream_nap(s, &s->rio, STREAM_NAP);
+        return -EAGAIN;
+    }
+    if (got == 0 || (got == -EIO && s->kind == VMCTL_STREAM_TTY))
+        got = VMCTL_EOF;
+    if (got != -ENOMEM) /* the kernel may have some later; all else is final */
+        s->rerr = (int)got;
+    vmctl_io_stop(s->loop, &s->rio);
+    return got;
+}
+
+/* Bytes land in the room that the buffer has and behind it in the loop's scratch, so that an idle stream needs no buffer
+ * and a short message none but its own size. */
+ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
+{
+    if (s->rerr)
+        return s->rerr;
+    if (s->dry && !force)
+        return -EAGAIN;
+    size_t len = vmctl_buf_len(&s->in), room = s->in.cap - s->in.end, over = VMCTL_SCRATCH;
+    if (want > VMCTL_SCRATCH / 2 && room < want) {
+        int err = vmctl_buf_reserve(&s->in, want);
+        if (err)
+            return err;
+        room = s->in.cap - s->in.end;
+    }
+    if (over > s->in.max - len)
+        over = s->in.max - len;
+    if (room > s->in.max - len)
+        room = s->in.max - len;
+    if (!over)
+        return -ENOBUFS;
+    struct iovec iov[2] = { { s->in.data ? s->in.data + s->in.end : NULL, room }, { s->loop->scratch, over } };
+    ssize_t got = vmctl_sys_readv(s->rfd, iov, 2);
+    if (got <= 0)
+        return stream_read_failed(s, got);
+    size_t n = (size_t)got, direct = n < room ? n : room;
+    s->dry = n < room + over;
+    s->in.end += direct;
+    if (n > direct && vmctl_buf_append(&s->in, s->loop->scratch, n - direct) != 0) {
+        s->rerr = -ENOMEM; /* bytes are lost: nothing after them would make sense */
+        return -ENOMEM;
+    }
+    s->bytes_in += n;
+    return got;
+}
+
+static void on_readable(struct ev_loop *ev, ev_io *w, int events)
+{
+    (void)ev, (void)events;
+    struct vmctl_stream *s = VMCTL_CONTAINER(w, struct vmctl_stream, rio);
+    s->dry = false;
+    if (!vmctl_waitq_busy(&s->readers)) { /* nobody asks: leave it in the kernel, where it pushes back */
+        vmctl_io_stop(s->loop, w);
+        return;
+    }
+    if (s->raw) {
+        vmctl_wake_all(&s->readers, 0);
+        return;
+    }
+    size_t len = vmctl_buf_len(&s->in);
+    ssize_t got = vmctl_stream_fill(s, s->need > len ? s->need - len : 0, true);
+    if (got == -EAGAIN)
+        return;
+    if (got < 0 || vmctl_buf_len(&s->in) >= s->need)
+        vmctl_wake_all(&s->readers, 0);
+}
+
+void vmctl_stream_want(struct vmctl_stream *s, size_t need)
+{
+    s->need = need;
+    if (s->in.cap > STREAM_KEEP && !vmctl_buf_len(&s->in) && need <= STREAM_KEEP)
+        vmctl_buf_free(&s->in);
+    if (!s->nap.slot)
+        vmctl_io_start(s->loop, &s->rio);
+}
+
+/* Writing */
+
+static int stream_write_failed(struct vmctl_stream *s, int err)
+{
+    if (err == -EAGAIN)
+        return err;
+    if (err == -ENOBUFS || err == -ENOMEM) { /* AF_VSOCK and busy machines: polling would say "writable" at once */
+        stream_nap(s, &s->wio, STREAM_NOBUFS_NAP);
+        return -EAGAIN;
+    }
+    s->werr = err;
+    vmctl_buf_free(&s->out);
+    vmctl_io_stop(s->loop, &s->wio);
+    vmctl_wake_all(&s->writers, 0);
+    return err;
+}
+
+static void stream_end_sending(struct vmctl_stream *s)
+{
+    s->shutting = false;
+    s->werr = -EPIPE;
+    vmctl_io_stop(s->loop, &s->wio);
+    if (s->kind == VMCTL_STREAM_SOCKET) {
+        shutdown(s->wfd, SHUT_WR);
+        return;
+    }
+    if (s->wfd != s->rfd)
+        close(s->wfd);
+    s->wfd = -1;
+}
+
+int vmctl_stream_flush(struct vmctl_stream *s)
+{
+    if (s->werr)
+        return s->werr;
+    while (vmctl_buf_len(&s->out)) {
+        struct iovec iov = { vmctl_buf_head(&s->out), vmctl_buf_len(&s->out) };
+        ssize_t put = vmctl_sys_writev(s->wfd, &iov, 1, s->kind == VMCTL_STREAM_SOCKET);
+        if (put < 0) {
+            int err = stream_write_failed(s, (int)put);
+            if (err == -EAGAIN && !s->nap.slot)
+                vmctl_io_start(s->loop, &s->wio);
+            return err;
+        }
+        s->bytes_out += (size_t)put;
+        vmctl_buf_consume(&s->out, (size_t)put);
+    }
+    if (s->out.cap > VMCTL_STREAM_HIGH || (s->out.cap > STREAM_KEEP && !s->corked))
+        vmctl_buf_free(&s->out);
+    vmctl_io_stop(s->loop, &s->wio);
+    if (s->shutting)
+        stream_end_sending(s);
+    return 0;
+}
+
+static void on_writable(struct ev_loop *ev, ev_io *w, int events)
+{
+    (void)ev, (void)events;
+    struct vmctl_stream *s = VMCTL_CONTAINER(w, struct vmctl_stream, wio);
+    if (vmctl_stream_flush(s) != -EAGAIN)
+        vmctl_wake_all(&s->writers, 0);
+}
+
+static int stream_queue(struct vmctl_stream *s, const struct iovec *iov, int n, size_t skip, size_t total)
+{
+    int err = vmctl_buf_reserve(&s->out, total - skip);
+    if (err)
+        return err;
+    for (int i = 0; i < n; i++) {
+        if (skip >= iov[i].iov_len) {
+            skip -= iov[i].iov_len;
+            continue;
+        }
+        vmctl_buf_append(&s->out, (const uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+        skip = 0;
+    }
+    return 0;
+}
+
+int vmctl_stream_send(struct vmctl_stream *s, const struct iovec *iov, int n)
+{
+    if (s->werr || s->shutting)
+        return s->werr ? s->werr : -EPIPE;
+    size_t total = 0, sent = 0;
+    for (int i = 0; i < n; i++)
+        total += iov[i].iov_len;
+    bool queued = vmctl_buf_len(&s->out) > 0;
+    if (!queued && !s->corked) {
+        ssize_t put = vmctl_sys_writev(s->wfd, iov, n, s->kind == VMCTL_STREAM_SOCKET);
+        int err = put < 0 ? stream_write_failed(s, (int)put) : 0;
+        if (err && err != -EAGAIN)
+            return err;
+        sent = put > 0 ? (size_t)put : 0;
+        s->bytes_out += sent;
+        if (sent == total)
+            return 0;
+    }
+    int err = stream_queue(s, iov, n, sent, total);
+    if (err && sent) /* half a frame is out and the rest has no memory: the peer can never make sense of what follows */
+        s->werr = err;
+    if (err)
+        return err;
+    if (s->corked && vmctl_buf_len(&s->out) >= VMCTL_STREAM_CORK)
+        vmctl_stream_flush(s);
+    else if (!s->nap.slot) /* corked as well: the loop's next round sends what the writer leaves lying */
+        vmctl_io_start(s->loop, &s->wio);
+    return 0;
+}
+
+int vmctl_stream_send_frame(struct vmctl_stream *s, const struct vmctl_frame *frame, const void *body)
+{
+    if (frame->size > vmctl_frame_limit(&s->format, frame->type))
+        return VMCTL_ETOOBIG;
+    uint8_t head[VMCTL_FRAME_HEAD_MAX];
+    size_t len = vmctl_frame_put_head(&s->format, head, frame);
+    struct iovec iov[2] = { { head, len }, { (void *)body, frame->size } };
+    return vmctl_stream_send(s, iov, 2);
+}
+
+int vmctl_stream_shutdown(struct vmctl_stream *s)
+{
+    if (s->werr)
+        return s->werr == -EPIPE ? 0 : s->werr;
+    s->shutting = true;
+    return vmctl_stream_flush(s);
+}

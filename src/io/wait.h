@@ -1,0 +1,48 @@
+/* Who waits for what. A waiter stands in at most one queue; waking takes it out first, then calls it with the reason. */
+#ifndef VMCTL_IO_WAIT_H
+#define VMCTL_IO_WAIT_H
+
+#include "io/list.h"
+
+struct vmctl_waitq {
+    struct vmctl_list waiters;
+};
+
+struct vmctl_waiter {
+    struct vmctl_list link;
+    void (*wake)(struct vmctl_waiter *w, int why); /* why: 0, or a negative error. Must not run what waits, only queue it */
+};
+
+static inline void vmctl_waitq_init(struct vmctl_waitq *q)
+{
+    vmctl_list_init(&q->waiters);
+}
+
+static inline bool vmctl_waitq_busy(const struct vmctl_waitq *q)
+{
+    return !vmctl_list_empty(&q->waiters);
+}
+
+static inline void vmctl_waitq_add(struct vmctl_waitq *q, struct vmctl_waiter *w)
+{
+    vmctl_list_append(&q->waiters, &w->link);
+}
+
+/* Wakes the one that has waited longest; false if nobody does. */
+static inline bool vmctl_wake_one(struct vmctl_waitq *q, int why)
+{
+    if (!vmctl_waitq_busy(q))
+        return false;
+    struct vmctl_waiter *w = VMCTL_CONTAINER(q->waiters.next, struct vmctl_waiter, link);
+    vmctl_list_remove(&w->link);
+    w->wake(w, why);
+    return true;
+}
+
+static inline void vmctl_wake_all(struct vmctl_waitq *q, int why)
+{
+    while (vmctl_wake_one(q, why))
+        ;
+}
+
+#endif

@@ -1,0 +1,114 @@
+/* The loop as a host program with its own event loop sees it, and the queues that Lua code waits in. */
+#include "lua/state.h"
+
+#include <math.h>
+
+static int l_loop_pollfd(lua_State *L)
+{
+    int fd = vmctl_loop_fd(&vmctl_lua_get(L)->loop);
+    if (fd < 0)
+        return vmctl_fail(L, fd, "pollfd");
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+static int l_loop_events(lua_State *L)
+{
+    vmctl_lua_get(L);
+    lua_pushliteral(L, "r");
+    return 1;
+}
+
+static int l_loop_timeout(lua_State *L)
+{
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    double next = st->ready ? -INFINITY : vmctl_loop_next(&st->loop);
+    if (isinf(next) && next > 0)
+        return 0;
+    double left = isinf(next) ? 0 : next - vmctl_now();
+    lua_pushnumber(L, left > 0 ? left : 0);
+    return 1;
+}
+
+static int l_loop_step(lua_State *L)
+{
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    double seconds = luaL_optnumber(L, 1, 0);
+    if (st->driver)
+        return luaL_error(L, "step inside of a task or a callback of the same loop");
+    bool alive = vmctl_drive(L, st, seconds > 0 ? vmctl_now() + seconds : -INFINITY, NULL, true);
+    vmctl_scope_raise_orphans(L, st);
+    lua_pushboolean(L, alive);
+    return 1;
+}
+
+static int l_now(lua_State *L)
+{
+    lua_pushnumber(L, vmctl_now());
+    return 1;
+}
+
+/* A queue: tasks wait in it until somebody wakes them. Channels, locks and events are made of it. */
+
+static int l_queue_new(lua_State *L)
+{
+    struct vmctl_waitq *q = lua_newuserdatauv(L, sizeof *q, 0);
+    vmctl_waitq_init(q);
+    luaL_setmetatable(L, VMCTL_QUEUE);
+    return 1;
+}
+
+static int queue_wait(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_waitq *q = luaL_checkudata(L, 1, VMCTL_QUEUE);
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    if (status == LUA_OK)
+        return vmctl_park(st, L, q, 2, ctx, queue_wait);
+    int why = vmctl_why(st, L);
+    if (why)
+        return vmctl_fail(L, why, "%s", luaL_optstring(L, 3, "wait"));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* q:wait(timeout, what) -> true */
+static int l_queue_wait(lua_State *L)
+{
+    luaL_checkudata(L, 1, VMCTL_QUEUE);
+    lua_settop(L, 3);
+    vmctl_set_deadline(vmctl_lua_get(L), L, 2, INFINITY);
+    return queue_wait(L, LUA_OK, 0);
+}
+
+/* q:wake([n]) -> how many were woken (all, without n) */
+static int l_queue_wake(lua_State *L)
+{
+    struct vmctl_waitq *q = luaL_checkudata(L, 1, VMCTL_QUEUE);
+    lua_Integer most = luaL_optinteger(L, 2, LUA_MAXINTEGER), n = 0;
+    while (n < most && vmctl_wake_one(q, 0))
+        n++;
+    lua_pushinteger(L, n);
+    return 1;
+}
+
+void vmctl_loop_register(lua_State *L)
+{
+    static const luaL_Reg functions[] = { { "now", l_now }, { NULL, NULL } };
+    static const luaL_Reg loop[] = { { "pollfd", l_loop_pollfd },
+                                     { "events", l_loop_events },
+                                     { "timeout", l_loop_timeout },
+                                     { "step", l_loop_step },
+                                     { NULL, NULL } };
+    luaL_setfuncs(L, functions, 0);
+    luaL_newlib(L, loop);
+    lua_setfield(L, -2, "loop");
+}
+
+void vmctl_queue_register(lua_State *L)
+{
+    static const luaL_Reg methods[] = { { "wait", l_queue_wait }, { "wake", l_queue_wake }, { NULL, NULL } };
+    static const luaL_Reg meta[] = { { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "queue", l_queue_new }, { NULL, NULL } };
+    vmctl_class(L, VMCTL_QUEUE, methods, meta);
+    luaL_setfuncs(L, functions, 0);
+}

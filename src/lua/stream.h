@@ -1,0 +1,53 @@
+/* Streams and frame formats as the other files of this room use them. */
+#ifndef VMCTL_LUA_STREAM_H
+#define VMCTL_LUA_STREAM_H
+
+#include "io/addr.h"
+#include "io/process.h"
+#include "io/stream.h"
+#include "lua/state.h"
+
+/* The userdata: a stream and its time-outs. User value 1: the format. */
+struct vmctl_lua_stream {
+    struct vmctl_stream s;
+    double read_timeout, write_timeout; /* seconds, for calls that give none */
+    struct vmctl_process *child;        /* whose stdin and stdout it is, and which ends with it; else NULL */
+};
+
+enum { VMCTL_STREAM_FORMAT = 1 };
+
+/* Pushes a closed stream. */
+struct vmctl_stream *vmctl_stream_new(lua_State *L, struct vmctl_lua *st);
+
+struct vmctl_lua_stream *vmctl_stream_check(lua_State *L, int arg);
+
+/* Gives a stream the name that errors show. */
+void vmctl_stream_label(struct vmctl_stream *s, const char *label);
+const char *vmctl_stream_name(const struct vmctl_stream *s);
+
+/* The format at `arg` (a userdata, or a table that is compiled); leaves its userdata on the stack. */
+const struct vmctl_frame_format *vmctl_format_check(lua_State *L, int arg);
+void vmctl_format_register(lua_State *L);
+
+/* Pushes an address: made by the function that core.set_address was given, else its text. Returns 1. */
+int vmctl_push_address(lua_State *L, const struct vmctl_addr *a);
+
+/* Frames, in frame.c */
+int vmctl_l_read_frame(lua_State *L);
+int vmctl_l_read_frames(lua_State *L);
+int vmctl_l_write_frame(lua_State *L);
+int vmctl_l_write_frames(lua_State *L);
+
+/* How a read that got nothing ends: parks for `need` bytes, or fails for good. Slot `at`: the time-out or deadline. */
+int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, int status, int at, lua_KContext ctx,
+                       lua_KFunction k);
+
+/* Fails unless the direction is free: 0, or the number of results of the failure. */
+int vmctl_stream_busy(lua_State *L, struct vmctl_stream *s, struct vmctl_waitq *q, const char *what);
+
+static inline struct vmctl_lua *vmctl_stream_state(const struct vmctl_stream *s)
+{
+    return VMCTL_CONTAINER(s->loop, struct vmctl_lua, loop);
+}
+
+#endif

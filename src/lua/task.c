@@ -1,0 +1,589 @@
+/* Tasks: coroutines that wait. The only place that resumes and yields. */
+#include "lua/state.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+    TASK_BUDGET = 200,      /* waits that end at once before a task must let others run */
+    TASK_STUBBORN = 200,    /* waits refused to a cancelled task before it is ended by an error */
+    TASK_THREAD = 1         /* user value: the coroutine */
+};
+
+static struct vmctl_task *task_check(lua_State *L, int arg)
+{
+    return luaL_checkudata(L, arg, VMCTL_TASK);
+}
+
+/* Who waits here? The running task, or the plain script; NULL in a coroutine that is not ours. */
+struct vmctl_task *vmctl_task_here(struct vmctl_lua *st, lua_State *L)
+{
+    struct vmctl_task *t = st->current ? st->current : &st->root;
+    if (t->running == L)
+        return t;
+    return NULL;
+}
+
+static struct vmctl_task *task_of(struct vmctl_lua *st, lua_State *L)
+{
+    struct vmctl_task *t = vmctl_task_here(st, L);
+    if (!t)
+        luaL_error(L, "a wait in a coroutine that vmctl did not make: make it with vmctl.wrap, or run it as a task");
+    return t;
+}
+
+/* Parking and waking */
+
+static void task_queue(struct vmctl_task *t)
+{
+    if (t->queued)
+        return;
+    struct vmctl_lua *st = t->state;
+    t->queued = true;
+    t->next_ready = NULL;
+    *st->ready_tail = t;
+    st->ready_tail = &t->next_ready;
+}
+
+void vmctl_task_ready(struct vmctl_task *t, int why)
+{
+    vmctl_list_remove(&t->waiter.link);
+    t->why = why;
+    t->status = VMCTL_TASK_READY;
+    if (t->co)
+        task_queue(t);
+}
+
+static void on_wake(struct vmctl_waiter *w, int why)
+{
+    vmctl_task_ready(VMCTL_CONTAINER(w, struct vmctl_task, waiter), why);
+}
+
+static void on_deadline(struct vmctl_timer *timer)
+{
+    struct vmctl_task *t = VMCTL_CONTAINER(timer, struct vmctl_task, timer);
+    if (t->status != VMCTL_TASK_PARKED || isinf(t->deadline))
+        return;
+    if (t->deadline > vmctl_now())
+        vmctl_timer_set(&t->state->loop, timer, t->deadline);
+    else
+        vmctl_task_ready(t, -ETIMEDOUT);
+}
+
+void vmctl_task_interrupt(struct vmctl_task *t)
+{
+    if (t->status == VMCTL_TASK_PARKED && !t->shielded)
+        vmctl_task_ready(t, -ECANCELED);
+}
+
+void vmctl_task_cancel(struct vmctl_task *t)
+{
+    if (t->status >= VMCTL_TASK_DONE)
+        return;
+    t->cancelled = true;
+    for (struct vmctl_scope *s = t->inner; s; s = s->outer)
+        vmctl_scope_cancel(s);
+    vmctl_task_interrupt(t);
+}
+
+static bool root_woken(struct vmctl_lua *st)
+{
+    return st->root.status != VMCTL_TASK_PARKED;
+}
+
+/* A timer that is set early enough stays where it is: most waits end long before their deadline. */
+static void task_arm(lua_State *L, struct vmctl_task *t)
+{
+    if (isinf(t->deadline) || (t->timer.slot && t->timer.at <= t->deadline))
+        return;
+    if (vmctl_timer_set(&t->state->loop, &t->timer, t->deadline) != 0)
+        luaL_error(L, "not enough memory");
+}
+
+static void root_wait(lua_State *L, struct vmctl_task *t)
+{
+    if (t->state->driver) {
+        vmctl_list_remove(&t->waiter.link);
+        t->status = VMCTL_TASK_RUNNING;
+        luaL_error(L, "a wait inside a callback of the loop: start a task for it");
+    }
+    struct vmctl_lua *st = t->state;
+    if (!vmctl_drive(L, st, INFINITY, root_woken, false))
+        vmctl_task_ready(t, -EDEADLK);
+    t->status = VMCTL_TASK_RUNNING;
+    vmctl_scope_raise_orphans(L, st);
+}
+
+static int task_wait(lua_State *L, struct vmctl_task *t, struct vmctl_waitq *q, lua_KContext ctx, lua_KFunction k)
+{
+    t->status = VMCTL_TASK_PARKED;
+    t->budget = TASK_BUDGET;
+    task_arm(L, t);
+    if (q)
+        vmctl_waitq_add(q, &t->waiter);
+    if (t->co)
+        return lua_yieldk(L, 0, ctx, k);
+    root_wait(L, t);
+    return k(L, LUA_YIELD, ctx);
+}
+
+static struct vmctl_task *task_may_wait(struct vmctl_lua *st, lua_State *L)
+{
+    struct vmctl_task *t = task_of(st, L);
+    if (t->co && !lua_isyieldable(L))
+        luaL_error(L, "a wait across a C call that can not yield (a sort comparator, a gsub callback, a finalizer)");
+    return t;
+}
+
+static int task_refuse(lua_State *L, struct vmctl_task *t, int why, lua_KContext ctx, lua_KFunction k)
+{
+    if (why == -ECANCELED && ++t->ignored > TASK_STUBBORN) {
+        t->ignored = 0;
+        return luaL_error(L, "the task was cancelled and goes on waiting");
+    }
+    t->why = why;
+    return k(L, LUA_YIELD, ctx);
+}
+
+int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at, lua_KContext ctx, lua_KFunction k)
+{
+    struct vmctl_task *t = task_may_wait(st, L);
+    t->deadline = lua_tonumber(L, at);
+    if (vmctl_scope_cancelled(t))
+        return task_refuse(L, t, -ECANCELED, ctx, k);
+    if (!isinf(t->deadline) && t->deadline <= vmctl_now())
+        return task_refuse(L, t, -ETIMEDOUT, ctx, k);
+    t->shielded = false;
+    return task_wait(L, t, q, ctx, k);
+}
+
+int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, lua_KContext ctx, lua_KFunction k)
+{
+    struct vmctl_task *t = task_may_wait(st, L);
+    t->deadline = INFINITY;
+    t->shielded = true;
+    return task_wait(L, t, q, ctx, k);
+}
+
+int vmctl_why(struct vmctl_lua *st, lua_State *L)
+{
+    return task_of(st, L)->why;
+}
+
+bool vmctl_must_pause(struct vmctl_lua *st, lua_State *L)
+{
+    struct vmctl_task *t = vmctl_task_here(st, L);
+    if (!t || !t->co || --t->budget > 0)
+        return false;
+    t->budget = TASK_BUDGET;
+    return lua_isyieldable(L);
+}
+
+int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunction k)
+{
+    struct vmctl_task *t = task_may_wait(st, L);
+    if (!t->co) {
+        vmctl_drive(L, t->state, -INFINITY, NULL, true);
+        return k(L, LUA_YIELD, ctx);
+    }
+    t->status = VMCTL_TASK_PARKED;
+    vmctl_task_ready(t, 0);
+    return lua_yieldk(L, 0, ctx, k);
+}
+
+/* Deadlines */
+
+static double timeout_value(lua_State *L, int arg, double otherwise)
+{
+    if (lua_type(L, arg) == LUA_TTABLE) {
+        lua_getfield(L, arg, "timeout");
+        bool number = lua_type(L, -1) == LUA_TNUMBER;
+        if (!number && !lua_isnil(L, -1))
+            luaL_error(L, "option 'timeout': number expected, got %s", luaL_typename(L, -1));
+        double seconds = number ? lua_tonumber(L, -1) : otherwise;
+        lua_pop(L, 1);
+        return seconds;
+    }
+    return luaL_optnumber(L, arg, otherwise);
+}
+
+double vmctl_deadline(struct vmctl_lua *st, lua_State *L, int arg, double otherwise)
+{
+    double seconds = timeout_value(L, arg, otherwise);
+    if (isnan(seconds))
+        luaL_error(L, "a time-out is a number of seconds, got NaN");
+    double limit = st->current ? st->current->limit : st->root.limit;
+    double at = isinf(seconds) ? INFINITY : vmctl_now() + seconds; /* below 0: past already */
+    return at < limit ? at : limit;
+}
+
+void vmctl_set_deadline(struct vmctl_lua *st, lua_State *L, int at, double otherwise)
+{
+    double deadline = vmctl_deadline(st, L, at, otherwise);
+    lua_pushnumber(L, deadline);
+    lua_replace(L, at);
+}
+
+/* Running */
+
+/* The living tasks are held by a table, so that one that nobody else knows is not collected while it waits. `tables` is
+ * the driver's stack index of that table and of the list of its free places. */
+static void task_unanchor(lua_State *L, struct vmctl_task *t)
+{
+    struct vmctl_lua *st = t->state;
+    lua_pushnil(L);
+    lua_rawseti(L, st->tables, t->anchor);
+    lua_pushinteger(L, t->anchor);
+    lua_rawseti(L, st->tables + 1, ++st->free_places);
+    t->anchor = 0;
+}
+
+static void task_anchor(lua_State *L, struct vmctl_lua *st, struct vmctl_task *t, int task_at)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &st->living);
+    if (st->free_places) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &st->free_places);
+        lua_rawgeti(L, -1, st->free_places--);
+        t->anchor = lua_tointeger(L, -1);
+        lua_pop(L, 2);
+    } else {
+        t->anchor = ++st->living;
+    }
+    lua_pushvalue(L, task_at);
+    lua_rawseti(L, -2, t->anchor);
+    lua_pop(L, 1);
+}
+
+/* Leaves the error, with a traceback if it is text, alone on the coroutine's stack, and runs its <close> variables. */
+static void task_bury(lua_State *L, lua_State *co)
+{
+    const char *text = lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : NULL;
+    if (text && !strstr(text, "\nstack traceback:")) { /* an error that comes from a task inside has one already */
+        luaL_traceback(L, co, text, 0);
+    } else {
+        lua_pushvalue(co, -1);
+        lua_xmove(co, L, 1);
+    }
+    lua_resetthread(co);
+    lua_settop(co, 0);
+    lua_xmove(L, co, 1);
+}
+
+static void task_finish(lua_State *L, struct vmctl_task *t, bool failed, int results)
+{
+    vmctl_timer_stop(&t->state->loop, &t->timer);
+    if (failed)
+        task_bury(L, t->co);
+    t->nargs = (unsigned short)results;
+    t->status = failed ? VMCTL_TASK_FAILED : VMCTL_TASK_DONE;
+    bool unheard = failed && !vmctl_waitq_busy(&t->joiners);
+    vmctl_wake_all(&t->joiners, 0);
+    if (unheard) {
+        lua_pushvalue(t->co, -1);
+        lua_xmove(t->co, L, 1);
+    }
+    vmctl_scope_leave(L, t, unheard);
+    task_unanchor(L, t);
+}
+
+static void task_resume(lua_State *L, struct vmctl_task *t)
+{
+    struct vmctl_lua *st = t->state;
+    int results, nargs = lua_status(t->co) == LUA_OK ? t->nargs : 0;
+    t->status = VMCTL_TASK_RUNNING;
+    st->current = t;
+    int status = lua_resume(t->co, L, nargs, &results);
+    st->current = NULL;
+    if (status != LUA_YIELD) {
+        task_finish(L, t, status != LUA_OK, results);
+    } else if (t->status == VMCTL_TASK_RUNNING) { /* its own coroutine.yield: nobody is there to take the values */
+        lua_settop(t->co, 0);
+        lua_pushliteral(t->co, "a task called coroutine.yield: a generator inside a task is made with vmctl.wrap");
+        task_finish(L, t, true, 1);
+    }
+}
+
+/* Who becomes ready meanwhile runs in the next round. */
+static void run_ready(lua_State *L, struct vmctl_lua *st)
+{
+    struct vmctl_task *t = st->ready;
+    st->ready = NULL;
+    st->ready_tail = &st->ready;
+    while (t) {
+        struct vmctl_task *next = t->next_ready;
+        t->queued = false;
+        t->next_ready = NULL;
+        task_resume(L, t);
+        t = next;
+    }
+}
+
+struct drive {
+    struct vmctl_lua *st;
+    double until;
+    bool (*done)(struct vmctl_lua *);
+    bool once, alive;
+};
+
+static int drive_rounds(lua_State *L)
+{
+    struct drive *d = lua_touserdata(L, 1);
+    struct vmctl_lua *st = d->st;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &st->living);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &st->free_places);
+    st->tables = 2;
+    for (;;) {
+        run_ready(L, st);
+        if (d->done && d->done(st))
+            return 0;
+        d->alive = vmctl_loop_poll(&st->loop, st->ready ? -INFINITY : d->until) || st->ready;
+        if (d->once)
+            run_ready(L, st);
+        if (d->once || !d->alive || (d->done && d->done(st)) || vmctl_now() >= d->until)
+            return 0;
+    }
+}
+
+/* Rounds of tasks and events until `done`, until a time, or once. False: nothing is left that could ever happen. */
+bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(struct vmctl_lua *), bool once)
+{
+    struct drive d = { st, until, done, once, true };
+    luaL_checkstack(L, LUA_MINSTACK, "driving the loop");
+    st->driver = L;
+    lua_pushcfunction(L, drive_rounds);
+    lua_pushlightuserdata(L, &d);
+    int status = lua_pcall(L, 1, 0, 0); /* tasks catch their own errors: only a lack of memory ends up here */
+    st->driver = NULL;
+    st->current = NULL;
+    if (status != LUA_OK)
+        lua_error(L);
+    return d.alive;
+}
+
+/* Generators: a coroutine inside a task, whose own yields go to its caller and whose waits go through to the loop. */
+
+static int wrap_resume(lua_State *L, lua_State *co, int nargs);
+
+static int wrap_continue(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return wrap_resume(L, lua_tothread(L, lua_upvalueindex(1)), 0);
+}
+
+static int wrap_fail(lua_State *L, lua_State *co)
+{
+    if (lua_type(co, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_xmove(co, L, 1);
+        lua_concat(L, 2);
+    } else {
+        lua_xmove(co, L, 1);
+    }
+    lua_resetthread(co);
+    return lua_error(L);
+}
+
+static int wrap_resume(lua_State *L, lua_State *co, int nargs)
+{
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    struct vmctl_task *t = task_of(st, L);
+    int results;
+    t->running = co;
+    int status = lua_resume(co, L, nargs, &results);
+    t->running = L;
+    if (status == LUA_YIELD && t->co && t->status != VMCTL_TASK_RUNNING)
+        return lua_yieldk(L, 0, 0, wrap_continue); /* a wait: the task is parked already */
+    if (status != LUA_OK && status != LUA_YIELD)
+        return wrap_fail(L, co);
+    luaL_checkstack(L, results, "too many results");
+    lua_xmove(co, L, results);
+    return results;
+}
+
+static int l_wrap_call(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
+    if (lua_status(co) == LUA_OK && lua_gettop(co) == 0)
+        return luaL_error(L, "cannot resume dead generator");
+    int nargs = lua_gettop(L);
+    luaL_checkstack(co, nargs, "too many arguments");
+    lua_xmove(L, co, nargs);
+    return wrap_resume(L, co, nargs);
+}
+
+static int l_wrap(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co, 1);
+    lua_pushcclosure(L, l_wrap_call, 1);
+    return 1;
+}
+
+/* The class */
+
+static struct vmctl_task *task_new(lua_State *L, struct vmctl_lua *st)
+{
+    struct vmctl_task *t = lua_newuserdatauv(L, sizeof *t, 1);
+    memset(t, 0, sizeof *t);
+    t->state = st;
+    t->limit = INFINITY;
+    t->budget = TASK_BUDGET;
+    t->waiter.wake = on_wake;
+    t->timer.expired = on_deadline;
+    vmctl_list_init(&t->waiter.link);
+    vmctl_list_init(&t->link);
+    vmctl_waitq_init(&t->joiners);
+    luaL_setmetatable(L, VMCTL_TASK);
+    return t;
+}
+
+void vmctl_task_init_root(struct vmctl_lua *st, lua_State *main_thread)
+{
+    struct vmctl_task *t = &st->root;
+    t->state = st;
+    t->limit = INFINITY;
+    t->running = main_thread;
+    t->status = VMCTL_TASK_RUNNING;
+    t->waiter.wake = on_wake;
+    t->timer.expired = on_deadline;
+    vmctl_list_init(&t->waiter.link);
+    vmctl_list_init(&t->link);
+    vmctl_waitq_init(&t->joiners);
+    st->ready_tail = &st->ready;
+}
+
+/* (scope or nil, function, arguments ...) -> task */
+static int l_spawn(lua_State *L)
+{
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    struct vmctl_scope *scope = lua_isnil(L, 1) ? vmctl_scope_here(L) : vmctl_scope_check(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    int nargs = lua_gettop(L) - 2;
+    struct vmctl_task *t = task_new(L, st);
+    lua_State *co = lua_newthread(L);
+    lua_setiuservalue(L, -2, TASK_THREAD);
+    lua_insert(L, 2);
+    luaL_checkstack(co, nargs + 1, "too many arguments");
+    lua_xmove(L, co, nargs + 1);
+    t->co = t->running = co;
+    t->nargs = (unsigned short)nargs;
+    struct vmctl_task *parent = st->current ? st->current : &st->root;
+    t->limit = parent->limit;
+    task_anchor(L, st, t, 2);
+    vmctl_scope_enter(scope, t);
+    task_queue(t);
+    return 1;
+}
+
+static int task_join(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_task *t = task_check(L, 1);
+    struct vmctl_lua *st = t->state;
+    if (t->status < VMCTL_TASK_DONE) {
+        if (status == LUA_YIELD && vmctl_why(st, L) != 0)
+            return vmctl_fail(L, vmctl_why(st, L), "join a task");
+        return vmctl_park(st, L, &t->joiners, 2, ctx, task_join);
+    }
+    int n = t->nargs;
+    luaL_checkstack(L, n + 1, "too many results");
+    luaL_checkstack(t->co, n + 1, "too many results");
+    int top = lua_gettop(t->co);
+    for (int i = top - n + 1; i <= top; i++)
+        lua_pushvalue(t->co, i);
+    lua_xmove(t->co, L, n);
+    return t->status == VMCTL_TASK_FAILED ? lua_error(L) : n;
+}
+
+static int l_task_join(lua_State *L)
+{
+    struct vmctl_task *t = task_check(L, 1);
+    if (t == vmctl_task_here(t->state, L))
+        return luaL_error(L, "a task that joins itself");
+    lua_settop(L, 2);
+    vmctl_set_deadline(t->state, L, 2, INFINITY);
+    return task_join(L, LUA_OK, 0);
+}
+
+static int l_task_cancel(lua_State *L)
+{
+    vmctl_task_cancel(task_check(L, 1));
+    return 0;
+}
+
+static int l_task_status(lua_State *L)
+{
+    static const char *const names[] = { "ready", "running", "waiting", "done", "failed" };
+    lua_pushstring(L, names[task_check(L, 1)->status]);
+    return 1;
+}
+
+static int yield_over(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int l_yield(lua_State *L)
+{
+    return vmctl_pause(vmctl_lua_get(L), L, 0, yield_over);
+}
+
+static int sleep_over(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    if (status == LUA_OK)
+        return vmctl_park(st, L, NULL, 1, ctx, sleep_over);
+    struct vmctl_task *t = task_of(st, L);
+    if (t->why != -ETIMEDOUT)
+        return vmctl_fail(L, t->why, "sleep");
+    if (t->limit < lua_tonumber(L, 2))
+        return vmctl_fail(L, -ETIMEDOUT, "sleep");
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int l_sleep(lua_State *L)
+{
+    double seconds = luaL_checknumber(L, 1);
+    lua_settop(L, 1);
+    vmctl_set_deadline(vmctl_lua_get(L), L, 1, 0);
+    lua_pushnumber(L, vmctl_now() + seconds); /* a limit that is earlier makes it a time-out */
+    return sleep_over(L, LUA_OK, 0);
+}
+
+/* (seconds or nil) -> the limit before, as an absolute time: bounds all waits of this task; nil as second: restores */
+static int l_limit(lua_State *L)
+{
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    struct vmctl_task *t = st->current ? st->current : &st->root;
+    double before = t->limit;
+    if (lua_isnil(L, 1))
+        t->limit = luaL_checknumber(L, 2);
+    else
+        t->limit = fmin(before, vmctl_now() + luaL_checknumber(L, 1));
+    lua_pushnumber(L, before);
+    return 1;
+}
+
+static int l_current(lua_State *L)
+{
+    lua_pushboolean(L, vmctl_lua_get(L)->current != NULL);
+    return 1;
+}
+
+void vmctl_task_register(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        { "join", l_task_join }, { "cancel", l_task_cancel }, { "status", l_task_status }, { NULL, NULL }
+    };
+    static const luaL_Reg meta[] = { { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "spawn", l_spawn }, { "wrap", l_wrap },   { "yield", l_yield },
+                                          { "sleep", l_sleep }, { "limit", l_limit }, { "in_task", l_current },
+                                          { NULL, NULL } };
+    vmctl_class(L, VMCTL_TASK, methods, meta);
+    luaL_setfuncs(L, functions, 0);
+}
