@@ -200,7 +200,10 @@ local function main()
       failed = failed or benchmark.ours.reason
     end
   end
-  if chosen == 0 then error(("no benchmark is called %s"):format(only), 0) end
+  if chosen == 0 then
+    io.stderr:write(("no benchmark is called %s\n"):format(only))
+    return false
+  end
   print(table.concat(summary, "\n"))
   return not failed
 end

@@ -211,3 +211,8 @@ int vmctl_fanin_start(struct vmctl_fanin *f, struct vmctl_stream *to)
     fanin_run(f);
     return 0;
 }
+
+bool vmctl_fanin_idle(const struct vmctl_fanin *f)
+{
+    return !f->over && !f->left && !vmctl_buf_len(&f->to->out) && vmctl_list_empty(&f->waiter.link);
+}

@@ -34,6 +34,9 @@ void vmctl_fanin_init(struct vmctl_fanin *f);
 int vmctl_fanin_add(struct vmctl_fanin *f, struct vmctl_stream *from, uint32_t type);
 int vmctl_fanin_start(struct vmctl_fanin *f, struct vmctl_stream *to);
 
+/* Does it wait for its sources alone, with everything that they gave handed over? */
+bool vmctl_fanin_idle(const struct vmctl_fanin *f);
+
 /* Stops waiting on all streams. A frame that is half out cannot be completed: `to` can no more be written then. */
 void vmctl_fanin_stop(struct vmctl_fanin *f, int err);
 

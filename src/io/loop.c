@@ -38,8 +38,8 @@ static void loop_close_handles(struct vmctl_loop *loop)
 {
     while (!vmctl_list_empty(&loop->handles)) {
         struct vmctl_handle *h = VMCTL_CONTAINER(loop->handles.next, struct vmctl_handle, link);
+        vmctl_list_remove(&h->link); /* first: closing may free it, as it does a child whose owner has gone */
         h->close(h);
-        vmctl_list_remove(&h->link);
     }
 }
 

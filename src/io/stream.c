@@ -115,6 +115,10 @@ static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
     }
     if (got == 0 && s->kind == VMCTL_STREAM_SERIAL) {
         s->dry = true;
+        s->gone = s->gone || s->present;
+        s->present = false;
+        if (s->gone)
+            return VMCTL_EOF; /* not for good: the next peer finds the same stream */
         stream_nap(s, &s->rio, STREAM_NAP);
         return -EAGAIN;
     }
@@ -159,6 +163,7 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
         return -ENOMEM;
     }
     s->bytes_in += n;
+    s->present = true;
     return got;
 }
 

@@ -31,6 +31,7 @@ struct vmctl_stream {
     enum vmctl_stream_kind kind;
     bool dry;                     /* the last read took all that the kernel had: ask the loop before reading again */
     bool corked, shutting;        /* shutting: SHUT_WR follows the last byte of `out` */
+    bool present, gone;           /* serial: a peer was heard; and has left since, which the next reader is told once */
     bool raw;                     /* reading is done past the buffer: only say that there is something */
     int rerr, werr;               /* for good: why no more can be read or written; 0 while all is well */
     struct vmctl_buf in, out;

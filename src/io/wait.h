@@ -39,9 +39,16 @@ static inline bool vmctl_wake_one(struct vmctl_waitq *q, int why)
     return true;
 }
 
+/* Wakes those who wait now; who comes back while they are woken waits for the next time. */
 static inline void vmctl_wake_all(struct vmctl_waitq *q, int why)
 {
-    while (vmctl_wake_one(q, why))
+    if (!vmctl_waitq_busy(q))
+        return;
+    struct vmctl_waitq now;
+    now.waiters = q->waiters;
+    now.waiters.next->prev = now.waiters.prev->next = &now.waiters;
+    vmctl_waitq_init(q);
+    while (vmctl_wake_one(&now, why))
         ;
 }
 

@@ -132,6 +132,12 @@ static int l_fanin_wait(lua_State *L)
     return fanin_wait(L, LUA_OK, 0);
 }
 
+static int l_fanin_idle(lua_State *L)
+{
+    lua_pushboolean(L, vmctl_fanin_idle(luaL_checkudata(L, 1, VMCTL_FANIN)));
+    return 1;
+}
+
 static int l_fanin_close(lua_State *L)
 {
     vmctl_fanin_stop(luaL_checkudata(L, 1, VMCTL_FANIN), VMCTL_ECLOSED);
@@ -144,7 +150,10 @@ void vmctl_relay_register(lua_State *L)
         { "wait", l_relay_wait }, { "stats", l_relay_stats }, { "close", l_relay_close }, { NULL, NULL }
     };
     static const luaL_Reg meta[] = { { "__gc", l_relay_close }, { "__close", l_relay_close }, { NULL, NULL } };
-    static const luaL_Reg fanin_methods[] = { { "wait", l_fanin_wait }, { "close", l_fanin_close }, { NULL, NULL } };
+    static const luaL_Reg fanin_methods[] = { { "wait", l_fanin_wait },
+                                              { "idle", l_fanin_idle },
+                                              { "close", l_fanin_close },
+                                              { NULL, NULL } };
     static const luaL_Reg fanin_meta[] = { { "__gc", l_fanin_close }, { "__close", l_fanin_close }, { NULL, NULL } };
     static const luaL_Reg functions[] = { { "relay", l_relay_new }, { "fanin", l_fanin_new }, { NULL, NULL } };
     vmctl_class(L, VMCTL_RELAY, methods, meta);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -70,6 +71,10 @@ int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, i
     struct vmctl_lua *st = vmctl_stream_state(s);
     if (s->rerr)
         return stream_read_fail(L, s, s->rerr);
+    if (s->gone) {
+        s->gone = false;
+        return vmctl_fail(L, VMCTL_EOF, "read %s", vmctl_stream_name(s));
+    }
     if (status == LUA_OK)
         vmctl_set_deadline(st, L, at, ls->read_timeout);
     int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
@@ -208,6 +213,52 @@ static int l_stream_read_line(lua_State *L)
     if (ls->s.in.max < (size_t)max + VMCTL_SCRATCH)
         ls->s.in.max = (size_t)max + VMCTL_SCRATCH;
     return stream_read_line(L, LUA_OK, 0);
+}
+
+/* s:skip_past(pattern, [timeout]) -> true: throws input away up to the end of the first match */
+static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_stream *s = &ls->s;
+    size_t size;
+    const char *pattern = lua_tolstring(L, 2, &size);
+    for (;;) {
+        size_t len = vmctl_buf_len(&s->in);
+        const uint8_t *head = vmctl_buf_head(&s->in), *hit = len >= size ? memmem(head, len, pattern, size) : NULL;
+        if (hit) {
+            vmctl_buf_consume(&s->in, (size_t)(hit - head) + size);
+            lua_pushboolean(L, 1);
+            return 1;
+        }
+        if (len >= size)
+            vmctl_buf_consume(&s->in, len - size + 1); /* what is left may be the pattern's beginning */
+        if (!stream_more(L, ls, 0, status, 3))
+            return vmctl_stream_await(L, ls, vmctl_buf_len(&s->in) + 1, status, 3, ctx, stream_skip_past);
+    }
+}
+
+static int l_stream_skip_past(lua_State *L)
+{
+    vmctl_stream_check(L, 1);
+    size_t size;
+    luaL_checklstring(L, 2, &size);
+    luaL_argcheck(L, size > 0, 2, "a pattern of at least one byte expected");
+    lua_settop(L, 3);
+    return stream_skip_past(L, LUA_OK, 0);
+}
+
+/* s:discard(): forgets what was received and not read, and what was queued and not sent */
+static int l_stream_discard(lua_State *L)
+{
+    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    int busy = vmctl_stream_busy(L, s, &s->writers, "discard");
+    if (busy)
+        return busy;
+    vmctl_buf_consume(&s->in, vmctl_buf_len(&s->in));
+    vmctl_buf_consume(&s->out, vmctl_buf_len(&s->out));
+    vmctl_io_stop(s->loop, &s->wio);
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 /* s:write(bytes, [timeout]) -> true; on failure the fourth value is how many bytes were taken. The context is that number. */
@@ -474,6 +525,15 @@ static int l_stream_label(lua_State *L)
     return 1;
 }
 
+/* s:hung_up(): has the peer gone, even though bytes of it may still be unread? */
+static int l_stream_hung_up(lua_State *L)
+{
+    const struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    struct pollfd p = { .fd = s->rfd >= 0 ? s->rfd : s->wfd, .events = POLLRDHUP };
+    lua_pushboolean(L, p.fd < 0 || (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR))));
+    return 1;
+}
+
 static int l_stream_closed(lua_State *L)
 {
     const struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
@@ -547,6 +607,7 @@ void vmctl_stream_register(lua_State *L)
         { "read_line", l_stream_read_line }, { "read_frame", vmctl_l_read_frame },
         { "read_frames", vmctl_l_read_frames }, { "write", l_stream_write },
         { "write_frame", vmctl_l_write_frame }, { "write_frames", vmctl_l_write_frames },
+        { "skip_past", l_stream_skip_past }, { "discard", l_stream_discard },
         { "cork", l_stream_cork }, { "flush", l_stream_flush },
         { "shutdown", l_stream_shutdown }, { "close", l_stream_close },
         { "closed", l_stream_closed }, { "detach", l_stream_detach },
@@ -554,7 +615,7 @@ void vmctl_stream_register(lua_State *L)
         { "address", l_stream_address }, { "credentials", l_stream_credentials },
         { "stats", l_stream_stats }, { "set_timeout", l_stream_set_timeout },
         { "set_format", l_stream_set_format }, { "label", l_stream_label },
-        { "resize", l_stream_resize },
+        { "resize", l_stream_resize }, { "hung_up", l_stream_hung_up },
         { NULL, NULL }
     };
     static const luaL_Reg meta[] = { { "__gc", l_stream_gc },

@@ -109,7 +109,8 @@ static void root_wait(lua_State *L, struct vmctl_task *t)
         luaL_error(L, "a wait inside a callback of the loop: start a task for it");
     }
     struct vmctl_lua *st = t->state;
-    if (!vmctl_drive(L, st, INFINITY, root_woken, false))
+    vmctl_drive(L, st, INFINITY, root_woken, false);
+    if (t->status == VMCTL_TASK_PARKED) /* nothing is left that could wake it */
         vmctl_task_ready(t, -EDEADLK);
     t->status = VMCTL_TASK_RUNNING;
     vmctl_scope_raise_orphans(L, st);
@@ -455,11 +456,15 @@ void vmctl_task_init_root(struct vmctl_lua *st, lua_State *main_thread)
     st->ready_tail = &st->ready;
 }
 
-/* (scope or nil, function, arguments ...) -> task */
+/* (scope, function, arguments ...) -> task. The scope is one, nil (the innermost here) or true: none, a task that works in
+ * the background for as long as the Lua state lives, under no limit of who starts it. */
 static int l_spawn(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
-    struct vmctl_scope *scope = lua_isnil(L, 1) ? vmctl_scope_here(L) : vmctl_scope_check(L, 1);
+    bool background = lua_type(L, 1) == LUA_TBOOLEAN;
+    struct vmctl_scope *scope = background        ? st->root_scope
+                                : lua_isnil(L, 1) ? vmctl_scope_here(L)
+                                                  : vmctl_scope_check(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     int nargs = lua_gettop(L) - 2;
     struct vmctl_task *t = task_new(L, st);
@@ -471,7 +476,7 @@ static int l_spawn(lua_State *L)
     t->co = t->running = co;
     t->nargs = (unsigned short)nargs;
     struct vmctl_task *parent = st->current ? st->current : &st->root;
-    t->limit = parent->limit;
+    t->limit = background ? INFINITY : parent->limit;
     task_anchor(L, st, t, 2);
     vmctl_scope_enter(scope, t);
     task_queue(t);

@@ -18,8 +18,8 @@ end
 
 local function clean_path(path)
   path = path:gsub("^/+", ""):gsub("/+$", "")
-  if path == "" or path:find "\0" then error(("%q is no path for an archive"):format(path), 4) end
-  return path
+  if path:find "\0" then error(("%q is no path for an archive"):format(path), 3) end
+  return path == "" and "." or path
 end
 
 --- Starts an archive.
@@ -63,7 +63,7 @@ local function write_handle(self, path, mode, handle)
 end
 
 --- Adds a folder.
----@param path string  a leading "/" is dropped, here and in the other calls
+---@param path string  a leading "/" is dropped, here and in the other calls; "/" is the root itself
 ---@param mode? integer  permissions (0755)
 ---@return any, string?, any  true, or nil, message, code, as in the other calls
 function methods:directory(path, mode)
@@ -102,6 +102,61 @@ end
 function methods:finish()
   self._count = -1                      -- the trailer's inode is 0, as cpio itself has it
   return write_header(self, "TRAILER!!!", 0, 0)
+end
+
+local function add_copy(archive, path, entry, open)
+  local handle, why, code = open(entry.from)
+  if not handle then return nil, why, code end
+  local start = handle:read(4) or ""
+  local program = start == "\127ELF" or start:sub(1, 2) == "#!"
+  local ok
+  ok, why, code = archive:file(path, entry.mode or program and 493 or nil, handle)
+  handle:close()
+  return ok, why, code
+end
+
+local function add_entry(archive, path, entry, open)
+  if entry.folder then return archive:directory(path, entry.mode) end
+  if entry.link then return archive:symlink(path, entry.link) end
+  if entry.node then return archive:node(path, entry.mode, table.unpack(entry.node)) end
+  if entry.from then return add_copy(archive, path, entry, open) end
+  return archive:file(path, entry.mode, entry.content)
+end
+
+---@class vmctl.CpioEntry  one of content, from, link, folder, node
+---@field content? string  the bytes
+---@field from? string  a file of this machine
+---@field link? string  what a symbolic link leads to
+---@field folder? boolean
+---@field node? { [1]: "c"|"b", [2]: integer, [3]: integer }  kind, major, minor
+---@field mode? integer  permissions; else 0755 for folders and programs copied from this machine, 0644
+
+-- A sorted list of all paths, with the folders that lie on the way to them.
+local function all_paths(tree)
+  local seen, paths = {}, {}
+  for path in pairs(tree) do
+    while path and not seen[path] do
+      seen[path] = true
+      table.insert(paths, path)
+      path = path:match "^(.+)/[^/]+$"
+    end
+  end
+  table.sort(paths)                     -- puts a folder before what is in it
+  return paths
+end
+
+--- Writes a whole archive; folders that lie on the way to an entry need none of their own.
+---@param tree table<string, vmctl.CpioEntry>  by path
+---@param write fun(bytes: string): any, string?, any  as for M.new
+---@param open fun(path: string): file*?, string?, string?  opens a file to copy, or gives nil, message, code
+---@return any, string?, any
+function M.pack(tree, write, open)
+  local archive, folder = M.new(write), { folder = true }
+  for _, path in ipairs(all_paths(tree)) do
+    local ok, why, code = add_entry(archive, path, tree[path] or folder, open)
+    if not ok then return nil, why, code end
+  end
+  return archive:finish()
 end
 
 return M

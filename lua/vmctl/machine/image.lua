@@ -16,7 +16,7 @@ local UNPACKERS = { xz = "xz -dc", zst = "zstd -qdc", gz = "gzip -dc" }
 local ERRNO = { [1] = "EPERM", [2] = "ENOENT", [13] = "EACCES", [17] = "EEXIST", [20] = "ENOTDIR", [21] = "EISDIR",
   [28] = "ENOSPC", [30] = "EROFS" }
 
-local FOLDERS = { "/bin", "/dev", "/etc", "/proc", "/run", "/sbin", "/srv", "/sys" }
+local FOLDERS = { "/", "/bin", "/dev", "/etc", "/proc", "/run", "/sbin", "/srv", "/sys" }
 local ETC = {
   ["/etc/passwd"] = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
   ["/etc/group"] = "root:x:0:\nnogroup:x:65534:\n",
@@ -53,13 +53,18 @@ local function quote(path)
   return "'" .. path:gsub("'", "'\\''") .. "'"
 end
 
-local function read_file(step, path)
-  local handle, why, number = io.open(path, "rb")
+local function open_file(step, path, mode)
+  local handle, why, number = io.open(path, mode)
   if not handle then return fail(step, path, why, number) end
-  local bytes
-  bytes, why, number = handle:read "a"
+  return handle
+end
+
+local function read_file(step, path)
+  local handle, why, code = open_file(step, path, "rb")
+  if not handle then return nil, why, code end
+  local bytes, reason, number = handle:read "a"
   handle:close()
-  if not bytes then return fail(step, path, why, number) end
+  if not bytes then return fail(step, path, reason, number) end
   return bytes
 end
 
@@ -121,15 +126,14 @@ end
 -- Where each module is, from modules.dep (which also says what it needs) or else by looking, and what is built in.
 local function index_modules(dir)
   local index = { dir = dir, paths = {}, needs = {}, builtin = {} }
-  local ok, why, number = io.open(dir, "rb")
-  if not ok then return fail("open modules folder", dir, why, number) end
-  ok:close()
+  local folder, why, code = open_file("open modules folder", dir, "rb")
+  if not folder then return nil, why, code end
+  folder:close()
   for line in (read_file("read", dir .. "/modules.builtin") or ""):gmatch "[^\n]+" do
     index.builtin[module_name(line)] = true
   end
   local list = read_file("read", dir .. "/modules.dep")
   if not list then
-    local code
     list, why, code = run("search modules in", dir, ("cd %s && find . -name '*.ko' -o -name '*.ko.*'"):format(quote(dir)))
     if not list then return nil, why, code end
   end
@@ -205,21 +209,15 @@ function M.modules(dir, wanted)
   return order
 end
 
--- The tree: path → entry { kind, mode, content | from | link | node }. Folders on the way to an entry come by themselves.
-local function plant(tree, path, entry)
-  local parent = path:match "^(.+)/[^/]+$"
-  if parent and not tree[parent] then plant(tree, parent, { folder = true }) end
-  tree[path] = entry
-end
-
+-- The tree: path → entry, as cpio.pack takes it.
 local function plant_base(tree)
-  for _, path in ipairs(FOLDERS) do plant(tree, path, { folder = true }) end
-  plant(tree, "/root", { folder = true, mode = octal "700" })
-  plant(tree, "/tmp", { folder = true, mode = octal "1777" })
+  for _, path in ipairs(FOLDERS) do tree[path] = { folder = true } end
+  tree["/root"] = { folder = true, mode = octal "700" }
+  tree["/tmp"] = { folder = true, mode = octal "1777" }
   -- Before the agent mounts a devtmpfs, the kernel opens the console for it here.
-  plant(tree, "/dev/console", { node = { "c", 5, 1 }, mode = octal "600" })
-  plant(tree, "/dev/null", { node = { "c", 1, 3 }, mode = octal "666" })
-  for path, content in pairs(ETC) do plant(tree, path, { content = content }) end
+  tree["/dev/console"] = { node = { "c", 5, 1 }, mode = octal "600" }
+  tree["/dev/null"] = { node = { "c", 1, 3 }, mode = octal "666" }
+  for path, content in pairs(ETC) do tree[path] = { content = content } end
 end
 
 local function plant_busybox(tree, path)
@@ -233,8 +231,8 @@ local function plant_busybox(tree, path)
   local applets
   applets, why, code = run("list applets of", path, quote(path) .. " --list-full")
   if not applets then return nil, why, code end
-  for applet in applets:gmatch "[^\n]+" do plant(tree, "/" .. applet, { link = "/bin/busybox" }) end
-  plant(tree, "/bin/busybox", { content = bytes, mode = octal "755" })
+  for applet in applets:gmatch "[^\n]+" do tree["/" .. applet] = { link = "/bin/busybox" } end
+  tree["/bin/busybox"] = { content = bytes, mode = octal "755" }
   return true
 end
 
@@ -244,10 +242,10 @@ local function plant_modules(tree, dir, wanted)
   local list = {}
   for i, module in ipairs(order) do
     local path = ("/lib/modules/vmctl/%02d-%s.ko"):format(i, module.name)
-    plant(tree, path, { content = module.bytes })
+    tree[path] = { content = module.bytes }
     list[i] = path .. "\n"
   end
-  plant(tree, "/etc/vmctl/modules", { content = table.concat(list) })
+  tree["/etc/vmctl/modules"] = { content = table.concat(list) }
   return true
 end
 
@@ -255,58 +253,27 @@ local function plant_programs(tree, options)
   for what, path in pairs { agent = options.agent, init = options.init } do
     local bytes, why, code = read_program(what, path)
     if not bytes then return nil, why, code end
-    plant(tree, what == "agent" and "/sbin/vmctl-agent" or "/init", { content = bytes, mode = octal "755" })
+    tree[what == "agent" and "/sbin/vmctl-agent" or "/init"] = { content = bytes, mode = octal "755" }
   end
-  if not options.init then plant(tree, "/init", { link = "/sbin/vmctl-agent" }) end
+  if not options.init then tree["/init"] = { link = "/sbin/vmctl-agent" } end
   return true
 end
 
 local function plant_files(tree, files)
   for path, file in pairs(files) do
-    plant(tree, "/" .. path:gsub("^/+", ""), type(file) == "table" and file or { content = file })
+    tree["/" .. path:gsub("^/+", "")] = type(file) == "table" and file or { content = file }
   end
-end
-
-local function add_from_host(archive, path, entry)
-  local handle, why, number = io.open(entry.from, "rb")
-  if not handle then return fail("read", entry.from, why, number) end
-  local start
-  start, why, number = handle:read(4)
-  if not start and number then
-    handle:close()
-    return fail("read", entry.from, why, number)
-  end
-  local program = start and (start == "\127ELF" or start:sub(1, 2) == "#!")
-  local ok, code
-  ok, why, code = archive:file(path, entry.mode or program and octal "755" or nil, handle)
-  handle:close()
-  return ok, why, code
-end
-
-local function add_entry(archive, path, entry)
-  if entry.folder then return archive:directory(path, entry.mode) end
-  if entry.link then return archive:symlink(path, entry.link) end
-  if entry.node then return archive:node(path, entry.mode, table.unpack(entry.node)) end
-  if entry.from then return add_from_host(archive, path, entry) end
-  return archive:file(path, entry.mode, entry.content)
 end
 
 local function write_archive(tree, name)
-  local out, why, code = io.open(name, "wb")
-  if not out then return fail("create", name, why, code) end
-  local archive = cpio.new(function(bytes)
-    local ok, reason, number = out:write(bytes)
-    if not ok then return fail("write", name, reason, number) end
+  local out, why, code = open_file("create", name, "wb")
+  if not out then return nil, why, code end
+  local ok
+  ok, why, code = cpio.pack(tree, function(bytes)
+    local written, reason, number = out:write(bytes)
+    if not written then return fail("write", name, reason, number) end
     return true
-  end)
-  local paths, ok = {}
-  for path in pairs(tree) do table.insert(paths, path) end
-  table.sort(paths)                     -- a folder comes before what is in it, and the same tree gives the same bytes
-  for _, path in ipairs(paths) do
-    ok, why, code = add_entry(archive, path, tree[path])
-    if not ok then break end
-  end
-  if ok then ok, why, code = archive:finish() end
+  end, function(path) return open_file("read", path, "rb") end)
   local closed, reason, number = out:close()
   if ok and not closed then return fail("write", name, reason, number) end
   return ok, why, code
@@ -404,7 +371,8 @@ function M.build(options)
   local progress = progress_line()
   local path, why, code = build(options, progress)
   progress()
-  return path, why, code
+  if not path then return nil, why, code end
+  return path
 end
 
 return M

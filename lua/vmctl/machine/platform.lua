@@ -1,11 +1,11 @@
---- What differs between the processor architectures that guests have, in one place; and whether KVM can be used.
+--- What differs between the architectures and machines that guests have, in one place; and whether KVM can be used.
 
 local M = {}
 
----@class vmctl.Machine  a kind of board that QEMU imitates
+---@class vmctl.PlatformMachine  a board that QEMU imitates
 ---@field type string  QEMU's -M
----@field suffix string  ending of the names of virtio devices: "virtio-serial" .. suffix
----@field kernel_args string  what the kernel has to be told about this board
+---@field suffix string  ending of virtio's device names: "virtio-serial" .. suffix
+---@field tcg_args? string  what the kernel must be told under software emulation; %d: this machine's TSC rate in kHz
 
 ---@class vmctl.Platform
 ---@field arch string  as "uname -m" prints it
@@ -14,10 +14,14 @@ local M = {}
 ---@field cpu string  QEMU's -cpu under software emulation (under KVM it is "host")
 ---@field console string  the kernel's name of the first serial port
 ---@field kernel_package string
----@field kvm_flags? string[]  flags in /proc/cpuinfo, one of which a processor has that can run guests
----@field default string  key of the machine to take when none is asked for
----@field machines table<string, vmctl.Machine>
+---@field kvm_flags? string[]  /proc/cpuinfo has one of them if the processor can run guests
+---@field default string  the machine to take when none is asked for
+---@field fallback string  the one to take when this host does not tell what the default one needs
+---@field machines table<string, vmctl.PlatformMachine>
 
+-- A microvm's only clock is the TSC, which QEMU passes through. The kernel measures its rate against an emulated timer; on a
+-- busy host about one boot in ten fails to, and hangs early and silently. So it is told the rate; a wrong one makes the
+-- guest's time run wrong by as much. The other boards have more clocks, so there the TSC is simply not trusted.
 ---@type table<string, vmctl.Platform>
 M.platforms = {
   x86_64 = {
@@ -29,23 +33,139 @@ M.platforms = {
     kernel_package = "linux-image-cloud-amd64",
     kvm_flags = { "vmx", "svm" },
     default = "microvm",
+    fallback = "q35",
     machines = {
-      microvm = { type = "microvm", suffix = "-device", kernel_args = "" },
-      q35 = { type = "q35", suffix = "-pci", kernel_args = "" },
+      microvm = { type = "microvm", suffix = "-device", tcg_args = "tsc_early_khz=%d" },
+      q35 = { type = "q35", suffix = "-pci", tcg_args = "tsc=unstable" },
     },
   },
   aarch64 = {
     arch = "aarch64",
     debian = "arm64",
     qemu = "qemu-system-aarch64",
-    cpu = "max",
+    cpu = "max,pauth-impdef=on",        -- virt's default processor has 32 bits; the true pauth algorithm is slow to emulate
     console = "ttyAMA0",
     kernel_package = "linux-image-cloud-arm64",
     default = "virt",
+    fallback = "virt",
     machines = {
-      virt = { type = "virt", suffix = "-pci", kernel_args = "" },
+      virt = { type = "virt", suffix = "-pci" },
     },
   },
 }
+
+-- Where this machine tells about itself; specs put other files there.
+local PLACES = {
+  kvm = "/dev/kvm",
+  cpuinfo = "/proc/cpuinfo",
+  base_frequency = "/sys/devices/system/cpu/cpu0/cpufreq/base_frequency",
+}
+
+local function read_all(path)
+  local file = io.open(path, "rb")
+  if not file then return "" end
+  local text = file:read "a" or ""
+  file:close()
+  return text
+end
+
+local function has_flag(cpuinfo, flag)
+  local flags = cpuinfo:match "\nflags%s*:([^\n]*)" or ""
+  return (flags .. " "):find(" " .. flag .. " ", 1, true) ~= nil
+end
+
+--- This machine's architecture, as "uname -m" prints it.
+---@return string
+function M.native()
+  local pipe = io.popen "uname -m"
+  local arch = pipe and pipe:read "l"
+  if pipe then pipe:close() end
+  return arch or "unknown"
+end
+
+--- The platform of an architecture.
+---@param arch? string  (this machine's)
+---@return vmctl.Platform?, string?, string?
+function M.get(arch)
+  arch = arch or M.native()
+  local platform = M.platforms[arch]
+  if platform then return platform end
+  local known = {}
+  for name in pairs(M.platforms) do table.insert(known, name) end
+  table.sort(known)
+  return nil, ("no platform %s (known: %s)"):format(arch, table.concat(known, ", ")), "ENOTSUP"
+end
+
+--- Whether guests of a platform can have KVM here, and why (not). A /dev/kvm that opens is not enough: where the processor
+--- shows no sign of virtualisation, it may be one in which no ordinary kernel ever boots.
+---@param platform vmctl.Platform
+---@param places? { kvm: string, cpuinfo: string, native: string }  instead of this machine's files and architecture
+---@return "kvm"|"tcg" name, string reason
+function M.accel(platform, places)
+  places = places or PLACES
+  local native = places.native or M.native()
+  if native ~= platform.arch then return "tcg", ("this machine is %s, the guest %s"):format(native, platform.arch) end
+  local kvm, why = io.open(places.kvm, "r+b")
+  if not kvm then return "tcg", why end
+  kvm:close()
+  if not platform.kvm_flags then return "kvm", places.kvm .. " can be opened" end
+  local cpuinfo = read_all(places.cpuinfo)
+  for _, flag in ipairs(platform.kvm_flags) do
+    if has_flag(cpuinfo, flag) then
+      return "kvm", ("%s can be opened and %s shows %s"):format(places.kvm, places.cpuinfo, flag)
+    end
+  end
+  return "tcg", ("%s shows neither %s"):format(places.cpuinfo, table.concat(platform.kvm_flags, " nor "))
+end
+
+--- The rate of this machine's time stamp counter where it is certain; nil where it would be a guess.
+---@param places? { cpuinfo: string, base_frequency: string }
+---@return integer? khz
+function M.tsc_khz(places)
+  places = places or PLACES
+  local cpuinfo = read_all(places.cpuinfo)
+  if not has_flag(cpuinfo, "tsc") then return nil end
+  local mhz = has_flag(cpuinfo, "hypervisor") and cpuinfo:match "\ncpu MHz%s*:%s*([%d.]+)"
+  if mhz then return math.floor(tonumber(mhz) * 1000) end       -- in a VM nothing scales the frequency that is shown
+  local base = tonumber(read_all(places.base_frequency))
+  if base then return math.floor(base) end
+  local ghz = cpuinfo:match "\nmodel name[^\n]*@ ([%d.]+)GHz"
+  return ghz and math.floor(tonumber(ghz) * 1000000 + 0.5)
+end
+
+local function wants_rate(machine, accel)
+  return accel == "tcg" and (machine.tcg_args or ""):find("%d", 1, true) ~= nil
+end
+
+--- The machine of a name, or the one to take when none is asked for; nil for an unknown name.
+---@param platform vmctl.Platform
+---@param accel "kvm"|"tcg"
+---@param name? string
+---@param places? table  as for tsc_khz
+---@return vmctl.PlatformMachine?
+function M.machine(platform, accel, name, places)
+  if name then return platform.machines[name] end
+  local machine = platform.machines[platform.default]
+  if wants_rate(machine, accel) and not M.tsc_khz(places) then machine = platform.machines[platform.fallback] end
+  return machine
+end
+
+--- The kernel arguments that every guest gets on a machine.
+---@param platform vmctl.Platform
+---@param accel "kvm"|"tcg"
+---@param machine vmctl.PlatformMachine
+---@param places? table  as for tsc_khz
+---@return string
+function M.kernel_args(platform, accel, machine, places)
+  -- A panic is to reboot at once, which ends QEMU; the kernel's tests of its own ciphers take a fifth of a second emulated.
+  local args = { "console=" .. platform.console, "quiet", "panic=-1", "cryptomgr.notests" }
+  if wants_rate(machine, accel) then
+    local khz = M.tsc_khz(places)
+    if khz then table.insert(args, machine.tcg_args:format(khz)) end
+  elseif accel == "tcg" then
+    table.insert(args, machine.tcg_args)
+  end
+  return table.concat(args, " ")
+end
 
 return M

@@ -1,0 +1,7 @@
+--- What both directions of vmctl.json agree on: the metatables that mark lists and objects, and how deep values may be.
+
+return {
+  array = { __name = "vmctl.json.array" },
+  object = { __name = "vmctl.json.object" },
+  MAX_DEPTH = 100,
+}

@@ -1,0 +1,120 @@
+--- A guest's console: kept in a bounded ring, in a file if asked, and waited for.
+local core = require "vmctl.core"
+local log = require "vmctl.log"
+
+local M = {}
+
+local SIZE = 256 * 1024
+
+local ring = {}
+local ring_mt = { __name = "vmctl.Ring", __index = ring }
+
+--- A ring of the last `size` bytes.
+function M.ring(size)
+  return setmetatable({ _size = size, _parts = {}, _first = 1, _last = 0, _bytes = 0 }, ring_mt)
+end
+
+function ring:add(data)
+  self._last = self._last + 1
+  self._parts[self._last] = data
+  self._bytes = self._bytes + #data
+  while self._bytes - #self._parts[self._first] >= self._size do
+    self._bytes = self._bytes - #self._parts[self._first]
+    self._parts[self._first] = nil
+    self._first = self._first + 1
+  end
+end
+
+function ring:text()
+  local text = table.concat(self._parts, "", self._first, self._last)
+  self._parts, self._first, self._last, self._bytes = { text }, 1, 1, #text
+  return text:sub(-self._size)
+end
+
+--- The last lines, safe to show: no control bytes, no terminal escapes.
+function ring:tail(lines)
+  local text = log.sanitize(self:text():gsub("\r", ""):gsub("%s+$", ""), 4096)
+  local at = #text + 1
+  for _ = 1, lines do
+    local before = text:sub(1, at - 1):match ".*()\n"
+    if not before then return text end
+    at = before
+  end
+  return text:sub(at + 1)
+end
+
+--- Adds all that a stream brings, until it ends. Waits.
+function ring:follow(stream)
+  for data in function() return (stream:read(math.maxinteger, math.huge)) end do self:add(data) end
+end
+
+local methods = {}
+local mt = { __name = "vmctl.Console", __index = methods }
+
+--- Opens a console: one end of a socket pair is for QEMU.
+---@param name string
+---@param size? integer bytes that are kept
+---@param path? string a file that gets everything
+function M.open(name, size, path)
+  local ours, theirs, code = core.pair()
+  if not ours then return nil, theirs, code end
+  local file, err
+  if path then
+    file, err = io.open(path, "ab")
+    if not file then return nil, ("console of %s: %s"):format(name, err), "EINVAL" end
+    file:setvbuf "no"
+  end
+  ours:label("console of " .. name)
+  return setmetatable({
+    _stream = ours, _theirs = theirs, child_fd = theirs:fileno(), _ring = M.ring(size or SIZE), _news = core.queue(),
+    _file = file,
+  }, mt)
+end
+
+--- QEMU has its end now.
+function methods:started()
+  self._theirs:close()
+end
+
+--- Keeps what comes until the console ends. Waits.
+function methods:run()
+  while true do
+    local data = self._stream:read(math.maxinteger, math.huge)
+    if not data then break end
+    self._ring:add(data)
+    if self._file then self._file:write(data) end
+    self._news:wake()
+  end
+  self._ended = true
+  self._news:wake()
+end
+
+function methods:text() return self._ring:text() end
+
+function methods:tail(lines) return self._ring:tail(lines) end
+
+function methods:write(bytes, timeout) return self._stream:write(bytes, timeout) end
+
+--- Waits for a pattern.
+---@return string|nil match, string?, string? ETIMEDOUT, EOF
+function methods:wait(pattern, timeout, plain)
+  local deadline = core.now() + timeout
+  while true do
+    local text = self._ring:text()
+    local from, to = text:find(pattern, 1, plain)
+    if from then return text:sub(from, to) end
+    if self._ended then return nil, "the console has ended", "EOF" end
+    local ok, err, code = self._news:wait(deadline - core.now(), "wait for the console")
+    if not ok then return nil, err, code end
+  end
+end
+
+function methods:close()
+  self._stream:close()
+  self._theirs:close()
+  if self._file then self._file:close() end
+  self._file = nil
+  return true
+end
+
+return M

@@ -1,0 +1,228 @@
+--- Guests under QEMU: launching, reaching, ending them.
+local background = require "vmctl.background"
+local console = require "vmctl.machine.console"
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local exec = require "vmctl.protocol.exec"
+local link = require "vmctl.machine.link"
+local options = require "vmctl.options"
+local process = require "vmctl.process"
+local qemu = require "vmctl.machine.qemu"
+
+local M = {}
+
+local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT = 60, 20, 5 -- seconds
+local TAIL_LINES = 12
+
+local methods = {}
+local mt = { __name = "vmctl.Machine", __index = methods }
+
+local known = {
+  kernel = "string", initrd = "string", append = "string", memory = "string|integer", cpus = "integer", accel = "string",
+  machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
+  cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
+}
+
+-- What to tell when the guest or its QEMU is not as it should be.
+local function explain(vm, what, code)
+  local parts = { ("%s: %s"):format(vm.name, what) }
+  local ended = vm._ended
+  if ended then
+    local how = ended.signal and "signal " .. ended.signal or "exit code " .. tostring(ended.exit_code)
+    parts[#parts + 1] = ("; QEMU ended with %s"):format(how)
+  end
+  local said = vm._stderr and vm._stderr:tail(TAIL_LINES) or ""
+  if said ~= "" then parts[#parts + 1] = "\nQEMU said:\n" .. said end
+  local tail = vm._console:tail(TAIL_LINES)
+  parts[#parts + 1] = tail ~= "" and "\nthe console's last lines:\n" .. tail or "\nnothing came on the console"
+  return nil, table.concat(parts), code
+end
+
+local function watch(vm)
+  local record = vm._child:wait(math.huge) or { exit_code = nil }
+  vm._ended = record
+  vm._end:wake()
+end
+
+local function start_qemu(vm, spec, channel)
+  local argv = qemu.command(spec, channel:arguments(spec))
+  argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
+  argv.death_signal = "KILL"
+  local child, err, code = process.spawn(argv)
+  if not child then return nil, err, code end
+  vm._child, vm.pid, vm.command = child, child.pid, argv
+  return true
+end
+
+--- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
+---@param opts { kernel: string, initrd: string?, append: string?, memory: string|integer?, cpus: integer?, accel: string?,
+-- machine: string?, arch: string?, args: string[]?, name: string?, channel: string?, cid: integer?, console_log: string?,
+-- console_size: integer? } memory in MiB or as "256M"; accel "auto", "kvm" or "tcg"; machine: QEMU's, "microvm" by default on
+-- x86-64; args: further arguments for QEMU; channel: how the agent is reached, "vsock", "mux" (virtio-serial) or "auto"
+---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EINVAL …
+function M.launch(opts)
+  opts = options.check(opts or {}, known, "machine.launch")
+  local spec, err, code = qemu.describe(opts)
+  if not spec then return nil, err, code end
+  local vm = setmetatable({
+    name = opts.name or "guest", accel = spec.accel, accel_reason = spec.accel_reason, _end = core.queue(),
+    _exec_timeout = opts.exec_timeout,
+  }, mt)
+  vm._console, err, code = console.open(vm.name, opts.console_size, opts.console_log)
+  if not vm._console then return nil, err, code end
+  local channel
+  channel, err, code = link.choose(spec, opts, vm.name)
+  if not channel then
+    vm:close()
+    return nil, err, code
+  end
+  vm._channel = channel
+  local ok
+  ok, err, code = start_qemu(vm, spec, channel)
+  channel:started()
+  vm._console:started()
+  if not ok then
+    vm:close()
+    return nil, ("launch %s: %s"):format(vm.name, err), code
+  end
+  vm._stderr = console.ring(16 * 1024)
+  vm._tasks = {
+    background.spawn(vm.name .. " console", vm._console.run, vm._console),
+    background.spawn(vm.name .. " stderr", vm._stderr.follow, vm._stderr, vm._child.stderr),
+    background.spawn(vm.name .. " process", watch, vm),
+  }
+  return vm
+end
+
+--- Waits until the guest's agent answers.
+---@param opts? { timeout: number }|number seconds, 60 by default
+---@return number|nil seconds since the call, string? with the console's last lines, string? ETIMEDOUT, ECONNRESET …
+function methods:wait_ready(opts)
+  local timeout = type(opts) == "number" and opts or opts and opts.timeout or READY_TIMEOUT
+  local begin = core.now()
+  local ok, err, code = self._channel:connect(timeout)
+  if ok then
+    local client
+    client, err, code = self:_client()
+    if client then ok, err, code = client:ready(math.max(0.1, begin + timeout - core.now())) else ok = nil end
+  end
+  if not ok then return explain(self, ("not ready after %.1f s: %s"):format(core.now() - begin, err), code) end
+  return core.now() - begin
+end
+
+function methods:_client()
+  if not self._exec then
+    local err, code
+    self._exec, err, code = exec.client(self:address(exec.PORT), { timeout = self._exec_timeout })
+    if not self._exec then return nil, err, code end
+  end
+  return self._exec
+end
+
+--- The address of a port of the guest's agent, for vmctl.dial and the protocols' clients.
+---@param port integer
+---@return vmctl.Address
+function methods:address(port)
+  return self._channel:address(port)
+end
+
+for _, name in ipairs { "run", "start", "read_file", "write_file", "list_files", "forward" } do
+  --- As vmctl.exec.client has it.
+  methods[name] = function(self, ...)
+    local client, err, code = self:_client()
+    if not client then return nil, err, code end
+    return client[name](client, ...)
+  end
+end
+
+methods.exec = methods.run
+
+--- Runs a pipeline whose stages run in this guest unless they name another target with `on`. See vmctl.pipeline.
+function methods:pipeline(stages)
+  return require("vmctl.pipeline").run(stages, self)
+end
+
+--- What the guest wrote to its console: the last part of it, up to `console_size` bytes (256 KiB).
+---@return string
+function methods:console()
+  return self._console:text()
+end
+
+--- Types on the guest's console.
+---@return true|nil, string?, string?
+function methods:console_write(bytes, timeout)
+  return self._console:write(bytes, timeout)
+end
+
+--- Waits until the console shows a Lua pattern, in what it has kept or in what comes.
+---@param pattern string
+---@param opts? { timeout: number, plain: boolean }|number
+---@return string|nil match, string?, string? ETIMEDOUT, EOF when the guest has ended
+function methods:wait_console(pattern, opts)
+  local timeout = type(opts) == "number" and opts or type(opts) == "table" and opts.timeout or READY_TIMEOUT
+  local found, err, code = self._console:wait(pattern, timeout, type(opts) == "table" and opts.plain)
+  if not found then return explain(self, ("console never showed '%s': %s"):format(pattern, err), code) end
+  return found
+end
+
+--- Waits until the guest has ended.
+---@param timeout? number
+---@return { exit_code: integer?, signal: string? }|nil, string?, string? ETIMEDOUT
+function methods:wait(timeout)
+  local deadline = core.now() + (timeout or math.huge)
+  while not self._ended do
+    local ok, err, code = self._end:wait(deadline - core.now(), ("wait for the end of %s"):format(self.name))
+    if not ok then return nil, err, code end
+  end
+  return self._ended
+end
+
+--- Powers the guest off: asks its agent, then waits for QEMU's end.
+---@param opts? { timeout: number } seconds, 20 by default; a guest that needs longer is killed
+---@return true|nil, string?, string? ETIMEDOUT: it had to be killed
+function methods:shutdown(opts)
+  local timeout = opts and opts.timeout or SHUTDOWN_TIMEOUT
+  if not self._ended then
+    local client = self:_client()
+    if client then client:run { "poweroff", timeout = math.min(5, timeout) } end -- the link may end before the answer comes
+    if not self:wait(timeout) then
+      self:kill()
+      return errors.fail("ETIMEDOUT", "shutdown %s: it did not end within %g s and was killed", self.name, timeout)
+    end
+  end
+  self:close()
+  return true
+end
+
+--- Ends QEMU at once, and waits for that.
+---@return true|nil, string?, string?
+function methods:kill()
+  if self._child then self._child:kill "KILL" end
+  local record, err, code = self:wait(KILL_TIMEOUT)
+  self:close()
+  if not record then return nil, err, code end
+  return true
+end
+
+--- Lets go of the guest; QEMU is killed if it still runs. Idempotent, never waits.
+function methods:close()
+  if self._closed then return true end
+  self._closed = true
+  for _, t in ipairs(self._tasks or {}) do t:cancel() end
+  if self._channel then self._channel:close() end
+  if self._child then self._child:close() end
+  self._console:close()
+  return true
+end
+
+mt.__close = methods.close
+mt.__gc = methods.close
+
+function mt:__tostring()
+  return ("vmctl.Machine(%s, %s%s)"):format(self.name, self.accel, self._ended and ", ended" or "")
+end
+
+--- Builds guest images; see vmctl.machine.image.
+M.image = setmetatable({}, { __index = function(_, name) return require("vmctl.machine.image")[name] end })
+
+return M

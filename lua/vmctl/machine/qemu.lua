@@ -1,0 +1,67 @@
+--- QEMU's command line.
+local errors = require "vmctl.errors"
+local platform = require "vmctl.machine.platform"
+
+local M = {}
+
+local KERNEL_ARGS = "quiet panic=-1 tsc=unstable"
+
+local function readable(path, what)
+  local file = io.open(path, "rb")
+  if not file then return errors.fail("ENOENT", "launch: no %s at %s", what, path) end
+  file:close()
+  return true
+end
+
+--- Checks options and fills in what they leave open.
+---@param opts table as for machine.launch
+---@return table|nil spec, string?, string?
+function M.describe(opts)
+  if not opts.kernel then return errors.fail("EINVAL", "launch: no kernel given") end
+  local ok, err, code = readable(opts.kernel, "kernel")
+  if ok and opts.initrd then ok, err, code = readable(opts.initrd, "initrd") end
+  if not ok then return nil, err, code end
+  local arch = platform.platforms[opts.arch or platform.native()]
+  if not arch then return errors.fail("EINVAL", "launch: no platform '%s' is known", opts.arch or platform.native()) end
+  local machine = arch.machines[opts.machine or arch.default]
+  if not machine then return errors.fail("EINVAL", "launch: no machine '%s' on %s", opts.machine, arch.arch) end
+  local accel, reason = opts.accel, "asked for"
+  if not accel or accel == "auto" then accel, reason = platform.accel(arch) end
+  local memory = opts.memory or "256M"
+  if math.type(memory) == "integer" then memory = ("%dM"):format(memory) end
+  return {
+    arch = arch, machine = machine, suffix = machine.suffix, accel = accel, accel_reason = reason, memory = memory,
+    cpus = opts.cpus or 1, qemu = opts.qemu or arch.qemu, kernel = opts.kernel, initrd = opts.initrd,
+    append = opts.append, args = opts.args or {},
+  }
+end
+
+local function kernel_arguments(spec)
+  local list = { "console=" .. spec.arch.console, KERNEL_ARGS }
+  if spec.machine.kernel_args ~= "" then list[#list + 1] = spec.machine.kernel_args end
+  if spec.append then list[#list + 1] = spec.append end
+  return table.concat(list, " ")
+end
+
+--- The command line. Standard output is the console's socket; no NIC unless the user's arguments give one.
+---@param spec table from describe
+---@param channel string[] the channel's arguments
+---@return string[]
+function M.command(spec, channel)
+  local argv = {
+    spec.qemu, "-M", spec.machine.type, "-accel", spec.accel, "-cpu", spec.accel == "kvm" and "host" or spec.arch.cpu,
+    "-m", spec.memory, "-smp", tostring(spec.cpus), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+    "-nic", "none", "-chardev", "socket,id=console,fd=1", "-serial", "chardev:console",
+    "-kernel", spec.kernel, "-append", kernel_arguments(spec),
+  }
+  if spec.initrd then
+    argv[#argv + 1] = "-initrd"
+    argv[#argv + 1] = spec.initrd
+  end
+  for _, list in ipairs { channel, spec.args } do
+    table.move(list, 1, #list, #argv + 1, argv)
+  end
+  return argv
+end
+
+return M

@@ -1,0 +1,180 @@
+--- The way to a guest without AF_VSOCK: one virtio-serial port that carries many streams. A serial port has no connections
+--- (wire/hybrid-vsock.md, section 5.4), so each session begins with a hello that cannot be mistaken; then yamux, in which each
+--- stream opens with the hybrid handshake's "CONNECT port".
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local log = require "vmctl.log"
+local yamux = require "vmctl.protocol.yamux"
+
+local M = {}
+
+--- The virtio-serial port's name.
+M.PORT_NAME = "org.vmctl.mux.0"
+
+-- 0xFF can not begin a yamux frame, whose first byte is its version, 0.
+local HELLO, ANSWER = "\xff\xfevmctl?\n", "\xff\xfevmctl!\n"
+local NONCE, HEAD = 16, 12     -- bytes of the random number; of a yamux header
+local HELLO_AGAIN = 0.1        -- seconds between hellos while nobody answers
+local CONNECT_TIMEOUT = 10
+local LINE = 32
+
+local function nonce()
+  local file = assert(io.open("/dev/urandom", "rb"))
+  local bytes = file:read(NONCE)
+  file:close()
+  return bytes
+end
+
+--- The host's side of the hello. Waits until the guest has answered it, at most until the time-out.
+---@param link vmctl.Stream
+---@param timeout number
+---@return true|nil, string?, string?
+local function greet(link, timeout)
+  local deadline, number = core.now() + timeout, nonce()
+  local expected = ANSWER .. number
+  repeat
+    local left = deadline - core.now()
+    local ok, err, code = link:write(HELLO .. number, left)
+    if ok then ok, err, code = link:skip_past(expected, math.min(HELLO_AGAIN, left)) end
+    if ok then return true end
+    if code ~= "ETIMEDOUT" then return nil, err, code end
+  until core.now() >= deadline
+  return errors.fail("ETIMEDOUT", "%s: nobody answered in the guest", link:label())
+end
+
+local host = {}
+local host_mt = { __name = "vmctl.Mux", __index = host }
+
+--- Begins a session over a link to the guest. Waits for the guest's answer.
+---@param link vmctl.Stream which it takes
+---@param timeout number seconds
+---@return vmctl.Mux|nil mux with connect(port, timeout), ping, close, string?, string?
+function M.connect(link, timeout)
+  local ok, err, code = greet(link, timeout)
+  if not ok then return nil, err, code end
+  local self = setmetatable({ _link = link, _session = yamux.session(link, { client = true }) }, host_mt)
+  self._session:start("mux")
+  core.yield() -- its task has to run before a stream can be opened
+  return self
+end
+
+--- Connects to a port of the guest's agent.
+---@param port integer
+---@param timeout? number
+---@return vmctl.Stream|nil, string?, string? ECONNREFUSED: nobody serves that port
+function host:connect(port, timeout)
+  timeout = timeout or CONNECT_TIMEOUT
+  local s, err, code = self._session:open()
+  if not s then return nil, err, code end
+  local ok, line
+  ok, err, code = s:write(("CONNECT %d\n"):format(port), timeout)
+  if ok then line, err, code = s:read_line(LINE, timeout) end
+  if line and core.hybrid_ok(line) then return s end
+  s:close()
+  if line then return errors.fail("EPROTO", "connect to port %d of the guest: an answer that is no OK", port) end
+  if code == "EOF" or code == "ECONNRESET" or code == "EPIPE" then
+    return errors.fail("ECONNREFUSED", "connect to port %d of the guest: nobody serves it", port)
+  end
+  return nil, ("connect to port %d of the guest: %s"):format(port, err), code
+end
+
+function host:ping(timeout)
+  return self._session:ping(timeout or CONNECT_TIMEOUT)
+end
+
+--- False once the link has ended.
+function host:alive()
+  return not self._session._over
+end
+
+function host:close()
+  return self._session:close()
+end
+
+host_mt.__close = host.close
+
+-- A listener's shape for connections that come out of the mux.
+local virtual = {}
+local virtual_mt = { __name = "vmctl.VirtualListener", __index = virtual }
+
+function virtual:accept(timeout)
+  local s, _, code = self._channel:recv(timeout)
+  if not s then return nil, ("accept %s: %s"):format(self._label, code == "ECLOSED" and "closed" or "no connection"), code end
+  return s
+end
+
+function virtual:close()
+  return self._channel:close()
+end
+
+function virtual:address()
+  return self._label
+end
+
+local guest = {}
+local guest_mt = { __name = "vmctl.MuxServer", __index = guest }
+
+--- The guest's side.
+---@return vmctl.MuxServer server with listen(port) and run(link)
+function M.server()
+  return setmetatable({ _ports = {} }, guest_mt)
+end
+
+--- A listener for a port of the mux.
+---@param port integer
+---@return table listener with accept(timeout) and close()
+function guest:listen(port)
+  local listener = setmetatable({ _channel = require("vmctl.channel").channel(128), _label = "mux:" .. port }, virtual_mt)
+  self._ports[port] = listener
+  return listener
+end
+
+local function welcome(self, s)
+  local line = s:read_line(LINE, CONNECT_TIMEOUT)
+  local port = line and core.hybrid_connect(line)
+  local listener = port and self._ports[port]
+  if not listener then
+    log.info("mux: a connection to port %s, which nobody serves", port or "?")
+    s:close()
+    return
+  end
+  if not s:write(("OK %d\n"):format(port), CONNECT_TIMEOUT) or not listener._channel:send(s, CONNECT_TIMEOUT) then s:close() end
+end
+
+-- A header that is no yamux: the rest of a hello. One of our own session was only late; another means a new host.
+local function other_hello(link, number)
+  return function(head)
+    local rest, err, code = link:read_exact(#HELLO + NONCE - HEAD, 1)
+    if not rest then return nil, err, code end
+    local bytes = head .. rest
+    if bytes:sub(1, #HELLO) ~= HELLO then return errors.fail("EPROTO", "the link is out of step") end
+    local theirs = bytes:sub(#HELLO + 1)
+    if theirs == number then return true end
+    return nil, "a new host", theirs
+  end
+end
+
+--- Serves one host after the other on a link, for ever. Waits.
+---@param link vmctl.Stream
+---@return nil, string, string why the link itself ended
+function guest:run(link)
+  local number
+  while true do
+    while not number do
+      local ok, err, code = link:skip_past(HELLO, math.huge)
+      if ok then number = link:read_exact(NONCE, 5) end
+      if not ok and code ~= "EOF" then return nil, err, code end
+    end
+    link:write(ANSWER .. number, 5)
+    local session = yamux.session(link, {
+      on_stream = function(s) return welcome(self, s) end, on_strange = other_hello(link, number),
+    })
+    local _, err, code = session:run()
+    log.info("mux: the session ended: %s", err)
+    if code == "ECLOSED" or code == "ECANCELED" then return nil, err, code end
+    number = #code == NONCE and code or nil
+    if not number then link:discard() end
+  end
+end
+
+return M

@@ -1,0 +1,274 @@
+--- The host's side of the exec protocol: for our agent and for both revisions of the reference's.
+local core = require "vmctl.core"
+local address = require "vmctl.address"
+local dial = require "vmctl.dial"
+local errors = require "vmctl.errors"
+local files = require "vmctl.protocol.exec.files"
+local json = require "vmctl.json"
+local options = require "vmctl.options"
+local process = require "vmctl.protocol.exec.process"
+local request = require "vmctl.protocol.exec.request"
+local runner = require "vmctl.run"
+local wire = require "vmctl.protocol.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local TIMEOUT, DIAL_TIMEOUT = 600, 10    -- seconds: a command, a connection
+local READY_TIMEOUT, READY_PAUSE = 30, { 0.02, 0.5 }
+local EMBED = 90 * 1024                  -- bytes of input that fit into a command line of an agent without standard input
+
+local methods = {}
+local mt = { __name = "vmctl.ExecClient", __index = methods }
+
+local known = { timeout = "number", dial_timeout = "number", revision = { "vmctl", "0.2", "0.1.9" } }
+
+--- A client for the exec agent at an address. Does not connect yet; each command has a connection of its own.
+---@param where string|table|function e.g. "vsock:3:5000", "hybrid:/run/vm.sock:5000", "unix:/run/agent.sock"
+---@param opts? { timeout: number, dial_timeout: number, revision: string } seconds for a command (600) and for a connection
+-- (10); the agent's revision, if it is known: "vmctl", "0.2" or "0.1.9" (else the client finds out)
+---@return vmctl.ExecClient|nil, string?, string? EINVAL
+function M.new(where, opts)
+  opts = options.check(opts or {}, known, "exec.client")
+  local at, err, code = address.parse(where)
+  if not at then return nil, err, code end
+  return setmetatable({
+    address = at, revision = opts.revision, _timeout = opts.timeout or TIMEOUT,
+    _dial_timeout = opts.dial_timeout or DIAL_TIMEOUT,
+  }, mt)
+end
+
+function methods:_dial(deadline)
+  local timeout = math.min(self._dial_timeout, deadline - core.now())
+  return dial.dial(self.address, { timeout = timeout, format = wire.format })
+end
+
+-- Opens a connection with its first message.
+function methods:_open(type, payload, deadline)
+  local s, err, code = self:_dial(deadline)
+  if not s then return nil, err, code end
+  local ok
+  ok, err, code = s:write_frame(type, payload, deadline - core.now())
+  if not ok and code ~= "EPIPE" and code ~= "ECONNRESET" then -- these have an answer to read, or tell more by reading
+    s:close()
+    return nil, err, code
+  end
+  return s
+end
+
+-- One message and the first answer to it. An agent that does not know the type closes: EOF or ECONNRESET.
+function methods:_ask(type, payload, deadline)
+  local s <close>, err, code = self:_open(type, payload, deadline)
+  if not s then return nil, err, code end
+  local answer, body
+  repeat
+    answer, body, code = s:read_frame(deadline - core.now())
+  until answer ~= T.STDOUT and answer ~= T.STDERR
+  return answer, body, code
+end
+
+local function closed(code)
+  return code == "EOF" or code == "ECONNRESET" or code == "EPIPE"
+end
+
+--- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
+-- older does not (wire document, section 3). Asked once, then remembered. Waits.
+---@param timeout? number
+---@return "vmctl"|"0.2"|"0.1.9"|nil, string?, string?
+function methods:probe(timeout)
+  if self.revision then return self.revision end
+  local deadline = core.now() + (timeout or self._dial_timeout)
+  local answer, body, code = self:_ask(T.READY, "", deadline)
+  if answer == T.READY then
+    local hello = json.decode(body)
+    self.revision = "vmctl"
+    self.agent = type(hello) == "table" and hello or {}
+    return self.revision
+  elseif answer then
+    return errors.fail("EPROTO", "probe %s: an answer of type %d", self.address, answer)
+  elseif not closed(code) then
+    return nil, ("probe %s: %s"):format(self.address, body), code
+  end
+  answer, body, code = self:_ask(T.EXEC_PIPE, '{"command":"true"}', deadline)
+  if answer == T.EXIT then
+    self.revision = "0.2"
+    return self.revision
+  elseif not answer and not closed(code) then
+    return nil, ("probe %s: %s"):format(self.address, body), code
+  end
+  answer, body, code = self:_ask(T.EXEC, '{"command":"true"}', deadline)
+  if answer == T.EXEC_RESULT then
+    self.revision = "0.1.9"
+    return self.revision
+  elseif answer then
+    return errors.fail("EPROTO", "probe %s: an answer of type %d", self.address, answer)
+  end
+  return nil, ("probe %s: no exec agent there (%s)"):format(self.address, body), code
+end
+
+-- Without standard input the plain mode is right for agents of the reference: with both streams busy their other modes
+-- corrupt the framing (wire document, "Traps").
+local function choose_mode(parsed, revision, wants_input, interactive)
+  if parsed.options.tty then return T.EXEC_TTY end
+  if revision == "vmctl" then return wants_input and T.EXEC_PIPE or T.EXEC_STREAM end
+  if revision == "0.2" and (wants_input or interactive) then return T.EXEC_PIPE end
+  return interactive and T.EXEC_STREAM or T.EXEC
+end
+
+function methods:_begin(parsed, mode, deadline)
+  local title = request.title(parsed)
+  if parsed.options.user and self.revision == "0.1.9" then
+    return errors.fail("ENOTSUP", "%s on %s: this agent cannot change the user", title, self.address)
+  end
+  local body, err, code = request.encode(parsed, self.revision, mode)
+  if not body then return nil, err, code end
+  if #body > 1 << 20 then
+    return errors.fail("ETOOBIG", "%s on %s: a request of %d bytes, the limit is 1 MiB", title, self.address, #body)
+  end
+  local s
+  s, err, code = self:_open(mode, body, deadline)
+  if not s then return nil, ("%s: %s"):format(title, err), code end
+  s:set_timeout { read = math.huge, write = math.huge } -- the command's own limits count
+  local p = process.new(s, mode, self.revision, title, tostring(self.address))
+  p._timeout = self._timeout
+  return p
+end
+
+--- Starts a command. Waits until the agent has the request.
+---@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name:
+-- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr
+---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close, string?, string?
+function methods:start(command)
+  local parsed = request.parse(command, "start")
+  local timeout = parsed.options.timeout or self._timeout
+  local deadline = core.now() + timeout
+  local revision, err, code = self:probe(math.min(timeout, self._dial_timeout))
+  if not revision then return nil, err, code end
+  local p
+  p, err, code = self:_begin(parsed, choose_mode(parsed, revision, not parsed.options.tty, true), deadline)
+  if not p then return nil, err, code end
+  p._timeout = timeout
+  return p
+end
+
+-- Agents without a standard input get it inside the command line.
+local function embed_input(parsed, revision)
+  local input = parsed.options.stdin
+  if input == nil or revision == "vmctl" or type(input) ~= "string" then return parsed end
+  if #input > EMBED then
+    if revision == "0.2" then return parsed end
+    return errors.fail("ETOOBIG", "%d bytes of standard input: this agent has none, and only %d fit into a command",
+      #input, EMBED)
+  end
+  local quote = require "vmctl.protocol.exec.quote"
+  local command = parsed.argv and quote.command(parsed.argv) or parsed.command
+  local opts = {}
+  for name, value in pairs(parsed.options) do opts[name] = value end
+  opts.stdin = nil
+  return { command = ("printf %%s %s | base64 -d | { %s\n}"):format(core.base64_encode(input), command), options = opts }
+end
+
+--- Runs a command to its end. Waits.
+---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all
+-- of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB:
+-- beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return string? message, string? code ETIMEDOUT, ERESET …, table? partial what there was until then
+function methods:run(command)
+  local parsed = request.parse(command, "run")
+  local timeout = parsed.options.timeout or self._timeout
+  local deadline = core.now() + timeout
+  local revision, err, code = self:probe(math.min(timeout, self._dial_timeout))
+  if not revision then return nil, err, code end
+  parsed, err, code = embed_input(parsed, revision)
+  if not parsed then return nil, err, code end
+  local mode = choose_mode(parsed, revision, parsed.options.stdin ~= nil, false)
+  local p
+  p, err, code = self:_begin(parsed, mode, deadline)
+  if not p then return nil, err, code end
+  return runner.finish(p, parsed.options, deadline)
+end
+
+local function ready_address(at)
+  if at.port ~= wire.PORT then return nil end
+  if at.kind == "vsock" then return address.vsock(at.cid, wire.READY_PORT) end
+  if at.kind == "hybrid" then return address.hybrid(at.path, wire.READY_PORT) end
+end
+
+-- Port 5002 first, where there is one; then a real answer of the agent on its own port.
+function methods:_ready_once(deadline)
+  local at = not self._seen_ready and ready_address(self.address)
+  if at then
+    local s, err, code = dial.dial(at, { timeout = math.min(2, deadline - core.now()) })
+    if not s then return nil, err, code end
+    s:close()
+    self._seen_ready = true
+  end
+  return self:probe(math.min(2, deadline - core.now()))
+end
+
+--- Waits until the agent answers. What is refused while a guest boots is tried again, with growing pauses.
+---@param timeout? number seconds, 30 by default
+---@return number|nil seconds that it took, string? message with the number of attempts and the last error, string? ETIMEDOUT
+function methods:ready(timeout)
+  timeout = timeout or READY_TIMEOUT
+  local begin = core.now()
+  local deadline, pause, attempts, last = begin + timeout, READY_PAUSE[1], 0, "nothing was tried"
+  while core.now() < deadline do
+    attempts = attempts + 1
+    local ok, err, code = self:_ready_once(deadline)
+    if ok then return core.now() - begin end
+    last = err
+    if code == "ECANCELED" or not (errors.retryable(code, "connect", self.address.kind) or code == "ETIMEDOUT") then
+      return nil, ("ready %s: %s"):format(self.address, err), code
+    end
+    local slept, why, how = core.sleep(math.max(0, math.min(pause, deadline - core.now())))
+    if not slept then return nil, ("ready %s: %s"):format(self.address, why), how end
+    pause = math.min(pause * 1.5, READY_PAUSE[2])
+  end
+  return errors.fail("ETIMEDOUT", "ready %s: no answer within %g s, %d attempts; the last error: %s", self.address, timeout,
+    attempts, last)
+end
+
+--- Opens a connection to a TCP port as the guest sees it. Waits.
+---@param host string "127.0.0.1" is the guest itself
+---@param port integer
+---@param timeout? number
+---@return vmctl.Stream|nil stream of raw bytes, string?, string? EREMOTE with the agent's reason, ENOTSUP
+function methods:forward(host, port, timeout)
+  local deadline = core.now() + (timeout or self._dial_timeout)
+  local revision, err, code = self:probe(timeout)
+  if not revision then return nil, err, code end
+  if revision == "0.1.9" then
+    return errors.fail("ENOTSUP", "forward to %s:%d: this agent cannot forward", host, port)
+  end
+  local body = assert(json.encode { host = host, port = port })
+  local s
+  s, err, code = self:_open(T.PORT_FORWARD, body, deadline)
+  if not s then return nil, err, code end
+  local answer, text, why = s:read_frame(deadline - core.now())
+  if answer == T.READY then
+    s:label(("%s via %s"):format(host .. ":" .. port, self.address))
+    return s
+  end
+  s:close()
+  if answer == T.STDERR then
+    return nil, ("forward to %s:%d: %s"):format(host, port, (text:gsub("%s+$", ""))), "EREMOTE", text
+  elseif answer then
+    return errors.fail("EPROTO", "forward to %s:%d: an answer of type %d", host, port, answer)
+  end
+  return nil, ("forward to %s:%d: %s"):format(host, port, text), why
+end
+
+--- Runs a pipeline of commands here (a stage may name another target with `on`). See vmctl.pipeline.
+function methods:pipeline(stages)
+  return require("vmctl.pipeline").run(stages, self)
+end
+
+for name, fn in pairs(files) do methods[name] = fn end
+
+function mt:__tostring()
+  return ("vmctl.ExecClient(%s)"):format(self.address)
+end
+
+return M

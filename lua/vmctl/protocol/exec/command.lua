@@ -1,0 +1,224 @@
+--- The agent's commands: started, fed, ended with their host, and reported when all their output is out.
+local core = require "vmctl.core"
+local log = require "vmctl.log"
+local process = require "vmctl.process"
+local task = require "vmctl.task"
+local wire = require "vmctl.protocol.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local SEND_TIMEOUT = 30
+local GRACE = 2           -- seconds between SIGTERM (or SIGHUP) and SIGKILL when the host has gone
+local LINGER = 1          -- seconds for which output may still come from processes that have left the command's group
+local CAPTURE = 44 << 20  -- bytes of stdout and stderr together that an answer of 64 MiB can carry as base64
+local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+local function decode_all(encoded)
+  local list = {}
+  for key, value in pairs(encoded) do
+    local bytes = core.base64_decode(value)
+    if not bytes then return nil, ("request: member %s is not base64"):format(key) end
+    list[key] = bytes
+  end
+  return list
+end
+
+-- The child's command line and surroundings from a request.
+local function describe(payload, opts)
+  local request, err = wire.decode_request(payload)
+  if not request then return nil, err end
+  local spec = { "/bin/sh", "-c", request.command, file = "sh" }
+  if request.argv_b64 then
+    spec, err = decode_all(request.argv_b64)
+    if not spec then return nil, err end
+    if not spec[1] then return nil, "request: an empty argv" end
+  else
+    spec[1] = "sh"
+  end
+  local env = process.environment()
+  env.PATH = env.PATH or PATH
+  for name, value in pairs(opts.env or {}) do env[name] = value end
+  for name, value in pairs(request.env or {}) do env[name] = value end
+  if request.env_b64 then
+    local exact
+    exact, err = decode_all(request.env_b64)
+    if not exact then return nil, err end
+    for name, value in pairs(exact) do env[name] = value end
+  end
+  for name, value in pairs(env) do
+    if (name .. value):find("\0", 1, true) or name == "" or name:find("=", 1, true) then
+      return nil, "request: a NUL byte or '=' in the environment"
+    end
+  end
+  for _, arg in ipairs(spec) do
+    if arg:find("\0", 1, true) then return nil, "request: a NUL byte in the command" end
+  end
+  spec.env, spec.clear_env = env, true
+  if request.working_dir ~= "" then spec.cwd = request.working_dir end
+  if request.user and request.user ~= "" then
+    spec.user = request.user
+    local users = require "vmctl.users"
+    local who = users.resolve(spec.user)
+    if who and who.home and not (request.env or {}).HOME then env.HOME = who.home end
+  end
+  return spec, request
+end
+
+local function start(payload, opts, stdio)
+  local spec, request = describe(payload, opts)
+  if not spec then return nil, request, 1 end
+  for name, value in pairs(stdio) do spec[name] = value end
+  if spec.tty then spec.rows, spec.cols = request.rows, request.cols end
+  spec.sweep, spec.session = true, true
+  local child, err, code = process.spawn(spec)
+  if child then return child end
+  local no_program = err:find("(exec)", 1, true)
+  return nil, err, no_program and (code == "EACCES" and 126 or 127) or code == "EINVAL" and 127 or 1
+end
+
+-- Ends a command whose host has gone, all of its group: politely, then not.
+local function hang_up(child, signal)
+  child:kill(signal)
+  if not child:wait(GRACE) then child:kill "KILL" end
+end
+
+-- Writes to the child's standard input. A child that does not read must not hide that the host has gone.
+local function feed(conn, child, data)
+  local input = child.stdin
+  local ok, _, code, taken = input:write(data, LINGER)
+  while not ok and code == "ETIMEDOUT" do
+    if conn:hung_up() then return nil end
+    data = data:sub(taken + 1)
+    if #data > 0 then
+      ok, _, code, taken = input:write(data, LINGER)
+    else
+      ok, _, code = input:flush(LINGER)
+      taken = 0
+    end
+  end
+  return true -- EPIPE: the child wants no more; what comes is thrown away
+end
+
+-- What the host sends while the command runs. Ends when the host has gone, which ends the command.
+local function listen(conn, child, mode)
+  while true do
+    local type, payload = conn:read_frame(math.huge)
+    if not type then break end
+    if type == T.STDIN and mode == T.EXEC_PIPE and payload == "" then
+      child.stdin:shutdown(LINGER)
+      child.stdin:close()
+    elseif type == T.STDIN and child.stdin then
+      if not feed(conn, child, payload) then break end
+    elseif type == T.SIGNAL and #payload > 0 then
+      child:kill(math.min(payload:byte(1), 64))
+    elseif type == T.RESIZE and mode == T.EXEC_TTY then
+      local rows, cols = wire.decode_resize(payload)
+      if rows then child.stdin:resize(rows, cols) end
+    end
+  end
+  hang_up(child, mode == T.EXEC_TTY and "HUP" or "TERM")
+end
+
+-- All output before the exit: the fan-in ends with the pipes. Processes that left the group and keep a pipe open are waited
+-- for only a moment, and only while the host is not what everything waits for.
+local function drain(fanin)
+  local quiet = 0
+  while quiet < LINGER do
+    local ok, _, code = fanin:wait(LINGER / 4)
+    if ok or code ~= "ETIMEDOUT" then return end
+    quiet = fanin:idle() and quiet + LINGER / 4 or 0
+  end
+  fanin:close()
+end
+
+local function exit_of(record)
+  if not record then return -1 end
+  if record.signal then return -1, require("vmctl.signals").number(record.signal) end
+  return record.exit_code
+end
+
+-- Runs a started child with its output going to the host; the exit code and signal when it is all out.
+local function supervise(conn, child, mode, ...)
+  local guard <close> = child -- luacheck: ignore
+  local fanin, err = core.fanin(conn, ...)
+  if not fanin then return nil, err end
+  return task.scope(function(scope)
+    task.spawn_in(scope, listen, conn, child, mode)
+    local record = child:wait()
+    drain(fanin)
+    scope:cancel()
+    return exit_of(record)
+  end)
+end
+
+local function finish(conn, ...)
+  local ok, err, code = conn:write_frame(...)
+  if ok then conn:shutdown(SEND_TIMEOUT) end
+  return ok, err, code
+end
+
+local function answer(conn, response)
+  return finish(conn, T.EXEC_RESULT, wire.encode_response(response), SEND_TIMEOUT)
+end
+
+-- Exec: all output inside the one answer.
+function M.plain(conn, payload, opts)
+  local child, err, failed = start(payload, opts, { stdout = "pipe", stderr = "pipe" })
+  if not child then return answer(conn, { exit_code = failed, error = err }) end
+  local guard <close> = child -- luacheck: ignore
+  local texts, total, cut = { stdout = {}, stderr = {} }, 0, false
+  local function collect(name)
+    for data in function() return (child[name]:read(math.huge)) end do
+      total = total + #data
+      if total <= CAPTURE then table.insert(texts[name], data) else cut = true end
+    end
+  end
+  local code, signal = task.scope(function(scope)
+    local listener = task.spawn_in(scope, listen, conn, child, T.EXEC)
+    local out, errors = task.spawn_in(scope, collect, "stdout"), task.spawn_in(scope, collect, "stderr")
+    local record = child:wait()
+    if not out:join(LINGER) then out:cancel() end
+    if not errors:join(LINGER) then errors:cancel() end
+    listener:cancel()
+    return exit_of(record)
+  end)
+  local cut_text = cut and ("output cut after %d bytes"):format(CAPTURE) or nil
+  return answer(conn, { exit_code = code, signal = signal, stdout = table.concat(texts.stdout),
+    stderr = table.concat(texts.stderr), error = cut_text })
+end
+
+-- ExecStream: output as it comes, the result without it.
+function M.streamed(conn, payload, opts)
+  local child, err, failed = start(payload, opts, { stdout = "pipe", stderr = "pipe" })
+  if not child then return answer(conn, { exit_code = failed, error = err }) end
+  local code, signal = supervise(conn, child, T.EXEC_STREAM, T.STDOUT, child.stdout, T.STDERR, child.stderr)
+  if not code then return nil, signal end
+  return answer(conn, { exit_code = code, signal = signal })
+end
+
+local function refuse(conn, err, code, say)
+  log.debug("exec: %s", err)
+  if say then conn:write_frame(T.STDERR, wire.text(err) .. "\n", SEND_TIMEOUT) end
+  return finish(conn, T.EXIT, wire.encode_exit(code), SEND_TIMEOUT)
+end
+
+-- ExecPipe: standard input as well.
+function M.piped(conn, payload, opts)
+  local child, err, code = start(payload, opts, { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
+  if not child then return refuse(conn, err, code, true) end
+  local exit_code, signal = supervise(conn, child, T.EXEC_PIPE, T.STDOUT, child.stdout, T.STDERR, child.stderr)
+  if not exit_code then return nil, signal end
+  return finish(conn, T.EXIT, wire.encode_exit(exit_code, signal), SEND_TIMEOUT)
+end
+
+-- ExecTTY: a terminal; one stream.
+function M.terminal(conn, payload, opts)
+  local child, err, code = start(payload, opts, { tty = true })
+  if not child then return refuse(conn, err, code, true) end
+  local exit_code, signal = supervise(conn, child, T.EXEC_TTY, T.STDOUT, child.stdin)
+  if not exit_code then return nil, signal end
+  return finish(conn, T.EXIT, wire.encode_exit(exit_code, signal), SEND_TIMEOUT)
+end
+
+return M

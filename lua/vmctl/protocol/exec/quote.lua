@@ -1,0 +1,63 @@
+--- Exact arguments through a POSIX shell: agents of the reference run `sh -c`, and its JSON carries no bytes that are not
+-- UTF-8, so such bytes travel as printf's octal escapes.
+local M = {}
+
+local function is_text(bytes)
+  return utf8.len(bytes) ~= nil
+end
+
+-- 'It'\''s': nothing but the quote itself is special inside single quotes.
+local function single(bytes)
+  return "'" .. bytes:gsub("'", "'\\''") .. "'"
+end
+
+local function octal(bytes)
+  return (bytes:gsub("[^%w]", function(c) return ("\\%03o"):format(c:byte()) end))
+end
+
+--- One word for the shell. Text is quoted; other bytes need `prepare` first, which names the variable that holds them.
+---@param bytes string
+function M.word(bytes)
+  if bytes:find "^[%w_@%%+=:,./-]+$" then return bytes end
+  return single(bytes)
+end
+
+-- A command substitution loses line feeds at its end, so an x stands behind them until the expansion cuts it off.
+local function assignment(name, bytes)
+  return ("%s=$(printf '%sx'); %s=${%s%%x}; "):format(name, octal(bytes), name, name)
+end
+
+--- A shell command that runs `argv` with exactly these arguments, in an environment with `env` added where its values are
+-- not text.
+---@param argv string[]
+---@param env? table<string, string> values that JSON cannot carry
+---@return string command
+function M.command(argv, env)
+  local before, words = {}, {}
+  for name, value in pairs(env or {}) do
+    before[#before + 1] = assignment(name, value) .. "export " .. name .. "; "
+  end
+  for i, arg in ipairs(argv) do
+    if is_text(arg) then
+      words[i] = M.word(arg)
+    else
+      before[#before + 1] = assignment("vmctl_" .. i, arg)
+      words[i] = ('"$vmctl_%d"'):format(i)
+    end
+  end
+  return table.concat(before) .. table.concat(words, " ")
+end
+
+--- Splits an environment into what JSON can carry and what it cannot.
+---@return table<string, string> text, table<string, string> bytes
+function M.split_env(env)
+  local text, bytes = {}, {}
+  for name, value in pairs(env or {}) do
+    (is_text(value) and text or bytes)[name] = value
+  end
+  return text, bytes
+end
+
+M.is_text = is_text
+
+return M

@@ -1,0 +1,130 @@
+--- The guest's side of the exec protocol: one connection, one request. Where the reference agent corrupts, loses or leaves
+--- something behind (wire document, "Known weaknesses"), this one does not.
+local core = require "vmctl.core"
+local access = require "vmctl.access"
+local command = require "vmctl.protocol.exec.command"
+local fileservice = require "vmctl.protocol.exec.fileservice"
+local json = require "vmctl.json"
+local log = require "vmctl.log"
+local options = require "vmctl.options"
+local task = require "vmctl.task"
+local wire = require "vmctl.protocol.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local REQUEST_TIMEOUT = 30 -- seconds that a connection may stay silent before its request
+local SEND_TIMEOUT = 30
+local CONNECTIONS = 1024
+local REFUSED_PAUSE = 0.1
+
+local known = { allow = "function|table", connections = "integer", env = "table", root = "string", request_timeout = "number" }
+
+local function hello(conn)
+  local body = assert(json.encode(json.object { agent = "vmctl", version = "0.1.0", exec = 1 }))
+  return conn:write_frame(T.READY, body, SEND_TIMEOUT)
+end
+
+-- wire document, section 7: Ready, then raw bytes; or a Stderr message with the reason.
+local function port_forward(conn, payload)
+  local request = json.decode(payload)
+  local host = type(request) == "table" and request.host or "127.0.0.1"
+  local port = type(request) == "table" and math.type(request.port) == "integer" and request.port or 0
+  if port < 1 or port > 65535 or type(host) ~= "string" then
+    return conn:write_frame(T.STDERR, "bad port forward request\n", SEND_TIMEOUT)
+  end
+  local target, err = require("vmctl.dial").dial(require("vmctl.address").tcp(host, port))
+  if not target then return conn:write_frame(T.STDERR, err .. "\n", SEND_TIMEOUT) end
+  local ok, why, code = conn:write_frame(T.READY, "", SEND_TIMEOUT)
+  if not ok then
+    target:close()
+    return nil, why, code
+  end
+  local relay = core.relay(conn, target)
+  if relay then relay:wait() end
+  return true
+end
+
+local handlers = {
+  [T.READY] = hello,
+  [T.EXEC] = command.plain, [T.EXEC_STREAM] = command.streamed, [T.EXEC_PIPE] = command.piped, [T.EXEC_TTY] = command.terminal,
+  [T.PORT_FORWARD] = port_forward,
+  [T.WRITE_FILE] = fileservice.write, [T.READ_FILE] = fileservice.read, [T.LIST_FILES] = fileservice.list,
+}
+
+local function converse(conn, opts)
+  conn:set_format(wire.format)
+  local type, payload, code = conn:read_frame(opts.request_timeout or REQUEST_TIMEOUT)
+  if not type then
+    if code ~= "EOF" then log.info("exec: %s", payload) end
+    return
+  end
+  local handle = handlers[type]
+  if not handle then -- as the reference: closed without a word, which is how hosts tell revisions apart
+    log.info("exec: %s: a first message of type %d", conn:label(), type)
+    return
+  end
+  local ok, err = handle(conn, payload, opts)
+  if not ok then log.info("exec: %s: %s", conn:label(), err) end
+end
+
+--- Serves one connection: one request. Closes it. Waits.
+---@param conn vmctl.Stream
+---@param opts table as for serve
+function M.converse(conn, opts)
+  local guard <close> = conn -- luacheck: ignore
+  local ok, err = xpcall(converse, debug.traceback, conn, opts)
+  if not ok then log.error("exec: %s: %s", conn:label(), err) end
+end
+
+local function accept_loop(listener, opts, handle)
+  local allow = access.policy(opts.allow)
+  return task.scope(function(scope)
+    local live, most = 0, opts.connections or CONNECTIONS
+    local room = core.queue()
+    while true do
+      while live >= most do room:wait() end
+      local conn, err, code = listener:accept()
+      if not conn then
+        if code == "ECLOSED" or code == "ECANCELED" then
+          scope:cancel()
+          return code == "ECLOSED" or nil, err, code
+        end
+        log.error("%s", err)
+        core.sleep(REFUSED_PAUSE)
+      else
+        local welcome, reason = allow(conn)
+        if welcome then
+          live = live + 1
+          task.spawn_in(scope, function()
+            handle(conn, opts)
+            live = live - 1
+            room:wake(1)
+          end)
+        else
+          log.info("refused a connection: %s", reason)
+          conn:close()
+        end
+      end
+    end
+  end)
+end
+
+--- Serves commands, files and port forwards to those who connect, until the listener is closed (then all that still runs
+-- is ended). Waits; run it as a task beside others.
+---@param listener vmctl.Listener anything with accept() and close()
+---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number } who may
+-- connect (see vmctl.access), how many at a time (1024), additional environment, folder that stands for "/" in file requests
+---@return true|nil, string?, string? ECANCELED
+function M.serve(listener, opts)
+  opts = options.check(opts or {}, known, "exec.serve")
+  return accept_loop(listener, opts, M.converse)
+end
+
+--- Serves the readiness port: a completed connection is the message.
+function M.serve_ready(listener, opts)
+  opts = options.check(opts or {}, known, "exec.serve_ready")
+  return accept_loop(listener, opts, function(conn) conn:close() end)
+end
+
+return M

@@ -1,0 +1,165 @@
+--- The exec protocol's messages (matchlock's exec over vsock): types, limits, requests and responses. Pure: no I/O.
+local core = require "vmctl.core"
+local json = require "vmctl.json"
+local errors = require "vmctl.errors"
+
+local M = {}
+
+M.PORT, M.READY_PORT, M.FILES_PORT = 5000, 5002, 5001
+
+--- Message types by name (wire document "Exec protocol over vsock", section 3).
+M.types = {
+  EXEC = 1, EXEC_RESULT = 2, STDOUT = 3, STDERR = 4, SIGNAL = 5, READY = 6, STDIN = 7, RESIZE = 8, EXEC_TTY = 9,
+  EXIT = 10, EXEC_STREAM = 11, EXEC_PIPE = 12, PORT_FORWARD = 13, WRITE_FILE = 14, READ_FILE = 15, LIST_FILES = 16,
+  FILE_RESULT = 17,
+}
+
+local T = M.types
+local REQUEST, CHUNK, RESULT, SMALL = 1 << 20, 64 << 10, 64 << 20, 64
+
+M.CHUNK = CHUNK
+
+--- The frame format: type u8, length u32 big endian; a limit for each type, so that no peer makes us hold 4 GiB.
+M.format = core.format {
+  type = 1, length = 4, max = CHUNK,
+  limits = {
+    [T.EXEC] = REQUEST, [T.EXEC_TTY] = REQUEST, [T.EXEC_STREAM] = REQUEST, [T.EXEC_PIPE] = REQUEST,
+    [T.PORT_FORWARD] = REQUEST, [T.READ_FILE] = REQUEST, [T.LIST_FILES] = REQUEST, [T.READY] = REQUEST,
+    [T.WRITE_FILE] = RESULT, [T.EXEC_RESULT] = RESULT, [T.FILE_RESULT] = RESULT,
+    [T.STDOUT] = CHUNK, [T.STDERR] = CHUNK, [T.STDIN] = CHUNK,
+    [T.SIGNAL] = SMALL, [T.RESIZE] = SMALL, [T.EXIT] = SMALL,
+  },
+}
+
+local FROM_GUEST = { [T.EXEC_RESULT] = true, [T.STDOUT] = true, [T.STDERR] = true, [T.READY] = true, [T.EXIT] = true,
+  [T.FILE_RESULT] = true }
+
+--- May a guest send this type? Types of later revisions may; one of the host's own, or 0, means that the framing is lost
+-- (two unlocked writers in the reference agent, section "Known weaknesses").
+---@param type integer
+---@return "known"|"later"|nil
+function M.from_guest(type)
+  if FROM_GUEST[type] then return "known" end
+  return type > T.FILE_RESULT and "later" or nil
+end
+
+local fields = {
+  command = "string", working_dir = "string", stdin = "string", user = "string", rows = "number", cols = "number",
+  args = "table", env = "table", argv_b64 = "table", env_b64 = "table", stdin_b64 = "string",
+}
+
+local function check_strings(request, name, keys)
+  for key, value in pairs(request[name] or {}) do
+    if type(value) ~= "string" or type(key) ~= keys then
+      return errors.fail("EPROTO", "request: '%s' holds something other than strings", name)
+    end
+  end
+  return true
+end
+
+--- Encodes a request from a table with the JSON's names: command, working_dir, env, user, rows, cols. Members of our own,
+-- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), vmctl.
+---@param request table
+---@return string|nil json, string?, string? EINVAL
+function M.encode_request(request)
+  local copy = {}
+  for name, value in pairs(request) do copy[name] = value end
+  if copy.env then copy.env = next(copy.env) and json.object(copy.env) or nil end
+  return json.encode(json.object(copy))
+end
+
+--- Decodes and checks a request.
+---@param text string
+---@return table|nil request, string?, string? EPROTO
+function M.decode_request(text)
+  local request, err = json.decode(text)
+  if request == nil then return errors.fail("EPROTO", "request: %s", err) end
+  if type(request) ~= "table" then return errors.fail("EPROTO", "request: not a JSON object") end
+  for name, want in pairs(fields) do
+    local got = request[name]
+    if got ~= nil and type(got) ~= want then
+      return errors.fail("EPROTO", "request: '%s' is a %s, not a %s", name, type(got), want)
+    end
+  end
+  if request.command == nil and request.argv_b64 == nil then
+    return errors.fail("EPROTO", "request: no 'command'")
+  end
+  for name, keys in pairs { env = "string", env_b64 = "string", args = "number", argv_b64 = "number" } do
+    local ok, why, code = check_strings(request, name, keys)
+    if not ok then return nil, why, code end
+  end
+  return request
+end
+
+--- Text for JSON: bytes that are not UTF-8 become question marks.
+---@param bytes string
+function M.text(bytes)
+  if utf8.len(bytes) then return bytes end
+  return (bytes:gsub("[\x80-\xff]", "?"))
+end
+
+--- Encodes an ExecResponse. stdout and stderr are bytes, or nil for null (never started, or streamed).
+---@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer? }
+---@return string json
+function M.encode_response(response)
+  local function base64(bytes)
+    return bytes and core.base64_encode(bytes) or json.null
+  end
+  return assert(json.encode(json.object {
+    exit_code = response.exit_code, stdout = base64(response.stdout), stderr = base64(response.stderr),
+    error = M.text(response.error or ""), signal = response.signal,
+  }))
+end
+
+local function decode_bytes(response, name)
+  local value = response[name]
+  if value == nil or value == json.null then return "" end
+  if type(value) ~= "string" then return errors.fail("EPROTO", "response: '%s' is not a string", name) end
+  return core.base64_decode(value)
+end
+
+--- Decodes an ExecResponse; absent members mean empty. exit_code is signed.
+---@param text string
+---@return { exit_code: integer, stdout: string, stderr: string, error: string, signal: integer? }|nil, string?, string?
+function M.decode_response(text)
+  local response, err = json.decode(text)
+  if type(response) ~= "table" then return errors.fail("EPROTO", "response: %s", err or "not a JSON object") end
+  local stdout, why, code = decode_bytes(response, "stdout")
+  if not stdout then return nil, why, code end
+  local stderr
+  stderr, why, code = decode_bytes(response, "stderr")
+  if not stderr then return nil, why, code end
+  local exit_code = response.exit_code or 0
+  if math.type(exit_code) ~= "integer" then return errors.fail("EPROTO", "response: 'exit_code' is no integer") end
+  return { exit_code = exit_code, stdout = stdout, stderr = stderr, error = response.error or "",
+    signal = math.type(response.signal) == "integer" and response.signal or nil }
+end
+
+--- Exit: a code of 32 bits, two's complement; ours adds the signal as a fifth byte, which others ignore.
+---@param code integer
+---@param signal? integer
+function M.encode_exit(code, signal)
+  return string.pack(">i4", code) .. (signal and string.char(signal) or "")
+end
+
+--- A payload under four bytes carries no exit code: that is an error, never 0.
+---@return integer|nil code, integer|string? signal, string?
+function M.decode_exit(payload)
+  if #payload < 4 then return errors.fail("EPROTO", "an exit message of %d bytes has no exit code", #payload) end
+  return string.unpack(">i4", payload), payload:byte(5)
+end
+
+--- Resize: u16 rows, u16 columns.
+function M.encode_resize(rows, cols)
+  return string.pack(">I2I2", rows, cols)
+end
+
+--- Fewer than four bytes are ignored, of more the first four count.
+---@return integer|nil rows, integer? cols
+function M.decode_resize(payload)
+  if #payload < 4 then return nil end
+  local rows, cols = string.unpack(">I2I2", payload)
+  return rows, cols
+end
+
+return M

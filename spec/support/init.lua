@@ -1,0 +1,126 @@
+--- What the specs share: bodies that run as tasks with a limit, and leave nothing open.
+local assert = require "luassert"
+local lfs = require "lfs"
+local core = require "vmctl.core"
+local vmctl = require "vmctl"
+
+local M = {}
+
+local LIMIT = 2     -- seconds that a body may take
+local PATIENCE = 1  -- seconds until a condition must hold
+local PAUSE = 0.002 -- seconds between two looks at it
+
+local folders = {}
+
+--- The file descriptors of this process: a set of texts like "7 socket:[1234]".
+---@return table<string, true>
+function M.fds()
+  local set = {}
+  for fd in lfs.dir "/proc/self/fd" do
+    local target = lfs.symlinkattributes("/proc/self/fd/" .. fd, "target")
+    local listing = target and target:match "^/proc/%d+/fd$" -- this very look at the folder
+    if target and fd:match "^%d+$" and not listing then set[fd .. " " .. target] = true end
+  end
+  return set
+end
+
+--- The children of this process, zombies included: a set of texts like "child 77 (sleep)".
+---@return table<string, true>
+function M.children()
+  local set = {}
+  local _, _, own = core.fs.identity()
+  for pid in lfs.dir "/proc" do
+    local file = pid:match "^%d+$" and io.open("/proc/" .. pid .. "/stat")
+    if file then
+      local name, parent = (file:read "a" or ""):match "^%d+ (%b()) %a (%d+)"
+      file:close()
+      if tonumber(parent) == own then set[("child %s %s"):format(pid, name)] = true end
+    end
+  end
+  return set
+end
+
+--- The third result: the code of a failed call.
+---@return string|nil
+function M.code(...)
+  return (select(3, ...))
+end
+
+--- Waits until `fn` gives something true, and gives it back; fails when that takes longer than a second.
+function M.eventually(fn, what)
+  local last = vmctl.now() + PATIENCE
+  while true do
+    local value = fn()
+    if value then return value end
+    if vmctl.now() > last then error(what or "a condition that should come true did not", 2) end
+    assert(vmctl.sleep(PAUSE))
+  end
+end
+
+--- Two connected streams.
+---@param options? { format: any }
+function M.pair(options)
+  local a, b = vmctl.pair(options)
+  assert(a, b)
+  return a, b
+end
+
+local function remove(path)
+  if lfs.symlinkattributes(path, "mode") == "directory" then
+    for name in lfs.dir(path) do
+      if name ~= "." and name ~= ".." then remove(path .. "/" .. name) end
+    end
+  end
+  os.remove(path)
+end
+
+--- A private folder, removed when the body that asked for it has ended.
+---@return string path
+function M.tmpdir()
+  local path = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-spec"))
+  folders[#folders + 1] = path
+  return path
+end
+
+local function new_ones(now, before)
+  local list = {}
+  for text in pairs(now) do
+    if not before[text] then list[#list + 1] = text end
+  end
+  return list
+end
+
+-- The collector may close handles, and the loop reap children, a little later: that is no leak.
+local function check_nothing_left(fds, children)
+  local left
+  local function clean()
+    collectgarbage()
+    left = new_ones(M.fds(), fds)
+    if #left == 0 then left = new_ones(M.children(), children) end
+    return #left == 0
+  end
+  if not pcall(M.eventually, clean) then error("left open: " .. table.concat(left, ", "), 0) end
+end
+
+local function remove_folders()
+  for _, path in ipairs(folders) do remove(path) end
+  folders = {}
+end
+
+--- The body of an `it`: runs `fn` as a task, no wait of which lasts beyond `limit` seconds (2), and fails when a file
+-- descriptor or a child is left open.
+---@param fn fun()
+---@param limit? number seconds
+---@return fun()
+function M.run(fn, limit)
+  return function()
+    collectgarbage()
+    local fds, children = M.fds(), M.children()
+    local ok, err = pcall(vmctl.run, vmctl.timeout, limit or LIMIT, fn)
+    remove_folders()
+    if not ok then error(err, 0) end
+    check_nothing_left(fds, children)
+  end
+end
+
+return M

@@ -1,0 +1,39 @@
+--- Small C helpers of the specs, built when they are first asked for: system calls that Lua has no name for, and
+-- libraries that stand between vmctl and the C library (LD_PRELOAD).
+local core = require "vmctl.core"
+
+local M = {}
+
+local function run(command)
+  local pipe = assert(io.popen(command .. " 2>&1"))
+  local output = pipe:read "a"
+  local ok = pipe:close()
+  if not ok then error(("%s: %s"):format(command, output), 0) end
+  return output
+end
+
+--- Builds a shared object from a C file beside this one, into `folder`.
+---@param name string the file's name, without .c
+---@param folder string
+---@return string path of the shared object
+function M.build(name, folder)
+  local path = ("%s/%s.so"):format(folder, name)
+  local flags = run "pkg-config --cflags lua5.4":gsub("%s+$", "")
+  run(("cc -shared -fPIC -O1 -Wall %s -o %s spec/support/%s.c -ldl"):format(flags, path, name))
+  return path
+end
+
+--- The functions of native.c.
+---@return { buffers: fun(fd: integer, bytes: integer), max_fds: fun(n: integer) }
+function M.functions()
+  if not M._functions then
+    local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-native"))
+    local path = M.build("native", folder)
+    M._functions = assert(package.loadlib(path, "luaopen_native"))()
+    os.remove(path)
+    os.remove(folder)
+  end
+  return M._functions
+end
+
+return M

@@ -1,0 +1,119 @@
+#include "agent/init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void complain(const char *what, const char *name)
+{
+    fprintf(stderr, "vmctl-agent: %s %s: %s\n", what, name, strerror(errno));
+}
+
+static void mount_at(const char *type, const char *path, unsigned long flags, const char *data)
+{
+    mkdir(path, 0755);
+    if (mount(type, path, type, flags, data) < 0 && errno != EBUSY)
+        complain("mount", path);
+}
+
+static void load_module(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
+        complain("load", path);
+    if (fd >= 0)
+        close(fd);
+}
+
+static void load_modules(void)
+{
+    FILE *list = fopen("/etc/vmctl/modules", "re");
+    if (!list)
+        return;
+    char line[256];
+    while (fgets(line, sizeof line, list)) {
+        line[strcspn(line, "\n")] = '\0';
+        if (line[0] && line[0] != '#')
+            load_module(line);
+    }
+    fclose(list);
+}
+
+static void raise_loopback(void)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    struct ifreq lo = { .ifr_name = "lo" };
+    if (ioctl(fd, SIOCGIFFLAGS, &lo) == 0) {
+        lo.ifr_flags = (short)(lo.ifr_flags | IFF_UP | IFF_RUNNING);
+        ioctl(fd, SIOCSIFFLAGS, &lo);
+    }
+    close(fd);
+}
+
+void vmctl_init_setup(void)
+{
+    umask(022);
+    mount_at("devtmpfs", "/dev", MS_NOSUID, NULL);
+    int console = open("/dev/console", O_RDWR | O_NOCTTY);
+    for (int i = 0; console >= 0 && i < 3; i++)
+        dup2(console, i);
+    if (console > 2)
+        close(console);
+    mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    mount_at("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
+    mount_at("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
+    mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
+    load_modules();
+    raise_loopback();
+    setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+    setenv("HOME", "/root", 0);
+    if (chdir("/") < 0)
+        complain("chdir", "/");
+}
+
+void vmctl_init_power(char how)
+{
+    sync();
+    reboot(how == 'r' ? RB_AUTOBOOT : how == 'h' ? (int)RB_HALT_SYSTEM : RB_POWER_OFF);
+    if (how == 'o') /* no way to cut the power here: a reset is the next best end */
+        reboot(RB_AUTOBOOT);
+    complain("reboot", "the machine");
+}
+
+void vmctl_init_stay(int agent)
+{
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGCHLD);
+    sigaddset(&wanted, SIGUSR1);
+    sigaddset(&wanted, SIGUSR2);
+    sigaddset(&wanted, SIGTERM);
+    sigprocmask(SIG_BLOCK, &wanted, NULL);
+    for (;;) {
+        int status, gone, signal;
+        while ((gone = waitpid(-1, &status, WNOHANG)) > 0) {
+            if (gone != agent)
+                continue;
+            fprintf(stderr, "vmctl-agent: ended with status 0x%x: powering off\n", (unsigned)status);
+            vmctl_init_power('o');
+        }
+        if (sigwait(&wanted, &signal) != 0 || signal == SIGCHLD)
+            continue;
+        vmctl_init_power(signal == SIGTERM ? 'r' : signal == SIGUSR1 ? 'h' : 'o');
+    }
+}

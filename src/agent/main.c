@@ -1,0 +1,102 @@
+/* vmctl-agent: a static program with Lua, the core, lua-cjson and lua/vmctl inside. */
+#include "agent/embedded.h"
+#include "agent/init.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+int luaopen_vmctl_core(lua_State *L);
+int luaopen_cjson(lua_State *L);
+
+/* package.searchers: (name) -> loader, of a module that was built in. */
+static int l_embedded(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    for (const struct vmctl_embedded *m = vmctl_embedded; m->name; m++) {
+        if (strcmp(m->name, name) == 0) {
+            if (luaL_loadbuffer(L, m->bytes, m->size, m->chunk) != LUA_OK)
+                return lua_error(L);
+            return 1;
+        }
+    }
+    lua_pushfstring(L, "no module '%s' built in", name);
+    return 1;
+}
+
+static int l_power(lua_State *L)
+{
+    vmctl_init_power(luaL_checkstring(L, 1)[0]);
+    return 0;
+}
+
+static void prepare(lua_State *L)
+{
+    luaL_openlibs(L);
+    lua_getglobal(L, "package");
+    lua_createtable(L, 1, 0); /* only what is inside: a guest's own Lua files are no business of ours */
+    lua_pushcfunction(L, l_embedded);
+    lua_rawseti(L, -2, 2);
+    lua_getfield(L, -2, "searchers");
+    lua_rawgeti(L, -1, 1); /* package.preload */
+    lua_rawseti(L, -3, 1);
+    lua_pop(L, 1);
+    lua_setfield(L, -2, "searchers");
+    lua_getfield(L, -1, "preload");
+    lua_pushcfunction(L, luaopen_vmctl_core);
+    lua_setfield(L, -2, "vmctl.core");
+    lua_pushcfunction(L, luaopen_cjson);
+    lua_setfield(L, -2, "cjson");
+    lua_pop(L, 2);
+}
+
+static int traceback(lua_State *L)
+{
+    const char *text = luaL_tolstring(L, 1, NULL);
+    if (!strstr(text, "\nstack traceback:"))
+        luaL_traceback(L, L, text, 1);
+    return 1;
+}
+
+static int run(int argc, char **argv, int first)
+{
+    lua_State *L = luaL_newstate();
+    if (!L)
+        return 1;
+    lua_gc(L, LUA_GCGEN, 0, 0);
+    prepare(L);
+    lua_pushcfunction(L, traceback);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "vmctl.agent.main");
+    int status = lua_pcall(L, 1, 1, 1);
+    if (status == LUA_OK) {
+        lua_createtable(L, argc, 2);
+        for (int i = 1; i < argc; i++) {
+            lua_pushstring(L, argv[i]);
+            lua_rawseti(L, -2, i);
+        }
+        lua_pushboolean(L, first);
+        lua_setfield(L, -2, "init");
+        lua_pushcfunction(L, l_power);
+        lua_setfield(L, -2, "power");
+        status = lua_pcall(L, 1, 1, 1);
+    }
+    if (status != LUA_OK)
+        fprintf(stderr, "vmctl-agent: %s\n", lua_tostring(L, -1));
+    int code = status == LUA_OK ? (int)lua_tointeger(L, -1) : 1;
+    lua_close(L);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    if (getpid() != 1)
+        return run(argc, argv, 0);
+    vmctl_init_setup();
+    int agent = fork();
+    if (agent != 0)
+        vmctl_init_stay(agent);
+    return run(1, argv, 1); /* the kernel's command line is not ours */
+}

@@ -1,0 +1,198 @@
+/* Files of this machine, as far as Lua's own library does not reach. These calls block as all file I/O does. */
+#include "lua/state.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int fs_result(lua_State *L, int rc, const char *what, const char *path)
+{
+    if (rc < 0)
+        return vmctl_fail(L, -errno, "%s %s", what, path);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static void set_number(lua_State *L, const char *name, lua_Integer value)
+{
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static const char *mode_type(mode_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG: return "file";
+    case S_IFDIR: return "directory";
+    case S_IFLNK: return "link";
+    case S_IFSOCK: return "socket";
+    case S_IFIFO: return "fifo";
+    case S_IFCHR: return "char";
+    case S_IFBLK: return "block";
+    default: return "other";
+    }
+}
+
+/* fs.stat(path, [do not follow a link]) -> { type, mode, size, uid, gid, mtime } */
+static int l_stat(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    struct stat st;
+    if ((lua_toboolean(L, 2) ? lstat(path, &st) : stat(path, &st)) < 0)
+        return vmctl_fail(L, -errno, "stat %s", path);
+    lua_createtable(L, 0, 6);
+    lua_pushstring(L, mode_type(st.st_mode));
+    lua_setfield(L, -2, "type");
+    set_number(L, "mode", st.st_mode & 07777);
+    set_number(L, "size", st.st_size);
+    set_number(L, "uid", st.st_uid);
+    set_number(L, "gid", st.st_gid);
+    set_number(L, "mtime", st.st_mtime);
+    return 1;
+}
+
+static int l_list(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    DIR *dir = opendir(path);
+    if (!dir)
+        return vmctl_fail(L, -errno, "list %s", path);
+    lua_newtable(L);
+    lua_Integer n = 0;
+    for (const struct dirent *entry; (entry = readdir(dir));) { /* pushing a name may raise: only for lack of memory */
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        lua_pushstring(L, entry->d_name);
+        lua_rawseti(L, -2, ++n);
+    }
+    closedir(dir);
+    return 1;
+}
+
+static int l_mkdir(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    return fs_result(L, mkdir(path, (mode_t)luaL_optinteger(L, 2, 0755)), "mkdir", path);
+}
+
+static int l_chmod(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    return fs_result(L, chmod(path, (mode_t)luaL_checkinteger(L, 2)), "chmod", path);
+}
+
+static int l_chown(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    return fs_result(L, lchown(path, (uid_t)luaL_checkinteger(L, 2), (gid_t)luaL_checkinteger(L, 3)), "chown", path);
+}
+
+static int l_rename(lua_State *L)
+{
+    const char *from = luaL_checkstring(L, 1);
+    return fs_result(L, rename(from, luaL_checkstring(L, 2)), "rename", from);
+}
+
+static int l_remove(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    return fs_result(L, remove(path), "remove", path);
+}
+
+static int l_symlink(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 2);
+    return fs_result(L, symlink(luaL_checkstring(L, 1), path), "symlink", path);
+}
+
+/* fs.temporary(prefix) -> the path of a new folder, mode 0700 */
+static int l_temporary(lua_State *L)
+{
+    char path[512];
+    int n = snprintf(path, sizeof path, "%s-XXXXXX", luaL_checkstring(L, 1));
+    if (n < 0 || (size_t)n >= sizeof path)
+        return vmctl_fail(L, -ENAMETOOLONG, "make a temporary folder");
+    if (!mkdtemp(path))
+        return vmctl_fail(L, -errno, "make a temporary folder %s", path);
+    lua_pushstring(L, path);
+    return 1;
+}
+
+static int write_all(int fd, const char *bytes, size_t len)
+{
+    while (len) {
+        ssize_t n = write(fd, bytes, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* What the new file shall be: the old one's mode and owner if there is one and no mode is given. */
+static int file_dress(int fd, const char *path, lua_Integer mode)
+{
+    struct stat old;
+    bool exists = stat(path, &old) == 0;
+    if (exists && fchown(fd, old.st_uid, old.st_gid) < 0 && errno != EPERM)
+        return -errno;
+    mode_t wanted = mode >= 0 ? (mode_t)mode : exists ? old.st_mode & 07777 : 0644;
+    return fchmod(fd, wanted) < 0 ? -errno : 0;
+}
+
+/* fs.replace(path, bytes, [mode]): a new file takes the place of an old one at once, never half; written to disk first. */
+static int l_replace(lua_State *L)
+{
+    size_t len;
+    const char *path = luaL_checkstring(L, 1), *bytes = luaL_checklstring(L, 2, &len);
+    lua_Integer mode = luaL_optinteger(L, 3, -1);
+    char temporary[4096];
+    int n = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
+    if (n < 0 || (size_t)n >= sizeof temporary)
+        return vmctl_fail(L, -ENAMETOOLONG, "write %s", path);
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0)
+        return vmctl_fail(L, -errno, "write %s", path);
+    int err = write_all(fd, bytes, len);
+    if (!err)
+        err = file_dress(fd, path, mode);
+    if (!err && fsync(fd) < 0)
+        err = -errno;
+    if (close(fd) < 0 && !err)
+        err = -errno;
+    if (!err && rename(temporary, path) < 0)
+        err = -errno;
+    if (err) {
+        unlink(temporary);
+        return vmctl_fail(L, err, "write %s", path);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int l_identity(lua_State *L)
+{
+    lua_pushinteger(L, geteuid());
+    lua_pushinteger(L, getegid());
+    lua_pushinteger(L, getpid());
+    return 3;
+}
+
+void vmctl_fs_register(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "stat", l_stat },       { "list", l_list },     { "mkdir", l_mkdir },       { "chmod", l_chmod },
+        { "chown", l_chown },     { "rename", l_rename }, { "remove", l_remove },     { "symlink", l_symlink },
+        { "replace", l_replace }, { "identity", l_identity }, { "temporary", l_temporary }, { NULL, NULL }
+    };
+    luaL_newlib(L, functions);
+    lua_setfield(L, -2, "fs");
+}
