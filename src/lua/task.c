@@ -1,4 +1,4 @@
-/* Tasks: coroutines that wait. The only place that resumes and yields. */
+/* Tasks: coroutines that wait. Here and in wrap.c is all that resumes and yields. */
 #include "lua/state.h"
 
 #include <errno.h>
@@ -87,15 +87,20 @@ void vmctl_task_cancel(struct vmctl_task *t)
     vmctl_task_interrupt(t);
 }
 
+/* A task of no scope that fails ends the wait as well: what it was to do may be what the script waits for. */
 static bool root_woken(struct vmctl_lua *st)
 {
-    return st->root.status != VMCTL_TASK_PARKED;
+    return st->root.status != VMCTL_TASK_PARKED || (st->orphans && !st->root.shielded);
 }
 
 /* A timer that is set early enough stays where it is: most waits end long before their deadline. */
 static void task_arm(lua_State *L, struct vmctl_task *t)
 {
-    if (isinf(t->deadline) || (t->timer.slot && t->timer.at <= t->deadline))
+    if (isinf(t->deadline)) { /* an idle timer would hide that nothing is left to wait for */
+        vmctl_timer_stop(&t->state->loop, &t->timer);
+        return;
+    }
+    if (t->timer.slot && t->timer.at <= t->deadline)
         return;
     if (vmctl_timer_set(&t->state->loop, &t->timer, t->deadline) != 0)
         luaL_error(L, "not enough memory");
@@ -132,18 +137,43 @@ static int task_wait(lua_State *L, struct vmctl_task *t, struct vmctl_waitq *q, 
 static struct vmctl_task *task_may_wait(struct vmctl_lua *st, lua_State *L)
 {
     struct vmctl_task *t = task_of(st, L);
-    if (t->co && !lua_isyieldable(L))
+    if (t->co && (t->pinned || !lua_isyieldable(L)))
         luaL_error(L, "a wait across a C call that can not yield (a sort comparator, a gsub callback, a finalizer)");
     return t;
 }
 
-static int task_refuse(lua_State *L, struct vmctl_task *t, int why, lua_KContext ctx, lua_KFunction k)
+/* Behind all that are ready; then k, which finds `why`. */
+static int task_turn(lua_State *L, struct vmctl_task *t, int why, lua_KContext ctx, lua_KFunction k)
 {
-    if (why == -ECANCELED && ++t->ignored > TASK_STUBBORN) {
+    t->budget = TASK_BUDGET;
+    if (t->co) {
+        vmctl_task_ready(t, why);
+        return lua_yieldk(L, 0, ctx, k);
+    }
+    if (!t->state->driver) {
+        vmctl_drive(L, t->state, -INFINITY, NULL, true);
+        vmctl_scope_raise_orphans(L, t->state);
+    }
+    t->why = why;
+    return k(L, LUA_YIELD, ctx);
+}
+
+static int task_refuse_cancelled(lua_State *L, struct vmctl_task *t, lua_KContext ctx, lua_KFunction k)
+{
+    if (++t->ignored > TASK_STUBBORN) {
         t->ignored = 0;
         return luaL_error(L, "the task was cancelled and goes on waiting");
     }
-    t->why = why;
+    t->why = -ECANCELED;
+    return k(L, LUA_YIELD, ctx);
+}
+
+/* Who polls with a time-out of 0 until something has happened must not keep it from happening. */
+static int task_refuse_late(lua_State *L, struct vmctl_task *t, lua_KContext ctx, lua_KFunction k)
+{
+    if (!t->co || vmctl_must_pause(t->state, L))
+        return task_turn(L, t, -ETIMEDOUT, ctx, k);
+    t->why = -ETIMEDOUT;
     return k(L, LUA_YIELD, ctx);
 }
 
@@ -152,9 +182,10 @@ int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at
     struct vmctl_task *t = task_may_wait(st, L);
     t->deadline = lua_tonumber(L, at);
     if (vmctl_scope_cancelled(t))
-        return task_refuse(L, t, -ECANCELED, ctx, k);
+        return task_refuse_cancelled(L, t, ctx, k);
+    t->ignored = 0;
     if (!isinf(t->deadline) && t->deadline <= vmctl_now())
-        return task_refuse(L, t, -ETIMEDOUT, ctx, k);
+        return task_refuse_late(L, t, ctx, k);
     t->shielded = false;
     return task_wait(L, t, q, ctx, k);
 }
@@ -178,19 +209,24 @@ bool vmctl_must_pause(struct vmctl_lua *st, lua_State *L)
     if (!t || !t->co || --t->budget > 0)
         return false;
     t->budget = TASK_BUDGET;
-    return lua_isyieldable(L);
+    return !t->pinned && lua_isyieldable(L);
+}
+
+static int pause_refused(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return vmctl_fail(L, vmctl_why(vmctl_lua_get(L), L), "go on with the task");
 }
 
 int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunction k)
 {
     struct vmctl_task *t = task_may_wait(st, L);
-    if (!t->co) {
-        vmctl_drive(L, t->state, -INFINITY, NULL, true);
-        return k(L, LUA_YIELD, ctx);
-    }
-    t->status = VMCTL_TASK_PARKED;
-    vmctl_task_ready(t, 0);
-    return lua_yieldk(L, 0, ctx, k);
+    if (vmctl_scope_cancelled(t))
+        return task_refuse_cancelled(L, t, 0, pause_refused);
+    t->ignored = 0;
+    if (!isinf(t->limit) && t->limit <= vmctl_now())
+        return task_turn(L, t, -ETIMEDOUT, 0, pause_refused);
+    return task_turn(L, t, 0, ctx, k);
 }
 
 /* Deadlines */
@@ -256,16 +292,34 @@ static void task_anchor(lua_State *L, struct vmctl_lua *st, struct vmctl_task *t
     lua_pop(L, 1);
 }
 
-/* Leaves the error, with a traceback if it is text, alone on the coroutine's stack, and runs its <close> variables. */
+static int task_traceback(lua_State *L)
+{
+    const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
+    if (text && !strstr(text, "\nstack traceback:")) /* an error that comes from a task inside has one already */
+        luaL_traceback(L, L, text, 1);
+    return 1;
+}
+
+static int task_body_ended(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 1 : lua_error(L);
+}
+
+/* What the coroutine of a task runs: a protected call of its function, so that the <close> variables that an error passes
+ * run in the living task, where they may wait. */
+static int task_body(lua_State *L)
+{
+    int nargs = lua_gettop(L) - 1;
+    lua_pushcfunction(L, task_traceback);
+    lua_insert(L, 1);
+    return task_body_ended(L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, task_body_ended), 0);
+}
+
+/* Leaves the error alone on the coroutine's stack. */
 static void task_bury(lua_State *L, lua_State *co)
 {
-    const char *text = lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : NULL;
-    if (text && !strstr(text, "\nstack traceback:")) { /* an error that comes from a task inside has one already */
-        luaL_traceback(L, co, text, 0);
-    } else {
-        lua_pushvalue(co, -1);
-        lua_xmove(co, L, 1);
-    }
+    lua_xmove(co, L, 1);
     lua_resetthread(co);
     lua_settop(co, 0);
     lua_xmove(L, co, 1);
@@ -276,9 +330,10 @@ static void task_finish(lua_State *L, struct vmctl_task *t, bool failed, int res
     vmctl_timer_stop(&t->state->loop, &t->timer);
     if (failed)
         task_bury(L, t->co);
-    t->nargs = (unsigned short)results;
+    t->nargs = results;
     t->status = failed ? VMCTL_TASK_FAILED : VMCTL_TASK_DONE;
-    bool unheard = failed && !vmctl_waitq_busy(&t->joiners);
+    /* A cancelled task ends as it can, most often by an assert on a wait that was refused: that is nobody's failure. */
+    bool unheard = failed && !t->cancelled && !vmctl_waitq_busy(&t->joiners);
     vmctl_wake_all(&t->joiners, 0);
     if (unheard) {
         lua_pushvalue(t->co, -1);
@@ -300,7 +355,7 @@ static void task_resume(lua_State *L, struct vmctl_task *t)
         task_finish(L, t, status != LUA_OK, results);
     } else if (t->status == VMCTL_TASK_RUNNING) { /* its own coroutine.yield: nobody is there to take the values */
         lua_settop(t->co, 0);
-        lua_pushliteral(t->co, "a task called coroutine.yield: a generator inside a task is made with vmctl.wrap");
+        luaL_traceback(t->co, t->co, "a task called coroutine.yield: a generator in a task is made with vmctl.wrap", 0);
         task_finish(L, t, true, 1);
     }
 }
@@ -362,67 +417,6 @@ bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(
     return d.alive;
 }
 
-/* Generators: a coroutine inside a task, whose own yields go to its caller and whose waits go through to the loop. */
-
-static int wrap_resume(lua_State *L, lua_State *co, int nargs);
-
-static int wrap_continue(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)status, (void)ctx;
-    return wrap_resume(L, lua_tothread(L, lua_upvalueindex(1)), 0);
-}
-
-static int wrap_fail(lua_State *L, lua_State *co)
-{
-    if (lua_type(co, -1) == LUA_TSTRING) {
-        luaL_where(L, 1);
-        lua_xmove(co, L, 1);
-        lua_concat(L, 2);
-    } else {
-        lua_xmove(co, L, 1);
-    }
-    lua_resetthread(co);
-    return lua_error(L);
-}
-
-static int wrap_resume(lua_State *L, lua_State *co, int nargs)
-{
-    struct vmctl_lua *st = vmctl_lua_get(L);
-    struct vmctl_task *t = task_of(st, L);
-    int results;
-    t->running = co;
-    int status = lua_resume(co, L, nargs, &results);
-    t->running = L;
-    if (status == LUA_YIELD && t->co && t->status != VMCTL_TASK_RUNNING)
-        return lua_yieldk(L, 0, 0, wrap_continue); /* a wait: the task is parked already */
-    if (status != LUA_OK && status != LUA_YIELD)
-        return wrap_fail(L, co);
-    luaL_checkstack(L, results, "too many results");
-    lua_xmove(co, L, results);
-    return results;
-}
-
-static int l_wrap_call(lua_State *L)
-{
-    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
-    if (lua_status(co) == LUA_OK && lua_gettop(co) == 0)
-        return luaL_error(L, "cannot resume dead generator");
-    int nargs = lua_gettop(L);
-    luaL_checkstack(co, nargs, "too many arguments");
-    lua_xmove(L, co, nargs);
-    return wrap_resume(L, co, nargs);
-}
-
-static int l_wrap(lua_State *L)
-{
-    luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_State *co = lua_newthread(L);
-    lua_pushvalue(L, 1);
-    lua_xmove(L, co, 1);
-    lua_pushcclosure(L, l_wrap_call, 1);
-    return 1;
-}
-
 /* The class */
 
 static struct vmctl_task *task_new(lua_State *L, struct vmctl_lua *st)
@@ -465,16 +459,19 @@ static int l_spawn(lua_State *L)
     struct vmctl_scope *scope = background        ? st->root_scope
                                 : lua_isnil(L, 1) ? vmctl_scope_here(L)
                                                   : vmctl_scope_check(L, 1);
+    luaL_argcheck(L, scope->owner || scope == st->root_scope, 1, "the scope has ended");
     luaL_checktype(L, 2, LUA_TFUNCTION);
     int nargs = lua_gettop(L) - 2;
     struct vmctl_task *t = task_new(L, st);
     lua_State *co = lua_newthread(L);
     lua_setiuservalue(L, -2, TASK_THREAD);
     lua_insert(L, 2);
-    luaL_checkstack(co, nargs + 1, "too many arguments");
+    if (!lua_checkstack(co, nargs + 2))
+        return luaL_error(L, "too many arguments");
+    lua_pushcfunction(co, task_body);
     lua_xmove(L, co, nargs + 1);
     t->co = t->running = co;
-    t->nargs = (unsigned short)nargs;
+    t->nargs = nargs + 1;
     struct vmctl_task *parent = st->current ? st->current : &st->root;
     t->limit = background ? INFINITY : parent->limit;
     task_anchor(L, st, t, 2);
@@ -493,8 +490,8 @@ static int task_join(lua_State *L, int status, lua_KContext ctx)
         return vmctl_park(st, L, &t->joiners, 2, ctx, task_join);
     }
     int n = t->nargs;
-    luaL_checkstack(L, n + 1, "too many results");
-    luaL_checkstack(t->co, n + 1, "too many results");
+    if (!lua_checkstack(L, n + 1) || !lua_checkstack(t->co, n + 1))
+        return luaL_error(L, "too many results");
     int top = lua_gettop(t->co);
     for (int i = top - n + 1; i <= top; i++)
         lua_pushvalue(t->co, i);
@@ -537,13 +534,19 @@ static int l_yield(lua_State *L)
     return vmctl_pause(vmctl_lua_get(L), L, 0, yield_over);
 }
 
+/* What Lua code calls that works without waiting: a yield, but only once in a while. */
+static int l_turn(lua_State *L)
+{
+    return vmctl_must_pause(vmctl_lua_get(L), L) ? l_yield(L) : yield_over(L, LUA_OK, 0);
+}
+
 static int sleep_over(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
     if (status == LUA_OK)
         return vmctl_park(st, L, NULL, 1, ctx, sleep_over);
     struct vmctl_task *t = task_of(st, L);
-    if (t->why != -ETIMEDOUT)
+    if (t->why != -ETIMEDOUT && t->why != 0)
         return vmctl_fail(L, t->why, "sleep");
     if (t->limit < lua_tonumber(L, 2))
         return vmctl_fail(L, -ETIMEDOUT, "sleep");
@@ -557,6 +560,8 @@ static int l_sleep(lua_State *L)
     lua_settop(L, 1);
     vmctl_set_deadline(vmctl_lua_get(L), L, 1, 0);
     lua_pushnumber(L, vmctl_now() + seconds); /* a limit that is earlier makes it a time-out */
+    if (seconds <= 0)
+        return vmctl_pause(vmctl_lua_get(L), L, 0, sleep_over);
     return sleep_over(L, LUA_OK, 0);
 }
 
@@ -586,7 +591,7 @@ void vmctl_task_register(lua_State *L)
         { "join", l_task_join }, { "cancel", l_task_cancel }, { "status", l_task_status }, { NULL, NULL }
     };
     static const luaL_Reg meta[] = { { NULL, NULL } };
-    static const luaL_Reg functions[] = { { "spawn", l_spawn }, { "wrap", l_wrap },   { "yield", l_yield },
+    static const luaL_Reg functions[] = { { "spawn", l_spawn }, { "yield", l_yield }, { "turn", l_turn },
                                           { "sleep", l_sleep }, { "limit", l_limit }, { "in_task", l_current },
                                           { NULL, NULL } };
     vmctl_class(L, VMCTL_TASK, methods, meta);

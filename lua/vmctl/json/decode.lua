@@ -70,6 +70,7 @@ local function settle(tbl, has_marks)
 end
 
 local EXPONENTS = { "E", ".e", "0e", "1e", "2e", "3e", "4e", "5e", "6e", "7e", "8e", "9e" }
+local EIGHT_DIGITS = "^%d%d%d%d%d%d%d%d"
 
 --- Whether the text may hold a number like 3.0 or 3e2, which `settle` takes for an integer, or like "3." or "-.5",
 -- which strtod accepts and JSON does not. A look-alike inside a string costs time only. Many plain searches are faster
@@ -80,7 +81,9 @@ local function has_odd_number(text)
     return true
   end
   while dot do
-    if find(text, "^0*[%s,}%]]", dot + 1) then
+    -- 0.99999999999999999 is 1.0 for a float too, but only with more than 15 digits, 8 of them on one side.
+    if find(text, "^0*[%s,}%]]", dot + 1) or find(text, EIGHT_DIGITS, dot + 1)
+      or dot > 8 and find(text, EIGHT_DIGITS, dot - 8) then
       return true
     end
     dot = find(text, ".", dot + 1, true)

@@ -1,6 +1,6 @@
 --- Archives in cpio's "newc" form: what a Linux kernel unpacks as its first root file system.
--- The same entries give the same bytes: everything belongs to root, dates from second 0, and is numbered in the order of
--- adding. A folder has to be added before what is in it.
+-- The same entries give the same bytes: everything belongs to root, dates from second 0, and is numbered as it is added.
+-- A folder has to be added before what is in it.
 
 local M, methods = {}, {}
 local mt = { __name = "vmctl.Cpio", __index = methods }
@@ -32,7 +32,7 @@ end
 local function write_header(self, path, mode, size, major, minor)
   self._count = self._count + 1
   local links = mode & 0xf000 == DIRECTORY and 2 or 1
-  -- magic; inode, mode, uid, gid, links, time, size, device (2), node's device (2), length of the name with its NUL, check
+  -- magic; inode, mode, uid, gid, links, time, size, device (2), node's device (2), length of name and NUL, check
   local header = ("070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X"):format(
     self._count, mode, 0, 0, links, 0, size, 0, 0, major or 0, minor or 0, #path + 1, 0)
   local head = header .. path .. "\0"
@@ -47,7 +47,9 @@ end
 
 local function write_handle(self, path, mode, handle)
   local size, why = handle:seek "end"
-  if not size or not handle:seek "set" then return nil, ("size of %s: %s"):format(path, why or "cannot seek"), "ESPIPE" end
+  if not size or not handle:seek "set" then
+    return nil, ("size of %s: %s"):format(path, why or "cannot seek"), "ESPIPE"
+  end
   if size > MAX_SIZE then return nil, ("%s is too big for an archive"):format(path), "EFBIG" end
   local ok, err, code = write_header(self, path, mode, size)
   if not ok then return nil, err, code end

@@ -1,11 +1,11 @@
 --- Guest images: a small root file system for the kernel to unpack, with busybox, kernel modules and the agent in it.
--- Needs find, gzip and a static busybox. It does not yield: other tasks wait for the fraction of a second that it takes.
+-- Needs find, gzip and a static busybox. Does not yield: other tasks wait for the fraction of a second that it takes.
 
 local cpio = require "vmctl.machine.cpio"
 
 local M = {}
 
---- What a guest needs to be reached, in the order of loading; those that the kernel has built in, or lacks, are left out.
+--- What a guest needs to be reached, in the order of loading; those that the kernel has built in or lacks are left out.
 M.default_modules = {
   "virtio_mmio", "virtio_pci", "virtio_console", "virtio_net", "vsock", "vmw_vsock_virtio_transport", "vsock_loopback",
   "virtio_rng",
@@ -56,7 +56,10 @@ end
 local function open_file(step, path, mode)
   local handle, why, number = io.open(path, mode)
   if not handle then return fail(step, path, why, number) end
-  return handle
+  if mode == "rb" then why, number = select(2, handle:read(0)) end      -- a folder can be opened, but not read
+  if not number then return handle end
+  handle:close()
+  return fail(step, path, why, number)
 end
 
 local function read_file(step, path)
@@ -99,7 +102,7 @@ local function elf_section(bytes, wanted)
   for at = start, start + size * (count - 1), size do
     if ("z"):unpack(bytes, names + ("<I4"):unpack(bytes, at) + 1) == wanted then
       local offset, length = ("<I8I8"):unpack(bytes, at + 0x18)
-      return bytes:sub(offset + 1, offset + length)
+      return (("c%d"):format(length):unpack(bytes, offset + 1))
     end
   end
 end
@@ -126,15 +129,19 @@ end
 -- Where each module is, from modules.dep (which also says what it needs) or else by looking, and what is built in.
 local function index_modules(dir)
   local index = { dir = dir, paths = {}, needs = {}, builtin = {} }
-  local folder, why, code = open_file("open modules folder", dir, "rb")
-  if not folder then return nil, why, code end
-  folder:close()
+  local file, why, code = open_file("open modules folder", dir, "rb")
+  if file then
+    file:close()
+    return fail("open modules folder", dir, "Not a directory", "ENOTDIR")
+  end
+  if code ~= "EISDIR" then return nil, why, code end
   for line in (read_file("read", dir .. "/modules.builtin") or ""):gmatch "[^\n]+" do
     index.builtin[module_name(line)] = true
   end
   local list = read_file("read", dir .. "/modules.dep")
   if not list then
-    list, why, code = run("search modules in", dir, ("cd %s && find . -name '*.ko' -o -name '*.ko.*'"):format(quote(dir)))
+    local command = ("cd %s && find . -name '*.ko' -o -name '*.ko.*'"):format(quote(dir))
+    list, why, code = run("search modules in", dir, command)
     if not list then return nil, why, code end
   end
   for line in list:gmatch "[^\n]+" do
@@ -173,7 +180,9 @@ local function order_module(index, name, needed_by, order, done)
   if done[name] or index.builtin[name] then return true end
   done[name] = true
   local path = index.paths[name]
-  if not path then return fail("find module", name, ("not in %s (needed by %s)"):format(index.dir, needed_by), "ENOENT") end
+  if not path then
+    return fail("find module", name, ("not in %s (needed by %s)"):format(index.dir, needed_by), "ENOENT")
+  end
   local bytes, why, code = read_module(index, path)
   if not bytes then return nil, why, code end
   local needs
@@ -220,13 +229,21 @@ local function plant_base(tree)
   for path, content in pairs(ETC) do tree[path] = { content = content } end
 end
 
+local function find_busybox()
+  for _, place in ipairs(BUSYBOX_PLACES) do
+    local handle = io.open(place)
+    if handle then
+      handle:close()
+      return place
+    end
+  end
+  return BUSYBOX_PLACES[1]              -- whose absence will then be the message
+end
+
 local function plant_busybox(tree, path)
   if path == false then return true end
-  for _, place in ipairs(path and {} or BUSYBOX_PLACES) do
-    local handle = io.open(place)
-    if handle then handle:close() path = place break end
-  end
-  local bytes, why, code = read_program("busybox (Debian's package busybox-static)", path or BUSYBOX_PLACES[1])
+  path = path or find_busybox()
+  local bytes, why, code = read_program("busybox (Debian's package busybox-static)", path)
   if not bytes then return nil, why, code end
   local applets
   applets, why, code = run("list applets of", path, quote(path) .. " --list-full")
@@ -261,7 +278,7 @@ end
 
 local function plant_files(tree, files)
   for path, file in pairs(files) do
-    tree["/" .. path:gsub("^/+", "")] = type(file) == "table" and file or { content = file }
+    tree[path:gsub("^/*(.-)/*$", "/%1")] = type(file) == "table" and file or { content = file }
   end
 end
 
@@ -362,8 +379,8 @@ end
 ---@field files? table<string, string|vmctl.ImageFile>  path in the guest → content, or a table
 ---@field compress? boolean  gzip it (true)
 
---- Builds an image. The modules are in /lib/modules/vmctl/NN-NAME.ko; /etc/vmctl/modules lists them, one path a line, in
---- the order of loading. Does not yield.
+--- Builds an image. The modules are in /lib/modules/vmctl/NN-NAME.ko; /etc/vmctl/modules lists them, one path a line,
+--- in the order of loading. Does not yield.
 ---@param options vmctl.ImageOptions
 ---@return string? path, string? message, string? code
 function M.build(options)

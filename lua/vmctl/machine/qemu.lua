@@ -4,8 +4,6 @@ local platform = require "vmctl.machine.platform"
 
 local M = {}
 
-local KERNEL_ARGS = "quiet panic=-1 tsc=unstable"
-
 local function readable(path, what)
   local file = io.open(path, "rb")
   if not file then return errors.fail("ENOENT", "launch: no %s at %s", what, path) end
@@ -21,12 +19,13 @@ function M.describe(opts)
   local ok, err, code = readable(opts.kernel, "kernel")
   if ok and opts.initrd then ok, err, code = readable(opts.initrd, "initrd") end
   if not ok then return nil, err, code end
-  local arch = platform.platforms[opts.arch or platform.native()]
-  if not arch then return errors.fail("EINVAL", "launch: no platform '%s' is known", opts.arch or platform.native()) end
-  local machine = arch.machines[opts.machine or arch.default]
-  if not machine then return errors.fail("EINVAL", "launch: no machine '%s' on %s", opts.machine, arch.arch) end
+  local arch
+  arch, err, code = platform.get(opts.arch)
+  if not arch then return nil, "launch: " .. err, code end
   local accel, reason = opts.accel, "asked for"
   if not accel or accel == "auto" then accel, reason = platform.accel(arch) end
+  local machine = platform.machine(arch, accel, opts.machine)
+  if not machine then return errors.fail("EINVAL", "launch: no machine '%s' on %s", opts.machine, arch.arch) end
   local memory = opts.memory or "256M"
   if math.type(memory) == "integer" then memory = ("%dM"):format(memory) end
   return {
@@ -37,10 +36,8 @@ function M.describe(opts)
 end
 
 local function kernel_arguments(spec)
-  local list = { "console=" .. spec.arch.console, KERNEL_ARGS }
-  if spec.machine.kernel_args ~= "" then list[#list + 1] = spec.machine.kernel_args end
-  if spec.append then list[#list + 1] = spec.append end
-  return table.concat(list, " ")
+  local given = platform.kernel_args(spec.arch, spec.accel, spec.machine)
+  return spec.append and given .. " " .. spec.append or given
 end
 
 --- The command line. Standard output is the console's socket; no NIC unless the user's arguments give one.
