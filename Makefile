@@ -1,8 +1,9 @@
 # vmctl: a Lua 5.4 module with a C core that runs virtual machines. `make help` lists the targets.
 
 CC = gcc
-BUILD ?= build
+CLANG ?= clang
 LUA ?= lua5.4
+BUILD ?= build
 CFLAGS ?= -O2 -g
 LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
@@ -11,16 +12,39 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(WARN)
 SRC := $(wildcard src/wire/*.c src/io/*.c src/lua/*.c)
 OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 CORE := $(BUILD)/vmctl/core.so
+KERNEL_DIR := build/kernel
+IMAGE := build/guest.img
+
+ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
+V ?= @
+endif
+
+.PHONY: all agent guest env deps demo test test-nested check asan valgrind fuzz examples interop install-dry rockspec clean help
 
 all: $(CORE)
 
+help:
+	@echo 'make demo         boot a guest and run a pipeline in it (installs what is missing from Debian'"'"'s packages)'
+	@echo 'make test         every spec, with a real guest among them'
+	@echo 'make              the module; make agent: the static guest agent; make guest: kernel and image'
+	@echo 'make examples     runs each example; make bench [ONLY=name]: speed against peers'
+	@echo 'make check        warnings as errors with gcc and clang, cppcheck, luacheck, the rockspec'
+	@echo 'make asan         the specs under ASan and UBSan; make valgrind: the unit specs under valgrind'
+	@echo 'make fuzz         libFuzzer on every decoder (SECONDS_EACH=20)'
+	@echo 'make test-nested  a guest reached over /dev/vhost-vsock, two levels deep (some minutes)'
+	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
+
+env:
+	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$${LUA_PATH:-;;}"'
+	@echo 'export LUA_CPATH="$(abspath $(BUILD))/?.so;$${LUA_CPATH:-;;}"'
+
 $(CORE): $(OBJ)
 	@mkdir -p $(@D)
-	$(CC) -shared -pthread $(CFLAGS) $(LDFLAGS) -o $@ $(OBJ) -lev -lm
+	$(V)$(CC) -shared -pthread $(CFLAGS) $(LDFLAGS) -o $@ $(OBJ) -lev -lm
 
 $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(V)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(OBJ:.o=.d)
 
@@ -34,25 +58,84 @@ AGENT_FLAGS := -DVMCTL_STATIC_RESOLVER -Os -ffunction-sections -fdata-sections
 agent: $(AGENT)
 
 $(AGENT): $(AGENT_OBJ)
-	$(CC) -static -pthread -Wl,--gc-sections -o $@.tmp $(AGENT_OBJ) -llua5.4-cjson -llua5.4 -lev -lm
-	strip $@.tmp
-	mv $@.tmp $@
+	$(V)$(CC) -static -pthread -Wl,--gc-sections -o $@.tmp $(AGENT_OBJ) -llua5.4-cjson -llua5.4 -lev -lm 2>$@.log || \
+	  { cat $@.log >&2; exit 1; }
+	$(V)strip $@.tmp && mv $@.tmp $@
 
 $(BUILD)/agent/embedded.c: tools/embed.lua $(AGENT_LUA)
 	@mkdir -p $(@D)
-	$(LUA) tools/embed.lua $(AGENT_LUA) > $@.tmp
-	mv $@.tmp $@
+	$(V)$(LUA) tools/embed.lua $(AGENT_LUA) > $@.tmp && mv $@.tmp $@
 
 $(BUILD)/agent/embedded.o: $(BUILD)/agent/embedded.c
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(V)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(BUILD)/agent/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(AGENT_FLAGS) -MMD -MP -c -o $@ $<
+	$(V)$(CC) $(ALL_CFLAGS) $(AGENT_FLAGS) -MMD -MP -c -o $@ $<
 
--include $(AGENT_OBJ:.o=.d)
+-include $(AGENT_SRC:src/%.c=$(BUILD)/agent/%.d)
+
+# The guest. fetch-kernel looks by itself whether there is anything to do (KERNEL=path takes another kernel).
+guest: agent
+	@tools/fetch-kernel $(KERNEL_DIR)
+	@$(MAKE) -s $(IMAGE)
+
+$(IMAGE): $(AGENT) $(KERNEL_DIR)/version tools/build-image.lua $(wildcard lua/vmctl/machine/*.lua)
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/build-image.lua $(KERNEL_DIR) $(AGENT) $@
+
+# What the targets need is installed first, and a make of its own then finds it: pkg-config is asked when make starts.
+deps:
+	@tools/deps build guest test check
+
+demo:
+	@tools/deps build guest
+	@$(MAKE) -s all guest
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/demo.lua $(KERNEL_DIR)/vmlinuz $(IMAGE)
+
+test:
+	@tools/deps build guest test
+	@$(MAKE) -s all guest
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/specs.lua $(SPECS)
+
+test-nested:
+	@tools/deps build guest test
+	@$(MAKE) -s all guest
+	@eval "$$($(MAKE) -s env)" && VMCTL_NESTED=1 $(LUA) tools/specs.lua spec/nested_spec.lua
+
+check:
+	@tools/deps build test check
+	@tools/check
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+asan:
+	@tools/deps build guest test
+	@$(MAKE) -s all agent guest
+	@$(MAKE) -s BUILD=build/asan CFLAGS="-O1 -g $(SANITIZE)" all
+	@eval "$$($(MAKE) -s BUILD=build/asan env)" && tools/with-asan $(LUA) tools/specs.lua $(SPECS)
+
+valgrind:
+	@tools/deps build test check
+	@$(MAKE) -s all
+	@tools/valgrind-specs
+
+fuzz:
+	@tools/deps build check
+	@fuzz/run
+
+examples:
+	@tools/deps build
+	@$(MAKE) -s all
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/examples.lua
+
+interop:
+	@tools/deps build guest test
+	@$(MAKE) -s all
+	@echo 'interop: nothing in this part speaks to a reference peer that can be built from packages yet'
+
+rockspec:
+	@$(LUA) tools/rockspec.lua > vmctl-0.1.0-1.rockspec
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf build
 
-.PHONY: all agent clean
+include bench/bench.mk

@@ -13,15 +13,16 @@ local protocols = {
   },
   ["cc-ipc"] = {
     format = { type = 2, max = 1 << 20 }, frames = 140,
-    others = { "^header%.byte", "^header%.max", "^header%.short", "^prim%.", "^short%.", "^struct%.", "^error%.body%." },
+    others = { "^header%.byte", "^header%.max", "^header%.short", "^prim%.", "^short%.", "^struct%.",
+      "^error%.body%." },
   },
   ["qemu-l2"] = {
     format = { max = 69632 }, frames = 12, others = { "^hdr_", "truncated", "little_endian_mistake", "vnet_hdr_form" },
   },
   ttrpc = {
-    format = { order = "length", stream = 4, type = 1, flags = 1, max = 4 << 20 }, frames = 39,
-    others = { "hdr_unary_request", "hdr_max_length", "hdr_oversize", "hdr_reserved_first_byte", "^stream_", "^proto_stream_",
-      "forward_id" },
+    format = { order = "length", stream = 4, type = 1, flags = 1, max = 4 << 20 }, frames = 35,
+    others = { "hdr_unary_request", "hdr_max_length", "hdr_oversize", "hdr_reserved_first_byte", "^stream_",
+      "^proto_stream_", "forward_id" },
   },
 }
 
@@ -68,7 +69,8 @@ end
 local function announced(name, vector)
   local fields = vector.fields
   if name == "cc-ipc" then return { math.tointeger(fields[1].value), math.tointeger(fields[2].value) } end
-  if name == "ttrpc" then return { fields.frame.type, fields.frame.length, fields.frame.stream_id, fields.frame.flags } end
+  local frame = fields.frame
+  if name == "ttrpc" then return { frame.type, frame.length, frame.stream_id, frame.flags } end
   if name == "exec" and fields.length then return { fields.type, fields.length } end
   return nil
 end

@@ -41,8 +41,8 @@ local function parse(bytes)
     for i = 1, 13 do field[i] = tonumber(bytes:sub(at + 8 * i - 2, at + 8 * i + 5), 16) end
     local name = bytes:sub(at + 110, at + 110 + field[12] - 2)
     local body = at + (110 + field[12] + 3) // 4 * 4
-    entries[name] = { inode = field[1], mode = field[2], uid = field[3], gid = field[4], links = field[5], time = field[6],
-      major = field[10], minor = field[11], body = bytes:sub(body, body + field[7] - 1) }
+    entries[name] = { inode = field[1], mode = field[2], uid = field[3], gid = field[4], links = field[5],
+      time = field[6], major = field[10], minor = field[11], body = bytes:sub(body, body + field[7] - 1) }
     order[#order + 1] = name
     at = body + (field[7] + 3) // 4 * 4
   until name == "TRAILER!!!"

@@ -1,30 +1,161 @@
---- The one way to fail: nil, a sentence that names the operation and the target, a short stable code.
+--- The one way to fail: `nil, message, code`, and what the codes mean.
+
 local M = {}
 
---- Fails: nil, message, code.
----@param code string
----@param fmt string
----@return nil, string, string
-function M.fail(code, fmt, ...)
-  local values = table.pack(...)
-  for i = 1, values.n do
-    if type(values[i]) == "table" or type(values[i]) == "userdata" then values[i] = tostring(values[i]) end
-  end
-  return nil, fmt:format(table.unpack(values, 1, values.n)), code
-end
-
--- While a guest boots, its listener, its socket file or its driver may not be there yet: what each transport says then.
-local RETRYABLE = {
-  ENOENT = true, ECONNREFUSED = true, ECONNRESET = true, EAGAIN = true, ENODEV = true, EOF = true, EPIPE = true,
-  ENOBUFS = true, EHOSTUNREACH = true, ENETUNREACH = true, ERESET = true,
+--- The codes, in the order in which a table of them should show them: each with its name and one line of meaning.
+-- A call may return any other errno name as well, as the kernel gave it.
+---@type { name: string, meaning: string }[]
+M.codes = {
+  { name = "ETIMEDOUT", meaning = "what was waited for did not come in time; the message says what was seen last" },
+  { name = "EOF", meaning = "the peer has ended its side, nothing is left to read" },
+  { name = "ECLOSED", meaning = "closed on our side, perhaps by another task" },
+  { name = "ECANCELED", meaning = "the task that waited was cancelled" },
+  { name = "EBUSY", meaning = "another task already reads (or writes) here, or the peer is occupied" },
+  { name = "EPROTO", meaning = "what the peer sent does not follow the protocol" },
+  { name = "ETOOBIG", meaning = "a frame, a line or a number of things is over its limit" },
+  { name = "EREMOTE", meaning = "the peer answered with a failure; the fourth value holds what it said" },
+  { name = "ERESOLVE", meaning = "a host name has no address" },
+  { name = "EINVAL", meaning = "the text or value given is malformed" },
+  { name = "ENAMETOOLONG", meaning = "the path of a socket is longer than the system takes" },
+  { name = "ENOENT", meaning = "there is no such file, socket or program" },
+  { name = "EACCES", meaning = "the file's permissions do not allow it" },
+  { name = "EPERM", meaning = "not allowed to this user, or to this peer" },
+  { name = "ECONNREFUSED", meaning = "nobody listens there" },
+  { name = "ECONNRESET", meaning = "the peer went away (on vsock also: nobody listens there)" },
+  { name = "ERESET", meaning = "the machine was restored or rebooted under the connection" },
+  { name = "EPIPE", meaning = "the peer reads no more" },
+  { name = "ENODEV", meaning = "no such virtual machine, or no transport to it yet" },
+  { name = "EADDRINUSE", meaning = "somebody else listens there" },
+  { name = "EHOSTUNREACH", meaning = "no route to the host" },
+  { name = "ENETUNREACH", meaning = "no route to the network" },
+  { name = "EAGAIN", meaning = "not now: the queue of the listener or a limit of the system is full" },
+  { name = "ENOBUFS", meaning = "the system is short of buffers for a moment" },
+  { name = "EMFILE", meaning = "too many files are open" },
+  { name = "ENOSYS", meaning = "this system or this peer cannot do that" },
 }
 
---- May a failed attempt to connect be repeated? Only the connect step is: what was sent may have been done.
+local meanings = {}
+for _, code in ipairs(M.codes) do
+  meanings[code.name] = code.meaning
+end
+
+--- The one-line meaning of a code, or nil when it is not in the table.
 ---@param code string
----@param phase "connect"|"request"
+---@return string?
+function M.meaning(code)
+  return meanings[code]
+end
+
+--- Puts context in front of a failure's message: `return errors.wrap("call ping", self:_receive(deadline))`.
+-- A success goes through unchanged. Does not yield.
+---@param context string the operation, and its target
+---@param ... any what the inner call returned: results, or nil, message, code, extra
+---@return any ... the results, or nil, context .. ": " .. message, code, extra
+function M.wrap(context, ...)
+  local first, message, code, extra = ...
+  if first ~= nil then
+    return ...
+  end
+  if message == nil then                -- a bare nil from a stranger's function still gets a sentence
+    return nil, context .. ": failed", code, extra
+  end
+  return nil, context .. ": " .. tostring(message), code, extra
+end
+
+--- The three values of a failure: `return errors.fail("EPROTO", "read frame: type %d is unknown", type)`.
+---@param code string
+---@param text string the message, a format when arguments follow
+---@return nil
+---@return string message
+---@return string code
+function M.fail(code, text, ...)
+  if select("#", ...) > 0 then
+    text = text:format(...)
+  end
+  return nil, text, code
+end
+
+local function set(...)
+  local members = {}
+  for _, name in ipairs { ... } do
+    members[name] = true
+  end
+  return members
+end
+
+-- Which failures mean "not yet" rather than "no". Only what precedes the first request may be done again: a request may
+-- have had its effect on the other side. An EOF before the first answer is a proxy that took the connection before the
+-- guest listened.
+local ANYWHERE = set("EAGAIN", "EINTR", "ENOBUFS", "ECONNREFUSED", "ECONNRESET", "ERESET", "EOF", "EPIPE")
+local NETWORK = set("EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT")
+local SOCKET_FILE = set("ENOENT")                             -- not made yet
+local DEVICE = set("ENOENT", "ENXIO", "ENODEV", "EBUSY")      -- not there yet, or its last user is not quite gone
+local VSOCK = set("ENODEV", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT")        -- no machine with this CID yet
+local UNKNOWN = set("ENOENT", "ENODEV", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT")
+local HERE = set()
+
+local connecting = {
+  tcp = NETWORK, vsock = VSOCK, unix = SOCKET_FILE, chardev = SOCKET_FILE, hybrid = SOCKET_FILE, serial = DEVICE,
+  exec = HERE, fd = HERE,
+}
+local UNSENT = set("EAGAIN", "EINTR", "ENOBUFS")              -- nothing of the message has left
+
+--- Whether a failure means "not yet", so that the same step may be done again.
+---@param code string?
+---@param phase "connect"|"send"|"request" connect: up to the first answer, handshakes included; send: before any byte of
+-- a message has left; request: later
+---@param transport? string the address's kind ("tcp", "unix", "vsock" ...)
 ---@return boolean
-function M.retryable(code, phase)
-  return phase == "connect" and RETRYABLE[code] or false
+function M.retryable(code, phase, transport)
+  if phase == "connect" then
+    return code ~= nil and (ANYWHERE[code] or (connecting[transport] or UNKNOWN)[code]) == true
+  elseif phase == "send" then
+    return code ~= nil and UNSENT[code] == true
+  elseif phase ~= "request" then
+    error(("errors.retryable: no phase '%s'"):format(phase), 2)
+  end
+  return false
+end
+
+local MASK = "***"
+
+local function escape_pattern(text)
+  return (text:gsub("%W", "%%%0"))
+end
+
+local SHORT_ESCAPES = {
+  ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\b"] = "\\b", ["\f"] = "\\f",
+}
+
+--- The spelling of a text inside a JSON string, slashes bare or escaped.
+local function json_spellings(secret)
+  local spelled = secret:gsub('[%c"\\\127]', function(char)
+    return SHORT_ESCAPES[char] or ("\\u%04x"):format(char:byte())
+  end)
+  return spelled, (spelled:gsub("/", "\\/"))
+end
+
+--- A text with each secret in it replaced by "***": as it is, and as JSON spells it. Does not yield.
+---@param text string
+---@param secrets string[] in any order; empty ones are skipped
+---@return string
+function M.mask(text, secrets)
+  local spellings, seen = {}, {}
+  for _, secret in ipairs(secrets) do
+    for _, spelling in ipairs { secret, json_spellings(secret) } do
+      if spelling ~= "" and not seen[spelling] then
+        seen[spelling] = true
+        spellings[#spellings + 1] = spelling
+      end
+    end
+  end
+  table.sort(spellings, function(a, b) return #a > #b end)     -- a secret that holds another goes first
+  for _, spelling in ipairs(spellings) do
+    if text:find(spelling, 1, true) then
+      text = text:gsub(escape_pattern(spelling), MASK)
+    end
+  end
+  return text
 end
 
 return M

@@ -18,7 +18,8 @@ local function finish(scope, ok, ...)
 end
 
 --- Runs `fn(scope, …)` here and now; the tasks that it spawns belong to the scope. Waits until all of them have ended. When
--- one of them fails (or fn does), the others are cancelled and the first error comes out, with its traceback.
+-- one of them fails (or fn does), the others are cancelled and the first error comes out, with its traceback. How a task
+-- ends that was cancelled is nobody's failure: only who joins it hears.
 ---@param fn fun(scope: vmctl.Scope, ...): ...
 ---@return any ... what fn returned
 function M.scope(fn, ...)
@@ -45,13 +46,13 @@ end
 --- Starts `fn(…)` as a task of the innermost scope. Does not wait; the task runs when the caller waits next.
 ---@return vmctl.Task task with join(timeout), cancel(), status()
 function M.spawn(fn, ...)
+  if type(fn) ~= "function" then error("spawn: a function expected, got " .. type(fn), 2) end
   return core.spawn(nil, fn, ...)
 end
 
 --- As `spawn`, in a scope given by `vmctl.scope`.
-function M.spawn_in(scope, fn, ...)
-  return core.spawn(scope, fn, ...)
-end
+---@param scope vmctl.Scope one that has not ended
+M.spawn_in = core.spawn
 
 --- Calls `fn(item, index)` for each item, all at once (or `concurrency` at a time), and waits for all.
 ---@param list any[]

@@ -51,9 +51,9 @@ M.layouts = {
   end,
   ttrpc = function(bytes, at)
     local length, stream, type, flags, body = (">I4I4BB"):unpack(bytes, at)
-    body = at + 10
-    if body + length - 1 > #bytes then error "data string too short" end
-    return { type, bytes:sub(body, body + length - 1), stream, flags }, body + length
+    local following = body + length
+    if following > #bytes + 1 then error "data string too short" end
+    return { type, bytes:sub(body, following - 1), stream, flags }, following
   end,
 }
 

@@ -38,6 +38,9 @@ static bool process_reap(struct vmctl_process *p)
         p->code = p->signal = -1;
     p->done = true;
     process_unwatch(p);
+    if (p->pidfd >= 0)
+        close(p->pidfd);
+    p->pidfd = -1;
     vmctl_wake_all(&p->waiters, 0);
     return true;
 }

@@ -134,7 +134,7 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
     struct vmctl_stream *s = &ls->s;
     if (status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L))
-        return vmctl_pause(vmctl_stream_state(s), L, ctx, stream_read_frame);
+        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_frame);
     struct vmctl_frame frame;
     bool force = status == LUA_OK && lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) <= 0;
     enum vmctl_frame_status got = frame_first(s, &frame, force);
@@ -183,7 +183,7 @@ static int stream_read_frames(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
     struct vmctl_stream *s = &ls->s;
     if (status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L))
-        return vmctl_pause(vmctl_stream_state(s), L, ctx, stream_read_frames);
+        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_frames);
     struct vmctl_frame frame;
     bool force = status == LUA_OK && lua_type(L, 3) == LUA_TNUMBER && lua_tonumber(L, 3) <= 0;
     enum vmctl_frame_status got = frame_first(s, &frame, force);
@@ -210,19 +210,26 @@ int vmctl_l_read_frames(lua_State *L)
 
 enum { W_TYPE = 2, W_PAYLOAD, W_TIMEOUT, W_STREAM, W_FLAGS };
 
-static uint32_t frame_type(lua_State *L, const struct vmctl_stream *s, int at)
+enum { FRAME_MISUSE = 1 }; /* beside the negative errors: raised only once the stream is in order again */
+
+static bool frame_type(lua_State *L, const struct vmctl_stream *s, int at, uint32_t *type)
 {
+    *type = 0;
     if (!s->format.type_size)
-        return 0;
-    lua_Integer type = luaL_checkinteger(L, at), most = s->format.type_size == 1 ? UINT8_MAX : UINT16_MAX;
-    luaL_argcheck(L, type >= 0 && type <= most, W_TYPE, "a frame type that does not fit the format");
-    return (uint32_t)type;
+        return true;
+    int is_integer;
+    lua_Integer v = lua_tointegerx(L, at, &is_integer), most = s->format.type_size == 1 ? UINT8_MAX : UINT16_MAX;
+    *type = (uint32_t)v;
+    return is_integer && v >= 0 && v <= most;
 }
 
-static int frame_send(lua_State *L, struct vmctl_stream *s, uint32_t type, int payload)
+static int frame_send(lua_State *L, struct vmctl_stream *s, int type_at, int payload_at)
 {
     size_t size;
-    const char *body = luaL_checklstring(L, payload, &size);
+    uint32_t type;
+    const char *body = lua_tolstring(L, payload_at, &size);
+    if (!body || !frame_type(L, s, type_at, &type))
+        return FRAME_MISUSE;
     const struct vmctl_frame frame = { .type = type,
                                        .size = size,
                                        .stream = (uint32_t)lua_tointeger(L, W_STREAM),
@@ -234,14 +241,14 @@ static int frame_send(lua_State *L, struct vmctl_stream *s, uint32_t type, int p
 static int frame_send_nth(lua_State *L, struct vmctl_stream *s, lua_Integer i)
 {
     if (!lua_istable(L, W_PAYLOAD))
-        return frame_send(L, s, frame_type(L, s, W_TYPE), W_PAYLOAD);
+        return frame_send(L, s, W_TYPE, W_PAYLOAD);
     bool types = lua_istable(L, W_TYPE);
     if (types)
         lua_rawgeti(L, W_TYPE, i + 1);
     else
         lua_pushvalue(L, W_TYPE);
     lua_rawgeti(L, W_PAYLOAD, i + 1);
-    int err = frame_send(L, s, frame_type(L, s, -2), -1);
+    int err = frame_send(L, s, -2, -1);
     lua_pop(L, 2);
     return err;
 }
@@ -282,6 +289,8 @@ static int stream_write_frames(lua_State *L, int status, lua_KContext ctx)
             why = vmctl_stream_flush(s);
     } while (!why && i < count && vmctl_buf_len(&s->out) <= high);
     s->corked = corked;
+    if (why == FRAME_MISUSE)
+        return luaL_error(L, "frame %I: a string with a type that the format has room for expected", i + 1);
     if (why == -EAGAIN)
         why = 0;
     if (why)
@@ -295,7 +304,6 @@ static int stream_write_frames(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* Untyped formats are called without the type: puts a nil in its place. Types are checked before anything is sent. */
 static int frame_write_begin(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
@@ -304,6 +312,7 @@ static int frame_write_begin(lua_State *L, int status, lua_KContext ctx)
     return busy ? busy : stream_write_frames(L, LUA_OK, 0);
 }
 
+/* Untyped formats are called without the type: puts a nil in its place. */
 static int frame_write_prepare(lua_State *L)
 {
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
@@ -324,7 +333,7 @@ int vmctl_l_write_frame(lua_State *L)
     int pause = frame_write_prepare(L);
     luaL_checkstring(L, W_PAYLOAD);
     if (pause)
-        return vmctl_pause(vmctl_lua_get(L), L, 0, frame_write_begin);
+        return vmctl_pause_before(vmctl_lua_get(L), L, frame_write_begin);
     return frame_write_begin(L, LUA_OK, 0);
 }
 
@@ -334,7 +343,7 @@ int vmctl_l_write_frames(lua_State *L)
     int pause = frame_write_prepare(L);
     luaL_checktype(L, W_PAYLOAD, LUA_TTABLE);
     if (pause)
-        return vmctl_pause(vmctl_lua_get(L), L, 0, frame_write_begin);
+        return vmctl_pause_before(vmctl_lua_get(L), L, frame_write_begin);
     return frame_write_begin(L, LUA_OK, 0);
 }
 

@@ -257,7 +257,7 @@ static int listener_accept(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_listener *l = &ll->l;
     struct vmctl_lua *st = VMCTL_CONTAINER(l->loop, struct vmctl_lua, loop);
     if (status == LUA_OK && vmctl_must_pause(st, L))
-        return vmctl_pause(st, L, ctx, listener_accept);
+        return vmctl_pause_before(st, L, listener_accept);
     struct vmctl_addr peer;
     char text[VMCTL_ADDR_TEXT];
     lua_settop(L, 2);

@@ -100,6 +100,10 @@ int vmctl_why(struct vmctl_lua *st, lua_State *L);
 bool vmctl_must_pause(struct vmctl_lua *st, lua_State *L);
 int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunction k);
 
+/* The same for a waiting function that has not begun: after the pause it is called as at the first time (LUA_OK, 0), so
+ * that it still finds its time-out argument as it was given. */
+int vmctl_pause_before(struct vmctl_lua *st, lua_State *L, lua_KFunction first);
+
 /* Puts the deadline of the time-out argument in slot `at` in its place. For the first call of a waiting function. */
 void vmctl_set_deadline(struct vmctl_lua *st, lua_State *L, int at, double otherwise);
 

@@ -108,7 +108,7 @@ static int stream_read(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_stream *s = &ls->s;
     size_t most = (size_t)lua_tointeger(L, 2);
     if (stream_pauses(L, s, status))
-        return vmctl_pause(vmctl_stream_state(s), L, ctx, stream_read);
+        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read);
     size_t len = vmctl_buf_len(&s->in);
     if (!len && stream_more(L, ls, 0, status, 3))
         len = vmctl_buf_len(&s->in);
@@ -143,7 +143,7 @@ static int stream_read_exact(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_stream *s = &ls->s;
     size_t need = (size_t)lua_tointeger(L, 2);
     if (stream_pauses(L, s, status))
-        return vmctl_pause(vmctl_stream_state(s), L, ctx, stream_read_exact);
+        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_exact);
     while (vmctl_buf_len(&s->in) < need && stream_more(L, ls, need - vmctl_buf_len(&s->in), status, 3))
         ;
     if (vmctl_buf_len(&s->in) < need)
@@ -179,7 +179,7 @@ static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_stream *s = &ls->s;
     size_t max = (size_t)lua_tointeger(L, 2), scanned = (size_t)ctx;
     if (stream_pauses(L, s, status))
-        return vmctl_pause(vmctl_stream_state(s), L, ctx, stream_read_line);
+        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_line);
     struct vmctl_line line;
     for (;;) {
         size_t len = vmctl_buf_len(&s->in);
@@ -307,7 +307,7 @@ static int l_stream_write(lua_State *L)
     luaL_checkstring(L, 2);
     lua_settop(L, 3);
     if (stream_pauses(L, s, LUA_OK))
-        return vmctl_pause(vmctl_stream_state(s), L, 0, stream_write_begin);
+        return vmctl_pause_before(vmctl_stream_state(s), L, stream_write_begin);
     return stream_write_begin(L, LUA_OK, 0);
 }
 

@@ -215,7 +215,9 @@ bool vmctl_must_pause(struct vmctl_lua *st, lua_State *L)
 static int pause_refused(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
-    return vmctl_fail(L, vmctl_why(vmctl_lua_get(L), L), "go on with the task");
+    vmctl_fail(L, vmctl_why(vmctl_lua_get(L), L), "go on with the task");
+    lua_pushinteger(L, 0); /* for a write: the bytes that were taken */
+    return 4;
 }
 
 int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunction k)
@@ -227,6 +229,17 @@ int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunct
     if (!isinf(t->limit) && t->limit <= vmctl_now())
         return task_turn(L, t, -ETIMEDOUT, 0, pause_refused);
     return task_turn(L, t, 0, ctx, k);
+}
+
+static int pause_over(lua_State *L, int status, lua_KContext first)
+{
+    (void)status;
+    return ((lua_KFunction)first)(L, LUA_OK, 0);
+}
+
+int vmctl_pause_before(struct vmctl_lua *st, lua_State *L, lua_KFunction first)
+{
+    return vmctl_pause(st, L, (lua_KContext)first, pause_over);
 }
 
 /* Deadlines */

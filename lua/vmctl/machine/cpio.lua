@@ -1,5 +1,5 @@
 --- Archives in cpio's "newc" form: what a Linux kernel unpacks as its first root file system.
--- The same entries give the same bytes: everything belongs to root, dates from second 0, and is numbered as it is added.
+-- The same entries give the same bytes: everything belongs to root, dates from second 0, is numbered as it is added.
 -- A folder has to be added before what is in it.
 
 local M, methods = {}, {}

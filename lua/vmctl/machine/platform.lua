@@ -19,9 +19,9 @@ local M = {}
 ---@field fallback string  the one to take when this host does not tell what the default one needs
 ---@field machines table<string, vmctl.PlatformMachine>
 
--- A microvm's only clock is the TSC, which QEMU passes through. The kernel measures its rate against an emulated timer; on a
--- busy host about one boot in ten fails to, and hangs early and silently. So it is told the rate; a wrong one makes the
--- guest's time run wrong by as much. The other boards have more clocks, so there the TSC is simply not trusted.
+-- A microvm's only clock is the TSC, which QEMU passes through. The kernel measures its rate against an emulated timer;
+-- on a busy host about one boot in ten fails to, and hangs early and silently. So it is told the rate; a wrong one lets
+-- the guest's time run wrong by as much. Other machines have more clocks, so there the TSC is simply not trusted.
 ---@type table<string, vmctl.Platform>
 M.platforms = {
   x86_64 = {
@@ -43,7 +43,7 @@ M.platforms = {
     arch = "aarch64",
     debian = "arm64",
     qemu = "qemu-system-aarch64",
-    cpu = "max,pauth-impdef=on",        -- virt's default processor has 32 bits; the true pauth algorithm is slow to emulate
+    cpu = "max,pauth-impdef=on",        -- the algorithm that pauth has by default is slow to emulate
     console = "ttyAMA0",
     kernel_package = "linux-image-cloud-arm64",
     default = "virt",
@@ -96,8 +96,8 @@ function M.get(arch)
   return nil, ("no platform %s (known: %s)"):format(arch, table.concat(known, ", ")), "ENOTSUP"
 end
 
---- Whether guests of a platform can have KVM here, and why (not). A /dev/kvm that opens is not enough: where the processor
---- shows no sign of virtualisation, it may be one in which no ordinary kernel ever boots.
+--- Whether guests of a platform can have KVM here, and why (not). A /dev/kvm that opens is not enough: where the
+--- processor shows no sign of virtualisation, it may be one in which no ordinary kernel ever boots.
 ---@param platform vmctl.Platform
 ---@param places? { kvm: string, cpuinfo: string, native: string }  instead of this machine's files and architecture
 ---@return "kvm"|"tcg" name, string reason
@@ -157,7 +157,7 @@ end
 ---@param places? table  as for tsc_khz
 ---@return string
 function M.kernel_args(platform, accel, machine, places)
-  -- A panic is to reboot at once, which ends QEMU; the kernel's tests of its own ciphers take a fifth of a second emulated.
+  -- A panic is to reboot at once, which ends QEMU. The kernel's tests of its own ciphers would take 0.2 seconds.
   local args = { "console=" .. platform.console, "quiet", "panic=-1", "cryptomgr.notests" }
   if wants_rate(machine, accel) then
     local khz = M.tsc_khz(places)

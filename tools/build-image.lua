@@ -1,0 +1,21 @@
+-- lua5.4 tools/build-image.lua KERNEL_DIR AGENT OUTPUT: the guest image of `make guest`.
+local image = require "vmctl.machine.image"
+
+local kernel_dir, agent, output = table.unpack(arg)
+
+local modules = kernel_dir .. "/modules"
+local pipe = assert(io.popen("ls " .. modules .. " 2>/dev/null"))
+local versions = pipe:read "a"
+pipe:close()
+if versions:find "kernel" then -- the folder is a version's own
+elseif versions:match "^%S+" then
+  modules = modules .. "/" .. versions:match "^%S+"
+else
+  modules = nil
+end
+
+local path, err = image.build { output = output, agent = agent, modules_dir = modules }
+if not path then
+  io.stderr:write("build-image: ", err, "\n")
+  os.exit(1)
+end
