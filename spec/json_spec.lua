@@ -7,7 +7,8 @@ local function decoded(text)
 end
 
 local function same_number(expected, text)
-  for _, form in ipairs { text, "[" .. text .. "]", '{"n":' .. text .. "}", '{"a":[{ "n" :\t' .. text .. ' }],"s":"1.0"}' } do
+  for _, form in ipairs { "%s", "[%s]", '{"n":%s}', '{"a":[{ "n" :\t%s }],"s":"1.0"}' } do
+    form = form:format(text)
     local value = decoded(form)
     while type(value) == "table" do
       value = value.n or value.a or value[1]
@@ -63,9 +64,11 @@ describe("json.decode", function()
   end)
 
   it("returns a float for a number with a fraction or an exponent", function()
-    for _, text in ipairs { "1.0", "1.5", "-0.0", "1e3", "1E3", "1e+3", "10e-1", "1.0e2", "1.25E2", "12.000", "0e0", "1e18",
+    for _, text in ipairs {
+      "1.0", "1.5", "-0.0", "1e3", "1E3", "1e+3", "10e-1", "1.0e2", "1.25E2", "12.000", "0e0", "1e18",
       "4503599627370497.5", "0.99999999999999999", "99999999.000000001", "1." .. ("0"):rep(30) .. "1",
-      "0." .. ("0"):rep(400) .. "1" } do
+      "0." .. ("0"):rep(400) .. "1",
+    } do
       same_number(tonumber(text) + 0.0, text)
     end
   end)
@@ -84,8 +87,8 @@ describe("json.decode", function()
 
   it("leaves strings and keys alone that look like numbers, lists or marks", function()
     for _, look_alike in ipairs {
-      "1.0", ":1.0,", "[1e5]", "9007199254740993", '\\":1.0,\\"', "[]", "[ ]", "a\\\\", "\\\\\\\"1.5", ",2e2", "10.0.0.1",
-      "-.5", "-5", "\\u0000", "\195\191", "null",
+      "1.0", ":1.0,", "[1e5]", "9007199254740993", '\\":1.0,\\"', "[]", "[ ]", "a\\\\", "\\\\\\\"1.5", ",2e2",
+      "10.0.0.1", "-.5", "-5", "\\u0000", "\195\191", "null",
     } do
       local plain = load('return "' .. look_alike:gsub("\\u0000", "\\0") .. '"')()
       local text = ('{"%s":"%s","n":1,"f":1.0,"e":[],"big":9007199254740993}'):format(look_alike, look_alike)
@@ -141,8 +144,8 @@ describe("json.decode", function()
 
   it("refuses text that is no JSON", function()
     for _, text in ipairs {
-      "", " ", "{", "[1,]", '{"a":1,}', "{a:1}", "{1:2}", "{[]:1}", '"', '"\\x"', '"\\u12"', "nul", "tru", "'a'", "[1 2]", "\239\187\191{}",
-      "{} x", "{}{}", "1 2", "[1]]", "{}\0", "{}\0{}", "\0", '{"a":1}\0x',
+      "", " ", "{", "[1,]", '{"a":1,}', "{a:1}", "{1:2}", "{[]:1}", '"', '"\\x"', '"\\u12"', "nul", "tru", "'a'",
+      "[1 2]", "\239\187\191{}", "{} x", "{}{}", "1 2", "[1]]", "{}\0", "{}\0{}", "\0", '{"a":1}\0x',
     } do
       refused(text)
     end
@@ -150,8 +153,8 @@ describe("json.decode", function()
 
   it("refuses numbers that JSON does not have", function()
     for _, number in ipairs {
-      "01", "-01", "+1", ".5", "-.5", "1.", "-1.", "1.e5", "1e", "1e+", "-", "0x10", "NaN", "nan", "Infinity", "-Infinity", "inf", "1e999",
-      "-1e999", "1.5e", "1.2.3", ("9"):rep(400),
+      "01", "-01", "+1", ".5", "-.5", "1.", "-1.", "1.e5", "1e", "1e+", "-", "0x10", "NaN", "nan", "Infinity",
+      "-Infinity", "inf", "1e999", "-1e999", "1.5e", "1.2.3", ("9"):rep(400),
     } do
       refused(number)
       refused("[" .. number .. "]")
@@ -213,7 +216,9 @@ describe("json.encode", function()
   end)
 
   it("writes a float with as many digits as bring it back", function()
-    for _, float in ipairs { 0.1, 1.5, 0.1 + 0.2, 1 / 3, math.pi, 1 + 2^-52, 5e-324, 1.7976931348623157e308, -2.5e-7, 2.0^63 } do
+    for _, float in ipairs {
+      0.1, 1.5, 0.1 + 0.2, 1 / 3, math.pi, 1 + 2^-52, 5e-324, 1.7976931348623157e308, -2.5e-7, 2.0^63,
+    } do
       assert.equal(float, decoded(json.encode(float)))
       assert.equal(float, decoded(json.encode { float })[1])
     end
@@ -299,7 +304,6 @@ describe("json.encode", function()
       not_encodable(tbl)
       not_encodable { inner = tbl }
     end
-    not_encodable(json.array(setmetatable({ 1 }, nil)) and json.decode "[1]" and { json.null, nil, 2 })
   end)
 
   it("refuses strings and keys that are not UTF-8", function()
@@ -370,7 +374,9 @@ describe("json.array and json.object", function()
   end)
 
   it("raise at the caller's line for anything else", function()
-    for _, wrong in ipairs { function() json.array "x" end, function() json.array { a = 1 } end, function() json.object(1) end } do
+    for _, wrong in ipairs {
+      function() json.array "x" end, function() json.array { a = 1 } end, function() json.object(1) end,
+    } do
       local ok, message = pcall(wrong)
       assert.is_false(ok)
       assert.matches("json_spec%.lua:%d+:", message)
@@ -398,7 +404,7 @@ describe("vmctl.json", function()
   it("brings random values back as they were", function()
     local random = math.random
     math.randomseed(20240229)
-    local strings = { "", "a", "1.0", "é", "[]", "null", '"', "\\", "/", ":1.0,", "\0", "x/y", ("z"):rep(50), "-.5", "1e5" }
+    local strings = { "", "a", "1.0", "é", "[]", "null", '"', "\\", "/", ":1.0,", "\0", "x/y", ("z"):rep(50), "1e5" }
     local function value(depth)
       local pick = random(depth > 4 and 7 or 10)
       if pick == 1 then return random(0) end
@@ -425,7 +431,7 @@ describe("vmctl.json", function()
       local before = settled { value(1) }
       local text = assert(json.encode(before))
       assert.same(before, decoded(text))
-      assert.equal(text, json.encode(decoded(text)):len() == #text and text)
+      assert.equal(#text, #json.encode(decoded(text)))
     end
   end)
 end)

@@ -1,8 +1,8 @@
 local options = require "vmctl.options"
 
 local known = {
-  timeout = "number>=0", path = "string", port = "integer>=0<=65535", mode = { "raw", "cooked" }, target = "string|table",
-  any = "any", on_line = "callable", check = "boolean", stream = "vmctl.Stream",
+  timeout = "number>=0", path = "string", port = "integer>=0<=65535", mode = { "raw", "cooked" },
+  target = "string|table", any = "any", on_line = "callable", check = "boolean", stream = "vmctl.Stream",
 }
 
 --- A function with options, as the library has them: mistakes must name the line that calls it.
@@ -38,8 +38,8 @@ describe("options.check", function()
   end)
 
   it("raises for anything that is no table", function()
-    assert.equal("table (or a time-out) of options expected, got string", refused "x")
-    assert.equal("table (or a time-out) of options expected, got boolean", refused(true))
+    assert.equal("table of options (or a time-out) expected, got string", refused "x")
+    assert.equal("table of options (or a time-out) expected, got boolean", refused(true))
   end)
 
   it("suggests the name that is nearest to an unknown one", function()

@@ -169,10 +169,10 @@ function M.relay(a, b, opts)
   local relay, err, code = core.relay(a, b, opts.idle, opts.linger)
   if not relay then return nil, err, code end
   local stats, why, what, partial = relay:wait(opts.timeout)
-  if not stats then
-    relay:close()
-    return nil, why, what, partial
-  end
+  relay:close()
+  a:close() -- what is left of them: the child of an exec: address
+  b:close()
+  if not stats then return nil, why, what, partial end
   return stats
 end
 

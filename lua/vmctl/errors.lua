@@ -102,8 +102,8 @@ local UNSENT = set("EAGAIN", "EINTR", "ENOBUFS")              -- nothing of the 
 
 --- Whether a failure means "not yet", so that the same step may be done again.
 ---@param code string?
----@param phase "connect"|"send"|"request" connect: up to the first answer, handshakes included; send: before any byte of
--- a message has left; request: later
+---@param phase "connect"|"send"|"request" connect: up to the first answer, handshakes included; send: no byte of a
+-- message has left yet; request: later
 ---@param transport? string the address's kind ("tcp", "unix", "vsock" ...)
 ---@return boolean
 function M.retryable(code, phase, transport)

@@ -164,8 +164,8 @@ local function mistake(opts, known)
 end
 
 --- Checks an option table. Raises at the caller's caller when a name is unknown or a value has the wrong type.
--- `known` maps a name to a type: a Lua type, "integer", "callable", "any" or a class such as "vmctl.Stream"; with limits
--- ("number>=0", "integer>=1<=65535"); alternatives ("string|table"); or a list of allowed values ({ "a", "b" }).
+-- `known` maps a name to a type: a Lua type, "integer", "callable", "any" or a class such as "vmctl.Stream"; with
+-- limits ("number>=0", "integer>=1<=65535"); alternatives ("string|table"); or a list of allowed values ({ "a", "b" }).
 -- known[1] allows a list part and types its entries. Where `timeout` is known, a number is taken as { timeout = n }.
 -- Does not yield.
 ---@param opts? table|number the options as given; nil means none
@@ -183,7 +183,8 @@ function M.check(opts, known, where, level)
   if type(opts) == "table" then
     message = mistake(opts, known)
   else
-    message = ("%s of options expected, got %s"):format(known.timeout and "table (or a time-out)" or "table", type(opts))
+    local wanted = known.timeout and "table of options (or a time-out)" or "table of options"
+    message = ("%s expected, got %s"):format(wanted, type(opts))
   end
   if message then
     error(where and where .. ": " .. message or message, level or DEFAULT_LEVEL)

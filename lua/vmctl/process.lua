@@ -15,6 +15,18 @@ local known = {
   death_signal = "string|integer", user = "string", sweep = "boolean", file = "string",
 }
 
+local STDIO = { stdin = "pipe null inherit", stdout = "pipe null inherit", stderr = "pipe null inherit stdout" }
+
+local function check_stdio(opts)
+  for name, choices in pairs(STDIO) do
+    local how = opts[name]
+    local known_word = type(how) == "string" and how:find "^%l+$" and choices:find(how, 1, true)
+    if how ~= nil and not known_word and (math.type(how) ~= "integer" or how < 0) then
+      error(("spawn: option '%s': an fd or one of %s expected, got %s"):format(name, choices, how), 3)
+    end
+  end
+end
+
 local function environment(opts)
   if not opts.env and not opts.clear_env then return nil end
   local all = opts.clear_env and {} or M.environment()
@@ -51,6 +63,7 @@ end
 function M.spawn(command)
   local argv, opts = split(command)
   options.check(opts, known, "spawn")
+  check_stdio(opts)
   if type(argv[1]) ~= "string" then error("spawn: the program's name expected", 2) end
   local spec = {
     argv = argv, file = opts.file, cwd = opts.cwd, env = environment(opts), stdin = opts.stdin, stdout = opts.stdout,

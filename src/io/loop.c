@@ -14,7 +14,10 @@ double vmctl_now(void)
 
 static void on_tick(struct ev_loop *ev, ev_timer *w, int events)
 {
-    (void)ev, (void)w, (void)events; /* it only ends the poll: the heap is looked at after every poll */
+    (void)ev, (void)events;
+    struct vmctl_loop *loop = VMCTL_CONTAINER(w, struct vmctl_loop, tick);
+    loop->armed = INFINITY;
+    loop->due = true;
 }
 
 int vmctl_loop_open(struct vmctl_loop *loop)
@@ -31,6 +34,7 @@ int vmctl_loop_open(struct vmctl_loop *loop)
         return -ENOMEM;
     }
     ev_timer_init(&loop->tick, on_tick, 0., 0.);
+    loop->armed = INFINITY;
     return 0;
 }
 
@@ -61,8 +65,7 @@ void vmctl_loop_close(struct vmctl_loop *loop)
 /* Timers set by the callbacks of this round wait for the next one, so that one that is always due starves nobody. */
 static void loop_expire(struct vmctl_loop *loop)
 {
-    if (!loop->timers || loop->heap[0]->at > vmctl_now())
-        return;
+    loop->due = false;
     double now = vmctl_now();
     while (loop->timers && loop->heap[0]->at <= now) {
         struct vmctl_timer *t = loop->heap[0];
@@ -71,36 +74,39 @@ static void loop_expire(struct vmctl_loop *loop)
     }
 }
 
-/* Lets libev wake us at `until`. A tick that is already set to end earlier stays: waking early costs one round, setting
- * the timer anew would cost every round. */
-static void loop_arm(struct vmctl_loop *loop, double until, double now)
+/* Lets libev wake us at `at`. A tick that is set to fire earlier stays: waking early once costs less than asking the clock
+ * and setting the tick anew in every round. */
+static void loop_arm(struct vmctl_loop *loop, double at)
 {
-    if (isinf(until)) {
-        ev_timer_stop(loop->ev, &loop->tick);
+    if (loop->armed <= at)
         return;
-    }
-    double wait = until - now;
-    if (ev_is_active(&loop->tick) && ev_timer_remaining(loop->ev, &loop->tick) <= wait)
-        return;
+    double wait = at - vmctl_now();
     ev_timer_stop(loop->ev, &loop->tick);
     ev_now_update(loop->ev);
-    ev_timer_set(&loop->tick, wait, 0.);
+    ev_timer_set(&loop->tick, wait > 0 ? wait : 0., 0.);
     ev_timer_start(loop->ev, &loop->tick);
+    loop->armed = at;
+}
+
+/* For a wait without end: a tick that nobody needs would hide that there is nothing to wait for. */
+static void loop_disarm(struct vmctl_loop *loop)
+{
+    ev_timer_stop(loop->ev, &loop->tick);
+    loop->armed = INFINITY;
 }
 
 bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
 {
-    if (loop->timers && loop->heap[0]->at < until)
-        until = loop->heap[0]->at;
-    double now = isinf(until) ? 0 : vmctl_now();
-    int flags = EVRUN_NOWAIT;
-    if (until > now) {
-        loop_arm(loop, until, now);
-        flags = EVRUN_ONCE;
-    }
+    double first = loop->timers ? loop->heap[0]->at : INFINITY;
+    bool wait = until > 0; /* the clock began before: all that is not "do not wait" is a time */
+    if (!isinf(first) || (wait && !isinf(until)))
+        loop_arm(loop, wait && until < first ? until : first);
+    else if (wait)
+        loop_disarm(loop);
     loop->changed = false;
-    bool active = ev_run(loop->ev, flags);
-    loop_expire(loop);
+    bool active = ev_run(loop->ev, wait ? EVRUN_ONCE : EVRUN_NOWAIT);
+    if (loop->due)
+        loop_expire(loop);
     return active || loop->timers;
 }
 

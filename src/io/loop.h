@@ -19,6 +19,8 @@ struct vmctl_timer {
 struct vmctl_loop {
     struct ev_loop *ev;
     ev_timer tick;              /* fires when the first timer of the heap is due */
+    double armed;               /* when tick fires; INFINITY while it is not set */
+    bool due;                   /* it has fired: the heap wants to be looked at */
     struct vmctl_timer **heap;
     size_t timers, heap_size;
     struct vmctl_list handles;  /* of struct vmctl_handle */
@@ -40,8 +42,8 @@ int vmctl_loop_open(struct vmctl_loop *loop);
 /* Closes every handle, then the loop itself. */
 void vmctl_loop_close(struct vmctl_loop *loop);
 
-/* Waits until something has happened, at most until `until` (vmctl_now's clock; in the past: do not wait), and runs the
- * callbacks. False: there was nothing to wait for, and there will not be. */
+/* Waits until something has happened, at most until `until` (vmctl_now's clock; INFINITY: no limit; not above 0: do not
+ * wait), and runs the callbacks. False: there was nothing to wait for, and there will not be. */
 bool vmctl_loop_poll(struct vmctl_loop *loop, double until);
 
 /* For embedding: an fd that becomes readable when poll has work, and the time when it has work without it. */

@@ -143,11 +143,29 @@ static void way_finish(struct vmctl_relay_way *w)
         }
     }
     if (r->way[0].done && r->way[1].done) {
-        vmctl_relay_close(r, 0);
+        vmctl_relay_close(r, r->err);
     } else {
         r->half = vmctl_now();
         relay_arm(r);
     }
+}
+
+/* Nobody takes this way's bytes any more. The other way goes on: what the peer said before it went is still delivered. */
+static void way_break(struct vmctl_relay_way *w, int err)
+{
+    struct vmctl_relay *r = w->relay;
+    int side = w == &r->way[0] ? 0 : 2;
+    r->err = err;
+    w->piped = 0;
+    vmctl_buf_consume(&w->buf, vmctl_buf_len(&w->buf));
+    vmctl_io_stop(r->loop, &w->rio);
+    if (r->fds[side] == r->fds[side + 1]) {
+        shutdown(w->from, SHUT_RD); /* so that its writer learns it too; a terminal has no such thing */
+    } else if (r->fds[side] >= 0) {
+        close(r->fds[side]);
+        r->fds[side] = -1;
+    }
+    way_finish(w);
 }
 
 /* 0: go on when an fd is ready; 1: it is over, one way or the other */
@@ -165,6 +183,10 @@ static int way_moves(struct vmctl_relay_way *w)
             (full ? vmctl_io_start : vmctl_io_stop)(r->loop, &w->wio);
             (full ? vmctl_io_stop : vmctl_io_start)(r->loop, &w->rio);
             return 0;
+        } else if (full && (n == -EPIPE || n == -ECONNRESET)) {
+            w->broken = true;
+            way_break(w, (int)n);
+            return 1;
         } else if (n < 0) {
             vmctl_relay_close(r, (int)n);
             return 1;
@@ -187,7 +209,7 @@ static void way_run(struct vmctl_relay_way *w)
     uint64_t before = w->bytes;
     vmctl_sigpipe_block(&guard);
     int over = way_moves(w);
-    vmctl_sigpipe_restore(&guard, over && r->err == -EPIPE);
+    vmctl_sigpipe_restore(&guard, over && w->broken);
     if (!r->over && w->bytes != before && !isinf(r->idle)) {
         r->moved = vmctl_now();
         relay_arm(r);

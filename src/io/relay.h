@@ -9,6 +9,7 @@ struct vmctl_relay_way {
     int from, to;               /* fds; from is -1 once it has ended */
     bool to_socket, copying;    /* copying: splice cannot, the bytes go through `buf` */
     bool ended, done;           /* ended: nothing more comes; done: and all of it is out, and the other end knows */
+    bool broken;                /* the other end takes no more */
     int pipe[2];
     size_t piped;               /* bytes in the pipe */
     struct vmctl_buf buf;       /* what was read before the relay took over, or all when copying */

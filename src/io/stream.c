@@ -8,7 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { STREAM_KEEP = 1024 };     /* an idle stream keeps a buffer of at most this size */
+enum {
+    STREAM_KEEP = 1024, /* an idle stream keeps a buffer of at most this size */
+    STREAM_MISSES = 6,  /* at worst one read of 64 is tried in vain */
+    STREAM_SMALL = 512  /* a frame up to this size is copied behind its header */
+};
 
 static const double STREAM_NAP = 0.1, STREAM_NOBUFS_NAP = 0.01;
 
@@ -130,14 +134,25 @@ static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
     return got;
 }
 
+/* A peer on the same processor has often answered by the time that it is asked: then reading at once saves the way through
+ * the loop. Where that does not pay, it is tried ever more rarely. */
+static void stream_learn(struct vmctl_stream *s, bool hit)
+{
+    s->misses = hit ? 0 : s->misses < STREAM_MISSES ? (uint8_t)(s->misses + 1) : s->misses;
+    s->hold = (uint8_t)((1U << s->misses) - 1);
+}
+
 /* Bytes land in the room that the buffer has and behind it in the loop's scratch, so that an idle stream needs no buffer
  * and a short message none but its own size. */
 ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
 {
     if (s->rerr)
         return s->rerr;
-    if (s->dry && !force)
+    bool gamble = s->dry && !force;
+    if (gamble && s->hold) {
+        s->hold--;
         return -EAGAIN;
+    }
     size_t len = vmctl_buf_len(&s->in), room = s->in.cap - s->in.end, over = VMCTL_SCRATCH;
     if (want > VMCTL_SCRATCH / 2 && room < want) {
         int err = vmctl_buf_reserve(&s->in, want);
@@ -151,8 +166,12 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
         room = s->in.max - len;
     if (!over)
         return -ENOBUFS;
+    if (room <= STREAM_KEEP)
+        room = 0; /* one piece is cheaper to read than two, and a short message cheap to copy */
     struct iovec iov[2] = { { s->in.data ? s->in.data + s->in.end : NULL, room }, { s->loop->scratch, over } };
-    ssize_t got = vmctl_sys_readv(s->rfd, iov, 2);
+    ssize_t got = vmctl_sys_readv(s->rfd, room ? iov : iov + 1, room ? 2 : 1);
+    if (gamble)
+        stream_learn(s, got > 0);
     if (got <= 0)
         return stream_read_failed(s, got);
     size_t n = (size_t)got, direct = n < room ? n : room;
@@ -306,12 +325,37 @@ int vmctl_stream_send(struct vmctl_stream *s, const struct iovec *iov, int n)
     return 0;
 }
 
+/* A frame on a corked stream that is far from full: nothing but two copies. */
+static int stream_gather(struct vmctl_stream *s, const void *head, size_t len, const void *body, size_t size)
+{
+    int err = vmctl_buf_reserve(&s->out, len + size);
+    if (err)
+        return err;
+    uint8_t *at = s->out.data + s->out.end;
+    memcpy(at, head, len);
+    if (size)
+        memcpy(at + len, body, size);
+    s->out.end += len + size;
+    if (!s->nap.slot)
+        vmctl_io_start(s->loop, &s->wio);
+    return 0;
+}
+
 int vmctl_stream_send_frame(struct vmctl_stream *s, const struct vmctl_frame *frame, const void *body)
 {
     if (frame->size > vmctl_frame_limit(&s->format, frame->type))
         return VMCTL_ETOOBIG;
     uint8_t head[VMCTL_FRAME_HEAD_MAX];
     size_t len = vmctl_frame_put_head(&s->format, head, frame);
+    if (s->corked && !s->werr && !s->shutting && vmctl_buf_len(&s->out) + len + frame->size < VMCTL_STREAM_CORK)
+        return stream_gather(s, head, len, body, frame->size);
+    if (frame->size <= STREAM_SMALL) { /* one piece: what the kernel saves is more than the copy costs */
+        uint8_t all[VMCTL_FRAME_HEAD_MAX + STREAM_SMALL];
+        memcpy(all, head, len);
+        memcpy(all + len, body, frame->size);
+        struct iovec one = { all, len + frame->size };
+        return vmctl_stream_send(s, &one, 1);
+    }
     struct iovec iov[2] = { { head, len }, { (void *)body, frame->size } };
     return vmctl_stream_send(s, iov, 2);
 }

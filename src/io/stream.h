@@ -29,7 +29,8 @@ struct vmctl_stream {
     struct vmctl_loop *loop;
     int rfd, wfd;                 /* the same number for a socket; -1: not open, or that direction is done */
     enum vmctl_stream_kind kind;
-    bool dry;                     /* the last read took all that the kernel had: ask the loop before reading again */
+    bool dry;                     /* the last read took all that the kernel had: better ask the loop than read again */
+    uint8_t misses, hold;         /* dry all the same? Reads that tried and got nothing; how many not to try after that */
     bool corked, shutting;        /* shutting: SHUT_WR follows the last byte of `out` */
     bool present, gone;           /* serial: a peer was heard; and has left since, which the next reader is told once */
     bool raw;                     /* reading is done past the buffer: only say that there is something */

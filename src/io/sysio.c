@@ -6,12 +6,13 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 ssize_t vmctl_sys_readv(int fd, const struct iovec *iov, int n)
 {
     ssize_t got;
     do
-        got = readv(fd, iov, n);
+        got = n == 1 ? read(fd, iov->iov_base, iov->iov_len) : readv(fd, iov, n);
     while (got < 0 && errno == EINTR);
     return got < 0 ? -errno : got;
 }
@@ -45,7 +46,7 @@ static ssize_t sys_send(int fd, const struct iovec *iov, int n)
     const struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
     ssize_t put;
     do
-        put = sendmsg(fd, &m, MSG_NOSIGNAL);
+        put = n == 1 ? send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL) : sendmsg(fd, &m, MSG_NOSIGNAL);
     while (put < 0 && errno == EINTR);
     return put < 0 ? -errno : put;
 }

@@ -158,9 +158,10 @@ int vmctl_l_read_frame(lua_State *L)
 static int frames_take(lua_State *L, struct vmctl_stream *s, struct vmctl_frame *frame, lua_Integer most)
 {
     bool typed = s->format.type_size > 0;
-    lua_createtable(L, 16, 0);
+    lua_Integer guess = (lua_Integer)(vmctl_buf_len(&s->in) / frame->total); /* as if all were as long as the first */
+    lua_createtable(L, (int)(guess < most ? guess : most), 0);
     if (typed)
-        lua_createtable(L, 16, 0);
+        lua_createtable(L, (int)(guess < most ? guess : most), 0);
     int payloads = typed ? -3 : -2;
     lua_Integer n = 0;
     do {

@@ -19,6 +19,7 @@ struct vmctl_scope *vmctl_scope_new(lua_State *L, struct vmctl_task *owner)
     vmctl_waitq_init(&s->idle);
     luaL_setmetatable(L, VMCTL_SCOPE);
     if (owner) {
+        s->cancelled = vmctl_scope_cancelled(owner);
         s->outer = owner->inner;
         owner->inner = s;
     }

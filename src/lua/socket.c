@@ -72,6 +72,14 @@ static int address_check(lua_State *L, int arg, struct vmctl_addr *a)
     return err;
 }
 
+/* The failure of an address that the one at `arg` could not be turned into. */
+static int address_fail(lua_State *L, int arg, int err, const char *what)
+{
+    lua_getfield(L, arg, "kind");
+    lua_getfield(L, arg, strcmp(lua_tostring(L, -1), "unix") == 0 ? "path" : "host");
+    return vmctl_fail(L, err, "%s %s:%s", what, lua_tostring(L, -2), lua_tostring(L, -1));
+}
+
 /* core.connect(address, [timeout]) -> stream. Stack while it waits: 1 stream, 2 deadline. */
 static int connect_over(lua_State *L, int status, lua_KContext ctx)
 {
@@ -97,10 +105,8 @@ static int l_connect(lua_State *L)
     lua_settop(L, 2);
     int fd, err = address_check(L, 1, &a);
     vmctl_set_deadline(st, L, 2, 10);
-    if (err) {
-        lua_getfield(L, 1, "path");
-        return vmctl_fail(L, err, "connect unix:%s", lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
-    }
+    if (err)
+        return address_fail(L, 1, err, "connect");
     vmctl_addr_format(&a, text);
     struct vmctl_stream *s = vmctl_stream_new(L, st);
     lua_replace(L, 1);
@@ -234,10 +240,8 @@ static int l_listen(lua_State *L)
     struct vmctl_addr a;
     lua_settop(L, 3);
     int fd, err = address_check(L, 1, &a);
-    if (err) {
-        lua_getfield(L, 1, "path");
-        return vmctl_fail(L, err, "listen unix:%s", lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
-    }
+    if (err)
+        return address_fail(L, 1, err, "listen");
     struct lua_listener *ll = lua_newuserdatauv(L, sizeof *ll, 0);
     vmctl_listener_init(&ll->l, &st->loop);
     luaL_setmetatable(L, VMCTL_LISTENER);

@@ -13,23 +13,32 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
 static const double STREAM_TIMEOUT = 60; /* seconds; for reads and writes that were given none */
 
+static const char stream_mark;
+
 struct vmctl_stream *vmctl_stream_new(lua_State *L, struct vmctl_lua *st)
 {
     struct vmctl_lua_stream *ls = lua_newuserdatauv(L, sizeof *ls, 1);
     vmctl_stream_init(&ls->s, &st->loop);
+    ls->mark = &stream_mark;
     ls->read_timeout = ls->write_timeout = STREAM_TIMEOUT;
     ls->child = NULL;
     luaL_setmetatable(L, VMCTL_STREAM);
     return &ls->s;
 }
 
+/* Each call of a stream begins with this, and luaL_checkudata looks the class up by its name each time: that was the largest
+ * part of a small frame's cost. No other library's userdata holds the address of our mark. */
 struct vmctl_lua_stream *vmctl_stream_check(lua_State *L, int arg)
 {
+    struct vmctl_lua_stream *ls = lua_touserdata(L, arg);
+    if (ls && lua_type(L, arg) == LUA_TUSERDATA && lua_rawlen(L, arg) == sizeof *ls && ls->mark == &stream_mark)
+        return ls;
     return luaL_checkudata(L, arg, VMCTL_STREAM);
 }
 
@@ -548,13 +557,22 @@ static int l_stream_tostring(lua_State *L)
     return 1;
 }
 
-/* core.open(fd, kind, label) -> stream: takes the fd, which it makes non-blocking */
+static enum vmctl_stream_kind open_kind(int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode))
+        return VMCTL_STREAM_SOCKET;
+    return isatty(fd) ? VMCTL_STREAM_TTY : VMCTL_STREAM_PIPE;
+}
+
+/* core.open(fd, [kind], [label]) -> stream: takes the fd, which it makes non-blocking. Without a kind it looks what the fd
+ * is; only a virtio port cannot be told from other devices. */
 static int l_open(lua_State *L)
 {
     static const char *const kinds[] = { "socket", "pipe", "tty", "serial", NULL };
     struct vmctl_lua *st = vmctl_lua_get(L);
     int fd = (int)luaL_checkinteger(L, 1);
-    int kind = luaL_checkoption(L, 2, "socket", kinds);
+    int kind = lua_isnoneornil(L, 2) ? (int)open_kind(fd) : luaL_checkoption(L, 2, NULL, kinds);
     const char *label = luaL_optstring(L, 3, "fd");
     struct vmctl_stream *s = vmctl_stream_new(L, st);
     int err = vmctl_sys_prepare(fd);

@@ -9,6 +9,7 @@
 
 /* The userdata: a stream and its time-outs. User value 1: the format. */
 struct vmctl_lua_stream {
+    const void *mark;                   /* says that this is one, with no look at the registry: see vmctl_stream_check */
     struct vmctl_stream s;
     double read_timeout, write_timeout; /* seconds, for calls that give none */
     struct vmctl_process *child;        /* whose stdin and stdout it is, and which ends with it; else NULL */

@@ -409,7 +409,7 @@ static int drive_rounds(lua_State *L)
         d->alive = vmctl_loop_poll(&st->loop, st->ready ? -INFINITY : d->until) || st->ready;
         if (d->once)
             run_ready(L, st);
-        if (d->once || !d->alive || (d->done && d->done(st)) || vmctl_now() >= d->until)
+        if (d->once || !d->alive || (d->done && d->done(st)) || (!isinf(d->until) && vmctl_now() >= d->until))
             return 0;
     }
 }

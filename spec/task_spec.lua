@@ -1,0 +1,441 @@
+local support = require "spec.support"
+local vmctl = require "vmctl"
+
+local code = support.code
+
+describe("vmctl.run", function()
+  it("gives back what the function returned", function()
+    assert.same({ n = 4, 1, nil, "x", nil }, table.pack(vmctl.run(function(a) return a, nil, "x", nil end, 1)))
+  end)
+
+  it("raises the function's error with its traceback", function()
+    local function culprit() error("broken") end
+    local ok, err = pcall(vmctl.run, function() culprit() return 1 end)
+    assert.is_false(ok)
+    assert.match("task_spec.lua:%d+: broken\nstack traceback:", err)
+    assert.match("culprit", err)
+  end)
+
+  it("raises an error object as it is", function()
+    local object = setmetatable({}, { __tostring = function() return "an object" end })
+    local ok, err = pcall(vmctl.run, error, object)
+    assert.is_false(ok)
+    assert.equal(object, err)
+    assert.same({ n = 2, false, nil }, table.pack(pcall(vmctl.run, error, nil)))
+  end)
+
+  it("ends when the tasks have ended that the function spawned", function()
+    local ended = false
+    vmctl.run(function()
+      vmctl.spawn(function()
+        vmctl.sleep(0.005)
+        ended = true
+      end)
+    end)
+    assert.is_true(ended)
+  end)
+
+  it("raises the error of a task that nobody joins", function()
+    local ok, err = pcall(vmctl.run, function()
+      vmctl.spawn(error, "from a child", 0)
+      return vmctl.sleep(1)
+    end)
+    assert.is_false(ok)
+    assert.match("^from a child", err)
+  end)
+
+  it("is a scope of its own inside a task", support.run(function()
+    local inner
+    assert.equal("done", vmctl.run(function()
+      inner = vmctl.spawn(vmctl.sleep, 0.005)
+      return "done"
+    end))
+    assert.equal("done", inner:status())
+  end))
+
+  it("returns EDEADLK when its tasks wait for each other, and leaves none behind", function()
+    local closed, channel = 0, vmctl.channel()
+    local function waits()
+      local _ <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+      return channel:recv()
+    end
+    assert.equal("EDEADLK", code(vmctl.run(function()
+      vmctl.spawn(waits)
+      return waits()
+    end)))
+    assert.equal(2, closed)
+  end)
+
+  it("sees a deadlock at once, whatever time-outs earlier waits had", function()
+    local start = vmctl.now()
+    assert.equal("EDEADLK", code(vmctl.run(function()
+      local a, b = support.pair()
+      vmctl.spawn(b.write, b, "x")
+      assert(a:read(1, 60))
+      b:close()
+      a:close()
+      return vmctl.channel():recv()
+    end)))
+    assert.is_true(vmctl.now() - start < 1)
+  end)
+end)
+
+describe("a plain script", function()
+  it("drives the loop for as long as a call waits", function()
+    local a, b = support.pair()
+    vmctl.spawn(function() b:write(b:read_line():upper() .. "\n") end)
+    assert(a:write "hello\n")
+    assert.equal("HELLO", a:read_line())
+    assert.is_false(vmctl.in_task())
+    a:close()
+    b:close()
+  end)
+
+  it("may sleep, yield, join and open scopes", function()
+    assert.is_true(vmctl.sleep(0.001))
+    assert.is_true(vmctl.yield())
+    assert.equal(7, vmctl.spawn(function() return 7 end):join())
+    assert.equal(8, vmctl.scope(function() return vmctl.spawn(function() return 8 end):join() end))
+  end)
+
+  it("gets EDEADLK where nothing is left that could wake it", function()
+    assert.equal("EDEADLK", code(vmctl.channel():recv()))
+  end)
+
+  it("hears at once of the failure of a task that belongs to no scope", function()
+    local a, b = support.pair()
+    vmctl.spawn(function() error("an orphan", 0) end)
+    local ok, err = pcall(a.read, a, 1, 60)
+    assert.is_false(ok)
+    assert.match("^an orphan", err)
+    assert(b:write "x")
+    assert.equal("x", a:read(1, 1)) -- the wait that was broken off has left nothing behind
+    a:close()
+    b:close()
+  end)
+
+  it("hears of such a failure when it only yields", function()
+    vmctl.spawn(function() error("an orphan", 0) end)
+    local ok, err = pcall(function()
+      for _ = 1, 10 do vmctl.yield() end
+    end)
+    assert.is_false(ok)
+    assert.match("^an orphan", err)
+  end)
+end)
+
+describe("vmctl.spawn", function()
+  it("starts the task when the caller waits, not before", support.run(function()
+    local order = {}
+    vmctl.spawn(function() order[#order + 1] = "task" end)
+    order[#order + 1] = "caller"
+    vmctl.yield()
+    assert.same({ "caller", "task" }, order)
+  end))
+
+  it("passes any number of arguments", support.run(function()
+    local task = vmctl.spawn(function(...) return select("#", ...), (select(-1, ...)) end, table.unpack({}, 1, 70000))
+    assert.same({ 70000, nil }, { task:join() })
+  end))
+
+  it("raises at the caller's line for what is no function", function()
+    local ok, err = pcall(function() vmctl.spawn(nil) end)
+    assert.is_false(ok)
+    assert.match("task_spec.lua:%d+: spawn: a function expected", err)
+  end)
+end)
+
+describe("vmctl.Task", function()
+  it("gives its results to each who joins, before and after its end", support.run(function()
+    local task = vmctl.spawn(function()
+      vmctl.sleep(0.002)
+      return 1, nil, 3
+    end)
+    local early = vmctl.spawn(function() return task:join() end)
+    assert.same({ n = 3, 1, nil, 3 }, table.pack(task:join()))
+    assert.same({ n = 3, 1, nil, 3 }, table.pack(task:join(0)))
+    assert.same({ n = 3, 1, nil, 3 }, table.pack(early:join()))
+  end))
+
+  it("raises its error in who joins, with the traceback of the task", support.run(function()
+    local function culprit() error { "an object" } end
+    local task = vmctl.spawn(function() culprit() end)
+    local ok, err = pcall(task.join, task)
+    assert.same({ false, { "an object" } }, { ok, err })
+    task = vmctl.spawn(function() error "a text" end)
+    ok, err = pcall(task.join, task)
+    assert.is_false(ok)
+    assert.match("task_spec.lua:%d+: a text\nstack traceback:", err)
+    assert.equal("failed", task:status())
+  end))
+
+  it("returns ETIMEDOUT when it is joined for too short a time, and goes on", support.run(function()
+    local task = vmctl.spawn(function()
+      vmctl.sleep(0.02)
+      return "in the end"
+    end)
+    assert.equal("ETIMEDOUT", code(task:join(0)))
+    assert.equal("ETIMEDOUT", code(task:join(-1)))
+    assert.equal("ETIMEDOUT", code(task:join { timeout = 0.001 }))
+    assert.equal("in the end", task:join(1))
+  end))
+
+  it("cannot join itself", support.run(function()
+    local task
+    task = vmctl.spawn(function() return pcall(task.join, task) end)
+    assert.is_false((task:join()))
+  end))
+
+  it("tells its status", support.run(function()
+    local seen
+    local task
+    task = vmctl.spawn(function()
+      seen = task:status()
+      vmctl.sleep(0.002)
+    end)
+    assert.equal("ready", task:status())
+    vmctl.yield()
+    assert.equal("running", seen)
+    assert.equal("waiting", task:status())
+    task:join()
+    assert.equal("done", task:status())
+  end))
+
+  it("fails when it calls coroutine.yield, and says what to use", support.run(function()
+    local task = vmctl.spawn(coroutine.yield, 1)
+    local ok, err = pcall(task.join, task)
+    assert.is_false(ok)
+    assert.match("vmctl.wrap", err)
+  end))
+
+  it("runs its <close> variables when it fails, and they may wait", support.run(function()
+    local closed
+    local task = vmctl.spawn(function()
+      local _ <close> = setmetatable({}, { __close = function() closed = vmctl.sleep(0.002) end })
+      error "broken"
+    end)
+    assert.is_false((pcall(task.join, task)))
+    assert.is_true(closed)
+  end))
+end)
+
+describe("task:cancel", function()
+  it("ends the present wait with ECANCELED", support.run(function()
+    local task = vmctl.spawn(vmctl.sleep, 60)
+    vmctl.yield()
+    task:cancel()
+    assert.equal("ECANCELED", code(task:join()))
+  end))
+
+  it("lets a task that has not begun run up to its first wait", support.run(function()
+    local began = false
+    local task = vmctl.spawn(function()
+      began = true
+      return vmctl.sleep(60)
+    end)
+    task:cancel()
+    assert.equal("ECANCELED", code(task:join()))
+    assert.is_true(began)
+  end))
+
+  it("refuses every later wait as well", support.run(function()
+    local a, b = support.pair()
+    local codes = {}
+    local task = vmctl.spawn(function()
+      codes[1] = code(vmctl.sleep(60))
+      codes[2] = code(a:read(1, 60))
+      codes[3] = code(vmctl.channel():recv(0))
+      codes[4] = code(vmctl.yield())
+      codes[5] = code(vmctl.sleep(0))
+      codes[6] = vmctl.map({ 60 }, function(seconds) return code(vmctl.sleep(seconds)) end)[1]
+    end)
+    vmctl.yield()
+    task:cancel()
+    task:join()
+    assert.same({ "ECANCELED", "ECANCELED", "ECANCELED", "ECANCELED", "ECANCELED", "ECANCELED" }, codes)
+    b:close()
+  end))
+
+  it("ends a task that goes on waiting with an error for who joins it", support.run(function()
+    local refused = 0
+    local task = vmctl.spawn(function()
+      while true do
+        vmctl.sleep(60)
+        refused = refused + 1
+      end
+    end)
+    vmctl.yield()
+    task:cancel()
+    local ok, err = pcall(task.join, task)
+    assert.is_false(ok)
+    assert.match("cancelled", err)
+    assert.is_true(refused >= 100)
+  end))
+
+  it("ends one that never waits because there is always something to read", support.run(function()
+    local a, b = support.pair()
+    local reader = vmctl.spawn(function()
+      while true do
+        assert(b:write "x")
+        assert(a:read(1))
+      end
+    end)
+    vmctl.yield()
+    reader:cancel()
+    local ok, err = pcall(reader.join, reader)
+    assert.is_false(ok)
+    assert.match("cancelled", err)
+  end))
+
+  it("is no failure of the scope, however the task ends", support.run(function()
+    local task = vmctl.spawn(function() assert(vmctl.sleep(60)) end)
+    vmctl.yield()
+    task:cancel()
+    assert.is_true(vmctl.sleep(0.002))
+    assert.equal("failed", task:status())
+  end))
+
+  it("does nothing to a task that has ended", support.run(function()
+    local task = vmctl.spawn(function() return 5 end)
+    assert.equal(5, task:join())
+    task:cancel()
+    assert.equal(5, task:join())
+  end))
+
+  it("does not refuse waits to who was cancelled in an earlier scope only", support.run(function()
+    for _ = 1, 250 do -- more often than a stubborn task is forgiven
+      vmctl.scope(function(scope)
+        scope:cancel()
+        assert.equal("ECANCELED", code(vmctl.sleep(60)))
+      end)
+      assert.is_true(vmctl.yield())
+    end
+  end))
+end)
+
+describe("vmctl.timeout", function()
+  it("gives back what the function returned", support.run(function()
+    assert.same({ n = 3, 1, nil, nil }, table.pack(vmctl.timeout(1, function() return 1, nil, nil end)))
+  end))
+
+  it("bounds each wait inside it, however long that was to be", support.run(function()
+    local a, b = support.pair()
+    local start = vmctl.now()
+    vmctl.timeout(0.02, function()
+      assert.equal("ETIMEDOUT", code(a:read(1, 60)))
+      assert.equal("ETIMEDOUT", code(vmctl.sleep(60)))
+      assert.equal("ETIMEDOUT", code(vmctl.channel():recv()))
+    end)
+    assert.is_true(vmctl.now() - start < 1)
+    b:close()
+  end))
+
+  it("bounds the tasks that are spawned inside it", support.run(function()
+    local task = vmctl.timeout(0.01, vmctl.spawn, vmctl.sleep, 60)
+    assert.equal("ETIMEDOUT", code(task:join()))
+  end))
+
+  it("is over when the function has ended, by an error too", support.run(function()
+    vmctl.timeout(0.001, function() end)
+    assert.is_false((pcall(vmctl.timeout, 0.001, error, "x")))
+    assert.is_true(vmctl.sleep(0.005))
+  end))
+
+  it("nests: the earlier end counts", support.run(function()
+    vmctl.timeout(0.02, function()
+      assert.equal("ETIMEDOUT", code(vmctl.timeout(60, vmctl.sleep, 60)))
+    end)
+    vmctl.timeout(60, function()
+      assert.equal("ETIMEDOUT", code(vmctl.timeout(0.005, vmctl.sleep, 60)))
+      assert.is_true(vmctl.sleep(0.001))
+    end)
+  end))
+
+  it("bounds a plain script as well", function()
+    assert.equal("ETIMEDOUT", code(vmctl.timeout(0.005, vmctl.sleep, 60)))
+    assert.is_true(vmctl.sleep(0.001))
+  end)
+end)
+
+describe("vmctl.sleep", function()
+  it("returns true when the time has passed", support.run(function()
+    local start = vmctl.now()
+    assert.is_true(vmctl.sleep(0.01))
+    local slept = vmctl.now() - start
+    assert.is_true(slept >= 0.01 and slept < 1)
+  end))
+
+  it("wakes the tasks in the order of their times", support.run(function()
+    local order = {}
+    vmctl.map({ 0.015, 0.005, 0.01, 0.001 }, function(seconds)
+      vmctl.sleep(seconds)
+      order[#order + 1] = seconds
+    end)
+    assert.same({ 0.001, 0.005, 0.01, 0.015 }, order)
+  end))
+
+  it("raises for what is no time", support.run(function()
+    assert.is_false((pcall(vmctl.sleep, "soon")))
+    assert.is_false((pcall(vmctl.sleep, 0 / 0)))
+    assert.is_false((pcall(vmctl.sleep)))
+  end))
+end)
+
+describe("a task that never has to wait", function()
+  local function let_others_run(work)
+    local others = false
+    vmctl.spawn(function() others = true end)
+    local last = vmctl.now() + 1
+    repeat work() until others or vmctl.now() > last
+    assert.is_true(others)
+  end
+
+  it("lets others run when it reads what is there", support.run(function()
+    local a, b = support.pair()
+    let_others_run(function()
+      b:write "x"
+      a:read(1)
+    end)
+  end))
+
+  it("lets others run when it sends and receives", support.run(function()
+    local channel = vmctl.channel(1)
+    let_others_run(function()
+      channel:send(1)
+      channel:recv()
+    end)
+  end))
+
+  it("lets others run when it polls with a time-out of 0", support.run(function()
+    local channel = vmctl.channel(1)
+    let_others_run(function() channel:recv(0) end)
+  end))
+
+  it("lets others run when it sleeps for no time", support.run(function()
+    let_others_run(function() vmctl.sleep(0) end)
+    let_others_run(function() vmctl.sleep(-1) end)
+  end))
+
+  it("lets the loop run when a plain script polls", function()
+    local channel = vmctl.channel(1)
+    vmctl.spawn(function() channel:send("late", 1) end)
+    local got
+    local last = vmctl.now() + 1
+    repeat got = channel:recv(0) until got or vmctl.now() > last
+    assert.equal("late", got)
+  end)
+
+  it("comes to the end of vmctl.timeout", support.run(function()
+    local a, b = support.pair()
+    local start = vmctl.now()
+    assert.equal("ETIMEDOUT", code(vmctl.timeout(0.02, function()
+      while true do
+        local ok, err, why = b:write "x"
+        if not ok then return nil, err, why end
+        ok, err, why = a:read(1)
+        if not ok then return nil, err, why end
+      end
+    end)))
+    assert.is_true(vmctl.now() - start < 1)
+  end))
+end)
