@@ -90,5 +90,7 @@ build = {
     ["vmctl.signals"] = "lua/vmctl/signals.lua",
     ["vmctl.task"] = "lua/vmctl/task.lua",
     ["vmctl.users"] = "lua/vmctl/users.lua",
+    ["vmctl.vsock"] = "lua/vmctl/vsock.lua",
+    ["vmctl.waiters"] = "lua/vmctl/waiters.lua",
   },
 }

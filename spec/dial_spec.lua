@@ -247,16 +247,6 @@ describe("vmctl.dial fd", function()
     assert.truthy(tostring(s):find "fd:%d+")
   end))
 
-  it("takes a pipe", run(function()
-    local _, stdin, stdout = core.process { argv = { "cat" }, stdin = "pipe", stdout = "pipe" }
-    local into = assert(vmctl.dial { kind = "fd", fd = stdin:detach() })
-    local out = assert(vmctl.dial { kind = "fd", fd = stdout:detach() })
-    assert.is_true(into:write "through a pipe")
-    assert.equal("through a pipe", out:read())
-    into:close()
-    assert.equal("EOF", code(out:read()))
-  end))
-
   it("returns EBADF for a number that is not open, EINVAL for none", run(function()
     check_codes { ["fd:987654"] = "EBADF", ["fd:x"] = "EINVAL", ["fd:-1"] = "EINVAL" }
   end))

@@ -38,7 +38,7 @@ describe("exec wire: requests", function()
       local want = vector.fields.json
       local request = assert(wire.decode_request(payload_of(vector)))
       assert.same(want, request)
-      assert.same(want, cjson.decode(assert(wire.encode_request(want))))
+      assert.same(want, cjson.decode((assert(wire.encode_request(want)))))
     end)
   end
 

@@ -202,15 +202,6 @@ describe("vmctl.Stream: write_frame", function()
     assert.equal("ETIMEDOUT", code(far:read_frame(0)))
   end))
 
-  it("does not leave the stream corked when a batch holds what is no payload", run(function()
-    local near, far = pair { format = typed }
-    assert.has_error(function() near:write_frames(1, { "whole", {} }) end)
-    assert.has_error(function() near:write_frames({ 2, 999 }, { "also", "x" }) end)
-    assert.is_true(near:write_frame(3, "next"))
-    assert.equal(0, near:stats().buffered_out)
-    repeat local type, payload = far:read_frame(0.1) until type == 3 and payload == "next"
-  end))
-
   it("returns as fourth value how many frames of a batch it took", run(function()
     local near, far = pair { format = { max = 1 << 20 } }
     local batch = {}

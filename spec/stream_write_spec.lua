@@ -1,5 +1,6 @@
 local core = require "vmctl.core"
 local native = require "spec.support.native"
+local script = require "spec.support.script"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 
@@ -206,7 +207,7 @@ describe("vmctl.Stream: limits", function()
 
   it("both ends may write at once with small socket buffers, when both also read", run(function()
     local near, far = pair()
-    for _, s in ipairs { near, far } do assert(native.functions().buffers(s:fileno(), 4096)) end
+    for _, s in ipairs { near, far } do native.functions().buffers(s:fileno(), 4096) end
     local big = ("deadlock?"):rep(MiB // 9)
     local writers = {}
     for i, s in ipairs { near, far } do
@@ -223,20 +224,16 @@ end)
 
 describe("vmctl.Stream: a broken pipe", function()
   -- In a process of its own, whose SIGPIPE kills: here somebody may have it ignored.
+  local deadly = { command = { "env", "--default-signal=PIPE" } }
+
   local function survives(body)
-    local script = ([[
+    script.check(([[
       local core = require "vmctl.core"
       local function status(name) return io.open "/proc/self/status":read "a":match(name .. ":%%s*(%%x+)") end
-      local blocked, pending = status "SigBlk", status "ShdPnd"
+      local blocked, pending = status "SigBlk", status "SigPnd"
       %s
-      assert(status "SigBlk" == blocked and status "ShdPnd" == pending and status "SigPnd" == pending)
-    ]]):format(body)
-    local process, _, _, stderr = core.process {
-      argv = { "env", "--default-signal=PIPE", "lua5.4", "-e", script }, stderr = "pipe",
-      env = { "PATH=" .. os.getenv "PATH", "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath },
-    }
-    assert.equal("", read_all(stderr))
-    assert.same({ 0 }, { process:wait() })
+      assert(status "SigBlk" == blocked and status "SigPnd" == pending and status "ShdPnd" == pending)
+    ]]):format(body), deadly)
   end
 
   it("is EPIPE on a socket, and no signal", run(function()
@@ -256,15 +253,25 @@ describe("vmctl.Stream: a broken pipe", function()
     ]]
   end))
 
+  it("is EPIPE in a relay, and no signal", run(function()
+    survives [[
+      local client, a = core.pair()
+      local stream = core.process_stream({ argv = { "true" }, group = true }, "true")
+      assert(select(3, stream:read()) == "EOF")
+      client:write(("x"):rep(100000))
+      client:shutdown()
+      assert(select(3, core.relay(a, stream):wait()) == "EPIPE")
+    ]]
+  end))
+
   it("leaves a SIGPIPE of the program's own as it is", run(function()
-    local process <close> = core.process { argv = { "env", "--default-signal=PIPE", "lua5.4", "-e", [[
+    local exit_code, signal = script.run([[
       local core = require "vmctl.core"
       local child, stdin = core.process { argv = { "true" }, stdin = "pipe" }
       child:wait()
       assert(select(3, stdin:write "x") == "EPIPE")
-      os.execute("kill -PIPE $PPID")
-      os.exit(0)
-    ]] }, env = { "PATH=" .. os.getenv "PATH", "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath } }
-    assert.same({ -1, 13 }, { process:wait() })
+      os.execute "kill -PIPE $PPID"
+    ]], deadly)
+    assert.same({ -1, 13 }, { exit_code, signal })
   end))
 end)

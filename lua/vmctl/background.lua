@@ -17,4 +17,14 @@ function M.spawn(name, fn, ...)
   return core.spawn(true, protect, name, fn, ...)
 end
 
+local restore = { __close = function(guard) core.limit(nil, guard[1]) end }
+
+--- Starts `fn(…)` as a task of a scope, under no time limit of the caller: it serves others as well. Does not wait.
+---@param scope vmctl.Scope one that has not ended
+---@return vmctl.Task
+function M.spawn_in(scope, fn, ...)
+  local before <close> = setmetatable({ core.limit(nil, math.huge) }, restore) -- luacheck: ignore
+  return (core.spawn(scope, fn, ...))
+end
+
 return M

@@ -1,11 +1,15 @@
 --- vmctl runs virtual machines from Lua: reach a guest over whatever wire there is, know when it is ready, run pipelines of
 -- commands in it. The parts (vmctl.exec, vmctl.machine …) are loaded when they are first used.
 local core = require "vmctl.core"
+local log = require "vmctl.log"
 local task = require "vmctl.task"
 
 local M = { _VERSION = "vmctl 0.1.0" }
 
 for name, value in pairs(task) do M[name] = value end
+
+log.isatty = function() return core.isatty(2) end
+log.clock = core.now
 
 --- The event loop, for hosts that have one of their own: pollfd(), events(), timeout(), step(seconds).
 M.loop = core.loop

@@ -50,6 +50,7 @@ local host_mt = { __name = "vmctl.Mux", __index = host }
 ---@param timeout number seconds
 ---@return vmctl.Mux|nil mux with connect(port, timeout), ping, close, string?, string?
 function M.connect(link, timeout)
+  link:discard() -- what a session before this one left
   local ok, err, code = greet(link, timeout)
   if not ok then return nil, err, code end
   local self = setmetatable({ _link = link, _session = yamux.session(link, { client = true }) }, host_mt)

@@ -15,14 +15,14 @@ local known = {
   death_signal = "string|integer", user = "string", sweep = "boolean", file = "string",
 }
 
-local STDIO = { stdin = "pipe null inherit", stdout = "pipe null inherit", stderr = "pipe null inherit stdout" }
+local STDIO = { pipe = true, null = true, inherit = true }
 
 local function check_stdio(opts)
-  for name, choices in pairs(STDIO) do
+  for _, name in ipairs { "stdin", "stdout", "stderr" } do
     local how = opts[name]
-    local known_word = type(how) == "string" and how:find "^%l+$" and choices:find(how, 1, true)
-    if how ~= nil and not known_word and (math.type(how) ~= "integer" or how < 0) then
-      error(("spawn: option '%s': an fd or one of %s expected, got %s"):format(name, choices, how), 3)
+    local fd = math.type(how) == "integer" and how >= 0
+    if how ~= nil and not fd and not STDIO[how] and not (how == "stdout" and name == "stderr") then
+      error(("spawn: option '%s': an fd or one of pipe, null, inherit expected, got %s"):format(name, how), 3)
     end
   end
 end

@@ -4,6 +4,7 @@ local task = require "vmctl.task"
 
 local M = {}
 
+local PIECE = 64 << 10      -- bytes of an input that are read at a time
 local MAX_OUTPUT = 64 << 20 -- bytes of each stream that are kept: beyond, the first and the last half of it
 
 --- Collects output up to a limit: its first and its last half, and how much is cut between.
@@ -47,23 +48,40 @@ function M.collected(c)
   return table.concat(c.head) .. tail
 end
 
---- Gives a process its input from a string, a stream or a function; one that does not want all of it is no error. Waits.
-function M.feed(process, input)
-  local function next_chunk()
-    if type(input) == "function" then return input() end
-    if type(input) ~= "string" then return (input:read()) end
+--- The pieces of an input: a function that gives the next one; nil at the end; nil, message, code on a failure.
+---@param input string|function|vmctl.Stream
+function M.chunks(input)
+  if type(input) == "userdata" then
+    return function()
+      local data, err, code = input:read(PIECE, math.huge)
+      if data or code ~= "EOF" then return data, err, code end
+    end
+  elseif type(input) ~= "string" then
+    return input
+  end
+  return function()
     local all = input
-    input = function() return nil end
+    input = nil
     return all
   end
-  for chunk in next_chunk do
-    if not process:write(chunk, math.huge) then return end
+end
+
+--- Gives a process its input from a string, a stream or a function. Waits.
+---@return true|nil, string?, string? how the input failed; a process that does not want all of it is no failure
+function M.feed(process, input)
+  local next_chunk = M.chunks(input)
+  while true do
+    local chunk, err, code = next_chunk()
+    if not chunk and err then return nil, ("%s: standard input: %s"):format(process.name, err), code end
+    if not chunk then break end
+    if not process:write(chunk, math.huge) then return true end
   end
   process:close_stdin(math.huge)
+  return true
 end
 
 local function drain(process, out, on_output, deadline)
-  while true do
+  while core.now() < deadline do -- a command that never falls silent runs out of time as well
     local data, stream, code = process:read(deadline - core.now())
     if not data then
       if code == "EOF" then return true end
@@ -71,14 +89,22 @@ local function drain(process, out, on_output, deadline)
     end
     if on_output then on_output(data, stream) else M.collect(out[stream], data) end
   end
+  return nil, process.name .. ": timed out", "ETIMEDOUT"
 end
 
 local function communicate(process, opts, out, deadline)
   if opts.stdin == nil then return drain(process, out, opts.on_output, deadline) end
   return task.scope(function(scope)
-    local feeder = task.spawn_in(scope, M.feed, process, opts.stdin)
+    local broken
+    local feeder = task.spawn_in(scope, function()
+      local fed, err, code = M.feed(process, opts.stdin)
+      if fed or code == "ECANCELED" then return end
+      broken = { err, code }
+      process:close() -- half an input is worse than none
+    end)
     local ok, err, code = drain(process, out, opts.on_output, deadline)
     feeder:cancel()
+    if broken then return nil, table.unpack(broken) end
     return ok, err, code
   end)
 end
@@ -108,8 +134,11 @@ function M.finish(process, opts, deadline)
   local name = process.name
   process:close()
   if not ended then
+    if code == "ETIMEDOUT" then
+      record.timed_out = true
+      err = name .. ": not finished in time"
+    end
     record.error = err
-    record.timed_out = code == "ETIMEDOUT" or nil
     return nil, err, code, record
   end
   record.exit_code, record.signal, record.error = ended.exit_code, ended.signal, ended.error

@@ -24,7 +24,7 @@ function M.build(name, folder)
 end
 
 --- The functions of native.c.
----@return { buffers: fun(fd: integer, bytes: integer), max_fds: fun(n: integer) }
+---@return { buffers: fun(fd: integer, bytes: integer) }
 function M.functions()
   if not M._functions then
     local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-native"))

@@ -11,12 +11,24 @@ enum { FANIN_BURST = 8 }; /* frames before the loop gets its turn */
 
 static void fanin_run(struct vmctl_fanin *f);
 
+/* A command that writes to its stdout and then to its stderr wakes us in no certain order: whoever is first in the list is
+ * looked at first. */
+static void fanin_look_at_all(struct vmctl_fanin *f)
+{
+    f->turn = 0;
+    for (int i = 0; i < f->sources; i++) {
+        f->source[i].ready = true;
+        vmctl_list_remove(&f->source[i].waiter.link);
+    }
+}
+
 static void on_source(struct vmctl_waiter *w, int why)
 {
     struct vmctl_fanin_source *src = VMCTL_CONTAINER(w, struct vmctl_fanin_source, waiter);
     src->ready = true;
     if (why == VMCTL_ECLOSED)
         src->ended = true;
+    fanin_look_at_all(src->fanin);
     fanin_run(src->fanin);
 }
 
@@ -82,6 +94,14 @@ static void fanin_await_source(struct vmctl_fanin_source *src)
     vmctl_stream_want(src->stream, 1);
 }
 
+/* The pipe had as much as the frame's header says, and only we should read it. A command that opened its own output again
+ * and reads it has taken some: then the frame can never be completed. */
+static bool fanin_robbed(const struct vmctl_fanin_source *src)
+{
+    int held = 0;
+    return ioctl(src->stream->rfd, FIONREAD, &held) == 0 && held == 0;
+}
+
 /* Moves the rest of a frame whose header is out. 0, -EAGAIN when there is no room, or an error. */
 static int fanin_splice(struct vmctl_fanin *f, struct vmctl_fanin_source *src)
 {
@@ -91,8 +111,10 @@ static int fanin_splice(struct vmctl_fanin *f, struct vmctl_fanin_source *src)
             continue;
         if (n < 0 && errno == ENOBUFS)
             return -EAGAIN;
-        if (n <= 0)
-            return n < 0 ? -errno : -EPROTO; /* the pipe had that much, and is ours alone to read */
+        if (n == 0 || (n < 0 && errno == EAGAIN && fanin_robbed(src)))
+            return -EPROTO;
+        if (n < 0)
+            return -errno;
         f->left -= (size_t)n;
         f->to->bytes_out += (size_t)n;
         src->stream->bytes_in += (size_t)n;
@@ -146,12 +168,22 @@ static int fanin_frame(struct vmctl_fanin *f, int i)
     return fanin_buffer_frame(f, src);
 }
 
-/* Whose turn is it? -1: nobody has anything; -2: all have ended. */
+static void fanin_close_source(struct vmctl_fanin_source *src)
+{
+    src->ended = true;
+    src->stream->raw = false;
+    vmctl_list_remove(&src->waiter.link);
+    vmctl_stream_close(src->stream);
+}
+
+/* Between two frames: whose turn is it? -1: nobody has anything; -2: all have ended. */
 static int fanin_next(struct vmctl_fanin *f)
 {
     bool alive = false;
     for (int k = 0; k < f->sources; k++) {
         int i = (f->turn + k) % f->sources;
+        if (f->source[i].dropped && !f->source[i].ended)
+            fanin_close_source(&f->source[i]);
         if (f->source[i].ended)
             continue;
         alive = true;
@@ -171,7 +203,7 @@ static int fanin_moves(struct vmctl_fanin *f)
             return f->to->werr;
         int err = vmctl_buf_len(&f->to->out) ? -EAGAIN : f->left ? fanin_splice(f, &f->source[f->current]) : 0;
         if (!err) {
-            int i = fanin_next(f);
+            int i = f->finishing ? -2 : fanin_next(f);
             if (i < 0)
                 return i == -2;
             err = fanin_frame(f, i);
@@ -210,6 +242,22 @@ int vmctl_fanin_start(struct vmctl_fanin *f, struct vmctl_stream *to)
     }
     fanin_run(f);
     return 0;
+}
+
+void vmctl_fanin_drop(struct vmctl_fanin *f, const struct vmctl_stream *from)
+{
+    for (int i = 0; i < f->sources; i++)
+        if (f->source[i].stream == from)
+            f->source[i].dropped = true;
+    if (!f->over)
+        fanin_run(f);
+}
+
+void vmctl_fanin_finish(struct vmctl_fanin *f)
+{
+    f->finishing = true;
+    if (!f->over)
+        fanin_run(f);
 }
 
 bool vmctl_fanin_idle(const struct vmctl_fanin *f)

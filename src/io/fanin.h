@@ -12,6 +12,7 @@ struct vmctl_fanin_source {
     struct vmctl_stream *stream;
     uint32_t type;
     bool ended, ready;
+    bool dropped;                   /* nobody wants the rest: its stream is closed between two frames */
     struct vmctl_waiter waiter;
 };
 
@@ -23,7 +24,7 @@ struct vmctl_fanin {
     int current;                    /* the source whose frame is half out; -1 */
     size_t left;                    /* bytes of that frame still to be spliced */
     bool splice;                    /* pipes into a socket; else through a buffer */
-    bool over;
+    bool finishing, over;
     int err;
     struct vmctl_waitq waiters;
 };
@@ -36,6 +37,13 @@ int vmctl_fanin_start(struct vmctl_fanin *f, struct vmctl_stream *to);
 
 /* Does it wait for its sources alone, with everything that they gave handed over? */
 bool vmctl_fanin_idle(const struct vmctl_fanin *f);
+
+/* Closes a source's stream as soon as no frame of it is half out: who writes there learns that nobody reads. The end may
+ * be told to those who wait before this returns. */
+void vmctl_fanin_drop(struct vmctl_fanin *f, const struct vmctl_stream *from);
+
+/* Ends it behind the frame that is half out, whatever the sources may still have. */
+void vmctl_fanin_finish(struct vmctl_fanin *f);
 
 /* Stops waiting on all streams. A frame that is half out cannot be completed: `to` can no more be written then. */
 void vmctl_fanin_stop(struct vmctl_fanin *f, int err);

@@ -35,6 +35,7 @@ int vmctl_loop_open(struct vmctl_loop *loop)
     }
     ev_timer_init(&loop->tick, on_tick, 0., 0.);
     loop->armed = INFINITY;
+    loop->fd = -1;
     return 0;
 }
 
@@ -104,10 +105,10 @@ bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
     else if (wait)
         loop_disarm(loop);
     loop->changed = false;
-    bool active = ev_run(loop->ev, wait ? EVRUN_ONCE : EVRUN_NOWAIT);
+    int active = ev_run(loop->ev, wait ? EVRUN_ONCE : EVRUN_NOWAIT);
     if (loop->due)
         loop_expire(loop);
-    return active || loop->timers;
+    return active > !isinf(loop->armed) || loop->timers; /* the tick is among those that are active */
 }
 
 double vmctl_loop_next(struct vmctl_loop *loop)
@@ -118,18 +119,25 @@ double vmctl_loop_next(struct vmctl_loop *loop)
 }
 
 /* libev keeps the fd of its back end to itself, but a watcher that embeds the loop into another one holds it. */
-int vmctl_loop_fd(const struct vmctl_loop *loop)
+static int loop_backend(struct ev_loop *inner)
 {
     struct ev_loop *outer = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
     if (!outer)
         return -ENOMEM;
     ev_embed w;
-    ev_embed_init(&w, NULL, loop->ev);
+    ev_embed_init(&w, NULL, inner);
     ev_embed_start(outer, &w);
     int fd = w.io.fd;
     ev_embed_stop(outer, &w);
     ev_loop_destroy(outer);
     return fd;
+}
+
+int vmctl_loop_fd(struct vmctl_loop *loop)
+{
+    if (loop->fd < 0)
+        loop->fd = loop_backend(loop->ev);
+    return loop->fd;
 }
 
 void vmctl_handle_add(struct vmctl_loop *loop, struct vmctl_handle *h)

@@ -14,12 +14,15 @@ enum {
     RELAY_BURST = 16 /* moves before others get their turn */
 };
 
+static const double RELAY_NAP = 0.01;
+
 static void on_relay_close(struct vmctl_handle *h)
 {
     vmctl_relay_close(VMCTL_CONTAINER(h, struct vmctl_relay, handle), VMCTL_ECLOSED);
 }
 
 static void on_relay_time(struct vmctl_timer *t);
+static void on_way_nap(struct vmctl_timer *t);
 
 void vmctl_relay_init(struct vmctl_relay *r, struct vmctl_loop *loop)
 {
@@ -30,14 +33,21 @@ void vmctl_relay_init(struct vmctl_relay *r, struct vmctl_loop *loop)
     vmctl_waitq_init(&r->waiters);
     for (int i = 0; i < 2; i++) {
         r->way[i].relay = r;
+        r->way[i].nap.expired = on_way_nap;
         r->way[i].pipe[0] = r->way[i].pipe[1] = -1;
     }
 }
 
-static void way_close(struct vmctl_relay_way *w)
+static void way_stop(struct vmctl_relay_way *w)
 {
     vmctl_io_stop(w->relay->loop, &w->rio);
     vmctl_io_stop(w->relay->loop, &w->wio);
+    vmctl_timer_stop(w->relay->loop, &w->nap);
+}
+
+static void way_close(struct vmctl_relay_way *w)
+{
+    way_stop(w);
     for (int i = 0; i < 2; i++)
         if (w->pipe[i] >= 0)
             close(w->pipe[i]);
@@ -131,8 +141,7 @@ static void way_finish(struct vmctl_relay_way *w)
 {
     struct vmctl_relay *r = w->relay;
     w->done = true;
-    vmctl_io_stop(r->loop, &w->rio);
-    vmctl_io_stop(r->loop, &w->wio);
+    way_stop(w);
     if (w->to_socket) {
         shutdown(w->to, SHUT_WR);
     } else {
@@ -150,7 +159,7 @@ static void way_finish(struct vmctl_relay_way *w)
     }
 }
 
-/* Nobody takes this way's bytes any more. The other way goes on: what the peer said before it went is still delivered. */
+/* Nobody takes this way's bytes any more. The other way goes on: what the peer said before it went is delivered. */
 static void way_break(struct vmctl_relay_way *w, int err)
 {
     struct vmctl_relay *r = w->relay;
@@ -158,7 +167,7 @@ static void way_break(struct vmctl_relay_way *w, int err)
     r->err = err;
     w->piped = 0;
     vmctl_buf_consume(&w->buf, vmctl_buf_len(&w->buf));
-    vmctl_io_stop(r->loop, &w->rio);
+    way_stop(w);
     if (r->fds[side] == r->fds[side + 1]) {
         shutdown(w->from, SHUT_RD); /* so that its writer learns it too; a terminal has no such thing */
     } else if (r->fds[side] >= 0) {
@@ -168,20 +177,46 @@ static void way_break(struct vmctl_relay_way *w, int err)
     way_finish(w);
 }
 
+static bool way_full(const struct vmctl_relay_way *w)
+{
+    return vmctl_buf_len(&w->buf) || w->piped;
+}
+
+static void way_wait(struct vmctl_relay_way *w)
+{
+    struct vmctl_loop *loop = w->relay->loop;
+    vmctl_io_stop(loop, way_full(w) ? &w->rio : &w->wio);
+    vmctl_io_start(loop, way_full(w) ? &w->wio : &w->rio);
+}
+
+static void on_way_nap(struct vmctl_timer *t)
+{
+    way_wait(VMCTL_CONTAINER(t, struct vmctl_relay_way, nap));
+}
+
+static void way_nap(struct vmctl_relay_way *w)
+{
+    way_stop(w);
+    if (vmctl_timer_set(w->relay->loop, &w->nap, vmctl_now() + RELAY_NAP) != 0)
+        way_wait(w);
+}
+
 /* 0: go on when an fd is ready; 1: it is over, one way or the other */
 static int way_moves(struct vmctl_relay_way *w)
 {
     struct vmctl_relay *r = w->relay;
     for (int i = 0; i < RELAY_BURST; i++) {
-        bool full = vmctl_buf_len(&w->buf) || w->piped;
+        bool full = way_full(w);
         ssize_t n = full ? way_put(w) : w->ended ? 0 : way_take(w);
         if (n > 0) {
             w->bytes += full ? (size_t)n : 0;
         } else if (n == VMCTL_EOF || (n == -EIO && !full) || (n == -ECONNRESET && !full && w->ended)) {
             w->ended = true;
-        } else if (n == -EAGAIN || n == -ENOBUFS) {
-            (full ? vmctl_io_start : vmctl_io_stop)(r->loop, &w->wio);
-            (full ? vmctl_io_stop : vmctl_io_start)(r->loop, &w->rio);
+        } else if (n == -EAGAIN) {
+            way_wait(w);
+            return 0;
+        } else if (n == -ENOBUFS || n == -ENOMEM) {
+            way_nap(w);
             return 0;
         } else if (full && (n == -EPIPE || n == -ECONNRESET)) {
             w->broken = true;
@@ -191,14 +226,12 @@ static int way_moves(struct vmctl_relay_way *w)
             vmctl_relay_close(r, (int)n);
             return 1;
         }
-        if (w->ended && !vmctl_buf_len(&w->buf) && !w->piped) {
+        if (w->ended && !way_full(w)) {
             way_finish(w);
             return 1;
         }
     }
-    bool full = vmctl_buf_len(&w->buf) || w->piped;
-    (full ? vmctl_io_start : vmctl_io_stop)(r->loop, &w->wio);
-    (full ? vmctl_io_stop : vmctl_io_start)(r->loop, &w->rio);
+    way_wait(w);
     return 0;
 }
 

@@ -14,6 +14,7 @@ struct vmctl_relay_way {
     size_t piped;               /* bytes in the pipe */
     struct vmctl_buf buf;       /* what was read before the relay took over, or all when copying */
     ev_io rio, wio;
+    struct vmctl_timer nap;     /* a pause where polling would spin: ENOBUFS, ENOMEM */
     uint64_t bytes;
 };
 

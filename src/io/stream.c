@@ -70,16 +70,15 @@ void vmctl_stream_release(struct vmctl_stream *s)
 
 void vmctl_stream_close(struct vmctl_stream *s)
 {
-    if (s->rfd >= 0 || s->wfd >= 0) {
-        int rfd = s->rfd, wfd = s->wfd;
-        if (vmctl_buf_len(&s->out))
-            vmctl_stream_flush(s);
+    if (vmctl_buf_len(&s->out))
+        vmctl_stream_flush(s); /* this may end the sending side, and close its fd */
+    int rfd = s->rfd, wfd = s->wfd;
+    if (rfd >= 0 || wfd >= 0 || !vmctl_list_empty(&s->handle.link)) /* a pipe that was shut down has no fd any more */
         vmctl_stream_release(s); /* before close(2): the kernel may reuse the number at once */
-        if (rfd >= 0)
-            close(rfd);
-        if (wfd >= 0 && wfd != rfd)
-            close(wfd);
-    }
+    if (rfd >= 0)
+        close(rfd);
+    if (wfd >= 0 && wfd != rfd)
+        close(wfd);
     s->rerr = s->werr = VMCTL_ECLOSED;
     vmctl_buf_free(&s->in);
     vmctl_buf_free(&s->out);

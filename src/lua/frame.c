@@ -106,7 +106,8 @@ static int frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmct
     vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a frame of type %u announces %zu bytes, the limit is %u",
                     vmctl_stream_name(s), (unsigned)frame->type, frame->size, (unsigned)limit);
     vmctl_stream_close(s);
-    return 3;
+    lua_pushinteger(L, frame->type); /* who knows the types can tell a large message from framing that is lost */
+    return 4;
 }
 
 static void frame_need_format(lua_State *L, const struct vmctl_stream *s)

@@ -15,6 +15,8 @@ static int l_relay_new(lua_State *L)
     struct vmctl_stream *a = &vmctl_stream_check(L, 1)->s, *b = &vmctl_stream_check(L, 2)->s;
     luaL_argcheck(L, a != b, 2, "a stream cannot be relayed to itself");
     double idle = luaL_optnumber(L, 3, INFINITY), linger = luaL_optnumber(L, 4, INFINITY);
+    luaL_argcheck(L, idle > 0, 3, "a number of seconds above 0 expected");
+    luaL_argcheck(L, linger > 0, 4, "a number of seconds above 0 expected");
     int busy = vmctl_stream_busy(L, a, &a->readers, "relay");
     if (!busy)
         busy = vmctl_stream_busy(L, a, &a->writers, "relay");
@@ -138,6 +140,21 @@ static int l_fanin_idle(lua_State *L)
     return 1;
 }
 
+/* f:drop(stream): closes that source, between two frames */
+static int l_fanin_drop(lua_State *L)
+{
+    struct vmctl_fanin *f = luaL_checkudata(L, 1, VMCTL_FANIN);
+    vmctl_fanin_drop(f, &vmctl_stream_check(L, 2)->s);
+    return 0;
+}
+
+/* f:finish(): the frame that is half out is the last */
+static int l_fanin_finish(lua_State *L)
+{
+    vmctl_fanin_finish(luaL_checkudata(L, 1, VMCTL_FANIN));
+    return 0;
+}
+
 static int l_fanin_close(lua_State *L)
 {
     vmctl_fanin_stop(luaL_checkudata(L, 1, VMCTL_FANIN), VMCTL_ECLOSED);
@@ -152,6 +169,8 @@ void vmctl_relay_register(lua_State *L)
     static const luaL_Reg meta[] = { { "__gc", l_relay_close }, { "__close", l_relay_close }, { NULL, NULL } };
     static const luaL_Reg fanin_methods[] = { { "wait", l_fanin_wait },
                                               { "idle", l_fanin_idle },
+                                              { "drop", l_fanin_drop },
+                                              { "finish", l_fanin_finish },
                                               { "close", l_fanin_close },
                                               { NULL, NULL } };
     static const luaL_Reg fanin_meta[] = { { "__gc", l_fanin_close }, { "__close", l_fanin_close }, { NULL, NULL } };

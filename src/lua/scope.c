@@ -169,6 +169,8 @@ static int l_scope_close(lua_State *L)
     if (!s->live && !s->owner && !s->failed)
         return 0;
     struct vmctl_lua *st = vmctl_lua_get(L);
+    if (s == st->root_scope) /* the Lua state ends, and ends its tasks next */
+        return 0;
     scope_cancel_tasks(s);
     while (!vmctl_list_empty(&s->tasks)) {
         struct vmctl_task *t = VMCTL_CONTAINER(s->tasks.next, struct vmctl_task, link);

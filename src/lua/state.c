@@ -68,6 +68,7 @@ static int l_state_close(lua_State *L)
             if (t && t->co && t->status != VMCTL_TASK_RUNNING) {
                 vmctl_list_remove(&t->waiter.link);
                 vmctl_timer_stop(&st->loop, &t->timer);
+                vmctl_wrap_close(t->co);
                 lua_resetthread(t->co);
             }
             lua_pop(L, 1);

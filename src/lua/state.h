@@ -115,6 +115,9 @@ void vmctl_task_cancel(struct vmctl_task *t);    /* every wait of it from now on
 void vmctl_task_interrupt(struct vmctl_task *t); /* the present one fails */
 bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(struct vmctl_lua *), bool once);
 
+/* Ends the generators that a coroutine waits in, the innermost first, so that their <close> variables run. */
+void vmctl_wrap_close(lua_State *co);
+
 /* scope.c */
 struct vmctl_scope *vmctl_scope_new(lua_State *L, struct vmctl_task *owner); /* leaves its userdata on the stack */
 struct vmctl_scope *vmctl_scope_check(lua_State *L, int arg);

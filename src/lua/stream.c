@@ -534,13 +534,16 @@ static int l_stream_label(lua_State *L)
     return 1;
 }
 
-/* s:hung_up(): has the peer gone, even though bytes of it may still be unread? */
+/* s:hung_up(): has the peer ended its side, even though bytes of it may still be unread? Second: has it gone altogether? */
 static int l_stream_hung_up(lua_State *L)
 {
     const struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
     struct pollfd p = { .fd = s->rfd >= 0 ? s->rfd : s->wfd, .events = POLLRDHUP };
-    lua_pushboolean(L, p.fd < 0 || (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR))));
-    return 1;
+    if (p.fd < 0 || poll(&p, 1, 0) < 0)
+        p.revents = POLLHUP;
+    lua_pushboolean(L, p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+    lua_pushboolean(L, p.revents & (POLLHUP | POLLERR));
+    return 2;
 }
 
 static int l_stream_closed(lua_State *L)

@@ -264,7 +264,7 @@ double vmctl_deadline(struct vmctl_lua *st, lua_State *L, int arg, double otherw
     if (isnan(seconds))
         luaL_error(L, "a time-out is a number of seconds, got NaN");
     double limit = st->current ? st->current->limit : st->root.limit;
-    double at = isinf(seconds) ? INFINITY : vmctl_now() + seconds; /* below 0: past already */
+    double at = vmctl_now() + fmax(seconds, 0); /* below 0 is past already; minus infinity as well */
     return at < limit ? at : limit;
 }
 
@@ -587,7 +587,7 @@ static int l_limit(lua_State *L)
     if (lua_isnil(L, 1))
         t->limit = luaL_checknumber(L, 2);
     else
-        t->limit = fmin(before, vmctl_now() + luaL_checknumber(L, 1));
+        t->limit = vmctl_deadline(st, L, 1, INFINITY);
     lua_pushnumber(L, before);
     return 1;
 }

@@ -69,6 +69,26 @@ static int l_wrap_call(lua_State *L)
     return wrap_resume(L, co, nargs);
 }
 
+/* A parked coroutine that waits in a generator has the call of it on top. */
+void vmctl_wrap_close(lua_State *co)
+{
+    lua_Debug top;
+    if (!lua_checkstack(co, 2) || !lua_getstack(co, 0, &top))
+        return;
+    lua_getinfo(co, "f", &top);
+    lua_State *inner = NULL;
+    if (lua_tocfunction(co, -1) == l_wrap_call) {
+        lua_getupvalue(co, -1, WRAP_THREAD);
+        inner = lua_tothread(co, -1);
+        lua_pop(co, 1);
+    }
+    lua_pop(co, 1);
+    if (inner) {
+        vmctl_wrap_close(inner);
+        lua_resetthread(inner);
+    }
+}
+
 static int l_wrap(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);

@@ -5,6 +5,7 @@ local log = require "vmctl.log"
 local M = {}
 
 local SIZE = 256 * 1024
+local ERRNO = { [2] = "ENOENT", [13] = "EACCES", [20] = "ENOTDIR", [21] = "EISDIR", [28] = "ENOSPC", [30] = "EROFS" }
 
 local ring = {}
 local ring_mt = { __name = "vmctl.Ring", __index = ring }
@@ -60,8 +61,12 @@ function M.open(name, size, path)
   if not ours then return nil, theirs, code end
   local file, err
   if path then
-    file, err = io.open(path, "ab")
-    if not file then return nil, ("console of %s: %s"):format(name, err), "EINVAL" end
+    file, err, code = io.open(path, "ab")
+    if not file then
+      ours:close()
+      theirs:close()
+      return nil, ("console of %s: %s"):format(name, err), ERRNO[code] or "EIO"
+    end
     file:setvbuf "no"
   end
   ours:label("console of " .. name)
@@ -114,6 +119,8 @@ function methods:close()
   self._theirs:close()
   if self._file then self._file:close() end
   self._file = nil
+  self._ended = true
+  self._news:wake()
   return true
 end
 

@@ -2,6 +2,7 @@
 -- Needs find, gzip and a static busybox. Does not yield: other tasks wait for the fraction of a second that it takes.
 
 local cpio = require "vmctl.machine.cpio"
+local options = require "vmctl.options"
 
 local M = {}
 
@@ -23,22 +24,13 @@ local ETC = {
   ["/etc/hosts"] = "127.0.0.1 localhost\n::1 localhost\n",
 }
 
-local OPTIONS = {
-  output = "string", agent = "string", init = "string", busybox = "string", modules_dir = "string", modules = "table",
-  files = "table", compress = "boolean",
+local KNOWN = {
+  output = "string", agent = "string", init = "string", busybox = "string|boolean", modules_dir = "string",
+  modules = "table", files = "table", compress = "boolean",
 }
-local FILE_OPTIONS = { content = "string", from = "string", link = "string", folder = "boolean", mode = "number" }
+local KNOWN_OF_FILE = { content = "string", from = "string", link = "string", folder = "boolean", mode = "number" }
 
 local function octal(digits) return tonumber(digits, 8) end
-
-local function check(options, known, level)
-  for key, value in pairs(options) do
-    local want, got = known[key] or "nothing", type(value)
-    if want ~= got and not (key == "busybox" and value == false) then
-      error(("option '%s': %s expected, got %s"):format(key, want, got), level + 1)
-    end
-  end
-end
 
 -- nil, message, code for a step that failed on a path. Lua's io puts the path in front of the reason by itself.
 local function fail(step, path, why, code)
@@ -242,7 +234,7 @@ end
 
 local function plant_busybox(tree, path)
   if path == false then return true end
-  path = path or find_busybox()
+  if type(path) ~= "string" then path = find_busybox() end
   local bytes, why, code = read_program("busybox (Debian's package busybox-static)", path)
   if not bytes then return nil, why, code end
   local applets
@@ -266,13 +258,13 @@ local function plant_modules(tree, dir, wanted)
   return true
 end
 
-local function plant_programs(tree, options)
-  for what, path in pairs { agent = options.agent, init = options.init } do
+local function plant_programs(tree, opts)
+  for what, path in pairs { agent = opts.agent, init = opts.init } do
     local bytes, why, code = read_program(what, path)
     if not bytes then return nil, why, code end
     tree[what == "agent" and "/sbin/vmctl-agent" or "/init"] = { content = bytes, mode = octal "755" }
   end
-  if not options.init then tree["/init"] = { link = "/sbin/vmctl-agent" } end
+  if not opts.init then tree["/init"] = { link = "/sbin/vmctl-agent" } end
   return true
 end
 
@@ -304,12 +296,12 @@ local function temporary_name(output)
   return ("%s.tmp%d"):format(output, pid)
 end
 
-local function write_image(tree, options, progress)
-  local name = temporary_name(options.output)
+local function write_image(tree, opts, progress)
+  local name = temporary_name(opts.output)
   local packed = name .. ".gz"
   progress "writing"
   local ok, why, code = write_archive(tree, name)
-  if ok and options.compress ~= false then
+  if ok and opts.compress ~= false then
     progress "compressing"
     -- From file to file: if gzip died at the end of a pipe of ours, SIGPIPE would end the host program.
     ok, why, code = run("compress", name, ("gzip -1nc < %s > %s"):format(quote(name), quote(packed)))
@@ -317,11 +309,11 @@ local function write_image(tree, options, progress)
     name = packed
   end
   if ok then
-    ok, why, code = os.rename(name, options.output)
-    if not ok then ok, why, code = fail("rename to", options.output, why, code) end
+    ok, why, code = os.rename(name, opts.output)
+    if not ok then ok, why, code = fail("rename to", opts.output, why, code) end
   end
   if not ok then os.remove(name) return nil, why, code end
-  return options.output
+  return opts.output
 end
 
 -- A line on a terminal that says what is being done; call it without a text to remove it.
@@ -330,36 +322,38 @@ local function progress_line()
   return function(text) io.stderr:write("\r\27[K", text and "guest image: " .. text or "") end
 end
 
-local function check_build(options)
-  check(options, OPTIONS, 3)
-  if not options.output then error("option 'output' is missing", 3) end
-  if not options.agent and not options.init then error("one of the options 'agent' and 'init' is needed", 3) end
-  if options.modules and not options.modules_dir then error("option 'modules' needs 'modules_dir'", 3) end
-  for path, file in pairs(options.files or {}) do
+local function check_build(opts)
+  opts = options.check(opts, KNOWN, "image.build", 4)
+  if not opts.output then error("image.build: option 'output' is missing", 3) end
+  if not opts.agent and not opts.init then error("image.build: one of 'agent' and 'init' is needed", 3) end
+  if opts.modules and not opts.modules_dir then error("image.build: option 'modules' needs 'modules_dir'", 3) end
+  for path, file in pairs(opts.files or {}) do
     if type(file) == "table" then
-      check(file, FILE_OPTIONS, 3)
+      options.check(file, KNOWN_OF_FILE, ("image.build: file '%s'"):format(path), 4)
       local sources = 0
       for _, key in ipairs { "content", "from", "link", "folder" } do sources = sources + (file[key] and 1 or 0) end
-      if sources ~= 1 then error(("file '%s' needs one of content, from, link, folder"):format(path), 3) end
+      if sources ~= 1 then
+        error(("image.build: file '%s' needs one of content, from, link, folder"):format(path), 3)
+      end
     elseif type(file) ~= "string" then
-      error(("file '%s': string or table expected, got %s"):format(path, type(file)), 3)
+      error(("image.build: file '%s': string or table expected, got %s"):format(path, type(file)), 3)
     end
   end
 end
 
-local function build(options, progress)
+local function build(opts, progress)
   local tree = {}
   plant_base(tree)
   progress "busybox"
-  local ok, why, code = plant_busybox(tree, options.busybox)
-  if ok and options.modules_dir then
+  local ok, why, code = plant_busybox(tree, opts.busybox)
+  if ok and opts.modules_dir then
     progress "kernel modules"
-    ok, why, code = plant_modules(tree, options.modules_dir, options.modules)
+    ok, why, code = plant_modules(tree, opts.modules_dir, opts.modules)
   end
-  if ok then ok, why, code = plant_programs(tree, options) end
+  if ok then ok, why, code = plant_programs(tree, opts) end
   if not ok then return nil, why, code end
-  plant_files(tree, options.files or {})
-  return write_image(tree, options, progress)
+  plant_files(tree, opts.files or {})
+  return write_image(tree, opts, progress)
 end
 
 ---@class vmctl.ImageFile  one of content, from, link, folder
@@ -373,7 +367,7 @@ end
 ---@field output string  the image; it is there complete, or as it was before
 ---@field agent? string  static program: /sbin/vmctl-agent, and /init unless there is one
 ---@field init? string  program: /init, the first one that the kernel starts
----@field busybox? string|false  static busybox (that of this machine); false: none
+---@field busybox? string|boolean  static busybox (true, that of this machine); false: none
 ---@field modules_dir? string  what /lib/modules/VERSION holds (no modules)
 ---@field modules? string[]  modules beyond image.default_modules
 ---@field files? table<string, string|vmctl.ImageFile>  path in the guest → content, or a table
@@ -381,12 +375,12 @@ end
 
 --- Builds an image. The modules are in /lib/modules/vmctl/NN-NAME.ko; /etc/vmctl/modules lists them, one path a line,
 --- in the order of loading. Does not yield.
----@param options vmctl.ImageOptions
+---@param opts vmctl.ImageOptions
 ---@return string? path, string? message, string? code
-function M.build(options)
-  check_build(options)
+function M.build(opts)
+  check_build(opts)
   local progress = progress_line()
-  local path, why, code = build(options, progress)
+  local path, why, code = build(opts, progress)
   progress()
   if not path then return nil, why, code end
   return path

@@ -8,10 +8,12 @@ local link = require "vmctl.machine.link"
 local options = require "vmctl.options"
 local process = require "vmctl.process"
 local qemu = require "vmctl.machine.qemu"
+local task = require "vmctl.task"
 
 local M = {}
 
-local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT = 60, 20, 5 -- seconds
+local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
+local LAST_WORDS = 1            -- seconds in which a QEMU whose link has ended must have said why, and have ended
 local TAIL_LINES = 12
 
 local methods = {}
@@ -23,14 +25,18 @@ local known = {
   cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
 }
 
--- What to tell when the guest or its QEMU is not as it should be.
+local function how_it_ended(vm)
+  local record = vm._fate.record
+  return "QEMU ended with " .. (record.signal and "signal " .. record.signal or "exit code " .. tostring(record.exit_code))
+end
+
+local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ERESET = true }
+
+-- What to tell when the guest or its QEMU is not as it should be. Waits for the last words of a QEMU that is about to end.
 local function explain(vm, what, code)
+  if BROKEN[code] and vm:wait(LAST_WORDS) then vm._tasks.stderr:join(LAST_WORDS) end
   local parts = { ("%s: %s"):format(vm.name, what) }
-  local ended = vm._ended
-  if ended then
-    local how = ended.signal and "signal " .. ended.signal or "exit code " .. tostring(ended.exit_code)
-    parts[#parts + 1] = ("; QEMU ended with %s"):format(how)
-  end
+  if vm._fate.record then parts[#parts + 1] = "; " .. how_it_ended(vm) end
   local said = vm._stderr and vm._stderr:tail(TAIL_LINES) or ""
   if said ~= "" then parts[#parts + 1] = "\nQEMU said:\n" .. said end
   local tail = vm._console:tail(TAIL_LINES)
@@ -38,10 +44,10 @@ local function explain(vm, what, code)
   return nil, table.concat(parts), code
 end
 
-local function watch(vm)
-  local record = vm._child:wait(math.huge) or { exit_code = nil }
-  vm._ended = record
-  vm._end:wake()
+-- Knows nothing of the machine: a task that did would keep it from being collected.
+local function watch(child, fate)
+  fate.record = child:wait(math.huge) or {}
+  fate.known:wake()
 end
 
 local function start_qemu(vm, spec, channel)
@@ -65,8 +71,8 @@ function M.launch(opts)
   local spec, err, code = qemu.describe(opts)
   if not spec then return nil, err, code end
   local vm = setmetatable({
-    name = opts.name or "guest", accel = spec.accel, accel_reason = spec.accel_reason, _end = core.queue(),
-    _exec_timeout = opts.exec_timeout,
+    name = opts.name or "guest", accel = spec.accel, accel_reason = spec.accel_reason, _exec_timeout = opts.exec_timeout,
+    _fate = { known = core.queue() },
   }, mt)
   vm._console, err, code = console.open(vm.name, opts.console_size, opts.console_log)
   if not vm._console then return nil, err, code end
@@ -87,30 +93,43 @@ function M.launch(opts)
   end
   vm._stderr = console.ring(16 * 1024)
   vm._tasks = {
-    background.spawn(vm.name .. " console", vm._console.run, vm._console),
-    background.spawn(vm.name .. " stderr", vm._stderr.follow, vm._stderr, vm._child.stderr),
-    background.spawn(vm.name .. " process", watch, vm),
+    console = background.spawn(vm.name .. " console", vm._console.run, vm._console),
+    stderr = background.spawn(vm.name .. " stderr", vm._stderr.follow, vm._stderr, vm._child.stderr),
+    process = background.spawn(vm.name .. " process", watch, vm._child, vm._fate),
   }
   return vm
 end
 
+local function reach_agent(vm, timeout)
+  local deadline = core.now() + timeout
+  local ok, err, code = vm._channel:connect(timeout)
+  if not ok then return nil, err, code end
+  local client
+  client, err, code = vm:_client()
+  if not client then return nil, err, code end
+  return client:ready(deadline - core.now())
+end
+
 --- Waits until the guest's agent answers.
 ---@param opts? { timeout: number }|number seconds, 60 by default
----@return number|nil seconds since the call, string? with the console's last lines, string? ETIMEDOUT, ECONNRESET …
+---@return number|nil seconds since the call, string? with the console's last lines, string? ETIMEDOUT; ERESET: QEMU has ended
 function methods:wait_ready(opts)
-  local timeout = type(opts) == "number" and opts or opts and opts.timeout or READY_TIMEOUT
+  opts = options.check(opts, { timeout = "number" }, "wait_ready")
   local begin = core.now()
-  local ok, err, code = self._channel:connect(timeout)
-  if ok then
-    local client
-    client, err, code = self:_client()
-    if client then ok, err, code = client:ready(math.max(0.1, begin + timeout - core.now())) else ok = nil end
-  end
+  local ok, err, code = task.race {
+    function() return reach_agent(self, opts.timeout or READY_TIMEOUT) end,
+    function()
+      local ended, why, how = self:wait(math.huge)
+      return nil, ended and "it has ended" or why, ended and "ERESET" or how
+    end,
+  }
   if not ok then return explain(self, ("not ready after %.1f s: %s"):format(core.now() - begin, err), code) end
   return core.now() - begin
 end
 
 function methods:_client()
+  if self._closed then return errors.fail("ECLOSED", "%s: closed", self.name) end
+  if self._fate.record then return errors.fail("ERESET", "%s: %s", self.name, how_it_ended(self)) end
   if not self._exec then
     local err, code
     self._exec, err, code = exec.client(self:address(exec.PORT), { timeout = self._exec_timeout })
@@ -159,45 +178,49 @@ end
 ---@param opts? { timeout: number, plain: boolean }|number
 ---@return string|nil match, string?, string? ETIMEDOUT, EOF when the guest has ended
 function methods:wait_console(pattern, opts)
-  local timeout = type(opts) == "number" and opts or type(opts) == "table" and opts.timeout or READY_TIMEOUT
-  local found, err, code = self._console:wait(pattern, timeout, type(opts) == "table" and opts.plain)
+  opts = options.check(opts, { timeout = "number", plain = "boolean" }, "wait_console")
+  local found, err, code = self._console:wait(pattern, opts.timeout or READY_TIMEOUT, opts.plain)
   if not found then return explain(self, ("console never showed '%s': %s"):format(pattern, err), code) end
   return found
 end
 
 --- Waits until the guest has ended.
----@param timeout? number
----@return { exit_code: integer?, signal: string? }|nil, string?, string? ETIMEDOUT
+---@param timeout? number seconds, 600 by default
+---@return { exit_code: integer?, signal: string? }|nil record of QEMU's end, string?, string? ETIMEDOUT, ECLOSED
 function methods:wait(timeout)
-  local deadline = core.now() + (timeout or math.huge)
-  while not self._ended do
-    local ok, err, code = self._end:wait(deadline - core.now(), ("wait for the end of %s"):format(self.name))
+  local fate = self._fate
+  local deadline = core.now() + (timeout or WAIT_TIMEOUT)
+  while not fate.record do
+    if self._closed then return errors.fail("ECLOSED", "wait for the end of %s: closed", self.name) end
+    local ok, err, code = fate.known:wait(deadline - core.now(), ("wait for the end of %s"):format(self.name))
     if not ok then return nil, err, code end
   end
-  return self._ended
+  return fate.record
 end
 
 --- Powers the guest off: asks its agent, then waits for QEMU's end.
----@param opts? { timeout: number } seconds, 20 by default; a guest that needs longer is killed
+---@param opts? { timeout: number }|number seconds, 20 by default; a guest that needs longer is killed
 ---@return true|nil, string?, string? ETIMEDOUT: it had to be killed
 function methods:shutdown(opts)
-  local timeout = opts and opts.timeout or SHUTDOWN_TIMEOUT
-  if not self._ended then
-    local client = self:_client()
-    if client then client:run { "poweroff", timeout = math.min(5, timeout) } end -- the link may end before the answer comes
-    if not self:wait(timeout) then
-      self:kill()
-      return errors.fail("ETIMEDOUT", "shutdown %s: it did not end within %g s and was killed", self.name, timeout)
-    end
+  opts = options.check(opts, { timeout = "number" }, "shutdown")
+  local timeout = opts.timeout or SHUTDOWN_TIMEOUT
+  local deadline = core.now() + timeout
+  local client = self:_client() -- nil when it has ended by itself
+  if client then client:run { "poweroff", timeout = timeout / 2 } end -- the link may end before the answer comes
+  local ended, err, code = self:wait(deadline - core.now())
+  if not ended and code == "ETIMEDOUT" then
+    self:kill()
+    return errors.fail("ETIMEDOUT", "shutdown %s: it did not end within %g s and was killed", self.name, timeout)
   end
   self:close()
+  if not ended then return nil, err, code end
   return true
 end
 
 --- Ends QEMU at once, and waits for that.
----@return true|nil, string?, string?
+---@return true|nil, string?, string? ECLOSED
 function methods:kill()
-  if self._child then self._child:kill "KILL" end
+  if not self._closed then self._child:kill "KILL" end
   local record, err, code = self:wait(KILL_TIMEOUT)
   self:close()
   if not record then return nil, err, code end
@@ -208,10 +231,11 @@ end
 function methods:close()
   if self._closed then return true end
   self._closed = true
-  for _, t in ipairs(self._tasks or {}) do t:cancel() end
+  for _, t in pairs(self._tasks or {}) do t:cancel() end
   if self._channel then self._channel:close() end
   if self._child then self._child:close() end
-  self._console:close()
+  if self._console then self._console:close() end
+  self._fate.known:wake()
   return true
 end
 
@@ -219,7 +243,7 @@ mt.__close = methods.close
 mt.__gc = methods.close
 
 function mt:__tostring()
-  return ("vmctl.Machine(%s, %s%s)"):format(self.name, self.accel, self._ended and ", ended" or "")
+  return ("vmctl.Machine(%s, %s%s)"):format(self.name, self.accel, self._fate.record and ", ended" or "")
 end
 
 --- Builds guest images; see vmctl.machine.image.

@@ -1,6 +1,7 @@
 --- How the host reaches the guest's agent: AF_VSOCK where this machine can be a vsock host, else a virtio-serial port that
 --- carries many streams.
 local address = require "vmctl.address"
+local channel = require "vmctl.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local mux = require "vmctl.mux"
@@ -43,12 +44,16 @@ function serial:started()
   self._theirs:close()
 end
 
+-- One task begins the session, others that come meanwhile wait for it.
 function serial:connect(timeout)
-  if self._mux and self._mux:alive() then return true end
-  local err, code
-  self._mux, err, code = mux.connect(self._link, timeout)
-  if not self._mux then return nil, err, code end
-  return true
+  local deadline = core.now() + timeout
+  return self._lock:with(timeout, function()
+    if self._mux and self._mux:alive() then return true end
+    local err, code
+    self._mux, err, code = mux.connect(self._link, deadline - core.now())
+    if not self._mux then return nil, err, code end
+    return true
+  end)
 end
 
 function serial:address(port)
@@ -70,7 +75,9 @@ local function open_serial(name)
   local ours, theirs, code = core.pair()
   if not ours then return nil, theirs, code end
   ours:label("link to " .. name)
-  return setmetatable({ _link = ours, _theirs = theirs, _name = name, stdin = theirs:fileno(), kind = "mux" }, serial_mt)
+  return setmetatable({
+    _link = ours, _theirs = theirs, _name = name, _lock = channel.lock(), stdin = theirs:fileno(), kind = "mux",
+  }, serial_mt)
 end
 
 local function can_vhost()

@@ -1,12 +1,15 @@
 --- QEMU's command line.
+local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local platform = require "vmctl.machine.platform"
 
 local M = {}
 
 local function readable(path, what)
-  local file = io.open(path, "rb")
-  if not file then return errors.fail("ENOENT", "launch: no %s at %s", what, path) end
+  local found, err, code = core.fs.stat(path)
+  if not found then return nil, ("launch: %s: %s"):format(what, err), code end
+  local file = found.type ~= "directory" and io.open(path, "rb")
+  if not file then return errors.fail("EACCES", "launch: the %s %s is no file that can be read", what, path) end
   file:close()
   return true
 end

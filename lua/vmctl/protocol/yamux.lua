@@ -14,17 +14,38 @@ local SYN, ACK, FIN, RST = 1, 2, 4, 8
 local WINDOW_SIZE = 256 * 1024
 local PIECE = 32 * 1024        -- bytes of one data frame, so that streams take turns
 local FRAME_TIMEOUT = 5        -- seconds in which a frame that has begun must end
-local SEND_TIMEOUT = 30
+local SEND_TIMEOUT = 30         -- seconds after which a link that takes nothing is over
 local STREAMS = 1024
+local LINGER = 60              -- seconds for which a peer may keep a stream open that the user has closed
 
 local session = {}
 local session_mt = { __name = "vmctl.YamuxSession", __index = session }
 
+-- A frame is taken whole or not at all: it is smaller than what a stream buffers.
 local function send(self, kind, flags, id, length, payload)
-  return self._lock:with(SEND_TIMEOUT, function()
+  return self._lock:with(self._send_timeout, function()
     local header = HEADER:pack(0, kind, flags, id, length)
-    return self._link:write(payload and header .. payload or header, SEND_TIMEOUT)
+    return self._link:write(payload and header .. payload or header, self._send_timeout)
   end)
+end
+
+local function end_all(self, err, code)
+  self._over, self._why = true, { err, code }
+  for _, st in pairs(self._streams) do
+    st.inner:close()
+    st.changed:wake()
+    st.arrived:wake()
+  end
+  self._streams = {}
+  self._ponged:wake()
+end
+
+-- For what a stream cannot do without: if it cannot be sent, the session is over.
+local function must_send(self, ...)
+  local ok, err, code = send(self, ...)
+  if ok or self._over then return ok end
+  end_all(self, err, code)
+  self._scope:cancel()
 end
 
 local function forget(self, st)
@@ -40,6 +61,22 @@ local function maybe_forget(self, st)
   if st.sent_fin and st.got_fin and not st.incoming[st.first] then forget(self, st) end
 end
 
+-- The user has ended his writing, and perhaps closed altogether: then the peer has a while to end its side as well.
+local function finish_out(self, st)
+  st.sent_fin = true
+  must_send(self, DATA, FIN, st.id, 0)
+  maybe_forget(self, st)
+  while self._streams[st.id] == st do
+    local ok, _, code = st.changed:wait(self._linger)
+    local _, closed = st.inner:hung_up()
+    if code == "ECANCELED" then return end
+    if not ok and closed and self._streams[st.id] == st then
+      must_send(self, DATA, RST, st.id, 0)
+      return forget(self, st)
+    end
+  end
+end
+
 -- From the user's end to the peer, as far as its window reaches.
 local function pump_out(self, st)
   while true do
@@ -49,16 +86,12 @@ local function pump_out(self, st)
     local data, _, code = st.inner:read(math.min(PIECE, math.max(st.send_window, 1)), math.huge)
     if self._streams[st.id] ~= st then return end
     if not data then
-      if code == "EOF" then
-        st.sent_fin = true
-        send(self, DATA, FIN, st.id, 0)
-        return maybe_forget(self, st)
-      end
-      send(self, DATA, RST, st.id, 0)
+      if code == "EOF" then return finish_out(self, st) end
+      must_send(self, DATA, RST, st.id, 0)
       return forget(self, st)
     end
     st.send_window = st.send_window - #data
-    if not send(self, DATA, 0, st.id, #data, data) then return end
+    if not must_send(self, DATA, 0, st.id, #data, data) then return end
   end
 end
 
@@ -70,13 +103,13 @@ local function pump_in(self, st)
       st.incoming[st.first] = nil
       st.first = st.first + 1
       if not st.inner:write(data, math.huge) then
-        send(self, DATA, RST, st.id, 0) -- the user has closed: the peer need not send on
+        must_send(self, DATA, RST, st.id, 0) -- the user has closed: the peer need not send on
         return forget(self, st)
       end
       st.consumed = st.consumed + #data
       if st.consumed >= WINDOW_SIZE // 2 then
         st.recv_window = st.recv_window + st.consumed
-        send(self, WINDOW, 0, st.id, st.consumed)
+        if not must_send(self, WINDOW, 0, st.id, st.consumed) then return end
         st.consumed = 0
       end
     elseif st.got_fin then
@@ -99,8 +132,8 @@ local function adopt(self, id)
   }
   self._streams[id] = st
   self._count = self._count + 1
-  task.spawn_in(self._scope, pump_out, self, st)
-  task.spawn_in(self._scope, pump_in, self, st)
+  background.spawn_in(self._scope, pump_out, self, st) -- it may live longer than the limit of who opens it
+  background.spawn_in(self._scope, pump_in, self, st)
   return outer
 end
 
@@ -176,26 +209,18 @@ local function read_frame(self)
   return on_frame(self, kind, flags, id, length, payload)
 end
 
-local function end_all(self, err, code)
-  self._over, self._why = true, { err, code }
-  for _, st in pairs(self._streams) do
-    st.inner:close()
-    st.changed:wake()
-    st.arrived:wake()
-  end
-  self._streams = {}
-  self._ponged:wake()
-end
-
 --- Makes a session on a stream.
 ---@param link vmctl.Stream
----@param opts { client: boolean, on_stream: fun(stream: vmctl.Stream, id: integer)?, on_strange: function? } on_stream runs
--- as a task for each stream that the peer opens; on_strange gets the 12 bytes of a header that is no yamux
+---@param opts { client: boolean, on_stream: fun(stream: vmctl.Stream, id: integer)?, on_strange: function?,
+-- send_timeout: number?, linger: number? } on_stream runs as a task for each stream that the peer opens; on_strange gets the
+-- 12 bytes of a header that is no yamux; send_timeout: seconds (30) after which a link that takes nothing is over; linger:
+-- seconds (60) for which the peer may keep a stream that was closed here
 ---@return vmctl.YamuxSession
 function M.session(link, opts)
   return setmetatable({
     _link = link, _parity = opts.client and 1 or 0, _next = opts.client and 1 or 2, _streams = {}, _count = 0,
     _on_stream = opts.on_stream, _on_strange = opts.on_strange, _lock = channel.lock(), _ponged = core.queue(), _pings = 0,
+    _send_timeout = opts.send_timeout or SEND_TIMEOUT, _linger = opts.linger or LINGER,
   }, session_mt)
 end
 
@@ -209,10 +234,10 @@ function session:run()
     repeat
       ok, err, code = read_frame(self)
     until not ok
-    end_all(self, err, code)
+    if not self._over then end_all(self, err, code) end
     scope:cancel()
   end)
-  return nil, err, code
+  return nil, table.unpack(self._why)
 end
 
 --- Works in the background. Does not wait.

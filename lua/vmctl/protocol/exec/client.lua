@@ -106,13 +106,12 @@ function methods:probe(timeout)
   return nil, ("probe %s: no exec agent there (%s)"):format(self.address, body), code
 end
 
--- Without standard input the plain mode is right for agents of the reference: with both streams busy their other modes
--- corrupt the framing (wire document, "Traps").
-local function choose_mode(parsed, revision, wants_input, interactive)
+-- For output that need not come at once the plain mode is right for agents of the reference: with both streams busy their
+-- other modes corrupt the framing (wire document, "Traps").
+local function choose_mode(parsed, revision, wants_input, at_once)
   if parsed.options.tty then return T.EXEC_TTY end
-  if revision == "vmctl" then return wants_input and T.EXEC_PIPE or T.EXEC_STREAM end
-  if revision == "0.2" and (wants_input or interactive) then return T.EXEC_PIPE end
-  return interactive and T.EXEC_STREAM or T.EXEC
+  if wants_input and revision ~= "0.1.9" then return T.EXEC_PIPE end
+  return (at_once or revision == "vmctl") and T.EXEC_STREAM or T.EXEC
 end
 
 function methods:_begin(parsed, mode, deadline)
@@ -136,7 +135,8 @@ end
 
 --- Starts a command. Waits until the agent has the request.
 ---@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name:
--- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr
+-- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, stdin = false for none (with
+-- an older agent of the reference there is none in any case, see has_stdin)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close, string?, string?
 function methods:start(command)
   local parsed = request.parse(command, "start")
@@ -145,27 +145,45 @@ function methods:start(command)
   local revision, err, code = self:probe(math.min(timeout, self._dial_timeout))
   if not revision then return nil, err, code end
   local p
-  p, err, code = self:_begin(parsed, choose_mode(parsed, revision, not parsed.options.tty, true), deadline)
+  p, err, code = self:_begin(parsed, choose_mode(parsed, revision, parsed.options.stdin ~= false, true), deadline)
   if not p then return nil, err, code end
   p._timeout = timeout
   return p
 end
 
--- Agents without a standard input get it inside the command line.
+-- All of an input, as far as it fits into a command.
+local function gather(input)
+  local parts, size, next_chunk = {}, 0, runner.chunks(input)
+  while true do
+    local chunk, err, code = next_chunk()
+    if not chunk then
+      if err then return nil, "standard input: " .. err, code end
+      return table.concat(parts)
+    end
+    size = size + #chunk
+    if size > EMBED then
+      return errors.fail("ETOOBIG", "standard input: this agent has none, and only %d bytes fit into a command", EMBED)
+    end
+    parts[#parts + 1] = chunk
+  end
+end
+
+-- Agents without a standard input get it inside the command line; the newer ones as well where it is short, for the sake of
+-- the plain mode.
 local function embed_input(parsed, revision)
   local input = parsed.options.stdin
-  if input == nil or revision == "vmctl" or type(input) ~= "string" then return parsed end
-  if #input > EMBED then
-    if revision == "0.2" then return parsed end
-    return errors.fail("ETOOBIG", "%d bytes of standard input: this agent has none, and only %d fit into a command",
-      #input, EMBED)
-  end
+  local fits = type(input) == "string" and #input <= EMBED
+  if input == nil or parsed.options.tty or revision == "vmctl" or (revision == "0.2" and not fits) then return parsed end
+  local err, code
+  input, err, code = gather(input)
+  if not input then return nil, err, code end
   local quote = require "vmctl.protocol.exec.quote"
   local command = parsed.argv and quote.command(parsed.argv) or parsed.command
   local opts = {}
   for name, value in pairs(parsed.options) do opts[name] = value end
   opts.stdin = nil
-  return { command = ("printf %%s %s | base64 -d | { %s\n}"):format(core.base64_encode(input), command), options = opts }
+  command = ("printf %%s %s | base64 -d | { %s\n}"):format(core.base64_encode(input), command)
+  return { command = command, title = request.title(parsed), options = opts }
 end
 
 --- Runs a command to its end. Waits.
@@ -182,7 +200,7 @@ function methods:run(command)
   if not revision then return nil, err, code end
   parsed, err, code = embed_input(parsed, revision)
   if not parsed then return nil, err, code end
-  local mode = choose_mode(parsed, revision, parsed.options.stdin ~= nil, false)
+  local mode = choose_mode(parsed, revision, parsed.options.stdin ~= nil, parsed.options.on_output ~= nil)
   local p
   p, err, code = self:_begin(parsed, mode, deadline)
   if not p then return nil, err, code end

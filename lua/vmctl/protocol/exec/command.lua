@@ -12,6 +12,7 @@ local SEND_TIMEOUT = 30
 local GRACE = 2           -- seconds between SIGTERM (or SIGHUP) and SIGKILL when the host has gone
 local LINGER = 1          -- seconds for which output may still come from processes that have left the command's group
 local CAPTURE = 44 << 20  -- bytes of stdout and stderr together that an answer of 64 MiB can carry as base64
+local PIPES = 4 << 20     -- bytes: what both pipes of a command can hold is less
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 local function decode_all(encoded)
@@ -100,8 +101,9 @@ local function feed(conn, child, data)
   return true -- EPIPE: the child wants no more; what comes is thrown away
 end
 
--- What the host sends while the command runs. Ends when the host has gone, which ends the command.
-local function listen(conn, child, mode)
+-- What the host sends while the command runs. Ends when the host has gone, which ends the command. The fan-in is that of a
+-- command whose output is streamed.
+local function listen(conn, child, mode, fanin)
   while true do
     local type, payload = conn:read_frame(math.huge)
     if not type then break end
@@ -110,6 +112,8 @@ local function listen(conn, child, mode)
       child.stdin:close()
     elseif type == T.STDIN and child.stdin then
       if not feed(conn, child, payload) then break end
+    elseif type == T.SIGNAL and payload == wire.CLOSE_OUTPUT and fanin then
+      fanin:drop(child.stdout)
     elseif type == T.SIGNAL and #payload > 0 then
       child:kill(math.min(payload:byte(1), 64))
     elseif type == T.RESIZE and mode == T.EXEC_TTY then
@@ -121,21 +125,27 @@ local function listen(conn, child, mode)
 end
 
 -- All output before the exit: the fan-in ends with the pipes. Processes that left the group and keep a pipe open are waited
--- for only a moment, and only while the host is not what everything waits for.
-local function drain(fanin)
-  local quiet = 0
-  while quiet < LINGER do
+-- for only until they are silent for a moment, or have sent more than any pipe held when the command ended.
+local function drain(conn, fanin)
+  local quiet, before = 0, conn:stats().bytes_out
+  while quiet < LINGER and conn:stats().bytes_out - before < PIPES do
     local ok, _, code = fanin:wait(LINGER / 4)
     if ok or code ~= "ETIMEDOUT" then return end
     quiet = fanin:idle() and quiet + LINGER / 4 or 0
   end
-  fanin:close()
+  fanin:finish()
+  fanin:wait(math.huge)
 end
 
 local function exit_of(record)
-  if not record then return -1 end
   if record.signal then return -1, require("vmctl.signals").number(record.signal) end
   return record.exit_code
+end
+
+-- A command whose output cannot be delivered any more, because the host is gone or the command itself has read some of it.
+local function watch(child, fanin)
+  local ok, _, code = fanin:wait(math.huge)
+  if not ok and code ~= "ECANCELED" then hang_up(child, "TERM") end
 end
 
 -- Runs a started child with its output going to the host; the exit code and signal when it is all out.
@@ -144,10 +154,12 @@ local function supervise(conn, child, mode, ...)
   local fanin, err = core.fanin(conn, ...)
   if not fanin then return nil, err end
   return task.scope(function(scope)
-    task.spawn_in(scope, listen, conn, child, mode)
-    local record = child:wait()
-    drain(fanin)
+    task.spawn_in(scope, listen, conn, child, mode, fanin)
+    task.spawn_in(scope, watch, child, fanin)
+    local record, why = child:wait()
+    if record then drain(conn, fanin) end
     scope:cancel()
+    if not record then return nil, why end
     return exit_of(record)
   end)
 end
@@ -169,7 +181,7 @@ function M.plain(conn, payload, opts)
   local guard <close> = child -- luacheck: ignore
   local texts, total, cut = { stdout = {}, stderr = {} }, 0, false
   local function collect(name)
-    for data in function() return (child[name]:read(math.huge)) end do
+    for data in function() return (child[name]:read(wire.CHUNK, math.huge)) end do
       total = total + #data
       if total <= CAPTURE then table.insert(texts[name], data) else cut = true end
     end
@@ -177,12 +189,14 @@ function M.plain(conn, payload, opts)
   local code, signal = task.scope(function(scope)
     local listener = task.spawn_in(scope, listen, conn, child, T.EXEC)
     local out, errors = task.spawn_in(scope, collect, "stdout"), task.spawn_in(scope, collect, "stderr")
-    local record = child:wait()
+    local record, why = child:wait()
     if not out:join(LINGER) then out:cancel() end
     if not errors:join(LINGER) then errors:cancel() end
     listener:cancel()
+    if not record then return nil, why end
     return exit_of(record)
   end)
+  if not code then return nil, signal end
   local cut_text = cut and ("output cut after %d bytes"):format(CAPTURE) or nil
   return answer(conn, { exit_code = code, signal = signal, stdout = table.concat(texts.stdout),
     stderr = table.concat(texts.stderr), error = cut_text })

@@ -130,7 +130,8 @@ function M:list_files(path, opts)
   if not result then return nil, err, why, said end
   local files = {}
   for i, file in ipairs(result.files or {}) do
-    files[i] = { name = file.name, size = file.size, mode = (file.mode or 0) & 511, is_dir = file.is_dir or false }
+    local name = file.name_b64 and core.base64_decode(file.name_b64) or file.name
+    files[i] = { name = name, size = file.size, mode = (file.mode or 0) & 511, is_dir = file.is_dir or false }
   end
   return files
 end

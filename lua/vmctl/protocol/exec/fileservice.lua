@@ -19,13 +19,22 @@ local function refuse(conn, err)
   return reply(conn, { error = wire.text(err) })
 end
 
+-- No ".." leads out of the root folder. (A link may: what is in that folder is its owner's.)
+local function below_root(root, path)
+  local parts = {}
+  for part in path:gmatch "[^/]+" do
+    if part == ".." then parts[#parts] = nil elseif part ~= "." then parts[#parts + 1] = part end
+  end
+  return root .. "/" .. table.concat(parts, "/")
+end
+
 -- The request's path below the agent's root folder.
 local function decode(payload, opts)
   local request, err = json.decode(payload)
   if type(request) ~= "table" then return nil, err or "request: not a JSON object" end
   local path = request.path
   if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then return nil, "request: no usable 'path'" end
-  return request, (opts.root or "") .. path
+  return request, opts.root and below_root(opts.root, path) or path
 end
 
 local function make_folders(path)
@@ -35,7 +44,26 @@ local function make_folders(path)
   core.fs.mkdir(at, 493)
 end
 
---- WriteFile: parents are created, the new content takes the old one's place at once.
+-- Devices, and files that the kernel makes up, are written to; a new file in their place would not be what was meant.
+local function write_in_place(path, content)
+  local file, err = io.open(path, "wb")
+  if not file then return nil, err end
+  local ok
+  ok, err = file:write(content)
+  local closed, why = file:close()
+  return ok and closed, err or why
+end
+
+local function write_file(path, content, mode)
+  local info = core.fs.stat(path)
+  if info and info.type == "char" or path:find "^/proc/" or path:find "^/sys/" then return write_in_place(path, content) end
+  if info and info.type ~= "file" then return nil, ("write %s: not a regular file"):format(path) end
+  make_folders(path)
+  return core.fs.replace(path, content, mode)
+end
+
+--- WriteFile: parents are created, the new content takes the old one's place at once. Without a mode an old file keeps its
+-- own, and a new one has 0644.
 function M.write(conn, payload, opts)
   local request, path = decode(payload, opts)
   if not request then return refuse(conn, path) end
@@ -45,8 +73,7 @@ function M.write(conn, payload, opts)
   if mode ~= nil and (math.type(mode) ~= "integer" or mode < 0 or mode > 4095) then
     return refuse(conn, "request: 'mode' is no file mode")
   end
-  make_folders(path)
-  local ok, err = core.fs.replace(path, content, (mode and mode ~= 0) and mode or 420)
+  local ok, err = write_file(path, content, mode ~= 0 and mode or nil)
   if not ok then return refuse(conn, err) end
   return reply(conn, {})
 end
@@ -78,8 +105,10 @@ function M.list(conn, payload, opts)
   local files = {}
   for _, name in ipairs(names) do
     local info = core.fs.stat(path .. "/" .. name, true)
-    if info and utf8.len(name) then
-      files[#files + 1] = { name = name, size = info.size, mode = info.mode, is_dir = info.type == "directory" }
+    if info then
+      local exact = not utf8.len(name) and core.base64_encode(name) or nil -- a member of our own
+      files[#files + 1] = { name = wire.text(name), name_b64 = exact, size = info.size, mode = info.mode,
+        is_dir = info.type == "directory" }
     end
   end
   return reply(conn, { files = #files > 0 and files or nil })

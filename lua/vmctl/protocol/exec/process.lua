@@ -22,7 +22,7 @@ local mt = { __name = "vmctl.ExecProcess", __index = methods }
 function M.new(stream, mode, revision, title, target)
   return setmetatable({
     _stream = stream, _mode = mode, _revision = revision, _lock = channel.lock(), _kept = {}, _kept_bytes = 0,
-    _first = 1, name = ("%s on %s"):format(title, target),
+    _first = 1, _last = 0, name = ("%s on %s"):format(title, target),
   }, mt)
 end
 
@@ -81,8 +81,11 @@ end
 local function step(self, timeout)
   if self._record then return "end" end
   if self._failure then return nil, table.unpack(self._failure) end
-  local type, payload, code = self._stream:read_frame(timeout)
-  if not type then return lost(self, payload, code) end
+  local type, payload, code, refused = self._stream:read_frame(timeout)
+  if not type then
+    if code == "ETOOBIG" and wire.from_guest(refused) ~= "known" then code = "EPROTO" end
+    return lost(self, payload, code)
+  end
   if type == T.STDOUT or type == T.STDERR then
     self._streamed = true
     return payload, type == T.STDOUT and "stdout" or "stderr"
@@ -97,7 +100,8 @@ local function step(self, timeout)
 end
 
 function methods:_keep(data, stream)
-  self._kept[#self._kept + 1] = { data, stream }
+  self._last = self._last + 1
+  self._kept[self._last] = { data, stream }
   self._kept_bytes = self._kept_bytes + #data
 end
 
@@ -139,6 +143,9 @@ function methods:wait(timeout)
         self.discarded = (self.discarded or 0) + #data
       end
     end
+    if not self._record and core.now() >= deadline then -- however much it still has to say
+      return errors.fail("ETIMEDOUT", "%s: it still runs", self.name)
+    end
   end
   return self._record
 end
@@ -157,7 +164,7 @@ end
 ---@param timeout? number seconds
 ---@return true|nil, string?, string? EPIPE and others; ESRCH once it has ended; ENOTSUP: it was started without a stdin
 function methods:write(data, timeout)
-  if self._mode ~= T.EXEC_PIPE and self._mode ~= T.EXEC_TTY then
+  if not self:has_stdin() then
     return errors.fail("ENOTSUP", "%s: it has no standard input", self.name)
   end
   for at = 1, #data, wire.CHUNK do
@@ -189,6 +196,20 @@ function methods:kill(signal, timeout)
     return errors.fail("ENOTSUP", "%s: this agent takes no signals for a command without standard input", self.name)
   end
   return send(self, "signal", T.SIGNAL, string.char(number), timeout)
+end
+
+--- Closes its standard output: nobody reads it any more, and who writes there gets SIGPIPE, as in a shell's pipeline.
+---@return true|nil, string?, string? ENOTSUP: only an agent of ours can, and only without a terminal
+function methods:close_stdout(timeout)
+  if self._revision ~= "vmctl" or self._mode == T.EXEC_TTY then
+    return errors.fail("ENOTSUP", "%s: its output cannot be closed", self.name)
+  end
+  return send(self, "close stdout", T.SIGNAL, wire.CLOSE_OUTPUT, timeout)
+end
+
+--- Can it be written to?
+function methods:has_stdin()
+  return self._mode == T.EXEC_PIPE or self._mode == T.EXEC_TTY
 end
 
 --- Drops the command: an agent of ours, and newer ones of the reference, end it. Idempotent, never waits.

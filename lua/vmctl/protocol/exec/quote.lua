@@ -27,8 +27,9 @@ local function assignment(name, bytes)
   return ("%s=$(printf '%sx'); %s=${%s%%x}; "):format(name, octal(bytes), name, name)
 end
 
---- A shell command that runs `argv` with exactly these arguments, in an environment with `env` added where its values are
--- not text.
+--- A shell command that becomes `argv` with exactly these arguments, in an environment with `env` added where its values are
+-- not text. `exec` keeps the shell from seeing anything else in the first word: a builtin (whose echo knows backslashes), a
+-- reserved word, an assignment.
 ---@param argv string[]
 ---@param env? table<string, string> values that JSON cannot carry
 ---@return string command
@@ -45,7 +46,7 @@ function M.command(argv, env)
       words[i] = ('"$vmctl_%d"'):format(i)
     end
   end
-  return table.concat(before) .. table.concat(words, " ")
+  return table.concat(before) .. (argv[1]:find "^%-" and "exec -- " or "exec ") .. table.concat(words, " ")
 end
 
 --- Splits an environment into what JSON can carry and what it cannot.

@@ -1,5 +1,6 @@
 --- From a command as users write it to the request that an agent of a given revision understands.
 local core = require "vmctl.core"
+local errors = require "vmctl.errors"
 local options = require "vmctl.options"
 local quote = require "vmctl.protocol.exec.quote"
 local wire = require "vmctl.protocol.exec.wire"
@@ -8,38 +9,64 @@ local M = {}
 
 local T = wire.types
 
+local common = { cwd = "string", env = "table", user = "string", merge_stderr = "boolean" }
+local alone = { tty = "boolean", rows = "integer", cols = "integer", timeout = "number" }
+
+-- What a command may say, by the call that it is for.
 local known = {
-  cwd = "string", env = "table", stdin = "any", timeout = "number", check = "boolean", user = "string", tty = "boolean",
-  rows = "integer", cols = "integer", max_output = "integer", on_output = "function", merge_stderr = "boolean",
+  run = options.merge(common, alone, {
+    stdin = "string|callable|vmctl.Stream", check = "boolean", max_output = "integer", on_output = "callable",
+  }),
+  start = options.merge(common, alone, { stdin = { false } }), -- else it is written to
+  pipeline = common,
 }
 
---- Splits { "cmd", "arg", …, cwd = … } (or a string: a shell command) into argv or command, and options; raises at the
--- caller's line for what is neither.
----@return { argv: string[]?, command: string?, options: table }
-function M.parse(command, where)
-  if type(command) == "string" then command = { command, shell = true } end
-  if type(command) ~= "table" then error(("%s: a command expected, a list or a string"):format(where), 3) end
-  local argv, opts = {}, {}
-  for key, value in pairs(command) do
-    if math.type(key) == "integer" then argv[key] = value elseif key ~= "shell" then opts[key] = value end
+local function check_argv(argv, where, level)
+  local highest = 1
+  for i in pairs(argv) do highest = math.max(highest, i) end
+  for i = 1, highest do
+    if type(argv[i]) ~= "string" then error(("%s: argument %d is no string"):format(where, i), level + 1) end
+    if argv[i]:find("\0", 1, true) then error(("%s: argument %d holds a NUL byte"):format(where, i), level + 1) end
   end
-  options.check(opts, known, where)
-  for i = 1, math.max(#argv, 1) do
-    if type(argv[i]) ~= "string" then error(("%s: argument %d is no string"):format(where, i), 3) end
-    if argv[i]:find("\0", 1, true) then error(("%s: argument %d holds a NUL byte"):format(where, i), 3) end
-  end
-  for name, value in pairs(opts.env or {}) do
-    if type(name) ~= "string" or type(value) ~= "string" or (name .. value):find("\0", 1, true) or name:find "=" then
-      error(("%s: env holds something other than names and strings"):format(where), 3)
+end
+
+local function check_env(env, where, level)
+  for name, value in pairs(env) do
+    local strings = type(name) == "string" and type(value) == "string"
+    if not strings or name == "" or name:find "[=%z]" or value:find("\0", 1, true) then
+      error(("%s: env holds something other than names and strings"):format(where), level + 1)
     end
   end
-  if command.shell then return { command = argv[1], options = opts } end
+end
+
+--- Splits { "cmd", "arg", …, cwd = … } (or a string: a shell command) into argv or command, and options; raises for what is
+-- neither.
+---@param command table|string
+---@param where "run"|"start"|"pipeline" the call: which options there are
+---@param level? integer whose line to name, as for `error`; 3, the caller of the calling function
+---@return { argv: string[]?, command: string?, options: table }
+function M.parse(command, where, level)
+  level = level or 3
+  local argv, opts = {}, {}
+  if type(command) == "string" then
+    argv[1] = command
+  elseif type(command) == "table" then
+    for key, value in pairs(command) do
+      if math.type(key) == "integer" then argv[key] = value else opts[key] = value end
+    end
+  else
+    error(("%s: a command expected, a list or a string"):format(where), level)
+  end
+  options.check(opts, known[where], where, level + 1)
+  check_argv(argv, where, level)
+  check_env(opts.env or {}, where, level)
+  if type(command) == "string" then return { command = command, options = opts } end
   return { argv = argv, options = opts }
 end
 
 --- A name for messages.
 function M.title(parsed)
-  local title = parsed.command or parsed.argv[1]
+  local title = parsed.title or parsed.command or parsed.argv[1]
   return #title > 60 and title:sub(1, 57) .. "..." or title
 end
 
@@ -49,11 +76,35 @@ local function base64_all(list)
   return encoded
 end
 
--- For agents of the reference everything goes through the shell; ours gets the exact bytes beside it.
+-- For agents of the reference everything goes through the shell.
 local function shell_command(parsed, env_bytes)
-  if parsed.argv then return quote.command(parsed.argv, env_bytes) end
-  if quote.is_text(parsed.command) and not next(env_bytes) then return parsed.command end
-  return quote.command({ "sh", "-c", parsed.command }, env_bytes)
+  local command = parsed.command
+  if parsed.argv then
+    command = quote.command(parsed.argv, env_bytes)
+  elseif next(env_bytes) or not quote.is_text(command) then
+    command = quote.command({ "sh", "-c", command }, env_bytes)
+  end
+  return parsed.options.merge_stderr and "{ " .. command .. "\n} 2>&1" or command
+end
+
+-- Ours takes the bytes as they are.
+local function exact_command(parsed)
+  local argv = parsed.argv or { "/bin/sh", "-c", parsed.command }
+  if not parsed.options.merge_stderr then return argv end
+  return { "/bin/sh", "-c", 'exec "$@" 2>&1', "sh", table.unpack(argv) }
+end
+
+-- Names that such an agent takes for its own (wire document, "Traps"), and names that no shell can export.
+local function check_reference_env(env_text, env_bytes)
+  for name in pairs(env_text) do
+    if name:find "^_?_?MATCHLOCK_" then return errors.fail("ENOTSUP", "env: the agent takes '%s' for its own", name) end
+  end
+  for name in pairs(env_bytes) do
+    if not name:find "^[%a_][%w_]*$" then
+      return errors.fail("ENOTSUP", "env: bytes that are not UTF-8 need a name that a shell knows, not '%s'", name)
+    end
+  end
+  return true
 end
 
 --- The request and its mode.
@@ -63,22 +114,20 @@ end
 function M.encode(parsed, revision, type)
   local opts = parsed.options
   local env_text, env_bytes = quote.split_env(opts.env)
+  if revision ~= "vmctl" then
+    local ok, err, code = check_reference_env(env_text, env_bytes)
+    if not ok then return nil, err, code end
+  end
   local request = { working_dir = opts.cwd, user = opts.user, env = env_text }
-  request.command = shell_command(parsed, env_bytes)
-  if opts.merge_stderr then request.command = "{ " .. request.command .. "\n} 2>&1" end
   if type == T.EXEC_TTY then
     request.rows, request.cols = opts.rows or 0, opts.cols or 0
     if not env_text.TERM then request.env.TERM = os.getenv "TERM" or "xterm" end
   end
   if revision == "vmctl" then
-    request.command = wire.text(request.command)
-    local argv = not opts.merge_stderr and parsed.argv
-    if argv then
-      request.argv_b64 = base64_all(argv)
-    elseif next(env_bytes) or not quote.is_text(parsed.command or "") then
-      request.argv_b64 = base64_all { "/bin/sh", "-c", parsed.command }
-    end
-    if next(env_bytes) then request.env_b64 = base64_all(env_bytes) end
+    request.argv_b64 = base64_all(exact_command(parsed))
+    request.env_b64 = next(env_bytes) and base64_all(env_bytes) or nil
+  else
+    request.command = shell_command(parsed, env_bytes)
   end
   return wire.encode_request(request)
 end

@@ -19,6 +19,10 @@ local REQUEST, CHUNK, RESULT, SMALL = 1 << 20, 64 << 10, 64 << 20, 64
 
 M.CHUNK = CHUNK
 
+--- A Signal message for agents of ours: instead of a signal to the whole group, the command's output is closed, so that who
+-- writes to it gets SIGPIPE. Others ignore the second byte.
+M.CLOSE_OUTPUT = "\13\1"
+
 --- The frame format: type u8, length u32 big endian; a limit for each type, so that no peer makes us hold 4 GiB.
 M.format = core.format {
   type = 1, length = 4, max = CHUNK,
@@ -131,7 +135,9 @@ function M.decode_response(text)
   if not stderr then return nil, why, code end
   local exit_code = response.exit_code or 0
   if math.type(exit_code) ~= "integer" then return errors.fail("EPROTO", "response: 'exit_code' is no integer") end
-  return { exit_code = exit_code, stdout = stdout, stderr = stderr, error = response.error or "",
+  local said = response.error or ""
+  if type(said) ~= "string" then return errors.fail("EPROTO", "response: 'error' is not a string") end
+  return { exit_code = exit_code, stdout = stdout, stderr = stderr, error = said,
     signal = math.type(response.signal) == "integer" and response.signal or nil }
 end
 

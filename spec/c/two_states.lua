@@ -1,0 +1,54 @@
+-- What each of the two threads runs in a Lua state of its own: sockets and processes, in tasks. Raises what goes wrong.
+local name, rounds = ...
+local process = require "vmctl.process"
+local vmctl = require "vmctl"
+
+local function serve(listener)
+  while true do
+    local conn, _, code = listener:accept(5)
+    if not conn then return code end
+    vmctl.spawn(function()
+      for line in function() return (conn:read_line(nil, 5)) end do
+        assert(conn:write(line .. " to " .. name .. "\n"))
+      end
+      conn:close()
+    end)
+  end
+end
+
+local function talk(address, i)
+  local conn = assert(vmctl.dial(address, { timeout = 5 }))
+  for n = 1, 5 do
+    assert(conn:write(("%s %d %d\n"):format(name, i, n)))
+    local answer = assert(conn:read_line(nil, 5))
+    assert(answer == ("%s %d %d to %s"):format(name, i, n, name), answer)
+  end
+  local _, _, code = conn:read_line(nil, 0.001)
+  assert(code == "ETIMEDOUT", code)
+  conn:close()
+end
+
+local function run_child(exit_code)
+  local child <close> = assert(process.spawn { "sh", "-c", "read x; exit $x", stdin = "pipe" })
+  assert(child.stdin:write(exit_code .. "\n"))
+  assert(assert(child:wait(5)).exit_code == exit_code)
+  local ok, _, code
+  repeat -- the reading end may live on for a moment in what the other thread has just forked
+    ok, _, code = child.stdin:write("nobody reads this", 5)
+  until not ok
+  assert(code == "EPIPE", code)
+end
+
+for round = 1, rounds do
+  vmctl.run(function()
+    local listener = assert(vmctl.listen "tcp:127.0.0.1:0")
+    local server = vmctl.spawn(serve, listener)
+    vmctl.all {
+      function() vmctl.map({ 1, 2, 3 }, function(i) talk(listener:address(), i) end) end,
+      function() vmctl.map({ 1, 2 }, function(i) run_child(10 * round + i) end) end,
+      function() assert(vmctl.sleep(0.001)) end,
+    }
+    listener:close()
+    assert(server:join(5) == "ECLOSED")
+  end)
+end
