@@ -1,5 +1,6 @@
 std = "lua54"
 max_line_length = 130
+self = false
 files["spec"] = { std = "+busted" }
 files["*.rockspec"] = { std = "+rockspec" }
 files[".luacheckrc"] = { std = "+luacheckrc" }

@@ -7,11 +7,11 @@ local modules = kernel_dir .. "/modules"
 local pipe = assert(io.popen("ls " .. modules .. " 2>/dev/null"))
 local versions = pipe:read "a"
 pipe:close()
-if versions:find "kernel" then -- the folder is a version's own
-elseif versions:match "^%S+" then
-  modules = modules .. "/" .. versions:match "^%S+"
-else
-  modules = nil
+local version = versions:match "^%S+"
+if not version then
+  modules = nil -- a kernel of the user's own, without any
+elseif version ~= "kernel" and not versions:find "\nkernel" then
+  modules = modules .. "/" .. version
 end
 
 local path, err = image.build { output = output, agent = agent, modules_dir = modules }

@@ -1,6 +1,8 @@
 --- Pipelines of commands on any mixture of targets: each one's output streams into the next one's input.
 local core = require "vmctl.core"
+local errors = require "vmctl.errors"
 local options = require "vmctl.options"
+local request = require "vmctl.protocol.exec.request"
 local runner = require "vmctl.run"
 local task = require "vmctl.task"
 
@@ -9,97 +11,132 @@ local M = {}
 local TIMEOUT = 600 -- seconds
 local STDERR = 1 << 20
 
-local known = { stdin = "any", timeout = "number", check = "boolean", max_output = "integer", on_output = "function" }
+local known = {
+  stdin = "string|callable|vmctl.Stream", timeout = "number", check = "boolean", max_output = "integer", on_output = "callable",
+}
 
+-- The stages as a list of { command, target }, and the options beside them; what is malformed is raised at the user's line.
 local function split(stages, default)
-  local list, opts = {}, {}
+  local list, opts, highest = {}, {}, 0
   for key, value in pairs(stages) do
-    if math.type(key) ~= "integer" then opts[key] = value end
+    if math.type(key) == "integer" then highest = math.max(highest, key) else opts[key] = value end
   end
-  options.check(opts, known, "pipeline")
-  for i, stage in ipairs(stages) do
-    local command, target = stage, default
+  options.check(opts, known, "pipeline", 4)
+  if highest == 0 then error("pipeline: at least one command expected", 3) end
+  for i = 1, highest do
+    local stage, target = stages[i], default
     if type(stage) == "table" then
-      command = {}
-      for key, value in pairs(stage) do command[key] = value end
-      target = command.on or default
-      command.on = nil
+      stage = {}
+      for key, value in pairs(stages[i]) do stage[key] = value end
+      target, stage.on = stage.on or default, nil
     end
-    list[i] = { command = command, target = target }
+    request.parse(stage, "pipeline", 4)
+    list[i] = { command = type(stage) == "string" and { "sh", "-c", stage } or stage, target = target, stderr = {} }
   end
-  if #list == 0 then error("pipeline: at least one command expected", 3) end
   return list, opts
 end
 
-local function start_all(list, deadline)
+-- The first stage has no standard input unless it is given one: some agents cannot end a command that had one.
+local function start_all(list, opts, deadline)
   for i, stage in ipairs(list) do
-    local command = type(stage.command) == "string" and { "sh", "-c", stage.command } or stage.command
+    local command, wants_input = stage.command, i > 1 or opts.stdin ~= nil
     command.timeout = deadline - core.now()
+    if not wants_input then command.stdin = false end
     local p, err, code = stage.target:start(command)
-    if not p then
-      for k = 1, i - 1 do list[k].process:close() end
-      return nil, ("pipeline: stage %d: %s"):format(i, err), code
-    end
+    if not p then return nil, ("pipeline: stage %d: %s"):format(i, err), code end
     stage.process, stage.name = p, p.name
+    if wants_input and not p:has_stdin() then
+      return errors.fail("ENOTSUP", "pipeline: stage %d: %s: this agent gives commands no standard input", i, p.name)
+    end
   end
   return true
 end
 
--- A stage whose reader has ended dies as a shell's would: of SIGPIPE. That is no failure of the pipeline.
+local function end_all(list)
+  for _, stage in ipairs(list) do
+    if stage.process then stage.process:close() end
+  end
+end
+
+-- As in a shell, a stage whose reader has ended finds its output closed. Agents that cannot do that drop the command.
 local function reader_gone(stage)
-  if stage.sigpipe then return end
-  stage.sigpipe = true
-  if not stage.process:kill "PIPE" then stage.process:close() end
+  stage.unread = true
+  if stage.process:close_stdout() then return end
+  stage.process:close()
+  stage.record = { signal = "PIPE" }
 end
 
 local function keep_stderr(stage, data)
-  stage.stderr_bytes = (stage.stderr_bytes or 0) + #data
-  if stage.stderr_bytes <= STDERR then table.insert(stage.stderr, data) end
+  local room = STDERR - (stage.stderr_bytes or 0)
+  stage.stderr_bytes = math.min(STDERR, STDERR - room + #data)
+  if room > 0 then table.insert(stage.stderr, data:sub(1, room)) end
 end
 
-local function flow(stage, following, deliver, deadline)
-  while true do
-    local data, stream, code = stage.process:read(deadline - core.now())
+-- Hands data to the next stage. Returns nil, message, code when the time is over; a next stage that has ended is none of that.
+local function pass_on(stage, following, data, deadline)
+  if stage.unread then return true end
+  local ok, err, code = following.process:write(data, deadline - core.now())
+  if ok then return true end
+  if code == "ETIMEDOUT" or code == "ECANCELED" then return nil, err, code end
+  reader_gone(stage)
+  return true
+end
+
+-- All output of a stage, to its end. Returns nil, message, code when that end was not seen.
+local function stream(stage, following, deliver, deadline)
+  while core.now() < deadline do
+    local data, name, code = stage.process:read(deadline - core.now())
     if not data then
-      stage.failure = code ~= "EOF" and { stream, code } or nil
-      break
-    elseif stream == "stderr" then
+      if code == "EOF" or stage.record then return true end
+      return nil, name, code
+    end
+    if name == "stderr" then
       keep_stderr(stage, data)
     elseif not following then
       deliver(data)
-    elseif not stage.sigpipe and not following.process:write(data, deadline - core.now()) then
-      reader_gone(stage)
+    else
+      local ok, err, why = pass_on(stage, following, data, deadline)
+      if not ok then return nil, err, why end
     end
   end
-  if following then following.process:close_stdin(deadline - core.now()) end
-  if stage.failure then return end
-  local record, err, code = stage.process:wait(deadline - core.now())
-  stage.record = record
-  stage.failure = not record and { err, code } or nil
+  return nil, stage.name .. ": timed out", "ETIMEDOUT"
 end
 
-local function feed(stage, input)
-  if input then runner.feed(stage.process, input) else stage.process:close_stdin() end
+local function flow(stage, following, deliver, deadline)
+  local ok, err, code = stream(stage, following, deliver, deadline)
+  if following then following.process:close_stdin(math.max(0, deadline - core.now())) end
+  if ok and not stage.record then
+    stage.record, err, code = stage.process:wait(deadline - core.now())
+  end
+  if not stage.record then
+    if code == "ETIMEDOUT" then err = stage.name .. ": not finished in time" end
+    stage.failure = { err, code }
+  end
+  stage.process:close() -- who still writes to it need not wait
 end
 
 local function stream_all(list, opts, deliver, deadline)
-  task.scope(function(scope)
-    local feeder = task.spawn_in(scope, feed, list[1], opts.stdin)
+  return task.scope(function(scope)
+    local feeder = opts.stdin ~= nil and task.spawn_in(scope, function()
+      local fed, err, code = runner.feed(list[1].process, opts.stdin)
+      if fed or code == "ECANCELED" then return end
+      list[1].failure = { err, code }
+      end_all(list)
+    end)
     local flows = {}
     for i, stage in ipairs(list) do
       flows[i] = task.spawn_in(scope, flow, stage, list[i + 1], deliver, deadline)
     end
     for _, t in ipairs(flows) do t:join() end
-    feeder:cancel()
+    if feeder then feeder:cancel() end
   end)
-  for _, stage in ipairs(list) do stage.process:close() end
 end
 
 local function failed(stage)
   if stage.failure then return stage.failure[1] end
   local record = stage.record
   if record.error then return record.error end
-  if stage.sigpipe and (record.signal or record.exit_code == 141) then return nil end
+  if stage.unread and (record.signal == "PIPE" or record.exit_code == 141) then return nil end
   if record.signal then return "killed by signal " .. record.signal end
   if record.exit_code ~= 0 then return ("exit code %d"):format(record.exit_code) end
 end
@@ -111,7 +148,7 @@ local function report(list, stdout)
     local how = failed(stage)
     result.stages[i] = {
       name = stage.name, stderr = table.concat(stage.stderr), exit_code = record.exit_code, signal = record.signal,
-      error = record.error, sigpipe = stage.sigpipe,
+      error = record.error,
     }
     if how and not result.failed then
       result.failed = { stage = i, name = stage.name, reason = how }
@@ -127,19 +164,11 @@ local function stderr_tail(result)
   return text ~= "" and ": " .. text or ""
 end
 
---- Runs a pipeline. Waits until all of it has ended.
----@param stages table commands as for `run`, each with an optional `on` (its target); options by name: stdin (string, stream
--- or function), timeout (seconds for all of it, 600), check, max_output, on_output(data)
----@param default? table the target of stages that name none; vmctl.host
----@return { stdout: string, stages: table[], exit_code: integer?, signal: string?, failed: table? }|nil result `stages` has
--- each one's exit_code, signal and stderr; `failed` names the first that failed ({ stage, name, reason })
----@return string? message, string? code ETIMEDOUT, EEXIT (with check), ERESET …, table? result partial
-function M.run(stages, default)
-  if type(stages) ~= "table" then error("pipeline: a list of commands expected", 2) end
-  local list, opts = split(stages, default or require "vmctl.host")
-  local deadline = core.now() + (opts.timeout or TIMEOUT)
-  for _, stage in ipairs(list) do stage.stderr = {} end
-  local ok, err, code = start_all(list, deadline)
+local ending = { __close = function(guard) end_all(guard[1]) end }
+
+local function run(list, opts, deadline)
+  local guard <close> = setmetatable({ list }, ending) -- luacheck: ignore
+  local ok, err, code = start_all(list, opts, deadline)
   if not ok then return nil, err, code end
   local output = runner.collector(opts.max_output)
   stream_all(list, opts, opts.on_output or function(data) runner.collect(output, data) end, deadline)
@@ -150,11 +179,25 @@ function M.run(stages, default)
       return nil, ("pipeline: stage %d: %s"):format(i, stage.failure[1]), stage.failure[2], result
     end
   end
-  if opts.check and result.failed then
+  return result
+end
+
+--- Runs a pipeline. Waits until all of it has ended.
+---@param stages table commands as for `start`, each with an optional `on` (its target); options by name: stdin (string, stream
+-- or function), timeout (seconds for all of it, 600), check, max_output, on_output(data)
+---@param default? table the target of stages that name none; vmctl.host
+---@return { stdout: string, stages: table[], exit_code: integer?, signal: string?, failed: table? }|nil result `stages` has
+-- each one's exit_code, signal and stderr; `failed` names the first that failed ({ stage, name, reason })
+---@return string? message, string? code ETIMEDOUT, EEXIT (with check), ERESET …, table? result partial
+function M.run(stages, default)
+  if type(stages) ~= "table" then error("pipeline: a list of commands expected", 2) end
+  local list, opts = split(stages, default or require "vmctl.host")
+  local result, err, code, partial = run(list, opts, core.now() + (opts.timeout or TIMEOUT))
+  if result and opts.check and result.failed then
     return nil, ("pipeline: stage %d (%s): %s%s"):format(result.failed.stage, result.failed.name, result.failed.reason,
       stderr_tail(result)), "EEXIT", result
   end
-  return result
+  return result, err, code, partial
 end
 
 M.pipeline = M.run

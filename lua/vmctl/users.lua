@@ -3,6 +3,13 @@ local errors = require "vmctl.errors"
 
 local M = {}
 
+local HIGHEST = 0xfffffffe -- the number above it means "leave as it is" to the kernel
+
+local function id(text)
+  local number = text and text:match "^%d+$" and math.tointeger(tonumber(text))
+  return number and number <= HIGHEST and number or nil
+end
+
 local function records(path)
   local list = {}
   local file = io.open(path, "r")
@@ -17,37 +24,36 @@ local function records(path)
 end
 
 local function find(list, key)
-  local number = math.tointeger(tonumber(key))
+  local number = id(key)
   for _, fields in ipairs(list) do
     if fields[1] == key then return fields end
   end
   for _, fields in ipairs(list) do
-    if number and tonumber(fields[3]) == number then return fields end
+    if number and id(fields[3]) == number then return fields end
   end
 end
 
 local function user_id(who, prefix)
   local entry = find(records(prefix .. "/etc/passwd"), who)
   if entry then
-    return { uid = math.tointeger(tonumber(entry[3])), gid = math.tointeger(tonumber(entry[4])), name = entry[1],
-      home = entry[6] }
+    local uid, gid = id(entry[3]), id(entry[4])
+    return uid and gid and { uid = uid, gid = gid, name = entry[1], home = entry[6] } or nil
   end
-  local uid = who:match "^%d+$" and math.tointeger(tonumber(who))
+  local uid = id(who)
   return uid and { uid = uid, gid = uid } or nil
 end
 
 local function group_id(group, prefix)
   local entry = find(records(prefix .. "/etc/group"), group)
-  if entry then return math.tointeger(tonumber(entry[3])) end
-  return group:match "^%d+$" and math.tointeger(tonumber(group)) or nil
+  return id(entry and entry[3] or group)
 end
 
 local function supplementary(name, gid, prefix)
   local groups = { gid }
   for _, fields in ipairs(records(prefix .. "/etc/group")) do
     for member in (fields[4] or ""):gmatch "[^,]+" do
-      local id = math.tointeger(tonumber(fields[3]))
-      if member == name and id and id ~= gid then groups[#groups + 1] = id end
+      local number = id(fields[3])
+      if member == name and number and number ~= gid then groups[#groups + 1] = number end
     end
   end
   return groups

@@ -4,8 +4,10 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 int luaopen_vmctl_core(lua_State *L);
@@ -30,6 +32,21 @@ static int l_power(lua_State *L)
 {
     vmctl_init_power(luaL_checkstring(L, 1)[0]);
     return 0;
+}
+
+/* () -> an fd that can be read once the agent is told to end. Its children get their own mask when they start. */
+static int l_signals(lua_State *L)
+{
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGTERM);
+    sigaddset(&wanted, SIGINT);
+    sigprocmask(SIG_BLOCK, &wanted, NULL);
+    int fd = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0)
+        return luaL_error(L, "no signalfd");
+    lua_pushinteger(L, fd);
+    return 1;
 }
 
 static void prepare(lua_State *L)
@@ -72,7 +89,7 @@ static int run(int argc, char **argv, int first)
     lua_pushliteral(L, "vmctl.agent.main");
     int status = lua_pcall(L, 1, 1, 1);
     if (status == LUA_OK) {
-        lua_createtable(L, argc, 2);
+        lua_createtable(L, argc, 3);
         for (int i = 1; i < argc; i++) {
             lua_pushstring(L, argv[i]);
             lua_rawseti(L, -2, i);
@@ -81,6 +98,8 @@ static int run(int argc, char **argv, int first)
         lua_setfield(L, -2, "init");
         lua_pushcfunction(L, l_power);
         lua_setfield(L, -2, "power");
+        lua_pushcfunction(L, l_signals);
+        lua_setfield(L, -2, "signals");
         status = lua_pcall(L, 1, 1, 1);
     }
     if (status != LUA_OK)

@@ -71,10 +71,14 @@ static void on_close(struct vmctl_handle *h)
 {
     struct vmctl_process *p = VMCTL_CONTAINER(h, struct vmctl_process, handle);
     vmctl_process_kill(p, SIGKILL, true);
-    struct pollfd wait = { .fd = p->pidfd, .events = POLLIN };
-    if (p->pidfd >= 0)
-        poll(&wait, 1, PROCESS_LAST_WAIT);
-    if (!process_reap(p)) {
+    struct pollfd wait = { .fd = p->pidfd, .events = POLLIN }; /* where there is no pidfd, poll only sleeps */
+    int left = PROCESS_LAST_WAIT;
+    while (!process_reap(p) && left > 0) {
+        int pause = p->pidfd >= 0 ? left : 1;
+        poll(&wait, 1, pause);
+        left -= pause;
+    }
+    if (!p->done) {
         p->done = true;
         p->code = p->signal = -1;
         process_unwatch(p);

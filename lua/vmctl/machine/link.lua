@@ -20,20 +20,20 @@ function vsock:arguments(spec)
   return { "-device", ("vhost-vsock%s,guest-cid=%d"):format(spec.suffix, self.cid) }
 end
 
-function vsock:started() end
+function vsock.started() end
 
-function vsock:connect() return true end -- each connection is the kernel's
+function vsock.connect() return true end -- each connection is the kernel's
 
 function vsock:address(port) return address.vsock(self.cid, port) end
 
-function vsock:close() end
+function vsock.close() end
 
 -- virtio-serial
 
 local serial = {}
 local serial_mt = { __index = serial }
 
-function serial:arguments(spec)
+function serial.arguments(_, spec)
   return {
     "-device", "virtio-serial" .. spec.suffix, "-chardev", "socket,id=mux,fd=0",
     "-device", "virtserialport,chardev=mux,name=" .. mux.PORT_NAME,

@@ -137,7 +137,7 @@ local function adopt(self, id)
   return outer
 end
 
-local function on_data(self, st, flags, length, payload)
+local function on_data(st, flags, length, payload)
   if length > 0 and st then
     st.recv_window = st.recv_window - length
     if st.recv_window < 0 then return errors.fail("EPROTO", "stream %d: data beyond its window", st.id) end
@@ -185,11 +185,11 @@ local function on_frame(self, kind, flags, id, length, payload)
     forget(self, st)
     return true
   end
-  if kind == DATA then return on_data(self, st, flags, length, payload) end
+  if kind == DATA then return on_data(st, flags, length, payload) end
   if not st then return true end
   st.send_window = st.send_window + length
   st.changed:wake()
-  return on_data(self, st, flags, 0)
+  return on_data(st, flags, 0)
 end
 
 local function read_frame(self)

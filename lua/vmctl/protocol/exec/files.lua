@@ -2,6 +2,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
+local options = require "vmctl.options"
 local wire = require "vmctl.protocol.exec.wire"
 
 local M = {}
@@ -39,33 +40,45 @@ local function run_checked(self, what, command, timeout)
   return done
 end
 
-local WRITE = [[set -e; d=$(dirname -- "$1"); mkdir -p -- "$d"; t="$1.vmctl.$$"; cat > "$t"; chmod "$2" "$t"; mv -f -- "$t" "$1"]]
-local APPEND = [[printf %s "$2" | base64 -d >> "$1"]]
+-- $1: the path, $2: the temporary file beside it, $3: the mode; empty: that of an old file, else 0644.
+local BEGIN = [[set -e; if [ -e "$1" ] && [ ! -f "$1" ]; then echo "$1: not a regular file" >&2; exit 1; fi
+mkdir -p -- "$(dirname -- "$1")"; ]]
+local APPEND = [[printf %s "$3" | base64 -d >> "$2"]]
+local FINISH = [[mode=${3:-$(stat -c %a -- "$1" 2>/dev/null || echo 644)}; chmod -- "$mode" "$2"; mv -f -- "$2" "$1"]]
+
+local function temporary_name(path)
+  return ("%s.vmctl-%x"):format(path, math.random(1 << 31))
+end
+
+local function octal(mode)
+  return mode and ("%o"):format(mode) or ""
+end
 
 -- In pieces, for agents with no standard input: into a temporary file beside it, which takes its place at the end.
 local function write_in_pieces(self, what, path, content, mode, timeout)
-  local temporary = path .. ".vmctl-part"
-  local ok, err, code = run_checked(self, what, { "sh", "-c", ': > "$1"', "sh", temporary }, timeout)
-  for at = 1, #content, PIECE do
+  local temporary = temporary_name(path)
+  local function step(script, argument)
+    return run_checked(self, what, { "sh", "-c", script, "sh", path, temporary, argument }, timeout)
+  end
+  local ok, err, code = step(BEGIN .. ': > "$2"')
+  for at = 1, ok and #content or 0, PIECE do
+    ok, err, code = step(APPEND, core.base64_encode(content:sub(at, at + PIECE - 1)))
     if not ok then break end
-    local piece = core.base64_encode(content:sub(at, at + PIECE - 1))
-    ok, err, code = run_checked(self, what, { "sh", "-c", APPEND, "sh", temporary, piece }, timeout)
   end
-  if ok then
-    ok, err, code = run_checked(self, what, { "sh", "-c", 'chmod "$2" "$1" && mv -f -- "$1" "$3"', "sh", temporary,
-      ("%o"):format(mode), path }, timeout)
-  end
-  if not ok then return nil, err, code end
-  return true
+  if ok then ok, err, code = step("set -e; " .. FINISH, octal(mode)) end
+  if ok then return true end
+  if code == "EREMOTE" then step 'rm -f -- "$2"' end
+  return nil, err, code
 end
 
 --- Writes a file in the guest, its folders included; in place of an old one at once, never half. Waits.
 ---@param path string
 ---@param content string
----@param opts? { mode: integer, timeout: number } 0644 by default
+---@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644
 ---@return true|nil, string?, string? EREMOTE with the guest's reason …
 function M:write_file(path, content, opts)
-  local mode, timeout = opts and opts.mode or 420, opts and opts.timeout
+  opts = options.check(opts, { mode = "integer>=0<=4095", timeout = "number" }, "write_file")
+  local mode, timeout = opts.mode, opts.timeout
   local what = ("write %s on %s"):format(path, self.address)
   local messages, revision, code = has_messages(self, path, timeout)
   if messages == nil then return nil, revision, code end
@@ -77,8 +90,8 @@ function M:write_file(path, content, opts)
     self._no_files = true -- of the revisions between
   end
   if revision == "0.1.9" then return write_in_pieces(self, what, path, content, mode, timeout) end
-  local done, err, why = run_checked(self, what, { "sh", "-c", WRITE, "sh", path, ("%o"):format(mode), stdin = content },
-    timeout)
+  local done, err, why = run_checked(self, what, { "sh", "-c", BEGIN .. 'cat > "$2"; ' .. FINISH, "sh", path,
+    temporary_name(path), octal(mode), stdin = content }, timeout)
   if not done then return nil, err, why end
   return true
 end
@@ -88,7 +101,7 @@ end
 ---@param opts? { timeout: number }
 ---@return string|nil content, string?, string? EREMOTE with the guest's reason …
 function M:read_file(path, opts)
-  local timeout = opts and opts.timeout
+  local timeout = options.check(opts, { timeout = "number" }, "read_file").timeout
   local what = ("read %s on %s"):format(path, self.address)
   local messages, revision, code = has_messages(self, path, timeout)
   if messages == nil then return nil, revision, code end
@@ -121,7 +134,7 @@ end
 ---@param opts? { timeout: number }
 ---@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits, string?, string?
 function M:list_files(path, opts)
-  local timeout = opts and opts.timeout
+  local timeout = options.check(opts, { timeout = "number" }, "list_files").timeout
   local what = ("list %s on %s"):format(path, self.address)
   local messages, revision, code = has_messages(self, path, timeout)
   if messages == nil then return nil, revision, code end

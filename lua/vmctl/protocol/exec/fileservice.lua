@@ -1,12 +1,14 @@
 --- The agent's file messages: one request, one FileResult.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
+local process = require "vmctl.process"
 local wire = require "vmctl.protocol.exec.wire"
 
 local M = {}
 
 local T = wire.types
 local SEND_TIMEOUT = 30
+local READ_TIMEOUT = 10
 local READ_MAX = 16 << 20 -- as the reference; larger files are read by a command
 
 local function reply(conn, result)
@@ -44,6 +46,10 @@ local function make_folders(path)
   core.fs.mkdir(at, 493)
 end
 
+local function is_made_up(path)
+  return path:find "^/proc/" or path:find "^/sys/"
+end
+
 -- Devices, and files that the kernel makes up, are written to; a new file in their place would not be what was meant.
 local function write_in_place(path, content)
   local file, err = io.open(path, "wb")
@@ -56,7 +62,7 @@ end
 
 local function write_file(path, content, mode)
   local info = core.fs.stat(path)
-  if info and info.type == "char" or path:find "^/proc/" or path:find "^/sys/" then return write_in_place(path, content) end
+  if info and info.type == "char" or is_made_up(path) then return write_in_place(path, content) end
   if info and info.type ~= "file" then return nil, ("write %s: not a regular file"):format(path) end
   make_folders(path)
   return core.fs.replace(path, content, mode)
@@ -78,6 +84,32 @@ function M.write(conn, payload, opts)
   return reply(conn, {})
 end
 
+local function read_whole(path)
+  local file, err = io.open(path, "rb")
+  if not file then return nil, err end
+  local content
+  content, err = file:read(READ_MAX + 1)
+  file:close()
+  if content or not err then return content or "" end
+  return nil, ("read %s: %s"):format(path, err)
+end
+
+-- Reading such a file may wait for ever (/proc/kmsg), and would hold up everything else.
+local function read_by_child(path)
+  local child <close>, why = process.spawn { "cat", "--", path, stdin = "null", stdout = "pipe", stderr = "pipe" }
+  if not child then return nil, why end
+  local deadline, parts, size = core.now() + READ_TIMEOUT, {}, 0
+  repeat
+    local data, err, code = child.stdout:read(wire.CHUNK, deadline - core.now())
+    if not data and code ~= "EOF" then return nil, ("read %s: %s"):format(path, err) end
+    parts[#parts + 1] = data
+    size = size + #(data or "")
+  until not data or size > READ_MAX
+  local said = size == 0 and child.stderr:read(wire.CHUNK, deadline - core.now())
+  if said then return nil, (said:gsub("^cat: ", "read "):gsub("%s+$", "")) end
+  return table.concat(parts)
+end
+
 --- ReadFile: regular files of up to 16 MiB.
 function M.read(conn, payload, opts)
   local request, path = decode(payload, opts)
@@ -86,11 +118,9 @@ function M.read(conn, payload, opts)
   if not info then return refuse(conn, err) end
   if info.type ~= "file" then return refuse(conn, ("read %s: not a regular file"):format(path)) end
   if info.size > READ_MAX then return refuse(conn, ("read %s: file too large (%d bytes)"):format(path, info.size)) end
-  local file
-  file, err = io.open(path, "rb")
-  if not file then return refuse(conn, err) end
-  local content = file:read(READ_MAX + 1) or "" -- a file of /proc says that it has 0 bytes
-  file:close()
+  local content
+  content, err = (is_made_up(path) and read_by_child or read_whole)(path)
+  if not content then return refuse(conn, err) end
   if #content > READ_MAX then return refuse(conn, ("read %s: file too large"):format(path)) end
   return reply(conn, { content = content ~= "" and core.base64_encode(content) or nil })
 end
