@@ -53,6 +53,7 @@ build = {
     ["vmctl.access"] = "lua/vmctl/access.lua",
     ["vmctl.address"] = "lua/vmctl/address.lua",
     ["vmctl.agent.main"] = "lua/vmctl/agent/main.lua",
+    ["vmctl.agent.script"] = "lua/vmctl/agent/script.lua",
     ["vmctl.background"] = "lua/vmctl/background.lua",
     ["vmctl.channel"] = "lua/vmctl/channel.lua",
     ["vmctl.dial"] = "lua/vmctl/dial.lua",

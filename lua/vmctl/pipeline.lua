@@ -30,8 +30,9 @@ local function split(stages, default)
       for key, value in pairs(stages[i]) do stage[key] = value end
       target, stage.on = stage.on or default, nil
     end
-    request.parse(stage, "pipeline", 4)
-    list[i] = { command = type(stage) == "string" and { "sh", "-c", stage } or stage, target = target, stderr = {} }
+    local parsed = request.parse(stage, "pipeline", 4)
+    list[i] = { command = parsed.command and { "sh", "-c", stage } or stage, title = request.title(parsed), target = target,
+      stderr = {} }
   end
   return list, opts
 end
@@ -44,6 +45,7 @@ local function start_all(list, opts, deadline)
     if not wants_input then command.stdin = false end
     local p, err, code = stage.target:start(command)
     if not p then return nil, ("pipeline: stage %d: %s"):format(i, err), code end
+    p.name = stage.title .. p.name:sub(#request.title { argv = command } + 1)
     stage.process, stage.name = p, p.name
     if wants_input and not p:has_stdin() then
       return errors.fail("ENOTSUP", "pipeline: stage %d: %s: this agent gives commands no standard input", i, p.name)
@@ -110,7 +112,7 @@ local function flow(stage, following, deliver, deadline)
   end
   if not stage.record then
     if code == "ETIMEDOUT" then err = stage.name .. ": not finished in time" end
-    stage.failure = { err, code }
+    stage.failure = stage.failure or { err, code }
   end
   stage.process:close() -- who still writes to it need not wait
 end

@@ -4,15 +4,13 @@ local native = require "spec.support.native"
 local script = require "spec.support.script"
 local support = require "spec.support"
 
+local ENOBUFS = 105
+
 local function check(times, body)
-  local preload = native.build("enobufs", support.tmpdir())
-  local before = os.getenv "LD_PRELOAD"
   script.check([[
-    local core, vmctl = require "vmctl.core", require "vmctl"
+    local vmctl = require "vmctl"
     local near, far = vmctl.pair { format = { max = 1 << 20 } }
-  ]] .. body, { env = {
-    "LD_PRELOAD=" .. (before and before .. ":" or "") .. preload, "ENOBUFS_TIMES=" .. times,
-  } })
+  ]] .. body, { env = native.refusing(support.tmpdir(), times, ENOBUFS) })
 end
 
 describe("ENOBUFS", function()

@@ -23,6 +23,16 @@ function M.build(name, folder)
   return path
 end
 
+--- The variables with which a program fails to send: the first `times` attempts end with the error of this number.
+---@return string[] env
+function M.refusing(folder, times, number)
+  local before = os.getenv "LD_PRELOAD"
+  return {
+    ("LD_PRELOAD=%s%s"):format(before and before .. ":" or "", M.build("refuse", folder)),
+    ("REFUSE_TIMES=%d"):format(times), ("REFUSE_ERROR=%d"):format(number),
+  }
+end
+
 --- The functions of native.c.
 ---@return { buffers: fun(fd: integer, bytes: integer) }
 function M.functions()

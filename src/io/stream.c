@@ -274,8 +274,11 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int events)
 {
     (void)ev, (void)events;
     struct vmctl_stream *s = VMCTL_CONTAINER(w, struct vmctl_stream, wio);
+    uint64_t before = s->bytes_out;
     if (vmctl_stream_flush(s) != -EAGAIN)
         vmctl_wake_all(&s->writers, 0);
+    else if (s->kind == VMCTL_STREAM_SERIAL && s->bytes_out == before) /* hung up, which polls as writable */
+        stream_nap(s, &s->wio, STREAM_NOBUFS_NAP);
 }
 
 static int stream_queue(struct vmctl_stream *s, const struct iovec *iov, int n, size_t skip, size_t total)

@@ -1,5 +1,4 @@
-/* Stands before the C library (LD_PRELOAD): the first ENOBUFS_TIMES attempts to send fail with ENOBUFS, as on AF_VSOCK
- * when the queue to the peer is full. */
+/* Stands before the C library (LD_PRELOAD): the first REFUSE_TIMES attempts to send fail with the error REFUSE_ERROR. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -7,18 +6,20 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 static bool refused(void)
 {
-    static int left = -1;
+    static int left = -1, error;
     if (left < 0) {
-        const char *times = getenv("ENOBUFS_TIMES");
+        const char *times = getenv("REFUSE_TIMES"), *number = getenv("REFUSE_ERROR");
         left = times ? atoi(times) : 0;
+        error = number ? atoi(number) : EAGAIN;
     }
     if (left == 0)
         return false;
     left--;
-    errno = ENOBUFS;
+    errno = error;
     return true;
 }
 
@@ -27,6 +28,13 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     ssize_t (*real)(int, const struct msghdr *, int);
     *(void **)&real = dlsym(RTLD_NEXT, "sendmsg");
     return refused() ? -1 : real(fd, message, flags);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+    ssize_t (*real)(int, const struct iovec *, int);
+    *(void **)&real = dlsym(RTLD_NEXT, "writev");
+    return refused() ? -1 : real(fd, parts, count);
 }
 
 ssize_t splice(int from, off64_t *from_at, int to, off64_t *to_at, size_t len, unsigned flags)

@@ -1,0 +1,68 @@
+--- The real guest of the specs: the kernel and the image that `make guest` leaves in build/.
+local assert = require "luassert"
+local image = require "vmctl.machine.image"
+local vmctl = require "vmctl"
+
+local M = {}
+
+local root = debug.getinfo(1, "S").source:match "^@(.-)spec/support/[^/]*$"
+
+M.kernel = root .. "build/kernel/vmlinuz"
+M.image = root .. "build/guest.img"
+M.agent = root .. "build/vmctl-agent"
+
+local BOOT = 60 -- seconds: a boot takes two or three, on a busy machine more
+
+-- The options of a launch with that kernel and image unless they name others.
+local function complete(options)
+  local all = { kernel = M.kernel, initrd = M.image }
+  for name, value in pairs(options or {}) do all[name] = value end
+  return all
+end
+
+--- Starts QEMU with that kernel and image; options as for vmctl.machine.launch.
+---@return vmctl.Machine|nil, string?, string?
+function M.launch(options)
+  return vmctl.machine.launch(complete(options))
+end
+
+--- A guest that is ready.
+---@return vmctl.Machine
+function M.boot(options)
+  local vm = assert(M.launch(options))
+  local ready, err = vm:wait_ready(BOOT)
+  if not ready then
+    vm:close()
+    error(err, 2)
+  end
+  return vm
+end
+
+--- The folder with the modules of that kernel, nil when it has none.
+---@return string|nil
+function M.modules_dir()
+  local lfs = require "lfs"
+  local dir = root .. "build/kernel/modules"
+  if lfs.attributes(dir .. "/kernel") then return dir end
+  for name in lfs.dir(dir) do
+    if lfs.attributes(dir .. "/" .. name .. "/kernel") then return dir .. "/" .. name end
+  end
+end
+
+--- Builds an image into a folder; options as for vmctl.machine.image.build.
+---@return string path
+function M.build_image(options)
+  return assert(image.build(options))
+end
+
+--- Whether a process of this machine has ended. A zombie has: whose child it has become may take its time.
+---@param pid integer
+function M.gone(pid)
+  local file = io.open(("/proc/%d/stat"):format(pid))
+  if not file then return true end
+  local state = (file:read "a" or ""):match "%) (%a)"
+  file:close()
+  return state == nil or state == "Z"
+end
+
+return M
