@@ -93,6 +93,11 @@ describe("vmctl.dial hybrid", function()
     assert.truthy(message:find(path, 1, true))
   end))
 
+  it("returns ECONNREFUSED when the answer ends before its LF", run(function()
+    local path = vmm(function(conn) conn:write "OK 10737" end)
+    assert.equal("ECONNREFUSED", code(dial(path, 52)))
+  end))
+
   it("returns ECONNREFUSED when the connection is reset with the line unread", run(function()
     local path = support.tmpdir() .. "/vsock"
     local listener = assert(vmctl.listen("unix:" .. path))

@@ -44,6 +44,27 @@ describe("a guest", function()
     return result.stdout
   end
 
+  -- How many processes of the guest have this command line.
+  local function count(command)
+    local n = 0
+    for line in output { "ps", "-o", "args" }:gmatch "[^\n]+" do n = n + (line == command and 1 or 0) end
+    return n
+  end
+
+  local function patiently(what, fn)
+    local deadline = vmctl.now() + 10
+    repeat
+      local value = fn()
+      if value then return value end
+      vmctl.sleep(0.1)
+    until vmctl.now() > deadline
+    error(what .. " did not come", 2)
+  end
+
+  local function eventually_gone(command)
+    patiently("the end of " .. command, function() return count(command) == 0 end)
+  end
+
   it("is ready at once when it is asked again", with_guest(function()
     assert.is_true(assert(vm:wait_ready(5)) < 5)
   end))
@@ -99,7 +120,7 @@ describe("a guest", function()
       assert.is_nil(result)
       assert.equal("ETIMEDOUT", name)
       assert.equal("begun\n", partial.stdout)
-      support.eventually(function() return vm:run("pgrep -f '^sleep 4711'").exit_code == 1 end)
+      eventually_gone "sleep 4711"
     end))
 
     it("works for twenty at once", with_guest(function()
@@ -173,25 +194,21 @@ describe("a guest", function()
     it("gives a terminal that can be resized", with_guest(function()
       local p <close> = assert(vm:start { "sh", "-c", "stty size; read x; stty size; echo got $x", tty = true, rows = 41,
         cols = 101 })
-      assert.equal("41 101\r\n", p:read(10))
+      local text = ""
+      repeat text = text .. assert(p:read(10)) until text:find "\n"
       assert(p:resize(24, 80))
       assert(p:write "hello\n")
-      local text = ""
       for data in function() return (p:read(10)) end do text = text .. data end
-      assert.equal("hello\r\n24 80\r\ngot hello\r\n", text)
+      assert.equal("41 101\r\nhello\r\n24 80\r\ngot hello\r\n", text)
       assert.same({ exit_code = 0 }, p:wait(10))
     end))
 
     it("ends the command's whole group when it is closed", with_guest(function()
       local p = assert(vm:start { "sh", "-c", "sleep 987 & sleep 987 & trap '' TERM; echo up; sleep 987; sleep 987" })
       assert.equal("up\n", p:read(10))
-      assert.equal(0, vm:run("pgrep -f '^sleep 987'").exit_code)
+      assert.equal(3, count "sleep 987")
       p:close()
-      local deadline = vmctl.now() + 10 -- one of them takes no SIGTERM: SIGKILL comes two seconds later
-      while vm:run("pgrep -f '^sleep 987'").exit_code == 0 do
-        assert.is_true(vmctl.now() < deadline, "something is left of the command")
-        vmctl.sleep(0.2)
-      end
+      eventually_gone "sleep 987" -- one of them takes no SIGTERM: SIGKILL comes two seconds later
     end))
   end)
 
@@ -237,7 +254,7 @@ describe("a guest", function()
     it("reaches a server inside", with_guest(function()
       local server <close> = assert(vm:start { "/sbin/vmctl-agent", "--listen", "tcp:127.0.0.1:7070" })
       local inner = assert(vmctl.exec.client(function(timeout) return vm:forward("127.0.0.1", 7070, timeout) end))
-      assert(inner:ready(10))
+      patiently("a server", function() return inner:probe(5) end)
       assert.equal("through\n", assert(inner:run { "echo", "through" }).stdout)
       assert(server:kill "TERM")
       assert.same({ exit_code = 0 }, server:wait(10))

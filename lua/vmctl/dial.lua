@@ -65,7 +65,8 @@ local function connect_hybrid(a, deadline)
   if line then ok, err, code = core.hybrid_ok(line) end
   if line and ok then return s end
   s:close()
-  if code == "EOF" or code == "EPIPE" or code == "ECONNRESET" then
+  local ended = code == "EOF" or (not line and code == "EPROTO") -- EPROTO: in the middle of the line
+  if ended or code == "EPIPE" or code == "ECONNRESET" then
     return nil, ("connect %s: refused, nobody listens on that port in the guest"):format(a), "ECONNREFUSED"
   elseif code == "EPROTO" or code == "ETOOBIG" then
     return nil, ("connect %s: the answer is not that of a VMM's vsock socket"):format(a), "EPROTO"

@@ -167,7 +167,7 @@ handlers[11] = function(self, conn, payload) -- ExecStream
 end
 
 -- [4] What may follow a request of ExecTTY and ExecPipe. The handler of a message returns true to stop reading.
-function agent:follow(conn, child, actions)
+function agent:follow(conn, actions)
   return vmctl.spawn(function()
     for type, payload in function() return read_message(conn) end do
       self.seen[#self.seen + 1] = { type, payload }
@@ -184,7 +184,7 @@ handlers[9] = function(self, conn, payload) -- ExecTTY
   local child, _, failed = self:start(request, { tty = true, rows = sized and request.rows or nil,
     cols = sized and request.cols or nil })
   if not child then return self:exit(conn, failed) end -- [5.1] no text
-  local follower = self:follow(conn, child, { -- [5.3] nothing happens when the host goes
+  local follower = self:follow(conn, { -- [5.3] nothing happens when the host goes
     [5] = function(bytes) if bytes ~= "" then signal_first(child, bytes:byte()) end end,
     [7] = function(bytes) child.stdin:write(bytes) end,
     [8] = function(bytes) if #bytes >= 4 then child.stdin:resize((">I2I2"):unpack(bytes)) end end,
@@ -212,7 +212,7 @@ handlers[12] = function(self, conn, payload) -- ExecPipe
     return self:exit(conn, failed or 1)
   end
   local ended = false
-  local follower = self:follow(conn, child, {
+  local follower = self:follow(conn, {
     [5] = function(bytes) if bytes ~= "" then signal_group(child, bytes:byte()) end end,
     [7] = function(bytes)
       if bytes ~= "" then

@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +50,14 @@ static int l_signals(lua_State *L)
     return 1;
 }
 
+/* Large blocks are mapped one by one, so that they go back to the system when they are freed: left to itself, malloc
+ * would keep as much as was ever in use. */
+static void tune_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+}
+
 static void prepare(lua_State *L)
 {
     luaL_openlibs(L);
@@ -79,6 +88,7 @@ static int traceback(lua_State *L)
 
 static int run(int argc, char **argv, int first)
 {
+    tune_memory();
     lua_State *L = luaL_newstate();
     if (!L)
         return 1;

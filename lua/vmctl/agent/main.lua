@@ -7,6 +7,7 @@ local mux = require "vmctl.mux"
 local task = require "vmctl.task"
 
 local VERSION = "0.1.0"
+local IDLE_MEMORY = 1536    -- KiB of Lua's own that an agent without connections may keep: it needs about 500
 local SHARED = 438          -- mode 0666 of a Unix socket that other users may come to as well: who may stay is asked then
 
 local USAGE = [[
@@ -115,6 +116,11 @@ local function open_all(opts)
   return opened
 end
 
+-- What a large file or much input has left behind would otherwise stay until the next large one.
+local function tidy()
+  if collectgarbage "count" > IDLE_MEMORY then collectgarbage() end
+end
+
 local function serve_link(scope, link, serving)
   local server = mux.server()
   task.spawn_in(scope, exec.serve, server:listen(exec.PORT), serving)
@@ -131,7 +137,7 @@ end
 -- Serves until a signal says to end; commands that still run are ended then.
 local function serve_all(opened, opts, signals)
   local allow = { cid = opts.cid, tcp = opts.tcp, uid = opts.uid }
-  local serving = { allow = allow, root = opts.root }
+  local serving = { allow = allow, root = opts.root, on_idle = tidy }
   task.scope(function(scope)
     for _, listener in ipairs(opened.exec) do task.spawn_in(scope, exec.serve, listener, serving) end
     for _, listener in ipairs(opened.ready) do task.spawn_in(scope, exec.serve_ready, listener, { allow = allow }) end

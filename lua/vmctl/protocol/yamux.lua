@@ -17,6 +17,7 @@ local FRAME_TIMEOUT = 5        -- seconds in which a frame that has begun must e
 local SEND_TIMEOUT = 30         -- seconds after which a link that takes nothing is over
 local STREAMS = 1024
 local LINGER = 60              -- seconds for which a peer may keep a stream open that the user has closed
+local LAST_READ = 1            -- seconds in which a user can still read what came before the peer reset the stream
 
 local session = {}
 local session_mt = { __name = "vmctl.YamuxSession", __index = session }
@@ -80,7 +81,7 @@ end
 -- From the user's end to the peer, as far as its window reaches.
 local function pump_out(self, st)
   while true do
-    while st.send_window == 0 and self._streams[st.id] == st do
+    while st.send_window == 0 and not st.reset and self._streams[st.id] == st do
       if not st.changed:wait(math.huge) then return end
     end
     local data, _, code = st.inner:read(math.min(PIECE, math.max(st.send_window, 1)), math.huge)
@@ -90,8 +91,10 @@ local function pump_out(self, st)
       must_send(self, DATA, RST, st.id, 0)
       return forget(self, st)
     end
-    st.send_window = st.send_window - #data
-    if not must_send(self, DATA, 0, st.id, #data, data) then return end
+    if not st.reset then -- else nobody wants it
+      st.send_window = st.send_window - #data
+      if not must_send(self, DATA, 0, st.id, #data, data) then return end
+    end
   end
 end
 
@@ -112,6 +115,8 @@ local function pump_in(self, st)
         if not must_send(self, WINDOW, 0, st.id, st.consumed) then return end
         st.consumed = 0
       end
+    elseif st.reset then
+      return forget(self, st)
     elseif st.got_fin then
       st.inner:shutdown(SEND_TIMEOUT)
       return maybe_forget(self, st)
@@ -164,6 +169,18 @@ local function on_open(self, id)
   return true
 end
 
+-- What had arrived before is still delivered, but a user who does not read must soon notice as well.
+local function on_reset(self, st)
+  if st.reset then return end
+  st.reset = true
+  st.arrived:wake()
+  st.changed:wake()
+  background.spawn_in(self._scope, function()
+    core.sleep(LAST_READ)
+    forget(self, st)
+  end)
+end
+
 local function on_frame(self, kind, flags, id, length, payload)
   if kind == PING then
     if flags & SYN ~= 0 then return send(self, PING, ACK, 0, length) end
@@ -182,7 +199,7 @@ local function on_frame(self, kind, flags, id, length, payload)
   end
   local st = self._streams[id]
   if st and flags & RST ~= 0 then
-    forget(self, st)
+    on_reset(self, st)
     return true
   end
   if kind == DATA then return on_data(st, flags, length, payload) end

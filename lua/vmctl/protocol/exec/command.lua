@@ -164,9 +164,13 @@ local function supervise(conn, child, mode, ...)
   end)
 end
 
+-- A socket that is closed with bytes unread may take the answer back: what the host still sends is read until it closes.
 local function finish(conn, ...)
   local ok, err, code = conn:write_frame(...)
-  if ok then conn:shutdown(SEND_TIMEOUT) end
+  if ok and conn:shutdown(SEND_TIMEOUT) then
+    local deadline = core.now() + GRACE
+    while conn:read(wire.CHUNK, deadline - core.now()) do end
+  end
   return ok, err, code
 end
 

@@ -18,7 +18,10 @@ local SEND_TIMEOUT = 30
 local CONNECTIONS = 1024
 local REFUSED_PAUSE = 0.1
 
-local known = { allow = "function|table", connections = "integer", env = "table", root = "string", request_timeout = "number" }
+local known = {
+  allow = "function|table", connections = "integer", env = "table", root = "string", request_timeout = "number",
+  on_idle = "function",
+}
 
 local function hello(conn)
   local body = assert(json.encode(json.object { agent = "vmctl", version = "0.1.0", exec = 1 }))
@@ -100,6 +103,7 @@ local function accept_loop(listener, opts, handle)
             handle(conn, opts)
             live = live - 1
             room:wake(1)
+            if live == 0 and opts.on_idle then opts.on_idle() end
           end)
         else
           log.info("refused a connection: %s", reason)
@@ -113,8 +117,9 @@ end
 --- Serves commands, files and port forwards to those who connect, until the listener is closed (then all that still runs
 -- is ended). Waits; run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number } who may
--- connect (see vmctl.access), how many at a time (1024), additional environment, folder that stands for "/" in file requests
+---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number,
+-- on_idle: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, folder that
+-- stands for "/" in file requests; on_idle is called when the last connection has ended
 ---@return true|nil, string?, string? ECANCELED
 function M.serve(listener, opts)
   opts = options.check(opts or {}, known, "exec.serve")

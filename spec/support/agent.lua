@@ -1,0 +1,57 @@
+--- Our agent on a Unix socket, in this process or in one of its own, while a function runs.
+local core = require "vmctl.core"
+local exec = require "vmctl.protocol.exec"
+local process = require "vmctl.process"
+local vmctl = require "vmctl"
+
+local M = {}
+
+local WAIT = 5 -- seconds for an agent process to begin
+
+local function with_folder(fn)
+  local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-agent"))
+  local path = folder .. "/agent.sock"
+  local ok, err = xpcall(fn, debug.traceback, "unix:" .. path)
+  os.remove(path)
+  os.remove(folder)
+  if not ok then error(err, 0) end
+end
+
+--- Serves in this process while `fn(client, address)` runs; nothing may be left when it ends.
+---@param fn fun(client: vmctl.ExecClient, address: string)
+---@param opts? table of exec.serve
+function M.serve(fn, opts)
+  with_folder(function(address)
+    local listener = assert(vmctl.listen(address))
+    vmctl.scope(function(scope)
+      local server = vmctl.spawn_in(scope, exec.serve, listener, opts)
+      local ok, err = xpcall(fn, debug.traceback, assert(exec.client(address)), address)
+      listener:close()
+      server:join()
+      if not ok then error(err, 0) end
+    end)
+  end)
+end
+
+--- Runs the agent program while `fn(client, address, pid)` runs.
+function M.program(fn)
+  with_folder(function(address)
+    local program = os.getenv "VMCTL_AGENT" or "build/vmctl-agent"
+    local child <close> = assert(process.spawn { program, "--listen", address, stdin = "null", stdout = "null",
+      stderr = "inherit", death_signal = "KILL" })
+    local client = assert(exec.client(address))
+    assert(client:ready(WAIT))
+    fn(client, address, child.pid)
+  end)
+end
+
+--- A number of /proc/PID/status, such as "VmHWM" (the most memory ever resident, in KiB).
+---@param pid integer|"self"
+function M.status(pid, name)
+  local file = assert(io.open(("/proc/%s/status"):format(pid)))
+  local text = file:read "a"
+  file:close()
+  return math.tointeger(tonumber(text:match(name .. ":%s*(%d+)")))
+end
+
+return M
