@@ -72,6 +72,7 @@ build = {
     ["vmctl.machine.link"] = "lua/vmctl/machine/link.lua",
     ["vmctl.machine.platform"] = "lua/vmctl/machine/platform.lua",
     ["vmctl.machine.qemu"] = "lua/vmctl/machine/qemu.lua",
+    ["vmctl.meta"] = "lua/vmctl/meta.lua",
     ["vmctl.mux"] = "lua/vmctl/mux.lua",
     ["vmctl.options"] = "lua/vmctl/options.lua",
     ["vmctl.pipeline"] = "lua/vmctl/pipeline.lua",

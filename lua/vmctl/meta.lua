@@ -1,0 +1,210 @@
+---@meta
+-- The classes of the C core, for editors and for readers. Nothing here is loaded.
+--
+-- A time-out is a number of seconds or a table with `timeout`; nil takes the default that is named, 0 takes only what is there,
+-- math.huge waits for ever. A call that waits yields in a task and drives the loop in a plain script. On failure a call returns
+-- nil, message, code; the codes that every waiting call can give are ETIMEDOUT, ECANCELED, ECLOSED and EDEADLK.
+
+--- A byte stream: a socket, a pair of pipes, a terminal, a serial port. One task may read and one may write at a time; a second
+--- one gets EBUSY at once. Reads and writes that name no time-out take the stream's own (60 s, see set_timeout).
+---@class vmctl.Stream
+local Stream = {}
+
+--- Reads what is there, at least one byte, at most `n`. Waits.
+---@param n? integer bytes
+---@param timeout? number|table
+---@return string|nil bytes
+---@return string? message
+---@return string? code EOF at the end
+function Stream:read(n, timeout) end
+
+--- Reads exactly `n` bytes. Waits. A stream that ends before that gives EPROTO, and what came stays readable with `read`.
+---@param n integer bytes
+---@param timeout? number|table
+---@return string|nil bytes
+---@return string? message
+---@return string? code EOF, EPROTO, ETOOBIG (more than the stream may hold)
+function Stream:read_exact(n, timeout) end
+
+--- Reads a line, without its LF and a CR before it. Waits. A line over the limit closes the stream.
+---@param max? integer bytes with the LF, 1 MiB by default
+---@param timeout? number|table
+---@return string|nil line
+---@return string? message
+---@return string? code EOF, EPROTO (the stream ended inside a line), ETOOBIG
+function Stream:read_line(max, timeout) end
+
+--- Reads a frame of the stream's format. Waits. A header that announces more than the limit closes the stream.
+---@param timeout? number|table
+---@return integer|string|nil type the payload comes first where the format has no type
+---@return string payload_or_message
+---@return integer|string? stream_id_or_code where the format has one; on failure EOF, EPROTO, ETOOBIG
+---@return integer? flags
+function Stream:read_frame(timeout) end
+
+--- Reads all complete frames that are there, at least one. Waits.
+---@param most? integer 256 by default
+---@param timeout? number|table
+---@return string[]|nil payloads
+---@return integer[]|string? types where the format has a type; on failure the message
+---@return string? code
+function Stream:read_frames(most, timeout) end
+
+--- Throws input away up to the end of the first match. Waits.
+---@param pattern string bytes, not a Lua pattern
+---@param timeout? number|table
+---@return true|nil, string?, string?
+function Stream:skip_past(pattern, timeout) end
+
+--- Writes bytes. Waits until the kernel has all of them (on a corked stream: until there is room).
+---@param bytes string
+---@param timeout? number|table
+---@return true|nil ok
+---@return string? message
+---@return string? code EPIPE, ECONNRESET …
+---@return integer? taken bytes that are sent or queued
+function Stream:write(bytes, timeout) end
+
+--- Writes a frame: as a whole, whatever happens to the caller meanwhile. Waits as `write` does.
+---@param type integer left out where the format has no type
+---@param payload string
+---@param ... any stream id and flags where the format has them; then the time-out
+---@return true|nil, string?, string? ETOOBIG: over the type's limit, nothing was sent
+function Stream:write_frame(type, payload, ...) end
+
+--- Writes frames in one piece.
+---@param types integer|integer[] left out where the format has no type
+---@param payloads string[]
+---@param timeout? number|table
+---@return true|nil ok
+---@return string? message
+---@return string? code
+---@return integer? done frames that are sent or queued
+function Stream:write_frames(types, payloads, timeout) end
+
+--- From now on output gathers, up to 64 KiB, and leaves when that is full, at `flush`, or when the task waits next.
+function Stream:cork() end
+
+--- Ends `cork`, and waits until all output is with the kernel.
+---@param timeout? number|table
+---@return true|nil, string?, string?
+function Stream:flush(timeout) end
+
+--- Ends our sending side once all output is with the kernel; the peer reads an end of stream, and we can still read. Waits.
+---@param timeout? number|table
+---@return true|nil, string?, string?
+function Stream:shutdown(timeout) end
+
+--- Closes it: idempotent, never waits. Who waits on it gets ECLOSED.
+function Stream:close() end
+
+---@return boolean
+function Stream:closed() end
+
+--- Forgets what was received and not read, and what was queued and not sent.
+function Stream:discard() end
+
+--- Hands the descriptor over: the stream is closed, the descriptor is not.
+---@return integer|nil fd, string leftover bytes that were received and not read, string? code EBUSY, ENOTSUP (it has two)
+function Stream:detach() end
+
+--- The descriptor, which stays the stream's.
+---@return integer|nil, string?, string?
+function Stream:fileno() end
+
+--- The peer's address, and our own.
+---@return vmctl.Address|nil, string?, string?
+function Stream:peer() end
+---@return vmctl.Address|nil, string?, string?
+function Stream:address() end
+
+--- Who connected (SO_PEERCRED of a Unix socket).
+---@return { pid: integer, uid: integer, gid: integer }|nil, string?, string? ENOTSUP on any other kind, AF_VSOCK included
+function Stream:credentials() end
+
+---@return { bytes_in: integer, bytes_out: integer, buffered_in: integer, buffered_out: integer }
+function Stream:stats() end
+
+--- Sets the time-outs of calls that give none.
+---@param seconds number|{ read: number?, write: number? }
+---@return vmctl.Stream
+function Stream:set_timeout(seconds) end
+
+---@param format vmctl.Format|table
+---@return vmctl.Stream
+function Stream:set_format(format) end
+
+--- What errors call it; sets it if given.
+---@param label? string
+---@return string
+function Stream:label(label) end
+
+--- Sets the size of a terminal.
+---@return true|nil, string?, string? ENOTTY
+function Stream:resize(rows, cols) end
+
+--- Has the peer gone, even though bytes of it may still be unread?
+---@return boolean
+function Stream:hung_up() end
+
+--- A listening socket.
+---@class vmctl.Listener
+local Listener = {}
+
+--- Accepts a connection. Waits. Out of descriptors it waits as well: the backlog keeps the connection.
+---@param timeout? number|table for ever by default
+---@return vmctl.Stream|nil, string?, string? ECLOSED, EMFILE when the time-out ended while descriptors were lacking
+function Listener:accept(timeout) end
+
+--- Stops listening and removes a Unix socket's file. Idempotent, never waits.
+function Listener:close() end
+
+---@return vmctl.Address|nil, string?, string?
+function Listener:address() end
+
+---@return integer|nil, string?, string?
+function Listener:fileno() end
+
+--- A task.
+---@class vmctl.Task
+local Task = {}
+
+--- Waits for its end. A task that failed raises its error here.
+---@param timeout? number|table for ever by default
+---@return any ... what its function returned
+function Task:join(timeout) end
+
+--- Every wait of it fails with ECANCELED from now on, and those of the scopes that it has opened.
+function Task:cancel() end
+
+---@return "ready"|"running"|"waiting"|"done"|"failed"
+function Task:status() end
+
+--- A scope, as vmctl.scope gives it to its function.
+---@class vmctl.Scope
+local Scope = {}
+
+--- Cancels its tasks and what its owner waits for inside it.
+function Scope:cancel() end
+
+--- A frame format, compiled by vmctl.format.
+---@class vmctl.Format
+
+--- The event loop, for a host program that has one of its own: watch pollfd() for reading, wait no longer than timeout(), then
+--- call step(0). The three names are those that cqueues polls.
+---@class vmctl.Loop
+local Loop = {}
+
+---@return integer fd
+function Loop.pollfd() end
+
+---@return "r"
+function Loop.events() end
+
+---@return number? seconds until there is something to do; nil: only when the fd says so
+function Loop.timeout() end
+
+--- Runs tasks and callbacks that are due, waiting at most that long.
+---@param seconds? number 0 by default
+---@return boolean alive false: nothing is left that could ever happen
+function Loop.step(seconds) end
