@@ -82,7 +82,7 @@ describe("exec client: a command", function()
     assert.equal("a\\tb\\n\n", client:run({ "echo", "a\\tb\\n" }).stdout)
     for _, name in ipairs { "if", "exit", "A=B", "!", "{", "cd -", "", "no such\nprogram", "-n", "--" } do
       local result = assert(client:run { name, "0" })
-      assert.equal(127, result.exit_code, name)
+      assert.is_true(result.exit_code == 127 or (name == "" and result.exit_code == 126), name)
     end
   end)
 
@@ -311,7 +311,7 @@ describe("exec client: a started command", function()
   end)
 
   on(ALL, "is told by Ctrl-C", function(client)
-    local p = assert(client:start { "sh", "-c", "trap 'exit 9' INT; echo go; sleep 10", tty = true })
+    local p = assert(client:start { "sh", "-c", "trap 'exit 9' INT; echo go; read x", tty = true })
     p:read()
     assert(p:write "\3")
     assert.equal(9, p:wait().exit_code)

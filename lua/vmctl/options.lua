@@ -7,7 +7,8 @@ local NAN_NAME = "not a number (NaN)"
 
 local function class_name(value)
   local mt = getmetatable(value)
-  return type(mt) == "table" and rawget(mt, "__name") or nil
+  if type(mt) == "table" then return rawget(mt, "__name") end
+  return type(value) == "userdata" and tostring(value):match "^(vmctl%.%a+)%(" or nil -- the core's metatables are hidden
 end
 
 local function is_callable(value)

@@ -6,6 +6,8 @@ local users = require "vmctl.users"
 
 local M = {}
 
+local WAIT_TIMEOUT = 600 -- seconds
+
 local methods = {}
 local mt = { __name = "vmctl.Child", __index = methods }
 
@@ -85,10 +87,10 @@ function M.spawn(command)
 end
 
 --- Waits for the end of the process.
----@param timeout? number
+---@param timeout? number seconds, 600 by default
 ---@return { exit_code: integer?, signal: string? }|nil record, string?, string? ETIMEDOUT, ECANCELED, ECHILD
 function methods:wait(timeout)
-  local code, signal, name = self._process:wait(timeout)
+  local code, signal, name = self._process:wait(timeout or WAIT_TIMEOUT)
   if not code then return nil, ("%s: %s"):format(self.name, signal), name end
   if signal then return { signal = signals.name(signal) } end
   return { exit_code = code }

@@ -11,24 +11,25 @@ end
 describe("a coroutine that is dead and collected", function()
   it("may have waited for what comes later", support.run(function()
     local streams = {}
-    for i = 1, 20 do
-      local near, far = support.pair()
-      streams[i] = { near, far }
-      vmctl.spawn(function() near:read(1, 0.001) end)
-      vmctl.spawn(function() vmctl.timeout(0.001, far.read, far, 1) end)
-      local doomed = vmctl.spawn(function()
-        vmctl.race { function() near:read(1, 60) end, function() return true end }
-        error "dead"
-      end)
-      vmctl.spawn(pcall, doomed.join, doomed)
-    end
-    vmctl.sleep(0.005)
+    vmctl.scope(function()
+      for i = 1, 20 do
+        local near, far = support.pair()
+        streams[i] = { near, far }
+        vmctl.spawn(near.read, near, 1, 0.001)
+        vmctl.spawn(vmctl.timeout, 0.001, far.read, far, 1)
+        local doomed = vmctl.spawn(function()
+          vmctl.race { function() near:flush(60) end, function() far:read(1, 60) end, function() return true end }
+          error "dead"
+        end)
+        vmctl.spawn(pcall, doomed.join, doomed)
+      end
+    end)
     collect()
     for _, pair in ipairs(streams) do
       pair[1]:write "late"
       pair[2]:write "late"
     end
-    vmctl.sleep(0.002)
+    vmctl.yield()
     collect()
     for _, pair in ipairs(streams) do
       assert.equal("late", pair[1]:read(4, 1))

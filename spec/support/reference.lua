@@ -263,7 +263,7 @@ local function file_handler(fn)
 end
 
 handlers[14] = file_handler(function(request) -- WriteFile
-  os.execute(("mkdir -p '%s'"):format(request.path:match "^(.*)/"))
+  os.execute(("mkdir -p '%s' 2>/dev/null"):format(request.path:match "^(.*)/"))
   local file, err = io.open(request.path, "wb")
   if not file then return nil, err end
   file:write((assert(core.base64_decode(request.content or ""))))

@@ -34,7 +34,7 @@ local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ERESET = true }
 
 -- What to tell when the guest or its QEMU is not as it should be. Waits for the last words of a QEMU that is about to end.
 local function explain(vm, what, code)
-  if BROKEN[code] and vm:wait(LAST_WORDS) then vm._tasks.stderr:join(LAST_WORDS) end
+  if BROKEN[code] and not vm._closed and vm:wait(LAST_WORDS) then vm._tasks.stderr:join(LAST_WORDS) end
   local parts = { ("%s: %s"):format(vm.name, what) }
   if vm._fate.record then parts[#parts + 1] = "; " .. how_it_ended(vm) end
   local said = vm._stderr and vm._stderr:tail(TAIL_LINES) or ""
@@ -46,7 +46,9 @@ end
 
 -- Knows nothing of the machine: a task that did would keep it from being collected.
 local function watch(child, fate)
-  fate.record = child:wait(math.huge) or {}
+  local record, _, code = child:wait(math.huge)
+  if not record and code ~= "ECHILD" then return end -- closed
+  fate.record = record or {}
   fate.known:wake()
 end
 
@@ -102,11 +104,11 @@ end
 
 local function reach_agent(vm, timeout)
   local deadline = core.now() + timeout
-  local ok, err, code = vm._channel:connect(timeout)
-  if not ok then return nil, err, code end
-  local client
-  client, err, code = vm:_client()
+  local client, err, code = vm:_client()
   if not client then return nil, err, code end
+  local ok
+  ok, err, code = vm._channel:connect(timeout)
+  if not ok then return nil, err, code end
   return client:ready(deadline - core.now())
 end
 
@@ -123,8 +125,8 @@ function methods:wait_ready(opts)
       return nil, ended and "it has ended" or why, ended and "ERESET" or how
     end,
   }
-  if not ok then return explain(self, ("not ready after %.1f s: %s"):format(core.now() - begin, err), code) end
-  return core.now() - begin
+  if ok then return core.now() - begin end
+  return explain(self, ("not ready after %.1f s: %s"):format(core.now() - begin, err), BROKEN[code] and "ERESET" or code)
 end
 
 function methods:_client()

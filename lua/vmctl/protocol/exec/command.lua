@@ -156,7 +156,7 @@ local function supervise(conn, child, mode, ...)
   return task.scope(function(scope)
     task.spawn_in(scope, listen, conn, child, mode, fanin)
     task.spawn_in(scope, watch, child, fanin)
-    local record, why = child:wait()
+    local record, why = child:wait(math.huge)
     if record then drain(conn, fanin) end
     scope:cancel()
     if not record then return nil, why end
@@ -193,7 +193,7 @@ function M.plain(conn, payload, opts)
   local code, signal = task.scope(function(scope)
     local listener = task.spawn_in(scope, listen, conn, child, T.EXEC)
     local out, errors = task.spawn_in(scope, collect, "stdout"), task.spawn_in(scope, collect, "stderr")
-    local record, why = child:wait()
+    local record, why = child:wait(math.huge)
     if not out:join(LINGER) then out:cancel() end
     if not errors:join(LINGER) then errors:cancel() end
     listener:cancel()

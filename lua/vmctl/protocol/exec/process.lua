@@ -83,7 +83,7 @@ local function step(self, timeout)
   if self._failure then return nil, table.unpack(self._failure) end
   local type, payload, code, refused = self._stream:read_frame(timeout)
   if not type then
-    if code == "ETOOBIG" and wire.from_guest(refused) ~= "known" then code = "EPROTO" end
+    if code == "ETOOBIG" and refused ~= T.EXEC_RESULT then code = "EPROTO" end -- a length out of bytes that are no header
     return lost(self, payload, code)
   end
   if type == T.STDOUT or type == T.STDERR then
