@@ -321,7 +321,7 @@ describe("exec client: a started command", function()
     local p = assert(client:start { "sh", "-c", "echo $$; sleep 60; sleep 60", stdin = false })
     local pid = p:read():match "%d+"
     p:close()
-    support.eventually(function() return not io.open(("/proc/%s/stat"):format(pid)) end)
+    support.eventually(function() return agent.has_ended(pid) end)
     if far.seen then -- nothing was sent after the request
       for _, message in ipairs(far.seen) do assert.is_false(message[1] == "watched" and message[2] ~= nil) end
     end

@@ -128,6 +128,13 @@ describe("a wait in a plain script", function()
     raises("vmctl.wrap", coroutine.wrap(function() return vmctl.yield() end))
   end)
 
+  it("is not to come in a coroutine: scopes and time-outs raise there, and leave the script alone", function()
+    raises("vmctl.wrap", coroutine.wrap(vmctl.scope), coroutine.yield)
+    raises("vmctl.wrap", coroutine.wrap(vmctl.run), coroutine.yield)
+    raises("vmctl.wrap", coroutine.wrap(vmctl.timeout), 0, coroutine.yield)
+    wait()
+  end)
+
   it("does not step a loop that is being driven", support.run(function()
     raises("step inside of a task", vmctl.loop.step, 0)
   end))

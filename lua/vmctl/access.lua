@@ -1,6 +1,7 @@
 --- Who may connect to a server of ours. By default: on a Unix socket our own user and root, on TCP loopback, on vsock the
 --- host's CID alone (a process inside the guest that comes by the loopback CID is not the host).
 local core = require "vmctl.core"
+local options = require "vmctl.options"
 
 local M = {}
 
@@ -24,9 +25,24 @@ local function check_unix(conn, rules)
   local own = core.fs.identity()
   if who.uid == own or who.uid == 0 or rules.uid == "any" then return true end
   for _, uid in ipairs(type(rules.uid) == "table" and rules.uid or {}) do
-    if uid == who.uid then return true end
+    if uid == who.uid or uid == "any" then return true end
   end
   return nil, ("user %d may not connect"):format(who.uid)
+end
+
+local known = { cid = "table", tcp = { "any" }, uid = "table|string" }
+
+-- A rule that is misspelt would be one that does not hold.
+local function check_rules(rules)
+  options.check(rules, known, "allow", 4)
+  for _, name in ipairs { "cid", "uid" } do
+    local list = rules[name]
+    for _, entry in ipairs(type(list) == "table" and list or { list }) do
+      if math.type(entry) ~= "integer" and entry ~= "any" then
+        error(("allow: option '%s': numbers or 'any' expected"):format(name), 4)
+      end
+    end
+  end
 end
 
 --- A policy: a function of a connection that gives true, or nil and the reason.
@@ -35,8 +51,8 @@ end
 function M.policy(rules)
   if type(rules) == "function" then return rules end
   rules = rules or {}
+  check_rules(rules)
   return function(conn)
-    if conn.trusted then return true end
     local peer, err = conn:peer()
     if not peer then return nil, err end
     if peer.kind == "unix" then return check_unix(conn, rules) end

@@ -19,11 +19,18 @@ end
 
 local restore = { __close = function(guard) core.limit(nil, guard[1]) end }
 
+-- Lifts the caller's time limit until the result is closed.
+local function unlimited()
+  local before = core.limit(math.huge) -- asks for it: none makes it longer
+  core.limit(nil, math.huge)
+  return setmetatable({ before }, restore)
+end
+
 --- Starts `fn(…)` as a task of a scope, under no time limit of the caller: it serves others as well. Does not wait.
 ---@param scope vmctl.Scope one that has not ended
 ---@return vmctl.Task
 function M.spawn_in(scope, fn, ...)
-  local before <close> = setmetatable({ core.limit(nil, math.huge) }, restore) -- luacheck: ignore
+  local guard <close> = unlimited() -- luacheck: ignore
   return (core.spawn(scope, fn, ...))
 end
 

@@ -16,7 +16,7 @@ end
 local function collect_tail(c, data)
   c.tail[#c.tail + 1] = data
   c.tail_bytes = c.tail_bytes + #data
-  while c.tail_bytes - #c.tail[c.first] >= c.half do
+  while c.first < #c.tail and c.tail_bytes - #c.tail[c.first] >= c.half do
     local dropped = #c.tail[c.first]
     c.tail[c.first] = ""
     c.first = c.first + 1
@@ -41,9 +41,9 @@ end
 --- What was kept; c.cut says how many bytes are missing in the middle.
 function M.collected(c)
   local tail = table.concat(c.tail, "", c.first)
-  if c.cut > 0 and #tail > c.half then
+  if #tail > c.half then
     c.cut = c.cut + #tail - c.half
-    tail = tail:sub(-c.half)
+    tail = tail:sub(#tail - c.half + 1)
   end
   return table.concat(c.head) .. tail
 end

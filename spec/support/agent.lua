@@ -45,6 +45,14 @@ function M.program(fn)
   end)
 end
 
+--- Has a process ended? One that nobody has reaped yet has.
+function M.has_ended(pid)
+  local file = io.open(("/proc/%s/stat"):format(pid))
+  local state = file and (file:read "a" or ""):match "%) (%a)"
+  if file then file:close() end
+  return state == nil or state == "Z" or state == "X"
+end
+
 --- A number of /proc/PID/status, such as "VmHWM" (the most memory ever resident, in KiB).
 ---@param pid integer|"self"
 function M.status(pid, name)

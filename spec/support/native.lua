@@ -34,7 +34,7 @@ function M.refusing(folder, times, number)
 end
 
 --- The functions of native.c.
----@return { buffers: fun(fd: integer, bytes: integer) }
+---@return { buffers: fun(fd: integer, bytes: integer), act_as: fun(uid: integer) }
 function M.functions()
   if not M._functions then
     local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-native"))

@@ -328,16 +328,15 @@ int vmctl_stream_send(struct vmctl_stream *s, const struct iovec *iov, int n)
 }
 
 /* A frame on a corked stream that is far from full: nothing but two copies. */
-static int stream_gather(struct vmctl_stream *s, const void *head, size_t len, const void *body, size_t size)
+static int stream_gather(struct vmctl_stream *s, const struct vmctl_frame *frame, const void *body)
 {
-    int err = vmctl_buf_reserve(&s->out, len + size);
+    int err = vmctl_buf_reserve(&s->out, s->format.head + frame->size);
     if (err)
         return err;
-    uint8_t *at = s->out.data + s->out.end;
-    memcpy(at, head, len);
-    if (size)
-        memcpy(at + len, body, size);
-    s->out.end += len + size;
+    s->out.end += vmctl_frame_put_head(&s->format, s->out.data + s->out.end, frame);
+    if (frame->size)
+        memcpy(s->out.data + s->out.end, body, frame->size);
+    s->out.end += frame->size;
     if (!s->nap.slot)
         vmctl_io_start(s->loop, &s->wio);
     return 0;
@@ -347,18 +346,17 @@ int vmctl_stream_send_frame(struct vmctl_stream *s, const struct vmctl_frame *fr
 {
     if (frame->size > vmctl_frame_limit(&s->format, frame->type))
         return VMCTL_ETOOBIG;
-    uint8_t head[VMCTL_FRAME_HEAD_MAX];
-    size_t len = vmctl_frame_put_head(&s->format, head, frame);
-    if (s->corked && !s->werr && !s->shutting && vmctl_buf_len(&s->out) + len + frame->size < VMCTL_STREAM_CORK)
-        return stream_gather(s, head, len, body, frame->size);
+    size_t total = s->format.head + frame->size;
+    if (s->corked && !s->werr && !s->shutting && vmctl_buf_len(&s->out) + total < VMCTL_STREAM_CORK)
+        return stream_gather(s, frame, body);
+    uint8_t all[VMCTL_FRAME_HEAD_MAX + STREAM_SMALL];
+    size_t len = vmctl_frame_put_head(&s->format, all, frame);
     if (frame->size <= STREAM_SMALL) { /* one piece: what the kernel saves is more than the copy costs */
-        uint8_t all[VMCTL_FRAME_HEAD_MAX + STREAM_SMALL];
-        memcpy(all, head, len);
         memcpy(all + len, body, frame->size);
-        struct iovec one = { all, len + frame->size };
+        struct iovec one = { all, total };
         return vmctl_stream_send(s, &one, 1);
     }
-    struct iovec iov[2] = { { head, len }, { (void *)body, frame->size } };
+    struct iovec iov[2] = { { all, len }, { (void *)body, frame->size } };
     return vmctl_stream_send(s, iov, 2);
 }
 

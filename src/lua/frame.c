@@ -132,7 +132,7 @@ static enum vmctl_frame_status frame_first(struct vmctl_stream *s, struct vmctl_
 /* s:read_frame([timeout]) */
 static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     if (status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L))
         return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_frame);
@@ -143,9 +143,8 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
         return frame_too_big(L, s, &frame);
     if (got == VMCTL_FRAME_MORE)
         return vmctl_stream_await(L, ls, frame.total, status, 2, ctx, stream_read_frame);
-    int n = frame_push(L, &s->format, &frame);
-    vmctl_buf_consume(&s->in, frame.total);
-    return n;
+    vmctl_buf_consume(&s->in, frame.total); /* before a string is made, which may run a finalizer that closes the stream */
+    return frame_push(L, &s->format, &frame);
 }
 
 int vmctl_l_read_frame(lua_State *L)
@@ -155,7 +154,9 @@ int vmctl_l_read_frame(lua_State *L)
     return stream_read_frame(L, LUA_OK, 0);
 }
 
-/* All complete frames, `most` at the most, into two arrays; a frame that is too big waits for the next call. */
+/* All complete frames, `most` at the most, into two arrays; a frame that is too big waits for the next call. 0: none are
+ * there any more. What makes a table or a string may run a finalizer, and that one may read from the stream or close it:
+ * so frames are looked for after the tables are made, and each is consumed before its string. */
 static int frames_take(lua_State *L, struct vmctl_stream *s, struct vmctl_frame *frame, lua_Integer most)
 {
     bool typed = s->format.type_size > 0;
@@ -165,24 +166,26 @@ static int frames_take(lua_State *L, struct vmctl_stream *s, struct vmctl_frame 
         lua_createtable(L, (int)(guess < most ? guess : most), 0);
     int payloads = typed ? -3 : -2;
     lua_Integer n = 0;
-    do {
+    while (n < most && vmctl_frame_peek(&s->format, vmctl_buf_head(&s->in), vmctl_buf_len(&s->in), frame) ==
+                           VMCTL_FRAME_DONE) {
         n++;
+        vmctl_buf_consume(&s->in, frame->total);
         lua_pushlstring(L, (const char *)frame->body, frame->size);
         lua_rawseti(L, payloads, n);
         if (typed) {
             lua_pushinteger(L, frame->type);
             lua_rawseti(L, -2, n);
         }
-        vmctl_buf_consume(&s->in, frame->total);
-    } while (n < most && vmctl_frame_peek(&s->format, vmctl_buf_head(&s->in), vmctl_buf_len(&s->in), frame) ==
-                             VMCTL_FRAME_DONE);
+    }
+    if (!n)
+        return 0;
     return typed ? 2 : 1;
 }
 
 /* s:read_frames([most], [timeout]) */
 static int stream_read_frames(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     if (status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L))
         return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_frames);
@@ -193,7 +196,11 @@ static int stream_read_frames(lua_State *L, int status, lua_KContext ctx)
         return frame_too_big(L, s, &frame);
     if (got == VMCTL_FRAME_MORE)
         return vmctl_stream_await(L, ls, frame.total, status, 3, ctx, stream_read_frames);
-    return frames_take(L, s, &frame, lua_tointeger(L, 2));
+    int n = frames_take(L, s, &frame, lua_tointeger(L, 2));
+    if (n)
+        return n;
+    lua_settop(L, 3);
+    return stream_read_frames(L, status, ctx);
 }
 
 int vmctl_l_read_frames(lua_State *L)
@@ -225,39 +232,43 @@ static bool frame_type(lua_State *L, const struct vmctl_stream *s, int at, uint3
     return is_integer && v >= 0 && v <= most;
 }
 
-static int frame_send(lua_State *L, struct vmctl_stream *s, int type_at, int payload_at)
+/* What is the same for all frames of a call is looked at once; `frame` keeps it. */
+struct frame_source {
+    struct vmctl_frame frame;
+    lua_Integer count;
+    bool many, types; /* an array of payloads; with an array of types beside it */
+    bool typed;       /* if not: the one type for all has no room in the format */
+};
+
+static struct frame_source frame_source(lua_State *L, const struct vmctl_stream *s)
 {
-    size_t size;
-    uint32_t type;
-    const char *body = lua_tolstring(L, payload_at, &size);
-    if (!body || !frame_type(L, s, type_at, &type))
-        return FRAME_MISUSE;
-    const struct vmctl_frame frame = { .type = type,
-                                       .size = size,
-                                       .stream = (uint32_t)lua_tointeger(L, W_STREAM),
-                                       .flags = (uint8_t)lua_tointeger(L, W_FLAGS) };
-    return vmctl_stream_send_frame(s, &frame, body);
+    struct frame_source from = { .many = lua_istable(L, W_PAYLOAD) };
+    from.types = from.many && lua_istable(L, W_TYPE);
+    from.count = from.many ? (lua_Integer)lua_rawlen(L, W_PAYLOAD) : 1;
+    from.typed = from.types || frame_type(L, s, W_TYPE, &from.frame.type);
+    if (s->format.stream_size)
+        from.frame.stream = (uint32_t)lua_tointeger(L, W_STREAM);
+    if (s->format.flags_size)
+        from.frame.flags = (uint8_t)lua_tointeger(L, W_FLAGS);
+    return from;
 }
 
 /* The frame number `i` (from 0) of the call. */
-static int frame_send_nth(lua_State *L, struct vmctl_stream *s, lua_Integer i)
+static int frame_send_nth(lua_State *L, struct vmctl_stream *s, struct frame_source *from, lua_Integer i)
 {
-    if (!lua_istable(L, W_PAYLOAD))
-        return frame_send(L, s, W_TYPE, W_PAYLOAD);
-    bool types = lua_istable(L, W_TYPE);
-    if (types)
+    if (from->types) {
         lua_rawgeti(L, W_TYPE, i + 1);
+        from->typed = frame_type(L, s, -1, &from->frame.type);
+        lua_pop(L, 1);
+    }
+    if (!from->many) /* a string: vmctl_l_write_frame has seen to that */
+        lua_pushvalue(L, W_PAYLOAD);
     else
-        lua_pushvalue(L, W_TYPE);
-    lua_rawgeti(L, W_PAYLOAD, i + 1);
-    int err = frame_send(L, s, -2, -1);
-    lua_pop(L, 2);
+        lua_rawgeti(L, W_PAYLOAD, i + 1);
+    const char *body = lua_tolstring(L, -1, &from->frame.size);
+    int err = body && from->typed ? vmctl_stream_send_frame(s, &from->frame, body) : FRAME_MISUSE;
+    lua_pop(L, 1);
     return err;
-}
-
-static lua_Integer frame_count(lua_State *L)
-{
-    return lua_istable(L, W_PAYLOAD) ? (lua_Integer)lua_rawlen(L, W_PAYLOAD) : 1;
 }
 
 static int frame_write_fail(lua_State *L, struct vmctl_stream *s, int why, lua_KContext done)
@@ -272,10 +283,11 @@ static int frame_write_fail(lua_State *L, struct vmctl_stream *s, int why, lua_K
 
 static int stream_write_frames(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     struct vmctl_lua *st = vmctl_stream_state(s);
-    lua_Integer count = frame_count(L), i = (lua_Integer)ctx;
+    struct frame_source from = frame_source(L, s);
+    lua_Integer count = from.count, i = (lua_Integer)ctx;
     bool corked = s->corked, batch = !corked && count > 1; /* a batch leaves in one piece */
     int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
     if (batch)
@@ -283,7 +295,7 @@ static int stream_write_frames(lua_State *L, int status, lua_KContext ctx)
     size_t high = s->corked ? VMCTL_STREAM_HIGH : 0;
     do {
         while (!why && i < count && vmctl_buf_len(&s->out) <= high) {
-            why = frame_send_nth(L, s, i);
+            why = frame_send_nth(L, s, &from, i);
             if (!why)
                 i++;
         }
@@ -309,7 +321,7 @@ static int stream_write_frames(lua_State *L, int status, lua_KContext ctx)
 static int frame_write_begin(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
-    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    struct vmctl_stream *s = &vmctl_stream_checked(L)->s;
     int busy = vmctl_stream_busy(L, s, &s->writers, "write");
     return busy ? busy : stream_write_frames(L, LUA_OK, 0);
 }

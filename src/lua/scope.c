@@ -124,10 +124,10 @@ static void scope_end(struct vmctl_scope *s)
     s->owner = NULL;
 }
 
+/* Not in a stranger's coroutine: the end of a scope is a wait. */
 static int l_scope_open(lua_State *L)
 {
-    struct vmctl_lua *st = vmctl_lua_get(L);
-    vmctl_scope_new(L, st->current ? st->current : &st->root);
+    vmctl_scope_new(L, vmctl_task_of(vmctl_lua_get(L), L));
     return 1;
 }
 

@@ -109,7 +109,8 @@ void vmctl_set_deadline(struct vmctl_lua *st, lua_State *L, int at, double other
 
 /* task.c, for the room */
 void vmctl_task_init_root(struct vmctl_lua *st, lua_State *main_thread);
-struct vmctl_task *vmctl_task_here(struct vmctl_lua *st, lua_State *L);
+struct vmctl_task *vmctl_task_here(struct vmctl_lua *st, lua_State *L); /* NULL in a coroutine that is not ours */
+struct vmctl_task *vmctl_task_of(struct vmctl_lua *st, lua_State *L);   /* there it raises */
 void vmctl_task_ready(struct vmctl_task *t, int why);
 void vmctl_task_cancel(struct vmctl_task *t);    /* every wait of it from now on fails */
 void vmctl_task_interrupt(struct vmctl_task *t); /* the present one fails */

@@ -105,6 +105,16 @@ static bool stream_more(lua_State *L, struct vmctl_lua_stream *ls, size_t want, 
     return vmctl_stream_fill(&ls->s, want, force) > 0;
 }
 
+/* Takes `total` bytes off the input, of which the first `len` become a string. They are consumed first: the collector may
+ * run a finalizer that closes the stream, but not before the string has its bytes. */
+static int stream_push(lua_State *L, struct vmctl_stream *s, size_t len, size_t total)
+{
+    const char *head = (const char *)vmctl_buf_head(&s->in);
+    vmctl_buf_consume(&s->in, total);
+    lua_pushlstring(L, head, len);
+    return 1;
+}
+
 static bool stream_pauses(lua_State *L, struct vmctl_stream *s, int status)
 {
     return status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L);
@@ -125,9 +135,7 @@ static int stream_read(lua_State *L, int status, lua_KContext ctx)
         return vmctl_stream_await(L, ls, 1, status, 3, ctx, stream_read);
     if (len > most)
         len = most;
-    lua_pushlstring(L, (const char *)vmctl_buf_head(&s->in), len);
-    vmctl_buf_consume(&s->in, len);
-    return 1;
+    return stream_push(L, s, len, len);
 }
 
 static int l_stream_read(lua_State *L)
@@ -157,9 +165,7 @@ static int stream_read_exact(lua_State *L, int status, lua_KContext ctx)
         ;
     if (vmctl_buf_len(&s->in) < need)
         return vmctl_stream_await(L, ls, need, status, 3, ctx, stream_read_exact);
-    lua_pushlstring(L, (const char *)vmctl_buf_head(&s->in), need);
-    vmctl_buf_consume(&s->in, need);
-    return 1;
+    return stream_push(L, s, need, need);
 }
 
 static int l_stream_read_exact(lua_State *L)
@@ -200,9 +206,7 @@ static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
         if (!stream_more(L, ls, 0, status, 3))
             return vmctl_stream_await(L, ls, len + 1, status, 3, (lua_KContext)scanned, stream_read_line);
     }
-    lua_pushlstring(L, (const char *)vmctl_buf_head(&s->in), line.size);
-    vmctl_buf_consume(&s->in, line.total);
-    return 1;
+    return stream_push(L, s, line.size, line.total);
 }
 
 static int l_stream_read_line(lua_State *L)

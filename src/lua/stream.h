@@ -22,6 +22,12 @@ struct vmctl_stream *vmctl_stream_new(lua_State *L, struct vmctl_lua *st);
 
 struct vmctl_lua_stream *vmctl_stream_check(lua_State *L, int arg);
 
+/* The stream in slot 1, for what runs only after vmctl_stream_check has seen it: continuations, and the halves of a call. */
+static inline struct vmctl_lua_stream *vmctl_stream_checked(lua_State *L)
+{
+    return lua_touserdata(L, 1);
+}
+
 /* Gives a stream the name that errors show. */
 void vmctl_stream_label(struct vmctl_stream *s, const char *label);
 const char *vmctl_stream_name(const struct vmctl_stream *s);

@@ -25,7 +25,7 @@ struct vmctl_task *vmctl_task_here(struct vmctl_lua *st, lua_State *L)
     return NULL;
 }
 
-static struct vmctl_task *task_of(struct vmctl_lua *st, lua_State *L)
+struct vmctl_task *vmctl_task_of(struct vmctl_lua *st, lua_State *L)
 {
     struct vmctl_task *t = vmctl_task_here(st, L);
     if (!t)
@@ -94,13 +94,18 @@ static bool root_woken(struct vmctl_lua *st)
 }
 
 /* A timer that is set early enough stays where it is: most waits end long before their deadline. */
+static bool task_armed(const struct vmctl_task *t)
+{
+    return t->timer.slot && t->timer.at <= t->deadline;
+}
+
 static void task_arm(lua_State *L, struct vmctl_task *t)
 {
     if (isinf(t->deadline)) { /* an idle timer would hide that nothing is left to wait for */
         vmctl_timer_stop(&t->state->loop, &t->timer);
         return;
     }
-    if (t->timer.slot && t->timer.at <= t->deadline)
+    if (task_armed(t))
         return;
     if (vmctl_timer_set(&t->state->loop, &t->timer, t->deadline) != 0)
         luaL_error(L, "not enough memory");
@@ -136,7 +141,7 @@ static int task_wait(lua_State *L, struct vmctl_task *t, struct vmctl_waitq *q, 
 
 static struct vmctl_task *task_may_wait(struct vmctl_lua *st, lua_State *L)
 {
-    struct vmctl_task *t = task_of(st, L);
+    struct vmctl_task *t = vmctl_task_of(st, L);
     if (t->co && (t->pinned || !lua_isyieldable(L)))
         luaL_error(L, "a wait across a C call that can not yield (a sort comparator, a gsub callback, a finalizer)");
     return t;
@@ -184,7 +189,7 @@ int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at
     if (vmctl_scope_cancelled(t))
         return task_refuse_cancelled(L, t, ctx, k);
     t->ignored = 0;
-    if (!isinf(t->deadline) && t->deadline <= vmctl_now())
+    if (!isinf(t->deadline) && !task_armed(t) && t->deadline <= vmctl_now()) /* armed: if it is late, the timer tells */
         return task_refuse_late(L, t, ctx, k);
     t->shielded = false;
     return task_wait(L, t, q, ctx, k);
@@ -200,7 +205,7 @@ int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *
 
 int vmctl_why(struct vmctl_lua *st, lua_State *L)
 {
-    return task_of(st, L)->why;
+    return vmctl_task_of(st, L)->why;
 }
 
 bool vmctl_must_pause(struct vmctl_lua *st, lua_State *L)
@@ -558,7 +563,7 @@ static int sleep_over(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_lua *st = vmctl_lua_get(L);
     if (status == LUA_OK)
         return vmctl_park(st, L, NULL, 1, ctx, sleep_over);
-    struct vmctl_task *t = task_of(st, L);
+    struct vmctl_task *t = vmctl_task_of(st, L);
     if (t->why != -ETIMEDOUT && t->why != 0)
         return vmctl_fail(L, t->why, "sleep");
     if (t->limit < lua_tonumber(L, 2))
@@ -578,17 +583,19 @@ static int l_sleep(lua_State *L)
     return sleep_over(L, LUA_OK, 0);
 }
 
-/* (seconds or nil) -> the limit before, as an absolute time: bounds all waits of this task; nil as second: restores */
+/* (seconds) -> the limit before, as an absolute time: bounds all waits of this task. (nil, limit): restores it. */
 static int l_limit(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
-    struct vmctl_task *t = st->current ? st->current : &st->root;
-    double before = t->limit;
-    if (lua_isnil(L, 1))
-        t->limit = luaL_checknumber(L, 2);
-    else
-        t->limit = vmctl_deadline(st, L, 1, INFINITY);
-    lua_pushnumber(L, before);
+    if (lua_isnil(L, 1)) {
+        struct vmctl_task *here = vmctl_task_here(st, L); /* NULL: the task is being ended from outside */
+        if (here)
+            here->limit = luaL_checknumber(L, 2);
+        return 0;
+    }
+    struct vmctl_task *t = vmctl_task_of(st, L);
+    lua_pushnumber(L, t->limit);
+    t->limit = vmctl_deadline(st, L, 1, INFINITY);
     return 1;
 }
 

@@ -5,6 +5,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local exec = require "vmctl.protocol.exec"
 local link = require "vmctl.machine.link"
+local log = require "vmctl.log"
 local options = require "vmctl.options"
 local process = require "vmctl.process"
 local qemu = require "vmctl.machine.qemu"
@@ -14,7 +15,7 @@ local M = {}
 
 local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
 local LAST_WORDS = 1            -- seconds in which a QEMU whose link has ended must have said why, and have ended
-local TAIL_LINES = 12
+local TAIL_LINES = 16
 
 local methods = {}
 local mt = { __name = "vmctl.Machine", __index = methods }
@@ -37,6 +38,8 @@ local function explain(vm, what, code)
   if BROKEN[code] and not vm._closed and vm:wait(LAST_WORDS) then vm._tasks.stderr:join(LAST_WORDS) end
   local parts = { ("%s: %s"):format(vm.name, what) }
   if vm._fate.record then parts[#parts + 1] = "; " .. how_it_ended(vm) end
+  local panic = log.sanitize(vm._console:text()):match ".*(Kernel panic[^\n]*)"
+  if panic then parts[#parts + 1] = "; " .. panic end
   local said = vm._stderr and vm._stderr:tail(TAIL_LINES) or ""
   if said ~= "" then parts[#parts + 1] = "\nQEMU said:\n" .. said end
   local tail = vm._console:tail(TAIL_LINES)

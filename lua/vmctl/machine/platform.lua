@@ -5,6 +5,7 @@ local M = {}
 ---@class vmctl.PlatformMachine  a board that QEMU imitates
 ---@field type string  QEMU's -M
 ---@field suffix string  ending of virtio's device names: "virtio-serial" .. suffix
+---@field args? string  what the kernel must be told
 ---@field tcg_args? string  what the kernel must be told under software emulation; %d: this machine's TSC rate in kHz
 
 ---@class vmctl.Platform
@@ -22,6 +23,8 @@ local M = {}
 -- A microvm's only clock is the TSC, which QEMU passes through. The kernel measures its rate against an emulated timer;
 -- on a busy host about one boot in ten fails to, and hangs early and silently. So it is told the rate; a wrong one lets
 -- the guest's time run wrong by as much. Other machines have more clocks, so there the TSC is simply not trusted.
+-- A microvm has nothing that resets it but a triple fault either. Left alone, the kernel ends its attempts in the
+-- firmware's entry, and a guest that has panicked sometimes spins there for ever.
 ---@type table<string, vmctl.Platform>
 M.platforms = {
   x86_64 = {
@@ -35,7 +38,7 @@ M.platforms = {
     default = "microvm",
     fallback = "q35",
     machines = {
-      microvm = { type = "microvm", suffix = "-device", tcg_args = "tsc_early_khz=%d" },
+      microvm = { type = "microvm", suffix = "-device", args = "reboot=t", tcg_args = "tsc_early_khz=%d" },
       q35 = { type = "q35", suffix = "-pci", tcg_args = "tsc=unstable" },
     },
   },
@@ -159,6 +162,7 @@ end
 function M.kernel_args(platform, accel, machine, places)
   -- A panic is to reboot at once, which ends QEMU. The kernel's tests of its own ciphers would take 0.2 seconds.
   local args = { "console=" .. platform.console, "quiet", "panic=-1", "cryptomgr.notests" }
+  if machine.args then table.insert(args, machine.args) end
   if wants_rate(machine, accel) then
     local khz = M.tsc_khz(places)
     if khz then table.insert(args, machine.tcg_args:format(khz)) end

@@ -62,7 +62,7 @@ function methods:_ask(type, payload, deadline)
   if not s then return nil, err, code end
   local answer, body
   repeat
-    answer, body, code = s:read_frame(deadline - core.now())
+    answer, body, code = wire.read(s, deadline - core.now())
   until answer ~= T.STDOUT and answer ~= T.STDERR
   return answer, body, code
 end
@@ -264,7 +264,7 @@ function methods:forward(host, port, timeout)
   local s
   s, err, code = self:_open(T.PORT_FORWARD, body, deadline)
   if not s then return nil, err, code end
-  local answer, text, why = s:read_frame(deadline - core.now())
+  local answer, text, why = wire.read(s, deadline - core.now())
   if answer == T.READY then
     s:label(("%s via %s"):format(host .. ":" .. port, self.address))
     return s

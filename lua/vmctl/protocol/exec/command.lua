@@ -71,7 +71,7 @@ local function start(payload, opts, stdio)
   if not spec then return nil, request, 1 end
   for name, value in pairs(stdio) do spec[name] = value end
   if spec.tty then spec.rows, spec.cols = request.rows, request.cols end
-  spec.sweep, spec.session = true, true
+  spec.sweep, spec.session, spec.death_signal = true, true, "KILL"
   local child, err, code = process.spawn(spec)
   if child then return child end
   local no_program = err:find("(exec)", 1, true)

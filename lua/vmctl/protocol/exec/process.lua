@@ -81,11 +81,8 @@ end
 local function step(self, timeout)
   if self._record then return "end" end
   if self._failure then return nil, table.unpack(self._failure) end
-  local type, payload, code, refused = self._stream:read_frame(timeout)
-  if not type then
-    if code == "ETOOBIG" and refused ~= T.EXEC_RESULT then code = "EPROTO" end -- a length out of bytes that are no header
-    return lost(self, payload, code)
-  end
+  local type, payload, code = wire.read(self._stream, timeout)
+  if not type then return lost(self, payload, code) end
   if type == T.STDOUT or type == T.STDERR then
     self._streamed = true
     return payload, type == T.STDOUT and "stdout" or "stderr"

@@ -1,4 +1,4 @@
---- The exec protocol's messages (matchlock's exec over vsock): types, limits, requests and responses. Pure: no I/O.
+--- The exec protocol's messages (matchlock's exec over vsock): types, limits, requests and responses.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local errors = require "vmctl.errors"
@@ -45,6 +45,19 @@ local FROM_GUEST = { [T.EXEC_RESULT] = true, [T.STDOUT] = true, [T.STDERR] = tru
 function M.from_guest(type)
   if FROM_GUEST[type] then return "known" end
   return type > T.FILE_RESULT and "later" or nil
+end
+
+--- Reads a guest's message. A length over the limit is ETOOBIG only for results: elsewhere it comes out of bytes that are no
+-- header, and is EPROTO. Waits.
+---@param stream vmctl.Stream
+---@param timeout number
+---@return integer|nil type, string payload, string? code
+function M.read(stream, timeout)
+  local type, payload, code, refused = stream:read_frame(timeout)
+  if not type and code == "ETOOBIG" and refused ~= T.EXEC_RESULT and refused ~= T.FILE_RESULT then
+    return nil, payload .. ": the framing is lost", "EPROTO"
+  end
+  return type, payload, code
 end
 
 local fields = {
