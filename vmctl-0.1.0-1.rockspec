@@ -36,6 +36,8 @@ build = {
         "src/lua/socket.c",
         "src/lua/state.c",
         "src/lua/stream.c",
+        "src/lua/stream_read.c",
+        "src/lua/stream_write.c",
         "src/lua/task.c",
         "src/lua/wrap.c",
         "src/wire/base64.c",

@@ -1,10 +1,10 @@
-/* The class vmctl.Stream: bytes and lines; frames are in frame.c. */
+/* The class vmctl.Stream: its life, and what it tells of itself. Reading is in stream_read.c, writing in stream_write.c,
+ * frames in frame.c. */
 #include "lua/stream.h"
 
 #include "io/socket.h"
 #include "io/spawn.h"
 #include "io/sysio.h"
-#include "wire/line.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,203 +63,6 @@ int vmctl_stream_busy(lua_State *L, struct vmctl_stream *s, struct vmctl_waitq *
     return vmctl_fail_text(L, -EBUSY, "%s %s: another task is at it", what, vmctl_stream_name(s));
 }
 
-/* The reason why nothing more will come, told with what came before it. */
-static int stream_read_fail(lua_State *L, struct vmctl_stream *s, int err)
-{
-    size_t left = vmctl_buf_len(&s->in);
-    if (err == VMCTL_EOF && left)
-        return vmctl_fail_text(L, -EPROTO, "read %s: the stream ended after %zu bytes of an unfinished message",
-                               vmctl_stream_name(s), left);
-    return vmctl_fail(L, err, "read %s", vmctl_stream_name(s));
-}
-
-int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, int status, int at, lua_KContext ctx,
-                       lua_KFunction k)
-{
-    struct vmctl_stream *s = &ls->s;
-    struct vmctl_lua *st = vmctl_stream_state(s);
-    if (s->rerr)
-        return stream_read_fail(L, s, s->rerr);
-    if (s->gone) {
-        s->gone = false;
-        return vmctl_fail(L, VMCTL_EOF, "read %s", vmctl_stream_name(s));
-    }
-    if (status == LUA_OK)
-        vmctl_set_deadline(st, L, at, ls->read_timeout);
-    int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
-    if (why)
-        return vmctl_fail(L, why, "read %s", vmctl_stream_name(s));
-    int busy = vmctl_stream_busy(L, s, &s->readers, "read");
-    if (busy)
-        return busy;
-    vmctl_stream_want(s, need);
-    return vmctl_park(st, L, &s->readers, at, ctx, k);
-}
-
-/* One attempt for a reader that lacks bytes. With time-out 0 the kernel is asked even if it seemed to have no more. */
-static bool stream_more(lua_State *L, struct vmctl_lua_stream *ls, size_t want, int status, int at)
-{
-    if (vmctl_waitq_busy(&ls->s.readers))
-        return false;
-    bool force = status == LUA_OK && lua_type(L, at) == LUA_TNUMBER && lua_tonumber(L, at) <= 0;
-    return vmctl_stream_fill(&ls->s, want, force) > 0;
-}
-
-/* Takes `total` bytes off the input, of which the first `len` become a string. They are consumed first: the collector may
- * run a finalizer that closes the stream, but not before the string has its bytes. */
-static int stream_push(lua_State *L, struct vmctl_stream *s, size_t len, size_t total)
-{
-    const char *head = (const char *)vmctl_buf_head(&s->in);
-    vmctl_buf_consume(&s->in, total);
-    lua_pushlstring(L, head, len);
-    return 1;
-}
-
-static bool stream_pauses(lua_State *L, struct vmctl_stream *s, int status)
-{
-    return status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L);
-}
-
-/* s:read([n], [timeout]) */
-static int stream_read(lua_State *L, int status, lua_KContext ctx)
-{
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
-    struct vmctl_stream *s = &ls->s;
-    size_t most = (size_t)lua_tointeger(L, 2);
-    if (stream_pauses(L, s, status))
-        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read);
-    size_t len = vmctl_buf_len(&s->in);
-    if (!len && stream_more(L, ls, 0, status, 3))
-        len = vmctl_buf_len(&s->in);
-    if (!len)
-        return vmctl_stream_await(L, ls, 1, status, 3, ctx, stream_read);
-    if (len > most)
-        len = most;
-    return stream_push(L, s, len, len);
-}
-
-static int l_stream_read(lua_State *L)
-{
-    vmctl_stream_check(L, 1);
-    if (lua_istable(L, 2)) {
-        lua_pushnil(L);
-        lua_insert(L, 2);
-    }
-    lua_settop(L, 3);
-    lua_Integer most = luaL_optinteger(L, 2, LUA_MAXINTEGER);
-    luaL_argcheck(L, most > 0, 2, "a number of bytes above 0 expected");
-    lua_pushinteger(L, most);
-    lua_replace(L, 2);
-    return stream_read(L, LUA_OK, 0);
-}
-
-/* s:read_exact(n, [timeout]) */
-static int stream_read_exact(lua_State *L, int status, lua_KContext ctx)
-{
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
-    struct vmctl_stream *s = &ls->s;
-    size_t need = (size_t)lua_tointeger(L, 2);
-    if (stream_pauses(L, s, status))
-        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_exact);
-    while (vmctl_buf_len(&s->in) < need && stream_more(L, ls, need - vmctl_buf_len(&s->in), status, 3))
-        ;
-    if (vmctl_buf_len(&s->in) < need)
-        return vmctl_stream_await(L, ls, need, status, 3, ctx, stream_read_exact);
-    return stream_push(L, s, need, need);
-}
-
-static int l_stream_read_exact(lua_State *L)
-{
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
-    lua_Integer n = luaL_checkinteger(L, 2);
-    luaL_argcheck(L, n >= 0, 2, "a number of bytes expected");
-    if ((size_t)n > ls->s.in.max)
-        return vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: %lld bytes at once are more than the limit of %zu",
-                               vmctl_stream_name(&ls->s), (long long)n, ls->s.in.max);
-    lua_settop(L, 3);
-    return stream_read_exact(L, LUA_OK, 0);
-}
-
-static int stream_too_big(lua_State *L, struct vmctl_stream *s, size_t max)
-{
-    vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a line over the limit of %zu bytes", vmctl_stream_name(s), max);
-    vmctl_stream_close(s);
-    return 3;
-}
-
-/* s:read_line([max], [timeout]); the context keeps how much is known to hold no line feed */
-static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
-{
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
-    struct vmctl_stream *s = &ls->s;
-    size_t max = (size_t)lua_tointeger(L, 2), scanned = (size_t)ctx;
-    if (stream_pauses(L, s, status))
-        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_line);
-    struct vmctl_line line;
-    for (;;) {
-        size_t len = vmctl_buf_len(&s->in);
-        enum vmctl_line_status got = vmctl_line_peek(vmctl_buf_head(&s->in), len, max, &scanned, &line);
-        if (got == VMCTL_LINE_TOO_BIG)
-            return stream_too_big(L, s, max);
-        if (got == VMCTL_LINE_DONE)
-            break;
-        if (!stream_more(L, ls, 0, status, 3))
-            return vmctl_stream_await(L, ls, len + 1, status, 3, (lua_KContext)scanned, stream_read_line);
-    }
-    return stream_push(L, s, line.size, line.total);
-}
-
-static int l_stream_read_line(lua_State *L)
-{
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
-    if (lua_istable(L, 2)) {
-        lua_getfield(L, 2, "max");
-        lua_insert(L, 2);
-    }
-    lua_settop(L, 3);
-    lua_Integer max = luaL_optinteger(L, 2, VMCTL_STREAM_IN);
-    luaL_argcheck(L, max > 0, 2, "a limit above 0 expected");
-    lua_pushinteger(L, max);
-    lua_replace(L, 2);
-    if ((size_t)max > SIZE_MAX / 4)
-        return luaL_argerror(L, 2, "too large");
-    if (ls->s.in.max < (size_t)max + VMCTL_SCRATCH)
-        ls->s.in.max = (size_t)max + VMCTL_SCRATCH;
-    return stream_read_line(L, LUA_OK, 0);
-}
-
-/* s:skip_past(pattern, [timeout]) -> true: throws input away up to the end of the first match */
-static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
-{
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
-    struct vmctl_stream *s = &ls->s;
-    size_t size;
-    const char *pattern = lua_tolstring(L, 2, &size);
-    for (;;) {
-        size_t len = vmctl_buf_len(&s->in);
-        const uint8_t *head = vmctl_buf_head(&s->in), *hit = len >= size ? memmem(head, len, pattern, size) : NULL;
-        if (hit) {
-            vmctl_buf_consume(&s->in, (size_t)(hit - head) + size);
-            lua_pushboolean(L, 1);
-            return 1;
-        }
-        if (len >= size)
-            vmctl_buf_consume(&s->in, len - size + 1); /* what is left may be the pattern's beginning */
-        if (!stream_more(L, ls, 0, status, 3))
-            return vmctl_stream_await(L, ls, vmctl_buf_len(&s->in) + 1, status, 3, ctx, stream_skip_past);
-    }
-}
-
-static int l_stream_skip_past(lua_State *L)
-{
-    vmctl_stream_check(L, 1);
-    size_t size;
-    luaL_checklstring(L, 2, &size);
-    luaL_argcheck(L, size > 0, 2, "a pattern of at least one byte expected");
-    lua_settop(L, 3);
-    return stream_skip_past(L, LUA_OK, 0);
-}
-
 /* s:discard(): forgets what was received and not read, and what was queued and not sent */
 static int l_stream_discard(lua_State *L)
 {
@@ -272,102 +75,6 @@ static int l_stream_discard(lua_State *L)
     vmctl_io_stop(s->loop, &s->wio);
     lua_pushboolean(L, 1);
     return 1;
-}
-
-/* s:write(bytes, [timeout]) -> true; on failure the fourth value is how many bytes were taken. The context is that number. */
-static int stream_write(lua_State *L, int status, lua_KContext ctx)
-{
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
-    struct vmctl_stream *s = &ls->s;
-    struct vmctl_lua *st = vmctl_stream_state(s);
-    size_t len, at = (size_t)ctx;
-    const char *bytes = lua_tolstring(L, 2, &len);
-    int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
-    while (!why) {
-        why = s->werr;
-        if (why || (at == len && (s->corked || !vmctl_buf_len(&s->out))))
-            break;
-        if (vmctl_buf_len(&s->out) > (s->corked ? VMCTL_STREAM_HIGH : 0)) {
-            if (status == LUA_OK)
-                vmctl_set_deadline(st, L, 3, ls->write_timeout);
-            return vmctl_park(st, L, &s->writers, 3, (lua_KContext)at, stream_write);
-        }
-        struct iovec iov = { (void *)(bytes + at), len - at < VMCTL_STREAM_HIGH ? len - at : VMCTL_STREAM_HIGH };
-        why = vmctl_stream_send(s, &iov, 1);
-        if (!why)
-            at += iov.iov_len;
-    }
-    if (why) {
-        vmctl_fail(L, why, "write %s", vmctl_stream_name(s));
-        lua_pushinteger(L, (lua_Integer)at);
-        return 4;
-    }
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-static int stream_write_begin(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)status, (void)ctx;
-    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
-    int busy = vmctl_stream_busy(L, s, &s->writers, "write");
-    return busy ? busy : stream_write(L, LUA_OK, 0);
-}
-
-static int l_stream_write(lua_State *L)
-{
-    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
-    luaL_checkstring(L, 2);
-    lua_settop(L, 3);
-    if (stream_pauses(L, s, LUA_OK))
-        return vmctl_pause_before(vmctl_stream_state(s), L, stream_write_begin);
-    return stream_write_begin(L, LUA_OK, 0);
-}
-
-/* s:flush([timeout]) and s:shutdown([timeout]): the context says which */
-static int stream_drain(lua_State *L, int status, lua_KContext ctx)
-{
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
-    struct vmctl_stream *s = &ls->s;
-    struct vmctl_lua *st = vmctl_stream_state(s);
-    const char *what = ctx ? "shutdown" : "flush";
-    int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
-    if (!why)
-        why = ctx ? vmctl_stream_shutdown(s) : vmctl_stream_flush(s);
-    if (why == -EAGAIN) {
-        if (status == LUA_OK)
-            vmctl_set_deadline(st, L, 2, ls->write_timeout);
-        return vmctl_park(st, L, &s->writers, 2, ctx, stream_drain);
-    }
-    if (why)
-        return vmctl_fail(L, why, "%s %s", what, vmctl_stream_name(s));
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-static int stream_drain_begin(lua_State *L, lua_KContext which)
-{
-    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
-    lua_settop(L, 2);
-    int busy = vmctl_stream_busy(L, s, &s->writers, which ? "shutdown" : "flush");
-    return busy ? busy : stream_drain(L, LUA_OK, which);
-}
-
-static int l_stream_flush(lua_State *L)
-{
-    vmctl_stream_check(L, 1)->s.corked = false;
-    return stream_drain_begin(L, 0);
-}
-
-static int l_stream_shutdown(lua_State *L)
-{
-    return stream_drain_begin(L, 1);
-}
-
-static int l_stream_cork(lua_State *L)
-{
-    vmctl_stream_check(L, 1)->s.corked = true;
-    return 0;
 }
 
 static void stream_end_child(struct vmctl_lua_stream *ls)
@@ -628,13 +335,13 @@ static int l_pair(lua_State *L)
 void vmctl_stream_register(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "read", l_stream_read }, { "read_exact", l_stream_read_exact },
-        { "read_line", l_stream_read_line }, { "read_frame", vmctl_l_read_frame },
-        { "read_frames", vmctl_l_read_frames }, { "write", l_stream_write },
+        { "read", vmctl_l_read }, { "read_exact", vmctl_l_read_exact },
+        { "read_line", vmctl_l_read_line }, { "read_frame", vmctl_l_read_frame },
+        { "read_frames", vmctl_l_read_frames }, { "write", vmctl_l_write },
         { "write_frame", vmctl_l_write_frame }, { "write_frames", vmctl_l_write_frames },
-        { "skip_past", l_stream_skip_past }, { "discard", l_stream_discard },
-        { "cork", l_stream_cork }, { "flush", l_stream_flush },
-        { "shutdown", l_stream_shutdown }, { "close", l_stream_close },
+        { "skip_past", vmctl_l_skip_past }, { "discard", l_stream_discard },
+        { "cork", vmctl_l_cork }, { "flush", vmctl_l_flush },
+        { "shutdown", vmctl_l_shutdown }, { "close", l_stream_close },
         { "closed", l_stream_closed }, { "detach", l_stream_detach },
         { "fileno", l_stream_fileno }, { "peer", l_stream_peer },
         { "address", l_stream_address }, { "credentials", l_stream_credentials },

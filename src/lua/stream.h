@@ -39,7 +39,17 @@ void vmctl_format_register(lua_State *L);
 /* Pushes an address: made by the function that core.set_address was given, else its text. Returns 1. */
 int vmctl_push_address(lua_State *L, const struct vmctl_addr *a);
 
-/* Frames, in frame.c */
+/* In stream_read.c and stream_write.c */
+int vmctl_l_read(lua_State *L);
+int vmctl_l_read_exact(lua_State *L);
+int vmctl_l_read_line(lua_State *L);
+int vmctl_l_skip_past(lua_State *L);
+int vmctl_l_write(lua_State *L);
+int vmctl_l_flush(lua_State *L);
+int vmctl_l_shutdown(lua_State *L);
+int vmctl_l_cork(lua_State *L);
+
+/* In frame.c */
 int vmctl_l_read_frame(lua_State *L);
 int vmctl_l_read_frames(lua_State *L);
 int vmctl_l_write_frame(lua_State *L);
@@ -55,6 +65,12 @@ int vmctl_stream_busy(lua_State *L, struct vmctl_stream *s, struct vmctl_waitq *
 static inline struct vmctl_lua *vmctl_stream_state(const struct vmctl_stream *s)
 {
     return VMCTL_CONTAINER(s->loop, struct vmctl_lua, loop);
+}
+
+/* Must a call that has just been made let others run first? */
+static inline bool vmctl_stream_pauses(lua_State *L, const struct vmctl_stream *s, int status)
+{
+    return status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L);
 }
 
 #endif

@@ -1,0 +1,199 @@
+/* Reading bytes and lines from a stream. Each function is its own continuation: see vmctl_park. */
+#include "lua/stream.h"
+
+#include "wire/line.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The reason why nothing more will come, told with what came before it. */
+static int stream_read_fail(lua_State *L, struct vmctl_stream *s, int err)
+{
+    size_t left = vmctl_buf_len(&s->in);
+    if (err == VMCTL_EOF && left)
+        return vmctl_fail_text(L, -EPROTO, "read %s: the stream ended after %zu bytes of an unfinished message",
+                               vmctl_stream_name(s), left);
+    return vmctl_fail(L, err, "read %s", vmctl_stream_name(s));
+}
+
+int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, int status, int at, lua_KContext ctx,
+                       lua_KFunction k)
+{
+    struct vmctl_stream *s = &ls->s;
+    struct vmctl_lua *st = vmctl_stream_state(s);
+    if (s->rerr)
+        return stream_read_fail(L, s, s->rerr);
+    if (s->gone) {
+        s->gone = false;
+        return vmctl_fail(L, VMCTL_EOF, "read %s", vmctl_stream_name(s));
+    }
+    if (status == LUA_OK)
+        vmctl_set_deadline(st, L, at, ls->read_timeout);
+    int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
+    if (why)
+        return vmctl_fail(L, why, "read %s", vmctl_stream_name(s));
+    int busy = vmctl_stream_busy(L, s, &s->readers, "read");
+    if (busy)
+        return busy;
+    vmctl_stream_want(s, need);
+    return vmctl_park(st, L, &s->readers, at, ctx, k);
+}
+
+/* One attempt for a reader that lacks bytes. With time-out 0 the kernel is asked even if it seemed to have no more. */
+static bool stream_more(lua_State *L, struct vmctl_lua_stream *ls, size_t want, int status, int at)
+{
+    if (vmctl_waitq_busy(&ls->s.readers))
+        return false;
+    bool force = status == LUA_OK && lua_type(L, at) == LUA_TNUMBER && lua_tonumber(L, at) <= 0;
+    return vmctl_stream_fill(&ls->s, want, force) > 0;
+}
+
+/* Takes `total` bytes off the input, of which the first `len` become a string. They are consumed first: the collector may
+ * run a finalizer that closes the stream, but not before the string has its bytes. */
+static int stream_push(lua_State *L, struct vmctl_stream *s, size_t len, size_t total)
+{
+    const char *head = (const char *)vmctl_buf_head(&s->in);
+    vmctl_buf_consume(&s->in, total);
+    lua_pushlstring(L, head, len);
+    return 1;
+}
+
+/* s:read([n], [timeout]) */
+static int stream_read(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_stream *s = &ls->s;
+    size_t most = (size_t)lua_tointeger(L, 2);
+    if (vmctl_stream_pauses(L, s, status))
+        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read);
+    size_t len = vmctl_buf_len(&s->in);
+    if (!len && stream_more(L, ls, 0, status, 3))
+        len = vmctl_buf_len(&s->in);
+    if (!len)
+        return vmctl_stream_await(L, ls, 1, status, 3, ctx, stream_read);
+    if (len > most)
+        len = most;
+    return stream_push(L, s, len, len);
+}
+
+int vmctl_l_read(lua_State *L)
+{
+    vmctl_stream_check(L, 1);
+    if (lua_istable(L, 2)) {
+        lua_pushnil(L);
+        lua_insert(L, 2);
+    }
+    lua_settop(L, 3);
+    lua_Integer most = luaL_optinteger(L, 2, LUA_MAXINTEGER);
+    luaL_argcheck(L, most > 0, 2, "a number of bytes above 0 expected");
+    lua_pushinteger(L, most);
+    lua_replace(L, 2);
+    return stream_read(L, LUA_OK, 0);
+}
+
+/* s:read_exact(n, [timeout]) */
+static int stream_read_exact(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_stream *s = &ls->s;
+    size_t need = (size_t)lua_tointeger(L, 2);
+    if (vmctl_stream_pauses(L, s, status))
+        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_exact);
+    while (vmctl_buf_len(&s->in) < need && stream_more(L, ls, need - vmctl_buf_len(&s->in), status, 3))
+        ;
+    if (vmctl_buf_len(&s->in) < need)
+        return vmctl_stream_await(L, ls, need, status, 3, ctx, stream_read_exact);
+    return stream_push(L, s, need, need);
+}
+
+int vmctl_l_read_exact(lua_State *L)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    lua_Integer n = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, n >= 0, 2, "a number of bytes expected");
+    if ((size_t)n > ls->s.in.max)
+        return vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: %lld bytes at once are more than the limit of %zu",
+                               vmctl_stream_name(&ls->s), (long long)n, ls->s.in.max);
+    lua_settop(L, 3);
+    return stream_read_exact(L, LUA_OK, 0);
+}
+
+static int stream_too_big(lua_State *L, struct vmctl_stream *s, size_t max)
+{
+    vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a line over the limit of %zu bytes", vmctl_stream_name(s), max);
+    vmctl_stream_close(s);
+    return 3;
+}
+
+/* s:read_line([max], [timeout]); the context keeps how much is known to hold no line feed */
+static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_stream *s = &ls->s;
+    size_t max = (size_t)lua_tointeger(L, 2), scanned = (size_t)ctx;
+    if (vmctl_stream_pauses(L, s, status))
+        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_line);
+    struct vmctl_line line;
+    for (;;) {
+        size_t len = vmctl_buf_len(&s->in);
+        enum vmctl_line_status got = vmctl_line_peek(vmctl_buf_head(&s->in), len, max, &scanned, &line);
+        if (got == VMCTL_LINE_TOO_BIG)
+            return stream_too_big(L, s, max);
+        if (got == VMCTL_LINE_DONE)
+            break;
+        if (!stream_more(L, ls, 0, status, 3))
+            return vmctl_stream_await(L, ls, len + 1, status, 3, (lua_KContext)scanned, stream_read_line);
+    }
+    return stream_push(L, s, line.size, line.total);
+}
+
+int vmctl_l_read_line(lua_State *L)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    if (lua_istable(L, 2)) {
+        lua_getfield(L, 2, "max");
+        lua_insert(L, 2);
+    }
+    lua_settop(L, 3);
+    lua_Integer max = luaL_optinteger(L, 2, VMCTL_STREAM_IN);
+    luaL_argcheck(L, max > 0, 2, "a limit above 0 expected");
+    lua_pushinteger(L, max);
+    lua_replace(L, 2);
+    if ((size_t)max > SIZE_MAX / 4)
+        return luaL_argerror(L, 2, "too large");
+    if (ls->s.in.max < (size_t)max + VMCTL_SCRATCH)
+        ls->s.in.max = (size_t)max + VMCTL_SCRATCH;
+    return stream_read_line(L, LUA_OK, 0);
+}
+
+/* s:skip_past(pattern, [timeout]) -> true: throws input away up to the end of the first match */
+static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_stream *s = &ls->s;
+    size_t size;
+    const char *pattern = lua_tolstring(L, 2, &size);
+    for (;;) {
+        size_t len = vmctl_buf_len(&s->in);
+        const uint8_t *head = vmctl_buf_head(&s->in), *hit = len >= size ? memmem(head, len, pattern, size) : NULL;
+        if (hit) {
+            vmctl_buf_consume(&s->in, (size_t)(hit - head) + size);
+            lua_pushboolean(L, 1);
+            return 1;
+        }
+        if (len >= size)
+            vmctl_buf_consume(&s->in, len - size + 1); /* what is left may be the pattern's beginning */
+        if (!stream_more(L, ls, 0, status, 3))
+            return vmctl_stream_await(L, ls, vmctl_buf_len(&s->in) + 1, status, 3, ctx, stream_skip_past);
+    }
+}
+
+int vmctl_l_skip_past(lua_State *L)
+{
+    vmctl_stream_check(L, 1);
+    size_t size;
+    luaL_checklstring(L, 2, &size);
+    luaL_argcheck(L, size > 0, 2, "a pattern of at least one byte expected");
+    lua_settop(L, 3);
+    return stream_skip_past(L, LUA_OK, 0);
+}
