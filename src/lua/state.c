@@ -94,7 +94,10 @@ static int state_new(lua_State *L)
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
-    vmctl_task_init_root(st, lua_tothread(L, -1));
+    vmctl_task_init(&st->root, st);
+    st->root.running = lua_tothread(L, -1);
+    st->root.status = VMCTL_TASK_RUNNING;
+    st->ready_tail = &st->ready;
     lua_pop(L, 1);
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &st->living);

@@ -108,7 +108,8 @@ int vmctl_pause_before(struct vmctl_lua *st, lua_State *L, lua_KFunction first);
 void vmctl_set_deadline(struct vmctl_lua *st, lua_State *L, int at, double otherwise);
 
 /* task.c, for the room */
-void vmctl_task_init_root(struct vmctl_lua *st, lua_State *main_thread);
+void vmctl_task_init(struct vmctl_task *t, struct vmctl_lua *st);
+void vmctl_task_launch(lua_State *L, int task_at, int nargs); /* its function and arguments are on top of L, and are taken */
 struct vmctl_task *vmctl_task_here(struct vmctl_lua *st, lua_State *L); /* NULL in a coroutine that is not ours */
 struct vmctl_task *vmctl_task_of(struct vmctl_lua *st, lua_State *L);   /* there it raises */
 void vmctl_task_ready(struct vmctl_task *t, int why);

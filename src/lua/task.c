@@ -7,14 +7,8 @@
 
 enum {
     TASK_BUDGET = 200,      /* waits that end at once before a task must let others run */
-    TASK_STUBBORN = 200,    /* waits refused to a cancelled task before it is ended by an error */
-    TASK_THREAD = 1         /* user value: the coroutine */
+    TASK_STUBBORN = 200     /* waits refused to a cancelled task before it is ended by an error */
 };
-
-static struct vmctl_task *task_check(lua_State *L, int arg)
-{
-    return luaL_checkudata(L, arg, VMCTL_TASK);
-}
 
 /* Who waits here? The running task, or the plain script; NULL in a coroutine that is not ours. */
 struct vmctl_task *vmctl_task_here(struct vmctl_lua *st, lua_State *L)
@@ -85,6 +79,19 @@ void vmctl_task_cancel(struct vmctl_task *t)
     for (struct vmctl_scope *s = t->inner; s; s = s->outer)
         vmctl_scope_cancel(s);
     vmctl_task_interrupt(t);
+}
+
+void vmctl_task_init(struct vmctl_task *t, struct vmctl_lua *st)
+{
+    memset(t, 0, sizeof *t);
+    t->state = st;
+    t->limit = INFINITY;
+    t->budget = TASK_BUDGET;
+    t->waiter.wake = on_wake;
+    t->timer.expired = on_deadline;
+    vmctl_list_init(&t->waiter.link);
+    vmctl_list_init(&t->link);
+    vmctl_waitq_init(&t->joiners);
 }
 
 /* A task of no scope that fails ends the wait as well: what it was to do may be what the script waits for. */
@@ -247,39 +254,6 @@ int vmctl_pause_before(struct vmctl_lua *st, lua_State *L, lua_KFunction first)
     return vmctl_pause(st, L, (lua_KContext)first, pause_over);
 }
 
-/* Deadlines */
-
-static double timeout_value(lua_State *L, int arg, double otherwise)
-{
-    if (lua_type(L, arg) == LUA_TTABLE) {
-        lua_getfield(L, arg, "timeout");
-        bool number = lua_type(L, -1) == LUA_TNUMBER;
-        if (!number && !lua_isnil(L, -1))
-            luaL_error(L, "option 'timeout': number expected, got %s", luaL_typename(L, -1));
-        double seconds = number ? lua_tonumber(L, -1) : otherwise;
-        lua_pop(L, 1);
-        return seconds;
-    }
-    return luaL_optnumber(L, arg, otherwise);
-}
-
-double vmctl_deadline(struct vmctl_lua *st, lua_State *L, int arg, double otherwise)
-{
-    double seconds = timeout_value(L, arg, otherwise);
-    if (isnan(seconds))
-        luaL_error(L, "a time-out is a number of seconds, got NaN");
-    double limit = st->current ? st->current->limit : st->root.limit;
-    double at = vmctl_now() + fmax(seconds, 0); /* below 0 is past already; minus infinity as well */
-    return at < limit ? at : limit;
-}
-
-void vmctl_set_deadline(struct vmctl_lua *st, lua_State *L, int at, double otherwise)
-{
-    double deadline = vmctl_deadline(st, L, at, otherwise);
-    lua_pushnumber(L, deadline);
-    lua_replace(L, at);
-}
-
 /* Running */
 
 /* The living tasks are held by a table, so that one that nobody else knows is not collected while it waits. `tables` is
@@ -332,6 +306,18 @@ static int task_body(lua_State *L)
     lua_pushcfunction(L, task_traceback);
     lua_insert(L, 1);
     return task_body_ended(L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, task_body_ended), 0);
+}
+
+void vmctl_task_launch(lua_State *L, int task_at, int nargs)
+{
+    struct vmctl_task *t = lua_touserdata(L, task_at);
+    if (!lua_checkstack(t->co, nargs + 2))
+        luaL_error(L, "too many arguments");
+    lua_pushcfunction(t->co, task_body);
+    lua_xmove(L, t->co, nargs + 1);
+    t->nargs = nargs + 1;
+    task_anchor(L, t->state, t, task_at);
+    task_queue(t);
 }
 
 /* Leaves the error alone on the coroutine's stack. */
@@ -433,187 +419,4 @@ bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(
     if (status != LUA_OK)
         lua_error(L);
     return d.alive;
-}
-
-/* The class */
-
-static struct vmctl_task *task_new(lua_State *L, struct vmctl_lua *st)
-{
-    struct vmctl_task *t = lua_newuserdatauv(L, sizeof *t, 1);
-    memset(t, 0, sizeof *t);
-    t->state = st;
-    t->limit = INFINITY;
-    t->budget = TASK_BUDGET;
-    t->waiter.wake = on_wake;
-    t->timer.expired = on_deadline;
-    vmctl_list_init(&t->waiter.link);
-    vmctl_list_init(&t->link);
-    vmctl_waitq_init(&t->joiners);
-    luaL_setmetatable(L, VMCTL_TASK);
-    return t;
-}
-
-void vmctl_task_init_root(struct vmctl_lua *st, lua_State *main_thread)
-{
-    struct vmctl_task *t = &st->root;
-    t->state = st;
-    t->limit = INFINITY;
-    t->running = main_thread;
-    t->status = VMCTL_TASK_RUNNING;
-    t->waiter.wake = on_wake;
-    t->timer.expired = on_deadline;
-    vmctl_list_init(&t->waiter.link);
-    vmctl_list_init(&t->link);
-    vmctl_waitq_init(&t->joiners);
-    st->ready_tail = &st->ready;
-}
-
-/* (scope, function, arguments ...) -> task. The scope is one, nil (the innermost here) or true: none, a task that works in
- * the background for as long as the Lua state lives, under no limit of who starts it. */
-static int l_spawn(lua_State *L)
-{
-    struct vmctl_lua *st = vmctl_lua_get(L);
-    bool background = lua_type(L, 1) == LUA_TBOOLEAN;
-    struct vmctl_scope *scope = background        ? st->root_scope
-                                : lua_isnil(L, 1) ? vmctl_scope_here(L)
-                                                  : vmctl_scope_check(L, 1);
-    luaL_argcheck(L, scope->owner || scope == st->root_scope, 1, "the scope has ended");
-    luaL_checktype(L, 2, LUA_TFUNCTION);
-    int nargs = lua_gettop(L) - 2;
-    struct vmctl_task *t = task_new(L, st);
-    lua_State *co = lua_newthread(L);
-    lua_setiuservalue(L, -2, TASK_THREAD);
-    lua_insert(L, 2);
-    if (!lua_checkstack(co, nargs + 2))
-        return luaL_error(L, "too many arguments");
-    lua_pushcfunction(co, task_body);
-    lua_xmove(L, co, nargs + 1);
-    t->co = t->running = co;
-    t->nargs = nargs + 1;
-    struct vmctl_task *parent = st->current ? st->current : &st->root;
-    t->limit = background ? INFINITY : parent->limit;
-    task_anchor(L, st, t, 2);
-    vmctl_scope_enter(scope, t);
-    task_queue(t);
-    return 1;
-}
-
-static int task_join(lua_State *L, int status, lua_KContext ctx)
-{
-    struct vmctl_task *t = task_check(L, 1);
-    struct vmctl_lua *st = t->state;
-    if (t->status < VMCTL_TASK_DONE) {
-        if (status == LUA_YIELD && vmctl_why(st, L) != 0)
-            return vmctl_fail(L, vmctl_why(st, L), "join a task");
-        return vmctl_park(st, L, &t->joiners, 2, ctx, task_join);
-    }
-    int n = t->nargs;
-    if (!lua_checkstack(L, n + 1) || !lua_checkstack(t->co, n + 1))
-        return luaL_error(L, "too many results");
-    int top = lua_gettop(t->co);
-    for (int i = top - n + 1; i <= top; i++)
-        lua_pushvalue(t->co, i);
-    lua_xmove(t->co, L, n);
-    return t->status == VMCTL_TASK_FAILED ? lua_error(L) : n;
-}
-
-static int l_task_join(lua_State *L)
-{
-    struct vmctl_task *t = task_check(L, 1);
-    if (t == vmctl_task_here(t->state, L))
-        return luaL_error(L, "a task that joins itself");
-    lua_settop(L, 2);
-    vmctl_set_deadline(t->state, L, 2, INFINITY);
-    return task_join(L, LUA_OK, 0);
-}
-
-static int l_task_cancel(lua_State *L)
-{
-    vmctl_task_cancel(task_check(L, 1));
-    return 0;
-}
-
-static int l_task_status(lua_State *L)
-{
-    static const char *const names[] = { "ready", "running", "waiting", "done", "failed" };
-    lua_pushstring(L, names[task_check(L, 1)->status]);
-    return 1;
-}
-
-static int yield_over(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)status, (void)ctx;
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-static int l_yield(lua_State *L)
-{
-    return vmctl_pause(vmctl_lua_get(L), L, 0, yield_over);
-}
-
-/* What Lua code calls that works without waiting: a yield, but only once in a while. */
-static int l_turn(lua_State *L)
-{
-    return vmctl_must_pause(vmctl_lua_get(L), L) ? l_yield(L) : yield_over(L, LUA_OK, 0);
-}
-
-static int sleep_over(lua_State *L, int status, lua_KContext ctx)
-{
-    struct vmctl_lua *st = vmctl_lua_get(L);
-    if (status == LUA_OK)
-        return vmctl_park(st, L, NULL, 1, ctx, sleep_over);
-    struct vmctl_task *t = vmctl_task_of(st, L);
-    if (t->why != -ETIMEDOUT && t->why != 0)
-        return vmctl_fail(L, t->why, "sleep");
-    if (t->limit < lua_tonumber(L, 2))
-        return vmctl_fail(L, -ETIMEDOUT, "sleep");
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-static int l_sleep(lua_State *L)
-{
-    double seconds = luaL_checknumber(L, 1);
-    lua_settop(L, 1);
-    vmctl_set_deadline(vmctl_lua_get(L), L, 1, 0);
-    lua_pushnumber(L, vmctl_now() + seconds); /* a limit that is earlier makes it a time-out */
-    if (seconds <= 0)
-        return vmctl_pause(vmctl_lua_get(L), L, 0, sleep_over);
-    return sleep_over(L, LUA_OK, 0);
-}
-
-/* (seconds) -> the limit before, as an absolute time: bounds all waits of this task. (nil, limit): restores it. */
-static int l_limit(lua_State *L)
-{
-    struct vmctl_lua *st = vmctl_lua_get(L);
-    if (lua_isnil(L, 1)) {
-        struct vmctl_task *here = vmctl_task_here(st, L); /* NULL: the task is being ended from outside */
-        if (here)
-            here->limit = luaL_checknumber(L, 2);
-        return 0;
-    }
-    struct vmctl_task *t = vmctl_task_of(st, L);
-    lua_pushnumber(L, t->limit);
-    t->limit = vmctl_deadline(st, L, 1, INFINITY);
-    return 1;
-}
-
-static int l_current(lua_State *L)
-{
-    lua_pushboolean(L, vmctl_lua_get(L)->current != NULL);
-    return 1;
-}
-
-void vmctl_task_register(lua_State *L)
-{
-    static const luaL_Reg methods[] = {
-        { "join", l_task_join }, { "cancel", l_task_cancel }, { "status", l_task_status }, { NULL, NULL }
-    };
-    static const luaL_Reg meta[] = { { NULL, NULL } };
-    static const luaL_Reg functions[] = { { "spawn", l_spawn }, { "yield", l_yield }, { "turn", l_turn },
-                                          { "sleep", l_sleep }, { "limit", l_limit }, { "in_task", l_current },
-                                          { NULL, NULL } };
-    vmctl_class(L, VMCTL_TASK, methods, meta);
-    luaL_setfuncs(L, functions, 0);
 }

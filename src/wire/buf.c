@@ -25,11 +25,9 @@ static size_t buf_next_cap(const struct vmctl_buf *b, size_t need)
     return cap > need ? cap : need;
 }
 
-/* The slow half of reserve: there is no room behind the end, but the limit allows it.
- *
- * Moving the bytes to the front is cheap as long as at least as many were consumed since the last move. If not, and the
+/* Moving the bytes to the front is cheap as long as at least as many were consumed since the last move. If not, and the
  * limit allows, the block grows instead: else a queue that stays nearly full would be moved for every few bytes. */
-static int buf_make_room(struct vmctl_buf *b, size_t extra)
+int vmctl_buf_make_room(struct vmctl_buf *b, size_t extra)
 {
     size_t len = vmctl_buf_len(b);
     size_t need = len + extra; /* <= max */
@@ -49,16 +47,6 @@ static int buf_make_room(struct vmctl_buf *b, size_t extra)
     return 0;
 }
 
-int vmctl_buf_reserve(struct vmctl_buf *b, size_t extra)
-{
-    size_t len = vmctl_buf_len(b);
-    if (len > b->max || extra > b->max - len)
-        return -ENOBUFS;
-    if (extra <= b->cap - b->end)
-        return 0;
-    return buf_make_room(b, extra);
-}
-
 int vmctl_buf_append(struct vmctl_buf *b, const void *bytes, size_t len)
 {
     if (len == 0)
@@ -69,11 +57,4 @@ int vmctl_buf_append(struct vmctl_buf *b, const void *bytes, size_t len)
     memcpy(b->data + b->end, bytes, len);
     b->end += len;
     return 0;
-}
-
-void vmctl_buf_consume(struct vmctl_buf *b, size_t len)
-{
-    b->off += len;
-    if (b->off == b->end)
-        b->off = b->end = 0;
 }
