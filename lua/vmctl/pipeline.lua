@@ -104,7 +104,16 @@ local function stream(stage, following, deliver, deadline)
   return nil, stage.name .. ": timed out", "ETIMEDOUT"
 end
 
-local function flow(stage, following, deliver, deadline)
+-- A stage that is lost ends the others: what they still do would lead nowhere. Time runs out for all of them alike.
+local function fail(list, i, err, code)
+  list[i].failure = list[i].failure or { err, code }
+  if list.lost or code == "ETIMEDOUT" then return end
+  list.lost = i
+  end_all(list)
+end
+
+local function flow(list, i, deliver, deadline)
+  local stage, following = list[i], list[i + 1]
   local ok, err, code = stream(stage, following, deliver, deadline)
   if following then following.process:close_stdin(math.max(0, deadline - core.now())) end
   if ok and not stage.record then
@@ -112,7 +121,7 @@ local function flow(stage, following, deliver, deadline)
   end
   if not stage.record then
     if code == "ETIMEDOUT" then err = stage.name .. ": not finished in time" end
-    stage.failure = stage.failure or { err, code }
+    fail(list, i, err, code)
   end
   stage.process:close() -- who still writes to it need not wait
 end
@@ -121,14 +130,10 @@ local function stream_all(list, opts, deliver, deadline)
   return task.scope(function(scope)
     local feeder = opts.stdin ~= nil and task.spawn_in(scope, function()
       local fed, err, code = runner.feed(list[1].process, opts.stdin)
-      if fed or code == "ECANCELED" then return end
-      list[1].failure = { err, code }
-      end_all(list)
+      if not fed and code ~= "ECANCELED" then fail(list, 1, err, code) end
     end)
     local flows = {}
-    for i, stage in ipairs(list) do
-      flows[i] = task.spawn_in(scope, flow, stage, list[i + 1], deliver, deadline)
-    end
+    for i = 1, #list do flows[i] = task.spawn_in(scope, flow, list, i, deliver, deadline) end
     for _, t in ipairs(flows) do t:join() end
     if feeder then feeder:cancel() end
   end)
@@ -176,10 +181,9 @@ local function run(list, opts, deadline)
   stream_all(list, opts, opts.on_output or function(data) runner.collect(output, data) end, deadline)
   local result = report(list, runner.collected(output))
   if output.cut > 0 then result.truncated = output.cut end
-  for i, stage in ipairs(list) do
-    if stage.failure then
-      return nil, ("pipeline: stage %d: %s"):format(i, stage.failure[1]), stage.failure[2], result
-    end
+  for i = list.lost or 1, #list do
+    local failure = list[i].failure
+    if failure then return nil, ("pipeline: stage %d: %s"):format(i, failure[1]), failure[2], result end
   end
   return result
 end

@@ -38,6 +38,15 @@ local function pair(options)
   return dialled:join(), accepted
 end
 
+-- The body of a check with two ends of a connection.
+local function with_pair(fn, options)
+  return function()
+    local a <close>, b = pair(options)
+    local other <close> = b -- luacheck: ignore
+    fn(a, b)
+  end
+end
+
 local function read_all(s)
   local parts = {}
   for data in function() return (s:read { timeout = WAIT }) end do parts[#parts + 1] = data end
@@ -53,48 +62,43 @@ check("listens on any free port and on a given one", function()
   equal(port + 1, given:address().port)
 end)
 
-check("carries bytes both ways", function()
-  local a <close>, b <close> = pair()
+check("carries bytes both ways", with_pair(function(a, b)
   assert(a:write "there")
   equal("there", b:read_exact(5))
   assert(b:write "and back")
   equal("and back", a:read_exact(8))
-end)
+end))
 
-check("tells the peer's CID and the own address", function()
-  local a <close>, b <close> = pair()
+check("tells the peer's CID and the own address", with_pair(function(a, b)
   equal("vsock", b:peer().kind)
   equal(LOCAL, b:peer().cid)
   equal(b:peer().port, a:address().port)
   equal(LOCAL, a:peer().cid)
   equal(b:address().port, a:peer().port)
-end)
+end))
 
-check("has no credentials but the CID", function()
-  local a <close>, b <close> = pair()
+check("has no credentials but the CID", with_pair(function(a, b)
   equal("ENOTSUP", code(a:credentials()))
   equal("ENOTSUP", code(b:credentials()))
-end)
+end))
 
-check("half-closes from the side that dialled", function()
-  local a <close>, b <close> = pair()
+check("half-closes from the side that dialled", with_pair(function(a, b)
   assert(a:write "question")
   assert(a:shutdown())
   equal("question", read_all(b))
   assert(b:write "answer")
   assert(b:shutdown())
   equal("answer", read_all(a))
-end)
+end))
 
-check("half-closes from the side that accepted", function()
-  local a <close>, b <close> = pair()
+check("half-closes from the side that accepted", with_pair(function(a, b)
   assert(b:write "greeting")
   assert(b:shutdown())
   equal("greeting", read_all(a))
   assert(a:write "reply")
   assert(a:shutdown())
   equal("reply", read_all(b))
-end)
+end))
 
 check("a port where nobody listens is ECONNRESET, quickly", function()
   local begin = vmctl.now()
@@ -169,8 +173,7 @@ check("a port below 1024 is EACCES for an ordinary user", function()
   equal("done", assert(vmctl.host:run { AGENT, "--lua", "/tmp/listen.lua" }).stdout)
 end)
 
-check("delivers 16 MiB intact", function()
-  local a <close>, b <close> = pair()
+check("delivers 16 MiB intact", with_pair(function(a, b)
   local block = ("0123456789abcdef"):rep(16384) -- 256 KiB; each is sent with its number in front
   local sender = vmctl.spawn(function()
     for i = 1, 64 do assert(a:write(("%8d"):format(i) .. block, WAIT)) end
@@ -182,10 +185,9 @@ check("delivers 16 MiB intact", function()
   end
   equal("EOF", code(b:read { timeout = WAIT }))
   sender:join()
-end)
+end))
 
-check("a reader that stops reading stops the writer, in bounded memory", function()
-  local a <close>, b <close> = pair()
+check("a reader that stops reading stops the writer, in bounded memory", with_pair(function(a, b)
   local piece, sent = ("x"):rep(64 * 1024), 0
   while true do
     local ok, _, name, taken = a:write(piece, 0.3)
@@ -200,17 +202,17 @@ check("a reader that stops reading stops the writer, in bounded memory", functio
   local flusher = vmctl.spawn(function() return a:shutdown(WAIT) end)
   equal(sent, #read_all(b))
   assert(flusher:join())
-end)
+end))
 
-check("carries frames", function()
-  local format = { type = 1, max = 1 << 20 }
-  local a <close>, b <close> = pair { format = format }
-  b:set_format(vmctl.format(format))
+local format = vmctl.format { type = 1, max = 1 << 20 }
+
+check("carries frames", with_pair(function(a, b)
+  b:set_format(format)
   assert(a:write_frame(7, "hello"))
   local kind, payload = b:read_frame { timeout = WAIT }
   equal(7, kind)
   equal("hello", payload)
-end)
+end, { format = format }))
 
 check("writing to a peer that has closed is EPIPE or ECONNRESET, and no SIGPIPE", function()
   local a <close>, b = pair()

@@ -153,6 +153,9 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
         return -EAGAIN;
     }
     size_t len = vmctl_buf_len(&s->in), room = s->in.cap - s->in.end, over = VMCTL_SCRATCH;
+    size_t step = len > VMCTL_SCRATCH ? len : VMCTL_SCRATCH; /* a size that is only announced costs the peer nothing */
+    if (want > step)
+        want = step;
     if (want > VMCTL_SCRATCH / 2 && room < want) {
         int err = vmctl_buf_reserve(&s->in, want);
         if (err)

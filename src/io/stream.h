@@ -60,8 +60,9 @@ void vmctl_stream_free(struct vmctl_stream *s);
 /* Gives the fds back: stops watching, forgets them. The input buffer stays for the caller to take. */
 void vmctl_stream_release(struct vmctl_stream *s);
 
-/* One read(2) into the input buffer, at least `want` bytes of room. The number of bytes, -EAGAIN, or the sticky error
- * (VMCTL_EOF at the end). `force`: ask the kernel even if the stream was dry. */
+/* One read(2) into the input buffer, for a reader that lacks `want` bytes: the buffer grows towards them as bytes arrive,
+ * at most by as much as it holds or by the scratch's size. The number of bytes, -EAGAIN, or the sticky error (VMCTL_EOF at
+ * the end). `force`: ask the kernel even if the stream was dry. */
 ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force);
 
 /* Have `s` wake a waiter of s->readers once `need` bytes are there, or an error. */
