@@ -2,6 +2,7 @@
 local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"
+local has_ended = require "spec.support.agent".has_ended
 local script = require "spec.support.script"
 local support = require "spec.support"
 local vmctl = require "vmctl"
@@ -12,7 +13,7 @@ local BOOT = 60         -- seconds: a limit, not a promise
 local MACHINE_OPTIONS = { kernel = guest.kernel, initrd = guest.image }
 
 local function assert_gone(pid)
-  support.eventually(function() return guest.gone(pid) end, ("QEMU (%d) is still there"):format(pid))
+  support.eventually(function() return has_ended(pid) end, ("QEMU (%d) is still there"):format(pid))
 end
 
 local function assert_has(text, part)
@@ -252,7 +253,7 @@ describe("a script that ends", function()
       local folder = support.tmpdir()
       local process, stderr = script.start(text "vm:wait_ready() vmctl.sleep(1000)", { env = { "TMPDIR=" .. folder } })
       local pid = math.tointeger(assert(stderr:read_line { timeout = 10 }))
-      assert.is_false(guest.gone(pid))
+      assert.is_false(has_ended(pid))
       assert(process:kill(signal))
       assert.same({ -1, signal }, { process:wait(10) })
       assert_gone(pid)

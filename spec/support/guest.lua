@@ -10,6 +10,7 @@ local root = debug.getinfo(1, "S").source:match "^@(.-)spec/support/[^/]*$"
 M.kernel = root .. "build/kernel/vmlinuz"
 M.image = root .. "build/guest.img"
 M.agent = root .. "build/vmctl-agent"
+M.agent_inside = "/sbin/vmctl-agent"
 
 local BOOT = 60 -- seconds: a boot takes two or three, on a busy machine more
 
@@ -53,16 +54,6 @@ end
 ---@return string path
 function M.build_image(options)
   return assert(image.build(options))
-end
-
---- Whether a process of this machine has ended. A zombie has: whose child it has become may take its time.
----@param pid integer
-function M.gone(pid)
-  local file = io.open(("/proc/%d/stat"):format(pid))
-  if not file then return true end
-  local state = (file:read "a" or ""):match "%) (%a)"
-  file:close()
-  return state == nil or state == "Z"
 end
 
 return M

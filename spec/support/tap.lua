@@ -1,10 +1,14 @@
 -- vmctl-agent --lua tap.lua FILE: runs the checks that FILE returns, inside a guest, where there is no busted. Each is a
 -- task with a limit that may leave no descriptor open; each is told in a line of TAP ("ok 3 - name", "not ok 4 - name"
--- with the reason below it, behind "# ").
+-- with the reason below it, behind "# "). The list may have a `limit` in seconds, and a function `prepare` that is called
+-- before them all.
 local core = require "vmctl.core"
 local vmctl = require "vmctl"
 
 local LIMIT = 20 -- seconds for one check, under emulation
+
+io.stdout:setvbuf "line"
+local checks = assert(loadfile((...)))()
 
 local function open_count()
   collectgarbage()
@@ -24,13 +28,12 @@ end
 
 local function run(check)
   local before = open_count()
-  local ok, err = xpcall(vmctl.run, debug.traceback, vmctl.timeout, LIMIT, check[2])
+  local ok, err = xpcall(vmctl.run, debug.traceback, vmctl.timeout, checks.limit or LIMIT, check[2])
   if ok then ok, err = pcall(leaves_nothing, before) end
   return ok, err
 end
 
-local checks = assert(loadfile((...)))()
-io.stdout:setvbuf "line"
+if checks.prepare then checks.prepare() end
 print(("1..%d"):format(#checks))
 for i, check in ipairs(checks) do
   local ok, err = run(check)

@@ -111,7 +111,7 @@ static ssize_t way_take(struct vmctl_relay_way *w)
     if (err)
         return err;
     struct iovec iov = { w->buf.data + w->buf.end, RELAY_COPY };
-    n = vmctl_sys_readv(w->from, &iov, 1);
+    n = vmctl_sys_readv(w->from, &iov, 1, false);
     if (n > 0)
         w->buf.end += (size_t)n;
     return n ? n : VMCTL_EOF;

@@ -171,7 +171,7 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
     if (room <= STREAM_KEEP)
         room = 0; /* one piece is cheaper to read than two, and a short message cheap to copy */
     struct iovec iov[2] = { { s->in.data ? s->in.data + s->in.end : NULL, room }, { s->loop->scratch, over } };
-    ssize_t got = vmctl_sys_readv(s->rfd, room ? iov : iov + 1, room ? 2 : 1);
+    ssize_t got = vmctl_sys_readv(s->rfd, room ? iov : iov + 1, room ? 2 : 1, s->kind == VMCTL_STREAM_SOCKET);
     if (gamble)
         stream_learn(s, got > 0);
     if (got <= 0)

@@ -8,11 +8,18 @@
 #include <time.h>
 #include <unistd.h>
 
-ssize_t vmctl_sys_readv(int fd, const struct iovec *iov, int n)
+static ssize_t sys_read_once(int fd, const struct iovec *iov, int n, bool socket)
+{
+    if (n > 1)
+        return readv(fd, iov, n);
+    return socket ? recv(fd, iov->iov_base, iov->iov_len, 0) : read(fd, iov->iov_base, iov->iov_len);
+}
+
+ssize_t vmctl_sys_readv(int fd, const struct iovec *iov, int n, bool socket)
 {
     ssize_t got;
     do
-        got = n == 1 ? read(fd, iov->iov_base, iov->iov_len) : readv(fd, iov, n);
+        got = sys_read_once(fd, iov, n, socket);
     while (got < 0 && errno == EINTR);
     return got < 0 ? -errno : got;
 }

@@ -26,9 +26,8 @@ struct vmctl_scope *vmctl_scope_new(lua_State *L, struct vmctl_task *owner)
     return s;
 }
 
-struct vmctl_scope *vmctl_scope_here(lua_State *L)
+struct vmctl_scope *vmctl_scope_here(struct vmctl_lua *st)
 {
-    struct vmctl_lua *st = vmctl_lua_get(L);
     struct vmctl_task *t = st->current ? st->current : &st->root;
     if (t->inner)
         return t->inner;

@@ -123,7 +123,7 @@ void vmctl_wrap_close(lua_State *co);
 /* scope.c */
 struct vmctl_scope *vmctl_scope_new(lua_State *L, struct vmctl_task *owner); /* leaves its userdata on the stack */
 struct vmctl_scope *vmctl_scope_check(lua_State *L, int arg);
-struct vmctl_scope *vmctl_scope_here(lua_State *L); /* where a task that is spawned here belongs */
+struct vmctl_scope *vmctl_scope_here(struct vmctl_lua *st); /* where a task that is spawned here belongs */
 void vmctl_scope_enter(struct vmctl_scope *scope, struct vmctl_task *t);
 void vmctl_scope_leave(lua_State *L, struct vmctl_task *t, bool failed); /* failed: takes the error off L */
 bool vmctl_scope_cancelled(const struct vmctl_task *t);

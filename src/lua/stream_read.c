@@ -61,7 +61,7 @@ static int stream_push(lua_State *L, struct vmctl_stream *s, size_t len, size_t 
 /* s:read([n], [timeout]) */
 static int stream_read(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     size_t most = (size_t)lua_tointeger(L, 2);
     if (vmctl_stream_pauses(L, s, status))
@@ -94,7 +94,7 @@ int vmctl_l_read(lua_State *L)
 /* s:read_exact(n, [timeout]) */
 static int stream_read_exact(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     size_t need = (size_t)lua_tointeger(L, 2);
     if (vmctl_stream_pauses(L, s, status))
@@ -128,7 +128,7 @@ static int stream_too_big(lua_State *L, struct vmctl_stream *s, size_t max)
 /* s:read_line([max], [timeout]); the context keeps how much is known to hold no line feed */
 static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     size_t max = (size_t)lua_tointeger(L, 2), scanned = (size_t)ctx;
     if (vmctl_stream_pauses(L, s, status))
@@ -169,7 +169,7 @@ int vmctl_l_read_line(lua_State *L)
 /* s:skip_past(pattern, [timeout]) -> true: throws input away up to the end of the first match */
 static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     size_t size;
     const char *pattern = lua_tolstring(L, 2, &size);

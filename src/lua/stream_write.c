@@ -6,7 +6,7 @@
 /* s:write(bytes, [timeout]) -> true; on failure the fourth value is how many bytes were taken. The context is that number. */
 static int stream_write(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     struct vmctl_lua *st = vmctl_stream_state(s);
     size_t len, at = (size_t)ctx;
@@ -38,7 +38,7 @@ static int stream_write(lua_State *L, int status, lua_KContext ctx)
 static int stream_write_begin(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
-    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    struct vmctl_stream *s = &vmctl_stream_checked(L)->s;
     int busy = vmctl_stream_busy(L, s, &s->writers, "write");
     return busy ? busy : stream_write(L, LUA_OK, 0);
 }
@@ -56,7 +56,7 @@ int vmctl_l_write(lua_State *L)
 /* s:flush([timeout]) and s:shutdown([timeout]): the context says which */
 static int stream_drain(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     struct vmctl_lua *st = vmctl_stream_state(s);
     const char *what = ctx ? "shutdown" : "flush";

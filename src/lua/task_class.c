@@ -26,7 +26,7 @@ static int l_spawn(lua_State *L)
     struct vmctl_lua *st = vmctl_lua_get(L);
     bool background = lua_type(L, 1) == LUA_TBOOLEAN;
     struct vmctl_scope *scope = background        ? st->root_scope
-                                : lua_isnil(L, 1) ? vmctl_scope_here(L)
+                                : lua_isnil(L, 1) ? vmctl_scope_here(st)
                                                   : vmctl_scope_check(L, 1);
     luaL_argcheck(L, scope->owner || scope == st->root_scope, 1, "the scope has ended");
     luaL_checktype(L, 2, LUA_TFUNCTION);
@@ -44,10 +44,12 @@ static int l_spawn(lua_State *L)
 
 static int task_join(lua_State *L, int status, lua_KContext ctx)
 {
-    struct vmctl_task *t = task_check(L, 1);
+    struct vmctl_task *t = lua_touserdata(L, 1); /* l_task_join has checked it */
     struct vmctl_lua *st = t->state;
     if (t->status < VMCTL_TASK_DONE) {
-        if (status == LUA_YIELD && vmctl_why(st, L) != 0)
+        if (status == LUA_OK)
+            vmctl_set_deadline(st, L, 2, INFINITY);
+        else if (vmctl_why(st, L) != 0)
             return vmctl_fail(L, vmctl_why(st, L), "join a task");
         return vmctl_park(st, L, &t->joiners, 2, ctx, task_join);
     }
@@ -67,7 +69,6 @@ static int l_task_join(lua_State *L)
     if (t == vmctl_task_here(t->state, L))
         return luaL_error(L, "a task that joins itself");
     lua_settop(L, 2);
-    vmctl_set_deadline(t->state, L, 2, INFINITY);
     return task_join(L, LUA_OK, 0);
 }
 
