@@ -1,5 +1,5 @@
 std = "lua54"
-max_line_length = 130
+max_line_length = 140
 self = false
 files["spec"] = { std = "+busted" }
 files["*.rockspec"] = { std = "+rockspec" }
