@@ -76,7 +76,8 @@ describe("exec: much output", function()
   it("that nobody reads stops the one who writes it, and all of it comes when somebody does", run(function()
     agent.program(function(client, _, pid)
       local p = assert(client:start { "sh", "-c", "echo $$; exec head -c 100000000 /dev/zero", stdin = false })
-      local writer = p:read():match "^%d+"
+      local first = p:read() -- on a busy machine the first zeros are in it already
+      local writer = first:match "^%d+"
       local function written() return tonumber(io.open("/proc/" .. writer .. "/io"):read "a":match "wchar: (%d+)") end
       vmctl.sleep(0.3)
       local before = written()
@@ -84,7 +85,7 @@ describe("exec: much output", function()
       vmctl.sleep(0.2)
       assert.equal(before, written())
       check_memory(agent.status(pid, "VmRSS"), "agent")
-      local total = 0
+      local total = #first - #writer - 1
       for data, stream in function() return p:read() end do
         if stream ~= "stdout" then break end
         total = total + #data

@@ -126,6 +126,28 @@ describe("exec process: signals", function()
     p:close()
   end))
 
+  it("arrive though the command reads none of its input", with_agent(function(client)
+    for _, tty in ipairs { false, true } do
+      local p = assert(client:start { "sh", "-c", "stty raw 2>/dev/null; echo go; exec sleep 60", tty = tty })
+      read_until(p, "go")
+      local writer = vmctl.spawn(function() return p:write(("x"):rep(8 << 20)) end)
+      support.eventually(function() return code(p:write("y", 0.05)) == "ETIMEDOUT" end) -- all buffers are full
+      assert.equal("waiting", writer:status())
+      assert.is_true(p:kill "USR2")
+      assert.same({ signal = "USR2" }, p:wait())
+      p:close()
+      assert.is_nil((writer:join()))
+    end
+    local p = assert(client:start { "sleep", "60" }) -- before the agent has heard of it
+    local writer = vmctl.spawn(function() return p:write(("x"):rep(8 << 20)) end)
+    vmctl.yield()
+    assert.is_true(p:kill "KILL")
+    assert.same({ signal = "KILL" }, p:wait())
+    assert.equal("ESRCH", code(p:kill "KILL"))
+    p:close()
+    writer:join()
+  end))
+
   it("work without an input as well", with_agent(function(client)
     local p = assert(client:start { "sleep", "60", stdin = false })
     assert.is_true(p:kill "HUP")

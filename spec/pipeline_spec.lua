@@ -107,6 +107,13 @@ describe("vmctl.pipeline: as in a shell", function()
     assert.equal(141, result.stages[1].exit_code)
   end))
 
+  it("that holds for a stage that reads none of its own input", run(function()
+    local result = assert(pipeline { "yes", "yes no", "head -n 1", check = true })
+    assert.equal("no\n", result.stdout)
+    result = assert(pipeline { "yes", "yes no", "yes maybe", "cat", "head -n 1", check = true })
+    assert.equal("maybe\n", result.stdout)
+  end))
+
   it("only who writes dies of it: the rest of that stage goes on", run(function()
     local file = support.tmpdir() .. "/done"
     local first = { "sh", "-c", 'yes; echo done >"$1"; echo said >&2; exit 6', "sh", file }

@@ -85,7 +85,7 @@ end
 
 --- False once the link has ended.
 function host:alive()
-  return not self._session._over
+  return self._session:alive()
 end
 
 function host:close()
@@ -155,6 +155,12 @@ local function other_hello(link, number)
   end
 end
 
+-- A serial port says EOF once for a host that has left, and then waits for the next one; other links say it again at once.
+local function is_over(link)
+  local _, _, code = link:read_exact(#HELLO + NONCE, 0)
+  return code == "EOF"
+end
+
 --- Serves one host after the other on a link, for ever. Waits.
 ---@param link vmctl.Stream
 ---@return nil, string, string why the link itself ended
@@ -164,7 +170,7 @@ function guest:run(link)
     while not number do
       local ok, err, code = link:skip_past(HELLO, math.huge)
       if ok then number = link:read_exact(NONCE, 5) end
-      if not ok and code ~= "EOF" then return nil, err, code end
+      if not ok and (code ~= "EOF" or is_over(link)) then return nil, err, code end
     end
     link:write(ANSWER .. number, 5)
     local session = yamux.session(link, {

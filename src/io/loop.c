@@ -3,7 +3,16 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
+
+enum {
+    LOOP_EVENTS = 64,
+    LOOP_TURNS = 100 /* waits of ours before libev looks itself: it notices events of fds that were closed here, but not by
+                        a child that has them too, and mends that */
+};
 
 double vmctl_now(void)
 {
@@ -12,30 +21,86 @@ double vmctl_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void on_tick(struct ev_loop *ev, ev_timer *w, int events)
+/* libev keeps the fd of its back end to itself, but a watcher that embeds the loop into another one holds it. */
+static int loop_backend(struct ev_loop *inner)
+{
+    struct ev_loop *outer = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
+    if (!outer)
+        return -ENOMEM;
+    ev_embed w;
+    ev_embed_init(&w, NULL, inner);
+    ev_embed_start(outer, &w);
+    int fd = w.io.fd;
+    ev_embed_stop(outer, &w);
+    ev_loop_destroy(outer);
+    return fd;
+}
+
+/* One fd for all timers: with a timer of libev, or its own limit of a minute, every wait would set up and tear down a timer
+ * in the kernel, which costs a small message a tenth of its time. */
+static void on_tick(struct ev_loop *ev, ev_io *w, int events)
 {
     (void)ev, (void)events;
     struct vmctl_loop *loop = VMCTL_CONTAINER(w, struct vmctl_loop, tick);
+    uint64_t times;
+    if (read(w->fd, &times, sizeof times) < 0)
+        return; /* armed anew meanwhile */
     loop->armed = INFINITY;
     loop->due = true;
+}
+
+static void loop_set_tick(struct vmctl_loop *loop, double at)
+{
+    struct itimerspec t = { 0 };
+    if (!isinf(at)) {
+        t.it_value.tv_sec = at > 0 ? (time_t)at : 0;
+        t.it_value.tv_nsec = at > 0 ? (long)((at - (double)t.it_value.tv_sec) * 1e9) + 1 : 1; /* 0 would disarm it */
+        if (t.it_value.tv_nsec > 999999999)
+            t.it_value.tv_nsec = 999999999;
+    }
+    timerfd_settime(loop->tick.fd, TFD_TIMER_ABSTIME, &t, NULL);
+    loop->armed = at;
+}
+
+static int event_fd(const struct epoll_event *e)
+{
+    return (int)(uint32_t)e->data.u64;
+}
+
+/* May we wait in libev's place? Its events hold the fd in their lower half, and whether they really do is tried here. */
+static bool loop_can_wait(struct vmctl_loop *loop)
+{
+    struct epoll_event e;
+    ev_run(loop->ev, EVRUN_NOWAIT); /* now the kernel knows of the tick */
+    loop_set_tick(loop, 0);
+    bool can = epoll_wait(loop->fd, &e, 1, 10) == 1 && event_fd(&e) == loop->tick.fd;
+    loop_set_tick(loop, INFINITY);
+    return can;
 }
 
 int vmctl_loop_open(struct vmctl_loop *loop)
 {
     *loop = (struct vmctl_loop){ 0 };
     vmctl_list_init(&loop->handles);
+    int tick = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (tick < 0)
+        return -errno;
     loop->scratch = malloc(VMCTL_SCRATCH);
-    if (!loop->scratch)
-        return -ENOMEM;
     /* Never the default loop: that one takes SIGCHLD. NOENV: the host's environment does not choose our back end. */
-    loop->ev = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
-    if (!loop->ev) {
+    loop->ev = loop->scratch ? ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL) : NULL;
+    loop->fd = loop->ev ? loop_backend(loop->ev) : -1;
+    if (loop->fd < 0) {
+        if (loop->ev)
+            ev_loop_destroy(loop->ev);
+        loop->ev = NULL;
         free(loop->scratch);
+        close(tick);
         return -ENOMEM;
     }
-    ev_timer_init(&loop->tick, on_tick, 0., 0.);
-    loop->armed = INFINITY;
-    loop->fd = -1;
+    ev_io_init(&loop->tick, on_tick, tick, EV_READ);
+    ev_io_start(loop->ev, &loop->tick);
+    ev_unref(loop->ev); /* it alone is nothing to wait for */
+    loop->direct = loop_can_wait(loop);
     return 0;
 }
 
@@ -53,7 +118,9 @@ void vmctl_loop_close(struct vmctl_loop *loop)
     if (!loop->ev)
         return;
     loop_close_handles(loop);
-    ev_timer_stop(loop->ev, &loop->tick);
+    ev_ref(loop->ev);
+    ev_io_stop(loop->ev, &loop->tick);
+    close(loop->tick.fd);
     ev_loop_destroy(loop->ev);
     loop->ev = NULL;
     free(loop->heap);
@@ -75,40 +142,52 @@ static void loop_expire(struct vmctl_loop *loop)
     }
 }
 
-/* Lets libev wake us at `at`. A tick that is set to fire earlier stays: waking early once costs less than asking the clock
- * and setting the tick anew in every round. */
-static void loop_arm(struct vmctl_loop *loop, double at)
+/* As libev would have waited and looked: only with no limit of its own, and when it has nothing new to tell the kernel. */
+static void loop_wait(struct vmctl_loop *loop)
 {
-    if (loop->armed <= at)
-        return;
-    double wait = at - vmctl_now();
-    ev_timer_stop(loop->ev, &loop->tick);
-    ev_now_update(loop->ev);
-    ev_timer_set(&loop->tick, wait > 0 ? wait : 0., 0.);
-    ev_timer_start(loop->ev, &loop->tick);
-    loop->armed = at;
+    struct epoll_event events[LOOP_EVENTS];
+    int n = epoll_wait(loop->fd, events, LOOP_EVENTS, -1);
+    for (int i = 0; i < n; i++) {
+        const uint32_t e = events[i].events, broken = EPOLLERR | EPOLLHUP;
+        int what = (e & (EPOLLIN | broken) ? EV_READ : 0) | (e & (EPOLLOUT | broken) ? EV_WRITE : 0);
+        ev_feed_fd_event(loop->ev, event_fd(&events[i]), what);
+    }
+    ev_invoke_pending(loop->ev);
 }
 
-/* For a wait without end: a tick that nobody needs would hide that there is nothing to wait for. */
-static void loop_disarm(struct vmctl_loop *loop)
+/* The tick is set for `at`. One that is set to fire earlier stays: waking early once costs less than setting it anew in
+ * every round. But for a wait without end: a tick that nobody needs would hide that there is nothing to wait for. */
+static void loop_arm(struct vmctl_loop *loop, double at)
 {
-    ev_timer_stop(loop->ev, &loop->tick);
-    loop->armed = INFINITY;
+    if (loop->armed > at || (isinf(at) && !isinf(loop->armed)))
+        loop_set_tick(loop, at);
 }
 
 bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
 {
     double first = loop->timers ? loop->heap[0]->at : INFINITY;
     bool wait = until > 0; /* the clock began before: all that is not "do not wait" is a time */
-    if (!isinf(first) || (wait && !isinf(until)))
+    if (wait || !isinf(first))
         loop_arm(loop, wait && until < first ? until : first);
-    else if (wait)
-        loop_disarm(loop);
-    loop->changed = false;
-    int active = ev_run(loop->ev, wait ? EVRUN_ONCE : EVRUN_NOWAIT);
+    bool reason = loop->active > 0 || !isinf(loop->armed);
+    if (wait && reason && loop->direct && !loop->changed && !loop->files && loop->turns++ < LOOP_TURNS) {
+        loop_wait(loop);
+    } else {
+        loop->turns = 0;
+        /* libev does not wait if it knows of nothing to wait for: the tick does not count, but is a reason */
+        bool only_tick = wait && !isinf(loop->armed);
+        loop->changed = false;
+        if (only_tick)
+            ev_ref(loop->ev);
+        loop->active = ev_run(loop->ev, wait ? EVRUN_ONCE : EVRUN_NOWAIT);
+        if (only_tick) {
+            ev_unref(loop->ev);
+            loop->active--;
+        }
+    }
     if (loop->due)
         loop_expire(loop);
-    return active > !isinf(loop->armed) || loop->timers; /* the tick is among those that are active */
+    return loop->active > 0 || loop->timers;
 }
 
 double vmctl_loop_next(struct vmctl_loop *loop)
@@ -118,25 +197,8 @@ double vmctl_loop_next(struct vmctl_loop *loop)
     return loop->timers ? loop->heap[0]->at : INFINITY;
 }
 
-/* libev keeps the fd of its back end to itself, but a watcher that embeds the loop into another one holds it. */
-static int loop_backend(struct ev_loop *inner)
+int vmctl_loop_fd(const struct vmctl_loop *loop)
 {
-    struct ev_loop *outer = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
-    if (!outer)
-        return -ENOMEM;
-    ev_embed w;
-    ev_embed_init(&w, NULL, inner);
-    ev_embed_start(outer, &w);
-    int fd = w.io.fd;
-    ev_embed_stop(outer, &w);
-    ev_loop_destroy(outer);
-    return fd;
-}
-
-int vmctl_loop_fd(struct vmctl_loop *loop)
-{
-    if (loop->fd < 0)
-        loop->fd = loop_backend(loop->ev);
     return loop->fd;
 }
 

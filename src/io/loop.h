@@ -18,10 +18,14 @@ struct vmctl_timer {
 
 struct vmctl_loop {
     struct ev_loop *ev;
-    ev_timer tick;              /* fires when the first timer of the heap is due */
+    ev_io tick;                 /* a timerfd: readable when the first timer of the heap is due */
     double armed;               /* when tick fires; INFINITY while it is not set */
     bool due;                   /* it has fired: the heap wants to be looked at */
-    int fd;                     /* what libev polls; negative: nobody has asked for it yet */
+    int fd;                     /* what libev polls */
+    int active;                 /* watchers that libev had when it last looked, the tick aside */
+    unsigned files;             /* open streams on regular files, which epoll does not take and libev feigns */
+    unsigned turns;             /* waits since libev last looked */
+    bool direct;                /* we can wait on `fd` in libev's place */
     struct vmctl_timer **heap;
     size_t timers, heap_size;
     struct vmctl_list handles;  /* of struct vmctl_handle */
@@ -48,7 +52,7 @@ void vmctl_loop_close(struct vmctl_loop *loop);
 bool vmctl_loop_poll(struct vmctl_loop *loop, double until);
 
 /* For embedding: an fd that becomes readable when poll has work, and the time when it has work without it. */
-int vmctl_loop_fd(struct vmctl_loop *loop);
+int vmctl_loop_fd(const struct vmctl_loop *loop);
 double vmctl_loop_next(struct vmctl_loop *loop);
 
 void vmctl_handle_add(struct vmctl_loop *loop, struct vmctl_handle *h);

@@ -63,6 +63,7 @@ void vmctl_relay_close(struct vmctl_relay *r, int err)
     r->err = err;
     vmctl_list_remove(&r->handle.link);
     vmctl_timer_stop(r->loop, &r->timer);
+    r->loop->files -= r->files;
     way_close(&r->way[0]);
     way_close(&r->way[1]);
     for (int i = 0; i < 4; i++) {
@@ -279,6 +280,8 @@ static int way_open(struct vmctl_relay_way *w, struct vmctl_stream *from, struct
 
 static void relay_take(struct vmctl_relay *r, int at, struct vmctl_stream *s)
 {
+    r->files += s->file;
+    r->loop->files += s->file;
     r->fds[at] = s->rfd;
     r->fds[at + 1] = s->wfd;
     vmctl_buf_consume(&s->out, vmctl_buf_len(&s->out));

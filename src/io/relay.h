@@ -22,6 +22,7 @@ struct vmctl_relay {
     struct vmctl_handle handle;
     struct vmctl_loop *loop;
     int fds[4];                 /* a's read and write side, b's */
+    unsigned files;             /* of them, counted in loop->files */
     struct vmctl_relay_way way[2];
     struct vmctl_waitq waiters;
     struct vmctl_timer timer;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -46,6 +47,10 @@ void vmctl_stream_open(struct vmctl_stream *s, int rfd, int wfd, enum vmctl_stre
     s->kind = kind;
     s->rerr = rfd < 0 ? VMCTL_EOF : 0;
     s->werr = wfd < 0 ? -EPIPE : 0;
+    struct stat st;
+    int fd = rfd < 0 ? wfd : rfd;
+    s->file = kind == VMCTL_STREAM_PIPE && fstat(fd, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode);
+    s->loop->files += s->file;
     ev_io_set(&s->rio, rfd, EV_READ);
     ev_io_set(&s->wio, wfd, EV_WRITE);
     vmctl_handle_add(s->loop, &s->handle);
@@ -62,6 +67,8 @@ void vmctl_stream_release(struct vmctl_stream *s)
 {
     stream_unwatch(s);
     s->rfd = s->wfd = -1;
+    s->loop->files -= s->file;
+    s->file = false;
     s->rerr = s->werr = VMCTL_ECLOSED;
     vmctl_list_remove(&s->handle.link);
     vmctl_wake_all(&s->readers, VMCTL_ECLOSED);

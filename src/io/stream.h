@@ -33,6 +33,7 @@ struct vmctl_stream {
     uint8_t misses, hold;         /* dry all the same? Reads that tried and got nothing; how many not to try after that */
     bool corked, shutting;        /* shutting: SHUT_WR follows the last byte of `out` */
     bool present, gone;           /* serial: a peer was heard; and has left since, which the next reader is told once */
+    bool file;                    /* counted in loop->files */
     bool raw;                     /* reading is done past the buffer: only say that there is something */
     int rerr, werr;               /* for good: why no more can be read or written; 0 while all is well */
     struct vmctl_buf in, out;

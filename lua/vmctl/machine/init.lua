@@ -5,17 +5,15 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local exec = require "vmctl.protocol.exec"
 local link = require "vmctl.machine.link"
-local log = require "vmctl.log"
 local options = require "vmctl.options"
 local process = require "vmctl.process"
 local qemu = require "vmctl.machine.qemu"
+local report = require "vmctl.machine.report"
 local task = require "vmctl.task"
 
 local M = {}
 
 local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
-local LAST_WORDS = 1            -- seconds in which a QEMU whose link has ended must have said why, and have ended
-local TAIL_LINES = 16
 
 local methods = {}
 local mt = { __name = "vmctl.Machine", __index = methods }
@@ -25,27 +23,6 @@ local known = {
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
   cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
 }
-
-local function how_it_ended(vm)
-  local record = vm._fate.record
-  return "QEMU ended with " .. (record.signal and "signal " .. record.signal or "exit code " .. tostring(record.exit_code))
-end
-
-local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ERESET = true }
-
--- What to tell when the guest or its QEMU is not as it should be. Waits for the last words of a QEMU that is about to end.
-local function explain(vm, what, code)
-  if BROKEN[code] and not vm._closed and vm:wait(LAST_WORDS) then vm._tasks.stderr:join(LAST_WORDS) end
-  local parts = { ("%s: %s"):format(vm.name, what) }
-  if vm._fate.record then parts[#parts + 1] = "; " .. how_it_ended(vm) end
-  local panic = log.sanitize(vm._console:text()):match ".*(Kernel panic[^\n]*)"
-  if panic then parts[#parts + 1] = "; " .. panic end
-  local said = vm._stderr and vm._stderr:tail(TAIL_LINES) or ""
-  if said ~= "" then parts[#parts + 1] = "\nQEMU said:\n" .. said end
-  local tail = vm._console:tail(TAIL_LINES)
-  parts[#parts + 1] = tail ~= "" and "\nthe console's last lines:\n" .. tail or "\nnothing came on the console"
-  return nil, table.concat(parts), code
-end
 
 -- Knows nothing of the machine: a task that did would keep it from being collected.
 local function watch(child, fate)
@@ -129,12 +106,13 @@ function methods:wait_ready(opts)
     end,
   }
   if ok then return core.now() - begin end
-  return explain(self, ("not ready after %.1f s: %s"):format(core.now() - begin, err), BROKEN[code] and "ERESET" or code)
+  if report.is_broken(code) then code = "ERESET" end
+  return report.explain(self, ("not ready after %.1f s: %s"):format(core.now() - begin, err), code)
 end
 
 function methods:_client()
   if self._closed then return errors.fail("ECLOSED", "%s: closed", self.name) end
-  if self._fate.record then return errors.fail("ERESET", "%s: %s", self.name, how_it_ended(self)) end
+  if self._fate.record then return errors.fail("ERESET", "%s: %s", self.name, report.ending(self)) end
   if not self._exec then
     local err, code
     self._exec, err, code = exec.client(self:address(exec.PORT), { timeout = self._exec_timeout })
@@ -185,7 +163,7 @@ end
 function methods:wait_console(pattern, opts)
   opts = options.check(opts, { timeout = "number", plain = "boolean" }, "wait_console")
   local found, err, code = self._console:wait(pattern, opts.timeout or READY_TIMEOUT, opts.plain)
-  if not found then return explain(self, ("console never showed '%s': %s"):format(pattern, err), code) end
+  if not found then return report.explain(self, ("console never showed '%s': %s"):format(pattern, err), code) end
   return found
 end
 

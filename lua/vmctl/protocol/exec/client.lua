@@ -114,12 +114,21 @@ local function choose_mode(parsed, revision, wants_input, at_once)
   return (at_once or revision == "vmctl") and T.EXEC_STREAM or T.EXEC
 end
 
+-- Tells the agent a signal for a command by a connection of its own.
+function methods:_signal(token, title, payload, timeout)
+  local answer, text, code = self:_ask(T.SIGNAL, payload .. token, core.now() + timeout)
+  if answer == T.READY then return true end
+  if not answer and closed(code) then return errors.fail("ESRCH", "%s: signal: it has ended", title) end
+  return nil, ("%s: signal: %s"):format(title, text), code
+end
+
 function methods:_begin(parsed, mode, deadline)
   local title = request.title(parsed)
   if parsed.options.user and self.revision == "0.1.9" then
     return errors.fail("ENOTSUP", "%s on %s: this agent cannot change the user", title, self.address)
   end
-  local body, err, code = request.encode(parsed, self.revision, mode)
+  local token = self.revision == "vmctl" and ("%016x%016x"):format(math.random(0), math.random(0)) or nil
+  local body, err, code = request.encode(parsed, self.revision, mode, token)
   if not body then return nil, err, code end
   if #body > 1 << 20 then
     return errors.fail("ETOOBIG", "%s on %s: a request of %d bytes, the limit is 1 MiB", title, self.address, #body)
@@ -130,6 +139,7 @@ function methods:_begin(parsed, mode, deadline)
   s:set_timeout { read = math.huge, write = math.huge } -- the command's own limits count
   local p = process.new(s, mode, self.revision, title, tostring(self.address))
   p._timeout = self._timeout
+  p._beside = token and function(payload, timeout) return self:_signal(token, p.name, payload, timeout) end
   return p
 end
 

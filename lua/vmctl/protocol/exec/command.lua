@@ -1,5 +1,6 @@
 --- The agent's commands: started, fed, ended with their host, and reported when all their output is out.
 local core = require "vmctl.core"
+local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local process = require "vmctl.process"
 local task = require "vmctl.task"
@@ -66,6 +67,7 @@ local function describe(payload, opts)
   return spec, request
 end
 
+-- A child and the token of its request; or nil, a text and an exit code.
 local function start(payload, opts, stdio)
   local spec, request = describe(payload, opts)
   if not spec then return nil, request, 1 end
@@ -73,7 +75,7 @@ local function start(payload, opts, stdio)
   if spec.tty then spec.rows, spec.cols = request.rows, request.cols end
   spec.sweep, spec.session, spec.death_signal = true, true, "KILL"
   local child, err, code = process.spawn(spec)
-  if child then return child end
+  if child then return child, request.token end
   local no_program = err:find("(exec)", 1, true)
   return nil, err, no_program and (code == "EACCES" and 126 or 127) or code == "EINVAL" and 127 or 1
 end
@@ -101,9 +103,36 @@ local function feed(conn, child, data)
   return true -- EPIPE: the child wants no more; what comes is thrown away
 end
 
--- What the host sends while the command runs. Ends when the host has gone, which ends the command. The fan-in is that of a
--- command whose output is streamed.
-local function listen(conn, child, mode, fanin)
+-- The commands that run, by the token of their request: a host whose connection is full of input comes by another one.
+local running = {}
+
+local function register(token, job)
+  if token then running[token] = job end
+  return setmetatable({}, { __close = function()
+    if token then running[token] = nil end
+  end })
+end
+
+local function signal(job, payload)
+  if payload:sub(1, 2) == wire.CLOSE_OUTPUT and job.fanin then
+    job.fanin:drop(job.child.stdout)
+  else
+    job.child:kill(math.min(payload:byte(1), 64))
+  end
+end
+
+--- Signal as a first message, which only a host of ours sends: two bytes as on the command's own connection, and its token.
+-- A command that has ended is answered as any first message that makes no sense: not at all.
+function M.signal(conn, payload)
+  local job = running[payload:sub(3)]
+  if not job then return errors.fail("ESRCH", "a signal for a command that is not there") end
+  signal(job, payload)
+  return conn:write_frame(T.READY, "", SEND_TIMEOUT)
+end
+
+-- What the host sends while the command runs. Ends when the host has gone, which ends the command.
+local function listen(conn, job, mode)
+  local child = job.child
   while true do
     local type, payload = conn:read_frame(math.huge)
     if not type then break end
@@ -112,10 +141,8 @@ local function listen(conn, child, mode, fanin)
       child.stdin:close()
     elseif type == T.STDIN and child.stdin then
       if not feed(conn, child, payload) then break end
-    elseif type == T.SIGNAL and payload == wire.CLOSE_OUTPUT and fanin then
-      fanin:drop(child.stdout)
     elseif type == T.SIGNAL and #payload > 0 then
-      child:kill(math.min(payload:byte(1), 64))
+      signal(job, payload)
     elseif type == T.RESIZE and mode == T.EXEC_TTY then
       local rows, cols = wire.decode_resize(payload)
       if rows then child.stdin:resize(rows, cols) end
@@ -149,12 +176,14 @@ local function watch(child, fanin)
 end
 
 -- Runs a started child with its output going to the host; the exit code and signal when it is all out.
-local function supervise(conn, child, mode, ...)
+local function supervise(conn, child, token, mode, ...)
   local guard <close> = child -- luacheck: ignore
   local fanin, err = core.fanin(conn, ...)
   if not fanin then return nil, err end
+  local job = { child = child, fanin = fanin }
+  local entry <close> = register(token, job) -- luacheck: ignore
   return task.scope(function(scope)
-    task.spawn_in(scope, listen, conn, child, mode, fanin)
+    task.spawn_in(scope, listen, conn, job, mode)
     task.spawn_in(scope, watch, child, fanin)
     local record, why = child:wait(math.huge)
     if record then drain(conn, fanin) end
@@ -190,53 +219,53 @@ function M.plain(conn, payload, opts)
       if total <= CAPTURE then table.insert(texts[name], data) else cut = true end
     end
   end
-  local code, signal = task.scope(function(scope)
-    local listener = task.spawn_in(scope, listen, conn, child, T.EXEC)
-    local out, errors = task.spawn_in(scope, collect, "stdout"), task.spawn_in(scope, collect, "stderr")
+  local code, sig = task.scope(function(scope)
+    local listener = task.spawn_in(scope, listen, conn, { child = child }, T.EXEC)
+    local out, err_out = task.spawn_in(scope, collect, "stdout"), task.spawn_in(scope, collect, "stderr")
     local record, why = child:wait(math.huge)
     if not out:join(LINGER) then out:cancel() end
-    if not errors:join(LINGER) then errors:cancel() end
+    if not err_out:join(LINGER) then err_out:cancel() end
     listener:cancel()
     if not record then return nil, why end
     return exit_of(record)
   end)
-  if not code then return nil, signal end
+  if not code then return nil, sig end
   local cut_text = cut and ("output cut after %d bytes"):format(CAPTURE) or nil
-  return answer(conn, { exit_code = code, signal = signal, stdout = table.concat(texts.stdout),
+  return answer(conn, { exit_code = code, signal = sig, stdout = table.concat(texts.stdout),
     stderr = table.concat(texts.stderr), error = cut_text })
 end
 
 -- ExecStream: output as it comes, the result without it.
 function M.streamed(conn, payload, opts)
-  local child, err, failed = start(payload, opts, { stdout = "pipe", stderr = "pipe" })
-  if not child then return answer(conn, { exit_code = failed, error = err }) end
-  local code, signal = supervise(conn, child, T.EXEC_STREAM, T.STDOUT, child.stdout, T.STDERR, child.stderr)
-  if not code then return nil, signal end
-  return answer(conn, { exit_code = code, signal = signal })
+  local child, token, failed = start(payload, opts, { stdout = "pipe", stderr = "pipe" })
+  if not child then return answer(conn, { exit_code = failed, error = token }) end
+  local code, sig = supervise(conn, child, token, T.EXEC_STREAM, T.STDOUT, child.stdout, T.STDERR, child.stderr)
+  if not code then return nil, sig end
+  return answer(conn, { exit_code = code, signal = sig })
 end
 
-local function refuse(conn, err, code, say)
+local function refuse(conn, err, code)
   log.debug("exec: %s", err)
-  if say then conn:write_frame(T.STDERR, wire.text(err) .. "\n", SEND_TIMEOUT) end
+  conn:write_frame(T.STDERR, wire.text(err) .. "\n", SEND_TIMEOUT)
   return finish(conn, T.EXIT, wire.encode_exit(code), SEND_TIMEOUT)
 end
 
 -- ExecPipe: standard input as well.
 function M.piped(conn, payload, opts)
-  local child, err, code = start(payload, opts, { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
-  if not child then return refuse(conn, err, code, true) end
-  local exit_code, signal = supervise(conn, child, T.EXEC_PIPE, T.STDOUT, child.stdout, T.STDERR, child.stderr)
-  if not exit_code then return nil, signal end
-  return finish(conn, T.EXIT, wire.encode_exit(exit_code, signal), SEND_TIMEOUT)
+  local child, token, failed = start(payload, opts, { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
+  if not child then return refuse(conn, token, failed) end
+  local code, sig = supervise(conn, child, token, T.EXEC_PIPE, T.STDOUT, child.stdout, T.STDERR, child.stderr)
+  if not code then return nil, sig end
+  return finish(conn, T.EXIT, wire.encode_exit(code, sig), SEND_TIMEOUT)
 end
 
 -- ExecTTY: a terminal; one stream.
 function M.terminal(conn, payload, opts)
-  local child, err, code = start(payload, opts, { tty = true })
-  if not child then return refuse(conn, err, code, true) end
-  local exit_code, signal = supervise(conn, child, T.EXEC_TTY, T.STDOUT, child.stdin)
-  if not exit_code then return nil, signal end
-  return finish(conn, T.EXIT, wire.encode_exit(exit_code, signal), SEND_TIMEOUT)
+  local child, token, failed = start(payload, opts, { tty = true })
+  if not child then return refuse(conn, token, failed) end
+  local code, sig = supervise(conn, child, token, T.EXEC_TTY, T.STDOUT, child.stdin)
+  if not code then return nil, sig end
+  return finish(conn, T.EXIT, wire.encode_exit(code, sig), SEND_TIMEOUT)
 end
 
 return M

@@ -9,6 +9,7 @@ local M = {}
 
 local T = wire.types
 local KEPT = 1 << 20 -- bytes of output that `wait` keeps for a later `read`
+local TELL_TIMEOUT, TELL_AGAIN, TELL_PAUSE = 10, 1, 0.05 -- seconds: for a signal to be taken; for attempts; between them
 local TAIL_QUIET, TAIL_MOST = 0.05, 0.25 -- seconds: a reference agent's terminal output may come after its Exit
 
 local methods = {}
@@ -156,6 +157,20 @@ local function send(self, what, type, payload, timeout)
   return true
 end
 
+-- Input that the command does not read stands in the way of all that is sent behind it: an agent of ours is told beside it,
+-- again and again while it may not have heard of the command yet.
+local function tell(self, what, payload, timeout)
+  timeout = timeout or TELL_TIMEOUT
+  if not self._beside or not self._fed or self._record then
+    return send(self, what, T.SIGNAL, payload, timeout)
+  end
+  local deadline, last_try = core.now() + timeout, core.now() + math.min(timeout, TELL_AGAIN)
+  while true do
+    local ok, err, code = self._beside((payload .. "\0"):sub(1, 2), deadline - core.now())
+    if ok or code ~= "ESRCH" or self._record or core.now() > last_try or not core.sleep(TELL_PAUSE) then return ok, err, code end
+  end
+end
+
 --- Writes to its standard input. Waits while the command does not read.
 ---@param data string
 ---@param timeout? number seconds
@@ -164,6 +179,7 @@ function methods:write(data, timeout)
   if not self:has_stdin() then
     return errors.fail("ENOTSUP", "%s: it has no standard input", self.name)
   end
+  self._fed = true
   for at = 1, #data, wire.CHUNK do
     local ok, err, code = send(self, "write", T.STDIN, data:sub(at, at + wire.CHUNK - 1), timeout)
     if not ok then return nil, err, code end
@@ -192,7 +208,7 @@ function methods:kill(signal, timeout)
   if self._revision ~= "vmctl" and (self._mode == T.EXEC or self._mode == T.EXEC_STREAM) then
     return errors.fail("ENOTSUP", "%s: this agent takes no signals for a command without standard input", self.name)
   end
-  return send(self, "signal", T.SIGNAL, string.char(number), timeout)
+  return tell(self, "signal", string.char(number), timeout)
 end
 
 --- Closes its standard output: nobody reads it any more, and who writes there gets SIGPIPE, as in a shell's pipeline.
@@ -201,7 +217,7 @@ function methods:close_stdout(timeout)
   if self._revision ~= "vmctl" or self._mode == T.EXEC_TTY then
     return errors.fail("ENOTSUP", "%s: its output cannot be closed", self.name)
   end
-  return send(self, "close stdout", T.SIGNAL, wire.CLOSE_OUTPUT, timeout)
+  return tell(self, "close stdout", wire.CLOSE_OUTPUT, timeout)
 end
 
 --- Can it be written to?

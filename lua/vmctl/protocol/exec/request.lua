@@ -111,7 +111,8 @@ end
 ---@param revision "vmctl"|"0.2"|"0.1.9"
 ---@param type integer the message type it will be sent as
 ---@return string|nil json, string?, string?
-function M.encode(parsed, revision, type)
+---@param token? string a name for the command, for agents of ours
+function M.encode(parsed, revision, type, token)
   local opts = parsed.options
   local env_text, env_bytes = quote.split_env(opts.env)
   if revision ~= "vmctl" then
@@ -126,6 +127,7 @@ function M.encode(parsed, revision, type)
   if revision == "vmctl" then
     request.argv_b64 = base64_all(exact_command(parsed))
     request.env_b64 = next(env_bytes) and base64_all(env_bytes) or nil
+    request.token = token
   else
     request.command = shell_command(parsed, env_bytes)
   end

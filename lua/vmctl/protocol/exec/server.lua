@@ -49,7 +49,7 @@ local function port_forward(conn, payload)
 end
 
 local handlers = {
-  [T.READY] = hello,
+  [T.READY] = hello, [T.SIGNAL] = command.signal,
   [T.EXEC] = command.plain, [T.EXEC_STREAM] = command.streamed, [T.EXEC_PIPE] = command.piped, [T.EXEC_TTY] = command.terminal,
   [T.PORT_FORWARD] = port_forward,
   [T.WRITE_FILE] = fileservice.write, [T.READ_FILE] = fileservice.read, [T.LIST_FILES] = fileservice.list,

@@ -20,7 +20,8 @@ local REQUEST, CHUNK, RESULT, SMALL = 1 << 20, 64 << 10, 64 << 20, 64
 M.CHUNK = CHUNK
 
 --- A Signal message for agents of ours: instead of a signal to the whole group, the command's output is closed, so that who
--- writes to it gets SIGPIPE. Others ignore the second byte.
+-- writes to it gets SIGPIPE. Others ignore the second byte. Ours also takes a Signal as a first message, for a command whose
+-- own connection is full of input: two bytes, and the token of that command's request.
 M.CLOSE_OUTPUT = "\13\1"
 
 --- The frame format: type u8, length u32 big endian; a limit for each type, so that no peer makes us hold 4 GiB.
@@ -62,7 +63,7 @@ end
 
 local fields = {
   command = "string", working_dir = "string", stdin = "string", user = "string", rows = "number", cols = "number",
-  args = "table", env = "table", argv_b64 = "table", env_b64 = "table", stdin_b64 = "string",
+  args = "table", env = "table", argv_b64 = "table", env_b64 = "table", token = "string",
 }
 
 local function check_strings(request, name, keys)
@@ -75,7 +76,7 @@ local function check_strings(request, name, keys)
 end
 
 --- Encodes a request from a table with the JSON's names: command, working_dir, env, user, rows, cols. Members of our own,
--- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), vmctl.
+-- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), token (see CLOSE_OUTPUT).
 ---@param request table
 ---@return string|nil json, string?, string? EINVAL
 function M.encode_request(request)
