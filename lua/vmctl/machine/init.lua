@@ -45,8 +45,9 @@ end
 --- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
 ---@param opts { kernel: string, initrd: string?, append: string?, memory: string|integer?, cpus: integer?, accel: string?,
 -- machine: string?, arch: string?, args: string[]?, name: string?, channel: string?, cid: integer?, console_log: string?,
--- console_size: integer? } memory in MiB or as "256M"; accel "auto", "kvm" or "tcg"; machine: QEMU's, "microvm" by default on
--- x86-64; args: further arguments for QEMU; channel: how the agent is reached, "vsock", "mux" (virtio-serial) or "auto"
+-- console_size: integer?, exec_timeout: number? } memory in MiB or as "256M"; accel "auto", "kvm" or "tcg"; machine: QEMU's,
+-- "microvm" by default on x86-64; args: further arguments for QEMU; channel: how the agent is reached, "vsock", "mux"
+-- (virtio-serial) or "auto"; exec_timeout: seconds for a command that names none
 ---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EINVAL …
 function M.launch(opts)
   opts = options.check(opts or {}, known, "machine.launch")

@@ -6,6 +6,7 @@ local errors = require "vmctl.errors"
 local files = require "vmctl.protocol.exec.files"
 local json = require "vmctl.json"
 local options = require "vmctl.options"
+local probe = require "vmctl.protocol.exec.probe"
 local process = require "vmctl.protocol.exec.process"
 local request = require "vmctl.protocol.exec.request"
 local runner = require "vmctl.run"
@@ -15,7 +16,6 @@ local M = {}
 
 local T = wire.types
 local TIMEOUT, DIAL_TIMEOUT = 600, 10    -- seconds: a command, a connection
-local READY_TIMEOUT, READY_PAUSE = 30, { 0.02, 0.5 }
 local EMBED = 90 * 1024                  -- bytes of input that fit into a command line of an agent without standard input
 
 local methods = {}
@@ -67,45 +67,6 @@ function methods:_ask(type, payload, deadline)
   return answer, body, code
 end
 
-local function closed(code)
-  return code == "EOF" or code == "ECONNRESET" or code == "EPIPE"
-end
-
---- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
--- older does not (wire document, section 3). Asked once, then remembered. Waits.
----@param timeout? number
----@return "vmctl"|"0.2"|"0.1.9"|nil, string?, string?
-function methods:probe(timeout)
-  if self.revision then return self.revision end
-  local deadline = core.now() + (timeout or self._dial_timeout)
-  local answer, body, code = self:_ask(T.READY, "", deadline)
-  if answer == T.READY then
-    local hello = json.decode(body)
-    self.revision = "vmctl"
-    self.agent = type(hello) == "table" and hello or {}
-    return self.revision
-  elseif answer then
-    return errors.fail("EPROTO", "probe %s: an answer of type %d", self.address, answer)
-  elseif not closed(code) then
-    return nil, ("probe %s: %s"):format(self.address, body), code
-  end
-  answer, body, code = self:_ask(T.EXEC_PIPE, '{"command":"true"}', deadline)
-  if answer == T.EXIT then
-    self.revision = "0.2"
-    return self.revision
-  elseif not answer and not closed(code) then
-    return nil, ("probe %s: %s"):format(self.address, body), code
-  end
-  answer, body, code = self:_ask(T.EXEC, '{"command":"true"}', deadline)
-  if answer == T.EXEC_RESULT then
-    self.revision = "0.1.9"
-    return self.revision
-  elseif answer then
-    return errors.fail("EPROTO", "probe %s: an answer of type %d", self.address, answer)
-  end
-  return nil, ("probe %s: no exec agent there (%s)"):format(self.address, body), code
-end
-
 -- For output that need not come at once the plain mode is right for agents of the reference: with both streams busy their
 -- other modes corrupt the framing (wire document, "Traps").
 local function choose_mode(parsed, revision, wants_input, at_once)
@@ -118,7 +79,7 @@ end
 function methods:_signal(token, title, payload, timeout)
   local answer, text, code = self:_ask(T.SIGNAL, payload .. token, core.now() + timeout)
   if answer == T.READY then return true end
-  if not answer and closed(code) then return errors.fail("ESRCH", "%s: signal: it has ended", title) end
+  if not answer and probe.closed(code) then return errors.fail("ESRCH", "%s: signal: it has ended", title) end
   return nil, ("%s: signal: %s"):format(title, text), code
 end
 
@@ -217,47 +178,6 @@ function methods:run(command)
   return runner.finish(p, parsed.options, deadline)
 end
 
-local function ready_address(at)
-  if at.port ~= wire.PORT then return nil end
-  if at.kind == "vsock" then return address.vsock(at.cid, wire.READY_PORT) end
-  if at.kind == "hybrid" then return address.hybrid(at.path, wire.READY_PORT) end
-end
-
--- Port 5002 first, where there is one; then a real answer of the agent on its own port.
-function methods:_ready_once(deadline)
-  local at = not self._seen_ready and ready_address(self.address)
-  if at then
-    local s, err, code = dial.dial(at, { timeout = math.min(2, deadline - core.now()) })
-    if not s then return nil, err, code end
-    s:close()
-    self._seen_ready = true
-  end
-  return self:probe(math.min(2, deadline - core.now()))
-end
-
---- Waits until the agent answers. What is refused while a guest boots is tried again, with growing pauses.
----@param timeout? number seconds, 30 by default
----@return number|nil seconds that it took, string? message with the number of attempts and the last error, string? ETIMEDOUT
-function methods:ready(timeout)
-  timeout = timeout or READY_TIMEOUT
-  local begin = core.now()
-  local deadline, pause, attempts, last = begin + timeout, READY_PAUSE[1], 0, "nothing was tried"
-  while core.now() < deadline do
-    attempts = attempts + 1
-    local ok, err, code = self:_ready_once(deadline)
-    if ok then return core.now() - begin end
-    last = err
-    if code == "ECANCELED" or not (errors.retryable(code, "connect", self.address.kind) or code == "ETIMEDOUT") then
-      return nil, ("ready %s: %s"):format(self.address, err), code
-    end
-    local slept, why, how = core.sleep(math.max(0, math.min(pause, deadline - core.now())))
-    if not slept then return nil, ("ready %s: %s"):format(self.address, why), how end
-    pause = math.min(pause * 1.5, READY_PAUSE[2])
-  end
-  return errors.fail("ETIMEDOUT", "ready %s: no answer within %g s, %d attempts; the last error: %s", self.address, timeout,
-    attempts, last)
-end
-
 --- Opens a connection to a TCP port as the guest sees it. Waits.
 ---@param host string "127.0.0.1" is the guest itself
 ---@param port integer
@@ -294,6 +214,7 @@ function methods:pipeline(stages)
 end
 
 for name, fn in pairs(files) do methods[name] = fn end
+methods.probe, methods.ready = probe.probe, probe.ready
 
 function mt:__tostring()
   return ("vmctl.ExecClient(%s)"):format(self.address)

@@ -1,8 +1,8 @@
 --- The agent's commands: started, fed, ended with their host, and reported when all their output is out.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local launch = require "vmctl.protocol.exec.launch"
 local log = require "vmctl.log"
-local process = require "vmctl.process"
 local task = require "vmctl.task"
 local wire = require "vmctl.protocol.exec.wire"
 
@@ -14,71 +14,6 @@ local GRACE = 2           -- seconds between SIGTERM (or SIGHUP) and SIGKILL whe
 local LINGER = 1          -- seconds for which output may still come from processes that have left the command's group
 local CAPTURE = 44 << 20  -- bytes of stdout and stderr together that an answer of 64 MiB can carry as base64
 local PIPES = 4 << 20     -- bytes: what both pipes of a command can hold is less
-local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-local function decode_all(encoded)
-  local list = {}
-  for key, value in pairs(encoded) do
-    local bytes = core.base64_decode(value)
-    if not bytes then return nil, ("request: member %s is not base64"):format(key) end
-    list[key] = bytes
-  end
-  return list
-end
-
--- The child's command line and surroundings from a request.
-local function describe(payload, opts)
-  local request, err = wire.decode_request(payload)
-  if not request then return nil, err end
-  local spec = { "/bin/sh", "-c", request.command, file = "sh" }
-  if request.argv_b64 then
-    spec, err = decode_all(request.argv_b64)
-    if not spec then return nil, err end
-    if not spec[1] then return nil, "request: an empty argv" end
-  else
-    spec[1] = "sh"
-  end
-  local env = process.environment()
-  env.PATH = env.PATH or PATH
-  for name, value in pairs(opts.env or {}) do env[name] = value end
-  for name, value in pairs(request.env or {}) do env[name] = value end
-  if request.env_b64 then
-    local exact
-    exact, err = decode_all(request.env_b64)
-    if not exact then return nil, err end
-    for name, value in pairs(exact) do env[name] = value end
-  end
-  for name, value in pairs(env) do
-    if (name .. value):find("\0", 1, true) or name == "" or name:find("=", 1, true) then
-      return nil, "request: a NUL byte or '=' in the environment"
-    end
-  end
-  for _, arg in ipairs(spec) do
-    if arg:find("\0", 1, true) then return nil, "request: a NUL byte in the command" end
-  end
-  spec.env, spec.clear_env = env, true
-  if request.working_dir ~= "" then spec.cwd = request.working_dir end
-  if request.user and request.user ~= "" then
-    spec.user = request.user
-    local users = require "vmctl.users"
-    local who = users.resolve(spec.user)
-    if who and who.home and not (request.env or {}).HOME then env.HOME = who.home end
-  end
-  return spec, request
-end
-
--- A child and the token of its request; or nil, a text and an exit code.
-local function start(payload, opts, stdio)
-  local spec, request = describe(payload, opts)
-  if not spec then return nil, request, 1 end
-  for name, value in pairs(stdio) do spec[name] = value end
-  if spec.tty then spec.rows, spec.cols = request.rows, request.cols end
-  spec.sweep, spec.session, spec.death_signal = true, true, "KILL"
-  local child, err, code = process.spawn(spec)
-  if child then return child, request.token end
-  local no_program = err:find("(exec)", 1, true)
-  return nil, err, no_program and (code == "EACCES" and 126 or 127) or code == "EINVAL" and 127 or 1
-end
 
 -- Ends a command whose host has gone, all of its group: politely, then not.
 local function hang_up(child, signal)
@@ -209,7 +144,7 @@ end
 
 -- Exec: all output inside the one answer.
 function M.plain(conn, payload, opts)
-  local child, err, failed = start(payload, opts, { stdout = "pipe", stderr = "pipe" })
+  local child, err, failed = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
   if not child then return answer(conn, { exit_code = failed, error = err }) end
   local guard <close> = child -- luacheck: ignore
   local texts, total, cut = { stdout = {}, stderr = {} }, 0, false
@@ -237,7 +172,7 @@ end
 
 -- ExecStream: output as it comes, the result without it.
 function M.streamed(conn, payload, opts)
-  local child, token, failed = start(payload, opts, { stdout = "pipe", stderr = "pipe" })
+  local child, token, failed = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
   if not child then return answer(conn, { exit_code = failed, error = token }) end
   local code, sig = supervise(conn, child, token, T.EXEC_STREAM, T.STDOUT, child.stdout, T.STDERR, child.stderr)
   if not code then return nil, sig end
@@ -252,7 +187,7 @@ end
 
 -- ExecPipe: standard input as well.
 function M.piped(conn, payload, opts)
-  local child, token, failed = start(payload, opts, { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
+  local child, token, failed = launch.start(payload, opts, { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
   if not child then return refuse(conn, token, failed) end
   local code, sig = supervise(conn, child, token, T.EXEC_PIPE, T.STDOUT, child.stdout, T.STDERR, child.stderr)
   if not code then return nil, sig end
@@ -261,7 +196,7 @@ end
 
 -- ExecTTY: a terminal; one stream.
 function M.terminal(conn, payload, opts)
-  local child, token, failed = start(payload, opts, { tty = true })
+  local child, token, failed = launch.start(payload, opts, { tty = true })
   if not child then return refuse(conn, token, failed) end
   local code, sig = supervise(conn, child, token, T.EXEC_TTY, T.STDOUT, child.stdin)
   if not code then return nil, sig end

@@ -87,9 +87,9 @@ local function pump_in(self)
   while self:_is_live() do
     local data = self._incoming[self._first]
     if data then
-      if not self:_deliver(data) then return end
-      self._incoming[self._first] = nil -- only now: what is being delivered keeps the stream from ending
+      self._incoming[self._first] = nil
       self._first = self._first + 1
+      if not self:_deliver(data) then return end
     elseif self._reset then
       return self:_end()
     elseif self._got_fin then
