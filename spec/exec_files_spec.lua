@@ -150,10 +150,10 @@ describe("exec files: list_files", function()
 
   it("lists a large folder", with_agent(function(client)
     local folder = support.tmpdir()
-    for i = 1, 3000 do io.open(("%s/file-with-a-long-name-%05d"):format(folder, i), "w"):close() end
+    for i = 1, 1000 do io.open(("%s/file-with-a-long-name-%05d"):format(folder, i), "w"):close() end
     local files = assert(client:list_files(folder))
-    assert.equal(3000, #files)
-    assert.equal("file-with-a-long-name-03000", files[3000].name)
+    assert.equal(1000, #files)
+    assert.equal("file-with-a-long-name-01000", files[1000].name)
   end, 5))
 
   it("fails with the reason", with_agent(function(client)
