@@ -112,3 +112,49 @@ describe("exec client: ready", function()
     assert.equal("EPROTO", code(client:ready(1)))
   end))
 end)
+
+describe("exec client: an agent that cannot be reached", function()
+  local function failure(where, opts)
+    local client = assert(exec.client(where, opts))
+    local result, message, why = client:run { "true" }
+    assert.is_nil(result)
+    assert.is_truthy(message:find(where, 1, true), message)
+    local p, again, same = client:start { "true" }
+    assert.is_nil(p)
+    assert.is_truthy(again:find(where, 1, true), again)
+    assert.equal(why, same)
+    assert.equal(why, code(client:read_file "/x"))
+    assert.equal(why, code(client:forward("127.0.0.1", 1)))
+    return why
+  end
+
+  it("is told by the code of its connection, with its address", run(function()
+    assert.equal("ENOENT", failure "unix:/no/such/socket")
+    assert.equal("ENOENT", failure("unix:/no/such/socket", { revision = "0.2" }))
+    local listener = assert(vmctl.listen "tcp:127.0.0.1:0")
+    local where = tostring(listener:address())
+    listener:close()
+    assert.equal("ECONNREFUSED", failure(where))
+    assert.equal("ERESOLVE", failure "tcp:no-such-host.invalid:5000")
+  end, 20))
+
+  it("takes no longer than dial_timeout when it says nothing", run(function()
+    local path = "unix:" .. support.tmpdir() .. "/silent"
+    local listener = assert(vmctl.listen(path))
+    local begin = vmctl.now()
+    assert.equal("ETIMEDOUT", failure(path, { dial_timeout = 0.05 }))
+    assert.is_true(vmctl.now() - begin < 1.5)
+    listener:close()
+  end))
+
+  it("with an address that is none is refused at once", function()
+    for _, case in ipairs { { "unix:" .. ("x"):rep(108), "ENAMETOOLONG" }, { "nonsense", "EINVAL" }, { "vsock:x:y", "EINVAL" } } do
+      local client, message, why = exec.client(case[1])
+      assert.is_nil(client)
+      assert.equal(case[2], why)
+      assert.is_string(message)
+    end
+    assert.has_error(function() exec.client("unix:/x", { time_out = 1 }) end)
+    assert.has_error(function() exec.client("unix:/x", { revision = "0.3" }) end)
+  end)
+end)

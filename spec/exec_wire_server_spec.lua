@@ -70,12 +70,14 @@ describe("exec server: requests cut at every byte:", function()
   local outcomes = {
     exec_env_wd = function(response) return response.exit_code == 1 and response.error:find "No such file" end,
     exec_html_escape = function(response) return response.exit_code > 0 and response.stderr:find "b" end,
-    exec_user_v02 = require("vmctl.core").fs.identity() == 0 and function(response)
-      return response.exit_code == 0 and response.stdout:find "^uid=1000.* gid=1000"
-    end,
   }
+  if require("vmctl.core").fs.identity() == 0 then
+    function outcomes.exec_user_v02(response)
+      return response.exit_code == 0 and response.stdout:find "^uid=1000.* gid=1000"
+    end
+  end
   for name, is_right in pairs(outcomes) do
-    it(name, is_right and run(function()
+    it(name, run(function()
       for at = 1, #all[name].bytes do
         local got = joined(converse { cut(all[name].bytes, at) })
         assert.is_truthy(is_right(assert(wire.decode_response(got[T.EXEC_RESULT]))), got[T.EXEC_RESULT])
