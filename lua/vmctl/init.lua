@@ -18,11 +18,10 @@ M.loop = core.loop
 -- stream = 0|4, flags = 0|1 }.
 M.format = core.format
 
---- A relay between two streams, which it takes; see vmctl.relay.
 local parts = {
   address = "vmctl.address", errors = "vmctl.errors", json = "vmctl.json", log = "vmctl.log",
-  vsock = "vmctl.vsock", exec = "vmctl.protocol.exec", agent = "vmctl.agent", host = "vmctl.host",
-  machine = "vmctl.machine", process = "vmctl.process", files = "vmctl.files",
+  vsock = "vmctl.vsock", exec = "vmctl.protocol.exec", host = "vmctl.host",
+  machine = "vmctl.machine", process = "vmctl.process", mux = "vmctl.mux", signals = "vmctl.signals",
 }
 
 local functions = {
