@@ -169,16 +169,18 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
             return err;
         room = s->in.cap - s->in.end;
     }
-    if (over > s->in.max - len)
-        over = s->in.max - len;
-    if (room > s->in.max - len)
-        room = s->in.max - len;
-    if (!over)
+    size_t most = s->in.max > len ? s->in.max - len : 0; /* for both pieces together: what is read must find its place */
+    if (!most)
         return -ENOBUFS;
+    if (room > most)
+        room = most;
     if (room <= STREAM_KEEP)
         room = 0; /* one piece is cheaper to read than two, and a short message cheap to copy */
+    if (over > most - room)
+        over = most - room;
     struct iovec iov[2] = { { s->in.data ? s->in.data + s->in.end : NULL, room }, { s->loop->scratch, over } };
-    ssize_t got = vmctl_sys_readv(s->rfd, room ? iov : iov + 1, room ? 2 : 1, s->kind == VMCTL_STREAM_SOCKET);
+    const struct iovec *first = room ? iov : iov + 1;
+    ssize_t got = vmctl_sys_readv(s->rfd, first, room && over ? 2 : 1, s->kind == VMCTL_STREAM_SOCKET);
     if (gamble)
         stream_learn(s, got > 0);
     if (got <= 0)
