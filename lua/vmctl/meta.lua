@@ -26,7 +26,8 @@ function Stream:read(n, timeout) end
 ---@return string? code EOF, EPROTO, ETOOBIG (more than the stream may hold)
 function Stream:read_exact(n, timeout) end
 
---- Reads a line, without its LF and a CR before it. Waits. A line over the limit closes the stream.
+--- Reads a line, without its LF and a CR before it. Waits. After a line over the limit every read fails with ETOOBIG, until
+--- `skip_past "\n"` has found its end; the peer can still be told.
 ---@param max? integer bytes with the LF, 1 MiB by default
 ---@param timeout? number|table
 ---@return string|nil line

@@ -82,6 +82,7 @@ int vmctl_loop_open(struct vmctl_loop *loop)
 {
     *loop = (struct vmctl_loop){ 0 };
     vmctl_list_init(&loop->handles);
+    vmctl_list_init(&loop->chores);
     int tick = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (tick < 0)
         return -errno;
@@ -163,8 +164,26 @@ static void loop_arm(struct vmctl_loop *loop, double at)
         loop_set_tick(loop, at);
 }
 
+/* Chores that add themselves again are left for the next time. */
+static bool loop_do_chores(struct vmctl_loop *loop)
+{
+    bool woken = false;
+    struct vmctl_list now = loop->chores;
+    now.next->prev = now.prev->next = &now;
+    vmctl_list_init(&loop->chores);
+    while (!vmctl_list_empty(&now)) {
+        struct vmctl_chore *c = VMCTL_CONTAINER(now.next, struct vmctl_chore, link);
+        vmctl_list_remove(&c->link);
+        if (c->run(c))
+            woken = true;
+    }
+    return woken;
+}
+
 bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
 {
+    if (!vmctl_list_empty(&loop->chores) && loop_do_chores(loop))
+        until = -INFINITY;
     double first = loop->timers ? loop->heap[0]->at : INFINITY;
     bool wait = until > 0; /* the clock began before: all that is not "do not wait" is a time */
     if (wait || !isinf(first))
@@ -192,7 +211,7 @@ bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
 
 double vmctl_loop_next(struct vmctl_loop *loop)
 {
-    if (loop->changed)
+    if (loop->changed || !vmctl_list_empty(&loop->chores))
         return -INFINITY; /* libev tells the kernel of new watchers only when it polls */
     return loop->timers ? loop->heap[0]->at : INFINITY;
 }

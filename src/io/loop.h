@@ -29,8 +29,15 @@ struct vmctl_loop {
     struct vmctl_timer **heap;
     size_t timers, heap_size;
     struct vmctl_list handles;  /* of struct vmctl_handle */
+    struct vmctl_list chores;   /* of struct vmctl_chore: what is to be done before the next wait */
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
     bool changed;               /* watchers were started or stopped since libev last looked */
+};
+
+/* Work that is put off until the loop is about to wait, so that it is done once for all that came together. */
+struct vmctl_chore {
+    struct vmctl_list link;
+    bool (*run)(struct vmctl_chore *c); /* true: it has woken somebody */
 };
 
 /* Whatever holds an fd, a child or a thread until it is closed. */
@@ -56,6 +63,13 @@ int vmctl_loop_fd(const struct vmctl_loop *loop);
 double vmctl_loop_next(struct vmctl_loop *loop);
 
 void vmctl_handle_add(struct vmctl_loop *loop, struct vmctl_handle *h);
+
+/* Has it run before the next wait. Removing it from its list takes that back. */
+static inline void vmctl_chore_add(struct vmctl_loop *loop, struct vmctl_chore *c)
+{
+    if (vmctl_list_empty(&c->link))
+        vmctl_list_append(&loop->chores, &c->link);
+}
 
 /* (Re)sets a timer. -ENOMEM leaves it unset. */
 int vmctl_timer_set(struct vmctl_loop *loop, struct vmctl_timer *t, double at);

@@ -20,6 +20,7 @@ static const double STREAM_NAP = 0.1, STREAM_NOBUFS_NAP = 0.01;
 static void on_readable(struct ev_loop *ev, ev_io *w, int events);
 static void on_writable(struct ev_loop *ev, ev_io *w, int events);
 static void on_nap_over(struct vmctl_timer *t);
+static bool on_unsent(struct vmctl_chore *c);
 
 static void on_close(struct vmctl_handle *h)
 {
@@ -31,6 +32,8 @@ void vmctl_stream_init(struct vmctl_stream *s, struct vmctl_loop *loop)
     *s = (struct vmctl_stream){ .loop = loop, .rfd = -1, .wfd = -1, .rerr = VMCTL_ECLOSED, .werr = VMCTL_ECLOSED };
     s->handle.close = on_close;
     s->nap.expired = on_nap_over;
+    s->unsent.run = on_unsent;
+    vmctl_list_init(&s->unsent.link);
     vmctl_list_init(&s->handle.link);
     vmctl_waitq_init(&s->readers);
     vmctl_waitq_init(&s->writers);
@@ -61,6 +64,7 @@ static void stream_unwatch(struct vmctl_stream *s)
     vmctl_io_stop(s->loop, &s->rio);
     vmctl_io_stop(s->loop, &s->wio);
     vmctl_timer_stop(s->loop, &s->nap);
+    vmctl_list_remove(&s->unsent.link);
 }
 
 void vmctl_stream_release(struct vmctl_stream *s)
@@ -293,6 +297,23 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int events)
         stream_nap(s, &s->wio, STREAM_NOBUFS_NAP);
 }
 
+static bool on_unsent(struct vmctl_chore *c)
+{
+    struct vmctl_stream *s = VMCTL_CONTAINER(c, struct vmctl_stream, unsent);
+    bool waited_for = vmctl_waitq_busy(&s->writers);
+    if (!vmctl_buf_len(&s->out) || vmctl_stream_flush(s) == -EAGAIN)
+        return false;
+    vmctl_wake_all(&s->writers, 0);
+    return waited_for;
+}
+
+/* What a corked writer leaves lying goes out in one piece when all tasks have had their turn. */
+static void stream_put_off(struct vmctl_stream *s)
+{
+    if (!ev_is_active(&s->wio) && !s->nap.slot)
+        vmctl_chore_add(s->loop, &s->unsent);
+}
+
 static int stream_queue(struct vmctl_stream *s, const struct iovec *iov, int n, size_t skip, size_t total)
 {
     int err = vmctl_buf_reserve(&s->out, total - skip);
@@ -334,7 +355,9 @@ int vmctl_stream_send(struct vmctl_stream *s, const struct iovec *iov, int n)
         return err;
     if (s->corked && vmctl_buf_len(&s->out) >= VMCTL_STREAM_CORK)
         vmctl_stream_flush(s);
-    else if (!s->nap.slot) /* corked as well: the loop's next round sends what the writer leaves lying */
+    else if (s->corked)
+        stream_put_off(s);
+    else if (!s->nap.slot)
         vmctl_io_start(s->loop, &s->wio);
     return 0;
 }
@@ -349,8 +372,7 @@ static int stream_gather(struct vmctl_stream *s, const struct vmctl_frame *frame
     if (frame->size)
         memcpy(s->out.data + s->out.end, body, frame->size);
     s->out.end += frame->size;
-    if (!s->nap.slot)
-        vmctl_io_start(s->loop, &s->wio);
+    stream_put_off(s);
     return 0;
 }
 

@@ -40,6 +40,7 @@ struct vmctl_stream {
     size_t need;                  /* bytes of `in` that the waiting reader cannot do without */
     struct vmctl_waitq readers, writers;
     ev_io rio, wio;
+    struct vmctl_chore unsent;    /* corked output, sent before the loop waits */
     struct vmctl_timer nap;       /* a pause where polling would spin: an absent serial peer, ENOBUFS */
     struct vmctl_frame_format format;
     uint64_t bytes_in, bytes_out;

@@ -136,6 +136,9 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_stream *s = &ls->s;
     if (status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L))
         return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_frame);
+    int overrun = vmctl_stream_overrun(L, s);
+    if (overrun)
+        return overrun;
     struct vmctl_frame frame;
     bool force = status == LUA_OK && lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) <= 0;
     enum vmctl_frame_status got = frame_first(s, &frame, force);
@@ -189,6 +192,9 @@ static int stream_read_frames(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_stream *s = &ls->s;
     if (status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L))
         return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_frames);
+    int overrun = vmctl_stream_overrun(L, s);
+    if (overrun)
+        return overrun;
     struct vmctl_frame frame;
     bool force = status == LUA_OK && lua_type(L, 3) == LUA_TNUMBER && lua_tonumber(L, 3) <= 0;
     enum vmctl_frame_status got = frame_first(s, &frame, force);

@@ -59,6 +59,9 @@ int vmctl_l_write_frames(lua_State *L);
 int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, int status, int at, lua_KContext ctx,
                        lua_KFunction k);
 
+/* Inside of a line that was too long nothing can be read. 0, or the number of results of the failure. */
+int vmctl_stream_overrun(lua_State *L, struct vmctl_stream *s);
+
 /* Fails unless the direction is free: 0, or the number of results of the failure. */
 int vmctl_stream_busy(lua_State *L, struct vmctl_stream *s, struct vmctl_waitq *q, const char *what);
 

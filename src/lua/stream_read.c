@@ -9,6 +9,8 @@
 /* The reason why nothing more will come, told with what came before it. */
 static int stream_read_fail(lua_State *L, struct vmctl_stream *s, int err)
 {
+    if (err == VMCTL_ETOOBIG)
+        return vmctl_fail_text(L, err, "read %s: inside a line over the limit (skip_past finds its end)", vmctl_stream_name(s));
     size_t left = vmctl_buf_len(&s->in);
     if (err == VMCTL_EOF && left)
         return vmctl_fail_text(L, -EPROTO, "read %s: the stream ended after %zu bytes of an unfinished message",
@@ -39,6 +41,11 @@ int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, i
     return vmctl_park(st, L, &s->readers, at, ctx, k);
 }
 
+int vmctl_stream_overrun(lua_State *L, struct vmctl_stream *s)
+{
+    return s->rerr == VMCTL_ETOOBIG ? stream_read_fail(L, s, s->rerr) : 0;
+}
+
 /* One attempt for a reader that lacks bytes. With time-out 0 the kernel is asked even if it seemed to have no more. */
 static bool stream_more(lua_State *L, struct vmctl_lua_stream *ls, size_t want, int status, int at)
 {
@@ -67,6 +74,9 @@ static int stream_read(lua_State *L, int status, lua_KContext ctx)
     if (vmctl_stream_pauses(L, s, status))
         return vmctl_pause_before(vmctl_stream_state(s), L, stream_read);
     size_t len = vmctl_buf_len(&s->in);
+    int overrun = vmctl_stream_overrun(L, s);
+    if (overrun)
+        return overrun;
     if (!len && stream_more(L, ls, 0, status, 3))
         len = vmctl_buf_len(&s->in);
     if (!len)
@@ -99,6 +109,9 @@ static int stream_read_exact(lua_State *L, int status, lua_KContext ctx)
     size_t need = (size_t)lua_tointeger(L, 2);
     if (vmctl_stream_pauses(L, s, status))
         return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_exact);
+    int overrun = vmctl_stream_overrun(L, s);
+    if (overrun)
+        return overrun;
     while (vmctl_buf_len(&s->in) < need && stream_more(L, ls, need - vmctl_buf_len(&s->in), status, 3))
         ;
     if (vmctl_buf_len(&s->in) < need)
@@ -118,11 +131,12 @@ int vmctl_l_read_exact(lua_State *L)
     return stream_read_exact(L, LUA_OK, 0);
 }
 
+/* Reading is over, unless skip_past finds the line's end; sending is not: the peer can still be told. */
 static int stream_too_big(lua_State *L, struct vmctl_stream *s, size_t max)
 {
-    vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a line over the limit of %zu bytes", vmctl_stream_name(s), max);
-    vmctl_stream_close(s);
-    return 3;
+    vmctl_buf_consume(&s->in, max);
+    s->rerr = VMCTL_ETOOBIG;
+    return vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a line over the limit of %zu bytes", vmctl_stream_name(s), max);
 }
 
 /* s:read_line([max], [timeout]); the context keeps how much is known to hold no line feed */
@@ -133,6 +147,9 @@ static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
     size_t max = (size_t)lua_tointeger(L, 2), scanned = (size_t)ctx;
     if (vmctl_stream_pauses(L, s, status))
         return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_line);
+    int overrun = vmctl_stream_overrun(L, s);
+    if (overrun)
+        return overrun;
     struct vmctl_line line;
     for (;;) {
         size_t len = vmctl_buf_len(&s->in);
@@ -173,6 +190,8 @@ static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_stream *s = &ls->s;
     size_t size;
     const char *pattern = lua_tolstring(L, 2, &size);
+    if (s->rerr == VMCTL_ETOOBIG)
+        s->rerr = 0;
     for (;;) {
         size_t len = vmctl_buf_len(&s->in);
         const uint8_t *head = vmctl_buf_head(&s->in), *hit = len >= size ? memmem(head, len, pattern, size) : NULL;

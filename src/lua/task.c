@@ -7,7 +7,8 @@
 
 enum {
     TASK_BUDGET = 200,      /* waits that end at once before a task must let others run */
-    TASK_STUBBORN = 200     /* waits refused to a cancelled task before it is ended by an error */
+    TASK_STUBBORN = 200,    /* waits refused to a cancelled task before it is ended by an error */
+    TASK_ROUNDS = 4         /* of tasks that wake each other, before the loop is asked for events */
 };
 
 /* Who waits here? The running task, or the plain script; NULL in a coroutine that is not ours. */
@@ -394,9 +395,12 @@ static int drive_rounds(lua_State *L)
     lua_rawgetp(L, LUA_REGISTRYINDEX, &st->free_places);
     st->tables = 2;
     for (;;) {
-        run_ready(L, st);
-        if (d->done && d->done(st))
-            return 0;
+        int rounds = 0;
+        do {
+            run_ready(L, st);
+            if (d->done && d->done(st))
+                return 0;
+        } while (st->ready && !d->once && ++rounds < TASK_ROUNDS);
         d->alive = vmctl_loop_poll(&st->loop, st->ready ? -INFINITY : d->until) || st->ready;
         if (d->once)
             run_ready(L, st);
