@@ -116,26 +116,34 @@ function M.lock()
   return setmetatable({ _held = false, _waiters = waiters.new() }, lock_mt)
 end
 
--- Hands it on: were it only let go, who comes by next would have it before the one that waits.
-local function release(self)
+--- Lets go of it. Hands it on: were it only let go, who comes by next would have it before the one that waits. Never waits.
+function lock:release()
   self._held = self._waiters:serve() ~= nil
 end
 
-local releasing = { __close = function(guard) release(guard[1]) end }
+local releasing = { __close = function(guard) guard[1]:release() end }
 
-local function acquire(self, timeout)
+--- Takes it; `release` must follow, whatever happens. `with` sees to that by itself. Waits while another has it.
+---@param timeout? number|{ timeout: number } seconds
+---@return true|nil, string?, string? ETIMEDOUT, ECANCELED
+function lock:acquire(timeout)
   if self._held then
-    return self._waiters:wait({}, timeout, "lock", function() release(self) end)
+    return self._waiters:wait({}, timeout, "lock", function() self:release() end)
   end
   self._held = true
   return true
+end
+
+--- Whether somebody has it.
+function lock:held()
+  return self._held
 end
 
 --- Runs `fn(…)` while holding the lock, which is let go whatever happens.
 ---@param timeout? number seconds to wait for the lock
 ---@return any ... what fn returned; nil, message, code if the lock was not to be had in time
 function lock:with(timeout, fn, ...)
-  local ok, err, code = acquire(self, timeout)
+  local ok, err, code = self:acquire(timeout)
   if not ok then return nil, err, code end
   local guard <close> = setmetatable({ self }, releasing) -- luacheck: ignore
   return (function(...) return ... end)(fn(...))

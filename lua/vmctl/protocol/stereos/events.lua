@@ -1,0 +1,73 @@
+--- Lifecycle messages of a guest, from whichever connection brings them, to those who want to hear (wire document
+--- stereos.md, section 5, "Lifecycle"). Nobody who listens slowly holds anybody up: of what it has not fetched the oldest goes.
+local core = require "vmctl.core"
+
+local M = {}
+
+local KEPT = 256 -- messages for one listener
+
+local hub = {}
+local hub_mt = { __name = "vmctl.StereosHub", __index = hub }
+
+--- Where the connections of a client hand their messages in. It knows nothing of the client.
+function M.hub()
+  return setmetatable({}, hub_mt)
+end
+
+--- Hands a message to all listeners. Never waits.
+---@param event { state: string, message: string }
+function hub:publish(event)
+  self.state = event.state
+  for listener in pairs(self._listeners or {}) do listener:_put(event) end
+end
+
+--- A connection has ended, or the client is closed: who listens looks what to do. Never waits.
+function hub:changed()
+  for listener in pairs(self._listeners or {}) do listener._news:wake() end
+end
+
+local listener = {}
+local listener_mt = { __name = "vmctl.StereosListener", __index = listener }
+
+--- Listens from now on; `close` ends it. Does not wait.
+function hub:listen()
+  local self_listener = setmetatable({ _hub = self, _news = core.queue(), _first = 1, _last = 0, lost = 0 }, listener_mt)
+  self._listeners = self._listeners or setmetatable({}, { __mode = "k" })
+  self._listeners[self_listener] = true
+  return self_listener
+end
+
+function listener:_put(event)
+  self._last = self._last + 1
+  self[self._last] = event
+  if self._last - self._first >= KEPT then
+    self[self._first] = nil
+    self._first, self.lost = self._first + 1, self.lost + 1
+  end
+  self._news:wake()
+end
+
+--- The next message that is there, or nil. Does not wait.
+function listener:take()
+  local event = self[self._first]
+  if event then
+    self[self._first] = nil
+    self._first = self._first + 1
+  end
+  return event
+end
+
+--- Waits for a message, or until something has changed.
+---@return true|nil, string?, string? ETIMEDOUT, ECANCELED
+function listener:wait(timeout)
+  if self[self._first] then return true end
+  return self._news:wait(timeout, "wait for a lifecycle message")
+end
+
+function listener:close()
+  if self._hub._listeners then self._hub._listeners[self] = nil end
+end
+
+listener_mt.__close = listener.close
+
+return M
