@@ -8,6 +8,7 @@ local sources = {
   frame = { "exec", "qemu-l2", "cc-ipc", "ttrpc" },
   line = { "stereos", "hybrid-vsock" },
   hybrid = { "hybrid-vsock" },
+  stereos = { "stereos" },
 }
 
 local function quote(path)

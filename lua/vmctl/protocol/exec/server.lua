@@ -1,13 +1,13 @@
 --- The guest's side of the exec protocol: one connection, one request. Where the reference agent corrupts, loses or leaves
 --- something behind (wire document, "Known weaknesses"), this one does not.
 local core = require "vmctl.core"
+local accept = require "vmctl.accept"
 local access = require "vmctl.access"
 local command = require "vmctl.protocol.exec.command"
 local fileservice = require "vmctl.protocol.exec.fileservice"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local options = require "vmctl.options"
-local task = require "vmctl.task"
 local wire = require "vmctl.protocol.exec.wire"
 
 local M = {}
@@ -15,8 +15,6 @@ local M = {}
 local T = wire.types
 local REQUEST_TIMEOUT = 30 -- seconds that a connection may stay silent before its request
 local SEND_TIMEOUT = 30
-local CONNECTIONS = 1024
-local REFUSED_PAUSE = 0.1
 
 local known = {
   allow = "function|table", connections = "integer", env = "table", root = "string", request_timeout = "number",
@@ -80,38 +78,9 @@ function M.converse(conn, opts)
   if not ok then log.error("exec: %s: %s", conn:label(), err) end
 end
 
-local function accept_loop(listener, opts, handle)
-  local allow = access.policy(opts.allow)
-  return task.scope(function(scope)
-    local live, most = 0, opts.connections or CONNECTIONS
-    local room = core.queue()
-    while true do
-      while live >= most do room:wait() end
-      local conn, err, code = listener:accept()
-      if not conn then
-        if code == "ECLOSED" or code == "ECANCELED" then
-          scope:cancel()
-          return code == "ECLOSED" or nil, err, code
-        end
-        log.error("%s", err)
-        core.sleep(REFUSED_PAUSE)
-      else
-        local welcome, reason = allow(conn)
-        if welcome then
-          live = live + 1
-          task.spawn_in(scope, function()
-            handle(conn, opts)
-            live = live - 1
-            room:wake(1)
-            if live == 0 and opts.on_idle then opts.on_idle() end
-          end)
-        else
-          log.info("refused a connection: %s", reason)
-          conn:close()
-        end
-      end
-    end
-  end)
+local function serve(listener, opts, handle)
+  local how = { allow = access.policy(opts.allow), places = accept.places(opts.connections, opts.on_idle) }
+  return accept.serve(listener, how, function(conn) handle(conn, opts) end)
 end
 
 --- Serves commands, files and port forwards to those who connect, until the listener is closed (then all that still runs
@@ -123,13 +92,13 @@ end
 ---@return true|nil, string?, string? ECANCELED
 function M.serve(listener, opts)
   opts = options.check(opts or {}, known, "exec.serve")
-  return accept_loop(listener, opts, M.converse)
+  return serve(listener, opts, M.converse)
 end
 
 --- Serves the readiness port: a completed connection is the message.
 function M.serve_ready(listener, opts)
   opts = options.check(opts or {}, known, "exec.serve_ready")
-  return accept_loop(listener, opts, function(conn) conn:close() end)
+  return serve(listener, opts, function(conn) conn:close() end)
 end
 
 return M

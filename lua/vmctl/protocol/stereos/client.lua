@@ -55,8 +55,11 @@ end
 
 -- The connection in use, or a new one: made by one task while others wait for it.
 local function connected(self, deadline)
-  self._dialling = self._dialling or channel.lock()
-  return self._dialling:with(deadline - core.now(), dial_anew, self, deadline)
+  local lock = self._dialling or channel.lock()
+  self._dialling = lock
+  local session, err, code = lock:with(deadline - core.now(), dial_anew, self, deadline)
+  if not lock:held() then self._dialling = nil end
+  return session, err, code
 end
 
 --- Connects, unless it is connected. Waits.

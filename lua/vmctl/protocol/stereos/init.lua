@@ -31,8 +31,8 @@ function M.server(...)
 end
 
 --- Serves the guest's side on a listener until that is closed. Waits. See vmctl.protocol.stereos.server.
-function M.serve(listener, handlers, opts)
-  return require("vmctl.protocol.stereos.server").new(handlers, opts):serve(listener)
+function M.serve(...)
+  return require("vmctl.protocol.stereos.server").serve(...)
 end
 
 return M

@@ -1,9 +1,9 @@
 --- One connection to a StereOS guest: requests go out as they come, replies are matched to them in order, lifecycle messages
 --- go their own way (wire document stereos.md, sections 4 and 6, "Recommended client").
 local background = require "vmctl.background"
-local channel = require "vmctl.channel"
 local core = require "vmctl.core"
 local log = require "vmctl.log"
+local waiters = require "vmctl.waiters"
 local wire = require "vmctl.protocol.stereos.wire"
 
 local M = {}
@@ -91,21 +91,41 @@ end
 ---@param max_line integer bytes with the line feed
 function M.new(stream, hub, max_line)
   local self = setmetatable({
-    _stream = stream, _hub = hub, _max_line = max_line, _records = {}, _first = 1, _last = 0, _live = 0, _idle = {},
-    _lock = channel.lock(),
+    _stream = stream, _hub = hub, _max_line = max_line, _records = {}, _first = 1, _last = 0, _live = 0,
+    _sending = false, -- there are ten thousands of these: what is rarely needed is made when it is
   }, mt)
   stream:cork()
   self._task = background.spawn("stereos", read_replies, self)
   return self
 end
 
-local function enqueue(self, request)
-  local record = table.remove(self._idle)
+local function take_record(self)
+  local record, idle = self._spare, self._idle
   if record then
-    record.kind, record.payload = nil, nil
+    self._spare = nil
   else
-    record = { queue = core.queue() }
+    record = idle and table.remove(idle)
   end
+  if not record then return { queue = core.queue() } end
+  record.kind, record.payload = nil, nil
+  return record
+end
+
+local function put_back(self, record)
+  if not self._spare then
+    self._spare = record
+    return
+  end
+  local idle = self._idle
+  if not idle then
+    self._idle = { record }
+  elseif #idle < IDLE_RECORDS then
+    idle[#idle + 1] = record
+  end
+end
+
+local function enqueue(self, request)
+  local record = take_record(self)
   record.request = request
   local last = self._last + 1
   if self._first > last - 1 then -- empty: begin anew, so that the numbers stay small
@@ -115,17 +135,27 @@ local function enqueue(self, request)
   return record
 end
 
+local function let_next_send(self)
+  self._sending = self._turns ~= nil and self._turns:serve() ~= nil
+end
+
+-- Another task's line waits for room: ours comes after it. The seconds that are left.
+local function await_turn(self, timeout)
+  local deadline = core.now() + timeout
+  self._turns = self._turns or waiters.new()
+  local ok, err, code = self._turns:wait({}, timeout, "the connection is busy", function() let_next_send(self) end)
+  if not ok then return nil, err, code end
+  return deadline - core.now()
+end
+
 -- Sends the request's line; lines of several tasks leave in the order of their records.
 local function send(self, request, line, timeout)
-  local lock = self._lock
-  if lock:held() then
-    local deadline = core.now() + timeout
-    local ok, err, code = lock:acquire(timeout)
-    if not ok then return nil, err, code end
-    timeout = deadline - core.now()
-  else
-    lock:acquire()
+  if self._sending then
+    local left, why, how = await_turn(self, timeout)
+    if not left then return nil, why, how end
+    timeout = left
   end
+  self._sending = true
   local record, ok, err, code
   if self.over then
     ok, err, code = nil, self.over, "ERESET"
@@ -133,7 +163,7 @@ local function send(self, request, line, timeout)
     record = enqueue(self, request)
     ok, err, code = self._stream:write(line, timeout)
   end
-  lock:release()
+  let_next_send(self)
   if ok then return record end
   finish(self, LOST, "ERESET") -- half a line may be out
   if ENDINGS[code] then return nil, LOST, "ERESET" end
@@ -151,7 +181,7 @@ local function await(self, record, timeout)
   local _, err, code = record.queue:wait(timeout, "no reply")
   local kind, payload = record.kind, record.payload
   if not kind then return give_up(self, record, err, code) end
-  if #self._idle < IDLE_RECORDS then self._idle[#self._idle + 1] = record end
+  put_back(self, record)
   return kind, payload
 end
 
