@@ -52,7 +52,8 @@ describe("vmctl-agent", function()
   it("explains its options", run(function()
     local status, out, err = say { "--help" }
     assert.same({ 0, "" }, { status, err })
-    local options = { "listen", "ready", "mux", "allow-cid", "allow-tcp", "allow-uid", "root", "lua", "version", "help" }
+    local options = { "listen", "ready", "stereos", "mux", "allow-cid", "allow-tcp", "allow-uid", "root", "health-dir",
+      "poweroff", "lua", "version", "help" }
     for _, option in ipairs(options) do
       assert.truthy(out:find("--" .. option, 1, true), option)
     end
@@ -68,7 +69,7 @@ describe("vmctl-agent", function()
     local cases = {
       { "--no-such-option" }, { "word" }, { "--listen" }, { "--lua" }, { "--allow-cid", "many" }, { "--allow-uid", "root" },
       { "--help=yes" }, { "--listen", "nonsense" }, { "--listen", "tcp:127.0.0.1" }, { "--listen", "tcp:127.0.0.1:99999" },
-      { "--listen", "unix:/tmp/never", "--ready", "nonsense" },
+      { "--listen", "unix:/tmp/never", "--ready", "nonsense" }, { "--stereos", "nonsense" }, { "--health-dir", "relative" },
     }
     for _, arguments in ipairs(cases) do
       local status, out, err = say(arguments)

@@ -1,5 +1,5 @@
 /* Files of this machine, as far as Lua's own library does not reach. These calls block as all file I/O does. */
-#include "lua/state.h"
+#include "lua/fs.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -38,14 +38,15 @@ static const char *mode_type(mode_t mode)
     }
 }
 
-/* fs.stat(path, [do not follow a link]) -> { type, mode, size, uid, gid, mtime } */
+/* fs.stat(path, [do not follow a link]) -> { type, mode, size, uid, gid, mtime, changed, inode }. `changed`: nanoseconds of
+ * mtime, for those who compare. */
 static int l_stat(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
     struct stat st;
     if ((lua_toboolean(L, 2) ? lstat(path, &st) : stat(path, &st)) < 0)
         return vmctl_fail(L, -errno, "stat %s", path);
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 8);
     lua_pushstring(L, mode_type(st.st_mode));
     lua_setfield(L, -2, "type");
     set_number(L, "mode", st.st_mode & 07777);
@@ -53,6 +54,8 @@ static int l_stat(lua_State *L)
     set_number(L, "uid", st.st_uid);
     set_number(L, "gid", st.st_gid);
     set_number(L, "mtime", st.st_mtime);
+    set_number(L, "changed", (lua_Integer)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
+    set_number(L, "inode", (lua_Integer)st.st_ino);
     return 1;
 }
 
@@ -123,61 +126,6 @@ static int l_temporary(lua_State *L)
     return 1;
 }
 
-static int write_all(int fd, const char *bytes, size_t len)
-{
-    while (len) {
-        ssize_t n = write(fd, bytes, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-/* What the new file shall be: the old one's mode and owner if there is one and no mode is given. */
-static int file_dress(int fd, const char *path, lua_Integer mode)
-{
-    struct stat old;
-    bool exists = stat(path, &old) == 0;
-    if (exists && fchown(fd, old.st_uid, old.st_gid) < 0 && errno != EPERM)
-        return -errno;
-    mode_t wanted = mode >= 0 ? (mode_t)mode : exists ? old.st_mode & 07777 : 0644;
-    return fchmod(fd, wanted) < 0 ? -errno : 0;
-}
-
-/* fs.replace(path, bytes, [mode]): a new file takes the place of an old one at once, never half; written to disk first. */
-static int l_replace(lua_State *L)
-{
-    size_t len;
-    const char *path = luaL_checkstring(L, 1), *bytes = luaL_checklstring(L, 2, &len);
-    lua_Integer mode = luaL_optinteger(L, 3, -1);
-    char temporary[4096];
-    int n = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-    if (n < 0 || (size_t)n >= sizeof temporary)
-        return vmctl_fail(L, -ENAMETOOLONG, "write %s", path);
-    int fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0)
-        return vmctl_fail(L, -errno, "write %s", path);
-    int err = write_all(fd, bytes, len);
-    if (!err)
-        err = file_dress(fd, path, mode);
-    if (!err && fsync(fd) < 0)
-        err = -errno;
-    if (close(fd) < 0 && !err)
-        err = -errno;
-    if (!err && rename(temporary, path) < 0)
-        err = -errno;
-    if (err) {
-        unlink(temporary);
-        return vmctl_fail(L, err, "write %s", path);
-    }
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
 static int l_identity(lua_State *L)
 {
     lua_pushinteger(L, geteuid());
@@ -191,8 +139,10 @@ void vmctl_fs_register(lua_State *L)
     static const luaL_Reg functions[] = {
         { "stat", l_stat },       { "list", l_list },     { "mkdir", l_mkdir },       { "chmod", l_chmod },
         { "chown", l_chown },     { "rename", l_rename }, { "remove", l_remove },     { "symlink", l_symlink },
-        { "replace", l_replace }, { "identity", l_identity }, { "temporary", l_temporary }, { NULL, NULL }
+        { "identity", l_identity }, { "temporary", l_temporary }, { NULL, NULL }
     };
     luaL_newlib(L, functions);
+    vmctl_fs_place_register(L);
+    vmctl_fs_system_register(L);
     lua_setfield(L, -2, "fs");
 }

@@ -6,10 +6,11 @@ local options = require "vmctl.options"
 
 local M = {}
 
---- What a guest needs to be reached, in the order of loading; those that the kernel has built in or lacks are left out.
+--- What a guest needs to be reached and to have folders of its host, in the order of loading; those that the kernel has
+-- built in or lacks are left out.
 M.default_modules = {
   "virtio_mmio", "virtio_pci", "virtio_console", "virtio_net", "vsock", "vmw_vsock_virtio_transport", "vsock_loopback",
-  "virtio_rng",
+  "virtio_rng", "virtiofs", "9pnet_virtio", "9p",
 }
 
 local BUSYBOX_PLACES = { "/bin/busybox", "/usr/bin/busybox" }

@@ -1,0 +1,24 @@
+--- set_config: the guest's configuration file, /etc/stereos/jcard.toml, which StereOS' agentd reads again and again. So it is
+--- replaced at once (wire document stereos.md, section 5).
+local place = require "vmctl.guest.place"
+
+local M = {}
+
+--- Where it is.
+M.PATH = "/etc/stereos/jcard.toml"
+
+local MODE = 420 -- 0644
+
+--- The handler of set_config.
+---@param opts { root: string, config_path: string? }
+---@return fun(payload: table): true|nil, table|string, string?
+function M.handler(opts)
+  local path = opts.root .. (opts.config_path or M.PATH)
+  return function(payload)
+    local ok, changed, code = place.file(path, payload.content, { mode = MODE })
+    if not ok then return nil, changed, code end
+    return true, { changed = changed }
+  end
+end
+
+return M

@@ -1,0 +1,195 @@
+--- get_health: how the guest is, and its agents, each of which tells about itself in a file of a status folder:
+--- { "name": …, "running": …, "session": …, "restarts": …, "error": … }. Agents are strangers: their files are
+--- read with limits, and never waited for.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local json = require "vmctl.json"
+local log = require "vmctl.log"
+local place = require "vmctl.guest.place"
+local wire = require "vmctl.protocol.stereos.wire"
+
+local fs, S = core.fs, wire.states
+
+local M = {}
+
+--- Where the files are.
+M.FOLDER = "/run/stereos/agents"
+
+-- So chosen that the health message stays below a line's limit, whatever the agents say.
+local AGENTS, FILE_SIZE = 256, 64 << 10
+local LENGTHS = { name = 128, session = 128, error = 512 }
+local KINDS = { name = "string", running = "boolean", session = "string", restarts = "integer", error = "string" }
+
+local GATHER = 0.5   -- seconds: changes of one moment are one
+local POLL = 5       -- seconds, where folders can not be watched
+
+local methods = {}
+local mt = { __name = "vmctl.GuestHealth", __index = methods }
+
+-- An entry as the protocol has it; whatever is wrong with one is its error.
+local function tidy(entry, name)
+  local agent = { name = name, running = false, restarts = 0 }
+  if type(entry) ~= "table" or json.is_array(entry) then
+    agent.error = "status: not an object"
+    return agent
+  end
+  for member, kind in pairs(KINDS) do
+    local value = entry[member]
+    if value ~= nil and (math.type(value) or type(value)) ~= kind then
+      agent.error = ("status: '%s' is no %s"):format(member, kind)
+      return agent
+    end
+  end
+  for member in pairs(KINDS) do
+    local value = entry[member]
+    if LENGTHS[member] and value then value = log.one_line(value, LENGTHS[member]) end
+    if value ~= nil and value ~= "" then agent[member] = value end
+  end
+  return agent
+end
+
+local function read_agent(path, name)
+  local text, err = fs.read(path, FILE_SIZE)
+  local entry = text
+  if text then entry, err = json.decode(text) end
+  if entry ~= nil then return tidy(entry, name) end
+  return { name = name, running = false, restarts = 0, error = log.one_line("status: " .. err, LENGTHS.error) }
+end
+
+-- A file that is as it was is not read again.
+local function look(self, file)
+  local path = self._folder .. "/" .. file
+  local info = fs.stat(path, true)
+  if not info then return nil end -- gone since
+  local version = ("%d %d %d"):format(info.changed, info.size, info.inode)
+  local known = self._cache[file]
+  if known and known.version == version then return known end
+  return { version = version, agent = read_agent(path, log.one_line(file:gsub("%.json$", ""), LENGTHS.name)) }
+end
+
+local function list_agents(self)
+  local files, agents, cache = fs.list(self._folder) or {}, {}, {}
+  table.sort(files)
+  for _, file in ipairs(files) do
+    local entry = #agents < AGENTS and file:sub(1, 1) ~= "." and look(self, file)
+    if entry then
+      cache[file] = entry
+      agents[#agents + 1] = entry.agent
+    end
+  end
+  self._cache = cache
+  return agents
+end
+
+local function ask_hook(self)
+  local agents = {}
+  for i, entry in ipairs(self._hook() or {}) do
+    if i > AGENTS then break end
+    agents[i] = tidy(entry, "agent " .. i)
+  end
+  return agents
+end
+
+--- The agents, in the order of their files' names.
+---@return { name: string, running: boolean, restarts: integer, session: string?, error: string? }[]
+function methods:agents()
+  if self._hook then return ask_hook(self) end
+  return list_agents(self)
+end
+
+local function describe(agents)
+  for _, agent in ipairs(agents) do
+    local why = agent.error or not agent.running and "not running"
+    if why then return S.DEGRADED, ("%s: %s"):format(agent.name, why) end
+  end
+  return agents[1] and S.HEALTHY or S.READY
+end
+
+-- The state, and why; from what the guest says of itself and its agents.
+local function judge(self, agents)
+  if self._phase ~= S.READY then return self._phase, self._message end
+  if self._message then return S.DEGRADED, self._message end
+  return describe(agents)
+end
+
+--- Looks at the agents, and says so when the state has changed. Does not wait.
+---@return string state, table agents
+function methods:poll()
+  local agents = self:agents()
+  local state, message = judge(self, agents)
+  if state ~= self._state or message ~= self._why then
+    self._state, self._why = state, message
+    self._on_state(state, message)
+  end
+  return state, agents
+end
+
+--- The guest's own part of the state: "booting", "ready" (the agents decide the rest), "shutdown".
+---@param phase string
+---@param message? string with "ready": something is wrong, whatever the agents say
+function methods:enter(phase, message)
+  self._phase, self._message = phase, message and log.one_line(message, LENGTHS.error)
+  self:poll()
+end
+
+--- What get_health answers.
+---@return { state: string, agents: table, uptime_seconds: integer }
+function methods:report()
+  local state, agents = self:poll()
+  return { state = state, agents = agents, uptime_seconds = (core.now() - self._began) // 1 | 0 }
+end
+
+-- The folder, or while that is not there the nearest one above it, in which it may appear.
+local function watch(folder)
+  local at, missing = folder, nil
+  while true do
+    local stream, err, code = fs.watch(at)
+    if stream and missing and fs.stat(missing) then -- made between the two looks: again
+      stream:close()
+      at, missing = folder, nil
+    elseif stream or code ~= "ENOENT" and code ~= "ENOTDIR" or at == "/" then
+      return stream, err, code
+    else
+      missing, at = at, place.split(at)
+    end
+  end
+end
+
+local function await_change(self)
+  if self._hook then return core.sleep(POLL) end
+  local changes <close>, err = watch(self._folder)
+  self:poll()
+  if changes then
+    local ok, why, code = changes:read(nil, math.huge)
+    if not ok then return nil, why, code end
+    return core.sleep(GATHER)
+  end
+  log.info("health: %s", err)
+  return core.sleep(POLL)
+end
+
+--- Keeps looking at the agents, so that a change is told of without being asked for. Waits; a folder that does not change
+--- costs nothing.
+---@return nil, string, string ECANCELED
+function methods:run()
+  local ok, err, code
+  repeat
+    ok, err, code = await_change(self)
+    if ok and self._hook then self:poll() end
+  until not ok
+  return errors.wrap("health", nil, err, code)
+end
+
+--- The health of a guest that is booting.
+---@param opts { folder: string, agents: (fun(): table[])?, on_state: fun(state: string, message: string?)?, began: number? }
+-- agents: gives the entries in the folder's place; began: since when the guest is up, on our clock (now)
+---@return vmctl.GuestHealth
+function M.new(opts)
+  return setmetatable({
+    _folder = opts.folder, _hook = opts.agents, _on_state = opts.on_state or function() end,
+    _began = opts.began or core.now(),
+    _cache = {}, _phase = S.BOOTING, _state = S.BOOTING,
+  }, mt)
+end
+
+return M

@@ -1,0 +1,100 @@
+--- inject_ssh_key: a user's authorized_keys, replaced as a whole (wire document stereos.md, section 5). The home is the
+--- user's, who may have put links there that lead elsewhere: none is followed.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local place = require "vmctl.guest.place"
+local users = require "vmctl.users"
+
+local fs = core.fs
+
+local M = {}
+
+local FILE_MODE, FOLDER_MODE = 384, 448 -- 0600, 0700
+
+local types = {}
+for _, name in ipairs {
+  "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+  "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
+} do types[name] = true end
+
+-- What is wrong with a key: nil when nothing is. Its blob begins with its type once more, and a length in front of that.
+local function fault(line)
+  if line:find "[%c\127]" then return "a control character" end
+  local kind, blob = line:match "^(%S+) +(%S+)"
+  if not types[kind or line:match "^%S+"] then return "it does not begin with a known type of key" end
+  local bytes = blob and core.base64_decode(blob)
+  if not bytes or bytes == "" then return "the key itself is no base64" end
+  local ok, inner, rest = pcall(string.unpack, ">s4", bytes)
+  if not ok or inner ~= kind or rest > #bytes then return "the key itself is not of the type that it names" end
+end
+
+--- Checks the text of an authorized_keys file: keys that begin with a known type, comments, empty lines.
+---@param text string
+---@return string|nil text with a line feed at its end, string?, string? EINVAL
+function M.check(text)
+  local number, keys = 0, 0
+  for line in (text:gsub("\n$", "") .. "\n"):gmatch "([^\n]*)\n" do
+    number = number + 1
+    local why
+    if line:find "^ *#" then
+      why = line:find "[%c\127]" and "a control character"
+    elseif line:find "[^ ]" then
+      why, keys = fault(line), keys + 1
+    end
+    if why then return errors.fail("EINVAL", "line %d of the keys: %s", number, why) end
+  end
+  if keys == 0 then return errors.fail("EINVAL", "there is no key in it") end
+  return (text:gsub("\n*$", "\n"))
+end
+
+-- A user of the passwd file, by name alone.
+local function find_user(name, root)
+  if place.unfit(name) or name:find("[:/]") then return errors.fail("EINVAL", "the user's name is not usable") end
+  local user = users.resolve(name, root)
+  if not user or user.name ~= name then return errors.fail("ENOENT", "there is no user '%s'", name) end
+  local home = user.home or ""
+  if home:sub(1, 1) ~= "/" or ("/" .. home .. "/"):find("/../", 1, true) then
+    return errors.fail("EINVAL", "the home of user '%s' is no absolute path", name)
+  end
+  user.home = home:gsub("//+", "/"):gsub("(.)/$", "%1")
+  return user
+end
+
+-- The folder above the home, and the way from there to .ssh. What is above the home belongs to root, and may be a link.
+local function find_ssh(user, root)
+  local above, name = place.split(user.home)
+  local base, err, code = fs.real(root .. above)
+  if not base then return nil, err, code end
+  if name == "" then return base, ".ssh" end
+  local home = fs.stat(base .. "/" .. name, true)
+  if not home or home.type ~= "directory" then
+    return errors.fail(home and "ENOTDIR" or "ENOENT", "the home of user '%s', %s, is %s", user.name, user.home,
+      home and "no folder" or "not there")
+  end
+  return base, name .. "/.ssh"
+end
+
+local function inject(root, payload)
+  local keys, err, code = M.check(payload.public_key)
+  if not keys then return nil, err, code end
+  local user
+  user, err, code = find_user(payload.user, root)
+  if not user then return nil, err, code end
+  local base, ssh, why = find_ssh(user, root)
+  if not base then return nil, ssh, why end
+  return fs.place(base, ssh, "authorized_keys", keys,
+    { mode = FILE_MODE, folder_mode = FOLDER_MODE, uid = user.uid, gid = user.gid, lenient = root ~= "" })
+end
+
+--- The handler of inject_ssh_key.
+---@param opts { root: string }
+---@return fun(payload: table): true|nil, table|string, string? EINVAL: a key, or the name; ENOENT: no such user
+function M.handler(opts)
+  return function(payload)
+    local ok, changed, code = inject(opts.root, payload)
+    if not ok then return nil, changed, code end
+    return true, { changed = changed }
+  end
+end
+
+return M

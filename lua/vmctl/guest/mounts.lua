@@ -1,0 +1,196 @@
+--- mount: folders that the host shares, by virtiofs or 9p, under the rules of wire document stereos.md, section 5; mounted
+--- once, however often it is asked for, and taken off again before the end.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local log = require "vmctl.log"
+local place = require "vmctl.guest.place"
+local process = require "vmctl.process"
+local users = require "vmctl.users"
+
+local M = {}
+
+local DATA = { virtiofs = false, ["9p"] = "trans=virtio,version=9p2000.L" }
+local MODULES = { virtiofs = { "virtiofs" }, ["9p"] = { "9p", "9pnet_virtio" } }
+local FORBIDDEN = { "/nix", "/etc", "/bin", "/boot", "/dev", "/proc", "/sys", "/run" }
+local USER = "agent" -- to whom StereOS gives what is mounted
+local TAG_LENGTH, PATH_LENGTH = 255, 4095
+local LOAD_TIMEOUT = 10
+
+local methods = {}
+local mt = { __name = "vmctl.GuestMounts", __index = methods }
+
+local function unescape(text)
+  return (text:gsub("\\(%d%d%d)", function(digits) return string.char(tonumber(digits, 8)) end))
+end
+
+--- What is mounted, from the text of /proc/self/mountinfo, in the order of mounting.
+---@param text string
+---@return { path: string, type: string, source: string, read_only: boolean }[]
+function M.parse(text)
+  local list = {}
+  for line in text:gmatch "[^\n]+" do
+    local path, options, kind, source = line:match "^%S+ %S+ %S+ %S+ (%S+) (%S+).- %- (%S+) (%S*)"
+    if path then
+      list[#list + 1] = { path = unescape(path), type = kind, source = unescape(source),
+        read_only = ("," .. options .. ","):find(",ro,", 1, true) ~= nil }
+    end
+  end
+  return list
+end
+
+--- A path as the rules want it: absolute, without "..", neither "/" nor at or below what belongs to the system.
+---@param path string
+---@return string|nil path without doubled slashes and ".", string?, string? EINVAL, EACCES
+function M.check_path(path)
+  if place.unfit(path) or #path > PATH_LENGTH then return errors.fail("EINVAL", "the path is not usable") end
+  if path:sub(1, 1) ~= "/" then return errors.fail("EINVAL", "the path is not absolute") end
+  local parts = {}
+  for part in path:gmatch "[^/]+" do
+    if part == ".." then return errors.fail("EINVAL", "the path has a '..'") end
+    if part ~= "." then parts[#parts + 1] = part end
+  end
+  local plain = "/" .. table.concat(parts, "/")
+  if plain == "/" then return errors.fail("EACCES", "nothing may be mounted at /") end
+  for _, folder in ipairs(FORBIDDEN) do
+    if (plain .. "/"):sub(1, #folder + 1) == folder .. "/" then
+      return errors.fail("EACCES", "nothing may be mounted at or below %s", folder)
+    end
+  end
+  return plain
+end
+
+-- Where it shall really be: what the links of the path lead to is under the same rules.
+local function find_target(root, asked)
+  local path, err, code = M.check_path(asked)
+  if not path then return nil, err, code end
+  local top, target = "", nil
+  if root ~= "" then top, err, code = core.fs.real(root) end
+  if top then target, err, code = place.resolve(top .. path) end
+  if not target then return nil, err, code end
+  if target:sub(1, #top) ~= top then return errors.fail("EACCES", "%s leads out of the root folder", asked) end
+  path, err, code = M.check_path(target:sub(#top + 1))
+  if not path then return nil, err, code end
+  return top .. path
+end
+
+local function check(payload)
+  if DATA[payload.fs_type] == nil then
+    return errors.fail("EINVAL", "fs_type is 'virtiofs' or '9p'")
+  elseif place.unfit(payload.tag) or #payload.tag > TAG_LENGTH then
+    return errors.fail("EINVAL", "the tag is not usable")
+  end
+  return true
+end
+
+-- The one that is to be seen at a path; older ones lie below it.
+local function find_mount(system, path)
+  local found
+  for _, mount in ipairs(M.parse(system.mountinfo())) do
+    if mount.path == path then found = mount end
+  end
+  return found
+end
+
+local function is_there(mount, payload)
+  return mount.type == payload.fs_type and mount.source == payload.tag and mount.read_only == payload.read_only
+end
+
+-- The new folder is the user's for whom things are mounted here, if there is one: as the reference, and as there it does not
+-- matter whether that succeeds.
+local function make_folder(root, target)
+  if core.fs.stat(target) then return true end
+  local user = users.resolve(USER, root)
+  if user and place.folder(target, { uid = user.uid, gid = user.gid, lenient = true }) then return true end
+  return place.folder(target)
+end
+
+local EXPLANATIONS = {
+  ENODEV = "this kernel has no %s",
+  ENOENT = "the host shares nothing with this tag by %s (or not to this device)",
+  EINVAL = "%s refuses it: the host shares nothing with this tag",
+}
+
+local function attach(self, payload, target)
+  local kind, flags = payload.fs_type, payload.read_only and "ro,nosuid,nodev" or "nosuid,nodev"
+  local function try() return self._system.mount(payload.tag, target, kind, flags, DATA[kind] or nil) end
+  local ok, err, code = try()
+  if code == "ENODEV" and self._system.load(kind) then ok, err, code = try() end
+  if ok then return true end
+  if EXPLANATIONS[code] then err = ("%s: %s"):format(err, EXPLANATIONS[code]:format(kind)) end
+  return nil, err, code
+end
+
+local function remember(self, target)
+  for _, path in ipairs(self._paths) do
+    if path == target then return end
+  end
+  table.insert(self._paths, target)
+end
+
+local function mount(self, payload)
+  local ok, err, code = check(payload)
+  if not ok then return nil, err, code end
+  local target
+  target, err, code = find_target(self._root, payload.guest_path)
+  if not target then return nil, err, code end
+  local there = find_mount(self._system, target)
+  if there and is_there(there, payload) then
+    remember(self, target)
+    return true, false
+  elseif there and DATA[there.type] ~= nil then
+    return errors.fail("EBUSY", "%s has another share: %s '%s'%s", payload.guest_path, there.type, log.one_line(there.source),
+      there.read_only and ", read-only" or "")
+  end
+  ok, err, code = make_folder(self._root, target)
+  if ok then ok, err, code = attach(self, payload, target) end
+  if not ok then return nil, err, code end
+  remember(self, target)
+  return true, true
+end
+
+--- The handler of mount. Waits while the kernel's module is loaded.
+---@param payload { tag: string, guest_path: string, fs_type: string, read_only: boolean }
+---@return true|nil, table|string, string? EINVAL, EACCES: the rules; EBUSY: another share is there; ENODEV
+function methods:mount(payload)
+  local ok, changed, code = mount(self, payload)
+  if not ok then return nil, changed, code end
+  return true, { changed = changed }
+end
+
+--- Takes all off again, the last one first; what is in use goes out of sight. Does not wait, but for the kernel.
+function methods:unmount_all()
+  for i = #self._paths, 1, -1 do
+    local path = self._paths[i]
+    local ok, err = self._system.unmount(path)
+    if not ok then ok, err = self._system.unmount(path, true) end
+    if not ok then log.error("%s", err) end
+    self._paths[i] = nil
+  end
+end
+
+-- As the kernel would by itself, had it not been told to leave that to others.
+local function load(kind)
+  for _, name in ipairs(MODULES[kind]) do
+    local child <close> = process.spawn { "modprobe", "-q", "--", name, stdin = "null", stdout = "null", stderr = "null" }
+    local record = child and child:wait(LOAD_TIMEOUT)
+    if not record or record.exit_code ~= 0 then return false end
+  end
+  return true
+end
+
+local function mountinfo()
+  local file = io.open "/proc/self/mountinfo"
+  local text = file and file:read "a" or ""
+  if file then file:close() end
+  return text
+end
+
+--- Mounts of a guest.
+---@param opts { root: string, system: table? } system: mount, unmount, mountinfo, load in place of the kernel's
+---@return vmctl.GuestMounts
+function M.new(opts)
+  local system = opts.system or { mount = core.fs.mount, unmount = core.fs.unmount, mountinfo = mountinfo, load = load }
+  return setmetatable({ _root = opts.root, _system = system, _paths = {} }, mt)
+end
+
+return M

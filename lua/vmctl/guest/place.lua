@@ -1,0 +1,66 @@
+--- Where the guest's services write: paths below the root folder, folders that are made on the way, files that are there as a
+--- whole or as they were before.
+local core = require "vmctl.core"
+
+local fs = core.fs
+
+local M = {}
+
+--- The folder and the name of a path.
+---@param path string absolute
+---@return string folder, string name
+function M.split(path)
+  local folder, name = path:match "^(.*)/([^/]*)$"
+  return folder ~= "" and folder or "/", name
+end
+
+--- A path with the links of that part of it resolved which exists.
+---@param path string absolute
+---@return string|nil path, string?, string? ELOOP, EACCES, ENOTDIR …; ENOENT: there is a link that leads nowhere
+function M.resolve(path)
+  local real, err, code = fs.real(path)
+  if real or code ~= "ENOENT" or path == "/" then return real, err, code end
+  if fs.stat(path, true) then return nil, err, code end
+  local folder, name = M.split(path)
+  local parent
+  parent, err, code = M.resolve(folder)
+  if not parent then return nil, err, code end
+  return (parent == "/" and "" or parent) .. "/" .. name
+end
+
+--- Makes a folder and those above it, where they are missing.
+---@param path string absolute; those above it are looked up with their links, the rest is made with none
+---@param options? { folder_mode: integer?, uid: integer?, gid: integer?, lenient: boolean? } of the last one
+---@return string|nil path without links, string?, string?
+function M.folder(path, options)
+  local real, err, code = M.resolve(path)
+  if not real then return nil, err, code end
+  local above = M.split(real)
+  local ok
+  ok, err, code = fs.folders("/", above)
+  if ok then ok, err, code = fs.folders("/", real, options) end
+  if not ok then return nil, err, code end
+  return real
+end
+
+--- Writes a file whose folder is nobody else's, unless it is already so.
+---@param path string absolute
+---@param bytes string they are in no message
+---@param options? { mode: integer?, folder_mode: integer? } 0644 and 0755 by default
+---@return true|nil, boolean|string changed, string?
+function M.file(path, bytes, options)
+  local folder, name = M.split(path)
+  local real, err, code = M.folder(folder, options)
+  if not real then return nil, err, code end
+  return fs.place("/", real, name, bytes, options)
+end
+
+--- Why a text can not be a name or a path: nil when it can.
+---@param text string
+---@return string? why
+function M.unfit(text)
+  if text == "" then return "empty" end
+  if text:find "[%c\127]" then return "it has a control character" end
+end
+
+return M

@@ -1,0 +1,63 @@
+--- Powering the guest off, whoever its PID 1 is.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local log = require "vmctl.log"
+local process = require "vmctl.process"
+
+local M = {}
+
+--- The command that stands for SIGTERM to PID 1, as in the reference.
+M.SIGNAL_INIT = "signal-init"
+
+local COMMAND_TIMEOUT = 30 -- seconds
+local PATIENCE = 60        -- seconds after a command that said yes
+local SAID = 512           -- bytes of what a command said
+
+local function command(given)
+  if given == M.SIGNAL_INIT then return { "kill", "-TERM", "1" } end
+  if given then return { "/bin/sh", "-c", given } end
+  if core.fs.stat "/run/systemd/system" then return { "systemctl", "poweroff" } end
+  return { "poweroff" }
+end
+
+local function run(argv)
+  argv.stdin, argv.stdout, argv.stderr = "null", "pipe", "stdout"
+  local child <close>, err, code = process.spawn(argv)
+  if not child then return nil, err, code end
+  local deadline, said = core.now() + COMMAND_TIMEOUT, ""
+  repeat
+    local data = child.stdout:read(SAID, deadline - core.now())
+    said = #said < SAID and said .. (data or "") or said
+  until not data
+  local record
+  record, err, code = child:wait(deadline - core.now())
+  if not record then return nil, err, code end
+  if record.exit_code == 0 then return true end
+  local text = said ~= "" and log.one_line(said:gsub("%s+$", ""), SAID) or "it said nothing"
+  return errors.fail("EIO", "%s ended with %s: %s", argv[1], record.exit_code or record.signal, text)
+end
+
+--- What powers the guest off: `power` (which returns only when that fails), or the command, or the one that fits this system.
+--- Below a root folder only `power` and commands that were given: the machine is not ours there.
+---@param opts { root: string, power: function?, poweroff: string?, patience: number? }
+---@return fun(): nil, string, string waits; returns only when the guest still runs
+function M.off(opts)
+  if opts.power then
+    return function()
+      local _, err, code = opts.power "off"
+      return nil, err or "the kernel did not power the machine off", code or "EIO"
+    end
+  elseif opts.root ~= "" and (not opts.poweroff or opts.poweroff == M.SIGNAL_INIT) then
+    return function() return errors.fail("EPERM", "a root folder can not be powered off") end
+  end
+  return function()
+    local ok, err, code = run(command(opts.poweroff))
+    if not ok then return nil, err, code end
+    local patience = opts.patience or PATIENCE
+    ok, err, code = core.sleep(patience)
+    if not ok then return nil, err, code end
+    return errors.fail("ETIMEDOUT", "the guest still runs %g s after it was told to power off", patience)
+  end
+end
+
+return M

@@ -1,0 +1,254 @@
+#include "io/place.h"
+
+#include "wire/error.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { TEMPORARY_NAME = 32, TEMPORARY_TRIES = 16 };
+
+static int place_open_folder(int at, const char *name)
+{
+    return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int place_give(int fd, const struct vmctl_place *how)
+{
+    if (!how->own || fchown(fd, how->uid, how->gid) == 0)
+        return 0;
+    return how->lenient && errno == EPERM ? 0 : -errno;
+}
+
+static bool place_is_empty(int folder)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    int entries = 0;
+    while (readdir(dir))
+        entries++;
+    closedir(dir);
+    return entries <= 2; /* "." and ".." */
+}
+
+/* A folder that was just made. Whoever may write to its parent could have put another in its place meanwhile: one that
+ * holds something is not given away. */
+static int place_dress_folder(int fd, const struct vmctl_place *how)
+{
+    if (!place_is_empty(fd))
+        return -EEXIST;
+    int err = place_give(fd, how);
+    if (!err && fchmod(fd, how->folder_mode) < 0)
+        err = -errno;
+    return err;
+}
+
+static int place_check_owner(int fd, const struct vmctl_place *how)
+{
+    struct stat st;
+    if (!how->own)
+        return 0;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    return st.st_uid == how->uid || st.st_uid == geteuid() ? 0 : -EPERM;
+}
+
+/* One step down. `how` is the last folder's, or has no owner. */
+static int place_step(int at, const char *name, const struct vmctl_place *how, int *out_fd)
+{
+    int err = 0, fd = place_open_folder(at, name);
+    if (fd < 0 && errno == ENOENT) {
+        bool made = mkdirat(at, name, 0700) == 0;
+        if (!made && errno != EEXIST)
+            return -errno;
+        fd = place_open_folder(at, name);
+        if (fd >= 0 && made) {
+            err = place_dress_folder(fd, how);
+            if (!err)
+                fsync(at);
+        }
+    }
+    if (fd < 0)
+        return errno == ENOTDIR || errno == ELOOP ? -ENOTDIR : -errno; /* the kernel says either of a link */
+    if (!err)
+        err = place_check_owner(fd, how);
+    if (err) {
+        close(fd);
+        return err;
+    }
+    *out_fd = fd;
+    return 0;
+}
+
+int vmctl_place_enter(const char *base, const char *path, const struct vmctl_place *how, int *out_fd)
+{
+    const struct vmctl_place above = { .folder_mode = how->folder_mode };
+    char copy[PATH_MAX];
+    size_t len = strlen(path);
+    if (len >= sizeof copy)
+        return -ENAMETOOLONG;
+    memcpy(copy, path, len + 1);
+    int fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    char *rest = copy + strspn(copy, "/");
+    while (*rest) {
+        char *name = rest;
+        rest += strcspn(rest, "/");
+        if (*rest)
+            *rest++ = '\0';
+        rest += strspn(rest, "/");
+        int next = -1, err = strcmp(name, "..") == 0 ? -EINVAL : place_step(fd, name, *rest ? &above : how, &next);
+        close(fd);
+        if (err)
+            return err;
+        fd = next;
+    }
+    *out_fd = fd;
+    return 0;
+}
+
+int vmctl_place_write(int fd, const char *bytes, size_t len)
+{
+    while (len) {
+        ssize_t n = write(fd, bytes, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int place_open_regular(int at, const char *name, struct stat *st)
+{
+    int fd = openat(at, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int err = fstat(fd, st) < 0 ? -errno : S_ISREG(st->st_mode) ? 0 : -EINVAL;
+    if (err)
+        close(fd);
+    return err ? err : fd;
+}
+
+static bool place_has_bytes(int fd, const char *bytes, size_t len)
+{
+    char part[4096];
+    while (len) {
+        ssize_t n = read(fd, part, len < sizeof part ? len : sizeof part);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0 || memcmp(part, bytes, (size_t)n) != 0)
+            return false;
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+static bool place_has_owner(const struct stat *st, const struct vmctl_place *how)
+{
+    if (!how->own || (how->lenient && st->st_uid == geteuid()))
+        return st->st_uid == geteuid();
+    return st->st_uid == how->uid && st->st_gid == how->gid;
+}
+
+static bool place_is_same(int folder, const char *name, const char *bytes, size_t len, const struct vmctl_place *how)
+{
+    struct stat st;
+    int fd = place_open_regular(folder, name, &st);
+    if (fd < 0)
+        return false;
+    bool same = (st.st_mode & 07777) == how->mode && st.st_nlink == 1 && (uintmax_t)st.st_size == len &&
+                place_has_owner(&st, how) && place_has_bytes(fd, bytes, len);
+    close(fd);
+    return same;
+}
+
+static int place_temporary(int folder, char *name, int *out_fd)
+{
+    for (int i = 0; i < TEMPORARY_TRIES; i++) {
+        uint64_t random;
+        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+            return -EIO;
+        snprintf(name, TEMPORARY_NAME, ".vmctl-%016jx", (uintmax_t)random);
+        int fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd >= 0) {
+            *out_fd = fd;
+            return 0;
+        }
+        if (errno != EEXIST)
+            return -errno;
+    }
+    return -EEXIST;
+}
+
+static int place_fill(int fd, const char *bytes, size_t len, const struct vmctl_place *how)
+{
+    int err = vmctl_place_write(fd, bytes, len);
+    if (!err)
+        err = place_give(fd, how);
+    if (!err && (fchmod(fd, how->mode) < 0 || fsync(fd) < 0))
+        err = -errno;
+    return err;
+}
+
+int vmctl_place_file(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_place *how,
+                     bool *changed)
+{
+    if (place_is_same(folder, name, bytes, len, how)) {
+        *changed = false;
+        return 0;
+    }
+    char temporary[TEMPORARY_NAME];
+    int fd = -1, err = place_temporary(folder, temporary, &fd);
+    if (err)
+        return err;
+    err = place_fill(fd, bytes, len, how);
+    if (close(fd) < 0 && !err)
+        err = -errno;
+    if (!err && renameat(folder, temporary, folder, name) < 0)
+        err = -errno;
+    if (err) {
+        unlinkat(folder, temporary, 0);
+        return err;
+    }
+    *changed = true;
+    return fsync(folder) < 0 && errno != EINVAL ? -errno : 0; /* EINVAL: a file system without disk */
+}
+
+int vmctl_place_read(const char *path, void *bytes, size_t max, size_t *len)
+{
+    struct stat st;
+    int fd = place_open_regular(AT_FDCWD, path, &st);
+    if (fd < 0)
+        return fd;
+    size_t have = 0;
+    int err = (uintmax_t)st.st_size > max ? VMCTL_ETOOBIG : 0;
+    while (!err && have < max) {
+        ssize_t n = read(fd, (char *)bytes + have, max - have);
+        if (n == 0)
+            break;
+        if (n < 0 && errno != EINTR)
+            err = -errno;
+        have += n > 0 ? (size_t)n : 0;
+    }
+    close(fd);
+    if (!err)
+        *len = have;
+    return err;
+}

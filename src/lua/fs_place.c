@@ -1,0 +1,139 @@
+/* core.fs: files that take the place of others at once. */
+#include "lua/fs.h"
+
+#include "io/place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What the new file shall be: the old one's mode and owner if there is one and no mode is given. */
+static int file_dress(int fd, const char *path, lua_Integer mode)
+{
+    struct stat old;
+    bool exists = stat(path, &old) == 0;
+    if (exists && fchown(fd, old.st_uid, old.st_gid) < 0 && errno != EPERM)
+        return -errno;
+    mode_t wanted = mode >= 0 ? (mode_t)mode : exists ? old.st_mode & 07777 : 0644;
+    return fchmod(fd, wanted) < 0 ? -errno : 0;
+}
+
+/* fs.replace(path, bytes, [mode]): a new file takes the place of an old one at once, never half; written to disk first. */
+static int l_replace(lua_State *L)
+{
+    size_t len;
+    const char *path = luaL_checkstring(L, 1), *bytes = luaL_checklstring(L, 2, &len);
+    lua_Integer mode = luaL_optinteger(L, 3, -1);
+    char temporary[4096];
+    int n = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
+    if (n < 0 || (size_t)n >= sizeof temporary)
+        return vmctl_fail(L, -ENAMETOOLONG, "write %s", path);
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0)
+        return vmctl_fail(L, -errno, "write %s", path);
+    int err = vmctl_place_write(fd, bytes, len);
+    if (!err)
+        err = file_dress(fd, path, mode);
+    if (!err && fsync(fd) < 0)
+        err = -errno;
+    if (close(fd) < 0 && !err)
+        err = -errno;
+    if (!err && rename(temporary, path) < 0)
+        err = -errno;
+    if (err) {
+        unlink(temporary);
+        return vmctl_fail(L, err, "write %s", path);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static lua_Integer number_field(lua_State *L, int table, const char *name, lua_Integer otherwise)
+{
+    int valid, type = lua_getfield(L, table, name);
+    lua_Integer value = lua_tointegerx(L, -1, &valid);
+    lua_pop(L, 1);
+    if (type != LUA_TNIL && (type != LUA_TNUMBER || !valid)) /* the text "0600" would be 600 */
+        luaL_error(L, "option '%s': integer expected", name);
+    return type == LUA_TNIL ? otherwise : value;
+}
+
+/* { mode, folder_mode, uid, gid, lenient } */
+static struct vmctl_place check_place(lua_State *L, int arg)
+{
+    struct vmctl_place how = { .mode = 0644, .folder_mode = 0755 };
+    if (lua_isnoneornil(L, arg))
+        return how;
+    luaL_checktype(L, arg, LUA_TTABLE);
+    how.mode = (mode_t)number_field(L, arg, "mode", 0644) & 07777;
+    how.folder_mode = (mode_t)number_field(L, arg, "folder_mode", 0755) & 07777;
+    lua_Integer uid = number_field(L, arg, "uid", -1);
+    how.own = uid >= 0;
+    how.uid = (uid_t)uid;
+    how.gid = (gid_t)number_field(L, arg, "gid", uid);
+    lua_getfield(L, arg, "lenient");
+    how.lenient = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return how;
+}
+
+/* fs.folders(base, path, [options]) -> true: makes the folders of `path` that are missing below `base` */
+static int l_folders(lua_State *L)
+{
+    const char *base = luaL_checkstring(L, 1), *path = luaL_checkstring(L, 2);
+    struct vmctl_place how = check_place(L, 3);
+    int fd, err = vmctl_place_enter(base, path, &how, &fd);
+    if (err)
+        return vmctl_fail(L, err, "make folder %s/%s", strcmp(base, "/") == 0 ? "" : base, path);
+    close(fd);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* fs.place(base, folder, name, bytes, [options]) -> true, changed: io/place.h says how. The bytes are in no message. */
+static int l_place(lua_State *L)
+{
+    size_t len;
+    const char *base = luaL_checkstring(L, 1), *folder = luaL_checkstring(L, 2), *name = luaL_checkstring(L, 3);
+    const char *bytes = luaL_checklstring(L, 4, &len);
+    struct vmctl_place how = check_place(L, 5);
+    luaL_argcheck(L, *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0, 3, "no file's name");
+    bool changed = false;
+    int fd, err = vmctl_place_enter(base, folder, &how, &fd);
+    if (!err) {
+        err = vmctl_place_file(fd, name, bytes, len, &how, &changed);
+        close(fd);
+    }
+    if (err)
+        return vmctl_fail(L, err, "write %s/%s/%s", strcmp(base, "/") == 0 ? "" : base, folder, name);
+    lua_pushboolean(L, 1);
+    lua_pushboolean(L, changed);
+    return 2;
+}
+
+/* fs.read(path, max) -> the bytes of a regular file; no link is followed, no FIFO waited for */
+static int l_read(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    lua_Integer max = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, max > 0 && max <= 1 << 30, 2, "a number of bytes expected");
+    void *bytes = lua_newuserdatauv(L, (size_t)max, 0); /* before there is an fd that an error would lose */
+    size_t len = 0;
+    int err = vmctl_place_read(path, bytes, (size_t)max, &len);
+    if (err)
+        return vmctl_fail(L, err, "read %s", path);
+    lua_pushlstring(L, bytes, len);
+    return 1;
+}
+
+void vmctl_fs_place_register(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "replace", l_replace }, { "folders", l_folders }, { "place", l_place }, { "read", l_read }, { NULL, NULL }
+    };
+    luaL_setfuncs(L, functions, 0);
+}

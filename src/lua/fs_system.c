@@ -1,0 +1,144 @@
+/* core.fs: file systems as a whole, and folders that are watched. */
+#include "lua/fs.h"
+#include "lua/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+static int system_result(lua_State *L, int err, const char *what, const char *path)
+{
+    if (err)
+        return vmctl_fail(L, err, "%s %s", what, path);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* fs.real(path) -> the path without links, "." and ".."; it must exist */
+static int l_real(lua_State *L)
+{
+    char real[PATH_MAX];
+    const char *path = luaL_checkstring(L, 1);
+    if (!realpath(path, real))
+        return vmctl_fail(L, -errno, "resolve %s", path);
+    lua_pushstring(L, real);
+    return 1;
+}
+
+/* fs.filesystem(path) -> "tmpfs", "ramfs" or "other" */
+static int l_filesystem(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    struct statfs fs;
+    if (statfs(path, &fs) < 0)
+        return vmctl_fail(L, -errno, "look at %s", path);
+    uint32_t magic = (uint32_t)fs.f_type;
+    lua_pushstring(L, magic == TMPFS_MAGIC ? "tmpfs" : magic == RAMFS_MAGIC ? "ramfs" : "other");
+    return 1;
+}
+
+static unsigned long mount_flag(const char *word, size_t len)
+{
+    static const struct {
+        const char *name;
+        unsigned long bit;
+    } known[] = { { "ro", MS_RDONLY }, { "nosuid", MS_NOSUID }, { "nodev", MS_NODEV }, { "noexec", MS_NOEXEC } };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strlen(known[i].name) == len && memcmp(known[i].name, word, len) == 0)
+            return known[i].bit;
+    return 0;
+}
+
+/* "ro,nosuid,nodev" -> the bits; a word that is not known raises */
+static unsigned long check_mount_flags(lua_State *L, int arg)
+{
+    unsigned long flags = 0;
+    for (const char *word = luaL_optstring(L, arg, ""); *word; word += *word == ',') {
+        size_t len = strcspn(word, ",");
+        unsigned long flag = mount_flag(word, len);
+        luaL_argcheck(L, flag, arg, "unknown mount flag");
+        flags |= flag;
+        word += len;
+    }
+    return flags;
+}
+
+/* Mounts onto a folder whose path was checked: should somebody have put a link into that path since, it is not followed. */
+static int system_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)
+{
+    char via[32], path[PATH_MAX];
+    int fd = open(target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int err = 0;
+    snprintf(via, sizeof via, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(via, path, sizeof path);
+    if (n < 0)
+        err = -errno;
+    else if ((size_t)n != strlen(target) || memcmp(path, target, (size_t)n) != 0)
+        err = -ELOOP;
+    else if (mount(source, via, type, flags, data) < 0)
+        err = -errno;
+    close(fd);
+    return err;
+}
+
+/* fs.mount(source, target, type, [flags], [data]): the target is a path without links, as fs.real gives it */
+static int l_mount(lua_State *L)
+{
+    const char *source = luaL_checkstring(L, 1), *target = luaL_checkstring(L, 2), *type = luaL_checkstring(L, 3);
+    unsigned long flags = check_mount_flags(L, 4);
+    return system_result(L, system_mount(source, target, type, flags, luaL_optstring(L, 5, NULL)), "mount", target);
+}
+
+/* fs.unmount(target, [lazy]): lazy: out of sight at once, gone when nobody uses it any more */
+static int l_unmount(lua_State *L)
+{
+    const char *target = luaL_checkstring(L, 1);
+    int flags = UMOUNT_NOFOLLOW | (lua_toboolean(L, 2) ? MNT_DETACH : 0);
+    return system_result(L, umount2(target, flags) < 0 ? -errno : 0, "unmount", target);
+}
+
+static int l_sync(lua_State *L)
+{
+    (void)L;
+    sync();
+    return 0;
+}
+
+/* fs.watch(folder) -> stream: bytes can be read once something in the folder has changed; what they say is of no use */
+static int l_watch(lua_State *L)
+{
+    const uint32_t mask = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE_SELF |
+                          IN_MOVE_SELF | IN_ONLYDIR;
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    const char *path = luaL_checkstring(L, 1);
+    struct vmctl_stream *s = vmctl_stream_new(L, st);
+    int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (fd < 0 || inotify_add_watch(fd, path, mask) < 0) {
+        int err = -errno;
+        if (fd >= 0)
+            close(fd);
+        return vmctl_fail(L, err, "watch %s", path);
+    }
+    vmctl_stream_open(s, fd, fd, VMCTL_STREAM_PIPE);
+    vmctl_stream_label(s, "watch");
+    return 1;
+}
+
+void vmctl_fs_system_register(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "real", l_real },       { "filesystem", l_filesystem }, { "mount", l_mount },
+        { "unmount", l_unmount }, { "sync", l_sync },             { "watch", l_watch }, { NULL, NULL }
+    };
+    luaL_setfuncs(L, functions, 0);
+}
