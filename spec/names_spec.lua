@@ -11,6 +11,7 @@ describe("vmctl", function()
   local parts = {
     address = "parse", errors = "fail", json = "encode", log = "sanitize", vsock = "dial", exec = "client", host = "run",
     machine = "launch", process = "spawn", mux = "connect", signals = "number", loop = "step",
+    stereos = "connect", ready = "wait", config = "push",
   }
   for name, member in pairs(parts) do
     it("loads " .. name .. " when it is first used", function()
@@ -19,6 +20,36 @@ describe("vmctl", function()
   end
 
   it("has nothing under any other name", function() assert.is_nil(vmctl.no_such_part) end)
+end)
+
+describe("vmctl.stereos", function()
+  it("has the names of the reference's package", function()
+    local stereos = vmctl.stereos
+    assert.same({ 1024, 3, 10 }, { stereos.PORT, stereos.GUEST_CID, stereos.DEFAULT_TIMEOUT })
+    assert.same({
+      PING = "ping", GET_HEALTH = "get_health", SET_CONFIG = "set_config", INJECT_SECRET = "inject_secret",
+      INJECT_SSH_KEY = "inject_ssh_key", MOUNT = "mount", SHUTDOWN = "shutdown", PONG = "pong", HEALTH = "health",
+      ACK = "ack", LIFECYCLE = "lifecycle",
+    }, stereos.types)
+    for _, name in ipairs { "envelope", "decode", "connect", "client", "serve", "server" } do
+      assert.equal("function", type(stereos[name]), name)
+    end
+    local client = assert(stereos.client())
+    for _, name in ipairs { "close", "ping", "get_health", "set_config", "inject_secret", "inject_ssh_key", "mount",
+      "shutdown", "wait_for_ready", "on_lifecycle", "events" } do
+      assert.equal("function", type(client[name]), name)
+    end
+  end)
+
+  it("has an address for each of the reference's transports", function()
+    local address = vmctl.address
+    assert.equal("tcp:HOST:7", tostring(address.tcp("HOST", 7)))
+    assert.equal("vsock:CID=3,port=1024", address.vsock(3, 1024):label "stereos")
+    assert.equal("label", tostring(address.func(function() end, "label")))
+    assert.equal("chardev:/a", tostring(address.chardev "/a"))
+    assert.equal("serial:/dev/vport0p1", tostring(address.serial "/dev/vport0p1"))
+    for _, each in ipairs { address.tcp("HOST", 7), address.chardev "/a" } do assert.equal("function", type(each.dial)) end
+  end)
 end)
 
 describe("vmctl.exec", function()

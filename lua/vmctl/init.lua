@@ -22,6 +22,8 @@ local parts = {
   address = "vmctl.address", errors = "vmctl.errors", json = "vmctl.json", log = "vmctl.log",
   vsock = "vmctl.vsock", exec = "vmctl.protocol.exec", host = "vmctl.host",
   machine = "vmctl.machine", process = "vmctl.process", mux = "vmctl.mux", signals = "vmctl.signals",
+  stereos = "vmctl.protocol.stereos", ready = "vmctl.ready", config = "vmctl.config",
+  l2 = "vmctl.protocol.l2",
 }
 
 local functions = {

@@ -129,6 +129,30 @@ function methods:address(port)
   return self._channel:address(port)
 end
 
+--- The client of the guest's StereOS control plane (port 1024): made at the first call, which alone may have options, and closed
+--- with the machine. Does not wait.
+---@param opts? table of vmctl.stereos.client
+---@return vmctl.StereosClient|nil, string?, string? ECLOSED, ERESET: QEMU has ended
+function methods:stereos(opts)
+  if self._closed then return errors.fail("ECLOSED", "%s: closed", self.name) end
+  if self._fate.record then return errors.fail("ERESET", "%s: %s", self.name, report.ending(self)) end
+  if not self._stereos then
+    local stereos = require "vmctl.protocol.stereos"
+    local err, code
+    self._stereos, err, code = stereos.client(self:address(stereos.PORT), opts)
+    if not self._stereos then return nil, err, code end
+  end
+  return self._stereos
+end
+
+--- Brings the guest into a declared state. See vmctl.config.push.
+---@param set table|string what it shall have; a string is its configuration, the jcard.toml, alone
+---@param opts? table
+function methods:push_config(set, opts)
+  if type(set) == "string" then set = { config = set } end
+  return require("vmctl.config").push(self, set, opts)
+end
+
 for _, name in ipairs { "run", "start", "read_file", "write_file", "list_files", "forward" } do
   --- As vmctl.exec.client has it.
   methods[name] = function(self, ...)
@@ -216,6 +240,7 @@ function methods:close()
   if self._closed then return true end
   self._closed = true
   for _, t in pairs(self._tasks or {}) do t:cancel() end
+  if self._stereos then self._stereos:close() end
   if self._channel then self._channel:close() end
   if self._child then self._child:close() end
   if self._console then self._console:close() end

@@ -1,0 +1,83 @@
+--- The files of a set: what they are called, and what is in them.
+local errors = require "vmctl.errors"
+local options = require "vmctl.options"
+
+local M = {}
+
+local PATH_MAX = 4095
+
+local members = { path = "string", content = "string", source = "string", mode = "integer>=0<=4095", owner = "string" }
+
+-- What is wrong with an absolute path that names one place, or nil.
+local function path_fault(path)
+  if path:sub(1, 1) ~= "/" then return "it is not absolute" end
+  if path:find "[%c\127]" then return "it holds control bytes" end
+  if #path > PATH_MAX then return "it is too long" end
+  if (path .. "/"):find("/../", 1, true) or (path .. "/"):find("/./", 1, true) then return "it has '.' or '..' in it" end
+end
+
+local function file_fault(file)
+  local path = file.path
+  if not path then return "it has no path" end
+  local fault = path_fault(path)
+  if fault then return fault end
+  if path:find "/$" then return "it names a folder" end
+  if (file.content == nil) == (file.source == nil) then return "either 'content' or 'source' is needed" end
+  local owner = file.owner
+  if owner and not owner:find "^[%w_][%w_.-]*$" and not owner:find "^[%w_][%w_.-]*:[%w_][%w_.-]*$" then
+    return ("'%s' is no user or user:group"):format(owner:sub(1, 80):gsub("[%c\127-\255]", "?"))
+  end
+end
+
+-- One shape: a list of files, or a map from path to content or to the rest of it.
+local function list_files(files, level)
+  local list = {}
+  for key, file in pairs(files) do
+    if type(key) == "string" then
+      file = options.merge(type(file) == "string" and { content = file } or type(file) == "table" and file or nil)
+      file.path = file.path or key
+    end
+    options.check(file, members, "config.push: files", level + 1)
+    list[#list + 1] = { key = key, file = file }
+  end
+  table.sort(list, function(a, b)
+    if type(a.key) == type(b.key) then return a.key < b.key end
+    return type(a.key) == "number"
+  end)
+  return list
+end
+
+local function open_source(file)
+  local handle, err, number = io.open(file.source, "rb")
+  if not handle then return nil, err, number == 13 and "EACCES" or "ENOENT" end
+  local size = handle:seek "end"
+  handle:close()
+  if not size or size > 1 << 50 then return nil, file.source .. ": not a regular file", "EINVAL" end
+  return size
+end
+
+--- Adds a step for each file.
+---@param steps table[]
+---@param files table a list of { path =, content = or source =, mode =, owner = }, or a map from path to content or to the rest
+-- of such a table
+---@param level integer whose line is named where it is neither
+---@return true|nil, string?, string? EINVAL, ENOENT, EACCES
+function M.add(steps, files, level)
+  local seen = {}
+  for _, entry in ipairs(list_files(files, level + 1)) do
+    local file = entry.file
+    local name = file.path and file.path:gsub("[%c\127]", "?")
+    local fault = file_fault(file)
+    if not fault and seen[file.path] then fault = "it is there twice" end
+    if fault then return errors.fail("EINVAL", "file %s: %s", name or "?", fault) end
+    seen[file.path] = true
+    local size, err, code = #(file.content or ""), nil, nil
+    if file.source then size, err, code = open_source(file) end
+    if not size then return nil, ("file %s: %s"):format(name, err), code end
+    steps[#steps + 1] = { kind = "file", name = file.path, path = file.path, content = file.content, source = file.source,
+      size = size, mode = file.mode, owner = file.owner }
+  end
+  return true
+end
+
+return M

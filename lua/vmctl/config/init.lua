@@ -1,0 +1,204 @@
+--- Configuration push: what a guest shall have (mounts, files, ssh keys, secrets, its configuration), declared as one set,
+--- checked as a whole, then brought about step by step; what is already so stays. Through the StereOS control plane, and
+--- through commands where the guest has none, or an old one.
+local check = require "vmctl.config.check"
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local log = require "vmctl.log"
+local options = require "vmctl.options"
+local reports = require "vmctl.config.report"
+local shell = require "vmctl.config.shell"
+local target = require "vmctl.target"
+
+local M = {}
+
+local TIMEOUT = 120      -- seconds for all of it
+local KNOCK = 5          -- seconds for the first sign of life of a control plane that there may be
+
+local known = { timeout = "number", dry_run = "boolean", keep_secrets = "boolean", on_step = "callable", root = "string" }
+
+-- One step by the control plane.
+local requests = {
+  secret = function(client, step, opts) return client:inject_secret(step.name, step.content, step.mode, opts) end,
+  ssh_key = function(client, step, opts) return client:inject_ssh_key(step.user, step.content, opts) end,
+  config = function(client, step, opts) return client:set_config(step.content, opts) end,
+  mount = function(client, step, opts)
+    return client:mount({ tag = step.tag, guest_path = step.path, fs_type = step.fs_type, read_only = step.read_only }, opts)
+  end,
+}
+
+-- A guest of before that request.
+local function is_unknown(err, code, ack)
+  if code ~= "EREMOTE" then return false end
+  return type(ack) == "table" and ack.code == "ENOSYS" or err:find("unknown message type", 1, true) ~= nil
+end
+
+local function left(job)
+  return math.max(0, job.deadline - core.now())
+end
+
+-- Guests of the reference mount once more what is mounted, and do not say so: a look before helps where one can be had.
+local function is_mounted(job, step)
+  if step.kind ~= "mount" or not job.shell then return nil end
+  local there, err, code = job.shell:mounted(step, job.deadline)
+  if there == nil and (code == "ETIMEDOUT" or code == "EBUSY") then return nil, err, code end
+  return there
+end
+
+-- Through the control plane: true and what is known of a change; nil, message, code, and whether commands may do better.
+local function by_stereos(job, step)
+  local there, err, why = is_mounted(job, step)
+  if why then return nil, err, why end
+  if there then return true, false end
+  local ok, changed, code, ack = requests[step.kind](job.stereos, step, { timeout = left(job) })
+  if ok then
+    if changed == nil and there == false then changed = true end
+    return true, changed
+  end
+  return nil, changed, code, is_unknown(changed, code, ack)
+end
+
+local function do_step(job, step)
+  if job.stereos and requests[step.kind] and not step.by_exec and not job.unknown[step.kind] then
+    local ok, result, code, unknown = by_stereos(job, step)
+    if ok then return "stereos", result end
+    if not unknown or not job.shell then return nil, result, code end
+    job.unknown[step.kind] = true
+    table.insert(job.report.notes, ("the guest's control plane does not know %s requests: through commands"):format(step.kind))
+  end
+  if not job.shell then return errors.fail("ENOTSUP", "the target runs no commands") end
+  local ok, result, code = job.shell:step(step, job.deadline)
+  if ok then return "exec", result end
+  return nil, result, code
+end
+
+-- Finds out whether there is a control plane, where commands can do without.
+local function choose_ways(job, ways, opts)
+  if opts.root then return true end -- the control plane knows no other root folder
+  local client, err, code = ways.stereos, nil, nil
+  if not client and ways.machine then client, err, code = ways.machine:stereos() end
+  if client and job.shell then
+    local ok
+    ok, err, code = client:ping { timeout = math.min(KNOCK, left(job)) }
+    if not ok then client = nil end
+  end
+  if client then
+    job.stereos = client
+  elseif code == "ECLOSED" or code == "ECANCELED" then
+    return nil, err, code
+  elseif err then
+    table.insert(job.report.notes, "no control plane, so through commands: " .. err)
+  end
+  return true
+end
+
+local function fail(job, err, code, step)
+  err = errors.mask(tostring(err), job.secrets)
+  local where = step and ("%s %s: "):format(step.kind, step.name) or ""
+  job.report.failed = { kind = step and step.kind, name = step and step.name, message = err, code = code }
+  return nil, ("push configuration to %s: %s%s"):format(job.report.target, where, err), code, job.report
+end
+
+local function note_of(step)
+  if step.removed then return "[secrets] was taken out of it" end
+end
+
+local function run_steps(job, steps, opts)
+  for i, step in ipairs(steps) do
+    local begin = core.now()
+    log.progress(("configuring %s: %d of %d, %s %s"):format(job.report.target, i, #steps, step.kind, step.name))
+    local via, result, code = do_step(job, step)
+    if not via then return fail(job, result, code, step) end
+    local entry = { kind = step.kind, name = step.name, changed = result, via = via, seconds = core.now() - begin,
+      note = note_of(step) }
+    reports.add(job.report, entry)
+    local how = result and "changed" or result == nil and "done" or "as it was"
+    log.info("%s: %s %s: %s", job.report.target, step.kind, step.name, how)
+    if opts.on_step then opts.on_step(entry) end
+  end
+  return job.report
+end
+
+local hidden_mt = { __close = function(list)
+  log.progress(nil)
+  for _, secret in ipairs(list) do log.unhide(secret) end
+end }
+
+local function hide_secrets(steps)
+  local list = setmetatable({}, hidden_mt)
+  for _, step in ipairs(steps) do
+    if step.kind == "secret" and step.content ~= "" then
+      list[#list + 1] = step.content
+      log.hide(step.content)
+    end
+  end
+  return list
+end
+
+local function make_shell(ways, opts)
+  local exec = ways.exec
+  if ways.machine then
+    local err, code
+    exec, err, code = ways.machine:_client()
+    if not exec then return nil, err, code end
+  end
+  return exec and shell.new(exec, opts.root)
+end
+
+local function plan(job, steps)
+  job.report.planned = true
+  for _, step in ipairs(steps) do
+    reports.add(job.report, { kind = step.kind, name = step.name, note = note_of(step) })
+  end
+  job.report.changed = nil
+  return job.report
+end
+
+local function apply(job, ways, steps, opts)
+  local secrets <close> = hide_secrets(steps)
+  job.secrets = secrets
+  if opts.dry_run then return plan(job, steps) end
+  local err, code
+  job.shell, err, code = make_shell(ways, opts)
+  if not job.shell and code then return fail(job, err, code) end
+  local ok
+  ok, err, code = choose_ways(job, ways, opts)
+  if not ok then return fail(job, err, code) end
+  return run_steps(job, steps, opts)
+end
+
+--- Brings a guest into a declared state. Everything is checked before the first step, so that a bad set changes nothing. The
+-- order: mounts (what follows may lie on them), files, ssh keys, secrets, and the configuration last, because the guest acts on
+-- it at once. Every step may be done again: what is already so is left alone. Waits.
+--
+-- Secrets go into the guest's memory, are hidden from the log while they are on their way, and are in no error. The
+-- configuration is a file that all in the guest may read: [secrets] is taken out of it, unless `keep_secrets` says no.
+--
+-- The control plane does what it can; files, and what it does not know, go through commands where the target runs them. There
+-- everything is compared in the guest, contents go by standard input, and files are replaced as a whole, with their owner
+-- and mode. Limits of a shell: see vmctl.config.scripts.
+---@param where vmctl.Machine|vmctl.ExecClient|vmctl.StereosClient|table a machine, a client, vmctl.host, or { exec =, stereos = }
+---@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =,
+-- content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a
+-- table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys:
+-- a map from user to a key or a list of keys: all that he shall have. mounts: a list of { tag =, guest_path =, fs_type =
+-- "virtiofs" or "9p", read_only = }. config: the jcard.toml
+---@param opts? { timeout: number, dry_run: boolean, keep_secrets: boolean, on_step: function, root: string } seconds for all
+-- (120); dry_run: check and plan only; on_step(step) is called after each; root: a folder of the guest that stands for its /
+-- (an image that is being made, say), through commands only
+---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind,
+-- name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
+---@return string? message, string? code EINVAL, ETOOBIG, EREMOTE (the guest's words are in the message), ENOTSUP, ETIMEDOUT …
+---@return table? report up to the step that failed: its `failed` has message and code, and kind and name where it was a step
+function M.push(where, set, opts)
+  opts = options.check(opts, known, "config.push")
+  local ways = target.resolve(where, "config.push", 3)
+  if opts.root and not ways.exec then error("config.push: 'root' needs a target that runs commands", 2) end
+  local job = { report = reports.new(ways.label), deadline = core.now() + (opts.timeout or TIMEOUT), unknown = {}, secrets = {} }
+  local can = { exec = ways.exec ~= nil, stereos = not opts.root and (ways.stereos or ways.machine) ~= nil }
+  local steps, err, code = check.steps(set, can, opts, 3)
+  if not steps then return fail(job, err, code) end
+  return apply(job, ways, steps, opts)
+end
+
+return M

@@ -1,0 +1,86 @@
+--- What is done in a guest that only runs commands, as scripts for any POSIX shell, busybox's included (beyond POSIX: stat -c,
+--- and cmp or sha256sum). Contents come by standard input, not on a command line (the reference's oldest agent has no other
+--- way: secrets are refused there). The limits of a shell: nothing is synced to the disk, and between a look at a path and its
+--- use somebody else may change it; where that could matter (a user's own folder) the script runs as that user, to whom
+--- nothing is given that he has not got.
+local M = {}
+
+-- $1 path, $2 temporary file beside it, $3 mode, $4 owner (each empty: an old file's own; for a new one 644, and who runs
+-- this; an owner without a group leaves that as it was), $5 the size that must come. Says "changed" or "same".
+local PLACE = [[
+if [ -e "$1" ] && ! [ -f "$1" ]; then echo "$1 is not a regular file" >&2; exit 1; fi
+dir=${1%/*}
+[ -z "$dir" ] || [ -d "$dir" ] || (umask 022; mkdir -p "$dir")
+trap 'rm -f "$2"' EXIT
+trap 'exit 1' HUP INT TERM
+(umask 077; set -C; cat > "$2")
+size=$(($(wc -c < "$2")))
+if [ "$size" -ne "$5" ]; then echo "only $size of $5 bytes came" >&2; exit 1; fi
+was=
+if [ -f "$1" ] && ! [ -L "$1" ]; then was=$(stat -c '%a %u:%g' "$1"); fi
+mode=${3:-${was%% *}} owner=${4:-${was#* }}
+case $owner in
+''|*:*) ;;
+*) [ -z "$was" ] || owner=$owner:${was##*:} ;;
+esac
+[ -z "$owner" ] || chown "$owner" "$2"
+chmod "${mode:-644}" "$2"
+same() {
+  if command -v cmp >/dev/null 2>&1; then cmp -s "$1" "$2"; return; fi
+  sum=$(sha256sum < "$1" 2>/dev/null) && [ "$sum" = "$(sha256sum < "$2")" ]
+}
+if [ -n "$was" ] && [ "$was" = "$(stat -c '%a %u:%g' "$2")" ] && same "$1" "$2"; then echo same
+else mv -f "$2" "$1"; echo changed; fi
+]]
+
+M.PLACE = "set -eu\n" .. PLACE
+
+-- As PLACE, for ~/.ssh/authorized_keys: links are not followed, the folder is its owner's alone.
+M.KEYS = [[set -eu
+dir=${1%/*}
+for place in "$dir" "$1"; do
+  if [ -L "$place" ]; then echo "$place is a link" >&2; exit 1; fi
+done
+[ -d "$dir" ] || { (umask 077; mkdir "$dir"); echo changed; }
+[ -z "$4" ] || chown "$4" "$dir"
+[ "$(stat -c %a "$dir")" = 700 ] || { chmod 700 "$dir"; echo changed; }
+]] .. PLACE
+
+-- $1 user, $2 root folder: who runs this, then the user's line among others.
+M.USER = [[
+id -u
+{ [ -z "$2" ] && getent passwd "$1" 2>/dev/null; } || cat "$2/etc/passwd"
+]]
+
+-- $1 the secrets' folder: where it really is, and what is mounted.
+M.SECRETS = [[set -eu
+if [ -L "$1" ]; then echo "$1 is a link" >&2; exit 1; fi
+[ -d "$1" ] || { (umask 022; mkdir -p "${1%/*}"); (umask 077; mkdir "$1"); }
+cd -P "$1"
+pwd -P
+cat /proc/self/mountinfo
+]]
+
+M.TMPFS = 'mount -t tmpfs -o mode=0700,nosuid,nodev,noexec,size=16m tmpfs "$1"'
+
+-- $1 path: that no link leads it elsewhere, and what is mounted.
+M.MOUNTS = [[set -eu
+at=$1
+while [ -n "$at" ] && ! [ -e "$at" ]; do at=${at%/*}; done
+real=$(cd -P "${at:-/}" && pwd -P)
+if [ "$real" != "${at:-/}" ]; then echo "$at leads to $real: nothing is mounted by way of links" >&2; exit 1; fi
+cat /proc/self/mountinfo
+]]
+
+-- $1 path, $2 type, $3 options, $4 tag. The reference gives the folder to its agents, where there are any.
+M.MOUNT = [[set -eu
+case $2 in
+9p) modprobe -q -a 9p 9pnet_virtio 2>/dev/null || : ;;
+*) modprobe -q "$2" 2>/dev/null || : ;;
+esac
+(umask 022; mkdir -p "$1")
+mount -t "$2" -o "$3" "$4" "$1"
+chown agent:agent "$1" 2>/dev/null || :
+]]
+
+return M

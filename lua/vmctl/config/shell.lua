@@ -1,0 +1,194 @@
+--- The steps through commands in the guest, for guests without a control plane, or with one that does not know a request.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local mount_rules = require "vmctl.guest.mounts"
+local scripts = require "vmctl.config.scripts"
+
+local M = {}
+
+local SECRETS = require("vmctl.guest.secrets").FOLDER
+local IN_MEMORY = { tmpfs = true, ramfs = true, rootfs = true } -- rootfs: an initramfs
+local SHARED = { virtiofs = true, ["9p"] = true }
+local PIECE = 256 * 1024
+
+local methods = {}
+local mt = { __index = methods }
+
+--- Steps by way of an exec client.
+---@param exec table with run and probe
+---@param root? string the folder of the guest that stands for its /
+function M.new(exec, root)
+  return setmetatable({ _exec = exec, _root = root and root:gsub("/+$", "") or "" }, mt)
+end
+
+local function seconds_left(deadline)
+  return math.max(0, deadline - core.now())
+end
+
+-- The script's output, or a failure with the last of what it said.
+function methods:_run(script, arguments, deadline, more)
+  local command = { "sh", "-c", script, "sh", table.unpack(arguments) }
+  for name, value in pairs(more or {}) do command[name] = value end
+  command.timeout = seconds_left(deadline)
+  local done, err, code = self._exec:run(command)
+  if not done then return nil, err, code end
+  if done.exit_code == 0 and not done.error then return done.stdout end
+  local said = done.stderr:sub(-400):gsub("%s+$", ""):gsub("^sh: ", "")
+  local how = done.error or done.signal and "killed by signal " .. done.signal or ("exit code %d"):format(done.exit_code)
+  return nil, said ~= "" and said or how, "EREMOTE"
+end
+
+-- The first command of all: where the root folder really is, and which agent it is.
+function methods:_begin(deadline)
+  if self._begun then return true end
+  local revision, err, code = self._exec:probe(seconds_left(deadline))
+  if not revision then return nil, err, code end
+  if self._root ~= "" then
+    local out
+    out, err, code = self:_run('cd -P "$1" && pwd -P', { self._root }, deadline)
+    if not out then return nil, "root " .. self._root .. ": " .. err, code end
+    self._root = out:gsub("\n$", "")
+    if self._root == "/" then self._root = "" end
+  end
+  self._revision, self._begun = revision, true
+  return true
+end
+
+-- Pieces of a content. A function and not a string: short strings travel inside the command line of some agents.
+local function reader(step)
+  if not step.source then
+    local rest = step.content
+    return function()
+      local piece = rest
+      rest = nil
+      return piece
+    end
+  end
+  local file, err = io.open(step.source, "rb")
+  return function()
+    if not file then return nil, err, "EIO" end
+    local piece, why = file:read(PIECE)
+    if piece then return piece end
+    file:close()
+    file, err = nil, why
+    if why then return nil, why, "EIO" end
+  end
+end
+
+local function temporary(path)
+  return ("%s/.vmctl-%08x%08x"):format(path:match "^(.*)/", math.random(0) & 0xffffffff, math.random(0) & 0xffffffff)
+end
+
+-- Puts a step's content at a path. True and whether that changed anything.
+function methods:_place(script, step, path, mode, owner, deadline, user)
+  local out, err, code = self:_run(script, { path, temporary(path), mode and ("%o"):format(mode) or "", owner or "",
+    tostring(step.size) }, deadline, { stdin = reader(step), user = user })
+  if not out then return nil, err, code end
+  return true, out:find("changed", 1, true) ~= nil
+end
+
+function methods:file(step, deadline)
+  return self:_place(scripts.PLACE, step, self._root .. step.path, step.mode, step.owner, deadline)
+end
+
+function methods:config(step, deadline)
+  return self:_place(scripts.PLACE, step, self._root .. step.path, step.mode, nil, deadline)
+end
+
+local function find_user(passwd, name)
+  for line in passwd:gmatch "[^\n]+" do
+    local who, uid, gid, home = line:match "^([^:]*):[^:]*:(%d+):(%d+):[^:]*:([^:]*)"
+    if who == name then return { uid = uid, gid = gid, home = home } end
+  end
+end
+
+-- As the user himself, if we may become him: what lies in his folder is his, and so are the links in it.
+function methods:ssh_key(step, deadline)
+  local out, err, code = self:_run(scripts.USER, { step.user, self._root }, deadline)
+  if not out then return nil, err, code end
+  local own, passwd = out:match "^(%d+)\n(.*)$"
+  local user = own and find_user(passwd, step.user)
+  if not user then return errors.fail("EREMOTE", "there is no user '%s'", step.user) end
+  if user.home:sub(1, 1) ~= "/" then return errors.fail("EREMOTE", "user '%s' has no home folder", step.user) end
+  local ids, owner, become = user.uid .. ":" .. user.gid, nil, nil
+  if own == "0" and user.uid ~= "0" then
+    if self._revision == "0.1.9" then owner = ids else become = ids end
+  end
+  local path = ("%s%s/.ssh/authorized_keys"):format(self._root, user.home:gsub("/+$", ""))
+  return self:_place(scripts.KEYS, step, path, 384, owner, deadline, become)
+end
+
+-- The mount that a path is on.
+local function mount_of(path, mounts)
+  local best
+  for _, mount in ipairs(mounts) do
+    local prefix = mount.path == "/" and "/" or mount.path .. "/"
+    if (path .. "/"):sub(1, #prefix) == prefix and (not best or #mount.path >= #best.path) then best = mount end
+  end
+  return best
+end
+
+-- The secrets' folder is in memory, or becomes so.
+function methods:_prepare_secrets(deadline)
+  if self._secrets then return true end
+  if self._revision == "0.1.9" then
+    return errors.fail("ENOTSUP", "this agent gives commands no input: the value would be on a command line, for all to see")
+  end
+  local folder = self._root .. SECRETS
+  local out, err, code = self:_run(scripts.SECRETS, { folder }, deadline)
+  if not out then return nil, err, code end
+  local real, mounts = out:match "^([^\n]*)\n(.*)$"
+  local on = mount_of(real or folder, mount_rules.parse(mounts or ""))
+  if not on or not IN_MEMORY[on.type] then
+    out, err, code = self:_run(scripts.TMPFS, { folder }, deadline)
+    if not out then
+      return nil, ("%s is on a disk (%s), and no memory file system could be mounted there: %s"):format(folder,
+        on and on.type or "unknown", err), code
+    end
+  end
+  self._secrets = folder
+  return true
+end
+
+function methods:secret(step, deadline)
+  local ok, err, code = self:_prepare_secrets(deadline)
+  if not ok then return nil, err, code end
+  return self:_place(scripts.PLACE, step, self._secrets .. "/" .. step.name, step.mode, nil, deadline)
+end
+
+--- What is mounted at a step's place: true when it is what the step wants, false for nothing.
+---@return boolean|nil mounted, string?, string? EBUSY: another share is; EREMOTE: a link leads elsewhere
+function methods:mounted(step, deadline)
+  local ok, err, code = self:_begin(deadline)
+  if not ok then return nil, err, code end
+  local path = self._root .. step.path
+  local out
+  out, err, code = self:_run(scripts.MOUNTS, { path }, deadline)
+  if not out then return nil, err, code end
+  local on = mount_of(path, mount_rules.parse(out))
+  if not on or on.path ~= path or not SHARED[on.type] then return false end -- on a disk, say, it may be mounted
+  if on.source == step.tag and on.type == step.fs_type and on.read_only == step.read_only then return true end
+  return errors.fail("EBUSY", "'%s' (%s%s) is mounted there", on.source, on.type, on.read_only and ", read-only" or "")
+end
+
+function methods:mount(step, deadline)
+  local there, err, code = self:mounted(step, deadline)
+  if there == nil then return nil, err, code end
+  if there then return true, false end
+  local how = (step.read_only and "ro" or "rw") .. ",nosuid,nodev"
+  if step.fs_type == "9p" then how = how .. ",trans=virtio,version=9p2000.L" end
+  local out
+  out, err, code = self:_run(scripts.MOUNT, { self._root .. step.path, step.fs_type, how, step.tag }, deadline)
+  if not out then return nil, err, code end
+  return true, true
+end
+
+--- Does a step. Waits.
+---@return true|nil, boolean|string changed_or_message, string? EREMOTE with the guest's words …
+function methods:step(step, deadline)
+  local ok, err, code = self:_begin(deadline)
+  if not ok then return nil, err, code end
+  return self[step.kind](self, step, deadline)
+end
+
+return M

@@ -1,0 +1,41 @@
+--- Which failures of a probe mean "not yet", and which "never".
+local errors = require "vmctl.errors"
+
+local M = {}
+
+local function set(...)
+  local members = {}
+  for _, name in ipairs { ... } do members[name] = true end
+  return members
+end
+
+-- No waiting mends these: what was asked is malformed, closed, not possible, or not allowed; or the wait itself was ended.
+local NEVER = set("EINVAL", "ECLOSED", "ENOTSUP", "ENOSYS", "EACCES", "EPERM", "ENAMETOOLONG", "ECANCELED", "EDEADLK")
+
+-- A shortage of ours may pass, and a guest's name may come with its lease.
+local ANYWHERE = set("ETIMEDOUT", "EMFILE", "ENFILE", "ERESOLVE")
+
+-- Beyond what `errors.retryable` says of the way: a serial line carries the noise of the boot before the agent's answers, and
+-- what a guest refuses now it may do when more of it is up.
+local kinds = {
+  stereos = set("EPROTO", "ETOOBIG", "EREMOTE"),
+  exec = set("EPROTO", "ETOOBIG", "EREMOTE"),
+  port = set("EPROTO"),                        -- half of what was expected, then the end
+  forward = set("EPROTO", "EREMOTE"),          -- the agent says that nobody listens
+  console = set(),
+  command = set("EPROTO", "EREMOTE", "EEXIT"), -- a file is a command's answer as well
+}
+
+--- Whether a probe that failed so can never become good.
+---@param kind "stereos"|"exec"|"port"|"forward"|"console"|"command"|"fn" fn: all codes but the hopeless are "not yet"
+---@param transport? string the kind of the address on the way
+---@param code? string nil: a plain "no", which may change
+---@return boolean
+function M.is_final(kind, transport, code)
+  if code == nil then return false end
+  if NEVER[code] then return true end
+  if kind == "fn" or ANYWHERE[code] or kinds[kind][code] then return false end
+  return not errors.retryable(code, "connect", transport)
+end
+
+return M
