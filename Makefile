@@ -30,6 +30,7 @@ help:
 	@echo 'make examples     runs each example; make bench [ONLY=name]: speed against peers'
 	@echo 'make check        warnings as errors with gcc and clang, cppcheck, luacheck, the rockspec'
 	@echo 'make asan         the specs under ASan and UBSan; make valgrind: the unit specs under valgrind'
+	@echo 'make interop      programs in Go against vmctl, both ways, where Go is'
 	@echo 'make fuzz         libFuzzer on every decoder (SECONDS_EACH=20)'
 	@echo 'make test-nested  a guest reached over /dev/vhost-vsock, two levels deep (some minutes)'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
@@ -136,3 +137,4 @@ clean:
 	rm -rf build
 
 include bench/bench.mk
+include interop/interop.mk

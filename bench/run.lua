@@ -37,12 +37,31 @@ local function alone(program, more)
   return side
 end
 
+-- StereOS' control plane; the runner ends the server. A peer in Go is there where Go is.
+local function control(program, connections, flight, more)
+  local side = more or {}
+  side.server, side.endless = program .. " server {a}", true
+  side.client = ("%s client {a} %d %d {warmup} {count}"):format(program, connections, flight)
+  return side
+end
+
+local function ping(name, connections, flight, warmup, count, at_least)
+  return { name = name, group = "stereos-ping", key = "rate", unit = "pings/s", warmup = warmup, count = count,
+    ours = control(ours "stereos_ping.lua", connections, flight),
+    peers = {
+      control(built "stereos_go", connections, flight, { name = "go", needs = "command go", at_least = at_least.go }),
+      control(peer "stereos_luv.lua", connections, flight,
+        { name = "luv", needs = "module luv", at_least = at_least.luv }),
+    } }
+end
+
 local function with_agent(program)
   return { server = ours "agent.lua {a}", endless = true, client = ours(program) }
 end
 
 -- `key` is the result that counts, `less` means that a smaller one is better. A peer's `at_least` bounds our speed
--- over its; a limit's `at_most` bounds one of our own results. Both ends are pinned to one core unless `free`.
+-- over its; a limit's `at_most` bounds one of our own results. Both ends are pinned to one core unless `free`: then all
+-- have the same processor time, whatever number of threads they use, and no wake-up on another core hides what they do.
 local benchmarks = {
   { name = "frame-echo", key = "rate", unit = "frames/s", warmup = 10000, count = 100000,
     ours = both(ours "frame_echo.lua"),
@@ -95,6 +114,19 @@ local benchmarks = {
     limits = {
       { name = "connections", key = "resident_kib", unit = "KiB/connection", at_most = 8 },
       { name = "connections-lua", key = "lua_kib", unit = "KiB/connection" },
+    } },
+  ping("stereos-ping", 1, 1, 5000, 60000, { go = 1.1, luv = 1.2 }),
+  ping("stereos-ping-64", 1, 64, 64 * 500, 64 * 5000, { go = 2, luv = 2 }),
+  ping("stereos-ping-64x100", 100, 64, 6400 * 10, 6400 * 50, { go = 2, luv = 2 }),
+  { name = "stereos-fleet", key = "resident_kib", unit = "KiB/guest", count = 10000, files = 12000, free = true,
+    ours = { server = ours "stereos_fleet.lua guests {a} {count}", endless = true,
+      client = ours "stereos_fleet.lua host {a} {count}" },
+    limits = {
+      { name = "stereos-fleet", key = "resident_kib", unit = "KiB/guest", at_most = 8 },
+      { name = "stereos-fleet-lua", key = "lua_kib", unit = "KiB/guest" },
+      { name = "stereos-fleet-cpu", key = "cpu_percent", unit = "percent" },
+      { name = "stereos-fleet-late", key = "late_polls", unit = "polls" },
+      { name = "stereos-fleet-latency", key = "p99_ms", unit = "ms" },
     } },
 }
 

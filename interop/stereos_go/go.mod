@@ -1,0 +1,3 @@
+module vmctl.test/stereos_go
+
+go 1.19
