@@ -42,7 +42,7 @@ end
 local function dial_anew(self, deadline)
   local session = self._session
   if self._closed then return nil, "closed", "ECLOSED" end
-  if session and not session.over then return session end -- by a task that was here before
+  if session and session:is_usable(core.now()) then return session end -- by a task that was here before
   local stream, err, code = dial.dial(self.address, math.min(self._dial_timeout, deadline - core.now()))
   if not stream then return nil, err, code end
   if self._closed then
@@ -77,20 +77,18 @@ end
 
 -- One request with its reply: the kind and the payload.
 local function exchange(self, request, line, timeout)
-  local session = self._session
-  if not session or session.over then
-    local deadline = core.now() + timeout
+  local session, now = self._session, core.now()
+  local deadline = now + timeout
+  if not session or not session:is_usable(now) then
     local err, code
     session, err, code = connected(self, deadline)
     if not session then return failed(self, request, err, code) end
     timeout = deadline - core.now()
   end
-  local kind, payload, code = session:request(request, line, timeout)
-  if not kind then
-    if code == "ETIMEDOUT" then payload = ("no reply within %g s"):format(timeout) end
-    return failed(self, request, payload, code)
-  end
-  return kind, payload
+  local kind, payload, code = session:request(request, line, timeout, deadline)
+  if kind then return kind, payload end
+  if code == "ETIMEDOUT" then payload = ("no reply within %g s"):format(timeout) end
+  return failed(self, request, payload, code)
 end
 
 local function remote_error(self, request, ack)
@@ -212,6 +210,11 @@ function methods:wait_for_ready(opts)
   return require("vmctl.protocol.stereos.wait").ready(self, opts)
 end
 
+-- Has lifecycle messages read as they come, where there is a connection.
+function methods:_attend()
+  if self._session then self._session:attend() end
+end
+
 local REDIAL = { 0.1, 2 } -- first and longest pause between attempts of an iterator to connect again
 
 -- Waits for the next message until the deadline; connects as often as it takes.
@@ -222,7 +225,11 @@ local function next_event(self, listener, deadline)
     if event then return event end
     if self._closed then return nil, "closed", "ECLOSED" end
     local session, err, code = connected(self, math.min(deadline, core.now() + self._dial_timeout))
-    if not session and code == "ECANCELED" then return nil, err, code end
+    if session then
+      session:attend()
+    elseif code == "ECANCELED" then
+      return nil, err, code
+    end
     local left = deadline - core.now()
     local ok, why
     ok, why, code = listener:wait(session and left or math.min(pause, left))
@@ -269,7 +276,7 @@ function methods:on_lifecycle(fn)
   end
 end
 
---- The last lifecycle state that the guest sent by itself, or nil.
+--- The last lifecycle state that the guest sent by itself, or nil: as of the last call, or of now where somebody listens.
 function methods:lifecycle_state()
   return self._hub.state
 end

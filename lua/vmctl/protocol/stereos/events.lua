@@ -9,9 +9,10 @@ local KEPT = 256 -- messages for one listener
 local hub = {}
 local hub_mt = { __name = "vmctl.StereosHub", __index = hub }
 
---- Where the connections of a client hand their messages in. It knows nothing of the client.
+--- Where the connections of a client hand their messages in. It knows nothing of the client. `heard` says whether anybody
+--- listens, `state` what was said last.
 function M.hub()
-  return setmetatable({}, hub_mt)
+  return setmetatable({ heard = false }, hub_mt)
 end
 
 --- Hands a message to all listeners. Never waits.
@@ -33,7 +34,7 @@ local listener_mt = { __name = "vmctl.StereosListener", __index = listener }
 function hub:listen()
   local self_listener = setmetatable({ _hub = self, _news = core.queue(), _first = 1, _last = 0, lost = 0 }, listener_mt)
   self._listeners = self._listeners or setmetatable({}, { __mode = "k" })
-  self._listeners[self_listener] = true
+  self._listeners[self_listener], self.heard = true, true
   return self_listener
 end
 
@@ -65,7 +66,9 @@ function listener:wait(timeout)
 end
 
 function listener:close()
-  if self._hub._listeners then self._hub._listeners[self] = nil end
+  local owner = self._hub
+  owner._listeners[self] = nil
+  owner.heard = next(owner._listeners) ~= nil
 end
 
 listener_mt.__close = listener.close

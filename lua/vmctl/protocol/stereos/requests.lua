@@ -8,12 +8,12 @@ local log = require "vmctl.log"
 local task = require "vmctl.task"
 local wire = require "vmctl.protocol.stereos.wire"
 
-local M = {}
+--- The reply to a ping.
+local M = { PONG = wire.envelope "pong" .. "\n" }
 
 local TYPE_LENGTH = 256    -- bytes of an unknown type that are repeated: the reply must be shorter than a line may be
 local ERROR_LENGTH = 4096
 local GRACE = 1            -- seconds that a handler has to end when its time is over
-local PONG = wire.envelope "pong" .. "\n"
 
 local T = wire.types
 local GUEST_SAYS = { [T.PONG] = true, [T.HEALTH] = true, [T.ACK] = true, [T.LIFECYCLE] = true }
@@ -175,7 +175,7 @@ end
 function methods:answer(peer, line)
   local kind, payload, code, reply_to = wire.parse(line)
   if log.enabled "debug" then log_request(peer, line, kind) end
-  if kind == "ping" then return PONG end
+  if kind == "ping" then return M.PONG end
   local reply, after = self:_reply(peer, kind, payload, code, reply_to)
   if log.enabled "debug" then log.debug("stereos: %s: > %s", peer, reply) end
   return reply, after, payload

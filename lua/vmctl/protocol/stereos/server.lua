@@ -16,6 +16,7 @@ local M = {}
 local FIRST_LINE_TIMEOUT = 30
 local HANDLER_TIMEOUT = 60
 local SEND_TIMEOUT = 30      -- seconds in which a client must have taken its last replies
+local PING = wire.envelope "ping"
 local LINGER = 2             -- seconds, and bytes, that are still taken from a client which has been told to go
 local LINGER_BYTES = 64 << 20
 
@@ -66,6 +67,7 @@ end
 
 -- Executes a request and sends its reply.
 local function execute(self, client, line)
+  if line == PING and not log.enabled "debug" then return clients.send(client, requests.PONG) end -- the most frequent one
   local reply, after, payload = self._requests:answer(client.label, line)
   local ok, err, code = clients.send(client, reply)
   if after then

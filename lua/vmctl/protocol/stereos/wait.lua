@@ -43,7 +43,8 @@ local function attempt(client, opts, seen, deadline)
 end
 
 -- Until the pause is over, or a lifecycle message says something new.
-local function rest(listener, seen, pause, deadline)
+local function rest(client, listener, seen, pause, deadline)
+  client:_attend()
   local over = math.min(core.now() + pause, deadline)
   while true do
     local event = listener:take()
@@ -76,7 +77,7 @@ function M.ready(client, opts)
     if health or err then return health, err, code end
     local answered = seen.code == nil
     local woken
-    woken, err, code = rest(listener, seen, jittered(answered and (opts.interval or INTERVAL) or pause), deadline)
+    woken, err, code = rest(client, listener, seen, jittered(answered and (opts.interval or INTERVAL) or pause), deadline)
     if woken == nil then return nil, err, code end
     pause = answered and FIRST_PAUSE or math.min(2 * pause, LONGEST_PAUSE)
   until core.now() >= deadline
