@@ -23,6 +23,7 @@ M.codes = {
   { name = "ECONNREFUSED", meaning = "nobody listens there" },
   { name = "ECONNRESET", meaning = "the peer went away (on vsock also: nobody listens there)" },
   { name = "ERESET", meaning = "the machine was restored or rebooted under the connection" },
+  { name = "ESHUTDOWN", meaning = "the guest is powering off" },
   { name = "EPIPE", meaning = "the peer reads no more" },
   { name = "ENODEV", meaning = "no such virtual machine, or no transport to it yet" },
   { name = "EADDRINUSE", meaning = "somebody else listens there" },
