@@ -8,8 +8,10 @@ local platform = require "vmctl.machine.platform"
 local process = require "vmctl.process"
 local stereos = require "vmctl.protocol.stereos"
 local support = require "spec.support"
+local vmctl = require "vmctl"
 
 local LIMIT = 90 -- seconds, under emulation
+local STUCK = 60 -- seconds after which a share is taken for stuck
 local DAEMONS = { "/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd" }
 
 local function find_daemon()
@@ -108,10 +110,7 @@ describe("mount in a guest", function()
     return start_daemon(find_daemon(), folder, socket)
   end
 
-  it("mounts a virtiofs share", support.run(function()
-    if not knows "virtiofs" or not find_daemon() or core.fs.identity() ~= 0 then
-      return pending "no virtiofs in this kernel, or no virtiofsd here, or not root"
-    end
+  local function check_virtiofs()
     local folder = make_folder()
     local args = { "-global", "virtio-mmio.force-legacy=false", "-object", "memory-backend-memfd,id=mem,size=256M,share=on",
       "-machine", "memory-backend=mem" }
@@ -123,7 +122,21 @@ describe("mount in a guest", function()
     check_end(vm, client)
     assert(one:wait(LIMIT)) -- it goes with its guest
     assert(two:wait(LIMIT))
-  end, LIMIT))
+  end
+
+  -- Under emulation on a busy machine a request to virtiofsd was seen to get no answer, once in some twenty boots: the guest's
+  -- kernel waits then, and so does the command that reads. Another guest is given the chance to show what it can.
+  it("mounts a virtiofs share", support.run(function()
+    if not knows "virtiofs" or not find_daemon() or core.fs.identity() ~= 0 then
+      return pending "no virtiofs in this kernel, or no virtiofsd here, or not root"
+    end
+    local ok, err = pcall(vmctl.timeout, STUCK, check_virtiofs)
+    if not ok and tostring(err):find "not finished in time" then
+      check_virtiofs()
+    elseif not ok then
+      error(err, 0)
+    end
+  end, 2 * LIMIT))
 
   it("says so when the kernel has no such file system, and keeps secrets in memory", support.run(function()
     local vm <close> = guest.boot { name = "plain" }
