@@ -15,6 +15,8 @@ CORE := $(BUILD)/vmctl/core.so
 KERNEL_DIR := build/kernel
 IMAGE := build/guest.img
 
+HASH := \#
+
 ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
@@ -49,9 +51,28 @@ $(BUILD)/obj/%.o: src/%.c
 
 -include $(OBJ:.o=.d)
 
+# User networking for switches, where libslirp is. (pkg-config would want glib's headers as well, which are not needed.)
+ifneq ($(shell echo '$(HASH)include <slirp/libslirp.h>' | $(CC) -E - >/dev/null 2>&1 && echo yes),)
+SLIRP_SRC := $(wildcard src/slirp/*.c)
+SLIRP_OBJ := $(SLIRP_SRC:src/%.c=$(BUILD)/slirp/%.o)
+SLIRP := $(BUILD)/vmctl/slirp.so
+
+all: $(SLIRP)
+
+$(SLIRP): $(SLIRP_OBJ)
+	@mkdir -p $(@D)
+	$(V)$(CC) -shared -pthread $(CFLAGS) $(LDFLAGS) -o $@ $(SLIRP_OBJ) -lslirp
+
+$(BUILD)/slirp/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(V)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(SLIRP_OBJ:.o=.d)
+endif
+
 # The agent: everything inside one static program. Its resolver knows no NSS, and what it does not use is left out.
 AGENT := $(BUILD)/vmctl-agent
-AGENT_LUA := $(sort $(shell find lua/vmctl -name '*.lua' ! -path 'lua/vmctl/machine/*' ! -name meta.lua))
+AGENT_LUA := $(sort $(shell find lua/vmctl -name '*.lua' ! -path 'lua/vmctl/machine/*' ! -path 'lua/vmctl/protocol/l2/*' ! -name meta.lua))
 AGENT_SRC := $(SRC) $(wildcard src/agent/*.c)
 AGENT_OBJ := $(AGENT_SRC:src/%.c=$(BUILD)/agent/%.o) $(BUILD)/agent/embedded.o
 AGENT_FLAGS := -DVMCTL_STATIC_RESOLVER -Os -ffunction-sections -fdata-sections
@@ -103,7 +124,7 @@ test-nested:
 	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && VMCTL_NESTED=1 $(LUA) tools/specs.lua spec/nested_spec.lua
 
-check-build: $(CORE) $(AGENT_OBJ)
+check-build: $(CORE) $(AGENT_OBJ) $(SLIRP)
 
 check:
 	@tools/deps build test check

@@ -9,6 +9,7 @@ local sources = {
   line = { "stereos", "hybrid-vsock" },
   hybrid = { "hybrid-vsock" },
   stereos = { "stereos" },
+  l2 = { "qemu-l2" },
 }
 
 local function quote(path)

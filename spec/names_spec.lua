@@ -11,6 +11,7 @@ describe("vmctl", function()
   local parts = {
     address = "parse", errors = "fail", json = "encode", log = "sanitize", vsock = "dial", exec = "client", host = "run",
     machine = "launch", process = "spawn", mux = "connect", signals = "number", loop = "step",
+    l2 = "switch",
     stereos = "connect", ready = "wait", config = "push",
   }
   for name, member in pairs(parts) do
@@ -49,6 +50,30 @@ describe("vmctl.stereos", function()
     assert.equal("chardev:/a", tostring(address.chardev "/a"))
     assert.equal("serial:/dev/vport0p1", tostring(address.serial "/dev/vport0p1"))
     for _, each in ipairs { address.tcp("HOST", 7), address.chardev "/a" } do assert.equal("function", type(each.dial)) end
+  end)
+end)
+
+describe("vmctl.l2", function()
+  for _, name in ipairs { "dial", "listen", "socketpair", "port", "switch" } do
+    it("has the function " .. name, function() assert.equal("function", type(vmctl.l2[name])) end)
+  end
+
+  local function has_methods(object, names)
+    for _, name in ipairs(names) do assert.equal("function", type(object[name]), name) end
+    object:close()
+  end
+
+  it("gives ports, listeners and switches with the methods that were promised", function()
+    local a, b = vmctl.l2.socketpair()
+    b:close()
+    has_methods(a, { "send", "send_many", "recv", "recv_many", "set_handler", "hwaddr", "done", "close", "address", "stats" })
+    has_methods(assert(vmctl.l2.listen "tcp:127.0.0.1:0"), { "accept", "address", "close" })
+    local sw = vmctl.l2.switch()
+    for _, name in ipairs { "remove", "counts", "state", "wait_connected", "cut", "heal", "faults" } do
+      assert.equal("function", type(sw:dial("unix:/none")[name]), name)
+    end
+    has_methods(sw, { "listen", "dial", "add", "port", "ports", "faults", "cut", "partition", "heal", "tap", "capture",
+      "addresses", "counts", "inject", "close" })
   end)
 end)
 

@@ -191,6 +191,16 @@ function Scope:cancel() end
 --- A frame format, compiled by vmctl.format.
 ---@class vmctl.Format
 
+--- A capture of what goes through an Ethernet switch, made by its `capture`.
+---@class vmctl.Capture
+local Capture = {}
+
+--- Writes what is left and ends it: idempotent, never waits.
+---@return integer|nil frames how many were written
+---@return string? message
+---@return string? code of the first write that failed: ENOSPC …
+function Capture:close() end
+
 --- The event loop, for a host program that has one of its own: watch pollfd() for reading, wait no longer than timeout(), then
 --- call step(0). The three names are those that cqueues polls.
 ---@class vmctl.Loop

@@ -127,6 +127,7 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_relay_register(L);
     vmctl_codec_register(L);
     vmctl_fs_register(L);
+    vmctl_switch_register(L);
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key) == LUA_TNIL)
         state_new(L);
     lua_pop(L, 1);

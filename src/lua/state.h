@@ -143,6 +143,7 @@ void vmctl_queue_register(lua_State *L);
 void vmctl_relay_register(lua_State *L);
 void vmctl_codec_register(lua_State *L);
 void vmctl_fs_register(lua_State *L);
+void vmctl_switch_register(lua_State *L);
 
 /* Makes a metatable: methods under __index, metamethods beside them. */
 void vmctl_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);

@@ -21,7 +21,7 @@ local mt = { __name = "vmctl.Machine", __index = methods }
 local known = {
   kernel = "string", initrd = "string", append = "string", memory = "string|integer", cpus = "integer", accel = "string",
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
-  cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
+  nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
 }
 
 -- Knows nothing of the machine: a task that did would keep it from being collected.
@@ -44,18 +44,19 @@ end
 
 --- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
 ---@param opts { kernel: string, initrd: string?, append: string?, memory: string|integer?, cpus: integer?, accel: string?,
--- machine: string?, arch: string?, args: string[]?, name: string?, channel: string?, cid: integer?, console_log: string?,
--- console_size: integer?, exec_timeout: number? } memory in MiB or as "256M"; accel "auto", "kvm" or "tcg"; machine: QEMU's,
--- "microvm" by default on x86-64; args: further arguments for QEMU; channel: how the agent is reached, "vsock", "mux"
--- (virtio-serial) or "auto"; exec_timeout: seconds for a command that names none
+-- machine: string?, arch: string?, args: string[]?, nics: table[]?, name: string?, channel: string?, cid: integer?,
+-- console_log: string?, console_size: integer?, exec_timeout: number? } memory in MiB or as "256M"; accel "auto", "kvm" or
+-- "tcg"; machine: QEMU's, "microvm" by default on x86-64; args: further arguments for QEMU; nics: network cards on Ethernet
+-- sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses); channel: how the agent is reached,
+-- "vsock", "mux" (virtio-serial) or "auto"; exec_timeout: seconds for a command that names none
 ---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EINVAL …
 function M.launch(opts)
   opts = options.check(opts or {}, known, "machine.launch")
   local spec, err, code = qemu.describe(opts)
   if not spec then return nil, err, code end
   local vm = setmetatable({
-    name = opts.name or "guest", accel = spec.accel, accel_reason = spec.accel_reason, _exec_timeout = opts.exec_timeout,
-    _fate = { known = core.queue() },
+    name = opts.name or "guest", accel = spec.accel, accel_reason = spec.accel_reason, macs = spec.macs,
+    _exec_timeout = opts.exec_timeout, _fate = { known = core.queue() },
   }, mt)
   vm._console, err, code = console.open(vm.name, opts.console_size, opts.console_log)
   if not vm._console then return nil, err, code end

@@ -1,6 +1,7 @@
 --- QEMU's command line.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local nics = require "vmctl.machine.nics"
 local platform = require "vmctl.machine.platform"
 
 local M = {}
@@ -29,12 +30,15 @@ function M.describe(opts)
   if not accel or accel == "auto" then accel, reason = platform.accel(arch) end
   local machine = platform.machine(arch, accel, opts.machine)
   if not machine then return errors.fail("EINVAL", "launch: no machine '%s' on %s", opts.machine, arch.arch) end
+  local cards, macs
+  cards, macs, code = nics.arguments(opts.nics or {}, machine.suffix)
+  if not cards then return nil, macs, code end
   local memory = opts.memory or "256M"
   if math.type(memory) == "integer" then memory = ("%dM"):format(memory) end
   return {
     arch = arch, machine = machine, suffix = machine.suffix, accel = accel, accel_reason = reason, memory = memory,
     cpus = opts.cpus or 1, qemu = opts.qemu or arch.qemu, kernel = opts.kernel, initrd = opts.initrd,
-    append = opts.append, args = opts.args or {},
+    append = opts.append, args = opts.args or {}, cards = cards, macs = macs,
   }
 end
 
@@ -58,7 +62,7 @@ function M.command(spec, channel)
     argv[#argv + 1] = "-initrd"
     argv[#argv + 1] = spec.initrd
   end
-  for _, list in ipairs { channel, spec.args } do
+  for _, list in ipairs { channel, spec.cards, spec.args } do
     table.move(list, 1, #list, #argv + 1, argv)
   end
   return argv

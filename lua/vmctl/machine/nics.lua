@@ -1,0 +1,64 @@
+--- A guest's network cards: each on an Ethernet socket of QEMU's (wire document qemu-l2.md, section 3), for a switch of vmctl.l2
+--- or anything else that speaks it. A guest without `nics` has none.
+local address = require "vmctl.address"
+local errors = require "vmctl.errors"
+local options = require "vmctl.options"
+
+local M = {}
+
+local known = { listen = "string|table", connect = "string|table", netdev = "string", backend = { "stream", "socket" }, mac = "string" }
+
+-- QEMU gives every guest's first card the same address: on one wire that cannot be.
+local function random_mac()
+  local n = math.random(0)
+  return ("52:54:00:%02x:%02x:%02x"):format(n & 255, n >> 8 & 255, n >> 16 & 255)
+end
+
+local function escape(text)
+  return (text:gsub(",", ",,"))
+end
+
+local function stream_netdev(a, id, is_server)
+  local head = ("stream,id=%s,server=%s,"):format(id, is_server and "on" or "off")
+  if a.kind == "unix" then return head .. "addr.type=unix,addr.path=" .. escape(a.path) end
+  return ("%saddr.type=inet,addr.host=%s,addr.port=%d"):format(head, a.host, a.port)
+end
+
+-- IPv4 and TCP alone: so the older backend has it.
+local function socket_netdev(a, id, is_server)
+  if a.kind ~= "tcp" then return errors.fail("EINVAL", "the backend 'socket' takes tcp addresses, not %s", a) end
+  return ("socket,id=%s,%s=%s:%d"):format(id, is_server and "listen" or "connect", a.host, a.port)
+end
+
+local function netdev(nic, id)
+  if nic.netdev then return ("%s,id=%s"):format(nic.netdev, id) end
+  local where = nic.listen or nic.connect
+  if not where then return errors.fail("EINVAL", "one of 'listen', 'connect' and 'netdev' expected") end
+  local a, err, code = address.parse(where)
+  if not a then return nil, err, code end
+  if a.kind ~= "unix" and a.kind ~= "tcp" then return errors.fail("EINVAL", "a unix or tcp address expected, not %s", a) end
+  local make = nic.backend == "socket" and socket_netdev or stream_netdev
+  return make(a, id, nic.listen ~= nil)
+end
+
+--- QEMU's arguments for network cards.
+---@param nics { listen: string?, connect: string?, netdev: string?, backend: "stream"|"socket"|nil, mac: string? }[] listen: QEMU
+-- listens there (with QEMU 7.2 the better way: as a client it never connects again); connect: it dials; netdev: anything else,
+-- as QEMU writes it, without an id; mac: random by default
+---@param suffix string of the machine's virtio devices
+---@return string[]|nil arguments, table|string macs_or_message, string? code
+function M.arguments(nics, suffix)
+  local list, macs = {}, {}
+  for i, nic in ipairs(nics) do
+    options.check(nic, known, ("machine.launch: nics[%d]"):format(i), 4)
+    local id = "nic" .. i - 1
+    local backend, err, code = netdev(nic, id)
+    if not backend then return nil, ("launch: nics[%d]: %s"):format(i, err), code end
+    macs[i] = nic.mac or random_mac()
+    table.move({ "-netdev", backend, "-device", ("virtio-net%s,netdev=%s,mac=%s"):format(suffix, id, macs[i]) }, 1, 4,
+      #list + 1, list)
+  end
+  return list, macs
+end
+
+return M

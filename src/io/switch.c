@@ -1,0 +1,307 @@
+#include "io/switch.h"
+
+#include "io/sysio.h"
+#include "wire/error.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void on_readable(struct ev_loop *ev, ev_io *w, int events);
+
+static void on_close(struct vmctl_handle *h)
+{
+    vmctl_switch_close(VMCTL_CONTAINER(h, struct vmctl_switch, handle));
+}
+
+void vmctl_switch_init(struct vmctl_switch *sw, struct vmctl_loop *loop, uint64_t seed)
+{
+    memset(sw, 0, sizeof *sw);
+    sw->loop = loop;
+    sw->macs.age = VMCTL_SWITCH_AGE;
+    sw->held_max = VMCTL_SWITCH_HELD;
+    sw->handle.close = on_close;
+    sw->release.expired = vmctl_switch_on_release;
+    sw->impatience.expired = vmctl_switch_on_impatience;
+    sw->seed = seed;
+    vmctl_waitq_init(&sw->news);
+    vmctl_list_init(&sw->handle.link);
+    vmctl_handle_add(loop, &sw->handle);
+}
+
+void vmctl_switch_close(struct vmctl_switch *sw)
+{
+    for (int i = 0; i < sw->ports; i++) {
+        if (sw->port[i])
+            vmctl_switch_remove(sw->port[i]);
+    }
+    while (sw->watchers) {
+        struct vmctl_switch_watcher *w = sw->watchers;
+        sw->watchers = w->next;
+        w->over(w);
+    }
+    vmctl_switch_hold_forget(sw, NULL);
+    free(sw->held);
+    sw->held = NULL;
+    sw->held_size = 0;
+    vmctl_timer_stop(sw->loop, &sw->release);
+    vmctl_timer_stop(sw->loop, &sw->impatience);
+    vmctl_list_remove(&sw->handle.link);
+    vmctl_wake_all(&sw->news, VMCTL_ECLOSED);
+}
+
+/* Ports */
+
+int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_switch_port **out)
+{
+    int index = 0;
+    while (index < VMCTL_SWITCH_PORTS && sw->port[index])
+        index++;
+    if (index == VMCTL_SWITCH_PORTS)
+        return -ENOSPC;
+    struct vmctl_switch_port *p = calloc(1, sizeof *p);
+    struct vmctl_switch_pair *pair = calloc(VMCTL_SWITCH_PORTS, sizeof *pair);
+    if (!p || !pair) {
+        free(p);
+        free(pair);
+        return -ENOMEM;
+    }
+    p->sw = sw;
+    p->index = index;
+    p->serial = ++sw->port_serial;
+    snprintf(p->name, sizeof p->name, "%s", name);
+    p->fd = -1;
+    p->ended = VMCTL_ECLOSED;
+    p->pair = pair;
+    ev_init(&p->rio, on_readable);
+    vmctl_buf_init(&p->part, VMCTL_ETHER_HEAD + VMCTL_ETHER_MAX);
+    vmctl_switch_send_init(p);
+    sw->port[index] = p;
+    if (index >= sw->ports)
+        sw->ports = index + 1;
+    *out = p;
+    return 0;
+}
+
+static void port_forward_all(struct vmctl_switch_port *p, const uint8_t *at, size_t len);
+
+int vmctl_switch_attach(struct vmctl_switch_port *p, enum vmctl_port_kind kind, int fd, const void *read, size_t len)
+{
+    struct vmctl_switch *sw = p->sw;
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a descriptor from elsewhere; refused if it is no TCP */
+    p->fd = fd;
+    p->kind = kind;
+    p->ended = 0;
+    p->complained = false;
+    ev_io_set(&p->rio, fd, EV_READ);
+    ev_io_set(&p->wio, fd, EV_WRITE);
+    vmctl_io_start(sw->loop, &p->rio);
+    if (len)
+        port_forward_all(p, read, len);
+    return 0;
+}
+
+void vmctl_switch_detach(struct vmctl_switch_port *p, int why)
+{
+    struct vmctl_switch *sw = p->sw;
+    if (p->fd < 0)
+        return;
+    vmctl_io_stop(sw->loop, &p->rio);
+    vmctl_switch_send_end(p);
+    vmctl_buf_free(&p->part);
+    vmctl_mac_forget(&sw->macs, p->index);
+    close(p->fd);
+    p->fd = -1;
+    p->paused = false;
+    p->ended = why;
+    vmctl_wake_all(&sw->news, 0);
+}
+
+void vmctl_switch_remove(struct vmctl_switch_port *p)
+{
+    struct vmctl_switch *sw = p->sw;
+    vmctl_switch_detach(p, VMCTL_ECLOSED);
+    vmctl_mac_forget(&sw->macs, p->index); /* frames may have been injected here without a connection */
+    vmctl_switch_hold_forget(sw, p);
+    for (int i = 0; i < sw->ports; i++) {
+        struct vmctl_switch_port *other = sw->port[i];
+        if (other && other != p) { /* its place may be another's soon */
+            free(other->pair[p->index].fault);
+            memset(&other->pair[p->index], 0, sizeof other->pair[p->index]);
+        }
+        free(p->pair[i].fault);
+    }
+    sw->port[p->index] = NULL;
+    while (sw->ports && !sw->port[sw->ports - 1])
+        sw->ports--;
+    free(p->from);
+    free(p->to);
+    free(p->pair);
+    free(p);
+}
+
+void vmctl_switch_watch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w)
+{
+    w->next = sw->watchers;
+    sw->watchers = w;
+}
+
+void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w)
+{
+    struct vmctl_switch_watcher **p = &sw->watchers;
+    while (*p && *p != w)
+        p = &(*p)->next;
+    if (*p)
+        *p = w->next;
+}
+
+/* Forwarding */
+
+static void deliver(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
+                    const struct vmctl_verdict *v)
+{
+    struct vmctl_switch_pair *pair = &from->pair[to->index];
+    if (from->group != to->group) {
+        from->count.dropped_cut++;
+        pair->dropped++;
+    } else if (v || pair->fault || to->to) {
+        vmctl_switch_deliver_faulty(from, to, at, total, v ? *v : (struct vmctl_verdict){ .due = from->sw->now });
+    } else {
+        pair->frames++;
+        pair->bytes += total - VMCTL_ETHER_HEAD;
+        vmctl_switch_put(to, at, total);
+    }
+}
+
+static void flood(struct vmctl_switch_port *from, const uint8_t *at, size_t total, const struct vmctl_verdict *v)
+{
+    struct vmctl_switch *sw = from->sw;
+    from->count.flooded++;
+    for (int i = 0; i < sw->ports; i++) {
+        struct vmctl_switch_port *to = sw->port[i];
+        if (to && to != from && to->fd >= 0)
+            deliver(from, to, at, total, v);
+    }
+}
+
+/* One frame, its length in front of it. */
+static void forward(struct vmctl_switch_port *from, const uint8_t *at, size_t len)
+{
+    struct vmctl_switch *sw = from->sw;
+    const uint8_t *frame = at + VMCTL_ETHER_HEAD;
+    uint64_t to = vmctl_ether_address(frame), source = vmctl_ether_address(frame + 6);
+    unsigned vlan = vmctl_ether_vlan(frame, len);
+    uint32_t seconds = (uint32_t)sw->now;
+    from->count.frames_in++;
+    from->count.bytes_in += len;
+    for (struct vmctl_switch_watcher *w = sw->watchers; w; w = w->next)
+        w->saw(w, from, frame, len);
+    struct vmctl_verdict v = { .due = sw->now };
+    if (from->from && !vmctl_switch_judge(from, from->from, len, &v))
+        return;
+    if (!vmctl_ether_is_group(source))
+        vmctl_mac_learn(&sw->macs, vmctl_mac_key(source, vlan), from->index, seconds);
+    int index = vmctl_ether_is_group(to) ? -1 : vmctl_mac_find(&sw->macs, vmctl_mac_key(to, vlan), seconds);
+    const struct vmctl_verdict *judged = from->from ? &v : NULL;
+    if (index < 0)
+        flood(from, at, VMCTL_ETHER_HEAD + len, judged);
+    else if (index != from->index) /* else it is on its own wire already */
+        deliver(from, sw->port[index], at, VMCTL_ETHER_HEAD + len, judged);
+}
+
+static void refuse_frame(struct vmctl_switch_port *p)
+{
+    p->count.invalid++;
+    if (p->complained)
+        return;
+    p->complained = true;
+    vmctl_wake_all(&p->sw->news, 0);
+}
+
+/* All whole frames of the input; how many bytes they took, or VMCTL_ETOOBIG. Lengths that QEMU would choke on (0 stops a
+ * virtio-net for good) are left out. */
+static ssize_t forward_frames(struct vmctl_switch_port *p, const uint8_t *in, size_t len)
+{
+    size_t at = 0;
+    while (len - at >= VMCTL_ETHER_HEAD) {
+        size_t size = vmctl_ether_length(in + at);
+        if (size > VMCTL_ETHER_MAX) {
+            refuse_frame(p);
+            return VMCTL_ETOOBIG;
+        }
+        if (len - at - VMCTL_ETHER_HEAD < size)
+            break;
+        if (size < VMCTL_ETHER_MIN)
+            refuse_frame(p);
+        else
+            forward(p, in + at, size);
+        at += VMCTL_ETHER_HEAD + size;
+    }
+    return (ssize_t)at;
+}
+
+static void switch_begin(struct vmctl_switch *sw)
+{
+    sw->now = vmctl_now();
+}
+
+static void switch_end(struct vmctl_switch *sw, struct vmctl_switch_port *from)
+{
+    vmctl_switch_flush(sw, from);
+    for (struct vmctl_switch_watcher *w = sw->watchers, *next; w; w = next) {
+        next = w->next;
+        if (w->pause && w->pause(w) && from)
+            vmctl_switch_pause(from);
+    }
+}
+
+static void port_forward_all(struct vmctl_switch_port *p, const uint8_t *in, size_t len)
+{
+    switch_begin(p->sw);
+    ssize_t used = forward_frames(p, in, len);
+    int err = used < 0 ? (int)used : vmctl_buf_append(&p->part, in + used, len - (size_t)used);
+    switch_end(p->sw, p);
+    if (err)
+        vmctl_switch_detach(p, err);
+}
+
+/* What is left of the read before comes first, so that every frame lies in one piece. */
+static void on_readable(struct ev_loop *ev, ev_io *w, int events)
+{
+    (void)ev, (void)events;
+    struct vmctl_switch_port *p = VMCTL_CONTAINER(w, struct vmctl_switch_port, rio);
+    uint8_t *scratch = p->sw->loop->scratch;
+    size_t held = vmctl_buf_len(&p->part);
+    struct iovec iov = { scratch + held, VMCTL_SCRATCH - held };
+    ssize_t got = p->kind == VMCTL_PORT_STREAM ? vmctl_sys_readv(p->fd, &iov, 1, true)
+                                               : vmctl_switch_bare_read(p, scratch, VMCTL_SCRATCH);
+    if (got == -EAGAIN)
+        return;
+    if (got <= 0) {
+        vmctl_switch_detach(p, got ? (int)got : VMCTL_EOF);
+        return;
+    }
+    if (held) {
+        memcpy(scratch, vmctl_buf_head(&p->part), held);
+        vmctl_buf_consume(&p->part, held);
+    }
+    port_forward_all(p, scratch, held + (size_t)got);
+}
+
+int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len)
+{
+    if (len < VMCTL_ETHER_MIN || len > VMCTL_ETHER_MAX)
+        return -EINVAL;
+    uint8_t *at = p->sw->loop->scratch;
+    vmctl_ether_put_length(at, (uint32_t)len);
+    memcpy(at + VMCTL_ETHER_HEAD, frame, len);
+    switch_begin(p->sw);
+    forward(p, at, len);
+    switch_end(p->sw, NULL);
+    return 0;
+}

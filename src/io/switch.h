@@ -1,0 +1,168 @@
+/* An Ethernet switch between QEMU's stream sockets (wire document qemu-l2.md): frames go from socket to socket, each read's
+ * worth in as few writes as there are ports that get any of it, and out of the same memory. It learns, floods, breaks things
+ * on purpose, and lets no port hold up another. */
+#ifndef VMCTL_IO_SWITCH_H
+#define VMCTL_IO_SWITCH_H
+
+#include "io/fault.h"
+#include "io/loop.h"
+#include "io/mactable.h"
+#include "io/wait.h"
+#include "wire/buf.h"
+#include "wire/ether.h"
+
+#include <sys/uio.h>
+
+enum {
+    VMCTL_SWITCH_PORTS = 256,
+    VMCTL_SWITCH_NAME = 64,                 /* bytes of a port's name, with its NUL */
+    VMCTL_SWITCH_RUNS = 64,                 /* pieces of a read that one write takes to a port */
+    VMCTL_SWITCH_QUEUE = 1024 * 1024,       /* bytes that wait for a port, by default */
+    VMCTL_SWITCH_HELD = 64 * 1024 * 1024,   /* bytes of delayed frames, in all */
+    VMCTL_SWITCH_AGE = 300                  /* seconds, as bridges have it */
+};
+
+struct vmctl_switch;
+
+struct vmctl_switch_counts {
+    uint64_t frames_in, bytes_in, frames_out, bytes_out;
+    uint64_t dropped_full;      /* for it: its queue, or the room for delayed frames, was full, or nobody was connected */
+    uint64_t dropped_cut, dropped_loss, dropped_rate; /* of what it sent: by a fault, or to another group */
+    uint64_t invalid;           /* frames of it with a length that would harm who gets them */
+    uint64_t duplicated, corrupted, delayed, flooded;
+};
+
+/* Of frames from one port to another. */
+struct vmctl_switch_pair {
+    struct vmctl_fault *fault;  /* NULL: none */
+    uint64_t frames, bytes, dropped;
+};
+
+enum vmctl_port_mood {
+    VMCTL_PORT_FLOWING,
+    VMCTL_PORT_FULL,   /* its queue is long: who sends to it is not read, but not for long */
+    VMCTL_PORT_SLOW    /* it had its chance: until its queue is empty, what does not fit is dropped */
+};
+
+enum vmctl_port_kind {
+    VMCTL_PORT_STREAM,  /* frames with their lengths, as QEMU's stream sockets have them */
+    VMCTL_PORT_PACKETS, /* a socket of type SOCK_SEQPACKET: a packet is a frame */
+    VMCTL_PORT_TAP      /* a TAP device: a read or a write is a frame */
+};
+
+struct vmctl_switch_port {
+    struct vmctl_switch *sw;
+    int index;                  /* in sw->port */
+    uint64_t serial;            /* no other port of this switch ever has it */
+    char name[VMCTL_SWITCH_NAME];
+    int fd;                     /* -1: nobody is connected (a port that is dialled again keeps its place) */
+    enum vmctl_port_kind kind;
+    unsigned group;             /* frames pass between ports of one group */
+    ev_io rio, wio;
+    struct vmctl_buf part;      /* the beginning of a frame whose rest has not come */
+    struct vmctl_buf queue;     /* frames that wait, the first perhaps half sent */
+    size_t queue_max;
+    struct iovec run[VMCTL_SWITCH_RUNS]; /* of the present read, to be sent at its end */
+    int runs;
+    bool touched;               /* in sw->touched */
+    enum vmctl_port_mood mood;
+    double patience;            /* while FULL: until then */
+    size_t drained;             /* while FULL: bytes that went out since its patience began */
+    bool paused;                /* not read for now: it sends to a port that is full */
+    bool complained;            /* an invalid frame of this connection was told */
+    struct vmctl_fault *from, *to; /* of all that it sends, of all that it gets; NULL: none */
+    struct vmctl_switch_pair *pair; /* by the other port's index */
+    struct vmctl_switch_counts count;
+    int ended;                  /* why its connection ended: VMCTL_EOF, VMCTL_ETOOBIG …; 0 while there is one */
+};
+
+struct vmctl_held;
+
+struct vmctl_switch {
+    struct vmctl_handle handle;
+    struct vmctl_loop *loop;
+    struct vmctl_switch_port *port[VMCTL_SWITCH_PORTS]; /* NULL: no such port */
+    int ports;                  /* the highest index in use, plus 1 */
+    int touched[VMCTL_SWITCH_PORTS], ntouched;
+    struct vmctl_mac_table macs;
+    uint64_t seed;
+    struct vmctl_held **held;   /* a heap by time */
+    size_t nheld, held_size, held_bytes, held_max;
+    uint64_t held_serial, port_serial;
+    struct vmctl_timer release; /* of the first held frame */
+    struct vmctl_timer impatience;
+    struct vmctl_waitq news;    /* woken when a connection ends, or brings its first invalid frame */
+    double now;                 /* of the present read */
+    struct vmctl_switch_watcher *watchers;
+};
+
+/* Sees each frame once, as it came in (after the check of its length, before the faults). */
+struct vmctl_switch_watcher {
+    struct vmctl_switch_watcher *next;
+    void (*saw)(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len);
+    bool (*pause)(struct vmctl_switch_watcher *w); /* the end of a read; true: let there be no other now. May be NULL */
+    void (*over)(struct vmctl_switch_watcher *w);  /* the switch is closed, and watched no more */
+};
+
+void vmctl_switch_init(struct vmctl_switch *sw, struct vmctl_loop *loop, uint64_t seed);
+
+/* Closes all ports. Idempotent. */
+void vmctl_switch_close(struct vmctl_switch *sw);
+
+/* A new port without a connection. -ENOSPC, -ENOMEM. */
+int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_switch_port **out);
+
+/* Takes a descriptor, non-blocking, and what was already read from a stream. The port must have none. */
+int vmctl_switch_attach(struct vmctl_switch_port *p, enum vmctl_port_kind kind, int fd, const void *read, size_t len);
+
+/* Ends the connection, the port stays: what it was queued is dropped, and who waits for its end learns `why`. */
+void vmctl_switch_detach(struct vmctl_switch_port *p, int why);
+
+/* Takes the port away. */
+void vmctl_switch_remove(struct vmctl_switch_port *p);
+
+/* A frame as if it had come from this port. -EINVAL for a length that is not passed on. */
+int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len);
+
+/* Sets or clears (NULL) a fault: of what a port sends, of what it gets, or of what goes from one to another. -ENOMEM. */
+int vmctl_switch_fault_from(struct vmctl_switch_port *p, const struct vmctl_fault *f);
+int vmctl_switch_fault_to(struct vmctl_switch_port *p, const struct vmctl_fault *f);
+int vmctl_switch_fault_pair(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, const struct vmctl_fault *f);
+
+/* The faults begin anew, as with a switch of that seed. */
+void vmctl_switch_seed(struct vmctl_switch *sw, uint64_t seed);
+
+/* Reads no more from a port; from all of them again. */
+void vmctl_switch_pause(struct vmctl_switch_port *p);
+void vmctl_switch_resume(struct vmctl_switch *sw);
+
+void vmctl_switch_watch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
+void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
+
+/* switch_send.c. A frame, with the 4 bytes of its length in front of it, in memory that stays until the flush. */
+void vmctl_switch_put(struct vmctl_switch_port *to, const uint8_t *at, size_t total);
+/* Sends what was put to a port at once: its memory may go. */
+void vmctl_switch_send(struct vmctl_switch_port *to);
+/* Sends what was put to the ports. `from`, whose frames they were (NULL: nobody's), may be paused for it. */
+void vmctl_switch_flush(struct vmctl_switch *sw, struct vmctl_switch_port *from);
+void vmctl_switch_send_init(struct vmctl_switch_port *p);
+void vmctl_switch_send_end(struct vmctl_switch_port *p);
+void vmctl_switch_on_impatience(struct vmctl_timer *t);
+
+/* switch_fault.c. What a fault of a way makes of a frame of it; false: it does not get through. NULL: no fault. */
+bool vmctl_switch_judge(struct vmctl_switch_port *from, struct vmctl_fault *f, size_t len, struct vmctl_verdict *v);
+/* Puts or holds a frame (as for put) that has the verdict of its sender's own fault, if those on its way let it through. */
+void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
+                                 struct vmctl_verdict v);
+
+/* switch_bare.c. The ways in and out of a port that is no stream, as of vmctl_sys_readv and vmctl_sys_writev with the lengths
+ * added and taken away: a write takes whole frames. */
+ssize_t vmctl_switch_bare_read(const struct vmctl_switch_port *p, uint8_t *room, size_t size);
+ssize_t vmctl_switch_bare_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
+
+/* switch_hold.c. Keeps a copy of a frame (as for put) until it is due. */
+void vmctl_switch_hold(struct vmctl_switch_port *to, const uint8_t *at, size_t total, const struct vmctl_verdict *v);
+void vmctl_switch_hold_forget(struct vmctl_switch *sw, const struct vmctl_switch_port *to); /* NULL: for all */
+void vmctl_switch_on_release(struct vmctl_timer *t);
+
+#endif

@@ -1,0 +1,127 @@
+/* A switch's faults: where they are set, and what they make of a frame on its way. */
+#include "io/switch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Which numbers a fault draws: by the switch's seed and its place. The n-th frame of a way meets the same fate in every run,
+ * however the ways' frames mingle. */
+enum fault_place { FAULT_FROM = VMCTL_SWITCH_PORTS, FAULT_TO }; /* beside the index of the other port, of a pair's */
+
+static void fault_seed(const struct vmctl_switch_port *p, int place, struct vmctl_fault *f)
+{
+    uint64_t number = (uint64_t)p->index << 16 | (uint64_t)place;
+    vmctl_random_seed(&f->random, p->sw->seed ^ (number + 1) * UINT64_C(0xd1342543de82ef95));
+}
+
+static int fault_set(const struct vmctl_switch_port *p, int place, struct vmctl_fault **slot, const struct vmctl_fault *f)
+{
+    if (!f) {
+        free(*slot);
+        *slot = NULL;
+        return 0;
+    }
+    struct vmctl_fault next = *f;
+    if (*slot) { /* frames under way keep their order */
+        next.busy = (*slot)->busy;
+        next.latest = (*slot)->latest;
+        next.random = (*slot)->random;
+    } else {
+        *slot = malloc(sizeof **slot);
+        if (!*slot)
+            return -ENOMEM;
+        fault_seed(p, place, &next);
+    }
+    **slot = next;
+    return 0;
+}
+
+int vmctl_switch_fault_from(struct vmctl_switch_port *p, const struct vmctl_fault *f)
+{
+    return fault_set(p, FAULT_FROM, &p->from, f);
+}
+
+int vmctl_switch_fault_to(struct vmctl_switch_port *p, const struct vmctl_fault *f)
+{
+    return fault_set(p, FAULT_TO, &p->to, f);
+}
+
+int vmctl_switch_fault_pair(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, const struct vmctl_fault *f)
+{
+    return fault_set(from, to->index, &from->pair[to->index].fault, f);
+}
+
+void vmctl_switch_seed(struct vmctl_switch *sw, uint64_t seed)
+{
+    sw->seed = seed;
+    for (int i = 0; i < sw->ports; i++) {
+        struct vmctl_switch_port *p = sw->port[i];
+        if (p && p->from)
+            fault_seed(p, FAULT_FROM, p->from);
+        if (p && p->to)
+            fault_seed(p, FAULT_TO, p->to);
+        for (int j = 0; p && j < sw->ports; j++) {
+            if (p->pair[j].fault)
+                fault_seed(p, j, p->pair[j].fault);
+        }
+    }
+}
+
+static void count_fate(struct vmctl_switch_port *from, enum vmctl_fate fate)
+{
+    uint64_t *count = fate == VMCTL_FATE_CUT    ? &from->count.dropped_cut
+                      : fate == VMCTL_FATE_LOST ? &from->count.dropped_loss
+                                                : &from->count.dropped_rate;
+    ++*count;
+}
+
+bool vmctl_switch_judge(struct vmctl_switch_port *from, struct vmctl_fault *f, size_t len, struct vmctl_verdict *v)
+{
+    if (!f)
+        return true;
+    enum vmctl_fate fate = vmctl_fault_judge(f, len, v);
+    if (fate == VMCTL_FATE_PASS)
+        return true;
+    count_fate(from, fate);
+    return false;
+}
+
+/* At once as well: held back it would be overtaken. */
+static void put_corrupted(struct vmctl_switch_port *to, const uint8_t *at, size_t total, uint64_t where)
+{
+    uint8_t *copy = malloc(total);
+    if (!copy) {
+        to->count.dropped_full++;
+        return;
+    }
+    memcpy(copy, at, total);
+    vmctl_fault_corrupt(where, copy + VMCTL_ETHER_HEAD, total - VMCTL_ETHER_HEAD);
+    vmctl_switch_put(to, copy, total);
+    vmctl_switch_send(to);
+    free(copy);
+}
+
+void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
+                                 struct vmctl_verdict v)
+{
+    struct vmctl_switch_pair *pair = &from->pair[to->index];
+    size_t len = total - VMCTL_ETHER_HEAD;
+    if (!vmctl_switch_judge(from, pair->fault, len, &v) || !vmctl_switch_judge(from, to->to, len, &v)) {
+        pair->dropped++;
+        return;
+    }
+    from->count.duplicated += v.copies;
+    from->count.corrupted += v.corrupt;
+    from->count.delayed += v.due > from->sw->now;
+    for (unsigned i = 0; i <= v.copies; i++) {
+        pair->frames++;
+        pair->bytes += len;
+        if (v.due > from->sw->now)
+            vmctl_switch_hold(to, at, total, &v);
+        else if (v.corrupt)
+            put_corrupted(to, at, total, v.where);
+        else
+            vmctl_switch_put(to, at, total);
+    }
+}

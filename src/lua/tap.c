@@ -1,0 +1,168 @@
+/* vmctl.Tap: copies of all frames that come into a switch, for Lua. What Lua has not fetched waits in a bounded buffer; when
+ * that is full the switch reads no more until there is room, or, if the tap is lossy, frames are left out and counted. */
+#include "lua/switch.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#define VMCTL_TAP "vmctl.Tap"
+
+enum { TAP_HEAD = 8 }; /* before each frame: its length and its port, 4 bytes each in our own order */
+
+struct lua_tap {
+    struct vmctl_switch_watcher watcher;
+    struct vmctl_switch *sw;   /* NULL once it is closed */
+    struct vmctl_buf frames;
+    size_t most;
+    bool lossy, full;
+    uint64_t lost;
+    struct vmctl_waitq readers;
+};
+
+static void tap_saw(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len)
+{
+    struct lua_tap *t = VMCTL_CONTAINER(w, struct lua_tap, watcher);
+    /* not lossy: a read's worth of frames finds room even if it is full by then; nothing is read after that */
+    if ((t->lossy && vmctl_buf_len(&t->frames) >= t->most) || vmctl_buf_reserve(&t->frames, TAP_HEAD + len) != 0) {
+        t->lost++;
+        return;
+    }
+    uint32_t head[2] = { (uint32_t)len, (uint32_t)from->index };
+    vmctl_buf_append(&t->frames, head, sizeof head);
+    vmctl_buf_append(&t->frames, frame, len);
+}
+
+static bool tap_pause(struct vmctl_switch_watcher *w)
+{
+    struct lua_tap *t = VMCTL_CONTAINER(w, struct lua_tap, watcher);
+    if (vmctl_buf_len(&t->frames))
+        vmctl_wake_all(&t->readers, 0);
+    t->full = !t->lossy && vmctl_buf_len(&t->frames) >= t->most;
+    return t->full;
+}
+
+static void tap_end(struct lua_tap *t)
+{
+    t->sw = NULL;
+    vmctl_buf_free(&t->frames);
+    vmctl_wake_all(&t->readers, 0);
+}
+
+static void tap_over(struct vmctl_switch_watcher *w)
+{
+    tap_end(VMCTL_CONTAINER(w, struct lua_tap, watcher));
+}
+
+/* sw:tap(bytes, lossy) -> tap; its user value keeps the switch */
+int vmctl_l_tap(lua_State *L)
+{
+    struct vmctl_switch *sw = vmctl_switch_check(L, 1);
+    lua_Integer most = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, most > 0 && most <= INT32_MAX, 2, "a number of bytes expected");
+    struct lua_tap *t = lua_newuserdatauv(L, sizeof *t, 1);
+    memset(t, 0, sizeof *t);
+    vmctl_waitq_init(&t->readers);
+    luaL_setmetatable(L, VMCTL_TAP);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    t->sw = sw;
+    t->most = (size_t)most;
+    t->lossy = lua_toboolean(L, 3);
+    t->watcher.saw = tap_saw;
+    t->watcher.pause = tap_pause;
+    t->watcher.over = tap_over;
+    vmctl_buf_init(&t->frames, t->most + VMCTL_SCRATCH * 2 + TAP_HEAD * (VMCTL_SCRATCH / VMCTL_ETHER_MIN));
+    vmctl_switch_watch(sw, &t->watcher);
+    return 1;
+}
+
+static void tap_drained(struct lua_tap *t)
+{
+    if (!t->full || vmctl_buf_len(&t->frames) > t->most / 2)
+        return;
+    t->full = false;
+    vmctl_switch_resume(t->sw);
+}
+
+/* Frames and their ports into two arrays, `most` at the most. Making a string may run a finalizer that closes the tap: each
+ * frame is consumed before its string is made, and the buffer looked at anew for the next. */
+static void tap_take(lua_State *L, struct lua_tap *t, lua_Integer most)
+{
+    lua_newtable(L);
+    lua_newtable(L);
+    for (lua_Integer n = 1; n <= most && vmctl_buf_len(&t->frames); n++) {
+        uint32_t head[2];
+        memcpy(head, vmctl_buf_head(&t->frames), sizeof head);
+        const char *frame = (const char *)vmctl_buf_head(&t->frames) + TAP_HEAD;
+        vmctl_buf_consume(&t->frames, TAP_HEAD + head[0]);
+        lua_pushlstring(L, frame, head[0]);
+        lua_rawseti(L, -3, n);
+        lua_pushinteger(L, head[1]);
+        lua_rawseti(L, -2, n);
+    }
+}
+
+/* tap:recv_many([most], [timeout]) -> frames, ports */
+static int tap_recv(lua_State *L, int status, lua_KContext ctx)
+{
+    struct lua_tap *t = luaL_checkudata(L, 1, VMCTL_TAP);
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    if (!t->sw)
+        return vmctl_fail(L, VMCTL_ECLOSED, "read a tap");
+    if (status == LUA_OK && vmctl_must_pause(st, L))
+        return vmctl_pause_before(st, L, tap_recv);
+    if (!vmctl_buf_len(&t->frames)) {
+        int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
+        if (why)
+            return vmctl_fail(L, why, "read a tap");
+        if (vmctl_waitq_busy(&t->readers))
+            return vmctl_fail_text(L, -EBUSY, "read a tap: another task reads it");
+        if (status == LUA_OK)
+            vmctl_set_deadline(st, L, 3, INFINITY);
+        return vmctl_park(st, L, &t->readers, 3, ctx, tap_recv);
+    }
+    tap_take(L, t, lua_tointeger(L, 2));
+    if (t->sw)
+        tap_drained(t);
+    return 2;
+}
+
+static int l_tap_recv(lua_State *L)
+{
+    luaL_checkudata(L, 1, VMCTL_TAP);
+    lua_settop(L, 3);
+    lua_Integer most = luaL_optinteger(L, 2, 256);
+    luaL_argcheck(L, most > 0, 2, "a number above 0 expected");
+    lua_pushinteger(L, most);
+    lua_replace(L, 2);
+    return tap_recv(L, LUA_OK, 0);
+}
+
+static int l_tap_lost(lua_State *L)
+{
+    const struct lua_tap *t = luaL_checkudata(L, 1, VMCTL_TAP);
+    lua_pushinteger(L, (lua_Integer)t->lost);
+    return 1;
+}
+
+static int l_tap_close(lua_State *L)
+{
+    struct lua_tap *t = luaL_checkudata(L, 1, VMCTL_TAP);
+    if (!t->sw)
+        return 0;
+    vmctl_switch_unwatch(t->sw, &t->watcher);
+    if (t->full)
+        vmctl_switch_resume(t->sw);
+    tap_end(t);
+    return 0;
+}
+
+void vmctl_tap_register(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        { "recv_many", l_tap_recv }, { "lost", l_tap_lost }, { "close", l_tap_close }, { NULL, NULL }
+    };
+    static const luaL_Reg meta[] = { { "__gc", l_tap_close }, { "__close", l_tap_close }, { NULL, NULL } };
+    vmctl_class(L, VMCTL_TAP, methods, meta);
+}
