@@ -35,7 +35,9 @@ function Stream:read_exact(n, timeout) end
 ---@return string? code EOF, EPROTO (the stream ended inside a line), ETOOBIG
 function Stream:read_line(max, timeout) end
 
---- Reads a frame of the stream's format. Waits. A header that announces more than the limit closes the stream.
+--- Reads a frame of the stream's format. Waits. After a header that announces more than the limit every read fails with
+--- ETOOBIG, until `skip_frame` has thrown the frame away; the peer can still be told. The fourth value of that failure is
+--- { type =, stream =, flags =, size = }.
 ---@param timeout? number|table
 ---@return integer|string|nil type the payload comes first where the format has no type
 ---@return string payload_or_message
@@ -50,6 +52,12 @@ function Stream:read_frame(timeout) end
 ---@return integer[]|string? types where the format has a type; on failure the message
 ---@return string? code
 function Stream:read_frames(most, timeout) end
+
+--- Throws away the rest of a frame over the limit, as it comes: memory stays bounded. Waits. After a time-out it is still in
+--- the way.
+---@param timeout? number|table
+---@return true|nil, string?, string? EOF …
+function Stream:skip_frame(timeout) end
 
 --- Throws input away up to the end of the first match. Waits.
 ---@param pattern string bytes, not a Lua pattern

@@ -37,6 +37,7 @@ struct vmctl_stream {
     bool raw;                     /* reading is done past the buffer: only say that there is something */
     int rerr, werr;               /* for good: why no more can be read or written; 0 while all is well */
     struct vmctl_buf in, out;
+    size_t skip;                  /* bytes of a frame over its limit that are still to come, and in the way */
     size_t need;                  /* bytes of `in` that the waiting reader cannot do without */
     struct vmctl_waitq readers, writers;
     ev_io rio, wio;

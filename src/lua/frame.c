@@ -100,13 +100,25 @@ static int frame_push(lua_State *L, const struct vmctl_frame_format *f, const st
     return n + 2;
 }
 
+/* Reading is over, unless skip_frame gets past it; sending is not: the peer can still be told. The fourth value says what it
+ * was: who knows the types can tell a large message from framing that is lost. */
 static int frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame)
 {
     uint32_t limit = vmctl_frame_limit(&s->format, frame->type);
+    vmctl_buf_consume(&s->in, s->format.head);
+    s->skip = frame->size;
+    s->rerr = VMCTL_ETOOBIG;
     vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a frame of type %u announces %zu bytes, the limit is %u",
                     vmctl_stream_name(s), (unsigned)frame->type, frame->size, (unsigned)limit);
-    vmctl_stream_close(s);
-    lua_pushinteger(L, frame->type); /* who knows the types can tell a large message from framing that is lost */
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, frame->type);
+    lua_setfield(L, -2, "type");
+    lua_pushinteger(L, frame->stream);
+    lua_setfield(L, -2, "stream");
+    lua_pushinteger(L, frame->flags);
+    lua_setfield(L, -2, "flags");
+    lua_pushinteger(L, (lua_Integer)frame->size);
+    lua_setfield(L, -2, "size");
     return 4;
 }
 

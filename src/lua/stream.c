@@ -339,7 +339,7 @@ void vmctl_stream_register(lua_State *L)
         { "read_line", vmctl_l_read_line }, { "read_frame", vmctl_l_read_frame },
         { "read_frames", vmctl_l_read_frames }, { "write", vmctl_l_write },
         { "write_frame", vmctl_l_write_frame }, { "write_frames", vmctl_l_write_frames },
-        { "skip_past", vmctl_l_skip_past }, { "discard", l_stream_discard },
+        { "skip_past", vmctl_l_skip_past }, { "skip_frame", vmctl_l_skip_frame }, { "discard", l_stream_discard },
         { "cork", vmctl_l_cork }, { "flush", vmctl_l_flush },
         { "shutdown", vmctl_l_shutdown }, { "close", l_stream_close },
         { "closed", l_stream_closed }, { "detach", l_stream_detach },

@@ -10,7 +10,7 @@
 static int stream_read_fail(lua_State *L, struct vmctl_stream *s, int err)
 {
     if (err == VMCTL_ETOOBIG)
-        return vmctl_fail_text(L, err, "read %s: inside a line over the limit (skip_past finds its end)", vmctl_stream_name(s));
+        return vmctl_fail_text(L, err, "read %s: inside a %s over the limit", vmctl_stream_name(s), s->skip ? "frame" : "line");
     size_t left = vmctl_buf_len(&s->in);
     if (err == VMCTL_EOF && left)
         return vmctl_fail_text(L, -EPROTO, "read %s: the stream ended after %zu bytes of an unfinished message",
@@ -192,6 +192,7 @@ static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
     const char *pattern = lua_tolstring(L, 2, &size);
     if (s->rerr == VMCTL_ETOOBIG)
         s->rerr = 0;
+    s->skip = 0;
     for (;;) {
         size_t len = vmctl_buf_len(&s->in);
         const uint8_t *head = vmctl_buf_head(&s->in), *hit = len >= size ? memmem(head, len, pattern, size) : NULL;
@@ -205,6 +206,38 @@ static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
         if (!stream_more(L, ls, 0, status, 3))
             return vmctl_stream_await(L, ls, vmctl_buf_len(&s->in) + 1, status, 3, ctx, stream_skip_past);
     }
+}
+
+/* s:skip_frame([timeout]) -> true: throws away the rest of a frame over the limit, as it comes */
+static int stream_skip_frame(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
+    struct vmctl_stream *s = &ls->s;
+    if (s->rerr == VMCTL_ETOOBIG)
+        s->rerr = 0;
+    for (;;) {
+        size_t len = vmctl_buf_len(&s->in), n = len < s->skip ? len : s->skip;
+        vmctl_buf_consume(&s->in, n);
+        s->skip -= n;
+        if (!s->skip) {
+            lua_pushboolean(L, 1);
+            return 1;
+        }
+        if (!stream_more(L, ls, 0, status, 2)) {
+            int results = vmctl_stream_await(L, ls, 1, status, 2, ctx, stream_skip_frame);
+            if (s->skip && !s->rerr) /* not in time: what is left of it is still in the way */
+                s->rerr = VMCTL_ETOOBIG;
+            return results;
+        }
+    }
+}
+
+int vmctl_l_skip_frame(lua_State *L)
+{
+    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    lua_settop(L, 2);
+    int busy = vmctl_stream_busy(L, s, &s->readers, "read");
+    return busy ? busy : stream_skip_frame(L, LUA_OK, 0);
 }
 
 int vmctl_l_skip_past(lua_State *L)

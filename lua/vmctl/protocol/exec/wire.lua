@@ -55,7 +55,7 @@ end
 ---@return integer|nil type, string payload, string? code
 function M.read(stream, timeout)
   local type, payload, code, refused = stream:read_frame(timeout)
-  if not type and code == "ETOOBIG" and refused ~= T.EXEC_RESULT and refused ~= T.FILE_RESULT then
+  if not type and code == "ETOOBIG" and refused.type ~= T.EXEC_RESULT and refused.type ~= T.FILE_RESULT then
     return nil, payload .. ": the framing is lost", "EPROTO"
   end
   return type, payload, code
