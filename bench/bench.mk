@@ -1,20 +1,20 @@
 # Included by the top Makefile. `make bench` compares vmctl with its peers, `make bench ONLY=frame-echo` in one
-# benchmark alone; `make bench-peers` builds the programs in build/bench/, the one in Go where Go is. ROUNDS=n, CORE=n:
-# see bench/run.lua.
+# benchmark alone; `make bench-peers` builds the programs in build/bench/, those in Go where Go is, the one on pktkit where
+# that is to be had as well. ROUNDS=n, CORE=n: see bench/run.lua.
 
 LUA ?= lua5.4
 GO ?= go
 BENCH_DIR := build/bench
-BENCH_NAMES := echo_epoll stream_libev bulk_loop spawn_wait cat_reader relay_splice relay_driver hold
+BENCH_NAMES := echo_epoll stream_libev bulk_loop spawn_wait cat_reader relay_splice relay_driver hold l2_driver
 BENCH_PROGRAMS := $(BENCH_NAMES:%=$(BENCH_DIR)/%)
 BENCH_CFLAGS := -std=gnu11 -O2 -D_GNU_SOURCE -MMD -MP -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Werror
 
-BENCH_GO := $(if $(shell command -v $(GO) 2>/dev/null),$(BENCH_DIR)/stereos_go)
+BENCH_GO := $(if $(shell command -v $(GO) 2>/dev/null),$(BENCH_DIR)/stereos_go $(BENCH_DIR)/l2_go $(BENCH_DIR)/l2_pktkit)
 GO_BUILD = GOCACHE=$(CURDIR)/build/go-cache GOPROXY=off GOFLAGS= timeout 120 $(GO) build
 
 .PHONY: bench bench-peers
 bench: all bench-peers
-	@$(if $(BENCH_GO),,echo 'bench: no Go here: the peer in Go is left out';) true
+	@$(if $(BENCH_GO),,echo 'bench: no Go here: the peers in Go are left out';) true
 	@eval "$$($(MAKE) -s env)" && LUA="$(LUA)" $(LUA) bench/run.lua
 
 bench-peers: $(BENCH_PROGRAMS) $(BENCH_GO)
@@ -27,9 +27,17 @@ $(BENCH_DIR)/%.o: bench/peers/%.c
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) -c -o $@ $<
 
-$(BENCH_DIR)/stereos_go: bench/peers/stereos.go
+$(BENCH_DIR)/%_go: bench/peers/%.go
 	@mkdir -p $(@D)
 	$(GO_BUILD) -o $@ $<
+
+$(BENCH_DIR)/l2_pktkit: $(wildcard bench/peers/l2_pktkit/*)
+	@mkdir -p $(@D)
+	@GO=$(GO) timeout 120 tools/build-go bench/peers/l2_pktkit $@ >$@.log 2>&1; case $$? in \
+	  0) ;; \
+	  3|124) echo 'bench: pktkit is not to be had here (build/bench/l2_pktkit.log): it is left out' ;; \
+	  *) cat $@.log >&2; exit 1 ;; \
+	esac
 
 .SECONDARY: $(BENCH_NAMES:%=$(BENCH_DIR)/%.o)
 -include $(wildcard $(BENCH_DIR)/*.d)

@@ -84,7 +84,8 @@ function M.run(side, options)
 end
 
 --- What `side` lacks on this machine, or nil.
----@param side { needs?: string, client: string } needs: "command NAME" or "module NAME"
+---@param side { needs?: string, client: string, unbuilt?: string } needs: "command NAME" or "module NAME"; unbuilt: what to
+--- say of programs that were not built
 function M.missing(side, lua)
   local kind, name = (side.needs or ""):match "^(%S+) (%S+)$"
   if kind == "command" and not output_of("command -v " .. name) then return name .. " is not installed" end
@@ -96,7 +97,7 @@ function M.missing(side, lua)
     if file then
       file:close()
     elseif command:find "/" then
-      return command .. " is not built (make bench-peers)"
+      return side.unbuilt or command .. " is not built (make bench-peers)"
     end
   end
 end

@@ -3,132 +3,10 @@
 -- You will see a BENCH line per benchmark and peer, then a line per requirement: meets, below, or missing.
 
 package.path = (arg[0]:match "^.*/" or "./") .. "?.lua;" .. package.path
+local benchmarks = require "benchmarks"
 local harness = require "harness"
 
-local GIB = 1 << 30
 local LUA = os.getenv "LUA" or "lua5.4"
-
-local function ours(program) return LUA .. " bench/ours/" .. program end
-local function peer(program) return LUA .. " bench/peers/" .. program end
-local function built(program) return "build/bench/" .. program end
-
--- A program that plays both parts; {a}, {b} are socket paths, {warmup} and {count} come from the benchmark.
-local function both(program, more)
-  local side = more or {}
-  side.server = program .. " server {a} {warmup} {count}"
-  side.client = program .. " client {a} {warmup} {count}"
-  return side
-end
-
-local function relay(program, more)
-  local side = more or {}
-  side.server, side.client = program .. " {a} {b}", built "relay_driver {a} {b} {count}"
-  return side
-end
-
--- socat does not say when it listens: the driver tries until it does. Its default buffer is 8 KiB.
-local function socat(options)
-  return ("sh -c 'echo ready; exec socat %s UNIX-LISTEN:{a} UNIX-CONNECT:{b}'"):format(options)
-end
-
-local function alone(program, more)
-  local side = more or {}
-  side.client = program
-  return side
-end
-
--- StereOS' control plane; the runner ends the server. A peer in Go is there where Go is.
-local function control(program, connections, flight, more)
-  local side = more or {}
-  side.server, side.endless = program .. " server {a}", true
-  side.client = ("%s client {a} %d %d {warmup} {count}"):format(program, connections, flight)
-  return side
-end
-
-local function ping(name, connections, flight, warmup, count, at_least)
-  return { name = name, group = "stereos-ping", key = "rate", unit = "pings/s", warmup = warmup, count = count,
-    ours = control(ours "stereos_ping.lua", connections, flight),
-    peers = {
-      control(built "stereos_go", connections, flight, { name = "go", needs = "command go", at_least = at_least.go }),
-      control(peer "stereos_luv.lua", connections, flight,
-        { name = "luv", needs = "module luv", at_least = at_least.luv }),
-    } }
-end
-
-local function with_agent(program)
-  return { server = ours "agent.lua {a}", endless = true, client = ours(program) }
-end
-
--- `key` is the result that counts, `less` means that a smaller one is better. A peer's `at_least` bounds our speed
--- over its; a limit's `at_most` bounds one of our own results. Both ends are pinned to one core unless `free`: then all
--- have the same processor time, whatever number of threads they use, and no wake-up on another core hides what they do.
-local benchmarks = {
-  { name = "frame-echo", key = "rate", unit = "frames/s", warmup = 10000, count = 100000,
-    ours = both(ours "frame_echo.lua"),
-    peers = {
-      both(built "echo_epoll", { name = "c-epoll", at_least = 0.85 }),
-      both(peer "echo_cqueues.lua", { name = "cqueues", needs = "module cqueues", at_least = 1.3 }),
-      both(peer "echo_luv.lua", { name = "luv", needs = "module luv", at_least = 1.1 }),
-    } },
-  { name = "frame-stream", key = "rate", unit = "frames/s", warmup = 64 * 2000, count = 64 * 32000,
-    ours = both(ours "frame_stream.lua call"),
-    peers = { both(built "stream_libev", { name = "c-libev", at_least = 0.3 }) } },
-  { name = "frame-stream-batch", group = "frame-stream", key = "rate", unit = "frames/s",
-    warmup = 64 * 2000, count = 64 * 32000,
-    ours = both(ours "frame_stream.lua batch"),
-    peers = { both(built "stream_libev", { name = "c-libev", at_least = 0.6 }) } },
-  { name = "frame-bulk", key = "mib_rate", unit = "MiB/s", free = true, warmup = 1024, count = 32768,
-    ours = both(ours "frame_bulk.lua"),
-    peers = { both(built "bulk_loop", { name = "c-loop", at_least = 0.6 }) } },
-  { name = "exec-stream", key = "mib_rate", unit = "MiB/s", count = GIB,
-    ours = with_agent "exec_stream.lua {a} {count}",
-    peers = { alone(built "cat_reader {count}", { name = "cat", at_least = 0.6 }) } },
-  { name = "exec-latency", key = "p50_us", unit = "us", less = true, warmup = 100, count = 2000,
-    ours = with_agent "exec_latency.lua {a} {warmup} {count}",
-    peers = { alone(built "spawn_wait {warmup} {count}", { name = "spawn", at_least = 0.5 }) },
-    limits = {
-      { name = "exec-latency-p99", key = "p99_us", unit = "us" },
-      { name = "exec-latency-p99-over-p50", key = "p99_ratio", unit = "times", at_most = 3 },
-    } },
-  { name = "relay", key = "mib_rate", unit = "MiB/s", count = GIB,
-    ours = relay(ours "relay.lua"),
-    peers = {
-      relay(built "relay_splice", { name = "splice", at_least = 0.95 }),
-      relay(socat "", { name = "socat", needs = "command socat", at_least = 1.5 }),
-      relay(socat "-b 65536", { name = "socat-b64k", needs = "command socat" }),
-    } },
-  { name = "tasks", key = "rate", unit = "tasks/s", warmup = 1000, count = 100000,
-    ours = alone(ours "tasks.lua rate {warmup} {count}"),
-    peers = { alone(peer "tasks_cqueues.lua rate {warmup} {count}",
-      { name = "cqueues", needs = "module cqueues", at_least = 1.5 }) } },
-  { name = "tasks-memory", group = "tasks", key = "resident_kib", unit = "KiB/task", less = true,
-    warmup = 1000, count = 100000,
-    ours = alone(ours "tasks.lua memory {warmup} {count}"),
-    peers = { alone(peer "tasks_cqueues.lua memory {warmup} {count}", { name = "cqueues", needs = "module cqueues" }) },
-    limits = {
-      { name = "tasks-memory-resident", key = "resident_kib", unit = "KiB/task", at_most = 1.5 },
-      { name = "tasks-memory-lua", key = "lua_kib", unit = "KiB/task" },
-    } },
-  { name = "connections", key = "resident_kib", unit = "KiB/connection", count = 10000, files = 12000,
-    ours = { server = ours "connections.lua {a} {count}", client = built "hold {a} {count}" },
-    limits = {
-      { name = "connections", key = "resident_kib", unit = "KiB/connection", at_most = 8 },
-      { name = "connections-lua", key = "lua_kib", unit = "KiB/connection" },
-    } },
-  ping("stereos-ping", 1, 1, 5000, 60000, { go = 1.1, luv = 1.2 }),
-  ping("stereos-ping-64", 1, 64, 64 * 500, 64 * 5000, { go = 2, luv = 2 }),
-  ping("stereos-ping-64x100", 100, 64, 6400 * 10, 6400 * 50, { go = 2, luv = 2 }),
-  { name = "stereos-fleet", key = "resident_kib", unit = "KiB/guest", count = 10000, files = 12000, free = true,
-    ours = { server = ours "stereos_fleet.lua guests {a} {count}", endless = true,
-      client = ours "stereos_fleet.lua host {a} {count}" },
-    limits = {
-      { name = "stereos-fleet", key = "resident_kib", unit = "KiB/guest", at_most = 8 },
-      { name = "stereos-fleet-lua", key = "lua_kib", unit = "KiB/guest" },
-      { name = "stereos-fleet-cpu", key = "cpu_percent", unit = "percent" },
-      { name = "stereos-fleet-late", key = "late_polls", unit = "polls" },
-      { name = "stereos-fleet-latency", key = "p99_ms", unit = "ms" },
-    } },
-}
 
 local function median(values)
   table.sort(values)
@@ -149,7 +27,7 @@ end
 local runs = 0
 local function run_once(benchmark, side, directory)
   runs = runs + 1
-  local words = { warmup = benchmark.warmup, count = benchmark.count,
+  local words = { warmup = benchmark.warmup, count = side.count or benchmark.count,
     a = ("%s/%d.a"):format(directory, runs), b = ("%s/%d.b"):format(directory, runs) }
   local function fill(text) return text and text:gsub("{(%w+)}", words) end
   local filled = { server = fill(side.server), client = fill(side.client), endless = side.endless }
@@ -199,20 +77,29 @@ end
 
 local function because(reason) return reason and (" reason=%q"):format(reason) or "" end
 
+-- A switch that drops frames has that said of it.
+local function delivered(side)
+  local share = side.medians.share
+  return share and share < 1 and (" delivered=%.3f"):format(share) or ""
+end
+
 local function report(benchmark)
   local our = benchmark.ours
   local value = our.medians[benchmark.key]
   for _, side in ipairs(benchmark.peers or {}) do
     local other = side.medians[benchmark.key]
     local ratio = value and other and (benchmark.less and other / value or value / other)
-    print_line(benchmark, value, { name = side.name, value = other }, ratio, because(our.reason or side.reason))
+    print_line(benchmark, value, { name = side.name, value = other }, ratio,
+      delivered(side) .. because(our.reason or side.reason))
     require_that(benchmark.name .. " over " .. side.name, ratio, ">=", side.at_least)
   end
   for _, limit in ipairs(benchmark.limits or {}) do
     local own = our.medians[limit.key]
-    local bound = limit.at_most and " limit=" .. limit.at_most or ""
+    local bound = limit.at_most or limit.at_least
+    bound = bound and " limit=" .. bound or ""
     print_line(limit, own, {}, nil, bound .. because(our.reason or "no peer is asked for"))
     require_that(limit.name .. " in " .. limit.unit, own, "<=", limit.at_most)
+    require_that(limit.name .. " in " .. limit.unit, own, ">=", limit.at_least)
   end
 end
 

@@ -7,7 +7,7 @@ local vmctl = require "vmctl"
 
 local LIMIT = 420 -- seconds for all of it, builds included
 
-local suites = { "stereos_server", "stereos_client" }
+local suites = { "stereos_server", "stereos_client", "l2" }
 
 local function run_all(report)
   for _, name in ipairs(suites) do

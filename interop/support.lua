@@ -84,28 +84,17 @@ local function shell(command)
   return nil, before .. "\n" .. last, exit.exit_code
 end
 
--- The folder is copied: fetching a module writes beside go.mod. Nobody is asked but the module proxy. Listing the packages
--- needs all of them, and compiles none.
-local NOT_TO_BE_HAD = 3 -- exit code
-local SCRIPT = [[
-set -e
-rm -rf build/interop/src.%s
-mkdir -p build/interop
-cp -r interop/%s build/interop/src.%s
-export GOCACHE="$PWD/build/go-cache" GOMODCACHE="$PWD/build/go-mod" GOFLAGS="-mod=mod -modcacherw" GOTOOLCHAIN=local
-GOPROXY=$("$GO" env GOPROXY | sed 's/[,|]direct//')
-export GOPROXY
-cd build/interop/src.%s
-"$GO" list -deps . >/dev/null || exit 3
-exec "$GO" build -o ../%s .
-]]
+local NOT_TO_BE_HAD = 3 -- exit code of tools/build-go
 
---- Builds the Go program in interop/NAME.
+--- Builds the Go program in interop/FOLDER.
+---@param tag? string a build tag, which makes another program of it
 ---@return string|nil program, string? why there is none, boolean? is_missing what it is made of is not to be had
-function M.build(name)
-  local ok, why, code = shell('GO="${GO:-go}"\n' .. SCRIPT:gsub("%%s", name))
+function M.build(folder, tag)
+  local program = "build/interop/" .. folder .. (tag and "." .. tag or "")
+  local command = ('GO="${GO:-go}" exec tools/build-go interop/%s %s %s'):format(folder, program, tag or "")
+  local ok, why, code = shell(command)
   if not ok then return nil, why, code == NOT_TO_BE_HAD end
-  return "build/interop/" .. name
+  return program
 end
 
 --- Whether there is a Go at all.
