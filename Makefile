@@ -70,17 +70,55 @@ $(BUILD)/slirp/%.o: src/%.c
 -include $(SLIRP_OBJ:.o=.d)
 endif
 
+# Protobuf messages, where protobuf-c is. What protoc-c makes of proto/ is compiled without warnings: it is not ours.
+ifneq ($(shell echo '$(HASH)include <protobuf-c/protobuf-c.h>' | $(CC) -E - >/dev/null 2>&1 && command -v protoc-c),)
+PROTO := $(sort $(shell find proto -name '*.proto'))
+PB_GEN := $(BUILD)/pb/gen
+PB_MADE := $(PROTO:proto/%.proto=$(PB_GEN)/%.pb-c.c) $(PB_GEN)/builtin.c
+PB_SRC := $(wildcard src/pb/*.c)
+PB_OBJ := $(PB_SRC:src/%.c=$(BUILD)/pb/%.o) $(PB_MADE:.c=.o)
+PB := $(BUILD)/vmctl/pb.so
+
+all: $(PB)
+
+$(PB): $(PB_OBJ)
+	@mkdir -p $(@D)
+	$(V)$(CC) -shared -pthread $(CFLAGS) $(LDFLAGS) -o $@ $(PB_OBJ) -lprotobuf-c
+
+$(BUILD)/pb/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(V)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(PB_MADE) &: $(PROTO) tools/pb-messages
+	@mkdir -p $(PB_GEN)
+	$(V)protoc-c -Iproto --c_out=$(PB_GEN) $(PROTO)
+	$(V)cd $(PB_GEN) && $(CURDIR)/tools/pb-messages vmctl_pb_builtin $(PROTO:proto/%.proto=%.pb-c.h) > builtin.c
+
+$(PB_GEN)/%.o: $(PB_GEN)/%.c
+	$(V)$(CC) $(ALL_CFLAGS) -w -I$(PB_GEN) -c -o $@ $<
+
+-include $(PB_OBJ:.o=.d)
+endif
+
 # The agent: everything inside one static program. Its resolver knows no NSS, and what it does not use is left out.
 AGENT := $(BUILD)/vmctl-agent
 AGENT_LUA := $(sort $(shell find lua/vmctl -name '*.lua' ! -path 'lua/vmctl/machine/*' ! -path 'lua/vmctl/protocol/l2/*' ! -name meta.lua))
 AGENT_SRC := $(SRC) $(wildcard src/agent/*.c)
 AGENT_OBJ := $(AGENT_SRC:src/%.c=$(BUILD)/agent/%.o) $(BUILD)/agent/embedded.o
 AGENT_FLAGS := -DVMCTL_STATIC_RESOLVER -Os -ffunction-sections -fdata-sections
+ifdef PB
+AGENT_SRC += $(PB_SRC)
+AGENT_OBJ += $(PB_SRC:src/%.c=$(BUILD)/agent/%.o) $(PB_MADE:.c=.o)
+AGENT_FLAGS += -DVMCTL_PB_STATIC
+AGENT_LIBS := -lprotobuf-c
+
+$(BUILD)/agent/agent/main.o: $(PB_GEN)/builtin.c # compiled anew once messages can be had
+endif
 
 agent: $(AGENT)
 
 $(AGENT): $(AGENT_OBJ)
-	$(V)$(CC) -static -pthread -Wl,--gc-sections -o $@.tmp $(AGENT_OBJ) -llua5.4-cjson -llua5.4 -lev -lm 2>$@.log || \
+	$(V)$(CC) -static -pthread -Wl,--gc-sections -o $@.tmp $(AGENT_OBJ) $(AGENT_LIBS) -llua5.4-cjson -llua5.4 -lev -lm 2>$@.log || \
 	  { cat $@.log >&2; exit 1; }
 	$(V)strip $@.tmp && mv $@.tmp $@
 
@@ -124,7 +162,7 @@ test-nested:
 	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && VMCTL_NESTED=1 $(LUA) tools/specs.lua spec/nested_spec.lua
 
-check-build: $(CORE) $(AGENT_OBJ) $(SLIRP)
+check-build: $(CORE) $(AGENT_OBJ) $(SLIRP) $(PB)
 
 check:
 	@tools/deps build test check

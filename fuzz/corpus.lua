@@ -10,7 +10,11 @@ local sources = {
   hybrid = { "hybrid-vsock" },
   stereos = { "stereos" },
   l2 = { "qemu-l2" },
+  pb = { "ttrpc" },
 }
+
+-- The bytes in front of what a target decodes.
+local headers = { pb = 10 }
 
 local function quote(path)
   return "'" .. path:gsub("'", "'\\''") .. "'"
@@ -89,7 +93,7 @@ local function make(folder, target, all)
   run("mkdir -p " .. quote(folder))
   for _, stem in ipairs(stems_of(target, all)) do
     for _, vector in ipairs(all[stem] or error("no vectors of " .. stem)) do
-      write(folder .. "/" .. vector.name, vector.bytes)
+      write(folder .. "/" .. vector.name, vector.bytes:sub((headers[target] or 0) + 1))
       if target == "base64" then add_base64_texts(folder, vector) end
     end
   end

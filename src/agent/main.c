@@ -12,6 +12,9 @@
 #include <unistd.h>
 
 int luaopen_vmctl_core(lua_State *L);
+#ifdef VMCTL_PB_STATIC
+int luaopen_vmctl_pb(lua_State *L);
+#endif
 int luaopen_cjson(lua_State *L);
 
 /* package.searchers: (name) -> loader, of a module that was built in. */
@@ -73,6 +76,10 @@ static void prepare(lua_State *L)
     lua_getfield(L, -1, "preload");
     lua_pushcfunction(L, luaopen_vmctl_core);
     lua_setfield(L, -2, "vmctl.core");
+#ifdef VMCTL_PB_STATIC
+    lua_pushcfunction(L, luaopen_vmctl_pb);
+    lua_setfield(L, -2, "vmctl.pb");
+#endif
     lua_pushcfunction(L, luaopen_cjson);
     lua_setfield(L, -2, "cjson");
     lua_pop(L, 2);

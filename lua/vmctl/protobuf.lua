@@ -1,0 +1,118 @@
+--- Protobuf messages as Lua tables. The descriptors come from protoc-c and the wire format from protobuf-c, both inside
+-- vmctl/pb.so, which is built where protobuf-c is installed; without it each call here returns "ENOTSUP".
+--
+-- A table has the fields of the .proto file by their names:
+--
+--   int32, sint32, sfixed32, uint32, fixed32, int64, sint64, sfixed64   integer; on encode also a float without fraction
+--   uint64, fixed64                 integer of the same 64 bits: from 2^63 on negative, as math.ult and "%x" take them
+--   float, double, bool             number, boolean
+--   string                          string; UTF-8 is checked both ways, and encode refuses a zero byte in it
+--   bytes                           string
+--   enum                            integer, also one that has no name; encode takes a name as well
+--   message                         table
+--   repeated X                      list
+--   map<K, V>                       table from key to value; encoded in the order of the keys
+--
+-- After a decode, a field without presence that was not sent is 0, "" or false, a repeated one or a map is an empty table, and a
+-- message, a field declared `optional`, or a member of a oneof is nil. Fields that the .proto does not know are skipped, and groups
+-- are refused. On encode, what is absent or zero is left out; a field that the message does not have, or two members of
+-- one oneof, are refused. Messages are at most 100 deep in each other. Equal tables give equal bytes, fields in the order
+-- of their numbers. protobuf-c itself has two limits: a message that was sent in parts is merged, but for its numbers and
+-- booleans, where the last part counts even if it does not have them; and protoc-c before 1.5 refuses `optional` in proto3.
+local errors = require "vmctl.errors"
+
+local M = {}
+
+local MISSING = "no protobuf here: install libprotobuf-c-dev and protobuf-c-compiler and make"
+
+local found, core = pcall(require, "vmctl.pb")
+if not found then core = nil end
+
+local function check(value, wanted, call, what)
+  if type(value) ~= wanted then
+    error(("protobuf.%s: %s: %s expected, got %s"):format(call, what, wanted, type(value)), 3)
+  end
+end
+
+--- Whether messages can be had: vmctl/pb.so is there.
+---@type boolean
+M.available = core ~= nil
+
+--- The bytes of a message. Does not wait.
+---@param name string the message's full name: "ttrpc.Request"
+---@param fields table
+---@return string|nil bytes, string? message, string? code EINVAL (no such message, or the message names the field that does
+-- not fit), ENOTSUP
+function M.encode(name, fields)
+  check(name, "string", "encode", "name")
+  check(fields, "table", "encode", "fields")
+  if not core then return errors.fail("ENOTSUP", "encode %s: %s", name, MISSING) end
+  return core.encode(name, fields)
+end
+
+--- The fields of a message. What it takes is bounded by some thirty times the bytes. Does not wait.
+---@param name string the message's full name
+---@param bytes string
+---@return table|nil fields, string? message, string? code EINVAL (no such message), EPROTO (these bytes are none, a text
+-- is not UTF-8, messages are too deep in each other, or there are far too many of them), ENOTSUP
+function M.decode(name, bytes)
+  check(name, "string", "decode", "name")
+  check(bytes, "string", "decode", "bytes")
+  if not core then return errors.fail("ENOTSUP", "decode %s: %s", name, MISSING) end
+  return core.decode(name, bytes)
+end
+
+--- Whether a message is known.
+---@param name string its full name
+---@return boolean|nil exists, string? message, string? code ENOTSUP
+function M.exists(name)
+  check(name, "string", "exists", "name")
+  if not core then return errors.fail("ENOTSUP", "look for %s: %s", name, MISSING) end
+  return core.exists(name)
+end
+
+--- The full names of all messages that are known, sorted.
+---@return string[]|nil names, string? message, string? code ENOTSUP
+function M.names()
+  if not core then return errors.fail("ENOTSUP", "list messages: %s", MISSING) end
+  local names = core.names()
+  table.sort(names)
+  return names
+end
+
+---@class vmctl.ProtobufField
+---@field name string
+---@field type string as in the .proto: "int32", "string" ...; "enum", "message"
+---@field number integer
+---@field repeated boolean
+---@field map boolean it is also repeated, and its message holds the types of `key` and `value`
+---@field oneof boolean it belongs to a oneof, or was declared `optional` in a way that needs one
+---@field message? string the full name of its message
+---@field enum? string the full name of its enum
+---@field values? table<string, integer> the enum's values
+
+--- What a message has, in the order of the numbers.
+---@param name string its full name
+---@return vmctl.ProtobufField[]|nil fields, string? message, string? code EINVAL (no such message), ENOTSUP
+function M.fields(name)
+  check(name, "string", "fields", "name")
+  if not core then return errors.fail("ENOTSUP", "fields of %s: %s", name, MISSING) end
+  return core.fields(name)
+end
+
+--- Adds messages of one's own: a shared object of what protoc-c made, with a list of them as tools/pb-messages prints it
+-- (examples/protobuf.lua shows the commands). Its code is trusted as this program's own is, and stays loaded. Messages are
+-- known by this Lua state alone. Does not wait, but for the disk.
+---@param path string with a slash in it: other names are looked for where the system keeps its libraries
+---@param symbol? string the list's name ("vmctl_messages")
+---@return string[]|nil names of what it brought, string? message, string? code ENOENT (it cannot be loaded), EINVAL (no such
+-- list, or another message of the same name is known already: then nothing was added), ENOTSUP (a static program, as the
+-- agent is)
+function M.load(path, symbol)
+  check(path, "string", "load", "path")
+  if symbol ~= nil then check(symbol, "string", "load", "symbol") end
+  if not core then return errors.fail("ENOTSUP", "load %s: %s", path, MISSING) end
+  return core.load(path, symbol)
+end
+
+return M
