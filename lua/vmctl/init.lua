@@ -23,7 +23,7 @@ local parts = {
   vsock = "vmctl.vsock", exec = "vmctl.protocol.exec", host = "vmctl.host",
   machine = "vmctl.machine", process = "vmctl.process", mux = "vmctl.mux", signals = "vmctl.signals",
   stereos = "vmctl.protocol.stereos", ready = "vmctl.ready", config = "vmctl.config",
-  l2 = "vmctl.protocol.l2",
+  l2 = "vmctl.protocol.l2", protobuf = "vmctl.protobuf", ttrpc = "vmctl.protocol.ttrpc",
 }
 
 local functions = {

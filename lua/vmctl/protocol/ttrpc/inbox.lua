@@ -1,0 +1,89 @@
+--- Messages of one stream that have come and are not yet read, with a bound, and how the stream has ended.
+local core = require "vmctl.core"
+
+local M = {}
+
+-- Above the first bounds the peer is kept waiting, unless other streams would have to wait with it; above the others it is
+-- in any case, and only for a moment.
+local MESSAGES, BYTES = 64, 1 << 20
+local MOST_MESSAGES, MOST_BYTES = 4096, 8 << 20
+local MOST_OF_ALL = 32 << 20 -- bytes that wait in all streams of a connection
+
+local methods = {}
+local mt = { __name = "vmctl.TtrpcInbox", __index = methods }
+
+---@param link vmctl.TtrpcLink `held`: bytes that wait in all its inboxes; `room` is woken whenever a message is taken
+function M.new(link)
+  return setmetatable({ _first = 1, _last = 0, _bytes = 0, _link = link, _come = core.queue() }, mt)
+end
+
+local function hold(self, bytes)
+  self._bytes = self._bytes + bytes
+  self._link.held = self._link.held + bytes
+end
+
+function methods:put(message)
+  self._last = self._last + 1
+  self[self._last] = message
+  hold(self, #message)
+  self._come:wake(1)
+end
+
+function methods:count()
+  return self._last - self._first + 1
+end
+
+--- Is so much waiting that the peer should wait?
+function methods:is_full()
+  return self:count() >= MESSAGES or self._bytes >= BYTES
+end
+
+--- Is so much waiting that no more is to be kept?
+function methods:is_overfull()
+  return self:count() >= MOST_MESSAGES or self._bytes >= MOST_BYTES or self._link.held >= MOST_OF_ALL
+end
+
+--- Nothing more will come: what is there can still be read, then it says why.
+---@param err string
+---@param code string "EOF" at the end
+---@param status? table
+function methods:finish(err, code, status)
+  if self.code then return end
+  self.err, self.code, self.status = err, code, status
+  self._come:wake()
+end
+
+--- Forgets what was not read.
+function methods:clear()
+  for at = self._first, self._last do self[at] = nil end
+  self._first, self._last = 1, 0
+  hold(self, -self._bytes)
+  self._link.room:wake()
+end
+
+local function take(self)
+  local first = self._first
+  local message = self[first]
+  self[first] = nil
+  self._first = first + 1
+  hold(self, -#message)
+  self._link.room:wake()
+  return message
+end
+
+--- The next message. Waits while there is none.
+---@param timeout number seconds
+---@return string|nil, string?, string?, table? what `finish` was told; ETIMEDOUT, ECANCELED
+function methods:recv(timeout)
+  local deadline = core.now() + timeout
+  local ok, err, code = core.turn()
+  if not ok then return nil, err, code end
+  while self._first > self._last do
+    if self.code then return nil, self.err, self.code, self.status end
+    ok, err, code = self._come:wait(deadline - core.now(), "no message")
+    if not ok then return nil, err, code end
+  end
+  return take(self)
+end
+
+return M
