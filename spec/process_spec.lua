@@ -45,6 +45,33 @@ describe("vmctl.process.spawn", function()
     far:close()
   end))
 
+  it("hands on further descriptors as 3 and up, whatever numbers they have here, and no others", support.run(function()
+    local a, b = support.pair()
+    local c, d = support.pair()
+    local script = "echo three >&3; echo four >&4; for fd in /proc/self/fd/*; do echo ${fd##*/}; done"
+    for _, fds in ipairs { { b:fileno(), d:fileno() }, { d:fileno(), b:fileno() } } do
+      local child <close> = spawn(shell(script, { stdout = "pipe", fds = fds }))
+      local swapped = fds[1] ~= b:fileno()
+      assert.equal("three", (swapped and c or a):read_line())
+      assert.equal("four", (swapped and a or c):read_line())
+      assert.same({ exit_code = 0 }, child:wait())
+      local seen = child.stdout:read()
+      for fd in seen:gmatch "%d+" do assert.is_true(tonumber(fd) <= 5 or tonumber(fd) == 10, "it has " .. fd) end
+    end
+    for _, stream in ipairs { a, b, c, d } do stream:close() end
+  end))
+
+  it("takes low descriptors for others, and refuses more than five", support.run(function()
+    local child <close> = spawn(shell("test -e /proc/self/fd/4 -a -e /proc/self/fd/5", { fds = { 2, 1, 0 } }))
+    assert.same({ exit_code = 0 }, child:wait())
+    for _, fds in ipairs { { 0, 0, 0, 0, 0, 0 }, { -1 }, { "x" } } do
+      local ok, err = pcall(function() assert(process.spawn { "true", fds = fds }) end)
+      assert.is_false(ok)
+      assert.truthy(err:find("process_spec.lua", 1, true) and err:find("fds", 1, true))
+    end
+    assert.equal("EBADF", code(process.spawn { "true", fds = { 999 } }))
+  end))
+
   it("passes arguments as they are", support.run(function()
     local odd = { "", " ", "two words", "'\"\\$(x)`", "line\nfeed", "\1\255" }
     assert.equal(table.concat(odd, "|") .. "|", output_of { "printf", "%s|", table.unpack(odd) })

@@ -107,6 +107,10 @@ function Stream:shutdown(timeout) end
 --- Closes it: idempotent, never waits. Who waits on it gets ECLOSED.
 function Stream:close() end
 
+--- Closes it as a failure: TCP tells the peer by a reset, a Unix socket does so if bytes of the peer are still unread; else the
+--- peer sees an end. Idempotent, never waits.
+function Stream:reset() end
+
 ---@return boolean
 function Stream:closed() end
 
@@ -152,9 +156,13 @@ function Stream:label(label) end
 ---@return true|nil, string?, string? ENOTTY
 function Stream:resize(rows, cols) end
 
---- Has the peer gone, even though bytes of it may still be unread?
----@return boolean
+--- Has the peer ended its side, even though bytes of it may still be unread?
+---@return boolean ended, boolean gone altogether, boolean unread: there are such bytes (of a socket)
 function Stream:hung_up() end
+
+--- Closes it so that the peer does not take this for an ordinary end, where the socket has a way to say so: TCP by an RST, a Unix
+--- socket by bytes that were not read. Idempotent, never waits.
+function Stream:reset() end
 
 --- A listening socket.
 ---@class vmctl.Listener

@@ -14,7 +14,7 @@ local mt = { __name = "vmctl.Child", __index = methods }
 local known = {
   cwd = "string", env = "table", clear_env = "boolean", stdin = "string|integer", stdout = "string|integer",
   stderr = "string|integer", tty = "boolean", rows = "integer", cols = "integer", group = "boolean", session = "boolean",
-  death_signal = "string|integer", user = "string", sweep = "boolean", file = "string",
+  death_signal = "string|integer", user = "string", sweep = "boolean", file = "string", fds = "table",
 }
 
 local STDIO = { pipe = true, null = true, inherit = true }
@@ -25,6 +25,16 @@ local function check_stdio(opts)
     local fd = math.type(how) == "integer" and how >= 0
     if how ~= nil and not fd and not STDIO[how] and not (how == "stdout" and name == "stderr") then
       error(("spawn: option '%s': an fd or one of pipe, null, inherit expected, got %s"):format(name, how), 3)
+    end
+  end
+end
+
+local MORE_FDS = 5
+
+local function check_fds(fds)
+  for i, fd in ipairs(fds or {}) do
+    if math.type(fd) ~= "integer" or fd < 0 or i > MORE_FDS then
+      error(("spawn: option 'fds': at most %d descriptors expected"):format(MORE_FDS), 3)
     end
   end
 end
@@ -60,16 +70,18 @@ end
 --- Starts a process. Does not wait.
 ---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env),
 -- stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name",
--- "uid", "uid:gid"), group (default true), session, death_signal, sweep (what is left of its group at its end is killed)
+-- "uid", "uid:gid"), group (default true), session, death_signal, sweep (what is left of its group at its end is killed), fds
+-- (an array of at most 5 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, close, string?, string?
 function M.spawn(command)
   local argv, opts = split(command)
   options.check(opts, known, "spawn")
   check_stdio(opts)
+  check_fds(opts.fds)
   if type(argv[1]) ~= "string" then error("spawn: the program's name expected", 2) end
   local spec = {
     argv = argv, file = opts.file, cwd = opts.cwd, env = environment(opts), stdin = opts.stdin, stdout = opts.stdout,
-    stderr = opts.stderr, tty = opts.tty, rows = opts.rows, cols = opts.cols, session = opts.session,
+    stderr = opts.stderr, fds = opts.fds, tty = opts.tty, rows = opts.rows, cols = opts.cols, session = opts.session,
     group = opts.group ~= false, sweep = opts.sweep,
     death_signal = opts.death_signal and signals.number(opts.death_signal) or nil,
   }

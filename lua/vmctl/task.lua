@@ -4,7 +4,8 @@ local core = require "vmctl.core"
 
 local M = {}
 
-local function traceback(err)
+--- A message handler for xpcall: an error that comes from a task inside keeps its traceback.
+function M.traceback(err)
   if type(err) ~= "string" or err:find("\nstack traceback:", 1, true) then return err end
   return debug.traceback(err, 2)
 end
@@ -24,7 +25,7 @@ end
 ---@return any ... what fn returned
 function M.scope(fn, ...)
   local scope <close> = core.scope()
-  return finish(scope, xpcall(fn, traceback, scope, ...))
+  return finish(scope, xpcall(fn, M.traceback, scope, ...))
 end
 
 local function call(_, fn, ...)

@@ -3,6 +3,15 @@ local name, rounds = ...
 local process = require "vmctl.process"
 local vmctl = require "vmctl"
 
+local LEAP = 1e6 -- seconds, of one thread's clock alone
+
+local function uptime()
+  local file <close> = assert(io.open "/proc/uptime")
+  return file:read "n"
+end
+
+local ahead = vmctl.now() - uptime()
+
 local function serve(listener)
   while true do
     local conn, _, code = listener:accept(5)
@@ -52,3 +61,7 @@ for round = 1, rounds do
     assert(server:join(5) == "ECLOSED")
   end)
 end
+
+if name == "one" then vmctl.clock.virtual(function() assert(vmctl.sleep(LEAP)) end) end
+local leapt = vmctl.now() - uptime() - ahead
+assert(math.abs(leapt - (name == "one" and LEAP or 0)) < 10, leapt)

@@ -53,7 +53,7 @@ int vmctl_capture_open(struct vmctl_capture *c, struct vmctl_switch *sw, int fd)
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     *c = (struct vmctl_capture){ .sw = sw, .fd = fd };
-    c->epoch = (double)t.tv_sec + (double)t.tv_nsec * 1e-9 - vmctl_now();
+    c->epoch = (double)t.tv_sec + (double)t.tv_nsec * 1e-9 - vmctl_loop_now(sw->loop);
     c->watcher.saw = capture_saw;
     c->watcher.pause = capture_pause;
     c->watcher.over = capture_over;

@@ -31,7 +31,6 @@
 #endif
 
 enum {
-    CHILD_FIRST_FD = 3,                /* not handed on from here up */
     CHILD_CLOSE_RANGE_CLOEXEC = 1 << 2,
     CHILD_SIGSET_BYTES = (_NSIG - 1) / 8, /* the kernel's sigset_t, smaller than libc's */
     CHILD_FAILED = 127                 /* as a shell says it; seen only if the parent cannot be told */
@@ -75,20 +74,27 @@ IN_CHILD static void child_session(struct vmctl_child *c)
         child_fail(c, "tty");
 }
 
-IN_CHILD static void child_stdio(struct vmctl_child *c)
+/* Where the fd numbered `i` of the child comes from: above all that are about to be taken, or `i` itself, or -1. */
+IN_CHILD static int child_source(struct vmctl_child *c, int i)
 {
     const struct vmctl_spawn *s = c->spec;
-    int from[3];
+    int fd = s->tty >= 0 && i < 3 ? s->tty : s->fds[i];
 
-    for (int i = 0; i < 3; i++) {
-        from[i] = s->tty >= 0 ? s->tty : s->fds[i];
-        if (from[i] < 0 || from[i] >= CHILD_FIRST_FD || from[i] == i)
-            continue;
-        from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, CHILD_FIRST_FD); /* its number is about to be taken */
-        if (from[i] < 0)
-            child_fail(c, "dup");
-    }
-    for (int i = 0; i < 3; i++) {
+    if (fd < 0 || fd >= s->nfds || fd == i)
+        return fd;
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, s->nfds);
+    if (fd < 0)
+        child_fail(c, "dup");
+    return fd;
+}
+
+IN_CHILD static void child_fds(struct vmctl_child *c)
+{
+    int from[VMCTL_SPAWN_FDS], n = c->spec->nfds;
+
+    for (int i = 0; i < n; i++)
+        from[i] = child_source(c, i);
+    for (int i = 0; i < n; i++) {
         if (from[i] < 0)
             from[i] = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
         if (from[i] < 0)
@@ -111,13 +117,14 @@ IN_CHILD static int child_number(const char *name)
     return n;
 }
 
-/* Nothing above 2 survives exec. Kernels before 5.11 have no close_range that marks, and some sandboxes refuse it. */
+/* Nothing else survives exec. Kernels before 5.11 have no close_range that marks, and some sandboxes refuse it. */
 IN_CHILD static void child_seal(struct vmctl_child *c)
 {
     _Alignas(struct child_dirent) char buf[1024];
+    int first = c->spec->nfds;
     long len;
 
-    if (syscall(SYS_close_range, (unsigned)CHILD_FIRST_FD, ~0U, (unsigned)CHILD_CLOSE_RANGE_CLOEXEC) == 0)
+    if (syscall(SYS_close_range, (unsigned)first, ~0U, (unsigned)CHILD_CLOSE_RANGE_CLOEXEC) == 0)
         return;
     int dir = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
@@ -126,7 +133,7 @@ IN_CHILD static void child_seal(struct vmctl_child *c)
         for (long at = 0; at < len;) {
             const struct child_dirent *d = (const void *)(buf + at);
             int fd = child_number(d->name);
-            if (fd >= CHILD_FIRST_FD && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+            if (fd >= first && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
                 child_fail(c, "fcntl");
             at += d->reclen;
         }
@@ -213,7 +220,7 @@ IN_CHILD static _Noreturn void child_run(struct vmctl_child *c)
 {
     c->shared = true;
     child_session(c);
-    child_stdio(c);
+    child_fds(c);
     child_seal(c);
     child_user(c);
     if (c->spec->cwd && chdir(c->spec->cwd) < 0)

@@ -72,7 +72,7 @@ int vmctl_listener_accept(struct vmctl_listener *l, int *out_fd, struct vmctl_ad
         return err;
     l->lack = err;
     vmctl_io_stop(l->loop, &l->rio);
-    err = vmctl_timer_set(l->loop, &l->nap, vmctl_now() + LISTENER_NAP);
+    err = vmctl_timer_set(l->loop, &l->nap, vmctl_loop_now(l->loop) + LISTENER_NAP);
     return err ? err : -EAGAIN;
 }
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -52,9 +53,10 @@ static void on_tick(struct ev_loop *ev, ev_io *w, int events)
 static void loop_set_tick(struct vmctl_loop *loop, double at)
 {
     struct itimerspec t = { 0 };
+    double real = at - loop->skew;
     if (!isinf(at)) {
-        t.it_value.tv_sec = at > 0 ? (time_t)at : 0;
-        t.it_value.tv_nsec = at > 0 ? (long)((at - (double)t.it_value.tv_sec) * 1e9) + 1 : 1; /* 0 would disarm it */
+        t.it_value.tv_sec = real > 0 ? (time_t)real : 0;
+        t.it_value.tv_nsec = real > 0 ? (long)((real - (double)t.it_value.tv_sec) * 1e9) + 1 : 1; /* 0 would disarm it */
         if (t.it_value.tv_nsec > 999999999)
             t.it_value.tv_nsec = 999999999;
     }
@@ -80,7 +82,7 @@ static bool loop_can_wait(struct vmctl_loop *loop)
 
 int vmctl_loop_open(struct vmctl_loop *loop)
 {
-    *loop = (struct vmctl_loop){ 0 };
+    *loop = (struct vmctl_loop){ .grace = -1 };
     vmctl_list_init(&loop->handles);
     vmctl_list_init(&loop->chores);
     int tick = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -135,7 +137,7 @@ void vmctl_loop_close(struct vmctl_loop *loop)
 static void loop_expire(struct vmctl_loop *loop)
 {
     loop->due = false;
-    double now = vmctl_now();
+    double now = vmctl_loop_now(loop);
     while (loop->timers && loop->heap[0]->at <= now) {
         struct vmctl_timer *t = loop->heap[0];
         vmctl_timer_stop(loop, t);
@@ -180,10 +182,63 @@ static bool loop_do_chores(struct vmctl_loop *loop)
     return woken;
 }
 
+/* A virtual clock */
+
+static void on_pending(struct ev_loop *ev)
+{
+    struct vmctl_loop *loop = ev_userdata(ev);
+    loop->happened += ev_pending_count(ev);
+    ev_invoke_pending(ev);
+}
+
+void vmctl_loop_set_virtual(struct vmctl_loop *loop, double grace)
+{
+    loop->grace = grace;
+    loop_set_tick(loop, INFINITY); /* the kernel's timer knows nothing of leaps; the next poll sets it if it is wanted */
+    loop->due = loop->timers > 0;
+    ev_set_userdata(loop->ev, loop);
+    ev_set_invoke_pending_cb(loop->ev, grace < 0 ? ev_invoke_pending : on_pending);
+}
+
+static void loop_look(struct vmctl_loop *loop)
+{
+    loop->changed = false;
+    loop->active = ev_run(loop->ev, EVRUN_NOWAIT);
+}
+
+/* Waits for fds alone, in real time, for the grace or for as long as there is no timer that could end the wait. What runs
+ * outside of this process gets no more than that: see vmctl_loop_set_virtual. */
+static void loop_await_fds(struct vmctl_loop *loop, double left)
+{
+    struct pollfd p = { .fd = loop->fd, .events = POLLIN };
+    double most = left < loop->grace ? left : loop->grace;
+    int ms = isinf(left) ? -1 : (int)ceil(most * 1000);
+    if (poll(&p, 1, ms) > 0)
+        loop_look(loop);
+}
+
+static bool loop_poll_virtual(struct vmctl_loop *loop, double until)
+{
+    loop->happened = 0;
+    loop_look(loop);
+    double first = loop->timers ? loop->heap[0]->at : INFINITY, next = until < first ? until : first;
+    double left = next - vmctl_loop_now(loop);
+    bool wait = until > 0 && !loop->happened && left > 0;
+    if (wait && loop->active > 0 && (isinf(left) || loop->grace > 0))
+        loop_await_fds(loop, left);
+    left = next - vmctl_loop_now(loop);
+    if (wait && !loop->happened && !isinf(left) && left > 0)
+        loop->skew += left;
+    loop_expire(loop);
+    return loop->active > 0 || loop->timers;
+}
+
 bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
 {
     if (!vmctl_list_empty(&loop->chores) && loop_do_chores(loop))
         until = -INFINITY;
+    if (loop->grace >= 0)
+        return loop_poll_virtual(loop, until);
     double first = loop->timers ? loop->heap[0]->at : INFINITY;
     bool wait = until > 0; /* the clock began before: all that is not "do not wait" is a time */
     if (wait || !isinf(first))

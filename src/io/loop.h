@@ -11,7 +11,7 @@
 enum { VMCTL_SCRATCH = 256 * 1024 };
 
 struct vmctl_timer {
-    double at;   /* on the clock of vmctl_now */
+    double at;   /* on the clock of vmctl_loop_now */
     size_t slot; /* 1 + index in the heap; 0 while it is not set */
     void (*expired)(struct vmctl_timer *t);
 };
@@ -31,6 +31,9 @@ struct vmctl_loop {
     struct vmctl_list handles;  /* of struct vmctl_handle */
     struct vmctl_list chores;   /* of struct vmctl_chore: what is to be done before the next wait */
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
+    double skew;                /* how far this loop's clock is ahead of the monotonic one */
+    double grace;               /* on a virtual clock: seconds that fds get before time leaps; below 0: the clock is real */
+    unsigned happened;          /* events that libev has handed out, counted on a virtual clock only */
     bool changed;               /* watchers were started or stopped since libev last looked */
 };
 
@@ -49,12 +52,22 @@ struct vmctl_handle {
 /* Seconds on the monotonic clock. */
 double vmctl_now(void);
 
+/* The same on the clock of a loop, which a virtual one has put ahead. It never goes back. */
+static inline double vmctl_loop_now(const struct vmctl_loop *loop)
+{
+    return vmctl_now() + loop->skew;
+}
+
+/* Makes the clock virtual: where poll would wait although nothing is ready, and watched fds have had `grace` seconds, the
+ * clock leaps to the next timer or to the end of the wait. Below 0: time passes as it does elsewhere, from where it is. */
+void vmctl_loop_set_virtual(struct vmctl_loop *loop, double grace);
+
 int vmctl_loop_open(struct vmctl_loop *loop);
 
 /* Closes every handle, then the loop itself. */
 void vmctl_loop_close(struct vmctl_loop *loop);
 
-/* Waits until something has happened, at most until `until` (vmctl_now's clock; INFINITY: no limit; not above 0: do not
+/* Waits until something has happened, at most until `until` (the loop's clock; INFINITY: no limit; not above 0: do not
  * wait), and runs the callbacks. False: there was nothing to wait for, and there will not be. */
 bool vmctl_loop_poll(struct vmctl_loop *loop, double until);
 

@@ -51,7 +51,7 @@ static void process_look(struct vmctl_process *p)
         if (p->dropped)
             process_free(p);
     } else if (p->pidfd < 0) {
-        vmctl_timer_set(p->loop, &p->poll, vmctl_now() + PROCESS_POLL);
+        vmctl_timer_set(p->loop, &p->poll, vmctl_loop_now(p->loop) + PROCESS_POLL);
     }
 }
 
@@ -101,7 +101,7 @@ int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, 
     p->poll.expired = on_poll;
     p->group = how->group || how->session || how->tty >= 0;
     vmctl_waitq_init(&p->waiters);
-    int err = vmctl_timer_set(loop, &p->poll, vmctl_now() + PROCESS_POLL); /* while failing is still harmless */
+    int err = vmctl_timer_set(loop, &p->poll, vmctl_loop_now(loop) + PROCESS_POLL); /* while failing is still harmless */
     if (!err)
         err = vmctl_spawn_start(how, &p->pid, &p->pidfd, step);
     if (err) {

@@ -85,7 +85,7 @@ static void relay_arm(struct vmctl_relay *r)
 static void on_relay_time(struct vmctl_timer *t)
 {
     struct vmctl_relay *r = VMCTL_CONTAINER(t, struct vmctl_relay, timer);
-    if (fmin(r->moved + r->idle, r->half + r->linger) > vmctl_now())
+    if (fmin(r->moved + r->idle, r->half + r->linger) > vmctl_loop_now(r->loop))
         relay_arm(r);
     else
         vmctl_relay_close(r, -ETIMEDOUT);
@@ -155,7 +155,7 @@ static void way_finish(struct vmctl_relay_way *w)
     if (r->way[0].done && r->way[1].done) {
         vmctl_relay_close(r, r->err);
     } else {
-        r->half = vmctl_now();
+        r->half = vmctl_loop_now(r->loop);
         relay_arm(r);
     }
 }
@@ -198,7 +198,7 @@ static void on_way_nap(struct vmctl_timer *t)
 static void way_nap(struct vmctl_relay_way *w)
 {
     way_stop(w);
-    if (vmctl_timer_set(w->relay->loop, &w->nap, vmctl_now() + RELAY_NAP) != 0)
+    if (vmctl_timer_set(w->relay->loop, &w->nap, vmctl_loop_now(w->relay->loop) + RELAY_NAP) != 0)
         way_wait(w);
 }
 
@@ -245,7 +245,7 @@ static void way_run(struct vmctl_relay_way *w)
     int over = way_moves(w);
     vmctl_sigpipe_restore(&guard, over && w->broken);
     if (!r->over && w->bytes != before && !isinf(r->idle)) {
-        r->moved = vmctl_now();
+        r->moved = vmctl_loop_now(r->loop);
         relay_arm(r);
     }
 }
@@ -304,7 +304,7 @@ int vmctl_relay_start(struct vmctl_relay *r, struct vmctl_stream *a, struct vmct
     }
     r->idle = idle;
     r->linger = linger;
-    r->moved = vmctl_now();
+    r->moved = vmctl_loop_now(r->loop);
     r->half = INFINITY;
     r->over = false;
     relay_take(r, 0, a);

@@ -95,16 +95,16 @@ static int spawn_plan(const struct vmctl_spawn *s, struct vmctl_child *c, void *
     return 0;
 }
 
-/* A pipe with both ends above 2: were our own 0 to 2 closed, the child could take an end for one of them. */
-static int spawn_pipe(int ends[2])
+/* A pipe with both ends beyond the child's fds: it must not take an end for one of those that it is to have. */
+static int spawn_pipe(int ends[2], int first)
 {
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
     for (int i = 0; i < 2; i++) {
-        if (ends[i] > 2)
+        if (ends[i] >= first)
             continue;
         int low = ends[i];
-        ends[i] = fcntl(low, F_DUPFD_CLOEXEC, 3);
+        ends[i] = fcntl(low, F_DUPFD_CLOEXEC, first);
         int err = ends[i] < 0 ? -errno : 0;
         close(low);
         if (err)
@@ -150,7 +150,7 @@ int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidf
     if (err)
         goto out;
     step = "pipe";
-    err = spawn_pipe(ends);
+    err = spawn_pipe(ends, s->nfds);
     if (err)
         goto out;
     c.report_fd = ends[1];

@@ -6,12 +6,15 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+enum { VMCTL_SPAWN_FDS = 8 }; /* the most that a child gets */
+
 struct vmctl_spawn {
     const char *file;        /* with a '/': as it is; else looked up in the PATH of `env` */
     char *const *argv;       /* NULL-terminated */
     char *const *env;        /* NULL-terminated, complete */
     const char *cwd;         /* NULL: ours */
-    int fds[3];              /* the child's 0, 1, 2; -1: /dev/null. Stay the caller's; may be equal or 0, 1, 2 themselves */
+    int fds[VMCTL_SPAWN_FDS]; /* the child's 0, 1, 2, …; -1: /dev/null. Stay the caller's; may be equal or those themselves */
+    int nfds;                /* how many of them: at least 3 */
     int tty;                 /* a terminal's slave side that becomes its controlling terminal and 0, 1, 2; -1: none */
     bool session;            /* setsid (implied by tty) */
     bool group;              /* a process group of its own (implied by session) */
@@ -25,7 +28,7 @@ struct vmctl_spawn {
 
 /* Starts it. On success *out_pid is the child's pid and *out_pidfd a pidfd (close-on-exec), or -1 if there is none to
  * be had (an old kernel, no fd left). On failure -errno of the step that failed, whose name is put into *out_step ("exec", "chdir", "setuid" ...).
- * The child starts with no signal blocked or ignored and no fd above 2. */
+ * The child starts with no signal blocked or ignored and no fd beyond those. */
 int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidfd, const char **out_step);
 
 /* A pseudo terminal of the given size (0: left alone). The master is non-blocking. Both are close-on-exec. */

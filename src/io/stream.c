@@ -108,7 +108,7 @@ static void stream_nap(struct vmctl_stream *s, ev_io *w, double seconds)
 {
     vmctl_io_stop(s->loop, w);
     if (!s->nap.slot)
-        vmctl_timer_set(s->loop, &s->nap, vmctl_now() + seconds);
+        vmctl_timer_set(s->loop, &s->nap, vmctl_loop_now(s->loop) + seconds);
 }
 
 static void on_nap_over(struct vmctl_timer *t)

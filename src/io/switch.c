@@ -247,7 +247,7 @@ static ssize_t forward_frames(struct vmctl_switch_port *p, const uint8_t *in, si
 
 static void switch_begin(struct vmctl_switch *sw)
 {
-    sw->now = vmctl_now();
+    sw->now = vmctl_loop_now(sw->loop);
 }
 
 static void switch_end(struct vmctl_switch *sw, struct vmctl_switch_port *from)

@@ -127,7 +127,7 @@ void vmctl_switch_on_release(struct vmctl_timer *t)
 {
     struct vmctl_switch *sw = VMCTL_CONTAINER(t, struct vmctl_switch, release);
     struct vmctl_held *batch[HOLD_BATCH];
-    double now = vmctl_now();
+    double now = vmctl_loop_now(sw->loop);
     int n;
     do {
         n = 0;

@@ -161,7 +161,7 @@ static void consider_pause(struct vmctl_switch_port *from, struct vmctl_switch_p
         return;
     if (to->mood == VMCTL_PORT_FLOWING) {
         to->mood = VMCTL_PORT_FULL;
-        to->patience = vmctl_now() + SEND_PATIENCE;
+        to->patience = vmctl_loop_now(sw->loop) + SEND_PATIENCE;
         to->drained = 0;
         if (!sw->impatience.slot)
             vmctl_timer_set(sw->loop, &sw->impatience, to->patience);
@@ -198,7 +198,7 @@ static void drain(struct vmctl_switch_port *p)
     vmctl_buf_consume(&p->queue, (size_t)put);
     p->drained += (size_t)put;
     if (p->mood == VMCTL_PORT_FULL && p->drained >= SEND_PROGRESS) {
-        p->patience = vmctl_now() + SEND_PATIENCE;
+        p->patience = vmctl_loop_now(p->sw->loop) + SEND_PATIENCE;
         p->drained = 0;
     }
     size_t left = vmctl_buf_len(&p->queue);
@@ -215,7 +215,7 @@ static void drain(struct vmctl_switch_port *p)
 void vmctl_switch_on_impatience(struct vmctl_timer *t)
 {
     struct vmctl_switch *sw = VMCTL_CONTAINER(t, struct vmctl_switch, impatience);
-    double now = vmctl_now(), next = INFINITY;
+    double now = vmctl_loop_now(sw->loop), next = INFINITY;
     for (int i = 0; i < sw->ports; i++) {
         struct vmctl_switch_port *p = sw->port[i];
         if (p && p->mood == VMCTL_PORT_FULL && p->patience <= now)

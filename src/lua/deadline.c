@@ -23,7 +23,7 @@ double vmctl_deadline(struct vmctl_lua *st, lua_State *L, int arg, double otherw
     if (isnan(seconds))
         luaL_error(L, "a time-out is a number of seconds, got NaN");
     double limit = st->current ? st->current->limit : st->root.limit;
-    double at = vmctl_now() + fmax(seconds, 0); /* below 0 is past already; minus infinity as well */
+    double at = vmctl_loop_now(&st->loop) + fmax(seconds, 0); /* below 0 is past already; minus infinity as well */
     return at < limit ? at : limit;
 }
 

@@ -108,6 +108,7 @@ static int frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmct
     vmctl_buf_consume(&s->in, s->format.head);
     s->skip = frame->size;
     s->rerr = VMCTL_ETOOBIG;
+    vmctl_trace_end(L, s, "end_in", VMCTL_ETOOBIG);
     vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a frame of type %u announces %zu bytes, the limit is %u",
                     vmctl_stream_name(s), (unsigned)frame->type, frame->size, (unsigned)limit);
     lua_createtable(L, 0, 4);
@@ -159,7 +160,10 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
     if (got == VMCTL_FRAME_MORE)
         return vmctl_stream_await(L, ls, frame.total, status, 2, ctx, stream_read_frame);
     vmctl_buf_consume(&s->in, frame.total); /* before a string is made, which may run a finalizer that closes the stream */
-    return frame_push(L, &s->format, &frame);
+    int n = frame_push(L, &s->format, &frame);
+    if (vmctl_stream_traced(s))
+        vmctl_trace_frame(L, s, "frame_in", &frame, s->format.type_size ? 1 - n : -n);
+    return n;
 }
 
 int vmctl_l_read_frame(lua_State *L)
@@ -186,6 +190,8 @@ static int frames_take(lua_State *L, struct vmctl_stream *s, struct vmctl_frame 
         n++;
         vmctl_buf_consume(&s->in, frame->total);
         lua_pushlstring(L, (const char *)frame->body, frame->size);
+        if (vmctl_stream_traced(s))
+            vmctl_trace_frame(L, s, "frame_in", frame, -1);
         lua_rawseti(L, payloads, n);
         if (typed) {
             lua_pushinteger(L, frame->type);
@@ -285,12 +291,16 @@ static int frame_send_nth(lua_State *L, struct vmctl_stream *s, struct frame_sou
         lua_rawgeti(L, W_PAYLOAD, i + 1);
     const char *body = lua_tolstring(L, -1, &from->frame.size);
     int err = body && from->typed ? vmctl_stream_send_frame(s, &from->frame, body) : FRAME_MISUSE;
+    if (vmctl_stream_traced(s) && !err)
+        vmctl_trace_frame(L, s, "frame_out", &from->frame, -1);
     lua_pop(L, 1);
     return err;
 }
 
 static int frame_write_fail(lua_State *L, struct vmctl_stream *s, int why, lua_KContext done)
 {
+    if (s->werr)
+        vmctl_trace_end(L, s, "end_out", s->werr);
     if (why == VMCTL_ETOOBIG)
         vmctl_fail_text(L, why, "write %s: a frame over its type's limit", vmctl_stream_name(s));
     else

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static int fs_result(lua_State *L, int rc, const char *what, const char *path)
@@ -24,7 +25,7 @@ static void set_number(lua_State *L, const char *name, lua_Integer value)
     lua_setfield(L, -2, name);
 }
 
-static const char *mode_type(mode_t mode)
+const char *vmctl_fs_type(mode_t mode)
 {
     switch (mode & S_IFMT) {
     case S_IFREG: return "file";
@@ -38,24 +39,36 @@ static const char *mode_type(mode_t mode)
     }
 }
 
-/* fs.stat(path, [do not follow a link]) -> { type, mode, size, uid, gid, mtime, changed, inode }. `changed`: nanoseconds of
- * mtime, for those who compare. */
+/* { type, mode, size, uid, gid, mtime, changed, inode, device, links }, and of a device its major and minor numbers.
+ * `changed`: nanoseconds of mtime, for those who compare. */
+void vmctl_fs_push_stat(lua_State *L, const struct stat *st)
+{
+    lua_createtable(L, 0, 10);
+    lua_pushstring(L, vmctl_fs_type(st->st_mode));
+    lua_setfield(L, -2, "type");
+    set_number(L, "mode", st->st_mode & 07777);
+    set_number(L, "size", st->st_size);
+    set_number(L, "uid", st->st_uid);
+    set_number(L, "gid", st->st_gid);
+    set_number(L, "mtime", st->st_mtime);
+    set_number(L, "changed", (lua_Integer)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec);
+    set_number(L, "inode", (lua_Integer)st->st_ino);
+    set_number(L, "device", (lua_Integer)st->st_dev);
+    set_number(L, "links", (lua_Integer)st->st_nlink);
+    if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) {
+        set_number(L, "major", major(st->st_rdev));
+        set_number(L, "minor", minor(st->st_rdev));
+    }
+}
+
+/* fs.stat(path, [do not follow a link]) -> as above */
 static int l_stat(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
     struct stat st;
     if ((lua_toboolean(L, 2) ? lstat(path, &st) : stat(path, &st)) < 0)
         return vmctl_fail(L, -errno, "stat %s", path);
-    lua_createtable(L, 0, 8);
-    lua_pushstring(L, mode_type(st.st_mode));
-    lua_setfield(L, -2, "type");
-    set_number(L, "mode", st.st_mode & 07777);
-    set_number(L, "size", st.st_size);
-    set_number(L, "uid", st.st_uid);
-    set_number(L, "gid", st.st_gid);
-    set_number(L, "mtime", st.st_mtime);
-    set_number(L, "changed", (lua_Integer)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
-    set_number(L, "inode", (lua_Integer)st.st_ino);
+    vmctl_fs_push_stat(L, &st);
     return 1;
 }
 
@@ -95,10 +108,12 @@ static int l_chown(lua_State *L)
     return fs_result(L, lchown(path, (uid_t)luaL_checkinteger(L, 2), (gid_t)luaL_checkinteger(L, 3)), "chown", path);
 }
 
+/* fs.rename(from, to, [exchange]): with `exchange` both must be there, and trade places at once */
 static int l_rename(lua_State *L)
 {
-    const char *from = luaL_checkstring(L, 1);
-    return fs_result(L, rename(from, luaL_checkstring(L, 2)), "rename", from);
+    const char *from = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
+    unsigned flags = lua_toboolean(L, 3) ? RENAME_EXCHANGE : 0;
+    return fs_result(L, renameat2(AT_FDCWD, from, AT_FDCWD, to, flags), "rename", from);
 }
 
 static int l_remove(lua_State *L)
@@ -144,5 +159,7 @@ void vmctl_fs_register(lua_State *L)
     luaL_newlib(L, functions);
     vmctl_fs_place_register(L);
     vmctl_fs_system_register(L);
+    vmctl_fs_root_register(L);
+    vmctl_fs_file_register(L);
     lua_setfield(L, -2, "fs");
 }

@@ -4,7 +4,21 @@
 
 #include "lua/state.h"
 
+#include <sys/stat.h>
+
+#define VMCTL_ROOT "vmctl.Root"
+#define VMCTL_FILE "vmctl.File"
+
 void vmctl_fs_place_register(lua_State *L);
 void vmctl_fs_system_register(lua_State *L);
+void vmctl_fs_root_register(lua_State *L);
+void vmctl_fs_file_register(lua_State *L); /* a class alone */
+
+/* Pushes what is known of a file, as a table. */
+void vmctl_fs_push_stat(lua_State *L, const struct stat *st);
+const char *vmctl_fs_type(mode_t mode);
+
+/* Pushes a closed vmctl.File of that name; the result is where its fd goes. */
+int *vmctl_file_new(lua_State *L, const char *name);
 
 #endif

@@ -1,15 +1,18 @@
 /* core.fs: file systems as a whole, and folders that are watched. */
 #include "lua/fs.h"
+#include "io/spawn.h"
 #include "lua/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/random.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -107,6 +110,21 @@ static int l_unmount(lua_State *L)
     return system_result(L, umount2(target, flags) < 0 ? -errno : 0, "unmount", target);
 }
 
+/* fs.resize_terminal(path, rows, cols): of a terminal that stays as it is otherwise */
+static int l_resize_terminal(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    lua_Integer rows = luaL_checkinteger(L, 2), cols = luaL_checkinteger(L, 3);
+    luaL_argcheck(L, rows > 0 && rows <= USHRT_MAX, 2, "a number of rows expected");
+    luaL_argcheck(L, cols > 0 && cols <= USHRT_MAX, 3, "a number of columns expected");
+    int fd = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return vmctl_fail(L, -errno, "open %s", path);
+    int err = vmctl_spawn_resize(fd, (unsigned)rows, (unsigned)cols);
+    close(fd);
+    return system_result(L, err, "resize", path);
+}
+
 static int l_sync(lua_State *L)
 {
     (void)L;
@@ -134,11 +152,26 @@ static int l_watch(lua_State *L)
     return 1;
 }
 
+/* fs.reseed(bytes): the kernel's random numbers depend on these bytes as well, from now on and not only after a while. For a
+ * guest that is one of several copies. */
+static int l_reseed(lua_State *L)
+{
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 1, &len), *path = "/dev/urandom";
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return vmctl_fail(L, -errno, "reseed %s", path);
+    int err = write(fd, bytes, len) == (ssize_t)len && ioctl(fd, RNDRESEEDCRNG) == 0 ? 0 : -errno;
+    close(fd);
+    return system_result(L, err, "reseed", path);
+}
+
 void vmctl_fs_system_register(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         { "real", l_real },       { "filesystem", l_filesystem }, { "mount", l_mount },
-        { "unmount", l_unmount }, { "sync", l_sync },             { "watch", l_watch }, { NULL, NULL }
+        { "unmount", l_unmount }, { "sync", l_sync },             { "watch", l_watch },
+        { "resize_terminal", l_resize_terminal }, { "reseed", l_reseed }, { NULL, NULL }
     };
     luaL_setfuncs(L, functions, 0);
 }

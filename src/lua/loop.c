@@ -2,6 +2,7 @@
 #include "lua/state.h"
 
 #include <math.h>
+#include <time.h>
 
 static int l_loop_pollfd(lua_State *L)
 {
@@ -25,7 +26,7 @@ static int l_loop_timeout(lua_State *L)
     double next = st->ready ? -INFINITY : vmctl_loop_next(&st->loop);
     if (isinf(next) && next > 0)
         return 0;
-    double left = isinf(next) ? 0 : next - vmctl_now();
+    double left = isinf(next) ? 0 : next - vmctl_loop_now(&st->loop);
     lua_pushnumber(L, left > 0 ? left : 0);
     return 1;
 }
@@ -36,7 +37,7 @@ static int l_loop_step(lua_State *L)
     double seconds = luaL_optnumber(L, 1, 0);
     if (st->driver)
         return luaL_error(L, "step inside of a task or a callback of the same loop");
-    bool alive = vmctl_drive(L, st, seconds > 0 ? vmctl_now() + seconds : -INFINITY, NULL, true);
+    bool alive = vmctl_drive(L, st, seconds > 0 ? vmctl_loop_now(&st->loop) + seconds : -INFINITY, NULL, true);
     vmctl_scope_raise_orphans(L, st);
     lua_pushboolean(L, alive);
     return 1;
@@ -44,7 +45,21 @@ static int l_loop_step(lua_State *L)
 
 static int l_now(lua_State *L)
 {
-    lua_pushnumber(L, vmctl_now());
+    lua_pushnumber(L, vmctl_loop_now(&vmctl_lua_get(L)->loop));
+    return 1;
+}
+
+/* core.virtual(grace) -> the grace before; nil: the clock was, or is to be, a real one. See vmctl_loop_set_virtual. */
+static int l_virtual(lua_State *L)
+{
+    struct vmctl_loop *loop = &vmctl_lua_get(L)->loop;
+    double before = loop->grace, grace = luaL_optnumber(L, 1, -1);
+    luaL_argcheck(L, lua_isnoneornil(L, 1) || (grace >= 0 && grace <= 1), 1, "seconds from 0 to 1 expected");
+    vmctl_loop_set_virtual(loop, grace);
+    if (before < 0)
+        lua_pushnil(L);
+    else
+        lua_pushnumber(L, before);
     return 1;
 }
 
@@ -91,9 +106,18 @@ static int l_queue_wake(lua_State *L)
     return 1;
 }
 
+/* core.unix_time() -> nanoseconds since 1970, by the clock on the wall: for names, not for waits */
+static int l_unix_time(lua_State *L)
+{
+    struct timespec now = { 0 };
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail: the clock is there and so is the memory */
+    lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000000000 + now.tv_nsec);
+    return 1;
+}
+
 void vmctl_loop_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "now", l_now }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "now", l_now }, { "virtual", l_virtual }, { "unix_time", l_unix_time }, { NULL, NULL } };
     static const luaL_Reg loop[] = { { "pollfd", l_loop_pollfd },
                                      { "events", l_loop_events },
                                      { "timeout", l_loop_timeout },

@@ -166,11 +166,27 @@ static int spawn_stdio(lua_State *L, struct stdio *io, struct vmctl_spawn *how, 
     return err;
 }
 
+/* `fds`: an array of fds that become the child's 3, 4, … */
+static void spawn_more_fds(lua_State *L, struct vmctl_spawn *how)
+{
+    if (lua_getfield(L, 1, "fds") == LUA_TTABLE) {
+        lua_Integer n = luaL_len(L, -1);
+        if (n > VMCTL_SPAWN_FDS - 3)
+            luaL_error(L, "fds: at most %d expected", VMCTL_SPAWN_FDS - 3);
+        for (lua_Integer i = 1; i <= n; i++) {
+            lua_rawgeti(L, -1, i);
+            how->fds[how->nfds++] = (int)luaL_checkinteger(L, -1);
+            lua_pop(L, 1);
+        }
+    }
+    lua_pop(L, 1);
+}
+
 /* What the table at 1 asks for; vectors and groups stay on the stack. */
 static void spawn_describe(lua_State *L, struct vmctl_spawn *how)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
-    *how = (struct vmctl_spawn){ .tty = -1, .fds = { -1, -1, -1 } };
+    *how = (struct vmctl_spawn){ .tty = -1, .fds = { -1, -1, -1 }, .nfds = 3 };
     how->argv = field_strings(L, "argv");
     how->env = field_strings(L, "env");
     if (!how->argv || !how->argv[0])
@@ -184,6 +200,7 @@ static void spawn_describe(lua_State *L, struct vmctl_spawn *how)
     how->session = field_boolean(L, "session");
     how->group = field_boolean(L, "group");
     how->death_signal = (int)field_integer(L, "death_signal", 0);
+    spawn_more_fds(L, how);
     spawn_identity(L, how);
 }
 
@@ -249,7 +266,7 @@ static int l_process_stream(lua_State *L)
     int err = stdio_pipe(&io, 0);
     if (!err)
         err = stdio_pipe(&io, 1);
-    memcpy(how.fds, io.child, sizeof how.fds);
+    memcpy(how.fds, io.child, sizeof io.child);
     if (!err)
         err = vmctl_process_start(&st->loop, &how, &child, &step);
     stdio_drop(&io, err != 0);
@@ -259,6 +276,7 @@ static int l_process_stream(lua_State *L)
     vmctl_stream_check(L, -1)->child = child;
     vmctl_stream_open(s, io.ours[1], io.ours[0], VMCTL_STREAM_PIPE);
     vmctl_stream_label(s, label);
+    vmctl_trace_open(L, s, -1, "child");
     return 1;
 }
 

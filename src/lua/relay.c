@@ -8,6 +8,8 @@
 
 #define VMCTL_FANIN "vmctl.Fanin"
 
+enum { RELAY_STREAMS = 2 }; /* user values, set while a trace is recorded: the streams a and b */
+
 /* core.relay(a, b, [idle], [linger]) -> relay */
 static int l_relay_new(lua_State *L)
 {
@@ -26,12 +28,16 @@ static int l_relay_new(lua_State *L)
         busy = vmctl_stream_busy(L, b, &b->writers, "relay");
     if (busy)
         return busy;
-    struct vmctl_relay *r = lua_newuserdatauv(L, sizeof *r, 0);
+    struct vmctl_relay *r = lua_newuserdatauv(L, sizeof *r, RELAY_STREAMS);
     vmctl_relay_init(r, &st->loop);
     luaL_setmetatable(L, VMCTL_RELAY);
     int err = vmctl_relay_start(r, a, b, idle, linger);
     if (err)
         return vmctl_fail(L, err, "relay %s and %s", vmctl_stream_name(a), vmctl_stream_name(b));
+    for (int i = 1; i <= RELAY_STREAMS && st->traced; i++) {
+        lua_pushvalue(L, i);
+        lua_setiuservalue(L, -2, i);
+    }
     return 1;
 }
 
@@ -78,9 +84,25 @@ static int l_relay_stats(lua_State *L)
     return 1;
 }
 
+/* Tells a trace what each stream carried, once. */
+static void relay_trace(lua_State *L, const struct vmctl_relay *r)
+{
+    for (int i = 1; i <= RELAY_STREAMS; i++) {
+        if (lua_getiuservalue(L, 1, i) == LUA_TUSERDATA) {
+            uint64_t in = r->way[i - 1].bytes, out = r->way[RELAY_STREAMS - i].bytes;
+            vmctl_trace_counts(L, &vmctl_stream_check(L, -1)->s, -1, "relayed", in, out);
+            lua_pushnil(L);
+            lua_setiuservalue(L, 1, i);
+        }
+        lua_pop(L, 1);
+    }
+}
+
 static int l_relay_close(lua_State *L)
 {
-    vmctl_relay_close(luaL_checkudata(L, 1, VMCTL_RELAY), VMCTL_ECLOSED);
+    struct vmctl_relay *r = luaL_checkudata(L, 1, VMCTL_RELAY);
+    vmctl_relay_close(r, VMCTL_ECLOSED);
+    relay_trace(L, r);
     return 0;
 }
 

@@ -161,6 +161,14 @@ static int l_scope_cancel(lua_State *L)
     return 0;
 }
 
+/* Whether it is open, with nothing in it, and can go on as if it were new: who calls much by it needs no scope for each. */
+static int l_scope_idle(lua_State *L)
+{
+    const struct vmctl_scope *s = vmctl_scope_check(L, 1);
+    lua_pushboolean(L, s->owner && !s->live && !s->failed && !s->cancelled);
+    return 1;
+}
+
 /* A scope that is dropped (its owner's coroutine was) cannot wait: its tasks are cancelled and end in the root scope. */
 static int l_scope_close(lua_State *L)
 {
@@ -186,7 +194,8 @@ static int l_scope_close(lua_State *L)
 
 void vmctl_scope_register(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "wait", l_scope_wait }, { "cancel", l_scope_cancel }, { NULL, NULL } };
+    static const luaL_Reg methods[] = { { "wait", l_scope_wait }, { "cancel", l_scope_cancel }, { "idle", l_scope_idle },
+                                       { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_scope_close }, { "__close", l_scope_close }, { NULL, NULL } };
     static const luaL_Reg functions[] = { { "scope", l_scope_open }, { NULL, NULL } };
     vmctl_class(L, VMCTL_SCOPE, methods, meta);

@@ -94,6 +94,7 @@ static int connect_over(lua_State *L, int status, lua_KContext ctx)
         return 3;
     }
     lua_settop(L, 1);
+    vmctl_trace_open(L, s, 1, "dial");
     return 1;
 }
 
@@ -118,6 +119,7 @@ static int l_connect(lua_State *L)
     lua_settop(L, 2);
     if (!err) {
         lua_settop(L, 1);
+        vmctl_trace_open(L, s, 1, "dial");
         return 1;
     }
     vmctl_io_start(s->loop, &s->wio);
@@ -272,6 +274,7 @@ static int listener_accept(lua_State *L, int status, lua_KContext ctx)
         vmctl_stream_open(s, fd, fd, VMCTL_STREAM_SOCKET);
         vmctl_addr_format(&peer, text);
         vmctl_stream_label(s, peer.u.sa.sa_family == AF_UNIX ? ll->text : text);
+        vmctl_trace_open(L, s, -1, "accept");
         return 1;
     }
     lua_settop(L, 2);

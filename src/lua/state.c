@@ -74,7 +74,7 @@ static int l_state_close(lua_State *L)
             lua_pop(L, 1);
         }
     }
-    st->open = false;
+    st->open = st->traced = false;
     vmctl_loop_close(&st->loop);
     return 0;
 }
@@ -124,8 +124,12 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_connect_register(L);
     vmctl_process_register(L);
     vmctl_queue_register(L);
+    vmctl_trace_register(L);
+    vmctl_journal_register(L);
     vmctl_relay_register(L);
     vmctl_codec_register(L);
+    vmctl_terminal_register(L);
+    vmctl_hash_register(L);
     vmctl_fs_register(L);
     vmctl_switch_register(L);
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key) == LUA_TNIL)

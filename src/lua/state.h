@@ -67,6 +67,7 @@ struct vmctl_lua {
     int tables;                     /* the driver's stack index of the two tables below */
     lua_Integer living;             /* highest place ever used; its address is the registry key of the table of tasks */
     lua_Integer free_places;        /* how many; its address is the registry key of their list */
+    bool traced;                    /* a hook wants to see what streams carry: trace.c */
     bool orphans;                   /* a task of the root scope failed and nobody was there to hear */
     bool open;
 };
@@ -140,8 +141,12 @@ void vmctl_listener_register(lua_State *L);
 void vmctl_connect_register(lua_State *L);
 void vmctl_process_register(lua_State *L);
 void vmctl_queue_register(lua_State *L);
+void vmctl_trace_register(lua_State *L);
+void vmctl_journal_register(lua_State *L);
 void vmctl_relay_register(lua_State *L);
 void vmctl_codec_register(lua_State *L);
+void vmctl_terminal_register(lua_State *L);
+void vmctl_hash_register(lua_State *L);
 void vmctl_fs_register(lua_State *L);
 void vmctl_switch_register(lua_State *L);
 

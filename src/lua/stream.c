@@ -87,15 +87,28 @@ static void stream_end_child(struct vmctl_lua_stream *ls)
 static int l_stream_close(lua_State *L)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    vmctl_trace_close(L, &ls->s, "close");
     vmctl_stream_close(&ls->s);
     stream_end_child(ls);
     lua_pushboolean(L, 1);
     return 1;
 }
 
+/* s:reset(): closes it so that the peer does not take this for an ordinary end, where the socket has a way to say so: TCP by
+ * an RST, a Unix socket by what we have not read of it. */
+static int l_stream_reset(lua_State *L)
+{
+    const struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    struct linger now = { .l_onoff = 1 };
+    if (s->kind == VMCTL_STREAM_SOCKET && s->wfd >= 0)
+        (void)setsockopt(s->wfd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* what it cannot do is no failure */
+    return l_stream_close(L);
+}
+
 static int l_stream_gc(lua_State *L)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    vmctl_trace_close(L, &ls->s, "close");
     vmctl_stream_free(&ls->s);
     stream_end_child(ls);
     return 0;
@@ -111,6 +124,7 @@ static int l_stream_detach(lua_State *L)
         return vmctl_fail_text(L, -EBUSY, "detach %s: it is in use", vmctl_stream_name(s));
     if (s->rfd >= 0 && s->wfd >= 0 && s->rfd != s->wfd)
         return vmctl_fail_text(L, -ENOTSUP, "detach %s: it has two descriptors", vmctl_stream_name(s));
+    vmctl_trace_close(L, s, "detach");
     lua_pushinteger(L, s->rfd >= 0 ? s->rfd : s->wfd);
     lua_pushlstring(L, vmctl_buf_len(&s->in) ? (const char *)vmctl_buf_head(&s->in) : "", vmctl_buf_len(&s->in));
     vmctl_stream_release(s);
@@ -245,7 +259,15 @@ static int l_stream_label(lua_State *L)
     return 1;
 }
 
-/* s:hung_up(): has the peer ended its side, even though bytes of it may still be unread? Second: has it gone altogether? */
+static bool stream_has_unread(const struct vmctl_stream *s)
+{
+    char byte;
+    return vmctl_buf_len(&s->in) > 0 ||
+           (s->kind == VMCTL_STREAM_SOCKET && s->rfd >= 0 && recv(s->rfd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0);
+}
+
+/* s:hung_up(): has the peer ended its side, even though bytes of it may still be unread? Second: has it gone altogether?
+ * Third: are there such bytes (of a socket)? */
 static int l_stream_hung_up(lua_State *L)
 {
     const struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
@@ -254,7 +276,8 @@ static int l_stream_hung_up(lua_State *L)
         p.revents = POLLHUP;
     lua_pushboolean(L, p.revents & (POLLRDHUP | POLLHUP | POLLERR));
     lua_pushboolean(L, p.revents & (POLLHUP | POLLERR));
-    return 2;
+    lua_pushboolean(L, stream_has_unread(s));
+    return 3;
 }
 
 static int l_stream_closed(lua_State *L)
@@ -294,6 +317,7 @@ static int l_open(lua_State *L)
         return vmctl_fail(L, err, "open %s", label);
     vmctl_stream_open(s, fd, fd, (enum vmctl_stream_kind)kind);
     vmctl_stream_label(s, label);
+    vmctl_trace_open(L, s, -1, "fd");
     return 1;
 }
 
@@ -314,6 +338,7 @@ static int l_open_path(lua_State *L)
     }
     vmctl_stream_open(s, fd, fd, terminal ? VMCTL_STREAM_TTY : VMCTL_STREAM_SERIAL);
     vmctl_stream_label(s, label);
+    vmctl_trace_open(L, s, -1, "dial");
     return 1;
 }
 
@@ -329,6 +354,8 @@ static int l_pair(lua_State *L)
     vmctl_stream_open(b, fds[1], fds[1], VMCTL_STREAM_SOCKET);
     vmctl_stream_label(a, "pair");
     vmctl_stream_label(b, "pair");
+    vmctl_trace_open(L, a, -2, "pair");
+    vmctl_trace_open(L, b, -1, "pair");
     return 2;
 }
 
@@ -348,7 +375,7 @@ void vmctl_stream_register(lua_State *L)
         { "stats", l_stream_stats }, { "set_timeout", l_stream_set_timeout },
         { "set_format", l_stream_set_format }, { "label", l_stream_label },
         { "resize", l_stream_resize }, { "hung_up", l_stream_hung_up },
-        { NULL, NULL }
+        { "reset", l_stream_reset }, { NULL, NULL }
     };
     static const luaL_Reg meta[] = { { "__gc", l_stream_gc },
                                      { "__close", l_stream_close },

@@ -56,6 +56,16 @@ int vmctl_l_read_frames(lua_State *L);
 int vmctl_l_write_frame(lua_State *L);
 int vmctl_l_write_frames(lua_State *L);
 
+/* In trace.c. Each does nothing unless there is a hook. The stream is in slot 1 where no other is named. */
+void vmctl_trace_open(lua_State *L, const struct vmctl_stream *s, int stream_at, const char *how);
+void vmctl_trace_bytes(lua_State *L, const struct vmctl_stream *s, const char *event, int bytes_at);
+void vmctl_trace_frame(lua_State *L, const struct vmctl_stream *s, const char *event, const struct vmctl_frame *frame,
+                       int payload_at);
+void vmctl_trace_end(lua_State *L, const struct vmctl_stream *s, const char *event, int err);
+void vmctl_trace_close(lua_State *L, const struct vmctl_stream *s, const char *event);
+void vmctl_trace_counts(lua_State *L, const struct vmctl_stream *s, int stream_at, const char *event, uint64_t in,
+                        uint64_t out);
+
 /* How a read that got nothing ends: parks for `need` bytes, or fails for good. Slot `at`: the time-out or deadline. */
 int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, int status, int at, lua_KContext ctx,
                        lua_KFunction k);
@@ -69,6 +79,11 @@ int vmctl_stream_busy(lua_State *L, struct vmctl_stream *s, struct vmctl_waitq *
 static inline struct vmctl_lua *vmctl_stream_state(const struct vmctl_stream *s)
 {
     return VMCTL_CONTAINER(s->loop, struct vmctl_lua, loop);
+}
+
+static inline bool vmctl_stream_traced(const struct vmctl_stream *s)
+{
+    return vmctl_stream_state(s)->traced;
 }
 
 /* Must a call that has just been made let others run first? */

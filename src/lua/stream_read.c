@@ -9,6 +9,7 @@
 /* The reason why nothing more will come, told with what came before it. */
 static int stream_read_fail(lua_State *L, struct vmctl_stream *s, int err)
 {
+    vmctl_trace_end(L, s, "end_in", err);
     if (err == VMCTL_ETOOBIG)
         return vmctl_fail_text(L, err, "read %s: inside a %s over the limit", vmctl_stream_name(s), s->skip ? "frame" : "line");
     size_t left = vmctl_buf_len(&s->in);
@@ -62,6 +63,8 @@ static int stream_push(lua_State *L, struct vmctl_stream *s, size_t len, size_t 
     const char *head = (const char *)vmctl_buf_head(&s->in);
     vmctl_buf_consume(&s->in, total);
     lua_pushlstring(L, head, len);
+    if (vmctl_stream_traced(s))
+        vmctl_trace_bytes(L, s, total > len ? "line_in" : "bytes_in", -1);
     return 1;
 }
 

@@ -27,6 +27,8 @@ static int stream_write(lua_State *L, int status, lua_KContext ctx)
             at += iov.iov_len;
     }
     if (why) {
+        if (s->werr)
+            vmctl_trace_end(L, s, "end_out", s->werr);
         vmctl_fail(L, why, "write %s", vmctl_stream_name(s));
         lua_pushinteger(L, (lua_Integer)at);
         return 4;
@@ -40,7 +42,11 @@ static int stream_write_begin(lua_State *L, int status, lua_KContext ctx)
     (void)status, (void)ctx;
     struct vmctl_stream *s = &vmctl_stream_checked(L)->s;
     int busy = vmctl_stream_busy(L, s, &s->writers, "write");
-    return busy ? busy : stream_write(L, LUA_OK, 0);
+    if (busy)
+        return busy;
+    if (vmctl_stream_traced(s) && !s->werr)
+        vmctl_trace_bytes(L, s, "bytes_out", 2);
+    return stream_write(L, LUA_OK, 0);
 }
 
 int vmctl_l_write(lua_State *L)

@@ -286,7 +286,7 @@ static int l_switch_inject(lua_State *L)
 static int l_switch_addresses(lua_State *L)
 {
     const struct vmctl_switch *sw = vmctl_switch_check(L, 1);
-    uint32_t now = (uint32_t)vmctl_now();
+    uint32_t now = (uint32_t)vmctl_loop_now(sw->loop);
     lua_newtable(L);
     lua_Integer n = 0;
     for (int i = 0; i < VMCTL_MAC_SLOTS; i++) {

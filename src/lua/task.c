@@ -60,7 +60,7 @@ static void on_deadline(struct vmctl_timer *timer)
     struct vmctl_task *t = VMCTL_CONTAINER(timer, struct vmctl_task, timer);
     if (t->status != VMCTL_TASK_PARKED || isinf(t->deadline))
         return;
-    if (t->deadline > vmctl_now())
+    if (t->deadline > vmctl_loop_now(&t->state->loop))
         vmctl_timer_set(&t->state->loop, timer, t->deadline);
     else
         vmctl_task_ready(t, -ETIMEDOUT);
@@ -197,7 +197,7 @@ int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at
     if (vmctl_scope_cancelled(t))
         return task_refuse_cancelled(L, t, ctx, k);
     t->ignored = 0;
-    if (!isinf(t->deadline) && !task_armed(t) && t->deadline <= vmctl_now()) /* armed: if it is late, the timer tells */
+    if (!isinf(t->deadline) && !task_armed(t) && t->deadline <= vmctl_loop_now(&st->loop)) /* armed: if it is late, the timer tells */
         return task_refuse_late(L, t, ctx, k);
     t->shielded = false;
     return task_wait(L, t, q, ctx, k);
@@ -239,7 +239,7 @@ int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunct
     if (vmctl_scope_cancelled(t))
         return task_refuse_cancelled(L, t, 0, pause_refused);
     t->ignored = 0;
-    if (!isinf(t->limit) && t->limit <= vmctl_now())
+    if (!isinf(t->limit) && t->limit <= vmctl_loop_now(&st->loop))
         return task_turn(L, t, -ETIMEDOUT, 0, pause_refused);
     return task_turn(L, t, 0, ctx, k);
 }
@@ -404,7 +404,7 @@ static int drive_rounds(lua_State *L)
         d->alive = vmctl_loop_poll(&st->loop, st->ready ? -INFINITY : d->until) || st->ready;
         if (d->once)
             run_ready(L, st);
-        if (d->once || !d->alive || (d->done && d->done(st)) || (!isinf(d->until) && vmctl_now() >= d->until))
+        if (d->once || !d->alive || (d->done && d->done(st)) || (!isinf(d->until) && vmctl_loop_now(&st->loop) >= d->until))
             return 0;
     }
 }

@@ -122,7 +122,7 @@ static int l_sleep(lua_State *L)
     double seconds = luaL_checknumber(L, 1);
     lua_settop(L, 1);
     vmctl_set_deadline(vmctl_lua_get(L), L, 1, 0);
-    lua_pushnumber(L, vmctl_now() + seconds); /* a limit that is earlier makes it a time-out */
+    lua_pushnumber(L, vmctl_loop_now(&vmctl_lua_get(L)->loop) + seconds); /* a limit that is earlier makes it a time-out */
     if (seconds <= 0)
         return vmctl_pause(vmctl_lua_get(L), L, 0, sleep_over);
     return sleep_over(L, LUA_OK, 0);
@@ -144,6 +144,13 @@ static int l_limit(lua_State *L)
     return 1;
 }
 
+/* (seconds) -> when a wait that begins now and lasts that long ends: the task's limit counts as well. */
+static int l_deadline(lua_State *L)
+{
+    lua_pushnumber(L, vmctl_deadline(vmctl_lua_get(L), L, 1, INFINITY));
+    return 1;
+}
+
 static int l_current(lua_State *L)
 {
     lua_pushboolean(L, vmctl_lua_get(L)->current != NULL);
@@ -157,8 +164,8 @@ void vmctl_task_register(lua_State *L)
     };
     static const luaL_Reg meta[] = { { NULL, NULL } };
     static const luaL_Reg functions[] = { { "spawn", l_spawn }, { "yield", l_yield }, { "turn", l_turn },
-                                          { "sleep", l_sleep }, { "limit", l_limit }, { "in_task", l_current },
-                                          { NULL, NULL } };
+                                          { "sleep", l_sleep }, { "limit", l_limit }, { "deadline", l_deadline },
+                                          { "in_task", l_current }, { NULL, NULL } };
     vmctl_class(L, VMCTL_TASK, methods, meta);
     luaL_setfuncs(L, functions, 0);
 }

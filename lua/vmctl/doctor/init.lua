@@ -1,0 +1,82 @@
+--- What works on this machine, what does not and why, and what to install: `vmctl.doctor.report()`.
+---
+--- Files and devices are looked at, and QEMU is asked for its version and abilities. Nothing is dialled, nothing leaves this
+--- machine, nothing is changed.
+local errors = require "vmctl.errors"
+local host = require "vmctl.doctor.host"
+local log = require "vmctl.log"
+local options = require "vmctl.options"
+local parts = require "vmctl.doctor.parts"
+local qemu = require "vmctl.doctor.qemu"
+
+local M = {}
+
+local NO_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+---@class vmctl.DoctorFinding
+---@field name string
+---@field ok boolean|"partial"
+---@field detail string  what was seen
+---@field advice string?  what would help; nil where all is well
+---@field optional boolean  guests run without it
+
+local function collector(findings)
+  return function(name, ok, detail, advice, optional)
+    findings[#findings + 1] = {
+      name = name, ok = ok, detail = log.one_line(detail), advice = ok ~= true and advice or nil, optional = optional or false,
+    }
+  end
+end
+
+-- The same, for what guests run without.
+local function as_option(report)
+  return function(name, ok, detail, advice) report(name, ok, detail, advice, true) end
+end
+
+local known = { path = "string", build = "string" }
+
+--- Looks at everything. Waits for QEMU's answers, some seconds at most for each.
+---@param opts? { path: string, build: string } where programs are looked for (PATH); the folder of `make` (the core's)
+---@return vmctl.DoctorFinding[]
+function M.check(opts)
+  opts = options.check(opts, known, "doctor.check")
+  local findings, path = {}, opts.path or os.getenv "PATH" or NO_PATH
+  local report = collector(findings)
+  local option = as_option(report)
+  qemu.check(report, path)
+  host.kvm(option)
+  host.vsock(option)
+  host.vhost_vsock(option)
+  host.virtio_ports(option)
+  parts.guest(report, opts.build or parts.build_folder())
+  parts.libraries(report)
+  parts.programs(report, path)
+  host.files(report)
+  return findings
+end
+
+local WORDS = { [true] = "yes", partial = "partly", [false] = "no" }
+
+--- Writes what `check` finds for a person, with advice below what lacks something. Waits as `check` does.
+---@param out? { write: fun(self, text: string) } standard output by default
+---@param opts? table of `check`
+---@return true|nil ok all that guests need is there
+---@return string? message
+---@return string? code ENOENT
+---@return vmctl.DoctorFinding[]? lacking
+function M.report(out, opts)
+  out = out or io.stdout
+  local lacking, names = {}, {}
+  for _, finding in ipairs(M.check(opts)) do
+    out:write(("%-6s  %-24s  %s\n"):format(WORDS[finding.ok], finding.name, finding.detail))
+    if finding.advice then out:write(("%8s%-24s  -> %s\n"):format("", "", finding.advice)) end
+    if not finding.ok and not finding.optional then
+      lacking[#lacking + 1], names[#names + 1] = finding, finding.name
+    end
+  end
+  if #lacking == 0 then return true end
+  local _, message, code = errors.fail("ENOENT", "doctor: guests can not be run without %s", table.concat(names, ", "))
+  return nil, message, code, lacking
+end
+
+return M

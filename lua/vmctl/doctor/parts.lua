@@ -1,0 +1,71 @@
+--- What vmctl itself consists of here, and the programs that some of its parts call.
+local probe = require "vmctl.doctor.probe"
+
+local M = {}
+
+-- Programs: what for, and Debian's package. Some stand where no PATH leads.
+local PROGRAMS = {
+  { "busybox", "image.build puts it into guests", "busybox-static", { "/bin/busybox" } },
+  { "qemu-img", "disk images and snapshots", "qemu-utils" },
+  { "virtiofsd", "shares of folders with guests", "qemu-system-common, or virtiofsd",
+    { "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd" } },
+  { "buildah", "images from container files", "buildah" },
+  { "go", "make interop, against the Go reference programs", "golang-go" },
+}
+
+local LIBRARIES = {
+  { "vmctl.pb", "protobuf", "messages of ttrpc's services", "libprotobuf-c-dev protobuf-c-compiler" },
+  { "vmctl.slirp", "libslirp", "user networking of switches", "libslirp-dev" },
+}
+
+--- The folder where `make` puts what it builds: that of the core's.
+---@return string
+function M.build_folder()
+  local core = package.searchpath("vmctl.core", package.cpath)
+  return core and core:match "^(.*)/vmctl/[^/]*$" or "build"
+end
+
+--- Libraries that parts of vmctl were built with.
+function M.libraries(report)
+  for _, each in ipairs(LIBRARIES) do
+    local name, title, use, packages = table.unpack(each)
+    local file = package.searchpath(name, package.cpath)
+    local ok, err = pcall(require, name)
+    local detail = ok and ("%s: %s"):format(file or "built in", use) or file and tostring(err):match "^[^\n]*" or "not built: " .. use
+    report(title, ok, detail, ("install %s, and make"):format(packages), true)
+  end
+end
+
+--- Programs of this machine.
+---@param path string
+function M.programs(report, path)
+  for _, each in ipairs(PROGRAMS) do
+    local name, use, packages, places = table.unpack(each)
+    local file = probe.find(name, path) or places and probe.first(places)
+    report(name, file ~= nil, file and ("%s: %s"):format(file, use) or "not found: " .. use, "install " .. packages, true)
+  end
+end
+
+-- Debian's kernels are named by their version, of which the last in order is good enough for a proposal.
+local function installed_kernel()
+  local found = require("vmctl.core").fs.list "/boot" or {}
+  table.sort(found)
+  for i = #found, 1, -1 do
+    if found[i]:find "^vmlinuz%-" then return "/boot/" .. found[i] end
+  end
+end
+
+--- What a guest is made of.
+---@param build string the folder
+function M.guest(report, build)
+  local kernel = probe.first { os.getenv "VMCTL_KERNEL" or build .. "/kernel/vmlinuz", build .. "/kernel/vmlinuz" }
+  local installed = not kernel and installed_kernel()
+  report("kernel", kernel ~= nil or installed and "partial" or false, kernel or installed or "not found",
+    installed and "make guest, or name this one: machine.launch { kernel = … }" or "make guest")
+  local image = probe.first { os.getenv "VMCTL_INITRD" or build .. "/guest.img", build .. "/guest.img" }
+  report("guest image", image ~= nil, image or "not found", "make guest")
+  local agent = probe.first { build .. "/vmctl-agent" }
+  report("agent", agent ~= nil, agent or "not found", "make agent")
+end
+
+return M

@@ -1,0 +1,78 @@
+--- QEMU: which there is, and what it can do that parts of vmctl ask for.
+local platform = require "vmctl.machine.platform"
+local probe = require "vmctl.doctor.probe"
+
+local M = {}
+
+local PACKAGES = { x86_64 = "qemu-system-x86", aarch64 = "qemu-system-arm" }
+
+local function words_after_colon(text)
+  local words = {}
+  for line in text:gmatch "[^\n]+" do
+    local word = line:match "^(%w[%w-]*)$"
+    if word then words[#words + 1] = word end
+  end
+  return words
+end
+
+local function has(words, word)
+  for _, each in ipairs(words) do
+    if each == word then return true end
+  end
+  return false
+end
+
+local function at_least(version, major, minor)
+  local a, b = version:match "^(%d+)%.(%d+)"
+  a, b = tonumber(a), tonumber(b)
+  return a ~= nil and (a > major or a == major and b >= minor)
+end
+
+-- What a card of a switch needs; what a picture of the screen needs.
+local function report_abilities(report, file, version)
+  local netdevs = words_after_colon(probe.output { file, "-netdev", "help" } or "")
+  local stream = has(netdevs, "stream")
+  report("QEMU's stream netdev", stream, stream and "-netdev stream is there, for cards on a switch" or
+    ("QEMU %s has no -netdev stream"):format(version), "QEMU 7.2 or later; older ones take backend = \"socket\" for a card",
+    true)
+  local png = at_least(version, 7, 1)
+  report("QEMU's PNG pictures", png, ("QEMU %s %s pictures of the screen as PNG"):format(version, png and "writes" or "has no"),
+    "QEMU 7.1 or later", true)
+  local devices = probe.output { file, "-device", "help" } or ""
+  report("virtio-serial", devices:find('"virtserialport"', 1, true) ~= nil,
+    devices:find('"virtserialport"', 1, true) and "QEMU has virtserialport: guests can be reached without AF_VSOCK"
+      or "QEMU lists no virtserialport", "install QEMU's full set of devices", false)
+end
+
+local function report_binary(report, arch, file, optional)
+  local version = (probe.output { file, "--version" } or ""):match "version ([%d.]+)"
+  if not version then
+    report(arch.qemu, false, file .. " does not say which version it is", "install it again: " .. PACKAGES[arch.arch], optional)
+    return
+  end
+  local accels = words_after_colon(probe.output { file, "-accel", "help" } or "")
+  report(arch.qemu, #accels > 0 or "partial", ("%s, version %s, accelerators: %s"):format(
+    file, version, #accels > 0 and table.concat(accels, ", ") or "unknown"), nil, optional)
+  return version
+end
+
+--- Looks at QEMU for each architecture that vmctl knows; for this machine's own it is more than an option.
+---@param report fun(name: string, ok: boolean|"partial", detail: string, advice: string?, optional: boolean?)
+---@param path string
+function M.check(report, path)
+  local native = platform.native()
+  local arches = {}
+  for _, arch in pairs(platform.platforms) do arches[#arches + 1] = arch end
+  table.sort(arches, function(a, b) return (a.arch == native and "" or a.arch) < (b.arch == native and "" or b.arch) end)
+  for _, arch in ipairs(arches) do
+    local file, optional = probe.find(arch.qemu, path), arch.arch ~= native
+    if not file then
+      report(arch.qemu, false, "not found", "install " .. PACKAGES[arch.arch], optional)
+    else
+      local version = report_binary(report, arch, file, optional)
+      if version and not optional then report_abilities(report, file, version) end
+    end
+  end
+end
+
+return M

@@ -1,0 +1,79 @@
+--- Whether a message is the one that was recorded. JSON is compared by what it says; what was masked may be anything. No function
+--- here waits.
+local json = require "vmctl.json"
+local log = require "vmctl.log"
+local mask = require "vmctl.trace.mask"
+local protocols = require "vmctl.trace.protocols"
+
+local M = {}
+
+local WIDTH = 200 -- bytes of a message that errors show
+
+local function agrees(want, got)
+  if want == mask.MASK then return true end
+  if type(want) ~= "table" or type(got) ~= "table" then return want == got end
+  for key, value in pairs(want) do
+    if got[key] == nil or not agrees(value, got[key]) then return false end
+  end
+  for key in pairs(got) do
+    if want[key] == nil then return false end
+  end
+  return true
+end
+
+-- What a message of a line protocol is, apart from what it holds.
+local function kind_of(message)
+  if type(message) ~= "table" then return nil end
+  return message.type or message.execute or message["return"] ~= nil and "return" or message.error ~= nil and "error"
+    or message.event
+end
+
+local function same_bytes(want, got, strict)
+  if want.fill or want.cut then return true end
+  if not want.payload then return want.masked or not strict or want.size == #got end
+  if want.payload == got then return true end
+  local wanted, given = json.decode(want.payload), json.decode(got)
+  if type(wanted) ~= "table" or type(given) ~= "table" then return not strict or want.masked end
+  if not strict then return kind_of(wanted) == kind_of(given) end
+  return agrees(wanted, given)
+end
+
+--- Is it the same?
+---@param want vmctl.TraceRecord a message
+---@param got { payload: string, type: integer?, stream: integer?, flags: integer? }
+---@param strict boolean false: only its type
+---@return boolean
+function M.same(want, got, strict)
+  if want.type ~= got.type then return false end
+  if strict and (want.stream ~= got.stream or want.flags ~= got.flags) then return false end
+  return same_bytes(want, got.payload, strict) and true or false
+end
+
+--- What came, without what a trace would not have kept of it: errors show it.
+---@param protocol string?
+---@param want vmctl.TraceRecord what should have come
+---@param got table
+---@return table
+function M.without_secrets(protocol, want, got)
+  local session = { protocol = protocol, raw = want.payload ~= nil }
+  local shown
+  if want.ev == "frame" then
+    shown = mask.frame(session, got.payload, got.type, got.stream)
+  else
+    shown = mask.line(session, got.payload)
+  end
+  return { type = got.type, stream = got.stream, flags = got.flags, size = #got.payload, payload = shown }
+end
+
+--- A message as errors show it.
+---@param protocol string?
+---@param message table a record, or what came
+---@return string
+function M.describe(protocol, message)
+  local what = message.type and protocols.type_name(protocol, message.type) or "a message"
+  local payload = message.payload
+  local shown = payload and log.mask(log.one_line(payload, WIDTH)) or "(not recorded)"
+  return ("%s of %d bytes %s"):format(what, message.size or #(payload or ""), shown)
+end
+
+return M

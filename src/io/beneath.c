@@ -1,0 +1,123 @@
+#include "io/beneath.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { MOST_DEPTH = 256, RACES = 64 };
+
+static bool beneath_is_whole(int fd)
+{
+    struct stat ours, real;
+    return fstat(fd, &ours) == 0 && stat("/", &real) == 0 && ours.st_dev == real.st_dev && ours.st_ino == real.st_ino;
+}
+
+int vmctl_beneath_root(const char *path, struct vmctl_root *root)
+{
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    *root = (struct vmctl_root){ .fd = fd, .whole = beneath_is_whole(fd) };
+    return 0;
+}
+
+/* The kernel says EAGAIN when somebody renames folders while it follows a "..". */
+static int beneath_openat2(int root, const char *path, int flags, mode_t mode)
+{
+    struct open_how how = { .flags = (unsigned)flags, .mode = flags & (O_CREAT | O_TMPFILE) ? mode : 0,
+                            .resolve = RESOLVE_IN_ROOT };
+    long fd = -1;
+    for (int i = 0; i < RACES; i++) {
+        fd = syscall(SYS_openat2, root, path, &how, sizeof how);
+        if (fd >= 0 || errno != EAGAIN)
+            break;
+    }
+    return (int)fd;
+}
+
+int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flags, mode_t mode, int *out_fd)
+{
+    if (root->fd < 0)
+        return -EBADF;
+    flags |= O_CLOEXEC;
+    if (!(flags & O_PATH))
+        flags |= O_NONBLOCK | O_NOCTTY;
+    path += strspn(path, "/");
+    if (!*path)
+        path = ".";
+    int fd = root->whole ? openat(root->fd, path, flags, mode) : beneath_openat2(root->fd, path, flags, mode);
+    if (fd < 0)
+        return -errno;
+    *out_fd = fd;
+    return 0;
+}
+
+int vmctl_beneath_parent(const struct vmctl_root *root, const char *path, char name[NAME_MAX + 1], int *out_fd)
+{
+    char above[PATH_MAX];
+    size_t end = strlen(path);
+    while (end && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start && path[start - 1] != '/')
+        start--;
+    if (end - start > NAME_MAX || start >= sizeof above)
+        return -ENAMETOOLONG;
+    memcpy(name, path + start, end - start);
+    name[end - start] = '\0';
+    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return -EINVAL;
+    memcpy(above, path, start);
+    above[start] = '\0';
+    return vmctl_beneath_open(root, above, O_PATH | O_DIRECTORY, 0, out_fd);
+}
+
+static int beneath_clear(int at, const char *name, int depth);
+
+static int beneath_unlink(int at, const char *name, int depth)
+{
+    if (unlinkat(at, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return -errno;
+    int err = beneath_clear(at, name, depth);
+    if (!err && unlinkat(at, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        err = -errno;
+    return err == -ENOTDIR ? -EPERM : err; /* a file that must not be removed */
+}
+
+static int beneath_clear(int at, const char *name, int depth)
+{
+    if (depth >= MOST_DEPTH)
+        return -ELOOP;
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        int err = -errno;
+        if (fd >= 0)
+            close(fd);
+        return err == -ENOENT ? 0 : err;
+    }
+    int err = 0;
+    for (const struct dirent *entry; !err && (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            err = beneath_unlink(fd, entry->d_name, depth + 1);
+    closedir(dir);
+    return err;
+}
+
+int vmctl_beneath_remove_all(const struct vmctl_root *root, const char *path)
+{
+    char name[NAME_MAX + 1];
+    int at, err = vmctl_beneath_parent(root, path, name, &at);
+    if (err)
+        return err == -ENOENT ? 0 : err;
+    err = beneath_unlink(at, name, 0);
+    close(at);
+    return err;
+}

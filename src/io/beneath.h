@@ -1,0 +1,28 @@
+/* Files below a folder that stands for "/": links and ".." lead nowhere else, as after a chroot. */
+#ifndef VMCTL_IO_BENEATH_H
+#define VMCTL_IO_BENEATH_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct vmctl_root {
+    int fd;     /* of the folder; -1: closed */
+    bool whole; /* it is this machine's own "/": nothing has to be kept in */
+};
+
+/* Opens the folder. */
+int vmctl_beneath_root(const char *path, struct vmctl_root *root);
+
+/* Opens a path as open(2) would; always close-on-exec, non-blocking, and never a controlling terminal. Needs Linux 5.6
+ * (-ENOSYS) unless the root is whole. */
+int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flags, mode_t mode, int *out_fd);
+
+/* Opens the folder in which a path's last name is, and copies that name. A path without one ("/", "a/..") is -EINVAL. */
+int vmctl_beneath_parent(const struct vmctl_root *root, const char *path, char name[NAME_MAX + 1], int *out_fd);
+
+/* Removes a tree and never leaves it: links are removed, not followed. What is not there is no error. -ELOOP: more than
+ * 256 folders inside each other. */
+int vmctl_beneath_remove_all(const struct vmctl_root *root, const char *path);
+
+#endif

@@ -1,0 +1,138 @@
+/* The class vmctl.File: a file of a core.fs.root. These calls block as all file I/O does; a FIFO or a device that has nothing
+ * is EAGAIN. */
+#include "lua/fs.h"
+
+#include "io/place.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct lua_file {
+    int fd;
+};
+
+enum { READ_MOST = 64 << 20 };
+
+static struct lua_file *file_check(lua_State *L)
+{
+    return luaL_checkudata(L, 1, VMCTL_FILE);
+}
+
+/* EBADF of a file that is open: it was not opened for that. */
+static int file_fail(lua_State *L, int err, const char *what)
+{
+    bool closed = file_check(L)->fd < 0;
+    lua_getiuservalue(L, 1, 1);
+    return vmctl_fail(L, closed ? VMCTL_ECLOSED : err, "%s %s", what, lua_tostring(L, -1));
+}
+
+static int file_result(lua_State *L, int rc, const char *what)
+{
+    if (rc < 0)
+        return file_fail(L, -errno, what);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+int *vmctl_file_new(lua_State *L, const char *name)
+{
+    struct lua_file *f = lua_newuserdatauv(L, sizeof *f, 1);
+    f->fd = -1;
+    luaL_setmetatable(L, VMCTL_FILE);
+    lua_pushstring(L, name);
+    lua_setiuservalue(L, -2, 1);
+    return &f->fd;
+}
+
+/* f:read(n, [at]) -> up to n bytes from its position, or from `at`, which leaves the position alone; "" at the end */
+static int l_file_read(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    lua_Integer n = luaL_checkinteger(L, 2), at = luaL_optinteger(L, 3, -1);
+    luaL_argcheck(L, n >= 0 && n <= READ_MOST, 2, "a number of bytes expected");
+    lua_settop(L, 1);
+    luaL_Buffer b;
+    char *out = luaL_buffinitsize(L, &b, (size_t)n);
+    ssize_t got;
+    do
+        got = at < 0 ? read(f->fd, out, (size_t)n) : pread(f->fd, out, (size_t)n, at);
+    while (got < 0 && errno == EINTR);
+    int err = got < 0 ? -errno : 0;
+    luaL_pushresultsize(&b, err ? 0 : (size_t)got);
+    return err ? file_fail(L, err, "read") : 1;
+}
+
+/* f:write(bytes) -> true: all of them */
+static int l_file_write(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 2, &len);
+    int err = f->fd < 0 ? -EBADF : vmctl_place_write(f->fd, bytes, len);
+    if (err)
+        return file_fail(L, err, "write");
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* f:seek(offset, whence) -> position; whence 0 start, 1 here, 2 end */
+static int l_file_seek(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    lua_Integer offset = luaL_checkinteger(L, 2), whence = luaL_checkinteger(L, 3);
+    if (whence < 0 || whence > 2)
+        return file_fail(L, -EINVAL, "seek");
+    off_t at = lseek(f->fd, offset, (int)whence);
+    if (at < 0)
+        return file_fail(L, -errno, "seek");
+    lua_pushinteger(L, at);
+    return 1;
+}
+
+static int l_file_sync(lua_State *L)
+{
+    return file_result(L, fsync(file_check(L)->fd), "sync");
+}
+
+static int l_file_truncate(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    return file_result(L, ftruncate(f->fd, luaL_checkinteger(L, 2)), "truncate");
+}
+
+/* f:chmod(mode) -> true: exactly, no umask */
+static int l_file_chmod(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    return file_result(L, fchmod(f->fd, (mode_t)luaL_checkinteger(L, 2) & 07777), "chmod");
+}
+
+static int l_file_stat(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    struct stat st;
+    if (fstat(f->fd, &st) < 0)
+        return file_fail(L, -errno, "stat");
+    vmctl_fs_push_stat(L, &st);
+    return 1;
+}
+
+/* Idempotent; a failure is one of writing back (a full disk on a network). */
+static int l_file_close(lua_State *L)
+{
+    struct lua_file *f = file_check(L);
+    int fd = f->fd;
+    f->fd = -1;
+    return file_result(L, fd < 0 ? 0 : close(fd), "close");
+}
+
+void vmctl_fs_file_register(lua_State *L)
+{
+    static const luaL_Reg methods[] = { { "read", l_file_read },   { "write", l_file_write },       { "seek", l_file_seek },
+                                        { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },
+                                        { "close", l_file_close }, { "chmod", l_file_chmod },       { NULL, NULL } };
+    static const luaL_Reg meta[] = { { "__gc", l_file_close }, { "__close", l_file_close }, { NULL, NULL } };
+    vmctl_class(L, VMCTL_FILE, methods, meta);
+}

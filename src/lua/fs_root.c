@@ -1,0 +1,324 @@
+/* core.fs.root: the class vmctl.Root, a folder that stands for "/". Paths are those inside it; no link leads out of it. These
+ * calls block as all file I/O does. */
+#include "lua/fs.h"
+
+#include "io/beneath.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct vmctl_root *root_check(lua_State *L)
+{
+    return luaL_checkudata(L, 1, VMCTL_ROOT);
+}
+
+/* A path from Lua: a NUL would cut it short unseen. */
+static const char *root_path(lua_State *L, int arg)
+{
+    size_t len;
+    const char *path = luaL_checklstring(L, arg, &len);
+    luaL_argcheck(L, strlen(path) == len, arg, "a path without NUL bytes expected");
+    return path;
+}
+
+static int root_result(lua_State *L, int err, const char *what, const char *path)
+{
+    if (err)
+        return vmctl_fail(L, err == -EBADF ? VMCTL_ECLOSED : err, "%s %s", what, path);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* fs.root(path) -> root */
+static int l_root(lua_State *L)
+{
+    const char *path = root_path(L, 1);
+    struct vmctl_root *r = lua_newuserdatauv(L, sizeof *r, 0);
+    r->fd = -1;
+    luaL_setmetatable(L, VMCTL_ROOT);
+    int err = vmctl_beneath_root(path, r);
+    return err ? vmctl_fail(L, err, "open %s", path) : 1;
+}
+
+static int open_flags(lua_State *L, int arg)
+{
+    static const char letters[] = "rw+ctxlda";
+    static const int known[] = { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_EXCL, O_NOFOLLOW, O_DIRECTORY, O_APPEND };
+    int flags = 0;
+    for (const char *how = luaL_optstring(L, arg, "r"); *how; how++) {
+        const char *at = strchr(letters, *how);
+        luaL_argcheck(L, at, arg, "letters of 'rw+ctxlda' expected");
+        flags |= known[at - letters];
+    }
+    return flags;
+}
+
+/* root:open(path, [letters], [mode]) -> file. Letters: one of r, w, + (both); c create, t truncate, x exclusive, l no last
+ * link, d a folder, a append */
+static int l_root_open(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    int flags = open_flags(L, 3);
+    mode_t mode = (mode_t)luaL_optinteger(L, 4, 0644);
+    int err = vmctl_beneath_open(r, path, flags, mode, vmctl_file_new(L, path));
+    return err ? root_result(L, err, "open", path) : 1;
+}
+
+/* An fd that only names what is at a path. */
+static int root_name(const struct vmctl_root *r, const char *path, bool last_link, int *fd)
+{
+    return vmctl_beneath_open(r, path, O_PATH | (last_link ? O_NOFOLLOW : 0), 0, fd);
+}
+
+/* root:stat(path, [do not follow a last link]) -> as core.fs.stat */
+static int l_root_stat(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    struct stat st;
+    int fd, err = root_name(r, path, lua_toboolean(L, 3), &fd);
+    if (!err) {
+        err = fstat(fd, &st) < 0 ? -errno : 0;
+        close(fd);
+    }
+    if (err)
+        return root_result(L, err, lua_toboolean(L, 3) ? "lstat" : "stat", path);
+    vmctl_fs_push_stat(L, &st);
+    return 1;
+}
+
+static const char *entry_type(DIR *dir, const struct dirent *entry)
+{
+    struct stat st;
+    if (entry->d_type != DT_UNKNOWN)
+        return vmctl_fs_type((mode_t)DTTOIF(entry->d_type));
+    return fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? "other" : vmctl_fs_type(st.st_mode);
+}
+
+/* root:list(path) -> names, types: two arrays without "." and ".." */
+static int l_root_list(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    int fd, err = vmctl_beneath_open(r, path, O_RDONLY | O_DIRECTORY, 0, &fd);
+    if (err)
+        return root_result(L, err, "list", path);
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        err = -errno;
+        close(fd);
+        return root_result(L, err, "list", path);
+    }
+    lua_newtable(L);
+    lua_newtable(L);
+    lua_Integer n = 0;
+    for (const struct dirent *entry; (entry = readdir(dir));) { /* pushing a name may raise: only for lack of memory */
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        lua_pushstring(L, entry->d_name);
+        lua_rawseti(L, -3, ++n);
+        lua_pushstring(L, entry_type(dir, entry));
+        lua_rawseti(L, -2, n);
+    }
+    closedir(dir);
+    return 2;
+}
+
+static int made_folder(int at, const char *name, mode_t mode)
+{
+    if (mkdirat(at, name, mode) < 0)
+        return -errno;
+    return fchmodat(at, name, mode, 0) < 0 ? -errno : 0; /* no umask */
+}
+
+/* root:mkdir(path, [mode]) -> true */
+static int l_root_mkdir(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    char name[NAME_MAX + 1];
+    int at, err = vmctl_beneath_parent(r, path, name, &at);
+    if (!err) {
+        err = made_folder(at, name, (mode_t)luaL_optinteger(L, 3, 0755) & 07777);
+        close(at);
+    }
+    return root_result(L, err, "mkdir", path);
+}
+
+/* root:remove(path) -> true: a file, a link or an empty folder */
+static int l_root_remove(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    char name[NAME_MAX + 1];
+    int at, err = vmctl_beneath_parent(r, path, name, &at);
+    if (!err) {
+        if (unlinkat(at, name, 0) < 0) {
+            err = -errno;
+            if ((err == -EISDIR || err == -EPERM) && unlinkat(at, name, AT_REMOVEDIR) == 0)
+                err = 0;
+            else if ((err == -EISDIR || err == -EPERM) && errno != ENOTDIR)
+                err = -errno;
+        }
+        close(at);
+    }
+    return root_result(L, err, "remove", path);
+}
+
+static int l_root_remove_all(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    return root_result(L, vmctl_beneath_remove_all(r, path), "remove", path);
+}
+
+/* root:rename(from, to) -> true */
+static int l_root_rename(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *from = root_path(L, 2), *to = root_path(L, 3);
+    char name[2][NAME_MAX + 1];
+    int at[2] = { -1, -1 }, err = vmctl_beneath_parent(r, from, name[0], &at[0]);
+    if (!err)
+        err = vmctl_beneath_parent(r, to, name[1], &at[1]);
+    if (!err && renameat(at[0], name[0], at[1], name[1]) < 0)
+        err = -errno;
+    for (int i = 0; i < 2; i++)
+        if (at[i] >= 0)
+            close(at[i]);
+    return root_result(L, err, "rename", from);
+}
+
+/* root:symlink(target, path) -> true */
+static int l_root_symlink(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *target = root_path(L, 2), *path = root_path(L, 3);
+    char name[NAME_MAX + 1];
+    int at, err = vmctl_beneath_parent(r, path, name, &at);
+    if (!err) {
+        err = symlinkat(target, at, name) < 0 ? -errno : 0;
+        close(at);
+    }
+    return root_result(L, err, "symlink", path);
+}
+
+/* root:readlink(path) -> target */
+static int l_root_readlink(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    char target[PATH_MAX];
+    ssize_t n = -1;
+    int fd, err = root_name(r, path, true, &fd);
+    if (!err) {
+        n = readlinkat(fd, "", target, sizeof target);
+        err = n >= 0 ? 0 : errno == ENOENT ? -EINVAL : -errno; /* ENOENT: it is no link */
+        close(fd);
+    }
+    if (err)
+        return root_result(L, err, "readlink", path);
+    lua_pushlstring(L, target, (size_t)n);
+    return 1;
+}
+
+/* What an fd that only names something can be called by. */
+static const char *fd_path(char via[32], int fd)
+{
+    snprintf(via, 32, "/proc/self/fd/%d", fd);
+    return via;
+}
+
+/* root:chmod(path, mode) -> true */
+static int l_root_chmod(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    mode_t mode = (mode_t)luaL_checkinteger(L, 3) & 07777;
+    char via[32];
+    int fd, err = root_name(r, path, false, &fd);
+    if (!err) {
+        err = chmod(fd_path(via, fd), mode) < 0 ? -errno : 0;
+        close(fd);
+    }
+    return root_result(L, err, "chmod", path);
+}
+
+/* root:chown(path, uid, gid, [do not follow a last link]) -> true; -1 leaves one alone */
+static int l_root_chown(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    uid_t uid = (uid_t)luaL_checkinteger(L, 3);
+    gid_t gid = (gid_t)luaL_checkinteger(L, 4);
+    int fd, err = root_name(r, path, lua_toboolean(L, 5), &fd);
+    if (!err) {
+        err = fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+        close(fd);
+    }
+    return root_result(L, err, "chown", path);
+}
+
+/* root:chtimes(path, atime, mtime) -> true; whole seconds */
+static int l_root_chtimes(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    const struct timespec times[2] = { { .tv_sec = luaL_checkinteger(L, 3) }, { .tv_sec = luaL_checkinteger(L, 4) } };
+    char via[32];
+    int fd, err = root_name(r, path, false, &fd);
+    if (!err) {
+        err = utimensat(AT_FDCWD, fd_path(via, fd), times, 0) < 0 ? -errno : 0;
+        close(fd);
+    }
+    return root_result(L, err, "chtimes", path);
+}
+
+/* root:real(path) -> where this machine has it: for who needs a path, as the kernel saw it a moment ago */
+static int l_root_real(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *path = root_path(L, 2);
+    char via[32], real[PATH_MAX];
+    ssize_t n = -1;
+    int fd, err = root_name(r, path, false, &fd);
+    if (!err) {
+        n = readlink(fd_path(via, fd), real, sizeof real);
+        err = n < 0 ? -errno : 0;
+        close(fd);
+    }
+    if (err)
+        return root_result(L, err, "resolve", path);
+    lua_pushlstring(L, real, (size_t)n);
+    return 1;
+}
+
+static int l_root_close(lua_State *L)
+{
+    struct vmctl_root *r = root_check(L);
+    if (r->fd >= 0)
+        close(r->fd);
+    r->fd = -1;
+    return 0;
+}
+
+void vmctl_fs_root_register(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        { "open", l_root_open },         { "stat", l_root_stat },         { "list", l_root_list },
+        { "mkdir", l_root_mkdir },       { "remove", l_root_remove },     { "remove_all", l_root_remove_all },
+        { "rename", l_root_rename },     { "symlink", l_root_symlink },   { "readlink", l_root_readlink },
+        { "chmod", l_root_chmod },       { "chown", l_root_chown },       { "chtimes", l_root_chtimes },
+        { "real", l_root_real },         { "close", l_root_close },       { NULL, NULL }
+    };
+    static const luaL_Reg meta[] = { { "__gc", l_root_close }, { "__close", l_root_close }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "root", l_root }, { NULL, NULL } };
+    vmctl_class(L, VMCTL_ROOT, methods, meta);
+    luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,96 @@
+/* vmctl.Journal: a private file that lines are appended to, each by one write(2): several processes may write the same file,
+ * and what was written survives a crash of ours. Regular files alone: nothing that could keep the program waiting for a
+ * reader. */
+#include "lua/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define VMCTL_JOURNAL "vmctl.Journal"
+
+struct journal {
+    int fd;      /* -1: closed */
+    bool torn;   /* the last line is not whole: the next one begins with a line feed */
+};
+
+static struct journal *journal_check(lua_State *L)
+{
+    return luaL_checkudata(L, 1, VMCTL_JOURNAL);
+}
+
+/* Only a file of this user's, that nobody else can read. */
+static int journal_adopt(int fd, struct stat *st)
+{
+    if (fstat(fd, st) < 0)
+        return -errno;
+    if (!S_ISREG(st->st_mode))
+        return -EINVAL;
+    if (st->st_uid != geteuid())
+        return -EPERM;
+    if ((st->st_mode & 07777) != 0600 && fchmod(fd, 0600) < 0)
+        return -errno;
+    return 0;
+}
+
+/* core.journal(path) -> journal, the file's size */
+static int l_journal(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    struct journal *j = lua_newuserdatauv(L, sizeof *j, 0);
+    *j = (struct journal){ .fd = -1 };
+    luaL_setmetatable(L, VMCTL_JOURNAL);
+    /* NONBLOCK: opening a pipe must not wait for its reader before it is refused */
+    j->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+    struct stat st;
+    int err = j->fd < 0 ? -errno : journal_adopt(j->fd, &st);
+    if (err) {
+        if (j->fd >= 0)
+            close(j->fd);
+        j->fd = -1;
+        return vmctl_fail(L, err, "open the journal %s", path);
+    }
+    lua_pushinteger(L, (lua_Integer)st.st_size);
+    return 2;
+}
+
+/* j:append(line) -> true. The line ends with its line feed. Never waits, but for the file system. */
+static int l_journal_append(lua_State *L)
+{
+    struct journal *j = journal_check(L);
+    size_t len;
+    const char *line = luaL_checklstring(L, 2, &len);
+    if (j->fd < 0)
+        return vmctl_fail(L, VMCTL_ECLOSED, "append to a journal");
+    if (j->torn && write(j->fd, "\n", 1) == 1)
+        j->torn = false;
+    ssize_t put = write(j->fd, line, len);
+    if (put >= 0 && (size_t)put == len) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    int err = put < 0 ? -errno : -ENOSPC;
+    j->torn = j->torn || put > 0;
+    return vmctl_fail(L, err, "append to a journal");
+}
+
+/* j:close(): idempotent */
+static int l_journal_close(lua_State *L)
+{
+    struct journal *j = journal_check(L);
+    if (j->fd >= 0)
+        close(j->fd);
+    j->fd = -1;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+void vmctl_journal_register(lua_State *L)
+{
+    static const luaL_Reg methods[] = { { "append", l_journal_append }, { "close", l_journal_close }, { NULL, NULL } };
+    static const luaL_Reg meta[] = { { "__gc", l_journal_close }, { "__close", l_journal_close }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "journal", l_journal }, { NULL, NULL } };
+    vmctl_class(L, VMCTL_JOURNAL, methods, meta);
+    luaL_setfuncs(L, functions, 0);
+}

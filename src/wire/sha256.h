@@ -1,0 +1,23 @@
+/* SHA-256 of FIPS 180-4, in pieces. */
+#ifndef VMCTL_WIRE_SHA256_H
+#define VMCTL_WIRE_SHA256_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { VMCTL_SHA256_SIZE = 32, VMCTL_SHA256_BLOCK = 64 };
+
+struct vmctl_sha256 {
+    uint32_t state[8];
+    uint64_t bytes;                     /* taken so far, modulo 2^61 as the standard has it */
+    uint8_t block[VMCTL_SHA256_BLOCK];  /* the first bytes % 64 of it wait for the rest */
+};
+
+void vmctl_sha256_init(struct vmctl_sha256 *h);
+
+void vmctl_sha256_update(struct vmctl_sha256 *h, const void *bytes, size_t len);
+
+/* The digest of what was taken; `h` itself is left as it is and can take more. */
+void vmctl_sha256_digest(const struct vmctl_sha256 *h, uint8_t out[VMCTL_SHA256_SIZE]);
+
+#endif
