@@ -32,6 +32,21 @@ describe("vmctl.protobuf", function()
     assert.is_true(#pb.names() >= 19)
   end)
 
+  it("puts a message into a field of bytes of another, and finds it there, in one step", function()
+    local inner, message = "containerd.vminitd.services.mount.v1.UnmountRequest", { target = "/mnt" }
+    local envelope = { service = "s", method = "m", timeout_nano = 5 }
+    local bytes = assert(pb.encode("ttrpc.Request", envelope, "payload", inner, message))
+    envelope.payload = assert(pb.encode(inner, message))
+    assert.equal(pb.encode("ttrpc.Request", envelope), bytes)
+    assert.same(message, pb.decode("ttrpc.Request", bytes, "payload", inner).payload)
+    assert.equal("", pb.decode("ttrpc.Request", assert(pb.encode("ttrpc.Request", {}, "payload", inner, {})), "payload", inner).payload)
+    assert.equal("EPROTO", code_of(pb.decode("ttrpc.Request", "\26\1\255", "payload", inner)))
+    assert.equal("EINVAL", code_of(pb.decode("ttrpc.Request", bytes, "payload", "no.Such")))
+    assert.equal("EINVAL", code_of(pb.encode("ttrpc.Request", {}, "payload", inner, { nonsense = 1 })))
+    assert.equal("EINVAL", code_of(pb.encode("ttrpc.Request", {}, "service", inner, message)))
+    assert.equal("EINVAL", code_of(pb.encode("ttrpc.Request", {}, "nope", inner, message)))
+  end)
+
   it("says what a message has", function()
     assert.same({
       { name = "id", type = "string", number = 1, repeated = false, map = false, oneof = false },

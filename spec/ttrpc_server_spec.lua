@@ -39,6 +39,20 @@ describe("vmctl.TtrpcServer", function()
     end)
   end))
 
+  it("carries every status by its name and by its number", support.run(function()
+    local names = require("vmctl.protocol.ttrpc.status").names
+    local function fail(request) return nil, "because", math.tointeger(request) or request end
+    ends.with_both({ [S] = { Fail = fail } }, function(client)
+      for number = 1, 16 do
+        for _, said in ipairs { names[number], tostring(number) } do
+          local response, _, code, status = client:call(S, "Fail", said)
+          assert.same({ names[number], number, "because" }, { code, status.code, status.message })
+          assert.is_nil(response)
+        end
+      end
+    end)
+  end))
+
   it("sends the details of a failure", support.run(function()
     local details = { { type_url = "test/bytes", value = "\1\2\3" } }
     local handlers = { Fail = function() return nil, "gone", "NOT_FOUND", details end }

@@ -41,25 +41,30 @@ M.available = core ~= nil
 --- The bytes of a message. Does not wait.
 ---@param name string the message's full name: "ttrpc.Request"
 ---@param fields table
+---@param slot? string a field of bytes, which is to hold another message
+---@param inner? string that message's full name
+---@param inner_fields? table
 ---@return string|nil bytes, string? message, string? code EINVAL (no such message, or the message names the field that does
 -- not fit), ENOTSUP
-function M.encode(name, fields)
-  check(name, "string", "encode", "name")
-  check(fields, "table", "encode", "fields")
+function M.encode(name, fields, slot, inner, inner_fields)
+  if type(name) ~= "string" then check(name, "string", "encode", "name") end
+  if type(fields) ~= "table" then check(fields, "table", "encode", "fields") end
   if not core then return errors.fail("ENOTSUP", "encode %s: %s", name, MISSING) end
-  return core.encode(name, fields)
+  return core.encode(name, fields, slot, inner, inner_fields)
 end
 
 --- The fields of a message. What it takes is bounded by some thirty times the bytes. Does not wait.
 ---@param name string the message's full name
 ---@param bytes string
+---@param slot? string a field of bytes that holds another message, and becomes a table, unless it is empty
+---@param inner? string that message's full name
 ---@return table|nil fields, string? message, string? code EINVAL (no such message), EPROTO (these bytes are none, a text
 -- is not UTF-8, messages are too deep in each other, or there are far too many of them), ENOTSUP
-function M.decode(name, bytes)
-  check(name, "string", "decode", "name")
-  check(bytes, "string", "decode", "bytes")
+function M.decode(name, bytes, slot, inner)
+  if type(name) ~= "string" then check(name, "string", "decode", "name") end
+  if type(bytes) ~= "string" then check(bytes, "string", "decode", "bytes") end
   if not core then return errors.fail("ENOTSUP", "decode %s: %s", name, MISSING) end
-  return core.decode(name, bytes)
+  return core.decode(name, bytes, slot, inner)
 end
 
 --- Whether a message is known.

@@ -16,6 +16,8 @@ enum {
 struct vmctl_pb_job {
     struct vmctl_arena arena;
     const ProtobufCMessageDescriptor *type;
+    const ProtobufCMessageDescriptor *inner; /* of the message in a field of bytes; NULL: there is none */
+    const char *slot;                        /* that field, of a decode */
     const char *bytes; /* of a decode */
     size_t len;
     int depth;
@@ -25,7 +27,7 @@ struct vmctl_pb_job {
 /* Ends the job with a message of lua_pushfstring's formats. */
 _Noreturn void vmctl_pb_refuse(lua_State *L, struct vmctl_pb_job *job, const char *format, ...);
 
-/* lua_CFunctions for lua_pcall. encode: (table, job) -> bytes; decode: (job) -> table. */
+/* lua_CFunctions for lua_pcall. encode: (table [, name of a field of bytes, table], job) -> bytes; decode: (job) -> table. */
 int vmctl_pb_encode(lua_State *L);
 int vmctl_pb_decode(lua_State *L);
 

@@ -123,6 +123,38 @@ static bool is_present(const ProtobufCMessage *m, const ProtobufCFieldDescriptor
     return *(const protobuf_c_boolean *)member(m, field->quantifier_offset);
 }
 
+_Noreturn static void refuse_bytes(lua_State *L, struct vmctl_pb_job *job, size_t len)
+{
+    switch (job->arena.end) {
+    case VMCTL_ARENA_NOMEM:
+        luaL_error(L, "not enough memory");
+        __builtin_unreachable();
+    case VMCTL_ARENA_BIG:
+        vmctl_pb_refuse(L, job, "would take more than %d MiB", (int)(job->arena.most >> 20));
+    case VMCTL_ARENA_DEEP:
+        vmctl_pb_refuse(L, job, "messages nested more than %d deep", VMCTL_PB_DEPTH);
+    default: /* protobuf-c does not say what it did not like */
+        vmctl_pb_refuse(L, job, "%d bytes that are no such message", (int)len);
+    }
+}
+
+/* What is in a field of bytes, as the message that it is known to be. */
+static void push_inner(lua_State *L, struct vmctl_pb_job *job, const ProtobufCBinaryData *bytes)
+{
+    const ProtobufCMessage *m = protobuf_c_message_unpack(job->inner, &job->arena.allocator, bytes->len, bytes->data);
+    if (m)
+        push_message(L, job, m);
+    else
+        refuse_bytes(L, job, bytes->len);
+}
+
+/* Bytes are left as they are where there are none: nobody says that they are a message. */
+static bool is_slot(const struct vmctl_pb_job *job, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *field)
+{
+    return job->inner && job->depth == 1 && m->descriptor == job->type && field->type == PROTOBUF_C_TYPE_BYTES &&
+           strcmp(field->name, job->slot) == 0 && ((const ProtobufCBinaryData *)member(m, field->offset))->len > 0;
+}
+
 static void push_message(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m)
 {
     vmctl_pb_descend(L, job);
@@ -132,6 +164,8 @@ static void push_message(lua_State *L, struct vmctl_pb_job *job, const ProtobufC
         const ProtobufCFieldDescriptor *field = &type->fields[i];
         if (field->label == PROTOBUF_C_LABEL_REPEATED)
             push_repeated(L, job, m, field);
+        else if (is_slot(job, m, field))
+            push_inner(L, job, member(m, field->offset));
         else if (is_present(m, field))
             push_value(L, job, field, member(m, field->offset));
         else
@@ -150,14 +184,5 @@ int vmctl_pb_decode(lua_State *L)
         push_message(L, job, m);
         return 1;
     }
-    switch (job->arena.end) {
-    case VMCTL_ARENA_NOMEM:
-        return luaL_error(L, "not enough memory");
-    case VMCTL_ARENA_BIG:
-        vmctl_pb_refuse(L, job, "would take more than %d MiB", (int)(job->arena.most >> 20));
-    case VMCTL_ARENA_DEEP:
-        vmctl_pb_refuse(L, job, "messages nested more than %d deep", VMCTL_PB_DEPTH);
-    default: /* protobuf-c does not say what it did not like */
-        vmctl_pb_refuse(L, job, "%d bytes that are no such message", (int)job->len);
-    }
+    refuse_bytes(L, job, job->len);
 }

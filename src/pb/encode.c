@@ -273,16 +273,39 @@ static ProtobufCMessage *take_message(lua_State *L, struct vmctl_pb_job *job, ty
     return m;
 }
 
-int vmctl_pb_encode(lua_State *L)
+static ProtobufCBinaryData pack(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m)
 {
-    struct vmctl_pb_job *job = lua_touserdata(L, 2);
-    lua_settop(L, 1);
-    const ProtobufCMessage *m = take_message(L, job, job->type);
     size_t size = protobuf_c_message_get_packed_size(m);
     if (size > VMCTL_PB_LARGEST)
         vmctl_pb_refuse(L, job, "the message is larger than 2 GiB");
     uint8_t *bytes = take(L, job, size + 1, 1);
     protobuf_c_message_pack(m, bytes);
-    lua_pushlstring(L, (const char *)bytes, size);
+    return (ProtobufCBinaryData){ .len = size, .data = bytes };
+}
+
+/* Puts the message of the table on the top of the stack into a field of bytes. */
+static void set_packed(lua_State *L, struct vmctl_pb_job *job, ProtobufCMessage *m, const char *slot)
+{
+    field_t *field = protobuf_c_message_descriptor_get_field_by_name(job->type, slot);
+    if (!field || field->type != PROTOBUF_C_TYPE_BYTES || field->label == PROTOBUF_C_LABEL_REPEATED)
+        vmctl_pb_refuse(L, job, "%s has no field '%s' of bytes", job->type->name, slot);
+    ProtobufCBinaryData packed = pack(L, job, take_message(L, job, job->inner));
+    if (!packed.len) /* without bytes there is no pointer either */
+        packed.data = NULL;
+    set_present(L, job, job->type, field, m);
+    *(ProtobufCBinaryData *)member(m, field->offset) = packed;
+}
+
+int vmctl_pb_encode(lua_State *L)
+{
+    struct vmctl_pb_job *job = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    lua_pushvalue(L, 1);
+    ProtobufCMessage *m = take_message(L, job, job->type);
+    lua_pop(L, 1);
+    if (job->inner)
+        set_packed(L, job, m, lua_tostring(L, 2)); /* its table is on the top */
+    ProtobufCBinaryData bytes = pack(L, job, m);
+    lua_pushlstring(L, (const char *)bytes.data, bytes.len);
     return 1;
 }

@@ -20,18 +20,35 @@ static int fail(lua_State *L, const char *code)
 }
 
 /* NULL with nil, message, code pushed: there is no such message. */
-static const ProtobufCMessageDescriptor *check_type(lua_State *L, const char *verb)
+static const ProtobufCMessageDescriptor *check_type_at(lua_State *L, int arg, const char *verb)
 {
-    luaL_checktype(L, 1, LUA_TSTRING);
-    lua_pushvalue(L, 1);
+    luaL_checktype(L, arg, LUA_TSTRING);
+    lua_pushvalue(L, arg);
     lua_rawget(L, lua_upvalueindex(TYPES));
     const ProtobufCMessageDescriptor *type = lua_touserdata(L, -1);
     lua_pop(L, 1);
     if (!type) {
-        lua_pushfstring(L, "%s %s: there is no such message", verb, lua_tostring(L, 1));
+        lua_pushfstring(L, "%s %s: there is no such message", verb, lua_tostring(L, arg));
         fail(L, "EINVAL");
     }
     return type;
+}
+
+static const ProtobufCMessageDescriptor *check_type(lua_State *L, const char *verb)
+{
+    return check_type_at(L, 1, verb);
+}
+
+/* Arguments at + 0 and at + 1: a field of bytes, and the message in it. False: there is no such message. */
+static bool check_inner(lua_State *L, struct vmctl_pb_job *job, int at, const char *verb)
+{
+    job->inner = NULL;
+    if (lua_isnoneornil(L, at))
+        return true;
+    luaL_checktype(L, at, LUA_TSTRING);
+    job->slot = lua_tostring(L, at);
+    job->inner = check_type_at(L, at + 1, verb);
+    return job->inner != NULL;
 }
 
 /* The function and its arguments are on the stack; the job's memory is freed whatever happens. */
@@ -47,24 +64,30 @@ static int finish(lua_State *L, struct vmctl_pb_job *job, int args, const char *
     return fail(L, code);
 }
 
-/* pb.encode(name, table) -> bytes | nil, message, "EINVAL" */
+/* pb.encode(name, table [, field, name, table]) -> bytes | nil, message, "EINVAL" */
 static int l_encode(lua_State *L)
 {
     luaL_checktype(L, 2, LUA_TTABLE);
     struct vmctl_pb_job job;
     job.type = check_type(L, "encode");
-    if (!job.type)
+    if (!job.type || !check_inner(L, &job, 3, "encode"))
         return 3;
+    if (job.inner)
+        luaL_checktype(L, 5, LUA_TTABLE);
     job.depth = 0;
     job.refused = false;
     vmctl_arena_open(&job.arena, SIZE_MAX / 4);
     lua_pushcfunction(L, vmctl_pb_encode);
     lua_pushvalue(L, 2);
+    if (job.inner) {
+        lua_pushvalue(L, 3);
+        lua_pushvalue(L, 5);
+    }
     lua_pushlightuserdata(L, &job);
-    return finish(L, &job, 2, "encode", "EINVAL");
+    return finish(L, &job, job.inner ? 4 : 2, "encode", "EINVAL");
 }
 
-/* pb.decode(name, bytes) -> table | nil, message, "EPROTO" */
+/* pb.decode(name, bytes [, field, name]) -> table | nil, message, "EPROTO" */
 static int l_decode(lua_State *L)
 {
     /* Many small messages take some thirty times their bytes; what takes more was made to. */
@@ -72,7 +95,7 @@ static int l_decode(lua_State *L)
     luaL_checktype(L, 2, LUA_TSTRING);
     struct vmctl_pb_job job;
     job.type = check_type(L, "decode");
-    if (!job.type)
+    if (!job.type || !check_inner(L, &job, 3, "decode"))
         return 3;
     job.bytes = lua_tolstring(L, 2, &job.len);
     if (job.len > VMCTL_PB_LARGEST) {

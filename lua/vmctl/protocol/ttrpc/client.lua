@@ -64,12 +64,7 @@ local function failed(what, name, err, code, extra)
   return nil, ("%s %s: %s"):format(what, name, err), code, extra
 end
 
--- When a call must be done: its time-out, or an earlier limit around it.
-local function deadline_of(timeout)
-  local limit = core.limit(math.huge)
-  core.limit(nil, limit)
-  return math.min(core.now() + timeout, limit)
-end
+local deadline_of = core.deadline -- when a call must be done: its time-out, or an earlier limit around it
 
 local function metadata_of(self, given)
   local base = self._metadata
@@ -105,10 +100,12 @@ local function is_done(entry)
   return entry.done
 end
 
--- The payload of the answer.
-local function exchange(session, request, deadline)
-  local entry = setmetatable({ session = session }, call_mt)
-  local ok, err, code = session:open(entry, 0, request, deadline, deadline)
+-- The payload of the answer, a table where that is of a known type and not empty.
+local function exchange(session, deadline, response_type, ...)
+  local entry = setmetatable({ -- with room for all that a call ever has
+    session = session, id = nil, queue = nil, done = nil, answer = nil, err = nil, code = nil, status = nil,
+  }, call_mt)
+  local ok, err, code = session:open(entry, 0, deadline, deadline, ...)
   if not ok then return nil, err, code end
   ok, err, code = session:await(entry, is_done, deadline)
   if not entry.done then
@@ -118,7 +115,8 @@ local function exchange(session, request, deadline)
   end
   if not entry.answer then return nil, entry.err, entry.code, entry.status end
   local response
-  response, err = wire.decode_response(entry.answer)
+  response, err = wire.decode_response(entry.answer, response_type)
+  if not response and response_type then response, err = wire.decode_response(entry.answer) end -- it may be a refusal
   if not response then return nil, "the answer: " .. err, "EPROTO" end
   local refused = response.status
   if refused and refused.code ~= 0 then
@@ -127,10 +125,16 @@ local function exchange(session, request, deadline)
   return response.payload
 end
 
+local NONE = {}
+
 -- The types of a method: as it is described, or as the options say.
 local function described(self, service_name, method_name, opts)
-  local spec = service.method(self._services, service_name, method_name) or {}
+  local spec = service.method(self._services, service_name, method_name) or NONE
   return opts.request_type or spec.request, opts.response_type or spec.response, spec
+end
+
+local function call_failed(service_name, method, ...)
+  return failed("call", service_name .. "/" .. method, ...)
 end
 
 local function check_names(service_name, method_name, what)
@@ -153,20 +157,23 @@ end
 ---@return { code: integer, message: string, details: table[] }? status
 function methods:call(service_name, method, request, opts)
   check_names(service_name, method, "call")
-  opts = options.check(opts, call_options, "ttrpc call")
-  local name = service_name .. "/" .. method
+  opts = opts and options.check(opts, call_options, "ttrpc call") or NONE
   local deadline = deadline_of(opts.timeout or self._timeout)
   local request_type, response_type = described(self, service_name, method, opts)
-  local payload, err, code = service.encode(request_type, request)
-  if not payload then return failed("call", name, err, code) end
-  local refused
-  payload, err, code, refused = exchange(self._session, {
-    service = service_name, method = method, payload = payload, metadata = metadata_of(self, opts.metadata),
-  }, deadline)
-  if not payload then return failed("call", name, err, code, refused) end
+  local envelope = { service = service_name, method = method, payload = nil, metadata = nil, timeout_nano = nil }
+  if self._metadata or opts.metadata then envelope.metadata = metadata_of(self, opts.metadata) end
+  local payload, err, code, refused
+  if not request_type or type(request) ~= "table" then
+    envelope.payload, err, code = service.encode(request_type, request)
+    if not envelope.payload then return call_failed(service_name, method, err, code) end
+    request_type = nil
+  end
+  payload, err, code, refused = exchange(self._session, deadline, response_type, envelope, request_type, request)
+  if not payload then return call_failed(service_name, method, err, code, refused) end
+  if type(payload) == "table" then return payload end
   local response
   response, err, code = service.decode(response_type, payload)
-  if response == nil then return failed("call", name, "the answer: " .. tostring(err), code) end
+  if response == nil then return call_failed(service_name, method, "the answer: " .. tostring(err), code) end
   return response
 end
 
@@ -203,9 +210,9 @@ function methods:stream(service_name, method, request, opts)
   local stream = streams.new(self._session, spec, self._timeout, limit)
   local flags = spec.client_stream and wire.REMOTE_OPEN or wire.REMOTE_CLOSED
   local ok
-  ok, err, code = self._session:open(stream, flags, {
+  ok, err, code = self._session:open(stream, flags, math.min(limit, deadline_of(self._timeout)), limit, {
     service = service_name, method = method, payload = payload, metadata = metadata_of(self, opts.metadata),
-  }, math.min(limit, deadline_of(self._timeout)), limit)
+  })
   if not ok then return failed("open", spec.name, err, code) end
   self._session:attend()
   return stream

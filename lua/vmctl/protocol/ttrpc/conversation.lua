@@ -1,6 +1,8 @@
---- The server's end of a connection: one reader, a task for each handler (wire document, sections 9 to 12).
+--- The server's end of a connection: what comes is read in order, handlers are called at once and side by side (wire
+--- document, sections 9 to 12).
 local background = require "vmctl.background"
 local core = require "vmctl.core"
+local crews = require "vmctl.protocol.ttrpc.crew"
 local handler = require "vmctl.protocol.ttrpc.handler"
 local incoming = require "vmctl.protocol.ttrpc.incoming"
 local links = require "vmctl.protocol.ttrpc.link"
@@ -24,9 +26,12 @@ local mt = { __name = "vmctl.TtrpcConversation", __index = methods }
 ---@param most integer streams at a time
 function M.new(stream, find, most)
   local state = { streams = {}, live = 0, held = 0, last = 0, most = most, draining = false, find = find }
-  return setmetatable({
+  local self = setmetatable({
     _link = links.new(stream), _state = state, _count = function() return state.live end, _peer = stream:peer(),
+    _ended = core.queue(),
   }, mt)
+  self._crew = crews.new(function(worker) self:_read(worker) end)
+  return self
 end
 
 -- A client that takes nothing of what it is told is not to be served.
@@ -56,11 +61,11 @@ end
 local function drop(self, entry, text)
   entry:drop(text)
   take_out(self, entry)
-  entry.task:cancel()
+  crews.dismiss(entry.worker)
 end
 
-local function serve(self, entry)
-  local kind, bytes, flags = handler.run(entry)
+local function serve(self, entry, worker)
+  local kind, bytes, flags = handler.run(entry, worker)
   if not entry.dropped then
     send(self, kind, bytes, entry.id, flags)
     entry:drop "it has ended"
@@ -68,22 +73,29 @@ local function serve(self, entry)
   take_out(self, entry)
 end
 
-local function deadline_of(timeout_nano)
-  return timeout_nano ~= 0 and core.now() + timeout_nano / 1e9 or nil
-end
+-- What a handler is told of a request. Most of them never ask whether they are canceled.
+local context_mt = {
+  __index = function(context, key)
+    if key ~= "canceled" then return nil end
+    local self, entry = context[1], context[2]
+    context.canceled = function() return self._over or entry.dropped ~= nil end
+    return context.canceled
+  end,
+}
 
-local function begin(self, request, method, id, flags)
-  local context = {
-    service = request.service, method = request.method, metadata = wire.metadata_of(request.metadata), peer = self._peer,
-    deadline = deadline_of(request.timeout_nano),
-  }
-  local state = self._state
-  local entry = incoming.new(self._link, id, method, context, request.payload)
-  context.canceled = function() return self._over or entry.dropped ~= nil end
+local function begin(self, request, method, id, flags, worker)
+  local state, timeout_nano = self._state, request.timeout_nano
+  local context = setmetatable({
+    self, nil, service = request.service, method = request.method, metadata = wire.metadata_of(request.metadata),
+    peer = self._peer, deadline = timeout_nano ~= 0 and core.now() + timeout_nano / 1e9 or nil,
+  }, context_mt)
+  local entry = incoming.new(self._link, id, method, context, request.payload, worker)
+  context[2] = entry
   if not entry.unary then entry:begin(flags) end
   state.streams[id], state.live, state.held = entry, state.live + 1, state.held + #entry.payload
-  self._link.room:wake()
-  entry.task = background.spawn_in(self._scope, serve, self, entry)
+  if state.live == 2 then self._link.room:wake() end -- a reader that was held back for a stream alone is that no more
+  self._crew:release()
+  serve(self, entry, worker)
 end
 
 local function deliver(self, entry, payload, flags)
@@ -96,15 +108,17 @@ end
 
 -- Reading
 
-local function act(self, payload, id, flags, verdict, first, second, entry)
+local function act(self, worker, payload, id, flags, verdict, first, second, entry)
   if verdict == "start" then
-    begin(self, first, second, id, flags)
+    begin(self, first, second, id, flags, worker)
+    return self._crew:take_back(worker)
   elseif verdict == "data" then
     deliver(self, first, payload, flags)
   elseif verdict == "refuse" then
     if entry then drop(self, entry, second) end
     refuse(self, id, first, second)
   end
+  return true
 end
 
 local function refuse_oversize(self, text, frame)
@@ -113,15 +127,20 @@ local function refuse_oversize(self, text, frame)
   refuse(self, frame.stream, "RESOURCE_EXHAUSTED", text)
 end
 
-local function read_all(self)
+-- Frames, for as long as this worker is the one that reads.
+function methods:_read(worker)
+  local link, state = self._link, self._state
   while true do
-    local kind, payload, id, flags = self._link:read(math.huge)
+    local kind, payload, id, flags = link:read(math.huge)
     if kind then
-      act(self, payload, id, flags, rules.judge(self._state, kind, payload, id, flags))
+      if not act(self, worker, payload, id, flags, rules.judge(state, kind, payload, id, flags)) then return end
     elseif id == "ETOOBIG" then
       refuse_oversize(self, payload, flags)
     else
-      return payload, id
+      self._crew:finish()
+      self._why, self._code = payload, id
+      self._ended:wake()
+      return
     end
   end
 end
@@ -132,10 +151,11 @@ local QUIET = { EOF = true, ECLOSED = true, ECANCELED = true, ECONNRESET = true 
 function methods:run()
   local link <close> = self._link -- luacheck: ignore
   task.scope(function(scope)
-    self._scope = scope
-    local err, code = read_all(self)
-    if not QUIET[code] then log.info("ttrpc: %s: %s", self._link.label, err) end
+    self._crew:start(scope)
+    self._ended:wait(math.huge, "the connection's end")
+    if self._code and not QUIET[self._code] then log.info("ttrpc: %s: %s", self._link.label, self._why) end
     self._over = true
+    self._crew:finish()
     self._link:close()
     scope:cancel()
   end)

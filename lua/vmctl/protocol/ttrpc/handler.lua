@@ -15,18 +15,27 @@ local function refusal(code, text, details)
   return nil, status.new(code, text, details)
 end
 
--- The payload of a unary answer, or nil and a status.
+local STATUS = { ENOTSUP = "UNIMPLEMENTED", ETOOBIG = "RESOURCE_EXHAUSTED" } -- of an answer that cannot be encoded; else INTERNAL
+
+-- The envelope of a unary answer, or nil and a status.
 local function encode(method, response)
   if response == true or response == nil then
     if method.response == EMPTY then return "" end
     return refusal("UNKNOWN", "the handler returned nothing")
   end
-  local payload, err, code = service.encode(method.response, response)
-  if not payload then
-    log.error("ttrpc: %s: the response: %s", method.name, err)
-    return refusal(code == "ENOTSUP" and "UNIMPLEMENTED" or "INTERNAL", "the response: " .. err)
+  local bytes, err, code
+  if method.response and type(response) == "table" then
+    bytes, err, code = wire.encode_result(method.response, response)
+  else
+    bytes, err, code = service.encode(method.response, response)
+    if bytes then bytes, err, code = wire.encode_response(bytes) end
   end
-  return payload
+  if bytes then return bytes end
+  if code ~= "ETOOBIG" then
+    log.error("ttrpc: %s: the response: %s", method.name, err)
+    err = "the response: " .. err
+  end
+  return refusal(STATUS[code] or "INTERNAL", err)
 end
 
 local function settle(method, response, err, code, details)
@@ -35,7 +44,7 @@ local function settle(method, response, err, code, details)
   return encode(method, response)
 end
 
-local function call(_, entry)
+local function call(entry)
   local method, context = entry.method, entry.context
   if not entry.unary then return method.handler(entry, context) end
   local request, err = service.decode(method.request, entry.payload)
@@ -43,12 +52,28 @@ local function call(_, entry)
   return method.handler(request, context)
 end
 
--- In a scope of its own: what it spawns ends with it, and fails with it alone. A limit that has passed already: the handler
--- runs, and each wait of it fails (section 7).
-local function call_in_time(entry)
+-- What the handler has spawned ends with it, and fails with it alone.
+local function leave_nothing(worker, ok, ...)
+  local scope = worker.scope
+  if scope:idle() then return ok, ... end
+  if not ok then scope:cancel() end
+  worker.scope = nil
+  local fine, first = scope:wait()
+  if not fine and ok then return false, first end
+  return ok, ...
+end
+
+local function lift(...)
+  core.limit(nil, math.huge)
+  return ...
+end
+
+-- A limit that has passed already: the handler runs, and each wait of it fails (section 7).
+local function call_in_time(entry, worker)
   local deadline = entry.context.deadline
-  if not deadline then return task.scope(call, entry) end
-  return task.timeout(math.max(0, deadline - core.now()), task.scope, call, entry)
+  if not deadline then return leave_nothing(worker, xpcall(call, task.traceback, entry)) end
+  core.limit(nil, deadline)
+  return lift(leave_nothing(worker, xpcall(call, task.traceback, entry)))
 end
 
 -- A handler that fails once its time is over fails because of that, whatever it says.
@@ -66,26 +91,25 @@ local function conclude(entry, ok, ...)
   return settle(entry.method, ...)
 end
 
-local function run(entry)
-  return conclude(entry, pcall(call_in_time, entry)) -- the scope has added a traceback
+local function run(entry, worker)
+  return conclude(entry, call_in_time(entry, worker))
 end
 
--- The frame with which a stream ends.
-local function response(payload, refused)
-  local bytes, err, code = wire.encode_response(payload, refused)
-  if bytes then return wire.RESPONSE, bytes, 0 end
-  bytes = wire.encode_response(nil, status.new(code == "ETOOBIG" and code or "INTERNAL", err))
-  return wire.RESPONSE, bytes or "", 0
+-- The envelope of a failure. Details that make it too large, or are none, are not what the client is told of.
+local function envelope(refused)
+  local bytes, err, code = wire.encode_response(nil, refused)
+  return bytes or wire.encode_response(nil, status.new(STATUS[code] or "INTERNAL", err)) or ""
 end
 
 --- Runs the handler of a stream. Waits as that does; never raises.
 ---@param entry table `method`, `context`, `unary`, `payload`; a stream for handlers that are not unary
+---@param worker table `scope`: for what the handler spawns; nil afterwards when that had to be ended
 ---@return integer kind, string payload, integer flags of the frame that ends the stream
-function M.run(entry)
-  local result, refused = run(entry)
-  if refused then return response(nil, failure(entry, refused)) end
+function M.run(entry, worker)
+  local result, refused = run(entry, worker)
+  if refused then return wire.RESPONSE, envelope(failure(entry, refused)), 0 end
   if result == FINISHED then return wire.DATA, "", wire.CLOSE end
-  return response(result)
+  return wire.RESPONSE, result, 0
 end
 
 return M

@@ -16,12 +16,15 @@ local mt = { __name = "vmctl.TtrpcIncoming", __index = methods }
 local known = { timeout = "number" }
 
 --- What the server keeps for a request. A unary one has no inbox.
-function M.new(link, id, method, context, payload)
+---@param worker table of crew.lua, at whose task the handler is
+function M.new(link, id, method, context, payload, worker)
   local unary = not method.client_stream and not method.server_stream
-  return setmetatable({
-    id = id, method = method, context = context, unary = unary, payload = payload,
-    inbox = not unary and inboxes.new(link) or nil, _link = link,
+  local self = setmetatable({ -- with room for all that a unary one ever has
+    id = id, method = method, context = context, unary = unary, payload = payload, worker = worker, dropped = nil,
+    input_over = nil,
   }, mt)
+  if not unary then self.inbox, self._link = inboxes.new(link), link end
+  return self
 end
 
 -- What the server calls
@@ -44,14 +47,15 @@ end
 
 function methods:end_input(err, code)
   self.input_over = true
-  if self.inbox then self.inbox:finish(err, code) end
+  self.inbox:finish(err, code)
 end
 
 --- Nobody waits for it any more: what has come is not read, and nothing is sent.
 function methods:drop(why)
   self.dropped = why
+  if self.unary then return end
   self:end_input(why, "ECANCELED")
-  if self.inbox then self.inbox:clear() end
+  self.inbox:clear()
 end
 
 -- What handlers call

@@ -26,10 +26,11 @@ function M.new(stream)
 end
 
 --- Waits for the turn to write. What is returned is to be closed.
----@param timeout number seconds
+---@param deadline number on the clock of core.now
 ---@return table|nil turn, string?, string? ETIMEDOUT, ECANCELED
-function methods:turn(timeout)
+function methods:turn(deadline)
   if self._writing then
+    local timeout = deadline - core.now()
     local ok, err, code = self._waiters:wait({}, timeout, "the peer does not read", function() self._turn:__close() end)
     if not ok then return nil, err, code end
   end
@@ -50,10 +51,10 @@ end
 --- Writes a frame. Waits, for the turn and for room.
 ---@return true|nil, string?, string? ETIMEDOUT, ECANCELED: nothing was sent; others: the connection is lost
 function methods:send(kind, payload, id, flags, timeout)
-  local deadline = core.now() + timeout
-  local turn <close>, err, code = self:turn(timeout) -- luacheck: ignore
+  local deadline = self._writing and core.now() + timeout
+  local turn <close>, err, code = self:turn(deadline) -- luacheck: ignore
   if not turn then return nil, err, code end
-  return self:put(kind, payload, id, flags, deadline - core.now())
+  return self:put(kind, payload, id, flags, deadline and deadline - core.now() or timeout)
 end
 
 -- A frame over the limit is thrown away by the next read: who it was for can be told first.
@@ -106,7 +107,7 @@ end
 --- Waits until all that was sent is with the kernel, and closes the connection.
 ---@param timeout number seconds
 function methods:finish(timeout)
-  local turn <close> = self:turn(timeout) -- luacheck: ignore
+  local turn <close> = self:turn(core.now() + timeout) -- luacheck: ignore
   if turn then self.stream:shutdown(timeout) end
   self.stream:close()
 end

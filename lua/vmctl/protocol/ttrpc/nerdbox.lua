@@ -4,7 +4,10 @@ local EMPTY = "google.protobuf.Empty"
 
 return {
   ["nerdbox.services.socketforward.v1.SocketForward"] = {
-    Bind = { request = "nerdbox.services.socketforward.v1.BindRequest", response = EMPTY },
+    Bind = {
+      request = "nerdbox.services.socketforward.v1.BindRequest", response = "nerdbox.services.socketforward.v1.BindResponse",
+    },
+    Unbind = { request = "nerdbox.services.socketforward.v1.UnbindRequest", response = EMPTY },
     Accept = {
       request = "nerdbox.services.socketforward.v1.ConnectResult",
       response = "nerdbox.services.socketforward.v1.ConnectRequest", client_stream = true, server_stream = true,

@@ -24,6 +24,7 @@ local mt = { __name = "vmctl.TtrpcSession", __index = methods }
 function M.new(stream)
   local self = setmetatable({
     link = links.new(stream), _entries = {}, _live = 0, _next = 1, _reading = false, over = nil,
+    _queues = {}, -- that nobody waits in
   }, mt)
   self._count = function() return self._live end
   self._reader = setmetatable({}, { __close = function() self:_read_no_more() end })
@@ -117,6 +118,18 @@ function methods:_start_reader()
   self._task = background.spawn("ttrpc: " .. self.link.label, read_for_all, self)
 end
 
+local function wait_in_queue(self, entry, is_done, deadline)
+  local unused = self._queues
+  local queue = unused[#unused] or core.queue()
+  entry.queue, unused[#unused] = queue, nil
+  while not is_done(entry) do
+    local ok, err, code = queue:wait(deadline - core.now(), "no answer")
+    if not ok then return nil, err, code end
+  end
+  entry.queue, unused[#unused + 1] = nil, queue
+  return true
+end
+
 --- Waits until `is_done()`, which looks at an entry that is `woken` when something has come for it.
 ---@param entry table with `queue`, once somebody waits in it
 ---@param is_done fun(entry: table): boolean
@@ -124,12 +137,7 @@ end
 function methods:await(entry, is_done, deadline)
   if self._reading or self._live > 1 then
     if not self._reading and not self.over then self:_start_reader() end
-    entry.queue = entry.queue or core.queue()
-    while not is_done(entry) do
-      local ok, err, code = entry.queue:wait(deadline - core.now(), "no answer")
-      if not ok then return nil, err, code end
-    end
-    return true
+    return wait_in_queue(self, entry, is_done, deadline)
   end
   self._reading = true
   local guard <close> = self._reader -- luacheck: ignore
@@ -158,11 +166,10 @@ local function sent(self, ok, err, code)
 end
 
 -- The rest of a deadline as the wire has it: 0 would stand for no limit.
-local function timeout_nano(deadline)
-  if deadline == math.huge then return nil end
-  local left = (deadline - core.now()) * 1e9
+local function timeout_nano(left)
+  left = left * 1e9
   if left < 1 then return 0 end
-  return left >= 2.0 ^ 63 and nil or math.tointeger(left // 1)
+  return left < 2.0 ^ 63 and math.tointeger(left // 1) or nil
 end
 
 local function take_id(self)
@@ -178,23 +185,24 @@ end
 --- `limit` is what the server is told. A request that is not sent, being too big for instance, spends no id.
 ---@param entry table
 ---@param flags integer
----@param request table for wire.encode_request
+---@param request table for wire.encode_request; type_name, message: as there
 ---@return true|nil, string?, string? ETIMEDOUT, ECANCELED, ETOOBIG, EINVAL, EOVERFLOW, ERESET, ECLOSED
-function methods:open(entry, flags, request, deadline, limit)
+function methods:open(entry, flags, deadline, limit, request, type_name, message)
   if self.over then return nil, self.over, self.code end
-  local turn <close>, err, code = self.link:turn(deadline - core.now()) -- luacheck: ignore
+  local turn <close>, err, code = self.link:turn(deadline) -- luacheck: ignore
   if not turn then return nil, err, code end
   if self.over then return nil, self.over, self.code end
-  request.timeout_nano = timeout_nano(limit)
+  local now = core.now()
+  request.timeout_nano = timeout_nano(limit - now)
   if request.timeout_nano == 0 then return errors.fail("ETIMEDOUT", "no time is left to send it") end
   local bytes, id, ok
-  bytes, err, code = wire.encode_request(request)
+  bytes, err, code = wire.encode_request(request, type_name, message)
   if not bytes then return nil, err, code end
   id, err, code = take_id(self)
   if not id then return nil, err, code end
   entry.id, self._entries[id], self._live = id, entry, self._live + 1
-  self.link.room:wake() -- a reader that was held back for a stream alone is that no more
-  ok, err, code = sent(self, self.link:put(wire.REQUEST, bytes, id, flags, deadline - core.now()))
+  if self._live == 2 then self.link.room:wake() end -- a reader that was held back for a stream alone is that no more
+  ok, err, code = sent(self, self.link:put(wire.REQUEST, bytes, id, flags, deadline - now))
   if not ok then self:forget(entry) end
   return ok, err, code
 end

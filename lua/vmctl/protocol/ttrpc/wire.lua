@@ -31,9 +31,11 @@ end
 
 --- The envelope of a request.
 ---@param request { service: string, method: string, payload: string?, timeout_nano: integer?, metadata: table[]? }
+---@param type_name? string of a message that is the payload
+---@param message? table
 ---@return string|nil, string?, string? ETOOBIG, EINVAL (a text that is not UTF-8), ENOTSUP (no protobuf)
-function M.encode_request(request)
-  return fitting(protobuf.encode("ttrpc.Request", request))
+function M.encode_request(request, type_name, message)
+  return fitting(protobuf.encode("ttrpc.Request", request, type_name and "payload", type_name, message))
 end
 
 ---@return { service: string, method: string, payload: string, timeout_nano: integer, metadata: table[] }|nil, string?, string?
@@ -50,12 +52,22 @@ function M.encode_response(payload, status)
   return fitting(protobuf.encode("ttrpc.Response", { status = status, payload = payload }))
 end
 
+local NOTHING = {}
+
+--- The envelope of a successful answer with a message in it. Errors as `encode_response`.
+---@param type_name string
+---@param message table
+function M.encode_result(type_name, message)
+  return fitting(protobuf.encode("ttrpc.Response", NOTHING, "payload", type_name, message))
+end
+
 local SUCCESS = { payload = "" }
 
----@return { status: table?, payload: string }|nil, string?, string?
-function M.decode_response(bytes)
+---@param type_name? string of the message that is the payload, which becomes a table unless it is empty
+---@return { status: table?, payload: string|table }|nil, string?, string?
+function M.decode_response(bytes, type_name)
   if bytes == "" then return SUCCESS end
-  return protobuf.decode("ttrpc.Response", bytes)
+  return protobuf.decode("ttrpc.Response", bytes, type_name and "payload", type_name)
 end
 
 -- Pairs in the order of the keys: equal calls give equal bytes.
