@@ -1,14 +1,14 @@
 --- Addresses: what a stream leads to, as a string, a table or a function, made into one kind of object.
 -- "tcp:HOST:PORT" (an IPv6 host in brackets), "unix:PATH" ("unix:@NAME" in the abstract namespace), "vsock:CID:PORT",
--- "hybrid:PATH:PORT" (Firecracker's handshake), "serial:PATH", "chardev:PATH", "exec:COMMAND", "fd:N". No function here
--- yields but `dial`.
+-- "hybrid:PATH:PORT" (Firecracker's handshake), "serial:PATH", "chardev:PATH", "exec:COMMAND", "fd:N"; and, made by a target's
+-- `inside`, what a guest sees there. No function here yields but `dial`.
 
 local options = require "vmctl.options"
 
 local M = {}
 
 ---@class vmctl.Address
----@field kind "tcp"|"unix"|"vsock"|"hybrid"|"serial"|"chardev"|"exec"|"fd"|"func"
+---@field kind "tcp"|"unix"|"vsock"|"hybrid"|"serial"|"chardev"|"exec"|"fd"|"func"|"inside"
 ---@field network? string "tcp", "unix" or "vsock" where it is a plain socket
 ---@field host? string
 ---@field port? integer
@@ -18,7 +18,9 @@ local M = {}
 ---@field argv? string[]
 ---@field fd? integer
 ---@field fn? fun(timeout: number): vmctl.Stream
----@field text? string the label of a function
+---@field text? string the label of a function, of a target
+---@field target? table a machine, an exec client
+---@field at? vmctl.Address as that target sees it
 local methods = {}
 local mt = { __name = "vmctl.Address", __index = methods }
 
@@ -140,6 +142,15 @@ function complete.func(fields)
   return fields_if(type(fields.fn) == "function", fields, "a function expected")
 end
 
+function complete.inside(fields)
+  local at, why, code = M.parse(fields.at)
+  if not at then
+    return nil, why, code
+  end
+  fields.at = at
+  return fields_if(at.kind == "tcp" or at.kind == "unix", fields, ("%s cannot be reached inside a guest: tcp or unix expected"):format(at))
+end
+
 --- The address, or nil, message, code. `shown` is the text that the message names.
 local function make(fields, shown)
   local whole, why, code = complete[fields.kind](fields)
@@ -214,6 +225,15 @@ function M.func(fn, label)
     error("address func: a function expected, and perhaps a label", 2)
   end
   return (make { kind = "func", fn = fn, text = label or "function" })
+end
+
+--- What a target sees at an address: a TCP port or a Unix socket of the guest, or what the guest can reach. Users call
+-- `target:inside(where)`.
+---@param target table whose `connect(where, timeout)` gives a stream
+---@param where string|table "unix:/run/docker.sock", "tcp:127.0.0.1:80"
+---@return vmctl.Address|nil, string?, string? EINVAL, ENAMETOOLONG
+function M.inside(target, where)
+  return make { kind = "inside", target = target, at = where, text = require("vmctl.target").label(target) }
 end
 
 -- How the part after "KIND:" splits into fields.
@@ -321,9 +341,11 @@ local texts = {
   exec = function(a) return "exec:" .. a.command end,
   fd = function(a) return ("fd:%d"):format(a.fd) end,
   func = function(a) return a.text end,
+  inside = function(a) return ("%s!%s"):format(a.text, a.at) end,
 }
 
---- The address as logs and errors show it. `parse` understands it, unless it is a function's or has control bytes.
+--- The address as logs and errors show it. `parse` understands it, unless it is a function's, is inside a target or has
+--- control bytes.
 ---@param style? "stereos" as StereOS' own tools write a vsock address: "vsock:CID=3,port=1024"
 ---@return string
 function methods:label(style)

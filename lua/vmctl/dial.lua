@@ -93,9 +93,14 @@ local function call_function(a, deadline)
   return s
 end
 
+local function connect_inside(a, deadline)
+  return a.target:connect(a.at, left(deadline))
+end
+
 local dialers = {
   unix = connect_unix, chardev = connect_unix, tcp = connect_tcp, vsock = connect_vsock, hybrid = connect_hybrid,
   serial = open_device, exec = start_command, fd = adopt_fd, func = call_function,
+  inside = connect_inside,
 }
 
 --- Connects to an address. Waits until it is connected, handshakes included.

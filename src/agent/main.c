@@ -8,8 +8,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+
+enum { FILES = 65536 }; /* descriptors, at most: tables of that size are still cheap */
 
 int luaopen_vmctl_core(lua_State *L);
 #ifdef VMCTL_PB_STATIC
@@ -61,6 +64,19 @@ static void tune_memory(void)
     mallopt(M_TRIM_THRESHOLD, 256 * 1024);
 }
 
+/* A forwarded connection takes seven descriptors, and the kernel gives PID 1 a limit of 1024. */
+static void raise_files(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    rlim_t most = files.rlim_max == RLIM_INFINITY || files.rlim_max > FILES ? files.rlim_max : FILES;
+    if (most > files.rlim_max && setrlimit(RLIMIT_NOFILE, &(struct rlimit){ FILES, most }) == 0)
+        return;
+    files.rlim_cur = files.rlim_max < FILES ? files.rlim_max : FILES;
+    (void)setrlimit(RLIMIT_NOFILE, &files); /* who may not has to live with what there is */
+}
+
 static void prepare(lua_State *L)
 {
     luaL_openlibs(L);
@@ -96,6 +112,7 @@ static int traceback(lua_State *L)
 static int run(int argc, char **argv, int first)
 {
     tune_memory();
+    raise_files();
     lua_State *L = luaL_newstate();
     if (!L)
         return 1;

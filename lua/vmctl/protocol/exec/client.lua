@@ -4,7 +4,7 @@ local address = require "vmctl.address"
 local dial = require "vmctl.dial"
 local errors = require "vmctl.errors"
 local files = require "vmctl.protocol.exec.files"
-local json = require "vmctl.json"
+local forward = require "vmctl.protocol.exec.forward"
 local options = require "vmctl.options"
 local probe = require "vmctl.protocol.exec.probe"
 local process = require "vmctl.protocol.exec.process"
@@ -178,42 +178,14 @@ function methods:run(command)
   return runner.finish(p, parsed.options, deadline)
 end
 
---- Opens a connection to a TCP port as the guest sees it. Waits.
----@param host string "127.0.0.1" is the guest itself
----@param port integer
----@param timeout? number
----@return vmctl.Stream|nil stream of raw bytes, string?, string? EREMOTE with the agent's reason, ENOTSUP
-function methods:forward(host, port, timeout)
-  local deadline = core.now() + (timeout or self._dial_timeout)
-  local revision, err, code = self:probe(timeout)
-  if not revision then return nil, err, code end
-  if revision == "0.1.9" then
-    return errors.fail("ENOTSUP", "forward to %s:%d: this agent cannot forward", host, port)
-  end
-  local body = assert(json.encode { host = host, port = port })
-  local s
-  s, err, code = self:_open(T.PORT_FORWARD, body, deadline)
-  if not s then return nil, err, code end
-  local answer, text, why = wire.read(s, deadline - core.now())
-  if answer == T.READY then
-    s:label(("%s via %s"):format(host .. ":" .. port, self.address))
-    return s
-  end
-  s:close()
-  if answer == T.STDERR then
-    return nil, ("forward to %s:%d: %s"):format(host, port, (text:gsub("%s+$", ""))), "EREMOTE", text
-  elseif answer then
-    return errors.fail("EPROTO", "forward to %s:%d: an answer of type %d", host, port, answer)
-  end
-  return nil, ("forward to %s:%d: %s"):format(host, port, text), why
-end
-
 --- Runs a pipeline of commands here (a stage may name another target with `on`). See vmctl.pipeline.
 function methods:pipeline(stages)
   return require("vmctl.pipeline").run(stages, self)
 end
 
-for name, fn in pairs(files) do methods[name] = fn end
+for _, part in ipairs { files, forward } do
+  for name, fn in pairs(part) do methods[name] = fn end
+end
 methods.probe, methods.ready = probe.probe, probe.ready
 
 function mt:__tostring()

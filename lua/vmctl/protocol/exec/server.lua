@@ -1,10 +1,10 @@
 --- The guest's side of the exec protocol: one connection, one request. Where the reference agent corrupts, loses or leaves
 --- something behind (wire document, "Known weaknesses"), this one does not.
-local core = require "vmctl.core"
 local accept = require "vmctl.accept"
 local access = require "vmctl.access"
 local command = require "vmctl.protocol.exec.command"
 local fileservice = require "vmctl.protocol.exec.fileservice"
+local forwardservice = require "vmctl.protocol.exec.forwardservice"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local options = require "vmctl.options"
@@ -26,30 +26,10 @@ local function hello(conn)
   return conn:write_frame(T.READY, body, SEND_TIMEOUT)
 end
 
--- wire document, section 7: Ready, then raw bytes; or a Stderr message with the reason.
-local function port_forward(conn, payload)
-  local request = json.decode(payload)
-  local host = type(request) == "table" and request.host or "127.0.0.1"
-  local port = type(request) == "table" and math.type(request.port) == "integer" and request.port or 0
-  if port < 1 or port > 65535 or type(host) ~= "string" then
-    return conn:write_frame(T.STDERR, "bad port forward request\n", SEND_TIMEOUT)
-  end
-  local target, err = require("vmctl.dial").dial(require("vmctl.address").tcp(host, port))
-  if not target then return conn:write_frame(T.STDERR, err .. "\n", SEND_TIMEOUT) end
-  local ok, why, code = conn:write_frame(T.READY, "", SEND_TIMEOUT)
-  if not ok then
-    target:close()
-    return nil, why, code
-  end
-  local relay = core.relay(conn, target)
-  if relay then relay:wait() end
-  return true
-end
-
 local handlers = {
   [T.READY] = hello, [T.SIGNAL] = command.signal,
   [T.EXEC] = command.plain, [T.EXEC_STREAM] = command.streamed, [T.EXEC_PIPE] = command.piped, [T.EXEC_TTY] = command.terminal,
-  [T.PORT_FORWARD] = port_forward,
+  [T.PORT_FORWARD] = forwardservice.forward,
   [T.WRITE_FILE] = fileservice.write, [T.READ_FILE] = fileservice.read, [T.LIST_FILES] = fileservice.list,
 }
 
