@@ -6,6 +6,10 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#ifndef FUZZ_LUA /* qmp_fuzz.c takes lines as well */
+#define FUZZ_LUA "fuzz/stereos_fuzz.lua"
+#endif
+
 enum { COUNTERS = 1 << 12 };
 
 int luaopen_cjson(lua_State *L);
@@ -49,7 +53,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     luaL_requiref(lua, "cjson", luaopen_cjson, 0);
     lua_settop(lua, 0);
     lua_pushcfunction(lua, traceback); /* slot 1: the message handler; slot 2: the function under test */
-    CHECK(luaL_loadstring(lua, "package.path = 'lua/?.lua;lua/?/init.lua' return dofile 'fuzz/stereos_fuzz.lua'") == 0);
+    CHECK(luaL_loadstring(lua, "package.path = 'lua/?.lua;lua/?/init.lua' return dofile '" FUZZ_LUA "'") == 0);
     call(0, 1);
     lua_sethook(lua, on_line, LUA_MASKLINE, 0);
     return 0;

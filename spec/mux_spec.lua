@@ -50,6 +50,37 @@ local function wait_forever(conn)
 end
 
 describe("a mux", function()
+  it("can be dropped for the next one on the same link: its streams end, and connecting says ERESET", run(function()
+    local near, far = pair()
+    local server = mux.server()
+    local listener = server:listen(PORT)
+    vmctl.scope(function(scope)
+      vmctl.spawn_in(scope, server.run, server, far)
+      vmctl.spawn_in(scope, function()
+        for conn in function() return (listener:accept(math.huge)) end do vmctl.spawn_in(scope, echo, conn) end
+      end)
+      local first = assert(mux.connect(near, WAIT))
+      local s = assert(first:connect(PORT))
+      local reading = vmctl.spawn(function() return s:read(1, WAIT) end)
+      vmctl.yield()
+      first:drop()
+      assert.is_nil((reading:join()))
+      assert.is_false(first:alive())
+      assert.is_nil((first:connect(PORT, WAIT)))
+      first:ended(WAIT)
+      s:close()
+      local second = assert(mux.connect(near, WAIT))
+      s = assert(second:connect(PORT))
+      assert(s:write "again")
+      assert(s:shutdown())
+      assert.equal("again", read_all(s))
+      s:close()
+      second:close()
+      scope:cancel()
+    end)
+    far:close()
+  end, 10))
+
   it("connects to a port that is served, and to no other", with_guest(echo, function(session)
     local s = assert(session:connect(PORT))
     assert(s:write "hello")
@@ -233,6 +264,7 @@ describe("a yamux session", function()
     ["of a kind that is none"] = frame.pack(9, 0, 0, 0),
     ["with more data than a window"] = frame.pack(frame.DATA, 0, 2, frame.WINDOW_SIZE + 1),
     ["that opens a stream with a number of ours"] = frame.pack(frame.WINDOW, frame.SYN, 1, 0),
+    ["that opens the stream 0, which is the session"] = frame.pack(frame.WINDOW, frame.SYN, 0, 0),
   }
   for what, bytes in pairs(refused) do
     it("ends at a frame " .. what, with_session({ client = true, on_stream = wait_forever }, function(session, far)

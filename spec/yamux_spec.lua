@@ -1,4 +1,5 @@
 -- Two yamux sessions that speak to each other over a socket pair.
+local frame = require "vmctl.protocol.yamux.frame"
 local mux = require "vmctl.mux"
 local native = require "spec.support.native"
 local support = require "spec.support"
@@ -206,6 +207,37 @@ describe("yamux: a ping", function()
     vmctl.yield()
     assert.equal("ETIMEDOUT", code(session:ping(0.05)))
     session:close()
+    far:close()
+  end))
+end)
+
+describe("yamux: a good-bye", function()
+  it("ends the opening of streams from the other side, and nothing else", with_sessions(echo, function(a, b)
+    local before = assert(a:open())
+    before:write "w"
+    assert.equal("w", before:read())
+    assert(b:go_away())
+    assert(b:ping(1)) -- by its answer, the good-bye has come
+    assert.equal("ECONNREFUSED", code(a:open()))
+    before:write "x"
+    assert.equal("x", before:read())
+    local other = assert(b:open())
+    other:write "y"
+    assert.equal("y", other:read())
+    before:close()
+    other:close()
+  end, 5))
+
+  it("lets a stream that crosses it on the way be refused", run(function()
+    local near, far = pair()
+    local session = yamux.session(near, { client = true, on_stream = echo }):start "near"
+    vmctl.yield()
+    assert(session:go_away())
+    assert(far:write(frame.pack(frame.WINDOW, frame.SYN, 2, 0)))
+    local expected = frame.pack(frame.GO_AWAY, 0, 0, 0) .. frame.pack(frame.WINDOW, frame.RST, 2, 0)
+    assert.equal(expected, far:read_exact(#expected, 1))
+    session:close()
+    assert.equal("ECLOSED", code(session:go_away()))
     far:close()
   end))
 end)

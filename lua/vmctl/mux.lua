@@ -72,6 +72,7 @@ function host:connect(port, timeout)
   if ok then line, err, code = s:read_line(LINE, timeout) end
   if line and core.hybrid_ok(line) then return s end
   s:close()
+  if self._dropped then return errors.fail("ERESET", "connect to port %d of the guest: it has begun anew", port) end
   if line then return errors.fail("EPROTO", "connect to port %d of the guest: an answer that is no OK", port) end
   if code == "EOF" or code == "ECONNRESET" or code == "EPIPE" then
     return errors.fail("ECONNREFUSED", "connect to port %d of the guest: nobody serves it", port)
@@ -86,6 +87,17 @@ end
 --- False once the link has ended.
 function host:alive()
   return self._session:alive()
+end
+
+--- Ends the session and leaves the link to the next one: the guest has begun anew. Never waits.
+function host:drop()
+  self._dropped = true
+  self._session:drop("the guest has begun anew", "ERESET")
+end
+
+--- Waits until a session that was dropped has let go of the link.
+function host:ended(timeout)
+  self._session:ended(timeout)
 end
 
 function host:close()

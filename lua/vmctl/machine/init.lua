@@ -1,27 +1,40 @@
 --- Guests under QEMU: launching, reaching, ending them.
+local address = require "vmctl.address"
 local background = require "vmctl.background"
 local console = require "vmctl.machine.console"
+local control = require "vmctl.machine.control"
 local core = require "vmctl.core"
+local epoch = require "vmctl.machine.epoch"
 local errors = require "vmctl.errors"
 local exec = require "vmctl.protocol.exec"
 local link = require "vmctl.machine.link"
+local monitor = require "vmctl.machine.monitor"
 local options = require "vmctl.options"
+local ports = require "vmctl.machine.ports"
 local process = require "vmctl.process"
 local qemu = require "vmctl.machine.qemu"
 local report = require "vmctl.machine.report"
+local screen = require "vmctl.machine.screen"
+local snapshots = require "vmctl.machine.snapshots"
 local task = require "vmctl.task"
 
 local M = {}
 
+local FORWARD_PORT, FORWARD_STREAM_PORT = 1025, 1026
 local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
 
 local methods = {}
 local mt = { __name = "vmctl.Machine", __index = methods }
 
+for _, part in ipairs { control, screen.methods, snapshots.methods, ports.methods } do
+  for name, fn in pairs(part) do methods[name] = fn end
+end
+
 local known = {
   kernel = "string", initrd = "string", append = "string", memory = "string|integer", cpus = "integer", accel = "string",
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
   nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
+  display = { true, false, "std", "virtio" }, reboot = "boolean",
 }
 
 -- Knows nothing of the machine: a task that did would keep it from being collected.
@@ -32,9 +45,31 @@ local function watch(child, fate)
   fate.known:wake()
 end
 
+-- Neither does this: events of the monitor that begin a new epoch.
+local function watch_resets(vm)
+  local epochs = vm._epoch
+  vm._monitor.on_event = function(event)
+    if event.event == "RESET" then epochs:advance(event.data.guest and "reboot" or "reset") end
+  end
+end
+
+local function open_channels(vm, spec, opts)
+  local err, code
+  vm._console, err, code = console.open(vm.name, opts.console_size, opts.console_log)
+  if not vm._console then return nil, err, code end
+  vm._monitor, err, code = monitor.open(vm.name)
+  if not vm._monitor then return nil, err, code end
+  vm._channel, err, code = link.choose(spec, opts, vm.name)
+  if not vm._channel then return nil, err, code end
+  vm._epoch = epoch.new(vm._channel)
+  watch_resets(vm)
+  return true
+end
+
 local function start_qemu(vm, spec, channel)
   local argv = qemu.command(spec, channel:arguments(spec))
   argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
+  argv.fds = { vm._monitor.fd }
   argv.death_signal = "KILL"
   local child, err, code = process.spawn(argv)
   if not child then return nil, err, code end
@@ -45,10 +80,12 @@ end
 --- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
 ---@param opts { kernel: string, initrd: string?, append: string?, memory: string|integer?, cpus: integer?, accel: string?,
 -- machine: string?, arch: string?, args: string[]?, nics: table[]?, name: string?, channel: string?, cid: integer?,
--- console_log: string?, console_size: integer?, exec_timeout: number? } memory in MiB or as "256M"; accel "auto", "kvm" or
--- "tcg"; machine: QEMU's, "microvm" by default on x86-64; args: further arguments for QEMU; nics: network cards on Ethernet
--- sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses); channel: how the agent is reached,
--- "vsock", "mux" (virtio-serial) or "auto"; exec_timeout: seconds for a command that names none
+-- console_log: string?, console_size: integer?, exec_timeout: number?, display: boolean|string|nil, reboot: boolean? } memory
+-- in MiB or as "256M"; accel "auto", "kvm" or "tcg"; machine: QEMU's, "microvm" by default on x86-64; args: further arguments
+-- for QEMU; nics: network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses);
+-- channel: how the agent is reached, "vsock", "mux" (virtio-serial) or "auto"; exec_timeout: seconds for a command that names
+-- none; display: a screen and a keyboard (true: what suits the machine; "std", "virtio"); reboot: a guest that reboots starts
+-- again, in a new epoch (else its QEMU ends)
 ---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EINVAL …
 function M.launch(opts)
   opts = options.check(opts or {}, known, "machine.launch")
@@ -56,21 +93,16 @@ function M.launch(opts)
   if not spec then return nil, err, code end
   local vm = setmetatable({
     name = opts.name or "guest", accel = spec.accel, accel_reason = spec.accel_reason, macs = spec.macs,
-    _exec_timeout = opts.exec_timeout, _fate = { known = core.queue() },
+    _exec_timeout = opts.exec_timeout, _reboots = opts.reboot, _fate = { known = core.queue() },
   }, mt)
-  vm._console, err, code = console.open(vm.name, opts.console_size, opts.console_log)
-  if not vm._console then return nil, err, code end
-  local channel
-  channel, err, code = link.choose(spec, opts, vm.name)
-  if not channel then
+  local ok
+  ok, err, code = open_channels(vm, spec, opts)
+  if not ok then
     vm:close()
     return nil, err, code
   end
-  vm._channel = channel
-  local ok
-  ok, err, code = start_qemu(vm, spec, channel)
-  channel:started()
-  vm._console:started()
+  ok, err, code = start_qemu(vm, spec, vm._channel)
+  for _, channel in ipairs { vm._channel, vm._console, vm._monitor } do channel:started() end
   if not ok then
     vm:close()
     return nil, ("launch %s: %s"):format(vm.name, err), code
@@ -81,6 +113,7 @@ function M.launch(opts)
     stderr = background.spawn(vm.name .. " stderr", vm._stderr.follow, vm._stderr, vm._child.stderr),
     process = background.spawn(vm.name .. " process", watch, vm._child, vm._fate),
   }
+  if opts.reboot then vm._monitor:begin() end -- its reboots must not go unseen
   return vm
 end
 
@@ -146,6 +179,31 @@ function methods:stereos(opts)
   return self._stereos
 end
 
+local function forwarding_client(vm)
+  if vm._closed then return errors.fail("ECLOSED", "%s: closed", vm.name) end
+  if vm._fate.record then return errors.fail("ERESET", "%s: %s", vm.name, report.ending(vm)) end
+  if not vm._forwarding or vm._forwarding:closed() then
+    local err, code
+    vm._forwarding, err, code = require("vmctl.protocol.ttrpc").connect(vm:address(FORWARD_PORT))
+    if not vm._forwarding then return nil, err, code end
+  end
+  return vm._forwarding
+end
+
+--- Forwards sockets of the guest to sockets of this host: see vmctl.socketforward.forward. The connection to the guest is shared
+--- by all of them, had anew when it is lost, and closed with the machine. Waits until the guest has bound the sockets.
+---@param entries table<string, table>
+---@param opts? table
+---@return vmctl.SocketForwarder|nil, string?, string? ECLOSED, ERESET: QEMU has ended
+function methods:socketforward(entries, opts)
+  local client, err, code = forwarding_client(self)
+  if not client then return nil, err, code end
+  opts = options.merge({
+    streams = self:address(FORWARD_STREAM_PORT), reconnect = function() return forwarding_client(self) end,
+  }, opts)
+  return require("vmctl.protocol.socketforward").forward(client, entries, opts)
+end
+
 --- Brings the guest into a declared state. See vmctl.config.push.
 ---@param set table|string what it shall have; a string is its configuration, the jcard.toml, alone
 ---@param opts? table
@@ -154,7 +212,7 @@ function methods:push_config(set, opts)
   return require("vmctl.config").push(self, set, opts)
 end
 
-for _, name in ipairs { "run", "start", "read_file", "write_file", "list_files", "forward" } do
+for _, name in ipairs { "run", "start", "read_file", "write_file", "list_files", "forward", "connect" } do
   --- As vmctl.exec.client has it.
   methods[name] = function(self, ...)
     local client, err, code = self:_client()
@@ -164,6 +222,14 @@ for _, name in ipairs { "run", "start", "read_file", "write_file", "list_files",
 end
 
 methods.exec = methods.run
+
+--- The address of something inside the guest ("unix:/run/docker.sock", "tcp:127.0.0.1:80"), for vmctl.dial and for either end of
+--- vmctl.forward. Does not wait.
+---@param where string|table
+---@return vmctl.Address|nil, string?, string? EINVAL, ENAMETOOLONG
+function methods:inside(where)
+  return address.inside(self, where)
+end
 
 --- Runs a pipeline whose stages run in this guest unless they name another target with `on`. See vmctl.pipeline.
 function methods:pipeline(stages)
@@ -242,9 +308,12 @@ function methods:close()
   self._closed = true
   for _, t in pairs(self._tasks or {}) do t:cancel() end
   if self._stereos then self._stereos:close() end
+  if self._forwarding then self._forwarding:close() end
   if self._channel then self._channel:close() end
   if self._child then self._child:close() end
   if self._console then self._console:close() end
+  if self._monitor then self._monitor:close() end
+  snapshots.clean(self)
   self._fate.known:wake()
   return true
 end

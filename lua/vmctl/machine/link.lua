@@ -26,6 +26,9 @@ function vsock.connect() return true end -- each connection is the kernel's
 
 function vsock:address(port) return address.vsock(self.cid, port) end
 
+-- The guest's kernel resets its connections after a restore; after a reset it answers what comes over old ones so.
+function vsock.drop() end
+
 function vsock.close() end
 
 -- virtio-serial
@@ -35,7 +38,7 @@ local serial_mt = { __index = serial }
 
 function serial.arguments(_, spec)
   return {
-    "-device", "virtio-serial" .. spec.suffix, "-chardev", "socket,id=mux,fd=0",
+    "-device", ("virtio-serial%s,id=serial0"):format(spec.suffix), "-chardev", "socket,id=mux,fd=0",
     "-device", "virtserialport,chardev=mux,name=" .. mux.PORT_NAME,
   }
 end
@@ -44,16 +47,33 @@ function serial:started()
   self._theirs:close()
 end
 
+-- A session with the guest as it is now: one that was greeted before a reset is none.
+local function begin_session(self, deadline)
+  local age
+  repeat
+    if self._mux then self._mux:ended(deadline - core.now()) end
+    age = self._age
+    local session, err, code = mux.connect(self._link, deadline - core.now())
+    if not session then return nil, err, code end
+    self._mux = session
+    if age ~= self._age then session:drop() end
+  until age == self._age
+  return true
+end
+
 -- One task begins the session, others that come meanwhile wait for it.
 function serial:connect(timeout)
   local deadline = core.now() + timeout
   return self._lock:with(timeout, function()
     if self._mux and self._mux:alive() then return true end
-    local err, code
-    self._mux, err, code = mux.connect(self._link, deadline - core.now())
-    if not self._mux then return nil, err, code end
-    return true
+    return begin_session(self, deadline)
   end)
+end
+
+-- The guest has begun anew, and knows nothing of the session.
+function serial:drop()
+  self._age = self._age + 1
+  if self._mux then self._mux:drop() end
 end
 
 function serial:address(port)
@@ -76,7 +96,7 @@ local function open_serial(name)
   if not ours then return nil, theirs, code end
   ours:label("link to " .. name)
   return setmetatable({
-    _link = ours, _theirs = theirs, _name = name, _lock = channel.lock(), stdin = theirs:fileno(), kind = "mux",
+    _link = ours, _theirs = theirs, _name = name, _lock = channel.lock(), _age = 0, stdin = theirs:fileno(), kind = "mux",
   }, serial_mt)
 end
 

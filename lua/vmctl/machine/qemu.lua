@@ -1,8 +1,10 @@
 --- QEMU's command line.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local monitor = require "vmctl.machine.monitor"
 local nics = require "vmctl.machine.nics"
 local platform = require "vmctl.machine.platform"
+local screen = require "vmctl.machine.screen"
 
 local M = {}
 
@@ -33,12 +35,16 @@ function M.describe(opts)
   local cards, macs
   cards, macs, code = nics.arguments(opts.nics or {}, machine.suffix)
   if not cards then return nil, macs, code end
+  local display
+  display, err, code = screen.arguments(opts.display, machine.suffix)
+  if not display then return nil, err, code end
   local memory = opts.memory or "256M"
   if math.type(memory) == "integer" then memory = ("%dM"):format(memory) end
   return {
     arch = arch, machine = machine, suffix = machine.suffix, accel = accel, accel_reason = reason, memory = memory,
     cpus = opts.cpus or 1, qemu = opts.qemu or arch.qemu, kernel = opts.kernel, initrd = opts.initrd,
     append = opts.append, args = opts.args or {}, cards = cards, macs = macs,
+    display = display, reboot = opts.reboot,
   }
 end
 
@@ -54,7 +60,7 @@ end
 function M.command(spec, channel)
   local argv = {
     spec.qemu, "-M", spec.machine.type, "-accel", spec.accel, "-cpu", spec.accel == "kvm" and "host" or spec.arch.cpu,
-    "-m", spec.memory, "-smp", tostring(spec.cpus), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+    "-m", spec.memory, "-smp", tostring(spec.cpus), "-nodefaults", "-no-user-config", "-display", "none",
     "-nic", "none", "-chardev", "socket,id=console,fd=1", "-serial", "chardev:console",
     "-kernel", spec.kernel, "-append", kernel_arguments(spec),
   }
@@ -62,7 +68,8 @@ function M.command(spec, channel)
     argv[#argv + 1] = "-initrd"
     argv[#argv + 1] = spec.initrd
   end
-  for _, list in ipairs { channel, spec.cards, spec.args } do
+  if not spec.reboot then argv[#argv + 1] = "-no-reboot" end
+  for _, list in ipairs { channel, monitor.arguments(), spec.cards, spec.display, spec.args } do
     table.move(list, 1, #list, #argv + 1, argv)
   end
   return argv

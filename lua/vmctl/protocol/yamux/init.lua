@@ -91,10 +91,10 @@ local function adopt(self, id)
 end
 
 local function on_open(self, id)
-  if id % 2 == self._parity or self._streams[id] then
+  if id == 0 or id % 2 == self._parity or self._streams[id] then -- 0 is the session itself
     return errors.fail("EPROTO", "the peer opened stream %d, whose number is not its to give", id)
   end
-  if self._count >= STREAMS or not self._on_stream then return answer(self, WINDOW, RST, id, 0) end
+  if self._count >= STREAMS or self._leaving or not self._on_stream then return answer(self, WINDOW, RST, id, 0) end
   local outer, err, code = adopt(self, id)
   if not outer then return nil, err, code end
   task.spawn_in(self._scope, self._on_stream, outer, id)
@@ -218,6 +218,15 @@ function methods:open()
   return outer
 end
 
+--- Tells the peer to open no more streams, and refuses those that it still opens; what is open goes on. Waits until the word is
+--- with the peer's kernel.
+---@return true|nil, string?, string?
+function methods:go_away()
+  if self._over then return nil, table.unpack(self._why) end
+  self._leaving = true
+  return send(self, GO_AWAY, 0, 0, 0)
+end
+
 --- Asks the peer for a sign of life. Waits.
 ---@param timeout number seconds
 ---@return number|nil seconds, string?, string?
@@ -232,6 +241,21 @@ function methods:ping(timeout)
   if self._over then return nil, table.unpack(self._why) end
   if not ok then return nil, err, code end
   return core.now() - begin
+end
+
+--- Ends it, but for the link, which the next session may have: the other side has begun anew. Its streams end at once. Does not
+--- wait; `ended` does.
+---@param err string
+---@param code string
+function methods:drop(err, code)
+  declare_over(self, err, code)
+  if self._task then self._task:cancel() end
+end
+
+--- Waits until a session that was dropped has let go of the link.
+---@param timeout number
+function methods:ended(timeout)
+  if self._task then self._task:join(timeout) end
 end
 
 --- Ends it, the link included. Idempotent.

@@ -1,0 +1,75 @@
+--- A guest's QEMU monitor: a socket pair of which QEMU has one end, spoken with when somebody first asks for it. A guest that
+--- nobody asks for it boots no slower.
+local address = require "vmctl.address"
+local background = require "vmctl.background"
+local core = require "vmctl.core"
+
+local M = {}
+
+local GREETING = 60     -- seconds: a busy machine may take long to start QEMU, and there is no second try
+
+local methods = {}
+local mt = { __name = "vmctl.Monitor", __index = methods }
+
+--- Opens the channel; `fd` is for QEMU, whose descriptor 3 it becomes.
+---@param name string of the guest
+function M.open(name)
+  local ours, theirs, code = core.pair()
+  if not ours then return nil, theirs, code end
+  ours:label("monitor of " .. name)
+  return setmetatable({ _stream = ours, _theirs = theirs, fd = theirs:fileno(), _name = name, _news = core.queue() }, mt)
+end
+
+--- QEMU's arguments for it.
+function M.arguments()
+  return { "-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control" }
+end
+
+--- QEMU has its end now.
+function methods:started()
+  self._theirs:close()
+end
+
+-- Not in the caller's task: its time limit must not end a greeting that can be had only once.
+local function connect(self)
+  local at = address.func(function() return self._stream end, self._name)
+  local client, err, code = require("vmctl.protocol.qmp").connect(at, { greeting_timeout = GREETING })
+  self._client, self._err, self._code = client, err, code
+  if client and self.on_event then client:on_event(self.on_event) end
+  self._done = true
+  self._news:wake()
+end
+
+--- Begins to connect, if nobody has. Does not wait.
+function methods:begin()
+  if self._begun then return end
+  self._begun = true
+  self._task = background.spawn("monitor of " .. self._name, connect, self)
+end
+
+--- The client of the monitor, once it is connected. Waits for that.
+---@param timeout number seconds
+---@return vmctl.QmpClient|nil, string?, string? ETIMEDOUT, ERESET, ECLOSED
+function methods:client(timeout)
+  self:begin()
+  local deadline = core.now() + timeout
+  while not self._done do
+    local ok, err, code = self._news:wait(deadline - core.now(), "wait for the monitor of " .. self._name)
+    if not ok then return nil, err, code end
+  end
+  if not self._client then return nil, self._err, self._code end
+  return self._client
+end
+
+--- Idempotent, never waits.
+function methods:close()
+  if self._task then self._task:cancel() end
+  if self._client then self._client:close() end
+  if not self._done then self._err, self._code = "closed", "ECLOSED" end
+  self._done, self._begun = true, true
+  self._stream:close()
+  self._theirs:close()
+  self._news:wake()
+end
+
+return M

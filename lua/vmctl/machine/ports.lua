@@ -1,0 +1,99 @@
+--- Virtio-serial ports that are plugged into a running guest. Methods of vmctl.Machine.
+local core = require "vmctl.core"
+local dial = require "vmctl.dial"
+local errors = require "vmctl.errors"
+local options = require "vmctl.options"
+
+local M = {}
+
+local CONNECT, UNPLUG = 5, 10   -- seconds
+local BUS = "serial0.0"         -- of the controller that vmctl.machine.link gives a guest
+
+-- QEMU connects to us, through a socket in a folder of our own that is gone before the guest can see the port.
+local function connect_chardev(client, id)
+  local dir, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-port")
+  if not dir then return nil, err, code end
+  local listener, stream, ok
+  listener, err, code = dial.listen("unix:" .. dir .. "/s")
+  if listener then
+    ok, err, code = client:execute("chardev-add", { id = id, backend = { type = "socket", data = {
+      addr = { type = "unix", data = { path = dir .. "/s" } }, server = false } } })
+    if ok then stream, err, code = listener:accept(CONNECT) end
+    listener:close()
+  end
+  core.fs.remove(dir)
+  if ok and not stream then client:execute("chardev-remove", { id = id }) end
+  return stream, err, code
+end
+
+local function unplug(client, port, deadline)
+  local following = client:events { timeout = math.max(deadline - core.now(), 0) }
+  local ok, err, code, problem = client:execute("device_del", { id = port })
+  if ok == nil then return nil, err, code, problem end
+  while true do
+    local event
+    event, err, code = following()
+    if not event then return nil, err, code end
+    if event.event == "DEVICE_DELETED" and event.data.device == port then return true end
+  end
+end
+
+local methods = {}
+M.methods = methods
+
+local function failed(self, what, name, err, code, problem)
+  return nil, ("%s %s of %s: %s"):format(what, name, self.name, err), code, problem
+end
+
+--- Plugs in a port: in the guest /dev/virtio-ports/NAME, or a /dev/vportNpM whose name /sys/class/virtio-ports tells. A guest
+--- agent of QEMU's own can be reached so: `vmctl.qga.connect(function() return stream end)`. Waits.
+---@param name string "org.qemu.guest_agent.0" for instance
+---@return vmctl.Stream|nil stream the host's end, which the caller closes; the machine takes the port out at its end
+---@return string? message
+---@return string? code EBUSY: there is a port of that name; ENOTSUP: the guest is reached over vsock, and has no such bus
+---@return table? problem
+function methods:add_port(name)
+  if type(name) ~= "string" or name == "" then error("add_port: a name expected", 2) end
+  if self._channel.kind ~= "mux" then return errors.fail("ENOTSUP", "add port %s to %s: no virtio-serial bus", name, self.name) end
+  self._ports = self._ports or { made = 0 }
+  local ports = self._ports
+  if ports[name] then return errors.fail("EBUSY", "add port %s to %s: it is there", name, self.name) end
+  ports.made = ports.made + 1
+  local id = "vmctl-port" .. ports.made
+  ports[name] = id -- before anything waits: another task may want the same
+  local client, err, code = self:qmp()
+  local stream, ok, problem
+  if client then stream, err, code = connect_chardev(client, id .. "-socket") end
+  if stream then
+    ok, err, code, problem = client:execute("device_add",
+      { driver = "virtserialport", id = id, chardev = id .. "-socket", name = name, bus = BUS })
+  end
+  if ok then
+    stream:label(("port %s of %s"):format(name, self.name))
+    return stream
+  end
+  ports[name] = nil
+  if stream then
+    stream:close()
+    client:execute("chardev-remove", { id = id .. "-socket" })
+  end
+  return failed(self, "add port", name, err, code, problem)
+end
+
+--- Takes a port out. The guest sees it go, and the host's end ends. Waits.
+---@param opts? number|{ timeout: number } seconds, 10 by default
+---@return true|nil, string?, string?, table? ENOENT: no such port was added; ETIMEDOUT: the guest does not let go of it
+function methods:remove_port(name, opts)
+  local timeout = options.check(opts, { timeout = "number" }, "remove_port").timeout or UNPLUG
+  local id = self._ports and self._ports[name]
+  if not id then return errors.fail("ENOENT", "remove port %s of %s: it was not added", name, self.name) end
+  local client, err, code = self:qmp()
+  local ok, problem
+  if client then ok, err, code, problem = unplug(client, id, core.now() + timeout) end
+  if ok then ok, err, code, problem = client:execute("chardev-remove", { id = id .. "-socket" }) end
+  if ok == nil then return failed(self, "remove port", name, err, code, problem) end
+  self._ports[name] = nil
+  return true
+end
+
+return M

@@ -1,0 +1,106 @@
+--- A guest's screen and keyboard, for guests launched with `display`. Methods of vmctl.Machine.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+
+local M = {}
+
+local HOLD = 20         -- milliseconds that a typed key is held
+local PACE = 0.025      -- seconds from one to the next: a keyboard's buffer holds few
+
+-- The devices for each kind of `display`. A microvm has no keyboard of its own.
+local devices = {
+  std = function() return { "-device", "VGA" } end,
+  virtio = function(suffix) return { "-device", "virtio-gpu" .. suffix, "-device", "virtio-keyboard" .. suffix } end,
+}
+
+--- QEMU's arguments for a screen.
+---@param display? boolean|"std"|"virtio"
+---@param suffix string of the machine's virtio devices
+---@return string[]|nil, string?, string? EINVAL
+function M.arguments(display, suffix)
+  if not display then return {} end
+  if display == true then display = suffix == "-pci" and "std" or "virtio" end
+  if display == "std" and suffix ~= "-pci" then
+    return errors.fail("EINVAL", "launch: display 'std' needs a machine with PCI; this one can have 'virtio'")
+  end
+  return devices[display](suffix)
+end
+
+-- Keys by the names that people use for them, where those are not QEMU's.
+local NAMES = { enter = "ret", ["return"] = "ret", space = "spc", escape = "esc", del = "delete", ins = "insert",
+  control = "ctrl", win = "meta_l", super = "meta_l", pageup = "pgup", pagedown = "pgdn" }
+
+-- Characters of a US keyboard by QEMU's names of their keys: alone, and with shift.
+local PLAIN = {
+  [" "] = "spc", ["\n"] = "ret", ["\t"] = "tab", ["\b"] = "backspace", ["\27"] = "esc", ["-"] = "minus", ["="] = "equal",
+  ["["] = "bracket_left", ["]"] = "bracket_right", ["\\"] = "backslash", [";"] = "semicolon", ["'"] = "apostrophe",
+  ["`"] = "grave_accent", [","] = "comma", ["."] = "dot", ["/"] = "slash",
+}
+local SHIFTED = {
+  _ = "minus", ["+"] = "equal", ["{"] = "bracket_left", ["}"] = "bracket_right", ["|"] = "backslash", [":"] = "semicolon",
+  ['"'] = "apostrophe", ["~"] = "grave_accent", ["<"] = "comma", [">"] = "dot", ["?"] = "slash", [")"] = "0", ["!"] = "1",
+  ["@"] = "2", ["#"] = "3", ["$"] = "4", ["%"] = "5", ["^"] = "6", ["&"] = "7", ["*"] = "8", ["("] = "9",
+}
+
+local function keys_of(char)
+  if char:find "[%l%d]" then return { char } end
+  if char:find "%u" then return { "shift", char:lower() } end
+  if PLAIN[char] then return { PLAIN[char] } end
+  return SHIFTED[char] and { "shift", SHIFTED[char] }
+end
+
+local function press(self, keys, hold)
+  local list = {}
+  for i, key in ipairs(keys) do list[i] = { type = "qcode", data = NAMES[key] or key } end
+  local ok, err, code, problem = self:_monitor_execute("send-key", { keys = list, ["hold-time"] = hold })
+  if ok == nil then return nil, err, code, problem end
+  return true
+end
+
+local methods = {}
+M.methods = methods
+
+--- Presses keys together: "ctrl-alt-delete", "f2", "ret", "minus". Waits for QEMU's word only.
+---@param chord string QEMU's names of keys, joined by "-"
+---@return true|nil, string?, string?, table? EREMOTE: no such key
+function methods:send_key(chord)
+  if type(chord) ~= "string" or chord == "" then error("send_key: keys expected, such as 'ctrl-alt-delete'", 2) end
+  local keys = {}
+  for key in chord:gmatch "[^-]+" do keys[#keys + 1] = key end
+  if #keys == 0 then error("send_key: '-' joins keys; the key is called 'minus'", 2) end
+  return press(self, keys)
+end
+
+--- Types text, on a US keyboard. Waits until it is typed, about 40 characters a second.
+---@param text string ASCII; a line feed is the return key
+---@return true|nil, string?, string?, table? EINVAL: a character that this keyboard does not have; nothing is typed then
+function methods:send_chars(text)
+  local strokes = {}
+  for char in text:gmatch "." do
+    local keys = keys_of(char)
+    if not keys then return errors.fail("EINVAL", "send_chars to %s: no key for %q", self.name, char) end
+    strokes[#strokes + 1] = keys
+  end
+  for _, keys in ipairs(strokes) do
+    local ok, err, code, problem = press(self, keys, HOLD)
+    if ok then ok, err, code = core.sleep(PACE) end
+    if not ok then return nil, err, code, problem end
+  end
+  return true
+end
+
+local function absolute(path)
+  return path:sub(1, 1) == "/" and path or core.fs.real "." .. "/" .. path
+end
+
+--- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself.
+---@param path string
+---@return true|nil, string?, string?, table? EREMOTE: the guest has no `display`, or the file cannot be written
+function methods:screendump(path)
+  if type(path) ~= "string" or path == "" then error("screendump: a path expected", 2) end
+  local ok, err, code, problem = self:_monitor_execute("screendump", { filename = absolute(path), format = "png" })
+  if ok == nil then return nil, err, code, problem end
+  return true
+end
+
+return M

@@ -1,0 +1,188 @@
+--- Snapshots of a whole guest, memory and writable disks, in a qcow2 image. QEMU makes the image itself when it is first needed;
+--- no disk has to be there. Methods of vmctl.Machine.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local options = require "vmctl.options"
+
+local M = {}
+
+local TIMEOUT = 120                     -- seconds for saving or loading
+local NODE, FILE = "vmctl-snapshots", "vmctl-snapshots-file"    -- of the image, in QEMU
+local SIZE = 1 << 20                    -- bytes of the image's own disk, which nobody uses
+
+local known = { timeout = "number", path = "string" }
+
+-- Waits for the end of a job. QEMU tells each of its states by an event; how it ended must be asked for.
+local function finish_job(client, id, following, deadline)
+  while true do
+    local event, err, code = following()
+    if not event then return nil, err, code end
+    if event.event == "JOB_STATUS_CHANGE" and event.data.id == id and event.data.status == "concluded" then break end
+    if core.now() >= deadline then return errors.fail("ETIMEDOUT", "the job did not end in time") end
+  end
+  local jobs, err, code = client:execute "query-jobs"
+  if not jobs then return nil, err, code end
+  client:execute("job-dismiss", { id = id })
+  for _, job in ipairs(jobs) do
+    if job.id == id and job.error then return nil, job.error, "EREMOTE" end
+  end
+  return true
+end
+
+-- Executes a command that becomes a job of QEMU, and waits for its end.
+local function run_job(self, client, name, arguments, deadline)
+  self._jobs = (self._jobs or 0) + 1
+  local id = "vmctl-job" .. self._jobs
+  arguments["job-id"] = id
+  local following = client:events { timeout = math.max(deadline - core.now(), 0) } -- before its first event can come
+  local ok, err, code, problem = client:execute(name, arguments, { timeout = math.max(deadline - core.now(), 0) })
+  if ok == nil then return nil, err, code, problem end
+  return finish_job(client, id, following, deadline)
+end
+
+-- A new image: first the file, then what is in it.
+local function create(self, client, path, deadline)
+  local ok, err, code = run_job(self, client, "blockdev-create", { options = { driver = "file", filename = path, size = 0 } },
+    deadline)
+  if ok then ok, err, code = client:execute("blockdev-add", { driver = "file", ["node-name"] = FILE, filename = path }) end
+  if ok then
+    ok, err, code = run_job(self, client, "blockdev-create", { options = { driver = "qcow2", file = FILE, size = SIZE } },
+      deadline)
+    if ok then ok, err, code = client:execute("blockdev-add", { driver = "qcow2", ["node-name"] = NODE, file = FILE }) end
+    if not ok then client:execute("blockdev-del", { ["node-name"] = FILE }) end
+  end
+  return ok and true, err, code
+end
+
+local function open(client, path)
+  local ok, err, code = client:execute("blockdev-add",
+    { driver = "qcow2", ["node-name"] = NODE, file = { driver = "file", filename = path } })
+  return ok and true, err, code
+end
+
+local function private_place(self)
+  local dir, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-snapshots")
+  if not dir then return nil, err, code end
+  self._snapshot_dir = dir
+  return dir .. "/image.qcow2"
+end
+
+local function attach(self, client, path, deadline)
+  if self._snapshot_path then
+    if not path or path == self._snapshot_path then return true end
+    return errors.fail("EINVAL", "its snapshots are in %s already", self._snapshot_path)
+  end
+  local ok, err, code
+  if path and core.fs.stat(path) then
+    ok, err, code = open(client, path)
+  else
+    local place = path
+    if not place then
+      place, err, code = private_place(self)
+      if not place then return nil, err, code end
+    end
+    ok, err, code = create(self, client, place, deadline)
+    path = place
+  end
+  if not ok then return nil, err, code end
+  self._snapshot_path = path
+  return true
+end
+
+-- The image, and every disk that the guest can write to: without them a snapshot would not fit its disks.
+local function nodes(client)
+  local list, err, code = client:execute "query-block"
+  if not list then return nil, err, code end
+  local names = { NODE }
+  for _, device in ipairs(list) do
+    local inserted = device.inserted
+    if inserted and not inserted.ro then names[#names + 1] = inserted["node-name"] end
+  end
+  return names
+end
+
+-- QEMU stops the guest before it looks, and leaves it so: whether there is such a snapshot is asked first.
+local function find(client, name)
+  local list, err, code = client:execute("query-named-block-nodes", { flat = true })
+  if not list then return nil, err, code end
+  for _, node in ipairs(list) do
+    for _, snapshot in ipairs(node["node-name"] == NODE and node.image.snapshots or {}) do
+      if snapshot.name == name then return true end
+    end
+  end
+  return errors.fail("ENOENT", "there is no such snapshot")
+end
+
+local function absolute(path)
+  if not path or path:sub(1, 1) == "/" then return path end
+  return core.fs.real "." .. "/" .. path
+end
+
+local function perform(self, command, name, opts)
+  local deadline = core.now() + (opts.timeout or TIMEOUT)
+  local client, err, code = self:qmp()
+  if not client then return nil, err, code end
+  local ok
+  ok, err, code = attach(self, client, absolute(opts.path), deadline)
+  if ok and command ~= "snapshot-save" then ok, err, code = find(client, name) end
+  local devices
+  if ok then devices, err, code = nodes(client) end
+  if not devices then return nil, err, code end
+  local arguments = { tag = name, devices = devices }
+  if command ~= "snapshot-delete" then arguments.vmstate = NODE end
+  return run_job(self, client, command, arguments, deadline)
+end
+
+local function check(opts, name, where)
+  if type(name) ~= "string" or name == "" then error(where .. ": a name expected", 3) end
+  return options.check(opts, known, where, 4)
+end
+
+local methods = {}
+M.methods = methods
+
+local function failed(self, what, name, err, code, problem)
+  return nil, ("%s '%s' of %s: %s"):format(what, name, self.name, err), code, problem
+end
+
+--- Saves the guest's state under a name: memory, devices, and all disks that it can write to, which must be qcow2. The guest
+--- stands still meanwhile. Waits.
+---@param name string a new one
+---@param opts? number|{ timeout: number, path: string } seconds, 120 by default; path: the image file, made if it is not there
+-- and kept; without it, a private one that goes with the machine
+---@return true|nil, string?, string?, table? EREMOTE: a disk cannot be saved, the name is taken …
+function methods:snapshot(name, opts)
+  local ok, err, code, problem = perform(self, "snapshot-save", name, check(opts, name, "snapshot"))
+  if not ok then return failed(self, "snapshot", name, err, code, problem) end
+  return true
+end
+
+--- Brings the guest back to a snapshot: of its own, or, with `path`, of another machine that was launched with the same options.
+--- A new epoch begins: calls in flight fail with ERESET. Waits.
+---@param name string
+---@param opts? number|{ timeout: number, path: string }
+---@return true|nil, string?, string?, table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands still
+function methods:restore(name, opts)
+  local ok, err, code, problem = perform(self, "snapshot-load", name, check(opts, name, "restore"))
+  if not ok then return failed(self, "restore", name, err, code, problem) end
+  self._epoch:advance "restore"
+  return true
+end
+
+--- Removes a snapshot. Waits.
+---@return true|nil, string?, string?, table? ENOENT
+function methods:delete_snapshot(name, opts)
+  local ok, err, code, problem = perform(self, "snapshot-delete", name, check(opts, name, "delete_snapshot"))
+  if not ok then return failed(self, "delete snapshot", name, err, code, problem) end
+  return true
+end
+
+--- For the machine's end: removes a private image. Never waits.
+function M.clean(self)
+  if not self._snapshot_dir then return end
+  core.fs.remove(self._snapshot_dir .. "/image.qcow2")
+  core.fs.remove(self._snapshot_dir)
+  self._snapshot_dir = nil
+end
+
+return M

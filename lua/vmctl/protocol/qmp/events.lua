@@ -1,0 +1,92 @@
+--- Events of a monitor, to those who want to hear. Nobody who listens slowly holds anybody up: of what a listener has not
+--- fetched the oldest goes.
+local core = require "vmctl.core"
+
+local M = {}
+
+M.KEPT = 256 -- events for one listener
+
+local hub = {}
+local hub_mt = { __name = "vmctl.QmpHub", __index = hub }
+
+--- Where a connection hands its events in.
+---@param kept? integer events that each listener may be behind
+function M.hub(kept)
+  return setmetatable({ _kept = kept or M.KEPT, _listeners = setmetatable({}, { __mode = "k" }) }, hub_mt)
+end
+
+--- Hands an event to all listeners. Never waits.
+function hub:publish(event)
+  for listener in pairs(self._listeners) do listener:_put(event) end
+end
+
+--- There will be no more: who waits learns why, once he has what came before. Never waits.
+function hub:finish(err, code)
+  self._over, self._code = self._over or err, self._code or code
+  for listener in pairs(self._listeners) do listener._news:wake() end
+end
+
+local listener = {}
+local listener_mt = { __name = "vmctl.QmpListener", __index = listener }
+
+--- Listens from now on, until `close` or the collector ends it. Does not wait.
+function hub:listen()
+  local made = setmetatable({ _hub = self, _news = core.queue(), _events = {}, _lost = 0 }, listener_mt)
+  self._listeners[made] = true
+  return made
+end
+
+function listener:_put(event)
+  local events = self._events
+  if #events >= self._hub._kept then
+    table.remove(events, 1)
+    self._lost = self._lost + 1
+  end
+  events[#events + 1] = event
+  self._news:wake()
+end
+
+--- How many events were dropped since the last call. Does not wait.
+---@return integer
+function listener:lost()
+  local lost = self._lost
+  self._lost = 0
+  return lost
+end
+
+--- Takes out the oldest event that fits. Does not wait.
+---@param fits? fun(event: table): boolean any event without it
+---@return table|nil
+function listener:take(fits)
+  for i, event in ipairs(self._events) do
+    if not fits or fits(event) then return table.remove(self._events, i) end
+  end
+end
+
+--- Waits for an event that fits, and takes it out.
+---@param fits? fun(event: table): boolean
+---@param timeout number seconds
+---@return table|nil event, string?, string? ETIMEDOUT, ECANCELED; ERESET, ECLOSED: there will be none
+function listener:next(fits, timeout)
+  local deadline = core.now() + timeout
+  while true do
+    local event = self:take(fits)
+    if event then return event end
+    if self._hub._over then return nil, self._hub._over, self._hub._code end
+    local ok, err, code = self._news:wait(deadline - core.now(), "no such event")
+    if not ok then return nil, err, code end
+  end
+end
+
+--- Forgets what came until now. Does not wait.
+function listener:clear()
+  self._events, self._lost = {}, 0
+end
+
+function listener:close()
+  self._hub._listeners[self] = nil
+end
+
+listener_mt.__close = listener.close
+
+return M
