@@ -17,11 +17,14 @@ local function fail(status, ...)
   return status
 end
 
--- All that was asked for, or nothing: { listen = listeners, ready = listeners, stereos = listeners, link = streams }.
+local LISTENED = { "listen", "ready", "stereos", "cc", "forward", "forward_streams" }
+
+-- All that was asked for, or nothing: listeners by the names of the options, and link = streams.
 local function open_all(opts)
-  local opened = { listen = {}, ready = {}, stereos = {}, link = {} }
+  local opened = { link = {} }
   local mode = #opts.uid > 0 and SHARED or nil
-  for _, name in ipairs { "listen", "ready", "stereos" } do
+  for _, name in ipairs(LISTENED) do
+    opened[name] = {}
     for _, where in ipairs(opts[name]) do
       local listener, err, code = dial.listen(where, { mode = mode })
       if not listener then return nil, err, code end
@@ -65,6 +68,25 @@ local function control_plane(scope, opts, args, allow)
   end
 end
 
+-- cc-helper's protocol: likewise.
+local function cc_server(opts, allow)
+  local server
+  return function()
+    server = server or require("vmctl.agent.cc").server { root = opts.root, allow = allow, on_idle = tidy }
+    return server
+  end
+end
+
+-- Socket forwarding: likewise. What serves its RPC port, what serves its streams, and what dials a host.
+local function forwarding(opts, allow)
+  local made
+  local function get()
+    made = made or require("vmctl.agent.forwarding").new(opts, allow, tidy)
+    return made
+  end
+  return { rpc = function() return get().rpc end, streams = function() return get().streams end, get = get }
+end
+
 -- A listener that gives `first` before all others.
 local function begin_with(first, listener)
   return {
@@ -78,21 +100,25 @@ local function begin_with(first, listener)
   }
 end
 
-local function serve_control(listener, control)
+-- Serves a listener by what `get` gives once somebody comes.
+local function serve_lazily(listener, get)
   local first, err, code = listener:accept()
   while not first and code ~= "ECLOSED" and code ~= "ECANCELED" do
     core.sleep(FAILURE_PAUSE)
     first, err, code = listener:accept()
   end
   if not first then return nil, err, code end
-  return control():serve(begin_with(first, listener))
+  return get():serve(begin_with(first, listener))
 end
 
-local function serve_link(scope, link, serving, control)
+local function serve_link(scope, link, serving, control, cc, forwards)
   local server = mux.server()
   task.spawn_in(scope, exec.serve, server:listen(exec.PORT), serving)
   task.spawn_in(scope, exec.serve_ready, server:listen(exec.READY_PORT), {})
-  task.spawn_in(scope, serve_control, server:listen(options.STEREOS_PORT), control)
+  task.spawn_in(scope, serve_lazily, server:listen(options.STEREOS_PORT), control)
+  task.spawn_in(scope, serve_lazily, server:listen(options.CC_PORT), cc)
+  task.spawn_in(scope, serve_lazily, server:listen(options.FORWARD_PORT), forwards.rpc)
+  task.spawn_in(scope, serve_lazily, server:listen(options.FORWARD_STREAM_PORT), forwards.streams)
   task.spawn_in(scope, server.run, server, link)
 end
 
@@ -107,11 +133,15 @@ local function serve_all(opened, opts, args, signals)
   local allow = { cid = opts.cid, tcp = opts.tcp, uid = opts.uid }
   local serving = { allow = allow, root = opts.root, on_idle = tidy }
   task.scope(function(scope)
-    local control = control_plane(scope, opts, args, allow)
+    local control, cc, forwards = control_plane(scope, opts, args, allow), cc_server(opts, allow), forwarding(opts, allow)
     for _, listener in ipairs(opened.listen) do task.spawn_in(scope, exec.serve, listener, serving) end
     for _, listener in ipairs(opened.ready) do task.spawn_in(scope, exec.serve_ready, listener, { allow = allow }) end
-    for _, listener in ipairs(opened.stereos) do task.spawn_in(scope, serve_control, listener, control) end
-    for _, link in ipairs(opened.link) do serve_link(scope, link, serving, control) end
+    local lazy = { stereos = control, cc = cc, forward = forwards.rpc, forward_streams = forwards.streams }
+    for name, get in pairs(lazy) do
+      for _, listener in ipairs(opened[name]) do task.spawn_in(scope, serve_lazily, listener, get) end
+    end
+    for _, where in ipairs(opts.dial_rpc) do task.spawn_in(scope, function() forwards.get():dial_rpc(where) end) end
+    for _, link in ipairs(opened.link) do serve_link(scope, link, serving, control, cc, forwards) end
     if signals then task.spawn_in(scope, await_signal, scope, signals) end
   end)
 end

@@ -9,6 +9,12 @@ local M = {}
 --- StereOS' control plane; vmctl.protocol.stereos.wire has it too, but is loaded only when it is needed.
 M.STEREOS_PORT = 1024
 
+--- Socket forwarding; vmctl.protocol.socketforward.wire has them too.
+M.FORWARD_PORT, M.FORWARD_STREAM_PORT = 1025, 1026
+
+--- cc-helper's protocol, for a helper on the host.
+M.CC_PORT = 5004
+
 M.USAGE = [[
 vmctl-agent [options]        serves commands and files to a host (as PID 1: boots the guest first)
 vmctl-agent --lua SCRIPT [ARG ...]
@@ -18,7 +24,14 @@ vmctl-agent --lua SCRIPT [ARG ...]
                       (vsock:any:5000, unix:/run/agent.sock, tcp:127.0.0.1:5000)
   --ready ADDRESS     accept and close connections there, as a sign of readiness
   --stereos ADDRESS   serve StereOS' control plane there; may be given more than once (vsock:any:1024)
-  --mux PATH          serve streams over this virtio-serial port: exec, readiness and the control plane
+  --cc ADDRESS        serve cc-helper's file, command and network requests there (vsock:any:5004)
+  --forward ADDRESS   serve socket forwarding there (ttrpc; vsock:any:1025), and its streams at
+  --forward-streams ADDRESS
+                      (vsock:any:1026); both may be given more than once
+  --dial-rpc ADDRESS  dial a host that waits for this connection, and serve socket forwarding on it (vsock:host:1025)
+  --forward-folder DIR
+                      sockets may be forwarded in this folder alone; may be given more than once
+  --mux PATH          serve streams over this virtio-serial port: exec, readiness, the control plane, cc, forwarding
   --allow-cid CID     on vsock: let this CID in as well (a number, or any); default: the host's, 2
   --allow-tcp         on TCP: let in others than this machine
   --allow-uid UID     on a Unix socket: let this user in besides root and our own
@@ -28,8 +41,8 @@ vmctl-agent --lua SCRIPT [ARG ...]
                       (as PID 1: the kernel's own; else systemctl poweroff or poweroff)
   --version, --help
 
-Without --listen, --stereos and --mux: AF_VSOCK ports 5000, 5002 and 1024 where the guest has a CID, and the virtio-serial
-port org.vmctl.mux.0 where there is one.
+Without --listen, --stereos, --cc, --forward, --dial-rpc and --mux: AF_VSOCK ports 5000, 5002, 1024, 5004, 1025 and 1026 where
+the guest has a CID, and the virtio-serial port org.vmctl.mux.0 where there is one.
 ]]
 
 local function parse_cid(text)
@@ -45,6 +58,11 @@ local takes = {
   ["--listen"] = function(opts, v) table.insert(opts.listen, v) end,
   ["--ready"] = function(opts, v) table.insert(opts.ready, v) end,
   ["--stereos"] = function(opts, v) table.insert(opts.stereos, v) end,
+  ["--cc"] = function(opts, v) table.insert(opts.cc, v) end,
+  ["--forward"] = function(opts, v) table.insert(opts.forward, v) end,
+  ["--forward-streams"] = function(opts, v) table.insert(opts.forward_streams, v) end,
+  ["--dial-rpc"] = function(opts, v) table.insert(opts.dial_rpc, v) end,
+  ["--forward-folder"] = function(opts, v) table.insert(opts.forward_folders, absolute(v)) end,
   ["--mux"] = function(opts, v) table.insert(opts.mux, v) end,
   ["--allow-cid"] = function(opts, v) table.insert(opts.cid, parse_cid(v) or error(v)) end,
   ["--allow-uid"] = function(opts, v) table.insert(opts.uid, math.tointeger(tonumber(v)) or error(v)) end,
@@ -62,7 +80,10 @@ local flags = {
 ---@param args string[]
 ---@return table|nil options, string? message
 function M.parse(args)
-  local opts = { listen = {}, ready = {}, stereos = {}, mux = {}, cid = { 2 }, uid = {} }
+  local opts = {
+    listen = {}, ready = {}, stereos = {}, cc = {}, forward = {}, forward_streams = {}, dial_rpc = {}, forward_folders = {},
+    mux = {}, cid = { 2 }, uid = {},
+  }
   local i = 1
   while args[i] do
     local name, value = args[i]:match "^(%-%-[%w-]+)=(.*)$"
@@ -97,11 +118,15 @@ local function find_port(name)
 end
 
 local function count(opts)
-  return #opts.listen + #opts.stereos + #opts.mux
+  return #opts.listen + #opts.stereos + #opts.cc + #opts.forward + #opts.dial_rpc + #opts.mux
 end
 
 local function check_addresses(opts)
-  for name, list in pairs { ["--listen"] = opts.listen, ["--ready"] = opts.ready, ["--stereos"] = opts.stereos } do
+  local given = {
+    ["--listen"] = opts.listen, ["--ready"] = opts.ready, ["--stereos"] = opts.stereos, ["--cc"] = opts.cc,
+    ["--forward"] = opts.forward, ["--forward-streams"] = opts.forward_streams, ["--dial-rpc"] = opts.dial_rpc,
+  }
+  for name, list in pairs(given) do
     for _, where in ipairs(list) do
       local at, err = address.parse(where)
       if not at then return nil, ("%s %s: %s"):format(name, where, err) end
@@ -120,6 +145,9 @@ function M.complete(opts)
       opts.listen = { "vsock:any:" .. exec.PORT }
       opts.ready = { "vsock:any:" .. exec.READY_PORT }
       opts.stereos = { "vsock:any:" .. M.STEREOS_PORT }
+      opts.forward = { "vsock:any:" .. M.FORWARD_PORT }
+      opts.forward_streams = { "vsock:any:" .. M.FORWARD_STREAM_PORT }
+      opts.cc = { "vsock:any:" .. M.CC_PORT }
     end
     local port = find_port(mux.PORT_NAME)
     if port then opts.mux = { port } end

@@ -1,5 +1,6 @@
 --- Archives in cpio's "newc" form: what a Linux kernel unpacks as its first root file system.
--- The same entries give the same bytes: everything belongs to root, dates from second 0, is numbered as it is added.
+-- The same entries give the same bytes: what says nothing else belongs to root and dates from second 0; it is numbered as it
+-- is added.
 -- A folder has to be added before what is in it.
 
 local M, methods = {}, {}
@@ -10,7 +11,7 @@ local MAX_SIZE = 0xffffffff             -- the size field has eight hexadecimal 
 
 -- The file's kind, as in the upper bits of st_mode.
 local DIRECTORY, FILE, SYMLINK = 0x4000, 0x8000, 0xa000
-local NODES = { c = 0x2000, b = 0x6000 }
+local NODES = { c = 0x2000, b = 0x6000, p = 0x1000 }
 
 local function padding(size)
   return ("\0"):rep(-size % 4)
@@ -26,15 +27,15 @@ end
 ---@param write fun(bytes: string): any, string?, any  takes the next bytes; nil, message, code stops the archive
 ---@return vmctl.Cpio
 function M.new(write)
-  return setmetatable({ _write = write, _count = 0 }, mt)
+  return setmetatable({ _write = write, _count = 0, _owner = {} }, mt)
 end
 
 local function write_header(self, path, mode, size, major, minor)
   self._count = self._count + 1
-  local links = mode & 0xf000 == DIRECTORY and 2 or 1
+  local links, own = mode & 0xf000 == DIRECTORY and 2 or 1, self._owner
   -- magic; inode, mode, uid, gid, links, time, size, device (2), node's device (2), length of name and NUL, check
   local header = ("070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X"):format(
-    self._count, mode, 0, 0, links, 0, size, 0, 0, major or 0, minor or 0, #path + 1, 0)
+    self._count, mode, own.uid or 0, own.gid or 0, links, own.mtime or 0, size, 0, 0, major or 0, minor or 0, #path + 1, 0)
   local head = header .. path .. "\0"
   return self._write(head .. padding(#head))
 end
@@ -64,6 +65,12 @@ local function write_handle(self, path, mode, handle)
   return self._write(padding(size))
 end
 
+--- Says to whom what is added from now on belongs, and from when it dates.
+---@param owner { uid: integer?, gid: integer?, mtime: integer? }  all 0 by default
+function methods:owner(owner)
+  self._owner = owner
+end
+
 --- Adds a folder.
 ---@param path string  a leading "/" is dropped, here and in the other calls; "/" is the root itself
 ---@param mode? integer  permissions (0755)
@@ -89,20 +96,20 @@ function methods:symlink(path, target)
   return write_string(self, clean_path(path), SYMLINK | 511, target)
 end
 
---- Adds a device node.
+--- Adds a device node, or a FIFO.
 ---@param path string
 ---@param mode? integer  permissions (0600)
----@param kind "c"|"b"  character or block device
+---@param kind "c"|"b"|"p"  character or block device, FIFO
 ---@param major integer
 ---@param minor integer
 function methods:node(path, mode, kind, major, minor)
-  local bits = NODES[kind] or error(("'c' or 'b' expected, got %q"):format(tostring(kind)), 2)
+  local bits = NODES[kind] or error(("'c', 'b' or 'p' expected, got %q"):format(tostring(kind)), 2)
   return write_header(self, clean_path(path), bits | (mode or 384), 0, major, minor)
 end
 
 --- Ends the archive. Nothing can be added after it.
 function methods:finish()
-  self._count = -1                      -- the trailer's inode is 0, as cpio itself has it
+  self._count, self._owner = -1, {}     -- the trailer's inode is 0, as cpio itself has it
   return write_header(self, "TRAILER!!!", 0, 0)
 end
 
@@ -118,6 +125,7 @@ local function add_copy(archive, path, entry, open)
 end
 
 local function add_entry(archive, path, entry, open)
+  archive:owner(entry)
   if entry.folder then return archive:directory(path, entry.mode) end
   if entry.link then return archive:symlink(path, entry.link) end
   if entry.node then return archive:node(path, entry.mode, table.unpack(entry.node)) end
@@ -127,11 +135,14 @@ end
 
 ---@class vmctl.CpioEntry  one of content, from, link, folder, node
 ---@field content? string  the bytes
----@field from? string  a file of this machine
+---@field from? string  a file of this machine, or what else `open` opens
 ---@field link? string  what a symbolic link leads to
 ---@field folder? boolean
 ---@field node? { [1]: "c"|"b", [2]: integer, [3]: integer }  kind, major, minor
 ---@field mode? integer  permissions; else 0755 for folders and programs copied from this machine, 0644
+---@field uid? integer
+---@field gid? integer
+---@field mtime? integer  seconds
 
 -- A sorted list of all paths, with the folders that lie on the way to them.
 local function all_paths(tree)

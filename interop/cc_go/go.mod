@@ -1,0 +1,3 @@
+module vmctl.test/cc_go
+
+go 1.19

@@ -1,0 +1,68 @@
+--- All that is below a folder, in an order that does not depend on the file system: a folder before what is in it, names by
+--- their bytes. No link is followed and no other file system entered: what is mounted there is an empty folder.
+local core = require "vmctl.core"
+
+local M = {}
+
+local MOST_DEPTH = 256
+
+---@class vmctl.TarEntry what a path is
+---@field path string absolute
+---@field type string as core.fs.stat has it
+---@field mode integer
+---@field uid integer
+---@field gid integer
+---@field mtime integer
+---@field size integer of a file
+---@field link? string of a symbolic link: what it leads to
+---@field major? integer
+---@field minor? integer
+
+local function describe(root, path)
+  local entry, err, code = root:stat(path, true)
+  if not entry then return nil, err, code end
+  entry.path = path
+  if entry.type == "link" then
+    entry.link, err, code = root:readlink(path)
+    if not entry.link then return nil, err, code end
+  end
+  return entry
+end
+
+local function visit_folder(state, folder, depth)
+  local names, err, code = state.root:list(folder)
+  if not names then return nil, err, code end
+  if depth > MOST_DEPTH then return nil, folder .. ": too many folders inside each other", "ELOOP" end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local path = (folder == "/" and "" or folder) .. "/" .. name
+    local entry
+    if not state.skip(path) then
+      entry, err, code = describe(state.root, path)
+      if not entry and code ~= "ENOENT" then return nil, err, code end -- ENOENT: it has just gone
+    end
+    if entry then
+      local ok
+      ok, err, code = state.visit(entry)
+      if ok and entry.type == "directory" and entry.device == state.device then
+        ok, err, code = visit_folder(state, path, depth + 1)
+      end
+      if not ok then return nil, err, code end
+    end
+  end
+  core.yield()
+  return true
+end
+
+--- Calls visit(entry) for each. Lets others run in between.
+---@param root vmctl.Root
+---@param skip fun(path: string): boolean
+---@param visit fun(entry: vmctl.TarEntry): true|nil, string?, string? which may wait
+---@return true|nil, string?, string?
+function M.each(root, skip, visit)
+  local top, err, code = root:stat "/"
+  if not top then return nil, err, code end
+  return visit_folder({ root = root, skip = skip, visit = visit, device = top.device }, "/", 1)
+end
+
+return M

@@ -1,0 +1,101 @@
+-- A helper whose instance is a real guest, made from an image; one boot for all 63 requests, one for what was kept of it.
+local assert = require "luassert"
+local core = require "vmctl.core"
+local cc_image = require "spec.support.cc_image"
+local guest = require "spec.support.guest"
+local support = require "spec.support"
+local cc_helper = require "spec.support.cc_helper"
+local vmctl = require "vmctl"
+
+local LIMIT = 120 -- seconds, on a busy machine under emulation
+
+local function options(cache)
+  return { kernel = guest.kernel, agent = guest.agent, modules_dir = guest.modules_dir(), cache_dir = cache }
+end
+
+-- A peer inside the guest: says ping, wants pong, goes.
+local function reach(port, ok)
+  local script = ("(printf ping; sleep 1) | nc 127.0.0.1 %d"):format(port)
+  ok("CMD_START", ok("CMD_NEW", "sh", { "-c", script }):uint64())
+end
+
+describe("a cc helper with guests", function()
+  it("answers each of the 63 requests, and starts a guest from what it has kept", support.run(function()
+    local cache = support.tmpdir()
+    local archive = cc_image.docker(support.tmpdir(), {
+      { ["etc/passwd"] = "root:x:0:0:root:/root:/bin/sh\n", ["bin/busybox"] = cc_image.busybox() },
+      { ["bin/sh"] = { link = "busybox" }, ["bin/echo"] = { link = "busybox" }, ["bin/sleep"] = { link = "busybox" },
+        ["bin/nc"] = { link = "busybox" } },
+    }, { Entrypoint = { "/bin/echo", "from" }, Cmd = { "the image" }, Env = { "COLOUR=blue" } })
+    local key
+    cc_helper.serve(options(cache), function(_, client)
+      key = cc_helper.check_all(client, { source = 0, path = archive, cache = cache, reach = reach,
+        entrypoint = "from the image\n" })
+    end)
+    cc_helper.serve(options(cache), function(call, client)
+      assert(cc_helper.new_instance(client, 1, ("%s/%s"):format(cache, key), {
+        user = "7:8", mounts = { { tag = "share", host_path = cache }, { tag = "empty" } } }))
+      assert.equal("hello", call("FS_READ_FILE", "/d/b"):string())
+      assert.is_nil(call("FS_STAT", "/new"))
+      assert(call("FS_STAT", ("/mnt/share/%s/manifest"):format(key)))
+      assert(call("FS_WRITE_FILE", "/mnt/empty/file", "x", 420))
+      local c = call("CMD_NEW", "busybox", { "id", "-u" }):uint64()
+      assert.equal("blue", call("CMD_GET_ENV", c, "COLOUR"):string())
+      assert.equal("7\n", call("CMD_OUTPUT", c):bytes())
+      local s = call("FS_SNAPSHOT", { excludes = {}, cache_dir = cache }):uint64()
+      local parent = call("SNAPSHOT_PARENT", s):uint64()
+      assert.equal(key, call("SNAPSHOT_CACHE_KEY", parent):string())
+      assert(call "INSTANCE_CLOSE")
+    end)
+  end, LIMIT))
+
+  it("does not let clients wait for each other, carries a large file, and says when the guest has gone", support.run(function()
+    local root = support.tmpdir()
+    assert(core.fs.mkdir(root .. "/bin"))
+    assert(core.fs.replace(root .. "/bin/busybox", cc_image.busybox(), 493))
+    assert(core.fs.symlink("busybox", root .. "/bin/sh"))
+    cc_helper.serve(options(support.tmpdir()), function(call, client, connect)
+      assert(cc_helper.new_instance(client, 1, root, { memory_mb = 512 }))
+      local other = cc_helper.caller((connect()))
+      local c = call("CMD_NEW", "busybox", { "sleep", "600" }):uint64()
+      assert(call("CMD_START", c))
+      local waiting = vmctl.spawn(function() return call("CMD_WAIT", c) end)
+      local f = other("FS_CREATE", "/big"):uint64()
+      local sent, got, block = core.sha256(), core.sha256(), ("guest---"):rep(1 << 17)
+      for i = 1, 64 do
+        local piece = string.pack(">I8", i) .. block:sub(9)
+        sent:update(piece)
+        assert(other("FILE_WRITE", f, piece))
+      end
+      assert(other("FILE_SEEK", f, 0, 0))
+      repeat
+        local piece = other("FILE_READ", f, 1 << 20):bytes()
+        got:update(piece)
+      until piece == ""
+      assert.equal(sent:hex(), got:hex())
+      assert(other("CMD_KILL", c))
+      assert.equal(137, waiting:join(5):int32())
+      local power = other("CMD_NEW", "busybox", { "poweroff", "-f" }):uint64()
+      other("CMD_RUN", power)
+      call "INSTANCE_WAIT"
+      local _, code = call("FS_STAT", "/")
+      assert.equal(3, code)
+    end)
+  end, LIMIT))
+
+  it("says what lacks when there is no kernel and no hypervisor, and leaves nothing behind", support.run(function()
+    local root = support.tmpdir()
+    local opts = options(support.tmpdir())
+    opts.launch = { qemu = "no-such-qemu" }
+    cc_helper.serve(opts, function(_, client)
+      local _, code, message = cc_helper.new_instance(client, 1, root)
+      assert.equal(6, code, message)
+      assert.matches("no%-such%-qemu", message)
+      _, code, message = cc_helper.new_instance(client, 2, "alpine:3.20")
+      assert.equal(7, code)
+      assert.matches("alpine_3%.20%.tar.*not pulled", message)
+      _, code = cc_helper.new_instance(client, 0, root .. "/none.tar")
+      assert.equal(7, code)
+    end)
+  end))
+end)

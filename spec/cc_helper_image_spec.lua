@@ -1,0 +1,207 @@
+-- Images that nobody vouches for: archives, layers, and the tree that they become.
+local assert = require "luassert"
+local core = require "vmctl.core"
+local cc_image = require "spec.support.cc_image"
+local glob = require "vmctl.protocol.cc.helper.glob"
+local image = require "vmctl.protocol.cc.helper.vm.image"
+local slice = require "vmctl.protocol.cc.helper.vm.slice"
+local store = require "vmctl.protocol.cc.helper.store"
+local support = require "spec.support"
+local tar = require "vmctl.tar.read"
+
+-- A source for the reader of archives, of a text.
+local function source_of(text)
+  local at = 1
+  return {
+    read = function(_, n)
+      if at > #text then return nil end
+      local data = text:sub(at, at + n - 1)
+      at = at + #data
+      return data
+    end,
+    skip = function(_, n)
+      if n > #text - at + 1 then return nil end
+      at = at + n
+      return true
+    end,
+  }
+end
+
+local function list(text)
+  local found = {}
+  local ok, err, code = tar.each(source_of(text), function(entry, read)
+    local parts = {}
+    for data in function() return read(7) end do
+      if data == "" then break end
+      parts[#parts + 1] = data
+    end
+    entry.text = table.concat(parts)
+    found[#found + 1] = entry
+    return true
+  end)
+  return ok and found, err, code
+end
+
+local function content(tree, path)
+  local node = tree:get(path)
+  if not node or not node.content then return nil end
+  local reader <close> = slice.open(node.content)
+  return reader:read(node.content.size) or ""
+end
+
+local function gzip(folder, bytes)
+  assert(core.fs.replace(folder .. "/plain", bytes))
+  local pipe = assert(io.popen(("gzip -nc '%s/plain'"):format(folder)))
+  local packed = pipe:read "a"
+  pipe:close()
+  return packed
+end
+
+describe("the tar reader", function()
+  it("reads what the writer writes: long names, links, large numbers, times before 1970", function()
+    local long = ("d/"):rep(80) .. "file"
+    local found = assert(list(cc_image.tar { [long] = { content = "text", mode = 2541, uid = 3000000, mtime = -5 },
+      link = { link = ("x"):rep(150) }, folder = {} }))
+    assert.equal(3, #found)
+    assert.same({ "/" .. long, "file", 2541, 3000000, -5, "text" },
+      { "/" .. found[1].path, found[1].type, found[1].mode, found[1].uid, found[1].mtime, found[1].text })
+    assert.equal("directory", found[2].type)
+    assert.equal(("x"):rep(150), found[3].link)
+  end)
+
+  it("reads what tar writes", support.run(function()
+    local folder = support.tmpdir()
+    assert(core.fs.mkdir(folder .. "/in"))
+    assert(core.fs.replace(folder .. "/in/" .. ("n"):rep(120), "long name"))
+    for _, format in ipairs { "gnu", "ustar", "pax" } do
+      local pipe = assert(io.popen(("tar -C '%s/in' --format=%s -cf - . 2>/dev/null"):format(folder, format)))
+      local text = pipe:read "a"
+      pipe:close()
+      local found = list(text)
+      if format ~= "ustar" then assert.equal("long name", found[#found].text) end
+    end
+  end))
+
+  it("refuses an archive that is cut anywhere, or changed in a header", function()
+    local text = cc_image.tar { a = "content of a", b = { link = "a" } }
+    for size = 0, #text - 1025, 17 do assert.equal("EPROTO", select(3, list(text:sub(1, size))), size) end
+    for at = 1, 140, 3 do
+      local bad = text:sub(1, at - 1) .. string.char(text:byte(at) ~ 0x55) .. text:sub(at + 1)
+      assert.equal("EPROTO", select(3, list(bad)), at)
+    end
+  end)
+
+  it("survives random bytes", function()
+    math.randomseed(5)
+    local text = cc_image.tar { [("n"):rep(200)] = "content", folder = {} }
+    for _ = 1, 300 do
+      local at = math.random(#text)
+      list(text:sub(1, at - 1) .. string.char(math.random(0, 255)) .. text:sub(at + 1))
+    end
+  end)
+end)
+
+describe("an image", function()
+  it("has its layers laid over each other, with whiteouts", support.run(function()
+    local tree, about = image.load(cc_image.docker(support.tmpdir(), {
+      { ["etc/a"] = "1", ["etc/b"] = "1", ["old/x"] = "1", ["old/y"] = "1", ["lib/z"] = "1", usr = { link = "lib" } },
+      { ["etc/.wh.a"] = "", ["etc/b"] = "2", ["old/.wh..wh..opq"] = "", ["old/new"] = "2", ["usr/under"] = "2" },
+    }, { Env = { "A=b" }, Entrypoint = { "/run" }, User = "7" }), support.tmpdir())
+    assert(tree, about)
+    assert.is_nil(tree:get "/etc/a")
+    assert.equal("2", content(tree, "/etc/b"))
+    assert.is_nil(tree:get "/old/x")
+    assert.equal("2", content(tree, "/old/new"))
+    assert.equal("2", content(tree, "/lib/under"))
+    assert.same({ { "A=b" }, { "/run" }, "7" }, { about.environment, about.entrypoint, about.user })
+  end))
+
+  it("can be an OCI layout with packed layers", support.run(function()
+    local folder = support.tmpdir()
+    local path = cc_image.oci(folder, { gzip(folder, cc_image.tar { a = "1" }), cc_image.tar { b = "2" } }, { Cmd = { "sh" } })
+    local tree, about = image.load(path, support.tmpdir())
+    assert(tree, about)
+    assert.same({ "1", "2", { "sh" } }, { content(tree, "/a"), content(tree, "/b"), about.command })
+  end))
+
+  it("is refused when a layer, the configuration or the manifest is not what its digest says", support.run(function()
+    for _, what in ipairs { "layer%-text", "config", "config%-and%-layers" } do
+      local folder = support.tmpdir()
+      local path = cc_image.oci(folder, { cc_image.tar { a = "layer-text" } }, {}, function(files)
+        for name, bytes in pairs(files) do
+          local wanted = what == "layer%-text" and bytes:find "layer%-text" or what == "config" and bytes:find '^{"config":{}}'
+            or what == "config%-and%-layers" and bytes:find '"layers"'
+          if name:find "^blobs" and wanted then files[name] = bytes .. " " end
+        end
+      end)
+      local tree, err, code = image.load(path, support.tmpdir())
+      assert.is_nil(tree, what)
+      assert.equal("EPROTO", code)
+      assert.matches("digest", err)
+    end
+  end))
+
+  it("reaches nothing outside, whatever its names and links are", support.run(function()
+    local tree = assert(image.load(cc_image.docker(support.tmpdir(), {
+      { ["../../../etc/up"] = "1", evil = { link = "/../../../etc" }, loop = { link = "loop" } },
+      { ["evil/passwd"] = "2" },
+    }), support.tmpdir()))
+    assert.equal("1", content(tree, "/etc/up"))
+    assert.equal("2", content(tree, "/etc/passwd"))
+    assert.equal(nil, tree:get "/loop/x")
+    local _, _, code = image.load(cc_image.docker(support.tmpdir(), { { loop = { link = "loop" } }, { ["loop/x"] = "1" } }),
+      support.tmpdir())
+    assert.equal("ELOOP", code)
+    _, _, code = image.load(cc_image.docker(support.tmpdir(), { { [("d/"):rep(300)] = {} } }), support.tmpdir())
+    assert.equal("ELOOP", code)
+  end))
+
+  it("is refused when it is none", support.run(function()
+    local folder = support.tmpdir()
+    for _, bytes in ipairs { "", "text", cc_image.tar { a = "b" }, cc_image.tar { ["manifest.json"] = "[1]" },
+      cc_image.tar { ["index.json"] = "{}" }, cc_image.tar { ["index.json"] = '{"manifests":[{"digest":"sha256:zz"}]}' } } do
+      assert(core.fs.replace(folder .. "/bad.tar", bytes))
+      local tree, err, code = image.load(folder .. "/bad.tar", folder)
+      assert.is_nil(tree)
+      assert.equal("EPROTO", code, err)
+    end
+  end))
+end)
+
+describe("patterns of what a snapshot leaves out", function()
+  it("keep * inside a name and let ** through folders", function()
+    local skip = assert(glob.compile { "/proc/*", "/tmp/**", "*.log", "/a?c" })
+    for path, wanted in pairs { ["/proc/1"] = true, ["/proc/1/x"] = false, ["/tmp/a/b"] = true, ["/tmp"] = false,
+      ["/var/x.log"] = true, ["/abc"] = true, ["/a/c"] = false, ["/x/proc/1"] = false } do
+      assert.equal(wanted, skip(path), path)
+    end
+    assert.is_nil(glob.compile { ("*a"):rep(9) })
+    assert.is_nil(glob.compile { "" })
+  end)
+end)
+
+describe("the store of snapshots", function()
+  it("has the same key for the same content, and refuses a manifest that is broken", support.run(function()
+    local cache = support.tmpdir()
+    local function keep(text)
+      local s = assert(store.begin(cache))
+      assert(s:add { path = "/a b\n", type = "directory", mode = 493, uid = 1, gid = 2, mtime = 3 })
+      local rest = text
+      assert(s:add({ path = "/f", type = "file", mode = 420, uid = 0, gid = 0, mtime = 0 }, function()
+        local data = rest
+        rest = nil
+        return data
+      end))
+      return assert(s:finish())
+    end
+    local key = keep "one"
+    assert.equal(key, keep "one")
+    assert.is_true(key ~= keep "two")
+    local found = {}
+    assert(store.each(cache .. "/" .. key, function(entry) found[#found + 1] = entry return true end))
+    assert.equal("/a b\n", found[1].path)
+    assert.equal(3, found[2].content.size)
+    assert(core.fs.replace(cache .. "/" .. key .. "/manifest", "vmctl snapshot 1\nfile 9\n"))
+    assert.equal("EPROTO", select(3, store.each(cache .. "/" .. key, function() return true end)))
+  end))
+end)

@@ -1,0 +1,231 @@
+-- A helper whose instance is a folder of this machine.
+local assert = require "luassert"
+local cc = require "vmctl.protocol.cc"
+local core = require "vmctl.core"
+local support = require "spec.support"
+local cc_helper = require "spec.support.cc_helper"
+local vmctl = require "vmctl"
+
+-- Runs fn(call, client, connect, root) with an instance.
+local function with_folder(fn, options)
+  local root = support.tmpdir()
+  local all = { root = root }
+  for name, value in pairs(options or {}) do all[name] = value end
+  cc_helper.serve(all, function(call, client, connect)
+    assert(cc_helper.new_instance(client, 1, ""))
+    fn(call, client, connect, root)
+  end)
+end
+
+local function reach(port)
+  vmctl.spawn(function()
+    local s <close> = assert(vmctl.dial(("tcp:127.0.0.1:%d"):format(port)))
+    assert(s:write "ping")
+    assert.equal("pong", s:read_exact(4))
+  end)
+end
+
+describe("a cc helper on a folder", function()
+  it("answers each of the 63 requests", support.run(function()
+    local root, cache = support.tmpdir(), support.tmpdir()
+    cc_helper.serve({ root = root }, function(_, client)
+      cc_helper.check_all(client, { source = 1, path = "", cache = cache, reach = reach, local_network = true })
+    end)
+  end, 20))
+
+  it("lets no path and no link lead out of the folder", support.run(function()
+    with_folder(function(call, _, _, root)
+      assert(core.fs.symlink("/etc", root .. "/absolute"))
+      assert(core.fs.symlink("../../../../../etc", root .. "/relative"))
+      for _, path in ipairs { "/absolute/passwd", "/relative/passwd", "/../../../../etc/passwd" } do
+        local _, code = call("FS_READ_FILE", path)
+        assert.equal(7, code, path)
+        _, code = call("FS_WRITE_FILE", path, "x", 420)
+        assert.equal(7, code, path)
+      end
+      assert(call("FS_SYMLINK", "/etc/vmctl-must-not-be", "/dangling"))
+      assert.is_nil(call("FS_WRITE_FILE", "/dangling", "x", 420))
+      assert.is_nil(core.fs.stat "/etc/vmctl-must-not-be")
+      assert(call("FS_REMOVE_ALL", "/absolute"))
+      assert.truthy(core.fs.stat "/etc/passwd")
+      local _, code = call("FS_REMOVE_ALL", "/")
+      assert.equal(7, code)
+    end)
+  end))
+
+  it("gives files exactly the mode that was asked for", support.run(function()
+    with_folder(function(call)
+      assert(call("FS_WRITE_FILE", "/f", "", 511))
+      assert.equal(511, call("FS_STAT", "/f"):file_info().mode)
+      assert(call("FS_MKDIR", "/d", 511))
+      assert.equal(0x80000000 | 511, call("FS_STAT", "/d"):file_info().mode)
+    end)
+  end))
+
+  it("refuses paths and arguments with a NUL byte before the system sees them", support.run(function()
+    with_folder(function(call)
+      local _, code = call("FS_STAT", "/a\0b")
+      assert.equal(2, code)
+      _, code = call("CMD_NEW", "sh", { "a\0b" })
+      assert.equal(2, code)
+    end)
+  end))
+
+  it("knows no handle under another kind", support.run(function()
+    with_folder(function(call)
+      local f = call("FS_CREATE", "/f"):uint64()
+      local c = call("CMD_NEW", "true", {}):uint64()
+      for _, request in ipairs { { "CMD_WAIT", f }, { "LISTENER_ADDR", f }, { "CONN_READ", f, 1 }, { "SNAPSHOT_CLOSE", f },
+        { "FILE_READ", c, 1 }, { "FILE_CLOSE", 0 }, { "FILE_STAT", -1 } } do
+        local _, code, message = call(table.unpack(request))
+        assert.equal(1, code)
+        assert.matches("^invalid %a+ handle$", message)
+      end
+      assert(call("FILE_STAT", f))
+    end)
+  end))
+
+  it("has a limit of handles of a kind, and gives no number twice", support.run(function()
+    with_folder(function(call)
+      local first = call("FS_CREATE", "/f"):uint64()
+      local second = call("FS_OPEN", "/f"):uint64()
+      local _, code = call("FS_OPEN", "/f")
+      assert.equal(2, code)
+      assert(call("FILE_CLOSE", first))
+      assert.equal(second + 1, call("FS_OPEN", "/f"):uint64())
+    end, { most_handles = 2 })
+  end))
+
+  it("drops all handles with the instance, and kills what runs", support.run(function()
+    with_folder(function(call, client)
+      local f = call("FS_CREATE", "/f"):uint64()
+      local c = call("CMD_NEW", "sleep", { "60" }):uint64()
+      assert(call("CMD_START", c))
+      assert(call "INSTANCE_CLOSE")
+      assert(cc_helper.new_instance(client, 0, "ignored"))
+      assert.is_nil(call("FILE_STAT", f))
+      assert.is_nil(call("CMD_WAIT", c))
+    end)
+  end))
+
+  it("lets a freed command go on, and ends it with the instance", support.run(function()
+    with_folder(function(call, _, _, root)
+      local c = call("CMD_NEW", "sh", { "-c", "sleep 0.1; echo done > done; sleep 60" }):uint64()
+      assert(call("CMD_START", c))
+      assert(call("CMD_FREE", c))
+      support.eventually(function() return core.fs.stat(root .. "/done") end)
+    end)
+  end))
+
+  it("serves two clients: one that waits does not hold up the other, which can end the wait", support.run(function()
+    with_folder(function(call, _, connect)
+      local other = cc_helper.caller((connect()))
+      local c = call("CMD_NEW", "sleep", { "60" }):uint64()
+      assert(call("CMD_START", c))
+      local waiting = vmctl.spawn(function() return call("CMD_WAIT", c):int32() end)
+      assert(vmctl.sleep(0.02))
+      assert(other("FS_STAT", "/"))
+      assert(other("CMD_KILL", c))
+      assert.equal(137, waiting:join(2))
+      local stay = vmctl.spawn(function() return call "INSTANCE_WAIT" end)
+      assert(vmctl.sleep(0.02))
+      assert(other "INSTANCE_CLOSE")
+      assert.truthy(stay:join(2))
+    end)
+  end))
+
+  it("keeps its time: an instance is over when its time-out is", support.run(function()
+    local root = support.tmpdir()
+    cc_helper.serve({ root = root }, function(call, client)
+      assert(cc_helper.new_instance(client, 1, "", { timeout = 0.05 }))
+      local _, code = call "INSTANCE_WAIT"
+      assert.equal(5, code)
+      assert.is_false(call("INSTANCE_IS_RUNNING"):bool())
+    end)
+  end))
+
+  it("refuses unknown sources and requests, and short ones before it looks for the instance", support.run(function()
+    local root = support.tmpdir()
+    cc_helper.serve({ root = root }, function(_, client)
+      local _, code, message = cc_helper.new_instance(client, 9, "")
+      assert.same({ 2, "unknown source type: 9" }, { code, message })
+      for kind in pairs(cc.names) do
+        local _, _, _, said = client:call(kind, "\0")
+        assert.is_true(said == nil or said.code == 1 or said.code == 99, cc.names[kind])
+      end
+    end)
+  end))
+
+  it("survives random bytes in every request", support.run(function()
+    math.randomseed(63)
+    with_folder(function(call, client)
+      assert(call("FS_CREATE", "/f"))
+      for kind, name in pairs(cc.names) do
+        for _ = 1, name:find "EXEC" and 0 or 20 do
+          local bytes = {}
+          for i = 1, math.random(0, 40) do bytes[i] = string.char(math.random(0, 3) == 0 and math.random(0, 255) or 0) end
+          if not cc.may_block[kind] then client:call(kind, table.concat(bytes)) end
+        end
+      end
+      assert(cc_helper.new_instance(client, 1, "") or true)
+      assert(call("FS_STAT", "/"))
+    end)
+  end, 20))
+
+  it("stays up when a client goes away in the middle of a write", support.run(function()
+    with_folder(function(call, _, connect)
+      local f = call("FS_CREATE", "/f"):uint64()
+      local _, raw = connect()
+      assert(raw:write(string.pack(">I2I4I8I4", cc.types.FILE_WRITE, 12 + 1000, f, 1000) .. "half"))
+      raw:close()
+      assert(call("FILE_WRITE", f, "whole"))
+      assert.equal("whole", call("FS_READ_FILE", "/f"):string())
+    end)
+  end))
+
+  it("takes and gives a file of 1 GiB with the same checksum", support.run(function()
+    with_folder(function(call)
+      local f = call("FS_CREATE", "/big"):uint64()
+      local sent, got = core.sha256(), core.sha256()
+      local block = ("0123456789abcdef"):rep(65536)
+      for i = 1, 1024 do
+        local piece = string.pack(">I8", i) .. block:sub(9)
+        sent:update(piece)
+        assert(call("FILE_WRITE", f, piece))
+      end
+      assert.equal(0, call("FILE_SEEK", f, 0, 0):int64())
+      repeat
+        local piece = call("FILE_READ", f, 1 << 20):bytes()
+        got:update(piece)
+      until piece == ""
+      assert.equal(1 << 30, call("FILE_STAT", f):file_info().size)
+      assert.equal(sent:hex(), got:hex())
+      local _, code = call("FS_READ_FILE", "/big")
+      assert.equal(7, code)
+    end)
+  end, 60))
+end)
+
+describe("core.fs.root", function()
+  it("does what its methods say, and says ECLOSED once it is closed", support.run(function()
+    local root = assert(core.fs.root(support.tmpdir()))
+    assert(root:mkdir("/d", 493))
+    local f = assert(root:open("/d/f", "+cx", 384))
+    assert(f:write "abc")
+    assert.equal("bc", f:read(9, 1))
+    assert(f:chmod(420))
+    assert.equal(420, f:stat().mode)
+    f:close()
+    assert.equal("ECLOSED", select(3, f:read(1)))
+    assert.equal("EEXIST", select(3, root:open("/d/f", "wcx")))
+    assert.equal("EINVAL", select(3, root:remove "/d/.."))
+    assert.equal("ENOENT", select(3, root:readlink "/none"))
+    assert.equal("EINVAL", select(3, root:readlink "/d/f"))
+    assert.same({ { "f" }, { "file" } }, { root:list "/d" })
+    assert(root:remove_all "/d")
+    assert.has_error(function() root:stat "a\0b" end)
+    assert.has_error(function() root:open("/d", "q") end)
+    root:close()
+    assert.equal("ECLOSED", select(3, root:stat "/"))
+  end))
+end)
