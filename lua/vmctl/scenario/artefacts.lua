@@ -1,0 +1,120 @@
+--- The folder of one test: console logs, the log of commands, screenshots, captures. It stays when the test fails.
+local core = require "vmctl.core"
+local log = require "vmctl.log"
+
+local M = {}
+
+local ROOT = "build/artefacts"
+local NAME_LONGEST = 120    -- bytes
+local SHOWN = 2000          -- bytes of each output in the log of commands
+
+local methods = {}
+local mt = { __name = "vmctl.Artefacts", __index = methods }
+
+--- A name that can be a file's.
+---@param text string
+---@return string
+function M.file_name(text)
+  local name = text:gsub("[^%w%.%-]+", "_"):gsub("^[_%.]+", ""):gsub("_+$", "")
+  return name == "" and "test" or name:sub(1, NAME_LONGEST)
+end
+
+local function make_folders(path)
+  local at = 1
+  while at do
+    at = path:find("/", at + 1, true)
+    local part = path:sub(1, (at or 0) - 1)
+    local ok, err, code = core.fs.mkdir(part, 448 | 56) -- 0770
+    if not ok and code ~= "EEXIST" then return nil, err, code end
+  end
+  return true
+end
+
+--- Removes a folder and all in it; links are removed, not followed.
+function M.remove(path)
+  local found = core.fs.stat(path, true)
+  if not found then return end
+  if found.type == "directory" then
+    for _, name in ipairs(core.fs.list(path) or {}) do M.remove(path .. "/" .. name) end
+  end
+  core.fs.remove(path)
+end
+
+--- Makes the folder of a test, in place of what the test left there before.
+---@param test string its name
+---@param opts { artefacts: string?, keep: boolean? } root folder (VMCTL_ARTEFACTS, "build/artefacts"); keep: after success as
+-- well (VMCTL_KEEP_ARTEFACTS)
+---@return vmctl.Artefacts|nil, string?, string?
+function M.open(test, opts)
+  local root = opts.artefacts or os.getenv "VMCTL_ARTEFACTS" or ROOT
+  local path = root .. "/" .. M.file_name(test)
+  M.remove(path)
+  local ok, err, code = make_folders(path)
+  if not ok then return nil, ("artefacts of '%s': %s"):format(test, err), code end
+  local keep = opts.keep
+  if keep == nil then keep = (os.getenv "VMCTL_KEEP_ARTEFACTS" or "0") ~= "0" end
+  return setmetatable({ path = path, _root = root, _begin = core.now(), _keep = keep }, mt)
+end
+
+--- Gives it the name of another test. Files that are open stay so.
+function methods:rename(test)
+  local path = self._root .. "/" .. M.file_name(test)
+  if path == self.path then return end
+  M.remove(path)
+  if core.fs.rename(self.path, path) then self.path = path end
+end
+
+--- The path of a file in it. A number is added when there is one of this name.
+---@param name string
+---@param ending? string ".png"
+---@return string
+function methods:file(name, ending)
+  ending = ending or ""
+  local path, number = ("%s/%s%s"):format(self.path, M.file_name(name), ending), 1
+  while core.fs.stat(path, true) do
+    number = number + 1
+    path = ("%s/%s-%d%s"):format(self.path, M.file_name(name), number, ending)
+  end
+  return path
+end
+
+--- Adds a line to commands.log, with the seconds since the test began.
+function methods:note(text, ...)
+  if select("#", ...) > 0 then text = text:format(...) end
+  self._log = self._log or io.open(self.path .. "/commands.log", "a")
+  if not self._log then return end
+  self._log:setvbuf "line"
+  self._log:write(("%9.3f %s\n"):format(core.now() - self._begin, log.one_line(log.mask(text), SHOWN)))
+end
+
+--- Adds outputs of a command to commands.log.
+function methods:note_output(record)
+  for _, name in ipairs { "stdout", "stderr" } do
+    local text = record[name]
+    if text and text ~= "" then
+      local part = log.sanitize(log.mask(text:gsub("%s+$", "")), SHOWN)
+      self._log:write(("          %s| %s\n"):format(name, (part:gsub("\n", ("\n          %s| "):format(name)))))
+    end
+  end
+end
+
+--- Writes a file of its own.
+function methods:write(name, text)
+  local file = io.open(self.path .. "/" .. name, "w")
+  if not file then return end
+  file:write(text, "\n")
+  file:close()
+end
+
+--- Ends it: the folder stays after a failure, or when it was asked to.
+---@param failed boolean
+---@return boolean whether it stays
+function methods:close(failed)
+  if self._log then self._log:close() end
+  self._log = nil
+  if failed or self._keep then return true end
+  M.remove(self.path)
+  return false
+end
+
+return M

@@ -1,0 +1,83 @@
+--- How a scenario tells what went wrong: one text with all that somebody needs who was not there.
+local log = require "vmctl.log"
+
+local M = {}
+
+local LINES, BYTES = 20, 4096 -- of the end of each text that is shown
+local FRAMES = 100            -- of the stack that are searched for the user's line
+
+local ROOM = debug.getinfo(1, "S").source:match "^(.*/)scenario/[^/]*$" or "@"
+
+local function is_users(source)
+  return source:sub(1, #ROOM) ~= ROOM and not source:find("/busted/", 1, true) and not source:find("/luassert/", 1, true)
+end
+
+--- The line of the user's code that called: "spec/x_spec.lua:12: ". Frames of vmctl itself and of busted are passed over.
+---@return string empty where there is none
+function M.location()
+  for level = 2, FRAMES do
+    local info = debug.getinfo(level, "Sl")
+    if not info then return "" end
+    if info.currentline > 0 and is_users(info.source) then
+      return ("%s:%d: "):format(info.short_src, info.currentline)
+    end
+  end
+  return ""
+end
+
+local function count_lines(text)
+  local n = 1
+  for _ in text:gmatch "\n" do n = n + 1 end
+  return n
+end
+
+--- The end of a text, safe to show: no control bytes, no secrets.
+---@param text string
+---@param lines? integer 20
+---@return string tail, integer shown lines, integer total lines
+function M.tail(text, lines)
+  lines = lines or LINES
+  text = text:gsub("%s+$", "")
+  if text == "" then return "", 0, 0 end
+  local total, at = count_lines(text), #text + 1
+  for _ = 1, lines do
+    at = text:sub(1, at - 1):match ".*()\n"
+    if not at then break end
+  end
+  local tail = log.sanitize(log.mask(at and text:sub(at + 1) or text), BYTES)
+  return tail, math.min(lines, total), total
+end
+
+--- A titled part of a report.
+---@param title string
+---@param text string of the guest, or nil for none
+---@param lines? integer
+---@return string
+function M.section(title, text, lines)
+  local tail, shown, total = M.tail(text or "", lines)
+  if total == 0 then return ("  %s: nothing"):format(title) end
+  local head = shown < total and ("  %s (the last %d of %d lines):\n"):format(title, shown, total) or ("  %s:\n"):format(title)
+  return head .. "    | " .. tail:gsub("\n", "\n    | ")
+end
+
+--- Parts of a report for what a command did.
+---@param shown string the command
+---@param record? { stdout: string?, stderr: string? }
+---@return string[]
+function M.command_sections(shown, record)
+  local list = { "  command: " .. log.one_line(log.mask(shown), BYTES) }
+  if record then
+    list[2] = M.section("stdout", record.stdout)
+    list[3] = M.section("stderr", record.stderr)
+  end
+  return list
+end
+
+--- How a command ended: "exit code 3", "signal KILL".
+---@param record { exit_code: integer?, signal: string?, error: string? }
+---@return string
+function M.outcome(record)
+  return record.error or record.signal and "signal " .. record.signal or ("exit code %d"):format(record.exit_code)
+end
+
+return M

@@ -1,0 +1,307 @@
+--- The machines of one test: started side by side, joined by networks, ended whatever happens.
+local artefacts = require "vmctl.scenario.artefacts"
+local channel = require "vmctl.channel"
+local core = require "vmctl.core"
+local failure = require "vmctl.scenario.failure"
+local machines = require "vmctl.scenario.machine"
+local network = require "vmctl.scenario.network"
+local options = require "vmctl.options"
+local snapshot = require "vmctl.scenario.snapshot"
+local store = require "vmctl.scenario.store"
+local task = require "vmctl.task"
+
+local M = {}
+
+local TIMEOUT = 60      -- seconds: each verb that is given none
+local START = 600       -- seconds for all machines together
+
+local methods = {}
+local mt = { __name = "vmctl.Scenario" }
+
+local known = {
+  defaults = "table", shared = "boolean", snapshot = "boolean", prepare = "callable", timeout = "number>0", limit = "number>0",
+  artefacts = "string", keep = "boolean", configure = "boolean", seed = "integer",
+}
+
+function mt:__index(key)
+  return methods[key] or rawget(self, "_machines")[key]
+end
+
+-- The specs by name; a list of names stands for machines that have but the defaults.
+local function by_name(specs, defaults, level)
+  local all, names = {}, {}
+  for key, spec in pairs(specs) do
+    if math.type(key) == "integer" then key, spec = spec, {} end
+    if type(key) ~= "string" or not key:find "^%a[%w-]*$" or methods[key] then
+      error(("scenario: a machine cannot be called '%s': letters, digits and '-', and no name of a method"):format(tostring(key)),
+        level + 1)
+    elseif type(spec) ~= "table" then
+      error(("scenario: machine '%s': a table of options expected, got %s"):format(key, type(spec)), level + 1)
+    end
+    all[key] = options.merge(defaults, spec)
+    names[#names + 1] = key
+  end
+  if #names == 0 then error("scenario: at least one machine expected", level + 1) end
+  table.sort(names)
+  return all, names
+end
+
+local function network_names(specs)
+  local numbers, names = {}, {}
+  for _, spec in pairs(specs) do
+    for _, name in ipairs(spec.networks or {}) do
+      if not numbers[name] then names[#names + 1] = name end
+      numbers[name] = 0
+    end
+  end
+  table.sort(names)
+  for i, name in ipairs(names) do numbers[name] = i end
+  return numbers
+end
+
+--- Makes a scenario, in which nothing runs yet. Raises at the line that `level` names for malformed options.
+---@param specs table
+---@param opts? table
+---@param level integer as for `error`
+---@return vmctl.Scenario
+function M.new(specs, opts, level)
+  if type(specs) ~= "table" then error("scenario: a table of machines expected, got " .. type(specs), level + 1) end
+  opts = options.check(opts, known, "scenario", level + 1)
+  local all, names = by_name(specs, opts.defaults, level + 1)
+  local self = setmetatable({
+    _options = opts, _names = names, _machines = {}, _timeout = opts.timeout or TIMEOUT, _lock = channel.lock(),
+    _network_numbers = network_names(all), _store = store.new(),
+  }, mt)
+  for i, name in ipairs(names) do
+    if opts.snapshot and all[name].lazy then
+      error(("scenario: machine '%s': 'lazy' and 'snapshot' exclude each other"):format(name), level + 1)
+    end
+    self._machines[name] = machines.new(self, name, i, all[name])
+  end
+  return self
+end
+
+--- The machines, in the order of their names.
+---@return vmctl.ScenarioMachine[]
+function methods:machines()
+  local list = {}
+  for i, name in ipairs(self._names) do list[i] = self._machines[name] end
+  return list
+end
+
+--- Begins a test. Does not start machines: the first verb does. Waits for nothing.
+---@param test string its name
+---@return true|nil, string?, string?
+function methods:_begin(test)
+  local err, code
+  self._artefacts, err, code = artefacts.open(test, self._options)
+  if not self._artefacts then return nil, err, code end
+  self._folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-scenario")
+  if not self._folder then return nil, err, code end
+  self.test, self._networks = test, {}
+  self._failed, self._failed_in_verb, self._passed, self._raised = false, false, false, nil
+  return true
+end
+
+--- Gives the test that has begun its name, once it is known.
+function methods:_rename(test)
+  self.test = test
+  self._artefacts:rename(test)
+end
+
+--- The networks, made at the first call.
+---@return table<string, vmctl.ScenarioNetwork>|nil, string?, string?
+function methods:_open_networks()
+  for name, number in pairs(self._network_numbers) do
+    if not self._networks[name] then
+      local made, err, code = network.open(name, number, {
+        folder = self._folder, capture = self._artefacts:file(name, ".pcapng"), seed = self._options.seed,
+      })
+      if not made then return nil, err, code end
+      self._networks[name] = made
+    end
+  end
+  return self._networks
+end
+
+-- Calls `fn(machine)` for all at once. The first failure ends the other calls.
+local function side_by_side(list, fn)
+  local why, how
+  task.scope(function(scope)
+    for _, machine in ipairs(list) do
+      task.spawn_in(scope, function()
+        local ok, err, code = fn(machine)
+        if ok or why then return end
+        why, how = err, code
+        scope:cancel()
+      end)
+    end
+  end)
+  if why then return nil, why, how end
+  return true
+end
+
+-- Boots those that have no snapshot yet, has them prepared, and keeps them as they are then.
+local function make_snapshots(self, list)
+  local missing = {}
+  for _, machine in ipairs(list) do
+    if not self._store:folder(machine.name) then table.insert(missing, machine) end
+  end
+  if #missing == 0 then return true end
+  local folders = {}
+  for _, machine in ipairs(missing) do
+    local folder, err, code = self._store:make(machine.name)
+    if not folder then return nil, err, code end
+    folders[machine.name] = folder
+  end
+  local ok, err, code = side_by_side(missing, function(m) return m:_launch("template", folders[m.name]) end)
+  if not ok then return nil, err, code end
+  if self._options.prepare then self._options.prepare(self) end
+  ok, err, code = side_by_side(missing, function(m)
+    local vm = m:_release()
+    local taken, why, how = snapshot.take(vm, folders[m.name])
+    vm:close()
+    return taken, why, how
+  end)
+  if not ok then return nil, err, code end
+  for name, folder in pairs(folders) do self._store:finish(name, folder) end
+  return true
+end
+
+local function start_new(self, list)
+  local new = {}
+  for _, machine in ipairs(list) do
+    if machine:state() == "new" then table.insert(new, machine) end -- another task may have been here before
+  end
+  if self._options.snapshot then
+    local ok, err, code = make_snapshots(self, new)
+    if not ok then return nil, err, code end
+  end
+  return side_by_side(new, function(machine)
+    local folder = self._store:folder(machine.name)
+    return machine:_launch(folder and "copy" or "kernel", folder)
+  end)
+end
+
+--- Starts machines that were never started in this test, side by side; nil: all but the lazy ones. Waits until they are ready.
+---@param list? vmctl.ScenarioMachine[]
+---@return true|nil, string?, string?
+function methods:_start(list)
+  if not self._artefacts then return nil, "no test is running", "ECLOSED" end
+  if not list then
+    list = {}
+    for _, machine in ipairs(self:machines()) do
+      if not machine.lazy then table.insert(list, machine) end
+    end
+  end
+  return self._lock:with(START, start_new, self, list)
+end
+
+--- Starts all machines, side by side, and waits until they are ready. Without it the first verb does so (but for machines with
+--- `lazy`). Raises when one does not come up.
+---@return vmctl.Scenario
+function methods:start()
+  local ok, err = self:_start()
+  if not ok then self:_raise("start: " .. err) end
+  return self
+end
+
+local function names_of(self, groups, location)
+  local list = {}
+  for i, group in ipairs(groups) do
+    list[i] = {}
+    for j, member in ipairs(group) do
+      local name = type(member) == "table" and member.name or member
+      if not self._machines[name] then error(("%spartition: no machine '%s'"):format(location, tostring(name)), 0) end
+      list[i][j] = name
+    end
+  end
+  return list
+end
+
+--- Divides the networks: between groups nothing goes through. Machines in no group are together. Replaces the partition there was.
+---@param groups (string|vmctl.ScenarioMachine)[][]
+---@param name? string of one network; else all
+function methods:partition(groups, name)
+  groups = names_of(self, groups, failure.location())
+  self:note("partition")
+  for _, each in pairs(self:_some_networks(name, "partition")) do each:partition(groups) end
+  return self
+end
+
+--- Ends a partition.
+---@param name? string of one network; else all
+function methods:heal(name)
+  self:note("heal")
+  for _, each in pairs(self:_some_networks(name, "heal")) do each:partition(nil) end
+  return self
+end
+
+--- The switch of a network, for faults, taps and counts. See vmctl.l2.switch.
+---@param name string
+---@return vmctl.L2Switch
+function methods:switch(name)
+  return self:_some_networks(name, "switch")[name].switch
+end
+
+--- The networks of that name, or all. Raises where there is none.
+function methods:_some_networks(name, verb)
+  local open, err = nil, "no test is running"
+  if self._artefacts then open, err = self:_open_networks() end
+  if not open then self:_raise(verb .. ": " .. err) end
+  if name and not open[name] then self:_raise(("%s: no network '%s'"):format(verb, name)) end
+  if not next(open) then self:_raise(verb .. ": the machines have no 'networks'") end
+  return name and { [name] = open[name] } or open
+end
+
+--- Adds a line to the test's commands.log.
+function methods:note(text, ...)
+  if self._artefacts then self._artefacts:note(text, ...) end
+end
+
+--- The folder of what the running test leaves: logs, captures, screenshots.
+---@return string|nil path
+function methods:artefacts()
+  return self._artefacts and self._artefacts.path
+end
+
+--- Raises a failure, at the user's line, that says where the artefacts are.
+function methods:_raise(text)
+  local path = self:artefacts()
+  text = failure.location() .. text .. (path and "\n  artefacts: " .. path or "")
+  self._raised = text
+  self:note("FAILED %s", text:match "[^\n]*")
+  error(text, 0)
+end
+
+--- Ends a test: machines, networks, files. Idempotent; does not wait.
+---@param failed? boolean whether it did; default: its body did, or a verb raised and the body never came to its end
+---@return string|nil path of the artefacts, if they stay
+function methods:_finish(failed)
+  if not self._artefacts then return nil end
+  if failed == nil then failed = self._failed or self._raised ~= nil and not self._passed end
+  for _, machine in ipairs(self:machines()) do machine:_forget() end
+  for _, each in pairs(self._networks) do each:close() end
+  local path = self._artefacts.path
+  local stays = self._artefacts:close(failed)
+  if self._folder then artefacts.remove(self._folder) end
+  self._artefacts, self._folder, self._networks = nil, nil, nil
+  return stays and path or nil
+end
+
+--- Ends everything, booted snapshots as well. Idempotent; does not wait.
+---@param failed? boolean keep the artefacts, as for `_finish`
+---@return string|nil path of the artefacts, if they stay
+function methods:close(failed)
+  local path = self:_finish(failed)
+  self._store:close()
+  return path
+end
+
+mt.__close = function(self, err) self:close(err ~= nil or nil) end
+
+function mt:__tostring()
+  return ("vmctl.Scenario(%s)"):format(table.concat(self._names, ", "))
+end
+
+return M

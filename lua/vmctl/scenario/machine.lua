@@ -1,0 +1,284 @@
+--- One machine of a scenario: its life, its network, its screen. Verbs raise.
+local commands = require "vmctl.scenario.commands"
+local core = require "vmctl.core"
+local failure = require "vmctl.scenario.failure"
+local launch = require "vmctl.machine".launch
+local network = require "vmctl.scenario.network"
+local options = require "vmctl.options"
+local snapshot = require "vmctl.scenario.snapshot"
+local transfer = require "vmctl.scenario.transfer"
+local waits = require "vmctl.scenario.waits"
+
+local M = {}
+
+local BOOT = 60         -- seconds
+local CONSOLE_LINES = 12
+
+---@class vmctl.ScenarioMachine
+---@field name string
+---@field vm? vmctl.Machine  while it runs: everything that machines can
+local methods = {}
+local mt = { __name = "vmctl.ScenarioMachine", __index = methods }
+
+for _, part in ipairs { commands, waits, transfer } do
+  for name, fn in pairs(part) do methods[name] = fn end
+end
+
+local OWN = { networks = true, lazy = true, boot_timeout = true } -- options that are not machine.launch's
+
+function M.new(group, name, number, spec)
+  local for_launch = {}
+  for key, value in pairs(spec) do
+    if not OWN[key] then for_launch[key] = value end
+  end
+  return setmetatable({
+    name = name, lazy = spec.lazy == true, number = number, _group = group, _spec = for_launch, _state = "new",
+    _networks = spec.networks or {}, _boot_timeout = spec.boot_timeout or BOOT,
+  }, mt)
+end
+
+--- Whether it runs, as far as the scenario knows.
+---@return "new"|"on"|"off" state new: not started in this test
+function methods:state()
+  return self._state
+end
+
+--- Its address in a network; its first one by default.
+---@param name? string
+---@return string
+function methods:ip(name)
+  local number = self._group._network_numbers[name or self._networks[1]]
+  if not number then self:_fail("ip", "no such network") end
+  return network.address(number, self.number)
+end
+
+-- Options of a launch: as given, with a file for the console, cards for the networks and what a snapshot wants.
+local function launch_options(self, how, folder)
+  local networks, err, code = self._group:_open_networks()
+  if not networks then return nil, err, code end
+  local nics = table.move(self._spec.nics or {}, 1, #(self._spec.nics or {}), 1, {})
+  for _, name in ipairs(self._networks) do
+    local card
+    card, err, code = networks[name]:card(self.name, self.number)
+    if not card then return nil, err, code end
+    nics[#nics + 1] = card
+  end
+  return options.merge(self._spec, {
+    name = self.name, nics = nics, console_log = self._group._artefacts.path .. "/" .. self.name .. ".console.log",
+    args = how ~= "kernel" and snapshot.arguments(self._spec, folder, how == "copy") or self._spec.args,
+  })
+end
+
+-- Gives its cards their addresses.
+local function configure(self, timeout)
+  if #self._networks == 0 or self._group._options.configure == false then return true end
+  local cards, hosts = {}, {}
+  for i, name in ipairs(self._networks) do
+    local number = self._group._network_numbers[name]
+    cards[i] = { mac = network.mac(number, self.number), address = self:ip(name) }
+  end
+  for _, other in ipairs(self._group:machines()) do
+    if other._networks[1] then hosts[#hosts + 1] = ("%s %s\n"):format(other:ip(), other.name) end
+  end
+  local command = network.configuration(cards, table.concat(hosts))
+  command.timeout, command.check = timeout, true
+  local done, err, code = self.vm:run(command)
+  if not done then return nil, ("%s: giving its network cards addresses: %s"):format(self.name, err), code end
+  return true
+end
+
+local function bring_up(self, how, folder)
+  local ok, err, code
+  if how == "copy" then
+    ok, err, code = snapshot.resume(self.vm, folder, self._boot_timeout)
+  else
+    ok, err, code = self.vm:wait_ready(self._boot_timeout)
+    if ok then ok, err, code = configure(self, self._boot_timeout) end
+  end
+  if not ok then return nil, err, code end
+  for _, name in ipairs(self._networks) do self._group._networks[name]:apply() end
+  return true
+end
+
+-- A wrong option raises there: here it is a reason not to start, and the user's line is further up.
+local function try_launch(opts)
+  local ok, vm, err, code = pcall(launch, opts)
+  if ok then return vm, err, code end
+  return nil, tostring(vm):gsub("^[^\n]-:%d+: ", ""), "EINVAL"
+end
+
+--- Launches it and waits until it is ready; it is not left half started.
+---@param how "kernel"|"template"|"copy"
+---@param folder? string of the snapshot
+---@return true|nil, string?, string?
+function methods:_launch(how, folder)
+  local begin = core.now()
+  local opts, err, code = launch_options(self, how, folder)
+  if not opts then return nil, err, code end
+  self.vm, err, code = try_launch(opts)
+  if not self.vm then return nil, err, code end
+  self._state = "on"
+  local ok
+  ok, err, code = bring_up(self, how, folder)
+  if not ok then
+    self:_release():close()
+    self._group:note("%s: did not start: %s", self.name, err)
+    return nil, err, code
+  end
+  self._group:note("%s: %s after %.2f s", self.name, how == "copy" and "started from its snapshot" or "booted", core.now() - begin)
+  return true
+end
+
+--- Gives its vm away: it is off then.
+function methods:_release()
+  local vm = self.vm
+  self.vm, self._state = nil, "off"
+  return vm
+end
+
+--- Ends it with its test.
+function methods:_forget()
+  if self.vm then self.vm:close() end
+  self.vm, self._state = nil, "new"
+end
+
+--- The running vm, for a verb: the first one starts the scenario. Raises for a machine that is off.
+---@param verb string
+---@return vmctl.Machine
+function methods:_running(verb)
+  if self._state == "new" then
+    local ok, err = self._group:_start(self.lazy and { self } or nil)
+    if not ok then self._group:_raise(("%s: %s: it did not start: %s"):format(self.name, verb, err)) end
+  end
+  if not self.vm then self._group:_raise(("%s: %s: it is off: start it first"):format(self.name, verb)) end
+  return self.vm
+end
+
+--- Raises a failure of this machine, with its console's last lines.
+---@param verb string
+---@param text string
+---@param sections? string[] further parts of the report
+function methods:_fail(verb, text, sections)
+  local parts = { ("%s: %s: %s"):format(self.name, verb, text) }
+  table.move(sections or {}, 1, #(sections or {}), 2, parts)
+  if self.vm and not text:find("\nthe console's last lines:", 1, true) then
+    parts[#parts + 1] = failure.section("console of " .. self.name, self.vm:console(), CONSOLE_LINES)
+  end
+  self._group:_raise(table.concat(parts, "\n"))
+end
+
+--- Starts it, if it is off, and waits until it is ready.
+---@return vmctl.ScenarioMachine
+function methods:start()
+  local ok, err = true, nil
+  if self._state == "new" then
+    ok, err = self._group:_start { self }
+  elseif self._state == "off" then
+    ok, err = self:_launch "kernel"
+  end
+  if not ok then self._group:_raise(("%s: start: %s"):format(self.name, err)) end
+  return self
+end
+
+--- Powers it off by its own means, and waits for that.
+---@param opts? { timeout: number }|number seconds
+function methods:shutdown(opts)
+  opts = options.check(opts, { timeout = "number" }, "shutdown")
+  local vm = self:_running "shutdown"
+  self._group:note("%s: shutdown", self.name)
+  local ok, err = vm:shutdown { timeout = opts.timeout or self._group._timeout }
+  self:_release()
+  if not ok then self._group:_raise(("%s: %s"):format(self.name, err)) end
+end
+
+--- Ends it at once, as a power failure does.
+function methods:crash()
+  local vm = self:_running "crash"
+  self._group:note("%s: crash", self.name)
+  self:_release()
+  vm:kill()
+end
+
+--- Powers it off by its own means and boots it again, always from its kernel. Waits until it is ready.
+---@param opts? { timeout: number }|number seconds for the power-off
+---@return vmctl.ScenarioMachine
+function methods:reboot(opts)
+  self:shutdown(opts)
+  return self:start()
+end
+
+--- Waits until it has ended by itself.
+---@param opts? { timeout: number }|number seconds
+function methods:wait_for_shutdown(opts)
+  opts = options.check(opts, { timeout = "number" }, "wait_for_shutdown")
+  local vm, timeout = self:_running "wait_for_shutdown", opts.timeout or self._group._timeout
+  local ended, err = vm:wait(timeout)
+  if not ended then self:_fail("wait_for_shutdown", ("it still runs after %g s: %s"):format(timeout, err)) end
+  self:_release():close()
+end
+
+local function set_blocked(self, verb, is_blocked)
+  if #self._networks == 0 then self:_fail(verb, "it has no 'networks'") end
+  self._group:note("%s: %s", self.name, verb)
+  for _, name in ipairs(self._networks) do
+    self._group:_some_networks(name, verb)[name]:block(self.name, is_blocked)
+  end
+end
+
+--- Cuts it off from its networks; its cards do not notice.
+function methods:block() set_blocked(self, "block", true) end
+
+--- Ends `block`.
+function methods:unblock() set_blocked(self, "unblock", false) end
+
+-- Calls a method of the vm that may not be possible on this machine.
+local function ask(self, verb, method, ...)
+  local vm = self:_running(verb)
+  local ok, err = vm[method](vm, ...)
+  if not ok then self:_fail(verb, err) end
+end
+
+--- A picture of its screen, as PNG among the artefacts.
+---@param name? string of the file; the machine's by default
+---@return string path
+function methods:screenshot(name)
+  self:_running "screenshot"
+  local path = self._group._artefacts:file(name or self.name, ".png")
+  ask(self, "screenshot", "screendump", path)
+  self._group:note("%s: screenshot %s", self.name, path)
+  return path
+end
+
+--- Presses keys together: "ctrl-alt-delete", "ret".
+---@param keys string
+function methods:send_key(keys)
+  ask(self, "send_key", "send_key", keys)
+  self._group:note("%s: send_key %s", self.name, keys)
+end
+
+--- Types a text on its keyboard.
+---@param text string
+function methods:send_chars(text)
+  ask(self, "send_chars", "send_chars", text)
+  self._group:note("%s: send_chars of %d bytes", self.name, #text)
+end
+
+--- Types a text on its serial console.
+---@param text string
+function methods:send_console(text)
+  ask(self, "send_console", "console_write", text, self._group._timeout)
+end
+
+--- A shell in it, on this program's terminal, until it ends: to look around in a test that has stopped.
+---@param command? string[]|string "sh" by default
+function methods:shell_interact(command)
+  local vm = self:_running "shell_interact"
+  local ok, err = require "vmctl.scenario.terminal".interact(vm, command or { "sh", "-i" })
+  if not ok then self:_fail("shell_interact", err) end
+end
+
+function mt:__tostring()
+  return ("vmctl.ScenarioMachine(%s, %s)"):format(self.name, self._state)
+end
+
+return M

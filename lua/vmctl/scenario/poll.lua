@@ -1,0 +1,62 @@
+--- Waiting for something in a guest, with a limit, and saying what is waited for.
+local core = require "vmctl.core"
+local log = require "vmctl.log"
+
+local M = {}
+
+local FIRST_PAUSE, GROWTH, PAUSE = 0.05, 1.5, 1 -- seconds; the factor; longest pause
+local SAY_EVERY = 5                             -- seconds
+local SHOW_AFTER = 0.5
+local SHOWN = 120                               -- bytes of what was seen last
+
+-- No waiting mends these.
+local FINAL = { ERESET = true, ECLOSED = true, ECANCELED = true, ENOTSUP = true, EINVAL = true, ESHUTDOWN = true }
+
+local function tell(state)
+  local now = core.now()
+  if now - state.begin < SHOW_AFTER then return end
+  local text = ("%s: %s (%.0f s of %g, last: %s)"):format(state.verb, state.what, now - state.begin, state.timeout,
+    log.one_line(state.last, SHOWN))
+  log.progress("waiting for " .. text)
+  if now - state.said >= SAY_EVERY then
+    state.said = now
+    log.info("still waiting for %s", text)
+  end
+end
+
+-- The value, or nil and why there is none.
+local function ask(state, attempt, interval)
+  local deadline, pause = state.begin + state.timeout, FIRST_PAUSE
+  while true do
+    state.attempts = state.attempts + 1
+    local value, last, code = attempt(math.max(0.01, deadline - core.now()))
+    if value then return value end
+    if not (code == "ETIMEDOUT" and state.last and core.now() >= deadline) then state.last = last end -- cut short: it knows less
+    if FINAL[code] then return nil, "given up" end
+    if core.now() >= deadline then return nil, "not in time" end
+    tell(state)
+    if not core.sleep(math.min(pause, interval, math.max(0, deadline - core.now()))) then return nil, "cut off" end
+    pause = pause * GROWTH
+  end
+end
+
+--- Asks until there is an answer. Raises, by the machine, when there is none in time or can never be.
+---@param machine vmctl.ScenarioMachine
+---@param verb string
+---@param what string what is waited for
+---@param opts { timeout: number?, interval: number? }
+---@param attempt fun(left: number): any, string?, string? a value; or nil, what was seen instead, and a code if there is one
+---@param sections? fun(): string[] further parts of the report
+---@return any value
+function M.wait(machine, verb, what, opts, attempt, sections)
+  local now = core.now()
+  local state = { verb = verb, what = what, timeout = opts.timeout or machine._group._timeout, begin = now, said = now, attempts = 0 }
+  local value, why = ask(state, attempt, opts.interval or PAUSE)
+  log.progress(nil)
+  if value then return value end
+  local attempts = state.attempts == 1 and "1 attempt" or state.attempts .. " attempts"
+  machine:_fail(verb, ("%s after %.1f s, %s, waiting for %s; seen last: %s"):format(why, core.now() - state.begin, attempts,
+    log.one_line(what, SHOWN), log.one_line(tostring(state.last), SHOWN * 2)), sections and sections())
+end
+
+return M

@@ -1,0 +1,134 @@
+--- Booted guests that tests begin with. A template boots once with its memory in a file; QEMU then writes the state of its
+--- devices to another file and ends. Each copy maps the memory privately, so what it changes is its own and only pages that it
+--- touches cost anything, loads the devices' state, and goes on where the template stopped.
+local core = require "vmctl.core"
+local log = require "vmctl.log"
+
+local M = {}
+
+local POLL = 0.003      -- seconds between two looks at how far QEMU is
+local LOAD = 20         -- seconds for it
+local SEED = 64         -- bytes of randomness that a copy gets: else all copies would draw the same numbers
+
+-- RAM is left out of the state: the file has it.
+local SHARED = { capabilities = { { capability = "x-ignore-shared", state = true } } }
+
+-- For QEMU's exec:, which a shell reads.
+local function quoted(path)
+  return "'" .. path:gsub("'", "'\\''") .. "'"
+end
+
+local function memory_of(spec)
+  local memory = spec.memory or "256M"
+  return math.type(memory) == "integer" and ("%dM"):format(memory) or memory
+end
+
+--- QEMU's arguments for a template, or a copy.
+---@param spec table the machine's options
+---@param folder string of the snapshot
+---@param is_copy boolean
+---@return string[]
+function M.arguments(spec, folder, is_copy)
+  local args = table.move(spec.args or {}, 1, #(spec.args or {}), 1, {})
+  local object = ("memory-backend-file,id=ram,size=%s,mem-path=%s/ram,share=%s"):format(memory_of(spec),
+    (folder:gsub(",", ",,")), is_copy and "off" or "on")
+  local more = { "-object", object, "-machine", "memory-backend=ram" }
+  if is_copy then table.move({ "-incoming", "defer" }, 1, 2, #more + 1, more) end
+  return table.move(more, 1, #more, #args + 1, args)
+end
+
+-- Asks until `done(answer)` says something. Returns that, or nil, message, code.
+local function poll(qmp, command, done)
+  local deadline = core.now() + LOAD
+  while core.now() < deadline do
+    local answer, err, code = qmp:execute(command)
+    if not answer then return nil, err, code end
+    local value, why = done(answer)
+    if value then return value end
+    if why then return nil, why, "EIO" end
+    local ok
+    ok, err, code = core.sleep(POLL)
+    if not ok then return nil, err, code end
+  end
+  return nil, ("%s: not done within %g s"):format(command, LOAD), "ETIMEDOUT"
+end
+
+local function execute_all(qmp, list)
+  for _, each in ipairs(list) do
+    local answer, err, code = qmp:execute(each[1], each[2])
+    if not answer then return nil, err, code end
+  end
+  return true
+end
+
+local function migrated(answer)
+  if answer.status == "completed" then return true end
+  if answer.status == "failed" or answer.status == "cancelled" then return nil, answer["error-desc"] or answer.status end
+end
+
+--- Stops a template and writes its state. The template is of no further use: it is ended. Waits.
+---@param vm vmctl.Machine started with `arguments`
+---@param folder string
+---@return true|nil, string?, string?
+function M.take(vm, folder)
+  local qmp, err, code = vm:qmp()
+  if not qmp then return nil, err, code end
+  local ok
+  ok, err, code = execute_all(qmp, {
+    { "stop" }, { "migrate-set-capabilities", SHARED },
+    { "migrate", { uri = ("exec:cat > %s"):format(quoted(folder .. "/state")) } },
+  })
+  if ok then ok, err, code = poll(qmp, "query-migrate", migrated) end
+  if not ok then return nil, ("snapshot of %s: %s"):format(vm.name, err), code end
+  return vm:kill()
+end
+
+local function loaded(answer)
+  if answer.status == "inmigrate" then return nil end
+  if answer.status == "paused" or answer.status == "running" then return true end
+  return nil, "QEMU's state is " .. answer.status
+end
+
+local function random_bytes(count)
+  local file <close> = assert(io.open("/dev/urandom", "rb"))
+  return file:read(count)
+end
+
+-- The guest's clock stood still, and its random numbers would be those of every other copy: what is only written to the kernel
+-- counts after a while, so our agent has it count at once.
+local REFRESH = [[
+date -s "@$1" >/dev/null
+cat >/dev/urandom
+command -v vmctl-agent >/dev/null && echo "require('vmctl.core').fs.reseed('$2')" | vmctl-agent --lua -]]
+
+local function refresh(vm, timeout)
+  local number = ("<I8"):unpack(random_bytes(8))
+  local done, err = vm:run { "sh", "-c", REFRESH, "sh", tostring(os.time()), ("%016x"):format(number),
+    stdin = random_bytes(SEED), timeout = timeout }
+  if not done then return log.info("%s: setting its clock: %s", vm.name, err) end
+  if done.exit_code ~= 0 then log.info("%s: its random numbers may be those of other copies: %s", vm.name, done.stderr) end
+end
+
+--- Loads the state into a copy and lets it run. Waits until its agent answers.
+---@param vm vmctl.Machine started with `arguments`
+---@param folder string
+---@param timeout number seconds
+---@return true|nil, string?, string?
+function M.resume(vm, folder, timeout)
+  local qmp, err, code = vm:qmp()
+  if not qmp then return nil, err, code end
+  local ok
+  ok, err, code = execute_all(qmp, {
+    { "migrate-set-capabilities", SHARED },
+    { "migrate-incoming", { uri = ("exec:cat %s"):format(quoted(folder .. "/state")) } },
+  })
+  if ok then ok, err, code = poll(qmp, "query-status", loaded) end
+  if ok then ok, err, code = execute_all(qmp, { { "cont" } }) end
+  if not ok then return nil, ("start %s from its snapshot: %s"):format(vm.name, err), code end
+  ok, err, code = vm:wait_ready(timeout)
+  if not ok then return nil, err, code end
+  refresh(vm, timeout)
+  return true
+end
+
+return M
