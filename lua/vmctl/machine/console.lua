@@ -12,13 +12,14 @@ local ring_mt = { __name = "vmctl.Ring", __index = ring }
 
 --- A ring of the last `size` bytes.
 function M.ring(size)
-  return setmetatable({ _size = size, _parts = {}, _first = 1, _last = 0, _bytes = 0 }, ring_mt)
+  return setmetatable({ _size = size, _parts = {}, _first = 1, _last = 0, _bytes = 0, total = 0 }, ring_mt)
 end
 
 function ring:add(data)
   self._last = self._last + 1
   self._parts[self._last] = data
   self._bytes = self._bytes + #data
+  self.total = self.total + #data
   while self._bytes - #self._parts[self._first] >= self._size do
     self._bytes = self._bytes - #self._parts[self._first]
     self._parts[self._first] = nil
@@ -30,6 +31,18 @@ function ring:text()
   local text = table.concat(self._parts, "", self._first, self._last)
   self._parts, self._first, self._last, self._bytes = { text }, 1, 1, #text
   return text:sub(-self._size)
+end
+
+--- What came behind the first `position` bytes of all, as far as it is kept.
+function ring:since(position)
+  local want, at = math.min(self.total - position, self._bytes, self._size), self._last
+  if want <= 0 then return "" end
+  local have = #self._parts[at]
+  while have < want do
+    at = at - 1
+    have = have + #self._parts[at]
+  end
+  return table.concat(self._parts, "", at, self._last):sub(-want)
 end
 
 --- The last lines, safe to show: no control bytes, no terminal escapes.
@@ -97,6 +110,26 @@ end
 function methods:text() return self._ring:text() end
 
 function methods:tail(lines) return self._ring:tail(lines) end
+
+--- Hands what is kept, and then all that comes, to `take`, until that returns something false or the console ends. One that
+--- is slower than the console misses what the ring has lost meanwhile. Waits.
+---@param take fun(data: string): any
+---@return true|nil, string?, string? ECANCELED
+function methods:follow(take)
+  local at = self._ring.total - #self._ring:text()
+  while true do
+    local data = self._ring:since(at)
+    at = self._ring.total
+    if data ~= "" then
+      if not take(data) then return true end
+    elseif self._ended then
+      return true
+    else
+      local ok, err, code = self._news:wait(math.huge, "follow the console")
+      if not ok then return nil, err, code end
+    end
+  end
+end
 
 function methods:write(bytes, timeout) return self._stream:write(bytes, timeout) end
 

@@ -1,0 +1,54 @@
+--- vmctl cp: files into a target and out of it.
+local copy = require "vmctl.files.copy"
+local errors = require "vmctl.errors"
+local files = require "vmctl.files"
+local output = require "vmctl.cli.output"
+local targets = require "vmctl.cli.targets"
+
+local M = {}
+
+function M.describe(command)
+  command:summary "Copy files and folders into a target or out of it."
+  command:description("Copies a file, or a folder with all that is in it; one of the two is TARGET:PATH.\n" ..
+    "Modes and owners are kept, check sums compared.\n  vmctl cp ./site web:/srv/\n  vmctl cp web:/var/log ./logs")
+  command:argument("source", "A path, or TARGET:PATH."):argname "SOURCE"
+  command:argument("destination", "A path, or TARGET:PATH."):argname "DESTINATION"
+  command:option("--owner", "keep: as they are; target, mine: whoever writes them."):argname("WHO"):choices { "keep", "target", "mine" }
+  command:option("--exclude", "Leave files of that name out (a Lua pattern)."):argname("NAME"):count "*"
+  command:option("--timeout", "Seconds (3600)."):argname("SECONDS"):convert(tonumber)
+  command:flag("--no-verify", "Do not compare check sums.")
+end
+
+-- TARGET:PATH; an address has colons of its own, so the path is what begins with the last ":/" (or ":./").
+local function split(text)
+  if text:find "^%.?%.?/" then return nil end
+  local target, path = text:match "^(.+):(%.?%.?/.*)$"
+  if not target then target, path = text:match "^([%w_.-]+):(.+)$" end
+  return target, path
+end
+
+local function describe(report)
+  return ("%s: %d files, %d folders, %d links, %s in %.2f s%s%s"):format(report.path, report.files, report.directories,
+    report.links, copy.size(report.bytes), report.seconds, report.verified and ", verified" or "",
+    #report.skipped > 0 and (", %d left out"):format(#report.skipped) or "")
+end
+
+function M.run(opts)
+  local from, inside_from = split(opts.source)
+  local to, inside_to = split(opts.destination)
+  if (from == nil) == (to == nil) then return errors.fail("EINVAL", "one of the two has to be TARGET:PATH") end
+  local target, err, code = targets.exec(from or to)
+  if not target then return nil, err, code end
+  local how = { timeout = opts.timeout, owner = opts.owner, verify = not opts.no_verify, exclude = to and opts.exclude or nil }
+  local report
+  if to then
+    report, err, code = files.push(target, opts.source, inside_to, how)
+  else
+    report, err, code = files.pull(target, inside_from, opts.destination, how)
+  end
+  if not report then return nil, err, code end
+  output.result(opts, report, describe(report))
+  return 0
+end
+
+return M

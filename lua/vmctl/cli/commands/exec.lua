@@ -1,0 +1,73 @@
+--- vmctl exec: one command in a target.
+local errors = require "vmctl.errors"
+local session = require "vmctl.cli.session"
+local targets = require "vmctl.cli.targets"
+local output = require "vmctl.cli.output"
+
+local M = { words = 1 }
+
+--- Options of a command, which `run` has, too.
+function M.command_options(command)
+  command:option("-e --env", "Set a variable of the command's environment."):argname("NAME=VALUE"):count "*"
+  command:option("-C --cwd", "Its working directory."):argname "DIR"
+  command:option("-u --user", "Run it as this user."):argname "USER"
+  command:option("--timeout", "Seconds after which it is ended."):argname("SECONDS"):convert(tonumber)
+  command:flag("-i --interactive", "Give it what is typed here (what comes from a file or pipe it gets anyway).")
+  command:flag("-t --tty", "Give it a terminal, which is this one.")
+end
+
+function M.describe(command)
+  command:summary "Run a command in a target."
+  command:description("Runs a command in a target, with this program's input and output; its exit code is ours.\n" ..
+    "  vmctl exec web -- uname -a\n  tar c . | vmctl exec web -C /srv -- tar x")
+  command:argument("target", "A guest's name, an address, or host."):argname "TARGET"
+  M.command_options(command)
+end
+
+local function environment(list)
+  local env = {}
+  for _, pair in ipairs(list or {}) do
+    local name, value = pair:match "^([^=]+)=(.*)$"
+    if not name then return nil end
+    env[name] = value
+  end
+  return next(env) and env or nil
+end
+
+--- The command with its options, as `start` takes it.
+---@return table|nil, string?, string? EINVAL
+function M.command(opts)
+  if not opts.rest or #opts.rest == 0 then return errors.fail("EINVAL", "a command expected, behind --") end
+  local env = environment(opts.env)
+  if #(opts.env or {}) > 0 and not env then return errors.fail("EINVAL", "--env: NAME=VALUE expected") end
+  local command = { env = env, cwd = opts.cwd, user = opts.user }
+  for i, word in ipairs(opts.rest) do command[i] = word end
+  return command
+end
+
+-- For a program: the whole result, once it is there.
+local function report(target, command, opts)
+  command.timeout = opts.timeout
+  local result, err, code = target:run(command)
+  if not result then return nil, err, code end
+  output.result(opts, result)
+  return session.status(result)
+end
+
+--- Runs it in a target. Waits.
+---@return integer|nil status, string?, string?
+function M.perform(target, opts)
+  local command, err, code = M.command(opts)
+  if not command then return nil, err, code end
+  if opts.json then return report(target, command, opts) end
+  local how = opts.tty and session.terminal or session.run
+  return how(target, command, opts)
+end
+
+function M.run(opts)
+  local target, err, code = targets.exec(opts.target)
+  if not target then return nil, err, code end
+  return M.perform(target, opts)
+end
+
+return M

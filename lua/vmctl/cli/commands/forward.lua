@@ -1,0 +1,57 @@
+--- vmctl forward: sockets of this machine to sockets in a guest, and the other way round.
+local address = require "vmctl.address"
+local forward = require "vmctl.forward"
+local log = require "vmctl.log"
+local output = require "vmctl.cli.output"
+local signals = require "vmctl.signals"
+local targets = require "vmctl.cli.targets"
+
+local M = {}
+
+function M.describe(command)
+  command:summary "Forward a socket into a guest or out of it."
+  command:description("Whoever connects to FROM is connected to TO, until Ctrl-C. What is inside a guest is TARGET/ADDRESS.\n" ..
+    "  vmctl forward tcp:127.0.0.1:8080 web/tcp:127.0.0.1:80\n" ..
+    "  vmctl forward web/unix:/run/ssh-agent.sock unix:$SSH_AUTH_SOCK")
+  command:argument("from", "Where others connect."):argname "FROM"
+  command:argument("to", "What they get."):argname "TO"
+  command:option("--limit", "Connections at a time (256)."):argname("N"):convert(math.tointeger)
+end
+
+-- Where a target's agent has its socket forwarding.
+local function ports_of(name)
+  return targets.address(name, 1025), targets.address(name, 1026)
+end
+
+local function place(text, opts, is_from)
+  local name, inner = text:match "^(.+)/(%l+:.*)$"
+  if not name then return address.parse(text) end
+  local client, err, code = targets.exec(name)
+  if not client then return nil, err, code end
+  if is_from and name ~= "host" then opts.rpc, opts.streams = ports_of(name) end
+  return client:inside(inner)
+end
+
+local function describe(stats)
+  return ("%d connections, %d open, %d failed; %d bytes there, %d back%s"):format(stats.connections, stats.open, stats.failed,
+    stats.from_to, stats.to_from, stats.last_error and "; last error: " .. log.one_line(stats.last_error) or "")
+end
+
+function M.run(opts)
+  local how = { limit = opts.limit }
+  local err, code
+  how.from, err, code = place(opts.from, how, true)
+  if not how.from then return nil, err, code end
+  how.to, err, code = place(opts.to, how, false)
+  if not how.to then return nil, err, code end
+  local watch <close> = assert(signals.watch { "TERM", "INT", "HUP" }) -- luacheck: ignore
+  local running <close>, why, what = forward.forward(how) -- luacheck: ignore
+  if not running then return nil, why, what end
+  if not opts.json then output.result(opts, nil, ("%s to %s"):format(running:address(), how.to)) end
+  watch:next()
+  local stats = running:stats()
+  output.result(opts, stats, describe(stats))
+  return 0
+end
+
+return M

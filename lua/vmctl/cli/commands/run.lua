@@ -1,0 +1,118 @@
+--- vmctl run: a guest, for one command or until it ends.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local exec = require "vmctl.cli.commands.exec"
+local log = require "vmctl.log"
+local machine = require "vmctl.machine"
+local output = require "vmctl.cli.output"
+local share = require "vmctl.machine.share"
+local signals = require "vmctl.signals"
+local task = require "vmctl.task"
+
+local M = { words = 0 }
+
+local READY_TIMEOUT = 120 -- seconds
+
+function M.describe(command)
+  command:summary "Boot a guest and run a command in it."
+  command:description("Boots a guest, waits until it is ready, runs the command in it, and powers it off: the command's exit\n" ..
+    "code is ours. Without a command the guest runs until it ends, or until Ctrl-C; others reach it by its name.\n" ..
+    "  vmctl run -- uname -a\n  vmctl run --name web &")
+  command:option("-k --kernel", "The kernel ($VMCTL_KERNEL)."):argname "FILE"
+  command:option("-r --initrd", "The guest image ($VMCTL_INITRD)."):argname "FILE"
+  command:option("-n --name", "The guest's name."):argname "NAME"
+  command:option("-m --memory", "MiB, or with a suffix (256M)."):argname "SIZE"
+  command:option("-c --cpus", "Processors."):argname("N"):convert(math.tointeger)
+  command:option("--append", "More for the kernel's command line."):argname "WORDS"
+  command:option("--accel", "kvm, tcg or auto."):argname("HOW"):choices { "auto", "kvm", "tcg" }
+  command:flag("--display", "Give it a screen and a keyboard.")
+  command:flag("--reboot", "Let it start again when it reboots.")
+  command:option("--arg", "A further argument for QEMU."):argname("WORD"):count "*"
+  command:option("--console-log", "A file that gets all that the console shows."):argname "FILE"
+  command:option("--ready-timeout", "Seconds in which it has to be ready (120)."):argname("SECONDS"):convert(tonumber)
+  exec.command_options(command)
+end
+
+local function exists(path)
+  local file = path and io.open(path, "rb")
+  if file then file:close() end
+  return file and path or nil
+end
+
+-- A checkout has both after `make guest`.
+local function beside(name)
+  local here = arg and arg[0] and arg[0]:match "^(.*)/[^/]*$" or "."
+  return exists(here .. "/../build/" .. name)
+end
+
+local function describe_guest(opts)
+  local kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or beside "kernel/vmlinuz"
+  local initrd = opts.initrd or os.getenv "VMCTL_INITRD" or beside "guest.img"
+  if not kernel or not initrd then
+    return errors.fail("ENOENT", "no %s: give --kernel and --initrd, set VMCTL_KERNEL and VMCTL_INITRD, or run `make guest` in a "
+      .. "checkout", kernel and "guest image" or "kernel")
+  end
+  return {
+    kernel = kernel, initrd = initrd, name = opts.name or ("guest-%d"):format(math.random(0) & 0xffffff), memory = opts.memory,
+    cpus = opts.cpus, append = opts.append, accel = opts.accel, args = opts.arg, console_log = opts.console_log,
+    display = opts.display, reboot = opts.reboot,
+  }
+end
+
+local function await_ready(vm, opts)
+  local begin = core.now()
+  log.progress(("%s: booting (%s)"):format(vm.name, vm.accel))
+  return task.scope(function(scope)
+    task.spawn_in(scope, function()
+      while core.sleep(1) do log.progress(("%s: booting (%s), %.0f s"):format(vm.name, vm.accel, core.now() - begin)) end
+    end)
+    local took, err, code = vm:wait_ready { timeout = opts.ready_timeout or READY_TIMEOUT }
+    scope:cancel()
+    log.progress(nil)
+    return took, err, code
+  end)
+end
+
+-- Until it ends by itself, or somebody ends this program.
+local function stay(vm, opts, shared, took)
+  output.result(opts, { name = vm.name, pid = vm.pid, folder = shared.folder, ready = took },
+    ("%s is ready after %.1f s; vmctl shell %s, vmctl exec %s -- COMMAND"):format(vm.name, took, vm.name, vm.name))
+  local watch <close> = assert(signals.watch { "TERM", "INT", "HUP" }) -- luacheck: ignore
+  return task.race {
+    function()
+      local record, err, code = vm:wait(math.huge)
+      if not record then return nil, err, code end
+      io.stderr:write("vmctl: ", vm.name, " has ended\n")
+      return 0
+    end,
+    function()
+      watch:next()
+      local ok, err, code = vm:shutdown()
+      return ok and 0 or nil, err, code
+    end,
+  }
+end
+
+local function boot(opts)
+  local spec, err, code = describe_guest(opts)
+  if not spec then return nil, err, code end
+  return machine.launch(spec)
+end
+
+function M.run(opts)
+  local vm <close>, err, code = boot(opts) -- luacheck: ignore
+  if not vm then return nil, err, code end
+  local shared <close>, why, how = share.open(vm) -- luacheck: ignore
+  if not shared then return nil, why, how end
+  local took
+  took, err, code = await_ready(vm, opts)
+  if not took then return nil, err, code end
+  if #opts.rest == 0 then return stay(vm, opts, shared, took) end
+  local status
+  status, err, code = exec.perform(vm, opts)
+  if status == nil then return nil, err, code end
+  vm:shutdown()
+  return status
+end
+
+return M

@@ -1,0 +1,28 @@
+--- vmctl shell: a terminal in a target.
+local session = require "vmctl.cli.session"
+local targets = require "vmctl.cli.targets"
+
+local M = { words = 1 }
+
+-- The user's own shell where the guest has one set, else what there is.
+local DEFAULT = { "/bin/sh", "-c", 'exec "${SHELL:-/bin/sh}" -i' }
+
+function M.describe(command)
+  command:summary "Open a terminal in a target."
+  command:description("Opens a shell, or the given command, in a terminal of its own: every key reaches it, its size follows.\n" ..
+    "  vmctl shell web")
+  command:argument("target", "A guest's name, an address, or host."):argname "TARGET"
+  command:option("-C --cwd", "Its working directory."):argname "DIR"
+  command:option("-u --user", "Run it as this user."):argname "USER"
+end
+
+function M.run(opts)
+  local target, err, code = targets.exec(opts.target)
+  if not target then return nil, err, code end
+  local command = { cwd = opts.cwd, user = opts.user, env = { TERM = os.getenv "TERM" or "linux" } }
+  local words = opts.rest and #opts.rest > 0 and opts.rest or DEFAULT
+  for i, word in ipairs(words) do command[i] = word end
+  return session.terminal(target, command, {})
+end
+
+return M

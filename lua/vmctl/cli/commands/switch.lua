@@ -1,0 +1,77 @@
+--- vmctl switch: an Ethernet switch for QEMU's stream sockets, with faults on purpose.
+local errors = require "vmctl.errors"
+local l2 = require "vmctl.protocol.l2"
+local output = require "vmctl.cli.output"
+local signals = require "vmctl.signals"
+
+local M = {}
+
+local FAULTS = { "loss", "duplicate", "corrupt", "reorder", "delay", "jitter" }
+
+function M.describe(command)
+  command:summary "Run an Ethernet switch between QEMUs."
+  command:description("Joins QEMU's Ethernet sockets (-netdev stream) until Ctrl-C, and breaks what goes through as it is told.\n" ..
+    "  vmctl switch --listen unix:/tmp/net --loss 0.1 --delay 0.05 --capture net.pcapng")
+  command:option("--listen", "Let QEMUs connect there; each gets a port."):argname("ADDRESS"):count "*"
+  command:option("--dial", "Connect to a QEMU that listens."):argname("ADDRESS"):count "*"
+  command:option("--capture", "Write every frame to this pcapng file."):argname "FILE"
+  command:option("--tap", "Join a TAP device of this machine."):argname "NAME"
+  command:flag("--user", "Let guests out, by libslirp's user network.")
+  for _, name in ipairs(FAULTS) do
+    local seconds = name == "delay" or name == "jitter"
+    command:option("--" .. name, seconds and "Seconds, for every frame." or "The chance of it, 0 to 1, for every frame.")
+      :argname(seconds and "SECONDS" or "CHANCE"):convert(tonumber)
+  end
+  command:option("--rate", "Bits a second of each port, such as 10M."):argname "RATE"
+  command:option("--seed", "Makes the faults repeatable."):argname("NUMBER"):convert(math.tointeger)
+end
+
+local function faults_of(opts)
+  local faults = { rate = opts.rate }
+  for _, name in ipairs(FAULTS) do faults[name] = opts[name] end
+  return next(faults) and faults or nil
+end
+
+local function connect(switch, opts)
+  local ways = {}
+  for i, where in ipairs(opts.listen) do
+    ways[#ways + 1] = { switch.listen, where, { name = #opts.listen > 1 and ("listen-%d"):format(i) or "guest" } }
+  end
+  for i, where in ipairs(opts.dial) do ways[#ways + 1] = { switch.dial, where, { name = ("dial-%d"):format(i) } } end
+  if opts.tap then ways[#ways + 1] = { switch.uplink, { tap = opts.tap } } end
+  if opts.user then ways[#ways + 1] = { switch.uplink, "user" } end
+  if #ways == 0 then return errors.fail("EINVAL", "nothing to join: --listen, --dial, --tap or --user expected") end
+  for _, way in ipairs(ways) do
+    local ok, err, code = way[1](switch, way[2], way[3])
+    if not ok then return nil, err, code end
+  end
+  return true
+end
+
+local function dropped(port)
+  return port.dropped_full + port.dropped_cut + port.dropped_loss + port.dropped_rate
+end
+
+local function describe(counts)
+  local rows = {}
+  for name, port in pairs(counts.ports) do
+    rows[#rows + 1] = { name, tostring(port.frames_in), tostring(port.frames_out), tostring(dropped(port)) }
+  end
+  table.sort(rows, function(a, b) return a[1] < b[1] end)
+  return output.table({ "PORT", "FRAMES IN", "FRAMES OUT", "DROPPED" }, rows)
+end
+
+function M.run(opts)
+  local switch <close> = l2.switch { seed = opts.seed, faults = faults_of(opts) } -- luacheck: ignore
+  local ok, err, code = connect(switch, opts)
+  if ok and opts.capture then ok, err, code = switch:capture(opts.capture) end
+  if not ok then return nil, err, code end
+  local watch <close> = assert(signals.watch { "TERM", "INT", "HUP" }) -- luacheck: ignore
+  output.result({}, nil, ("the switch runs, seed %d"):format(switch:seed()))
+  watch:next()
+  local counts = switch:counts()
+  output.result(opts, counts, describe(counts))
+  return 0
+end
+
+return M

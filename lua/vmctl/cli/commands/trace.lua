@@ -1,0 +1,32 @@
+--- vmctl trace: what VMCTL_TRACE has recorded, for a person.
+local json = require "vmctl.json"
+local trace = require "vmctl.trace"
+
+local M = {}
+
+function M.describe(command)
+  command:summary "Show a recorded trace."
+  command:description("Shows what VMCTL_TRACE=FILE has recorded of a program's sessions, secrets left out.\n" ..
+    "  VMCTL_TRACE=t lua5.4 script.lua; vmctl trace t")
+  command:argument("file", "The trace."):argname "FILE"
+  command:option("--session", "One session alone, by its id."):argname "ID"
+  command:option("--width", "Bytes of a message that are shown (100)."):argname("BYTES"):convert(math.tointeger)
+end
+
+local function print_records(path)
+  local records, err, code = trace.read(path)
+  if not records then return nil, err, code end
+  local list = {}
+  for record in records do list[#list + 1] = record end
+  io.stdout:write(assert(json.encode(json.array(list))), "\n")
+  return 0
+end
+
+function M.run(opts)
+  if opts.json then return print_records(opts.file) end
+  local ok, err, code = trace.print(opts.file, nil, { session = opts.session, width = opts.width })
+  if not ok then return nil, err, code end
+  return 0
+end
+
+return M

@@ -1,0 +1,120 @@
+--- A command in a target with the standard input, output and error of this program, and with its terminal where it has one.
+local core = require "vmctl.core"
+local log = require "vmctl.log"
+local signals = require "vmctl.signals"
+local task = require "vmctl.task"
+
+local M = {}
+
+local PIECE = 64 << 10
+local CAME_OF_SIGNAL = 128
+
+-- Standard input as a command's: nothing where a person would have to type it, unless that is wanted.
+local function input(wanted)
+  local there = core.fs.stat "/proc/self/fd/0"
+  if not there or core.isatty(0) and not wanted then return nil end
+  if there.type == "file" or there.type == "block" then
+    return function() return io.stdin:read(PIECE) end
+  end
+  return core.standard_input()
+end
+
+--- The exit status of this program for a command's record.
+---@return integer
+function M.status(record)
+  if record.signal then
+    local known, number = pcall(signals.number, record.signal)
+    return CAME_OF_SIGNAL + (known and number or 0)
+  end
+  return record.exit_code & 255
+end
+
+local function show(data, stream)
+  local out = stream == "stderr" and io.stderr or io.stdout
+  out:write(data)
+  out:flush()
+end
+
+-- Signals that end this program are passed on: the command's end is then ours.
+local function pass_on(process, watch)
+  while true do
+    local name = watch:next()
+    if not name then return end
+    if name == "WINCH" then
+      local rows, cols = core.terminal_size(0)
+      if rows then process:resize(rows, cols, 5) end
+    elseif not process:kill(name, 5) then
+      process:close()
+    end
+  end
+end
+
+local function feed(process, source)
+  local give = type(source) == "function" and source or function() return (source:read(PIECE, math.huge)) end
+  for data in give do
+    if not process:write(data, math.huge) then return end
+  end
+  process:close_stdin(math.huge)
+end
+
+local function follow(process, deadline)
+  while true do
+    local data, stream, code = process:read(deadline - core.now())
+    if data then
+      show(data, stream)
+    elseif code == "EOF" then
+      return process:wait(deadline - core.now())
+    else
+      return nil, stream, code
+    end
+  end
+end
+
+local function attend(process, source, watch, deadline)
+  return task.scope(function(scope)
+    if source then task.spawn_in(scope, feed, process, source) end
+    task.spawn_in(scope, pass_on, process, watch)
+    local record, err, code = follow(process, deadline)
+    scope:cancel()
+    if not record then return nil, err, code end
+    if record.error then log.error("%s", record.error) end
+    return M.status(record)
+  end)
+end
+
+local function conclude(status, err, code)
+  if status ~= nil or code ~= "ETIMEDOUT" then return status, err, code end
+  return nil, "the command did not end in time", "ETIMEDOUT"
+end
+
+--- Runs a command and shows what it says as it comes. Waits.
+---@param target vmctl.ExecClient|vmctl.Machine
+---@param command table for `start`
+---@param opts { interactive: boolean?, timeout: number? } interactive: a terminal is read, too
+---@return integer|nil status, string?, string?
+function M.run(target, command, opts)
+  local source = input(opts.interactive)
+  if not source then command.stdin = false end
+  local process <close>, err, code = target:start(command) -- luacheck: ignore
+  if not process then return nil, err, code end
+  if source == nil then process:close_stdin() end
+  local watch <close> = assert(signals.watch { "TERM", "INT", "HUP" }) -- luacheck: ignore
+  return conclude(attend(process, source, watch, core.now() + (opts.timeout or math.huge)))
+end
+
+--- Runs a command in a terminal of its own there, which is this program's terminal here: every key reaches it, its size
+--- follows. Waits.
+---@return integer|nil status, string?, string? ENOTTY: standard input is no terminal
+function M.terminal(target, command, opts)
+  local rows, cols, code = core.terminal_size(0)
+  if not rows then return nil, "standard input is no terminal: " .. cols, code end
+  command.tty, command.rows, command.cols = true, rows, cols
+  local source <close> = assert(core.standard_input()) -- luacheck: ignore
+  local process <close>, err, why = target:start(command) -- luacheck: ignore
+  if not process then return nil, err, why end
+  local watch <close> = assert(signals.watch { "TERM", "HUP", "WINCH" }) -- luacheck: ignore
+  local raw <close> = assert(core.terminal_raw(0)) -- luacheck: ignore
+  return conclude(attend(process, source, watch, core.now() + (opts.timeout or math.huge)))
+end
+
+return M

@@ -1,0 +1,152 @@
+--- Files and trees, into guests and out of them: one stream, no copy in between, nothing whole in memory; modes and owners are
+--- kept, check sums compared.
+local copy = require "vmctl.files.copy"
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local here = require "vmctl.files.here"
+local options = require "vmctl.options"
+local target = require "vmctl.target"
+local task = require "vmctl.task"
+
+local M = {}
+
+local TIMEOUT = 3600 -- seconds
+
+local known = {
+  timeout = "number>0", verify = "boolean", owner = { "keep", "mine", "target" }, exclude = "table|function", on_progress = "callable",
+}
+
+local function is_cc(value)
+  return type(value) == "table" and type(value.fs) == "table" and target.class(value.fs) == "vmctl.CcFilesystem"
+end
+
+-- Which way leads there: the file calls of a cc helper, or commands.
+local function resolve(value, where, deadline)
+  if is_cc(value) then return require("vmctl.files.cc").new(value.fs, tostring(value), deadline) end
+  local found = target.resolve(value, where, 4)
+  if not found.exec then error(where .. ": a target that runs commands, or a cc instance, expected", 4) end
+  return require("vmctl.files.exec").new(found.exec, found.label, deadline)
+end
+
+-- A list of Lua patterns for names, or a function of the path: what is left out.
+local function skipper(exclude)
+  if type(exclude) ~= "table" then return exclude end
+  return function(path)
+    local name = path:match "[^/]*$"
+    for _, pattern in ipairs(exclude) do
+      if name:find("^" .. pattern .. "$") then return true end
+    end
+    return false
+  end
+end
+
+-- Where a copy will lie, as `cp -r` has it: in a folder that is there, under its own name; else at that path.
+local function aim(kind, source_name, destination)
+  if kind == "directory" or destination:sub(-1) == "/" then
+    if source_name == "" then return nil end
+    return (destination:gsub("(.)/+$", "%1")), source_name
+  end
+  return here.split(destination)
+end
+
+local function limits(opts, where)
+  opts = options.check(opts, known, where, 4)
+  return opts, core.now() + (opts.timeout or TIMEOUT)
+end
+
+local function failed(what, from, to, err, code)
+  return nil, ("%s %s to %s: %s"):format(what, from, to, err), code
+end
+
+local function verifier(opts, guest, top)
+  if opts.verify == false then return nil end
+  return function(paths) return guest:hashes(top, paths) end
+end
+
+local function join(folder, name)
+  return name == "" and folder or folder == "/" and "/" .. name or folder .. "/" .. name
+end
+
+local function send(guest, source, destination, opts)
+  local kind, err, code = guest:type(destination)
+  if not kind then return nil, err, code end
+  local _, source_name = here.split(source)
+  local folder, name = aim(kind, source_name, destination)
+  if not folder or name == "" then return errors.fail("EINVAL", "the copy needs a name") end
+  return task.scope(function(scope)
+    local sink, why, how = guest:sink(folder, name, opts.owner == "target" and "target" or "keep", scope)
+    if not sink then return nil, why, how end
+    local report
+    report, why, how = copy.run {
+      title = ("copying to %s"):format(guest.label), source = here.source(source, skipper(opts.exclude)), sink = sink,
+      verify = verifier(opts, guest, join(folder, name)), on_progress = opts.on_progress,
+    }
+    sink:close()
+    scope:cancel()
+    if report then report.path = join(folder, name) end
+    return report, why, how
+  end)
+end
+
+--- Copies a file or a folder with all that is in it into a guest. As with `cp -r` it comes into a folder that is there, else it
+--- gets that path; folders above are made. Waits.
+---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
+---@param source string of this machine
+---@param destination string in the guest
+---@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, on_progress: function } seconds
+-- (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs
+-- as); Lua patterns of names to leave out, or a function of "/path/below"; called as on_progress(report, path)
+---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped:
+-- string[], path: string }|nil report `skipped`: sockets, devices, FIFOs
+---@return string? message
+---@return string? code ENOENT, EREMOTE: tar's own words, EBADMSG: check sums differ, ETIMEDOUT, ERESET …
+function M.push(where, source, destination, opts)
+  local limit
+  opts, limit = limits(opts, "files.push")
+  local guest = resolve(where, "files.push", limit)
+  local report, err, code = send(guest, source, destination, opts)
+  if report then return report end
+  return failed("push", source, ("%s:%s"):format(guest.label, destination), err, code)
+end
+
+local function fetch(guest, source, destination, opts)
+  local kind, err, code = guest:type(source)
+  if not kind then return nil, err, code end
+  if kind == "none" then return errors.fail("ENOENT", "there is no such file in the guest") end
+  local from, source_name = here.split(source)
+  if source_name == "" then return errors.fail("EINVAL", "a source with a name expected") end
+  local there = core.fs.stat(destination)
+  local folder, name = aim(there and there.type, source_name, destination)
+  local origin = guest:source(from, source_name)
+  local is_root = core.fs.identity() == 0
+  local sink
+  sink, err, code = here.sink(folder, name, is_root and opts.owner ~= "mine" and "keep" or "mine",
+    function(path) return origin:relative(path) end)
+  if not sink then return nil, err, code end
+  local report
+  report, err, code = copy.run {
+    title = ("copying from %s"):format(guest.label), source = origin, sink = sink, on_progress = opts.on_progress,
+    verify = verifier(opts, guest, join(from, source_name)),
+  }
+  sink:close()
+  if report then report.path = join(folder, name) end
+  return report, err, code
+end
+
+--- Copies a file or a folder with all that is in it out of a guest, which is not trusted: no link leads out of the place that
+--- gets it, set-user-id bits are dropped, devices left out. Waits.
+---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
+---@param source string in the guest
+---@param destination string of this machine, as for `push`; the folder above it must be there
+---@param opts? table as for `push`; owner: "keep" (the default for root: as in the guest) or "mine"; exclude is for `push` alone
+---@return table|nil report as for `push`, string?, string?
+function M.pull(where, source, destination, opts)
+  local limit
+  opts, limit = limits(opts, "files.pull")
+  local guest = resolve(where, "files.pull", limit)
+  local report, err, code = fetch(guest, source, destination, opts)
+  if report then return report end
+  return failed("pull", ("%s:%s"):format(guest.label, source), destination, err, code)
+end
+
+return M

@@ -1,0 +1,182 @@
+--- A running guest for other programs of the same user: sockets in a folder of its own.
+---   agent    the ports of the guest's agent, with the handshake of Firecracker ("hybrid:FOLDER/agent:5000")
+---   console  what the guest writes there, and what is typed
+---   qmp      QEMU's monitor
+---   info     a JSON document: name, and pid, which is QEMU's
+local accept = require "vmctl.accept"
+local access = require "vmctl.access"
+local background = require "vmctl.background"
+local core = require "vmctl.core"
+local dial = require "vmctl.dial"
+local errors = require "vmctl.errors"
+local json = require "vmctl.json"
+local monitor = require "vmctl.machine.share_qmp"
+local task = require "vmctl.task"
+
+local M = {}
+
+local CONNECT_TIMEOUT = 10 -- seconds for a CONNECT line, and for the guest's port
+local WRITE_TIMEOUT = 10   -- seconds for which a watcher of the console may take nothing
+local LINE = 32            -- bytes of a CONNECT line
+local PRIVATE = 448        -- mode 0700
+
+--- The folder of this user's guests: $XDG_RUNTIME_DIR/vmctl, or vmctl-UID among the temporary files.
+---@return string
+function M.home()
+  local runtime = os.getenv "XDG_RUNTIME_DIR"
+  if runtime and runtime ~= "" then return runtime .. "/vmctl" end
+  return ("%s/vmctl-%d"):format(os.getenv "TMPDIR" or "/tmp", (core.fs.identity()))
+end
+
+-- A folder that is ours alone: somebody else could have made one of that name before.
+local function private_folder(path)
+  core.fs.mkdir(path, PRIVATE)
+  local there, err, code = core.fs.stat(path)
+  if not there then return nil, err, code end
+  if there.type ~= "directory" or there.uid ~= core.fs.identity() or there.mode & 63 ~= 0 then
+    return errors.fail("EACCES", "%s: not a folder that is this user's alone (mode 0700)", path)
+  end
+  return true
+end
+
+--- The folder of a guest by its name; whether it is there is another question.
+---@param name string
+---@return string|nil path, string?, string? EINVAL: no name of a guest
+function M.folder(name)
+  if not name:find "^[%w_][%w_.-]*$" or #name > 40 then
+    return errors.fail("EINVAL", "'%s': a guest's name has letters, digits, '_', '-' and '.', 40 at most", name)
+  end
+  return M.home() .. "/" .. name
+end
+
+-- Connections
+
+local function connect_port(vm, stream)
+  local line = stream:read_line(LINE, CONNECT_TIMEOUT)
+  local port = line and core.hybrid_connect(line)
+  if not port then return nil end
+  local guest = dial.dial(vm:address(port), CONNECT_TIMEOUT)
+  if not guest then return nil end
+  if stream:write(("OK %d\n"):format(port), CONNECT_TIMEOUT) then return guest end
+  guest:close()
+end
+
+local function serve_agent(vm, stream)
+  local guest = connect_port(vm, stream)
+  if guest then dial.relay(stream, guest) end
+  stream:close()
+end
+
+local function type_in(vm, stream)
+  while true do
+    local data = stream:read(4096, math.huge)
+    if not data or not vm:console_write(data, WRITE_TIMEOUT) then return end
+  end
+end
+
+local function serve_console(vm, stream)
+  task.scope(function(scope)
+    task.spawn_in(scope, type_in, vm, stream)
+    vm._console:follow(function(data) return stream:write(data, WRITE_TIMEOUT) end)
+    scope:cancel()
+  end)
+  stream:close()
+end
+
+-- The share
+
+local methods = {}
+local mt = { __name = "vmctl.Share", __index = methods }
+
+local NAMES = { "agent", "console", "qmp" }
+local SERVE = { agent = serve_agent, console = serve_console, qmp = monitor.serve }
+
+local function write_info(vm, folder)
+  local file, err = io.open(folder .. "/info", "w")
+  if not file then return errors.fail("EIO", "%s", err) end
+  file:write(assert(json.encode { name = vm.name, pid = vm.pid }), "\n")
+  file:close()
+  return true
+end
+
+local function open_socket(self, vm, name, serve)
+  local path = self.folder .. "/" .. name
+  local listener, err, code = dial.listen { kind = "unix", path = path }
+  if not listener then return nil, err, code end
+  self._listeners[#self._listeners + 1] = listener
+  self._tasks[#self._tasks + 1] = background.spawn(vm.name .. " " .. name, accept.serve, listener,
+    { allow = access.policy(), places = accept.places() }, function(stream) serve(vm, stream) end)
+  return true
+end
+
+-- What a guest of this name has left that was not ended properly. One that still answers is left alone.
+local function make_folder(self)
+  local there = core.fs.stat(self.folder)
+  if there then
+    local taken <close> = dial.dial({ kind = "unix", path = self.folder .. "/agent" }, 1)
+    if taken then return errors.fail("EEXIST", "a guest of that name runs: %s", self.folder) end
+    self:_remove()
+  end
+  local ok, err, code = private_folder(M.home())
+  if ok then ok, err, code = core.fs.mkdir(self.folder, PRIVATE) end
+  if not ok then return nil, err, code end
+  self._made = true
+  return true
+end
+
+--- Shares a machine under its name, until `close`. Its connections are served whenever the loop runs. Does not wait, but for a
+--- moment where something of that name is there already.
+---@param vm vmctl.Machine
+---@return vmctl.Share|nil share with close() and `folder`; string?, string? EEXIST: a guest of that name runs; EINVAL: its name
+-- is not fit for a folder; EACCES: the folder of all guests is not this user's alone
+function M.open(vm)
+  local folder, err, code = M.folder(vm.name)
+  if not folder then return nil, err, code end
+  local self = setmetatable({ folder = folder, _listeners = {}, _tasks = {} }, mt)
+  local ok
+  ok, err, code = make_folder(self)
+  for _, name in ipairs(NAMES) do
+    if ok then ok, err, code = open_socket(self, vm, name, SERVE[name]) end
+  end
+  if ok then ok, err, code = write_info(vm, folder) end
+  if ok then return self end
+  self:close()
+  return nil, ("share %s: %s"):format(vm.name, err), code
+end
+
+function methods:_remove()
+  for _, name in ipairs(NAMES) do core.fs.remove(self.folder .. "/" .. name) end
+  core.fs.remove(self.folder .. "/info")
+  core.fs.remove(self.folder)
+end
+
+--- Ends it: who is connected is cut off, and the folder goes. Idempotent, never waits.
+function methods:close()
+  for _, listener in ipairs(self._listeners) do listener:close() end
+  for _, t in ipairs(self._tasks) do t:cancel() end
+  if self._made then self:_remove() end
+  self._made, self._listeners, self._tasks = false, {}, {}
+  return true
+end
+
+mt.__close = methods.close
+mt.__gc = methods.close
+
+--- The guests that this user shares.
+---@return { name: string, pid: integer, folder: string }[]
+function M.list()
+  local found = {}
+  for _, name in ipairs(core.fs.list(M.home()) or {}) do
+    local folder = M.home() .. "/" .. name
+    local file = io.open(folder .. "/info")
+    local info = file and json.decode(file:read "a")
+    if file then file:close() end
+    if type(info) == "table" then
+      found[#found + 1] = { name = name, pid = math.tointeger(info.pid), folder = folder }
+    end
+  end
+  table.sort(found, function(a, b) return a.name < b.name end)
+  return found
+end
+
+return M

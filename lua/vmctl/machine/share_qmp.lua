@@ -1,0 +1,61 @@
+--- A shared guest's monitor for others: QMP over a socket, for any number of clients, whose commands go through the one monitor
+--- that QEMU gives.
+local json = require "vmctl.json"
+local task = require "vmctl.task"
+
+local M = {}
+
+local TIMEOUT = 60    -- seconds of a command
+local WRITE_TIMEOUT = 10
+local MOST_LINE = 1 << 20
+
+local function say(stream, message)
+  return stream:write(assert(json.encode(message)) .. "\r\n", WRITE_TIMEOUT)
+end
+
+local function answer(client, request)
+  if request.execute == "qmp_capabilities" then return { ["return"] = json.object {} } end
+  local value, err, _, problem = client:execute(request.execute, request.arguments, TIMEOUT)
+  if value ~= nil then return { ["return"] = value } end
+  return { error = problem or { class = "GenericError", desc = err } }
+end
+
+local function converse(client, stream)
+  while true do
+    local line = stream:read_line(MOST_LINE, math.huge)
+    if not line then return end
+    local request = json.decode(line)
+    local reply
+    if type(request) ~= "table" or type(request.execute) ~= "string" then
+      reply = { error = { class = "GenericError", desc = "QMP input must be a JSON object with 'execute'" } }
+    else
+      reply = answer(client, request)
+      reply.id = request.id
+    end
+    if not say(stream, reply) then return end
+  end
+end
+
+local function pass_events(client, stream)
+  for event in client:events(math.huge) do
+    if not say(stream, event) then return end
+  end
+end
+
+--- Serves a connection until it ends. Waits.
+---@param vm vmctl.Machine
+---@param stream vmctl.Stream which it takes
+function M.serve(vm, stream)
+  local client = vm:qmp()
+  local version = client and { qemu = client.version, package = client.package }
+  if client and say(stream, { QMP = { version = version, capabilities = json.array {} } }) then
+    task.scope(function(scope)
+      task.spawn_in(scope, pass_events, client, stream)
+      converse(client, stream)
+      scope:cancel()
+    end)
+  end
+  stream:close()
+end
+
+return M

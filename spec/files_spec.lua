@@ -1,0 +1,162 @@
+-- Files and trees by tar: through our agent on this machine, against guests that lie, and by the file calls of a cc helper.
+local assert = require "luassert"
+local core = require "vmctl.core"
+local support = require "spec.support"
+local vmctl = require "vmctl"
+local writer = require "vmctl.tar.write"
+
+local code, run = support.code, support.run
+local LIMIT = 30
+
+local function sh(script, ...)
+  local result = assert(vmctl.host:run { "sh", "-ec", script, "sh", ..., check = true })
+  return result.stdout
+end
+
+local TREE = [[
+  mkdir -p "$1/a/b"; cd "$1"
+  echo x > a/x; chmod 751 a/x; ln a/x a/hard; ln -s ../x a/b/link; : > empty; touch -d 2001-02-03 empty
+  head -c 3000000 /dev/urandom > a/b/big
+  mkdir closed; echo inside > closed/file; chmod 500 closed
+  printf odd > "$(printf 'new\nline')"; printf back > 'back\slash'
+  n=$(printf 'n%.0s' $(seq 150)); mkdir -p $n/$n; echo deep > $n/$n/$n
+]]
+
+-- What is there, as lines: names, modes, owners, sizes, links, times of files.
+local function listing(folder)
+  return sh([[cd "$1"; find . \( -type f -printf '%p %m %U:%G %s %Ts %l\n' \) -o -printf '%p %m %U:%G %l\n' | LC_ALL=C sort
+    find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum]], folder)
+end
+
+describe("vmctl.files", function()
+  it("copies a tree in and out, with modes, owners and times", run(function()
+    local folder = support.tmpdir()
+    sh(TREE, folder .. "/tree")
+    if core.fs.identity() == 0 then sh('chown 1234:4321 "$1/tree/a/x"; chown -h 7:7 "$1/tree/a/b/link"', folder) end
+    local report = assert(vmctl.files.push(vmctl.host, folder .. "/tree", folder .. "/there"))
+    assert.equal(folder .. "/there", report.path)
+    assert.same({ 8, 6, 1, 8 }, { report.files, report.directories, report.links, report.verified })
+    assert.equal(listing(folder .. "/tree"), listing(folder .. "/there"))
+    report = assert(vmctl.files.pull(vmctl.host, folder .. "/there", folder .. "/back"))
+    assert.equal(8, report.verified)
+    assert.equal(listing(folder .. "/tree"), listing(folder .. "/back"))
+  end, LIMIT))
+
+  it("comes into a folder that is there, and else takes the path's name", run(function()
+    local folder = support.tmpdir()
+    sh('cd "$1"; mkdir there; echo one > file; echo old > old', folder)
+    assert.equal(folder .. "/there/file", assert(vmctl.files.push(vmctl.host, folder .. "/file", folder .. "/there")).path)
+    assert.equal(folder .. "/new/file", assert(vmctl.files.push(vmctl.host, folder .. "/file", folder .. "/new/")).path)
+    assert.equal(folder .. "/old", assert(vmctl.files.pull(vmctl.host, folder .. "/file", folder .. "/old")).path)
+    assert.equal("one\none\none\n", sh('cd "$1"; cat there/file new/file old', folder))
+  end, LIMIT))
+
+  it("leaves out what it is told to, and what is no file", run(function()
+    local folder = support.tmpdir()
+    sh('mkdir -p "$1/t/.git"; cd "$1/t"; echo a > a; echo b > .git/b; echo o > x.o; mkfifo fifo', folder)
+    local report = assert(vmctl.files.push(vmctl.host, folder .. "/t", folder .. "/u", { exclude = { "%.git", ".*%.o" } }))
+    assert.same({ "fifo" }, report.skipped)
+    assert.equal("a\n", sh('ls -A "$1/u"', folder))
+  end, LIMIT))
+
+  it("says what is missing, and what tar said", run(function()
+    local folder = support.tmpdir()
+    sh('cd "$1"; echo x > file', folder)
+    local none, err, why = vmctl.files.push(vmctl.host, folder .. "/none", folder .. "/x")
+    assert.same({ nil, "ENOENT" }, { none, why })
+    assert.truthy(err:find("^push " .. folder:gsub("%p", "%%%0") .. "/none to host:"))
+    assert.equal("ENOENT", code(vmctl.files.pull(vmctl.host, folder .. "/none", folder .. "/x")))
+    none, err, why = vmctl.files.push(vmctl.host, folder .. "/file", folder .. "/file/x")
+    assert.same({ nil, "EREMOTE" }, { none, why })
+    assert.truthy(err:find("tar: exit code", 1, true))
+    assert.has_error(function() vmctl.files.push(vmctl.host, "a", "b", { verfy = true }) end)
+  end, LIMIT))
+end)
+
+-- An agent whose tar gives what the spec wants, as a guest may.
+describe("a guest that lies", function()
+  local function lying(archive)
+    local folder = support.tmpdir()
+    local file = assert(io.open(folder .. "/archive", "wb"))
+    file:write(archive)
+    file:close()
+    sh([[mkdir "$1/bin" "$1/out" "$1/secret"; echo kept > "$1/secret/file"
+      printf '#!/bin/sh\nexec cat %s/archive\n' "$1" > "$1/bin/tar"; chmod +x "$1/bin/tar"]], folder)
+    return folder, assert(vmctl.process.spawn { os.getenv "VMCTL_AGENT" or "build/vmctl-agent", "--listen", "unix:" .. folder .. "/agent",
+      env = { PATH = folder .. "/bin:" .. os.getenv "PATH" }, stdin = "null", stderr = "inherit", death_signal = "KILL" })
+  end
+
+  local function archive(entries)
+    local parts = {}
+    local function write(bytes)
+      parts[#parts + 1] = bytes
+      return true
+    end
+    for _, entry in ipairs(entries) do
+      for name, value in pairs { mode = 420, uid = 0, gid = 0, mtime = 0, size = #(entry.content or "") } do
+        entry[name] = entry[name] or value
+      end
+      local content = entry.content
+      assert(writer.entry(write, entry, function() return content end))
+    end
+    assert(writer.finish(write))
+    return table.concat(parts)
+  end
+
+  local function pull(bytes, opts)
+    local folder, program = lying(bytes)
+    local guard <close> = program -- luacheck: ignore
+    local client = assert(vmctl.exec.client("unix:" .. folder .. "/agent"))
+    assert(client:ready(5))
+    local result = table.pack(vmctl.files.pull(client, folder .. "/secret", folder .. "/out", opts or { verify = false }))
+    assert.equal("kept\n", sh('cat "$1/secret/file"', folder))
+    return folder, table.unpack(result, 1, result.n)
+  end
+
+  it("does not get out by '..'", run(function()
+    local folder, none, _, why = pull(archive {
+      { path = "secret", type = "directory", mode = 493 }, { path = "secret/../../secret/file", type = "file", content = "broken" },
+    })
+    assert.same({ nil, "EINVAL" }, { none, why })
+    assert.equal("", sh('find "$1/out" -type f', folder))
+  end, LIMIT))
+
+  it("does not get out by links", run(function()
+    local folder, none = pull(archive {
+      { path = "secret", type = "directory", mode = 493 }, { path = "secret/up", type = "link", link = "../../secret" },
+      { path = "secret/abs", type = "link", link = "/tmp" },
+      { path = "secret/up/file", type = "file", content = "broken" },
+    })
+    assert.is_table(none) -- it lies where the link leads to when "out" is all there is
+    assert.equal("./secret/file\n", sh('cd "$1/out"; find . -type f', folder))
+    assert.equal("../../secret\n", sh('readlink "$1/out/secret/up"', folder))
+  end, LIMIT))
+
+  it("brings no privileges and no devices", run(function()
+    local folder, report = pull(archive {
+      { path = "secret", type = "directory", mode = 493 },
+      { path = "secret/su", type = "file", mode = 3565, content = "#!/bin/sh\n" },
+      { path = "secret/null", type = "char", major = 1, minor = 3 },
+    })
+    assert.same({ "null" }, assert(report).skipped)
+    assert.equal("755\n", sh('stat -c %a "$1/out/secret/su"', folder))
+  end, LIMIT))
+
+  it("is found out by its check sums", run(function()
+    local whole = archive { { path = "secret", type = "directory", mode = 493 }, 
+      { path = "secret/file", type = "file", content = "other\n" } }
+    local _, none, err, why = pull(whole, { verify = true })
+    assert.same({ nil, "EBADMSG" }, { none, why })
+    assert.truthy(err:find("file: its check sum", 1, true))
+  end, LIMIT))
+
+  it("cannot pass half an archive or rubbish for a whole one", run(function()
+    local whole = archive { { path = "secret", type = "directory", mode = 493 }, { path = "secret/a", type = "file",
+      content = ("x"):rep(5000) } }
+    local _, none, err, why = pull(whole:sub(1, 3000))
+    assert.same({ nil, "EPROTO" }, { none, why })
+    assert.truthy(err:find("tar: ", 1, true))
+    _, none, _, why = pull(("rubbish "):rep(1000))
+    assert.same({ nil, "EPROTO" }, { none, why })
+  end, LIMIT))
+end)
