@@ -102,7 +102,7 @@ endif
 
 # The agent: everything inside one static program. Its resolver knows no NSS, and what it does not use is left out.
 AGENT := $(BUILD)/vmctl-agent
-AGENT_LUA := $(sort $(shell find lua/vmctl -name '*.lua' ! -path 'lua/vmctl/machine/*' ! -path 'lua/vmctl/protocol/l2/*' ! -name meta.lua))
+AGENT_LUA := $(shell $(LUA) tools/agent-modules.lua)
 AGENT_SRC := $(SRC) $(wildcard src/agent/*.c)
 AGENT_OBJ := $(AGENT_SRC:src/%.c=$(BUILD)/agent/%.o) $(BUILD)/agent/embedded.o
 AGENT_FLAGS := -DVMCTL_STATIC_RESOLVER -Os -ffunction-sections -fdata-sections
@@ -122,7 +122,7 @@ $(AGENT): $(AGENT_OBJ)
 	  { cat $@.log >&2; exit 1; }
 	$(V)strip $@.tmp && mv $@.tmp $@
 
-$(BUILD)/agent/embedded.c: tools/embed.lua $(AGENT_LUA)
+$(BUILD)/agent/embedded.c: tools/embed.lua tools/agent-modules.lua $(AGENT_LUA)
 	@mkdir -p $(@D)
 	$(V)$(LUA) tools/embed.lua $(AGENT_LUA) > $@.tmp && mv $@.tmp $@
 

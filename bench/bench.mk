@@ -1,6 +1,6 @@
 # Included by the top Makefile. `make bench` compares vmctl with its peers, `make bench ONLY=frame-echo` in one
-# benchmark alone; `make bench-peers` builds the programs in build/bench/, those in Go where Go is, the one on pktkit where
-# that is to be had as well. ROUNDS=n, CORE=n: see bench/run.lua.
+# benchmark alone; `make bench-peers` builds the programs in build/bench/, those in Go where Go is, those on packages (pktkit,
+# containerd's ttrpc) where these are to be had as well. ROUNDS=n, CORE=n: see bench/run.lua.
 
 LUA ?= lua5.4
 GO ?= go
@@ -9,7 +9,8 @@ BENCH_NAMES := echo_epoll stream_libev bulk_loop spawn_wait cat_reader relay_spl
 BENCH_PROGRAMS := $(BENCH_NAMES:%=$(BENCH_DIR)/%)
 BENCH_CFLAGS := -std=gnu11 -O2 -D_GNU_SOURCE -MMD -MP -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Werror
 
-BENCH_GO := $(if $(shell command -v $(GO) 2>/dev/null),$(BENCH_DIR)/stereos_go $(BENCH_DIR)/l2_go $(BENCH_DIR)/l2_pktkit)
+BENCH_GO := $(if $(shell command -v $(GO) 2>/dev/null),$(BENCH_DIR)/stereos_go $(BENCH_DIR)/cc_go $(BENCH_DIR)/l2_go $(BENCH_DIR)/l2_pktkit \
+  $(BENCH_DIR)/ttrpc_unary)
 GO_BUILD = GOCACHE=$(CURDIR)/build/go-cache GOPROXY=off GOFLAGS= timeout 120 $(GO) build
 
 .PHONY: bench bench-peers
@@ -31,11 +32,12 @@ $(BENCH_DIR)/%_go: bench/peers/%.go
 	@mkdir -p $(@D)
 	$(GO_BUILD) -o $@ $<
 
-$(BENCH_DIR)/l2_pktkit: $(wildcard bench/peers/l2_pktkit/*)
+# On packages from the module proxy.
+$(BENCH_DIR)/l2_pktkit $(BENCH_DIR)/ttrpc_unary: $(BENCH_DIR)/%: $(wildcard bench/peers/l2_pktkit/* bench/peers/ttrpc_unary/*)
 	@mkdir -p $(@D)
-	@GO=$(GO) timeout 120 tools/build-go bench/peers/l2_pktkit $@ >$@.log 2>&1; case $$? in \
+	@GO=$(GO) timeout 120 tools/build-go bench/peers/$* $@ >$@.log 2>&1; case $$? in \
 	  0) ;; \
-	  3|124) echo 'bench: pktkit is not to be had here (build/bench/l2_pktkit.log): it is left out' ;; \
+	  3|124) echo 'bench: the packages of $* are not to be had here ($@.log): it is left out' ;; \
 	  *) cat $@.log >&2; exit 1 ;; \
 	esac
 

@@ -50,6 +50,20 @@ local function ping(name, connections, flight, warmup, count, at_least)
     } }
 end
 
+-- Unary calls of ttrpc over one connection, against the reference package in Go.
+local function ttrpc(name, flight, warmup, count, at_least)
+  local function side(program, more)
+    more = more or {}
+    more.server, more.endless = program .. " server {a}", true
+    more.client = ("%s client {a} %d {warmup} {count}"):format(program, flight)
+    return more
+  end
+  return { name = name, group = "ttrpc-unary", key = "rate", unit = "calls/s", warmup = warmup, count = count,
+    ours = side(ours "ttrpc_unary.lua"),
+    peers = { side(built "ttrpc_unary", { name = "go", needs = "command go", at_least = at_least,
+      unbuilt = "containerd's ttrpc is not to be had, or was not built (make bench-peers)" }) } }
+end
+
 -- An Ethernet switch between two sockets; the runner ends it. A `count` of its own gives a slow one less to do: what counts
 -- is a rate.
 local function switch(server, size, more)
@@ -94,6 +108,18 @@ local function switched(size, count, peer_count, at_least)
       { name = ("l2-switch-%d-bits"):format(size), key = "gbit_rate", unit = "Gbit/s" },
       { name = ("l2-switch-%d-delivered"):format(size), key = "share", unit = "share", at_least = 1 },
     } }
+end
+
+-- Calls of cc-helper's protocol; the runner ends the server.
+local function cc_call(kind, warmup, count)
+  local function side(program, more)
+    more.server, more.endless = program .. " server {a}", true
+    more.client = ("%s client {a} %s {warmup} {count}"):format(program, kind)
+    return more
+  end
+  return { name = "cc-call-" .. kind, group = "cc-call", key = "rate", unit = "calls/s", warmup = warmup, count = count,
+    ours = side(ours "cc_call.lua", {}),
+    peers = { side(built "cc_go", { name = "go", needs = "command go", at_least = 1.05 }) } }
 end
 
 local function with_agent(program)
@@ -170,6 +196,15 @@ return {
       { name = "stereos-fleet-late", key = "late_polls", unit = "polls" },
       { name = "stereos-fleet-latency", key = "p99_ms", unit = "ms" },
     } },
+  ttrpc("ttrpc-unary", 1, 5000, 60000, 1),
+  ttrpc("ttrpc-unary-64", 64, 64 * 500, 64 * 5000, 2),
+  cc_call("id", 5000, 60000),
+  cc_call("stat", 5000, 60000),
+  cc_call("read", 2000, 20000),
+  { name = "cc-file", key = "mib_rate", unit = "MiB/s", count = 4 * GIB,
+    ours = { server = ours "cc_call.lua server {a}", endless = true, client = ours "cc_call.lua file {a} {count}" },
+    peers = { { name = "copy", needs = "command go", at_least = 0.6, server = built "cc_go copy-server {a}", endless = true,
+      client = built "cc_go copy {a} {count}" } } },
   switched(64, 20000000, 500000, { hub = 4, others = 4 }),
   switched(1514, 2000000, 500000, { hub = 2 }),
   { name = "l2-switch-tap", group = "l2-switch", key = "rate", unit = "frames/s", free = true,

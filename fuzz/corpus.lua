@@ -9,12 +9,29 @@ local sources = {
   line = { "stereos", "hybrid-vsock" },
   hybrid = { "hybrid-vsock" },
   stereos = { "stereos" },
+  qmp = { "stereos" }, -- of other messages, but of lines of JSON
   l2 = { "qemu-l2" },
   pb = { "ttrpc" },
+  ttrpc = { "ttrpc" },
+  cc = { "cc-ipc" },
+}
+
+-- Seeds of protocols without vectors: what one end sends, frame by frame.
+local function yamux(...)
+  return (">BBI2I4I4"):pack(0, ...)
+end
+local made = {
+  yamux = {
+    open = yamux(1, 1, 2, 0) .. yamux(0, 0, 2, 5) .. "hello" .. yamux(0, 4, 2, 0), -- window with SYN, data, data with FIN
+    answer = yamux(1, 2, 1, 0) .. yamux(0, 0, 1, 3) .. "yes" .. yamux(1, 4, 1, 0),
+    window = yamux(1, 2, 3, 0) .. yamux(1, 0, 3, 262144) .. yamux(0, 8, 3, 0),
+    session = yamux(2, 1, 0, 7) .. yamux(2, 2, 0, 1) .. yamux(3, 0, 0, 0),
+    many = yamux(1, 1, 1, 0) .. yamux(1, 1, 2, 0) .. yamux(1, 1, 4, 0) .. yamux(1, 1, 6, 0) .. yamux(0, 0, 4, 1) .. "x",
+  },
 }
 
 -- The bytes in front of what a target decodes.
-local headers = { pb = 10 }
+local headers = { cc = 6, pb = 10 }
 
 local function quote(path)
   return "'" .. path:gsub("'", "'\\''") .. "'"
@@ -72,6 +89,7 @@ end
 
 local function stems_of(target, all)
   if sources[target] then return sources[target] end
+  if made[target] then return {} end
   local stems = {}
   for stem in pairs(all) do table.insert(stems, stem) end
   return stems
@@ -97,6 +115,7 @@ local function make(folder, target, all)
       if target == "base64" then add_base64_texts(folder, vector) end
     end
   end
+  for name, bytes in pairs(made[target] or {}) do write(folder .. "/" .. name, bytes) end
 end
 
 local root = arg[0]:match "^(.*)/[^/]*/[^/]*$" or "."

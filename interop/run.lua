@@ -7,7 +7,8 @@ local vmctl = require "vmctl"
 
 local LIMIT = 420 -- seconds for all of it, builds included
 
-local suites = { "stereos_server", "stereos_client", "l2", "ttrpc_server", "ttrpc_client" }
+local suites = { "stereos_server", "stereos_client", "l2", "ttrpc_server", "ttrpc_client", "socketforward", "cc_server", "cc_client",
+  "yamux_server", "yamux_client" }
 
 local function run_all(report)
   for _, name in ipairs(suites) do

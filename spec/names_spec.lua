@@ -3,7 +3,8 @@ local vmctl = require "vmctl"
 
 describe("vmctl", function()
   local functions = { "run", "spawn", "spawn_in", "scope", "all", "map", "race", "timeout", "sleep", "yield", "now", "wrap",
-    "in_task", "format", "channel", "lock", "dial", "listen", "pair", "relay", "pipeline" }
+    "in_task", "format", "channel", "lock", "dial", "listen", "pair", "relay", "pipeline", "forward",
+    "replay" }
   for _, name in ipairs(functions) do
     it("has the function " .. name, function() assert.equal("function", type(vmctl[name])) end)
   end
@@ -11,8 +12,9 @@ describe("vmctl", function()
   local parts = {
     address = "parse", errors = "fail", json = "encode", log = "sanitize", vsock = "dial", exec = "client", host = "run",
     machine = "launch", process = "spawn", mux = "connect", signals = "number", loop = "step",
-    l2 = "switch",
-    stereos = "connect", ready = "wait", config = "push",
+    l2 = "switch", qmp = "connect", qga = "connect",
+    stereos = "connect", ready = "wait", config = "push", socketforward = "forward", scenario = "machines",
+    ttrpc = "connect", protobuf = "encode", trace = "start", clock = "virtual", doctor = "check",
   }
   for name, member in pairs(parts) do
     it("loads " .. name .. " when it is first used", function()
@@ -84,5 +86,43 @@ describe("vmctl.exec", function()
       EXIT = 10, EXEC_STREAM = 11, EXEC_PIPE = 12, PORT_FORWARD = 13, WRITE_FILE = 14, READ_FILE = 15, LIST_FILES = 16,
       FILE_RESULT = 17,
     }, vmctl.exec.types)
+  end)
+end)
+
+describe("vmctl.cc", function()
+  local cc = vmctl.cc
+
+  local function has_functions(object, names)
+    for name in names:gmatch "%S+" do
+      local value = object[name]
+      local meta = getmetatable(value)
+      assert.is_true(type(value) == "function" or type(meta) == "table" and meta.__call ~= nil, name)
+    end
+  end
+
+  it("has the names of the reference's package", function()
+    has_functions(cc, "encoder decoder response mux server connect client spawn socket_path find_helper use_helper " ..
+      "reset_use_helper")
+    assert.equal(6, cc.HEADER_SIZE)
+    assert.equal("userdata", type(cc.format))
+    local structures = "error mount_config instance_options file_info dir_entry dir_entries snapshot_options dockerfile_options"
+    local primitives = "bool uint8 uint16 uint32 uint64 int32 int64 string string_slice "
+    has_functions(cc.encoder(), primitives .. "write_bytes bytes reset " .. structures)
+    has_functions(cc.decoder "", primitives .. "bytes remaining failed " .. structures)
+    has_functions(cc.response(), primitives .. "write_bytes file_info success build")
+    has_functions(cc.mux(), "handle handler")
+    has_functions(assert(cc.server(nil, cc.mux())), "serve serve_one converse close socket_path")
+  end)
+
+  it("gives objects with the methods that were promised", function()
+    local near, far = vmctl.pair()
+    local client = cc.client(near)
+    has_functions(client, "call close alive instance current_instance build_dockerfile")
+    local vm = client:current_instance()
+    has_functions(vm, "id is_running wait close exec set_console set_network command entrypoint listen")
+    has_functions(vm.fs, "open create open_file read_file write_file stat lstat remove remove_all mkdir mkdir_all rename " ..
+      "symlink readlink read_dir chmod chown chtimes snapshot")
+    client:close()
+    far:close()
   end)
 end)

@@ -11,6 +11,11 @@ for name, value in pairs(task) do M[name] = value end
 log.isatty = function() return core.isatty(2) end
 log.clock = core.now
 
+if os.getenv "VMCTL_TRACE" then
+  local there, trace = pcall(require, "vmctl.trace") -- the guest's agent is without it
+  if there then trace.from_environment(M._VERSION) end
+end
+
 --- The event loop, for hosts that have one of their own: pollfd(), events(), timeout(), step(seconds).
 M.loop = core.loop
 
@@ -22,13 +27,17 @@ local parts = {
   address = "vmctl.address", errors = "vmctl.errors", json = "vmctl.json", log = "vmctl.log",
   vsock = "vmctl.vsock", exec = "vmctl.protocol.exec", host = "vmctl.host",
   machine = "vmctl.machine", process = "vmctl.process", mux = "vmctl.mux", signals = "vmctl.signals",
-  stereos = "vmctl.protocol.stereos", ready = "vmctl.ready", config = "vmctl.config",
+  stereos = "vmctl.protocol.stereos", ready = "vmctl.ready", config = "vmctl.config", files = "vmctl.files", scenario = "vmctl.scenario",
+  qmp = "vmctl.protocol.qmp", qga = "vmctl.protocol.qga",
   l2 = "vmctl.protocol.l2", protobuf = "vmctl.protobuf", ttrpc = "vmctl.protocol.ttrpc",
+  trace = "vmctl.trace", clock = "vmctl.clock", doctor = "vmctl.doctor",
+  cc = "vmctl.protocol.cc",  socketforward = "vmctl.protocol.socketforward",
 }
 
 local functions = {
   channel = "vmctl.channel", lock = "vmctl.channel", dial = "vmctl.dial", listen = "vmctl.dial", pair = "vmctl.dial",
-  relay = "vmctl.dial", pipeline = "vmctl.pipeline",
+  relay = "vmctl.dial", pipeline = "vmctl.pipeline", forward = "vmctl.forward",
+  replay = "vmctl.replay",
 }
 
 return setmetatable(M, {

@@ -14,6 +14,7 @@ local HANG_UP_LOOK = 0.1          -- seconds between two looks whether the peer 
 local BATCH = 256                 -- frames at once
 
 local format = core.format { length = 4, max = LONGEST_TAKEN }
+M.format = format
 
 ---@class vmctl.L2Port
 local methods = {}

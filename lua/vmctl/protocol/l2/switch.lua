@@ -4,6 +4,7 @@
 local core = require "vmctl.core"
 local background = require "vmctl.background"
 local errors = require "vmctl.errors"
+local faults = require "vmctl.protocol.l2.faults"
 local links = require "vmctl.protocol.l2.links"
 local log = require "vmctl.log"
 local options = require "vmctl.options"
@@ -22,7 +23,7 @@ local methods = {}
 local mt = { __name = "vmctl.L2Switch", __index = methods }
 
 local known = {
-  seed = "integer", age = "integer>=0<=2147483646", queue = "integer>=69636<=1073741824", name = "string",
+  seed = "integer", age = "integer>=0<=2147483646", queue = "integer>=69636<=1073741824", name = "string", faults = "table",
 }
 
 local function random_seed()
@@ -57,10 +58,11 @@ local function listen_to_news(self)
 end
 
 --- Makes a switch. It works until it is closed. Does not wait.
----@param opts? { seed: integer, age: integer, queue: integer, name: string } seed: of the faults (random by default: see
---- `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything);
+---@param opts? { seed: integer, age: integer, queue: integer, name: string, faults: vmctl.L2Faults } seed: of the faults
+--- (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn
+--- nothing, flood everything);
 --- queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even to one who reads);
---- name: for the log
+--- name: for the log; faults: what every new port does to what it sends, until its `faults` are set
 ---@return vmctl.L2Switch
 function M.new(opts)
   opts = options.check(opts, known, "l2.switch")
@@ -69,6 +71,7 @@ function M.new(opts)
     name = opts.name or "switch", _core = core.switch(seed), _seed = seed, _queue = opts.queue, _by_name = {}, _by_index = {},
     _pairs = {}, _links = {}, _number = 0, _gone = {}, _ended = core.queue(), _closed = false,
   }, mt)
+  self._faults = faults.check(opts.faults, 2)
   if opts.age then self._core:age(math.tointeger(opts.age)) end
   self._task = background.spawn("l2: " .. self.name, listen_to_news, self)
   return self
@@ -114,6 +117,7 @@ function methods:_new_port(name)
   local port = switch_port.new(self, index, name)
   port._invalid = 0
   self._by_name[name], self._by_index[index] = port, port
+  if self._faults then port:faults(self._faults, { direction = "from" }) end
   return port
 end
 

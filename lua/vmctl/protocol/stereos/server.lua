@@ -7,6 +7,7 @@ local background = require "vmctl.background"
 local clients = require "vmctl.protocol.stereos.clients"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local naming = require "vmctl.trace.naming"
 local options = require "vmctl.options"
 local requests = require "vmctl.protocol.stereos.requests"
 local wire = require "vmctl.protocol.stereos.wire"
@@ -119,6 +120,7 @@ end
 local function converse(self, client)
   local stream, max = client.stream, self._max_line
   client.label = stream:label()
+  naming.name(stream, "stereos")
   stream:cork() -- the replies to what came in one piece leave in one piece: when the next read has to wait
   local line, err, code = read_first(self, client)
   while line do

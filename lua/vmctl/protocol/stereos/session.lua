@@ -6,6 +6,7 @@
 local background = require "vmctl.background"
 local core = require "vmctl.core"
 local log = require "vmctl.log"
+local naming = require "vmctl.trace.naming"
 local waiters = require "vmctl.waiters"
 local wire = require "vmctl.protocol.stereos.wire"
 
@@ -26,6 +27,7 @@ local mt = { __name = "vmctl.StereosSession", __index = methods }
 ---@param hub table gets lifecycle messages: publish(payload); changed() when the session ends; heard: does anybody listen?
 ---@param max_line integer bytes with the line feed
 function M.new(stream, hub, max_line)
+  naming.name(stream, "stereos")
   stream:cork()
   return setmetatable({
     _stream = stream, _hub = hub, _max_line = max_line, _records = {}, _first = 1, _last = 0, _live = 0,
