@@ -1,5 +1,6 @@
 -- Files and trees by tar: through our agent on this machine, against guests that lie, and by the file calls of a cc helper.
 local assert = require "luassert"
+local cc_helper = require "spec.support.cc_helper"
 local core = require "vmctl.core"
 local support = require "spec.support"
 local vmctl = require "vmctl"
@@ -9,8 +10,9 @@ local code, run = support.code, support.run
 local LIMIT = 30
 
 local function sh(script, ...)
-  local result = assert(vmctl.host:run { "sh", "-ec", script, "sh", ..., check = true })
-  return result.stdout
+  local command = { "sh", "-ec", script, "sh", ... }
+  command.check = true
+  return assert(vmctl.host:run(command)).stdout
 end
 
 local TREE = [[
@@ -143,7 +145,7 @@ describe("a guest that lies", function()
   end, LIMIT))
 
   it("is found out by its check sums", run(function()
-    local whole = archive { { path = "secret", type = "directory", mode = 493 }, 
+    local whole = archive { { path = "secret", type = "directory", mode = 493 },
       { path = "secret/file", type = "file", content = "other\n" } }
     local _, none, err, why = pull(whole, { verify = true })
     assert.same({ nil, "EBADMSG" }, { none, why })
@@ -158,5 +160,22 @@ describe("a guest that lies", function()
     assert.truthy(err:find("tar: ", 1, true))
     _, none, _, why = pull(("rubbish "):rep(1000))
     assert.same({ nil, "EPROTO" }, { none, why })
+  end, LIMIT))
+end)
+
+describe("a guest that has a cc helper in place of tar", function()
+  it("gets a tree and gives it back", run(function()
+    local folder = support.tmpdir()
+    sh(TREE .. 'mkdir "$2"', folder .. "/tree", folder .. "/root")
+    cc_helper.serve({ root = folder .. "/root" }, function(_, client)
+      local instance = assert(client:instance { source = folder .. "/root" })
+      local report = assert(vmctl.files.push(instance, folder .. "/tree", "/srv/copy"))
+      assert.same({ 8, 6, 1, 8 }, { report.files, report.directories, report.links, report.verified })
+      assert.equal(listing(folder .. "/tree"), listing(folder .. "/root/srv/copy"))
+      report = assert(vmctl.files.pull(instance, "/srv/copy", folder .. "/back", { owner = "mine" }))
+      assert.equal(8, report.verified)
+      assert.equal("ENOENT", code(vmctl.files.pull(instance, "/no/such", folder .. "/x")))
+      assert.equal(listing(folder .. "/tree"), listing(folder .. "/back"))
+    end)
   end, LIMIT))
 end)

@@ -1,0 +1,69 @@
+-- Images from container files, by a real buildah.
+local assert = require "luassert"
+local cc = require "vmctl.protocol.cc"
+local cc_helper = require "spec.support.cc_helper"
+local core = require "vmctl.core"
+local support = require "spec.support"
+local vmctl = require "vmctl"
+
+local run = support.run
+local LIMIT = 60
+
+local function has_buildah()
+  return os.execute "command -v buildah >/dev/null 2>&1"
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+end
+
+describe("a container file", function()
+  it("becomes a snapshot, with its arguments", run(function()
+    if not has_buildah() then return pending "buildah is not installed" end
+    local folder = support.tmpdir()
+    assert(core.fs.mkdir(folder .. "/context", 448))
+    write(folder .. "/context/motd", "built\n")
+    cc_helper.serve({ root = folder .. "/context" }, function(_, client)
+      local built = { context_dir = folder .. "/context", cache_dir = folder .. "/cache", build_args = { WHERE = "/etc/motd" },
+        dockerfile = "FROM scratch\nARG WHERE=/nowhere\nCOPY motd ${WHERE}\nENV A=b\n" }
+      local snapshot = assert(client:build_dockerfile(built, LIMIT))
+      local key = assert(snapshot:cache_key())
+      local manifest = assert(core.fs.read(folder .. "/cache/" .. key .. "/manifest", 1 << 20))
+      assert.truthy(manifest:find("file %d+ 0 0 %d+ /etc/motd %x+ 6\n"))
+      assert.truthy(manifest:find('"A=b"', 1, true))
+      assert(snapshot:close())
+    end)
+  end, LIMIT))
+
+  it("that is wrong brings buildah's own words", run(function()
+    if not has_buildah() then return pending "buildah is not installed" end
+    local folder = support.tmpdir()
+    cc_helper.serve({ root = folder }, function(_, client)
+      local wrong = { dockerfile = "FROM scratch\nCOPY missing /x\n", cache_dir = folder .. "/cache" }
+      local none, message, _, said = client:build_dockerfile(wrong, LIMIT)
+      assert.same({ nil, cc.codes.IO, "build" }, { none, said.code, said.op })
+      assert.truthy(message:find("missing", 1, true))
+    end)
+  end, LIMIT))
+
+  it("needs buildah, and says so", function()
+    local folder = support.tmpdir()
+    local script = ([[
+      local vmctl = require "vmctl"
+      vmctl.run(function()
+        local helper <close> = assert(vmctl.cc.helper { root = %q })
+        local server = assert(vmctl.cc.server(nil, helper:handler()))
+        local near, far = assert(vmctl.pair())
+        vmctl.spawn(server.converse, server, far)
+        local client <close> = vmctl.cc.client(near)
+        local _, message, _, said = client:build_dockerfile { dockerfile = "FROM scratch\n", cache_dir = %q }
+        print(said.code, message)
+      end)]]):format(folder, folder .. "/cache")
+    local lua = assert(vmctl.host:run { "sh", "-c", "command -v " .. (os.getenv "LUA" or "lua5.4") }).stdout:match "[^\n]+"
+    local result = assert(vmctl.host:run { lua, "-e", script, env = { PATH = folder }, timeout = LIMIT })
+    assert.same({ "", 0 }, { result.stderr, result.exit_code })
+    assert.truthy(result.stdout:find("^6%s.*buildah.*apt install buildah"))
+  end)
+end)
