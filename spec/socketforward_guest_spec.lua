@@ -6,9 +6,9 @@ local sf = require "spec.support.socketforward"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 
-local LIMIT = 80
 local MIB = 1 << 20
-local SIZE = (tonumber(os.getenv "VMCTL_FORWARD_MIB") or 64) * MIB -- each way
+local SIZE = (math.tointeger(tonumber(os.getenv "VMCTL_FORWARD_MIB")) or 64) * MIB -- each way
+local LIMIT = 60 + SIZE // MIB // 2 -- seconds: an emulated guest carries some ten MiB a second each way
 
 -- What runs in the guest: a client of a forwarded socket. It prints one line.
 local CLIENT = [==[
