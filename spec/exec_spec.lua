@@ -2,6 +2,7 @@ local agent = require "spec.support.agent"
 local cjson = require "cjson"
 local core = require "vmctl.core"
 local server = require "vmctl.protocol.exec.server"
+local exec_server = require "vmctl.protocol.exec.server"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 local wire = require "vmctl.protocol.exec.wire"
@@ -303,6 +304,49 @@ describe("exec: a request", function()
     local frames = answer_to(message(T.READY, ""))
     assert.equal(T.READY, frames[1][1])
     assert.equal("vmctl", cjson.decode(frames[1][2]).agent)
+  end))
+end)
+
+describe("exec: a command whose link is lost", function()
+  -- A client whose first `lost` commands meet an agent that goes away.
+  local function shaky(lost, fn)
+    return run(function()
+      vmctl.scope(function(scope)
+        local count = 0
+        local client = assert(vmctl.exec.client(function()
+          local near, far = assert(vmctl.pair())
+          vmctl.spawn_in(scope, function()
+            count = count + 1
+            if count > lost then return exec_server.converse(far, {}) end
+            far:read(65536, 5)
+            far:close()
+          end)
+          return near
+        end, { revision = "vmctl" }))
+        fn(client, function() return count end)
+      end)
+    end)
+  end
+
+  it("fails with ERESET, and is not run again", shaky(1, function(client, count)
+    assert.equal("ERESET", support.code(client:run { "echo", "x" }))
+    assert.equal(1, count())
+  end))
+
+  it("is run again if that was asked for", shaky(1, function(client)
+    assert.equal("x\n", assert(client:run { "echo", "x", retry = true }).stdout)
+  end))
+
+  it("is run again no more often than was asked for", shaky(1000, function(client, count)
+    assert.equal("ERESET", support.code(client:run { "echo", "x", retry = 0 }))
+    assert.equal(1, count())
+    local begun = count()
+    assert.equal("ERESET", support.code(client:run { "echo", "x", retry = 1, timeout = 1 }))
+    assert.is_true(count() >= begun + 2)
+  end))
+
+  it("is not run again with an input that is gone", shaky(0, function(client)
+    assert.has_error(function() client:run { "cat", stdin = function() end, retry = true } end)
   end))
 end)
 

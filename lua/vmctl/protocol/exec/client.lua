@@ -5,6 +5,7 @@ local dial = require "vmctl.dial"
 local errors = require "vmctl.errors"
 local files = require "vmctl.protocol.exec.files"
 local forward = require "vmctl.protocol.exec.forward"
+local log = require "vmctl.log"
 local options = require "vmctl.options"
 local probe = require "vmctl.protocol.exec.probe"
 local process = require "vmctl.protocol.exec.process"
@@ -157,17 +158,8 @@ local function embed_input(parsed, revision)
   return { command = command, title = request.title(parsed), options = opts }
 end
 
---- Runs a command to its end. Waits.
----@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all
--- of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB:
--- beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping
----@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
----@return string? message, string? code ETIMEDOUT, ERESET …, table? partial what there was until then
-function methods:run(command)
-  local parsed = request.parse(command, "run")
-  local timeout = parsed.options.timeout or self._timeout
-  local deadline = core.now() + timeout
-  local revision, err, code = self:probe(math.min(timeout, self._dial_timeout))
+local function run_once(self, parsed, deadline)
+  local revision, err, code = self:probe(math.min(deadline - core.now(), self._dial_timeout))
   if not revision then return nil, err, code end
   parsed, err, code = embed_input(parsed, revision)
   if not parsed then return nil, err, code end
@@ -176,6 +168,37 @@ function methods:run(command)
   p, err, code = self:_begin(parsed, mode, deadline)
   if not p then return nil, err, code end
   return runner.finish(p, parsed.options, deadline)
+end
+
+-- After the link was lost: once the agent is there again, as often as was asked for.
+local function run_again(self, parsed, deadline)
+  local left = parsed.options.retry == true and math.huge or parsed.options.retry
+  while true do
+    local result, err, code, partial = run_once(self, parsed, deadline)
+    if result or code ~= "ERESET" or left < 1 then return result, err, code, partial end
+    left = left - 1
+    log.info("%s: %s; it is run again", request.title(parsed), err)
+    local ready, why, how = self:ready(deadline - core.now())
+    if not ready then return nil, ("%s; waiting for the agent: %s"):format(err, why), how, partial end
+  end
+end
+
+--- Runs a command to its end. Waits.
+---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all
+-- of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB:
+-- beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping,
+-- retry (of a command that may run twice: when the link is lost, as by a reboot, it is run again once the agent answers: so
+-- many times, or, if true, as often as there is time; not with an input that can be read only once)
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return string? message, string? code ETIMEDOUT, ERESET …, table? partial what there was until then
+function methods:run(command)
+  local parsed = request.parse(command, "run")
+  local deadline = core.now() + (parsed.options.timeout or self._timeout)
+  if not parsed.options.retry then return run_once(self, parsed, deadline) end
+  if parsed.options.stdin ~= nil and type(parsed.options.stdin) ~= "string" then
+    error("run: option 'retry': the input can be read only once", 2)
+  end
+  return run_again(self, parsed, deadline)
 end
 
 --- Runs a pipeline of commands here (a stage may name another target with `on`). See vmctl.pipeline.

@@ -15,7 +15,7 @@ local alone = { tty = "boolean", rows = "integer", cols = "integer", timeout = "
 -- What a command may say, by the call that it is for.
 local known = {
   run = options.merge(common, alone, {
-    stdin = "string|callable|vmctl.Stream", check = "boolean", max_output = "integer", on_output = "callable",
+    stdin = "string|callable|vmctl.Stream", check = "boolean", max_output = "integer", on_output = "callable", retry = "boolean|integer>=0",
   }),
   start = options.merge(common, alone, { stdin = { false } }), -- else it is written to
   pipeline = common,
