@@ -119,7 +119,9 @@ if [ -e "/tmp/$unit" ]; then cat "/tmp/$unit"; else printf 'ActiveState=inactive
     assert.equal(bytes, there.read(vms.one:copy_from_guest "/tmp/other/data"))
     local back = vms.one:copy_from_guest("/tmp/deep/tree", folder .. "/back")
     assert.equal(bytes, there.read(back .. "/sub/data"))
-    assert_has(failure_of(vms.one.copy_from_guest, vms.one, "/no/such"), "/no/such: there is no such file in the guest")
+    local missing = failure_of(vms.one.copy_from_guest, vms.one, "/no/such")
+    assert_has(missing, "pull one:/no/such to ")
+    assert_has(missing, "there is no such file in the guest")
     assert_has(failure_of(vms.one.copy_to_guest, vms.one, "/no/such", "/tmp/x"), "/no/such")
   end)
 

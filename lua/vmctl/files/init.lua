@@ -14,6 +14,7 @@ local TIMEOUT = 3600 -- seconds
 
 local known = {
   timeout = "number>0", verify = "boolean", owner = { "keep", "mine", "target" }, exclude = "table|function", on_progress = "callable",
+  exact = "boolean",
 }
 
 local function is_cc(value)
@@ -41,7 +42,8 @@ local function skipper(exclude)
 end
 
 -- Where a copy will lie, as `cp -r` has it: in a folder that is there, under its own name; else at that path.
-local function aim(kind, source_name, destination)
+local function aim(kind, source_name, destination, exact)
+  if exact then return here.split(destination) end
   if kind == "directory" or destination:sub(-1) == "/" then
     if source_name == "" then return nil end
     return (destination:gsub("(.)/+$", "%1")), source_name
@@ -71,7 +73,7 @@ local function send(guest, source, destination, opts)
   local kind, err, code = guest:type(destination)
   if not kind then return nil, err, code end
   local _, source_name = here.split(source)
-  local folder, name = aim(kind, source_name, destination)
+  local folder, name = aim(kind, source_name, destination, opts.exact)
   if not folder or name == "" then return errors.fail("EINVAL", "the copy needs a name") end
   return task.scope(function(scope)
     local sink, why, how = guest:sink(folder, name, opts.owner == "target" and "target" or "keep", scope)
@@ -93,9 +95,10 @@ end
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string in the guest
----@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, on_progress: function } seconds
--- (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs
--- as); Lua patterns of names to leave out, or a function of "/path/below"; called as on_progress(report, path)
+---@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, exact: boolean,
+-- on_progress: function } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs
+-- as); Lua patterns of names to leave out, or a function of
+-- "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped:
 -- string[], path: string }|nil report `skipped`: sockets, devices, FIFOs
 ---@return string? message
@@ -116,7 +119,7 @@ local function fetch(guest, source, destination, opts)
   local from, source_name = here.split(source)
   if source_name == "" then return errors.fail("EINVAL", "a source with a name expected") end
   local there = core.fs.stat(destination)
-  local folder, name = aim(there and there.type, source_name, destination)
+  local folder, name = aim(there and there.type, source_name, destination, opts.exact)
   local origin = guest:source(from, source_name)
   local is_root = core.fs.identity() == 0
   local sink

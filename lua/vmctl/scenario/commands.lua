@@ -113,7 +113,7 @@ local function wait_until(self, verb, is_good, given, opts)
   end, function() return sections end)
 end
 
---- Runs a command again and again until it succeeds.
+--- Runs a command again and again until it succeeds. Waits.
 ---@param command string[]|string its `timeout` is that of each run
 ---@param opts? { timeout: number, interval: number }|number seconds: for all of it, and the longest pause (1)
 ---@return string stdout of the last run
@@ -121,7 +121,7 @@ function M:wait_until_succeeds(command, opts)
   return wait_until(self, "wait_until_succeeds", is_success, command, opts)
 end
 
---- Runs a command again and again until it fails.
+--- Runs a command again and again until it fails. Waits.
 ---@param command string[]|string
 ---@param opts? { timeout: number, interval: number }|number
 ---@return string stdout of the last run
