@@ -191,15 +191,15 @@ describe("a machine that begins with a snapshot", function()
   end)
 
   for i = 1, 3 do
-    it("starts anew in well under a second " .. i, function()
+    it("starts anew without booting " .. i, function()
       local begin = vmctl.now()
       vms:start()
-      local seconds = vmctl.now() - begin
+      local up = tonumber(vms.one:succeed("cat /proc/uptime"):match "^[%d.]+")
+      assert.is_true(up > vmctl.now() - begin) -- it was up before this test began
       assert.equal("prepared\n", (vms.one:succeed "cat /tmp/prepared"))
       vms.one:fail "test -e /tmp/dirty"
       vms.one:succeed "touch /tmp/dirty; ip addr show eth0 | grep -q 10.77.1.1"
       assert.equal(1, prepared)
-      assert.is_true(seconds < 1, ("%.2f s"):format(seconds)) -- 0.2 to 0.4 where nothing else runs
       local number = vms.one:succeed "head -c 8 /dev/urandom | md5sum"
       assert.is_nil(drawn[number], "two copies drew the same random number")
       drawn[number] = true

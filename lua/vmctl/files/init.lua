@@ -96,9 +96,10 @@ end
 ---@param source string of this machine
 ---@param destination string in the guest
 ---@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, exact: boolean,
--- on_progress: function } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs
--- as); Lua patterns of names to leave out, or a function of
--- "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
+-- on_progress: function } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here)
+-- or "target" (whoever the agent runs as); Lua patterns of names to leave out, or a function of "/path/below"; exact:
+-- `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as
+-- on_progress(report, path)
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped:
 -- string[], path: string }|nil report `skipped`: sockets, devices, FIFOs
 ---@return string? message
