@@ -1,11 +1,15 @@
 /* Messages: the input is tried as the bytes of each message of proto/ and spec/protobuf. What can be decoded is encoded
- * again, and from then on nothing changes.
+ * again, and from then on nothing changes. It is tried as an envelope, too, as the core reads them (lua/envelope.h): what
+ * that finds is what a decode finds.
  * before: fuzz/pb_messages
  * libraries: lua5.4
- * sources: src/pb/arena.c src/pb/convert.c src/pb/decode.c src/pb/encode.c src/pb/module.c src/pb/registry.c src/pb/utf8.c
+ * sources: src/pb/arena.c src/pb/convert.c src/pb/decode.c src/pb/encode.c src/pb/envelope.c src/pb/module.c
+ * sources: src/pb/registry.c src/pb/utf8.c
  * sources: build/fuzz/messages/libmessages.a
- * links: -lprotobuf-c */
+ * links: -isystem build/fuzz/messages -lprotobuf-c */
 #include "fuzz.h"
+
+#include "lua/envelope.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -62,8 +66,55 @@ static void try_message(const char *name, const uint8_t *data, size_t size)
     CHECK(lua_compare(lua, -1, -2, LUA_OPEQ));
 }
 
+/* The value on the top of the stack, which goes, is the field of the table below. */
+static void check_field(const char *field)
+{
+    lua_getfield(lua, -2, field);
+    CHECK(lua_compare(lua, -1, -2, LUA_OPEQ));
+    lua_pop(lua, 2);
+}
+
+static void try_request(const struct vmctl_envelopes *envelopes, const uint8_t *data, size_t size)
+{
+    static const char *const fields[] = { "payload", "service", "method", "timeout_nano" };
+    int n = envelopes->push_request(lua, data, size);
+    CHECK(n == 0 || n == 4);
+    CHECK(lua_gettop(lua) == BASE + n);
+    if (!n)
+        return;
+    lua_pushlstring(lua, size ? (const char *)data : "", size);
+    CHECK(call("decode", "ttrpc.Request"));
+    for (int i = 0; i < n; i++) {
+        lua_pushvalue(lua, BASE + 1 + i);
+        check_field(fields[i]);
+    }
+    lua_settop(lua, BASE);
+}
+
+static void try_answer(const struct vmctl_envelopes *envelopes, const uint8_t *data, size_t size)
+{
+    static const char inner[] = "ttrpc.KeyValue";
+    lua_pushstring(lua, inner);
+    int n = envelopes->push_answer(lua, envelopes->type(lua, BASE + 1), data, size);
+    CHECK(n >= -1 && n <= 1);
+    if (n < 0)
+        CHECK(lua_isstring(lua, -1));
+    if (n > 0) {
+        lua_pushlstring(lua, size ? (const char *)data : "", size);
+        CHECK(call("decode", "ttrpc.Response"));
+        lua_getfield(lua, -1, "payload");
+        CHECK(call("decode", inner));
+        lua_getfield(lua, BASE + 2, "key");
+        check_field("key");
+    }
+    lua_settop(lua, BASE);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    const struct vmctl_envelopes *envelopes = vmctl_envelopes_get(lua);
+    try_request(envelopes, data, size);
+    try_answer(envelopes, data, size);
     const lua_Integer count = (lua_Integer)lua_rawlen(lua, NAMES);
     for (lua_Integer i = 1; i <= count; i++) {
         lua_rawgeti(lua, NAMES, i);

@@ -2,9 +2,10 @@
  * properties that fuzz/ttrpc_fuzz.lua states. The input is the bytes of a connection. Run from the project's root.
  * before: fuzz/pb_messages
  * libraries: lua5.4-cjson
- * sources: src/pb/arena.c src/pb/convert.c src/pb/decode.c src/pb/encode.c src/pb/module.c src/pb/registry.c src/pb/utf8.c
+ * sources: src/pb/arena.c src/pb/convert.c src/pb/decode.c src/pb/encode.c src/pb/envelope.c src/pb/module.c
+ * sources: src/pb/registry.c src/pb/utf8.c
  * sources: build/fuzz/messages/libmessages.a
- * links: -lprotobuf-c */
+ * links: -isystem build/fuzz/messages -lprotobuf-c */
 #include "fuzz.h"
 
 #include <lauxlib.h>

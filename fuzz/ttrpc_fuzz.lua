@@ -60,7 +60,25 @@ local function check_state(state, last)
   assert(state.last >= last, "the last id went down")
 end
 
+local function copy(state)
+  local same = {}
+  for key, value in pairs(state) do same[key] = value end
+  return same
+end
+
+-- A request that the core has decoded is judged as its bytes are.
+local function check_decoded(state, frame)
+  local request = frame.kind == wire.REQUEST and wire.decode_request(frame.payload)
+  if not request then return end
+  local verdict, code, text = rules.judge(copy(state), frame.kind, frame.payload, frame.id, frame.flags)
+  local method, other, other_code, other_text =
+    rules.judge_call(copy(state), frame.id, request.service, request.method, request.payload)
+  assert((verdict == "start") == (method ~= nil), "begun in one way alone")
+  assert(method or verdict == other and code == other_code and text == other_text, "refused in two ways")
+end
+
 local function try_frame(state, frame)
+  check_decoded(state, frame)
   local last = state.last
   local verdict, first, second, third = rules.judge(state, frame.kind, frame.payload, frame.id, frame.flags)
   assert(acts[verdict], "no such verdict")(state, frame, first, second, third)

@@ -147,7 +147,7 @@ describe("ttrpc's vectors", function()
       assert.equal(all.system_info_request.bytes, wire.frame(wire.REQUEST, wire.encode_request(request), 1, 0))
       assert(client:stream("nerdbox.services.vmevents.v1.Events", "Stream", {}))
       assert.equal(all.events_stream_request.bytes:sub(9), peer.stream:read_exact(#all.events_stream_request.bytes, 1):sub(9))
-      client._session._next = 7
+      client._session:continue(7)
       local stream = assert(client:stream(SOCKETFORWARD .. "SocketForward", "Accept"))
       assert.equal(all.accept_request.bytes, peer.stream:read_exact(#all.accept_request.bytes, 1))
       assert(stream:send { stream_id = all.accept_connect_result_ok.fields.stream_id })

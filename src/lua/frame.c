@@ -85,7 +85,7 @@ const struct vmctl_frame_format *vmctl_format_check(lua_State *L, int arg)
 
 /* Reading */
 
-static int frame_push(lua_State *L, const struct vmctl_frame_format *f, const struct vmctl_frame *frame)
+int vmctl_frame_push(lua_State *L, const struct vmctl_frame_format *f, const struct vmctl_frame *frame)
 {
     int n = 1;
     if (f->type_size) {
@@ -100,9 +100,7 @@ static int frame_push(lua_State *L, const struct vmctl_frame_format *f, const st
     return n + 2;
 }
 
-/* Reading is over, unless skip_frame gets past it; sending is not: the peer can still be told. The fourth value says what it
- * was: who knows the types can tell a large message from framing that is lost. */
-static int frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame)
+int vmctl_frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame)
 {
     uint32_t limit = vmctl_frame_limit(&s->format, frame->type);
     vmctl_buf_consume(&s->in, s->format.head);
@@ -123,14 +121,13 @@ static int frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmct
     return 4;
 }
 
-static void frame_need_format(lua_State *L, const struct vmctl_stream *s)
+void vmctl_frame_need_format(lua_State *L, const struct vmctl_stream *s)
 {
     if (!s->format.head)
         luaL_error(L, "%s has no frame format: give it one with set_format", vmctl_stream_name(s));
 }
 
-/* DONE with the first frame in *frame; MORE when there is none yet, not even in the kernel. */
-static enum vmctl_frame_status frame_first(struct vmctl_stream *s, struct vmctl_frame *frame, bool force)
+enum vmctl_frame_status vmctl_frame_first(struct vmctl_stream *s, struct vmctl_frame *frame, bool force)
 {
     for (;;) {
         size_t len = vmctl_buf_len(&s->in);
@@ -154,13 +151,13 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
         return overrun;
     struct vmctl_frame frame;
     bool force = status == LUA_OK && lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) <= 0;
-    enum vmctl_frame_status got = frame_first(s, &frame, force);
+    enum vmctl_frame_status got = vmctl_frame_first(s, &frame, force);
     if (got == VMCTL_FRAME_TOO_BIG)
-        return frame_too_big(L, s, &frame);
+        return vmctl_frame_too_big(L, s, &frame);
     if (got == VMCTL_FRAME_MORE)
         return vmctl_stream_await(L, ls, frame.total, status, 2, ctx, stream_read_frame);
     vmctl_buf_consume(&s->in, frame.total); /* before a string is made, which may run a finalizer that closes the stream */
-    int n = frame_push(L, &s->format, &frame);
+    int n = vmctl_frame_push(L, &s->format, &frame);
     if (vmctl_stream_traced(s))
         vmctl_trace_frame(L, s, "frame_in", &frame, s->format.type_size ? 1 - n : -n);
     return n;
@@ -168,7 +165,7 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
 
 int vmctl_l_read_frame(lua_State *L)
 {
-    frame_need_format(L, &vmctl_stream_check(L, 1)->s);
+    vmctl_frame_need_format(L, &vmctl_stream_check(L, 1)->s);
     lua_settop(L, 2);
     return stream_read_frame(L, LUA_OK, 0);
 }
@@ -215,9 +212,9 @@ static int stream_read_frames(lua_State *L, int status, lua_KContext ctx)
         return overrun;
     struct vmctl_frame frame;
     bool force = status == LUA_OK && lua_type(L, 3) == LUA_TNUMBER && lua_tonumber(L, 3) <= 0;
-    enum vmctl_frame_status got = frame_first(s, &frame, force);
+    enum vmctl_frame_status got = vmctl_frame_first(s, &frame, force);
     if (got == VMCTL_FRAME_TOO_BIG)
-        return frame_too_big(L, s, &frame);
+        return vmctl_frame_too_big(L, s, &frame);
     if (got == VMCTL_FRAME_MORE)
         return vmctl_stream_await(L, ls, frame.total, status, 3, ctx, stream_read_frames);
     int n = frames_take(L, s, &frame, lua_tointeger(L, 2));
@@ -229,7 +226,7 @@ static int stream_read_frames(lua_State *L, int status, lua_KContext ctx)
 
 int vmctl_l_read_frames(lua_State *L)
 {
-    frame_need_format(L, &vmctl_stream_check(L, 1)->s);
+    vmctl_frame_need_format(L, &vmctl_stream_check(L, 1)->s);
     lua_settop(L, 3);
     lua_Integer most = luaL_optinteger(L, 2, FRAMES_AT_ONCE);
     luaL_argcheck(L, most > 0, 2, "a number of frames above 0 expected");
@@ -358,7 +355,7 @@ static int frame_write_begin(lua_State *L, int status, lua_KContext ctx)
 static int frame_write_prepare(lua_State *L)
 {
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
-    frame_need_format(L, s);
+    vmctl_frame_need_format(L, s);
     if (!s->format.type_size) {
         lua_pushnil(L);
         lua_insert(L, W_TYPE);

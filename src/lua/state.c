@@ -124,6 +124,8 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_connect_register(L);
     vmctl_process_register(L);
     vmctl_queue_register(L);
+    vmctl_calls_register(L);
+    vmctl_requests_register(L);
     vmctl_trace_register(L);
     vmctl_journal_register(L);
     vmctl_relay_register(L);

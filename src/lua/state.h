@@ -18,6 +18,8 @@
 #define VMCTL_LISTENER "vmctl.Listener"
 #define VMCTL_PROCESS "vmctl.Process"
 #define VMCTL_QUEUE "vmctl.Queue"
+#define VMCTL_CALLS "vmctl.Calls"
+#define VMCTL_REQUESTS "vmctl.Requests"
 #define VMCTL_RELAY "vmctl.Relay"
 
 enum vmctl_task_status { VMCTL_TASK_READY, VMCTL_TASK_RUNNING, VMCTL_TASK_PARKED, VMCTL_TASK_DONE, VMCTL_TASK_FAILED };
@@ -141,6 +143,8 @@ void vmctl_listener_register(lua_State *L);
 void vmctl_connect_register(lua_State *L);
 void vmctl_process_register(lua_State *L);
 void vmctl_queue_register(lua_State *L);
+void vmctl_calls_register(lua_State *L);
+void vmctl_requests_register(lua_State *L);
 void vmctl_trace_register(lua_State *L);
 void vmctl_journal_register(lua_State *L);
 void vmctl_relay_register(lua_State *L);

@@ -56,6 +56,19 @@ int vmctl_l_read_frames(lua_State *L);
 int vmctl_l_write_frame(lua_State *L);
 int vmctl_l_write_frames(lua_State *L);
 
+/* Raises unless the stream has a format. */
+void vmctl_frame_need_format(lua_State *L, const struct vmctl_stream *s);
+
+/* DONE with the first frame in *frame; MORE when there is none yet, not even in the kernel. `force`: see vmctl_stream_fill. */
+enum vmctl_frame_status vmctl_frame_first(struct vmctl_stream *s, struct vmctl_frame *frame, bool force);
+
+/* Pushes a frame as read_frame returns it: the number of values. */
+int vmctl_frame_push(lua_State *L, const struct vmctl_frame_format *f, const struct vmctl_frame *frame);
+
+/* Reading is over, unless skip_frame gets past it; sending is not: the peer can still be told. Fails with four values, of
+ * which the last says what it was: who knows the types can tell a large message from framing that is lost. */
+int vmctl_frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame);
+
 /* In trace.c. Each does nothing unless there is a hook. The stream is in slot 1 where no other is named. */
 void vmctl_trace_open(lua_State *L, const struct vmctl_stream *s, int stream_at, const char *how);
 void vmctl_trace_bytes(lua_State *L, const struct vmctl_stream *s, const char *event, int bytes_at);

@@ -31,6 +31,18 @@ _Noreturn void vmctl_pb_refuse(lua_State *L, struct vmctl_pb_job *job, const cha
 int vmctl_pb_encode(lua_State *L);
 int vmctl_pb_decode(lua_State *L);
 
+/* The message of the table on the top of the stack, whose strings it points into. Refuses, and lets Lua allocate nothing. */
+ProtobufCMessage *vmctl_pb_take(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessageDescriptor *type);
+
+/* Its bytes, in the arena; without a pointer where there are none, which protobuf-c takes for a value. */
+ProtobufCBinaryData vmctl_pb_pack(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m);
+
+/* Pushes a message that was decoded into the arena as a table. Refuses. */
+void vmctl_pb_push(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m);
+
+/* Tells the core, through the registry, how envelopes are made. The message types are on the top of the stack. */
+void vmctl_pb_offer_envelopes(lua_State *L);
+
 /* Bytes of one value of a type, as protobuf-c lays it out. */
 size_t vmctl_pb_size(ProtobufCType type);
 

@@ -5,8 +5,6 @@
 #include <limits.h>
 #include <string.h>
 
-static void push_message(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m);
-
 static const void *member(const ProtobufCMessage *m, unsigned offset)
 {
     return (const char *)m + offset;
@@ -57,7 +55,7 @@ static void push_value(lua_State *L, struct vmctl_pb_job *job, const ProtobufCFi
         lua_pushlstring(L, bytes->len ? (const char *)bytes->data : "", bytes->len);
         break;
     case PROTOBUF_C_TYPE_MESSAGE:
-        push_message(L, job, *(ProtobufCMessage *const *)at);
+        vmctl_pb_push(L, job, *(ProtobufCMessage *const *)at);
         break;
     default: /* 32 bits with a sign, and enums */
         lua_pushinteger(L, *(const int32_t *)at);
@@ -143,7 +141,7 @@ static void push_inner(lua_State *L, struct vmctl_pb_job *job, const ProtobufCBi
 {
     const ProtobufCMessage *m = protobuf_c_message_unpack(job->inner, &job->arena.allocator, bytes->len, bytes->data);
     if (m)
-        push_message(L, job, m);
+        vmctl_pb_push(L, job, m);
     else
         refuse_bytes(L, job, bytes->len);
 }
@@ -155,7 +153,7 @@ static bool is_slot(const struct vmctl_pb_job *job, const ProtobufCMessage *m, c
            strcmp(field->name, job->slot) == 0 && ((const ProtobufCBinaryData *)member(m, field->offset))->len > 0;
 }
 
-static void push_message(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m)
+void vmctl_pb_push(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m)
 {
     vmctl_pb_descend(L, job);
     const ProtobufCMessageDescriptor *type = m->descriptor;
@@ -181,7 +179,7 @@ int vmctl_pb_decode(lua_State *L)
     const ProtobufCMessage *m =
         protobuf_c_message_unpack(job->type, &job->arena.allocator, job->len, (const uint8_t *)job->bytes);
     if (m) {
-        push_message(L, job, m);
+        vmctl_pb_push(L, job, m);
         return 1;
     }
     refuse_bytes(L, job, job->len);

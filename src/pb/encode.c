@@ -12,8 +12,6 @@
 typedef const ProtobufCFieldDescriptor field_t;
 typedef const ProtobufCMessageDescriptor type_t;
 
-static ProtobufCMessage *take_message(lua_State *L, struct vmctl_pb_job *job, type_t *type);
-
 static void *member(ProtobufCMessage *m, unsigned offset)
 {
     return (char *)m + offset;
@@ -133,7 +131,7 @@ static void set_value(lua_State *L, struct vmctl_pb_job *job, type_t *type, fiel
     case PROTOBUF_C_TYPE_MESSAGE:
         if (lua_type(L, -1) != LUA_TTABLE)
             refuse_type(L, job, type, field, "table");
-        *(ProtobufCMessage **)at = take_message(L, job, field->descriptor);
+        *(ProtobufCMessage **)at = vmctl_pb_take(L, job, field->descriptor);
         break;
     default:
         *(int32_t *)at = (int32_t)take_integer(L, job, type, field, INT32_MIN, INT32_MAX);
@@ -249,8 +247,7 @@ static unsigned count_required(type_t *type)
     return count;
 }
 
-/* A message from the table on the top of the stack. */
-static ProtobufCMessage *take_message(lua_State *L, struct vmctl_pb_job *job, type_t *type)
+ProtobufCMessage *vmctl_pb_take(lua_State *L, struct vmctl_pb_job *job, type_t *type)
 {
     vmctl_pb_descend(L, job);
     ProtobufCMessage *m = new_message(L, job, type);
@@ -273,25 +270,29 @@ static ProtobufCMessage *take_message(lua_State *L, struct vmctl_pb_job *job, ty
     return m;
 }
 
-static ProtobufCBinaryData pack(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m)
+ProtobufCBinaryData vmctl_pb_pack(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m)
 {
     size_t size = protobuf_c_message_get_packed_size(m);
     if (size > VMCTL_PB_LARGEST)
         vmctl_pb_refuse(L, job, "the message is larger than 2 GiB");
     uint8_t *bytes = take(L, job, size + 1, 1);
     protobuf_c_message_pack(m, bytes);
-    return (ProtobufCBinaryData){ .len = size, .data = bytes };
+    return (ProtobufCBinaryData){ .len = size, .data = size ? bytes : NULL };
+}
+
+static field_t *find_slot(lua_State *L, struct vmctl_pb_job *job, const char *slot)
+{
+    field_t *field = protobuf_c_message_descriptor_get_field_by_name(job->type, slot);
+    if (field && field->type == PROTOBUF_C_TYPE_BYTES && field->label != PROTOBUF_C_LABEL_REPEATED)
+        return field;
+    vmctl_pb_refuse(L, job, "%s has no field '%s' of bytes", job->type->name, slot);
 }
 
 /* Puts the message of the table on the top of the stack into a field of bytes. */
 static void set_packed(lua_State *L, struct vmctl_pb_job *job, ProtobufCMessage *m, const char *slot)
 {
-    field_t *field = protobuf_c_message_descriptor_get_field_by_name(job->type, slot);
-    if (!field || field->type != PROTOBUF_C_TYPE_BYTES || field->label == PROTOBUF_C_LABEL_REPEATED)
-        vmctl_pb_refuse(L, job, "%s has no field '%s' of bytes", job->type->name, slot);
-    ProtobufCBinaryData packed = pack(L, job, take_message(L, job, job->inner));
-    if (!packed.len) /* without bytes there is no pointer either */
-        packed.data = NULL;
+    field_t *field = find_slot(L, job, slot);
+    ProtobufCBinaryData packed = vmctl_pb_pack(L, job, vmctl_pb_take(L, job, job->inner));
     set_present(L, job, job->type, field, m);
     *(ProtobufCBinaryData *)member(m, field->offset) = packed;
 }
@@ -301,11 +302,11 @@ int vmctl_pb_encode(lua_State *L)
     struct vmctl_pb_job *job = lua_touserdata(L, -1);
     lua_pop(L, 1);
     lua_pushvalue(L, 1);
-    ProtobufCMessage *m = take_message(L, job, job->type);
+    ProtobufCMessage *m = vmctl_pb_take(L, job, job->type);
     lua_pop(L, 1);
     if (job->inner)
         set_packed(L, job, m, lua_tostring(L, 2)); /* its table is on the top */
-    ProtobufCBinaryData bytes = pack(L, job, m);
+    ProtobufCBinaryData bytes = vmctl_pb_pack(L, job, m);
     lua_pushlstring(L, (const char *)bytes.data, bytes.len);
     return 1;
 }

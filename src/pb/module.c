@@ -234,6 +234,7 @@ int luaopen_vmctl_pb(lua_State *L)
     lua_newtable(L);
     if (vmctl_pb_register(L, -1, vmctl_pb_builtin) < 0)
         return lua_error(L);
+    vmctl_pb_offer_envelopes(L);
     luaL_setfuncs(L, functions, 1);
     return 1;
 }

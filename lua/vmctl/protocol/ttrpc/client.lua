@@ -100,7 +100,19 @@ local function is_done(entry)
   return entry.done
 end
 
--- The payload of the answer, a table where that is of a known type and not empty.
+-- The payload in the envelope of an answer, a table where that is of a known type and not empty.
+local function opened(envelope, response_type)
+  local response, err = wire.decode_response(envelope, response_type)
+  if not response and response_type then response, err = wire.decode_response(envelope) end -- it may be a refusal
+  if not response then return nil, "the answer: " .. err, "EPROTO" end
+  local refused = response.status
+  if refused and refused.code ~= 0 then
+    return nil, log.one_line(refused.message, 4096), status.name(refused.code), refused
+  end
+  return response.payload
+end
+
+-- The same, of a call that is made now.
 local function exchange(session, deadline, response_type, ...)
   local entry = setmetatable({ -- with room for all that a call ever has
     session = session, id = nil, queue = nil, done = nil, answer = nil, err = nil, code = nil, status = nil,
@@ -114,15 +126,7 @@ local function exchange(session, deadline, response_type, ...)
     if not ok then return nil, err, code end
   end
   if not entry.answer then return nil, entry.err, entry.code, entry.status end
-  local response
-  response, err = wire.decode_response(entry.answer, response_type)
-  if not response and response_type then response, err = wire.decode_response(entry.answer) end -- it may be a refusal
-  if not response then return nil, "the answer: " .. err, "EPROTO" end
-  local refused = response.status
-  if refused and refused.code ~= 0 then
-    return nil, log.one_line(refused.message, 4096), status.name(refused.code), refused
-  end
-  return response.payload
+  return opened(entry.answer, response_type)
 end
 
 local NONE = {}
@@ -135,6 +139,16 @@ end
 
 local function call_failed(service_name, method, ...)
   return failed("call", service_name .. "/" .. method, ...)
+end
+
+-- What came for a call, as the response: payloads are tables already, or bytes.
+local function concluded(service_name, method, response_type, payload, err, code, refused)
+  if not payload then return call_failed(service_name, method, err, code, refused) end
+  if type(payload) == "table" then return payload end
+  local response
+  response, err, code = service.decode(response_type, payload)
+  if response == nil then return call_failed(service_name, method, "the answer: " .. tostring(err), code) end
+  return response
 end
 
 local function check_names(service_name, method_name, what)
@@ -160,21 +174,24 @@ function methods:call(service_name, method, request, opts)
   opts = opts and options.check(opts, call_options, "ttrpc call") or NONE
   local deadline = deadline_of(opts.timeout or self._timeout)
   local request_type, response_type = described(self, service_name, method, opts)
+  local has_metadata = self._metadata or opts.metadata
+  if request_type and response_type and not has_metadata and type(request) == "table" then
+    local response, err, code, refused =
+      self._session:call(service_name, method, request, request_type, response_type, deadline)
+    if type(response) == "table" then return response end
+    if response then response, err, code, refused = opened(response, response_type) end
+    if response ~= false then return concluded(service_name, method, response_type, response, err, code, refused) end
+  end
   local envelope = { service = service_name, method = method, payload = nil, metadata = nil, timeout_nano = nil }
-  if self._metadata or opts.metadata then envelope.metadata = metadata_of(self, opts.metadata) end
-  local payload, err, code, refused
+  if has_metadata then envelope.metadata = metadata_of(self, opts.metadata) end
   if not request_type or type(request) ~= "table" then
+    local err, code
     envelope.payload, err, code = service.encode(request_type, request)
     if not envelope.payload then return call_failed(service_name, method, err, code) end
     request_type = nil
   end
-  payload, err, code, refused = exchange(self._session, deadline, response_type, envelope, request_type, request)
-  if not payload then return call_failed(service_name, method, err, code, refused) end
-  if type(payload) == "table" then return payload end
-  local response
-  response, err, code = service.decode(response_type, payload)
-  if response == nil then return call_failed(service_name, method, "the answer: " .. tostring(err), code) end
-  return response
+  return concluded(service_name, method, response_type,
+    exchange(self._session, deadline, response_type, envelope, request_type, request))
 end
 
 -- Which sides stream: as described, or as the options say; without either, a request makes the server stream alone.

@@ -27,7 +27,7 @@ local mt = { __name = "vmctl.TtrpcConversation", __index = methods }
 function M.new(stream, find, most)
   local state = { streams = {}, live = 0, held = 0, last = 0, most = most, draining = false, find = find }
   local self = setmetatable({
-    _link = links.new(stream), _state = state, _count = function() return state.live end, _peer = stream:peer(),
+    _link = links.new(stream, core.requests), _state = state, _count = function() return state.live end, _peer = stream:peer(),
     _ended = core.queue(),
   }, mt)
   self._crew = crews.new(function(worker) self:_read(worker) end)
@@ -65,31 +65,40 @@ local function drop(self, entry, text)
 end
 
 local function serve(self, entry, worker)
-  local kind, bytes, flags = handler.run(entry, worker)
+  local kind, bytes, flags = handler.run(entry, worker, self._link)
   if not entry.dropped then
-    send(self, kind, bytes, entry.id, flags)
+    if kind then send(self, kind, bytes, entry.id, flags) end
     entry:drop "it has ended"
   end
   take_out(self, entry)
 end
 
--- What a handler is told of a request. Most of them never ask whether they are canceled.
+-- What a handler is told of a request. Most of them ask for little of it.
+local asked = {
+  canceled = function(self, entry)
+    return function() return self._over or entry.dropped ~= nil end
+  end,
+  metadata = function() return {} end, -- there was none
+  peer = function(self) return self._peer end,
+}
+
 local context_mt = {
   __index = function(context, key)
-    if key ~= "canceled" then return nil end
-    local self, entry = context[1], context[2]
-    context.canceled = function() return self._over or entry.dropped ~= nil end
-    return context.canceled
+    local make = asked[key]
+    if not make then return nil end
+    local value = make(context[1], context[2])
+    context[key] = value
+    return value
   end,
 }
 
-local function begin(self, request, method, id, flags, worker)
-  local state, timeout_nano = self._state, request.timeout_nano
+local function begin(self, method, id, flags, worker, service_name, method_name, payload, timeout_nano, metadata)
+  local state = self._state
   local context = setmetatable({
-    self, nil, service = request.service, method = request.method, metadata = wire.metadata_of(request.metadata),
-    peer = self._peer, deadline = timeout_nano ~= 0 and core.now() + timeout_nano / 1e9 or nil,
+    self, nil, service = service_name, method = method_name, metadata = metadata,
+    deadline = timeout_nano ~= 0 and core.now() + timeout_nano / 1e9 or nil,
   }, context_mt)
-  local entry = incoming.new(self._link, id, method, context, request.payload, worker)
+  local entry = incoming.new(self._link, id, method, context, payload, worker)
   context[2] = entry
   if not entry.unary then entry:begin(flags) end
   state.streams[id], state.live, state.held = entry, state.live + 1, state.held + #entry.payload
@@ -110,7 +119,8 @@ end
 
 local function act(self, worker, payload, id, flags, verdict, first, second, entry)
   if verdict == "start" then
-    begin(self, first, second, id, flags, worker)
+    local metadata = first.metadata[1] and wire.metadata_of(first.metadata)
+    begin(self, second, id, flags, worker, first.service, first.method, first.payload, first.timeout_nano, metadata)
     return self._crew:take_back(worker)
   elseif verdict == "data" then
     deliver(self, first, payload, flags)
@@ -119,6 +129,14 @@ local function act(self, worker, payload, id, flags, verdict, first, second, ent
     refuse(self, id, first, second)
   end
   return true
+end
+
+-- The same for a request that came decoded, which most do.
+local function act_on_call(self, worker, payload, id, flags, service_name, method_name, timeout_nano)
+  local method, verdict, code, text, entry = rules.judge_call(self._state, id, service_name, method_name, payload)
+  if not method then return act(self, worker, payload, id, flags, verdict, code, text, entry) end
+  begin(self, method, id, flags, worker, service_name, method_name, payload, timeout_nano, nil)
+  return self._crew:take_back(worker)
 end
 
 local function refuse_oversize(self, text, frame)
@@ -131,8 +149,10 @@ end
 function methods:_read(worker)
   local link, state = self._link, self._state
   while true do
-    local kind, payload, id, flags = link:read(math.huge)
-    if kind then
+    local kind, payload, id, flags, service_name, method_name, timeout_nano = link:read(math.huge)
+    if service_name then
+      if not act_on_call(self, worker, payload, id, flags, service_name, method_name, timeout_nano) then return end
+    elseif kind then
       if not act(self, worker, payload, id, flags, rules.judge(state, kind, payload, id, flags)) then return end
     elseif id == "ETOOBIG" then
       refuse_oversize(self, payload, flags)

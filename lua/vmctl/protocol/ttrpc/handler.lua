@@ -9,6 +9,7 @@ local wire = require "vmctl.protocol.ttrpc.wire"
 local M = {}
 
 local EMPTY = "google.protobuf.Empty"
+local SENT = {}     -- in place of an envelope
 local FINISHED = {} -- in place of a response: nothing but an end is to be sent
 
 local function refusal(code, text, details)
@@ -17,14 +18,16 @@ end
 
 local STATUS = { ENOTSUP = "UNIMPLEMENTED", ETOOBIG = "RESOURCE_EXHAUSTED" } -- of an answer that cannot be encoded; else INTERNAL
 
--- The envelope of a unary answer, or nil and a status.
-local function encode(method, response)
+-- The envelope of a unary answer, or nil and a status. SENT: it is on its way already.
+local function encode(entry, link, response)
+  local method = entry.method
   if response == true or response == nil then
     if method.response == EMPTY then return "" end
     return refusal("UNKNOWN", "the handler returned nothing")
   end
   local bytes, err, code
   if method.response and type(response) == "table" then
+    if not entry.dropped and link:is_free() and link.source:answer(entry.id, method.response, response) then return SENT end
     bytes, err, code = wire.encode_result(method.response, response)
   else
     bytes, err, code = service.encode(method.response, response)
@@ -38,10 +41,10 @@ local function encode(method, response)
   return refusal(STATUS[code] or "INTERNAL", err)
 end
 
-local function settle(method, response, err, code, details)
+local function settle(entry, link, response, err, code, details)
   if response == nil and err ~= nil then return refusal(code, err, details) end
-  if method.server_stream then return FINISHED end
-  return encode(method, response)
+  if entry.method.server_stream then return FINISHED end
+  return encode(entry, link, response)
 end
 
 local function call(entry)
@@ -83,16 +86,16 @@ local function failure(entry, refused)
   return status.new("DEADLINE_EXCEEDED", "context deadline exceeded: " .. refused.message)
 end
 
-local function conclude(entry, ok, ...)
+local function conclude(entry, link, ok, ...)
   if not ok then
     log.error("ttrpc: %s: %s", entry.method.name, (...))
     return refusal("INTERNAL", ("the handler of %s failed"):format(entry.method.name))
   end
-  return settle(entry.method, ...)
+  return settle(entry, link, ...)
 end
 
-local function run(entry, worker)
-  return conclude(entry, call_in_time(entry, worker))
+local function run(entry, worker, link)
+  return conclude(entry, link, call_in_time(entry, worker))
 end
 
 -- The envelope of a failure. Details that make it too large, or are none, are not what the client is told of.
@@ -104,9 +107,11 @@ end
 --- Runs the handler of a stream. Waits as that does; never raises.
 ---@param entry table `method`, `context`, `unary`, `payload`; a stream for handlers that are not unary
 ---@param worker table `scope`: for what the handler spawns; nil afterwards when that had to be ended
----@return integer kind, string payload, integer flags of the frame that ends the stream
-function M.run(entry, worker)
-  local result, refused = run(entry, worker)
+---@param link vmctl.TtrpcLink on which an ordinary answer leaves at once
+---@return integer? kind, string? payload, integer? flags of the frame that ends the stream; nil: it was sent
+function M.run(entry, worker, link)
+  local result, refused = run(entry, worker, link)
+  if result == SENT then return nil end
   if refused then return wire.RESPONSE, envelope(failure(entry, refused)), 0 end
   if result == FINISHED then return wire.DATA, "", wire.CLOSE end
   return wire.RESPONSE, result, 0

@@ -12,14 +12,21 @@ local STALL = 0.5 -- seconds that a stream which takes nothing may keep the othe
 local methods = {}
 local mt = { __name = "vmctl.TtrpcLink", __index = methods }
 
+-- All frames as they come.
+local function plain(stream)
+  return { read = function(_, timeout) return stream:read_frame(timeout) end }
+end
+
 --- Takes a connected stream.
 ---@param stream vmctl.Stream
-function M.new(stream)
+---@param source? fun(stream: vmctl.Stream, request: integer, answer: integer): vmctl.Calls|vmctl.Requests what reads frames,
+-- and sees to the ordinary ones: core.calls or core.requests; without it all come as they are
+function M.new(stream, source)
   stream:set_format(wire.format)
   stream:cork()
   local self = setmetatable({
-    stream = stream, label = stream:label(), room = core.queue(), held = 0, _waiters = waiters.new(), _writing = false,
-    _skipping = false,
+    stream = stream, source = (source or plain)(stream, wire.REQUEST, wire.RESPONSE), label = stream:label(),
+    room = core.queue(), held = 0, waiting_for_room = false, _waiters = waiters.new(), _writing = false, _skipping = false,
   }, mt)
   self._turn = setmetatable({}, { __close = function() self._writing = self._waiters:serve() ~= nil end })
   return self
@@ -36,6 +43,12 @@ function methods:turn(deadline)
   end
   self._writing = true
   return self._turn
+end
+
+--- Whether nobody is writing, so that frames may be added without a turn by what does not wait.
+---@return boolean
+function methods:is_free()
+  return not self._writing
 end
 
 --- Writes a frame; the caller has the turn. Waits while too much is queued. A frame that is queued will leave, whatever
@@ -69,10 +82,12 @@ end
 
 --- Reads a frame. Waits.
 ---@param timeout number seconds
----@return integer|nil kind
+---@return integer|true|nil kind true: there was nothing for us but what the source took, and that is all
 ---@return string payload_or_message
 ---@return integer|string id_or_code ETOOBIG: that frame alone is lost; EPROTO: the connection is
 ---@return integer|table|nil flags of ETOOBIG: { type =, stream =, flags =, size = }
+---@return string? service, string? method, integer? timeout_nano of a request that core.requests has decoded, whose payload
+-- is the argument alone
 function methods:read(timeout)
   if self._skipping then
     local deadline = core.now() + timeout
@@ -81,8 +96,8 @@ function methods:read(timeout)
     self._skipping = false
     timeout = deadline - core.now()
   end
-  local kind, payload, id, flags = self.stream:read_frame(timeout)
-  if kind then return kind, payload, id, flags end
+  local kind, payload, id, flags, service, method, timeout_nano = self.source:read(timeout)
+  if kind then return kind, payload, id, flags, service, method, timeout_nano end
   return too_big(self, payload, id, flags)
 end
 
@@ -94,7 +109,10 @@ end
 ---@return boolean
 function methods:await_room(inbox, live)
   while inbox:is_full() and not inbox.code and live() <= 1 and not self.stream:closed() do
-    if not self.room:wait(math.huge, "room") then return true end -- the reader ends
+    self.waiting_for_room = true
+    local ok = self.room:wait(math.huge, "room")
+    self.waiting_for_room = false
+    if not ok then return true end -- the reader ends
   end
   local deadline = core.now() + STALL
   while inbox:is_overfull() and not inbox.code and core.now() < deadline do

@@ -36,22 +36,54 @@ local function judge_data(state, id, flags)
   return "refuse", CODES.INVALID_ARGUMENT, INACTIVE, entry
 end
 
-local function judge_request(state, payload, id)
+-- nil: the id may be used, and is.
+local function judge_id(state, id)
   if id <= state.last then return "refuse", CODES.INVALID_ARGUMENT, REUSED, state.streams[id] end
   state.last = id
   if state.draining then return "refuse", CODES.UNAVAILABLE, "the server is shutting down" end
+end
+
+-- The method, or nil and how the request is refused.
+local function admit(state, service_name, method_name, payload)
+  local method, has_service = state.find(service_name, method_name)
+  if not has_service then return nil, CODES.UNIMPLEMENTED, "service " .. service_name end
+  if not method then return nil, CODES.UNIMPLEMENTED, "method " .. method_name end
+  if state.live >= state.most then
+    return nil, CODES.RESOURCE_EXHAUSTED, ("%d streams are open on this connection"):format(state.live)
+  end
+  if state.live > 0 and state.held + #payload > MOST_HELD then
+    return nil, CODES.RESOURCE_EXHAUSTED, ("requests of %d bytes are at work on this connection"):format(state.held)
+  end
+  return method
+end
+
+local function judge_request(state, payload, id)
+  local verdict, code, text, entry = judge_id(state, id)
+  if verdict then return verdict, code, text, entry end
   local request, err = wire.decode_request(payload)
   if not request then return "refuse", CODES.INVALID_ARGUMENT, "unmarshal request error: " .. tostring(err) end
-  local method, has_service = state.find(request.service, request.method)
-  if not has_service then return "refuse", CODES.UNIMPLEMENTED, "service " .. request.service end
-  if not method then return "refuse", CODES.UNIMPLEMENTED, "method " .. request.method end
-  if state.live >= state.most then
-    return "refuse", CODES.RESOURCE_EXHAUSTED, ("%d streams are open on this connection"):format(state.live)
-  end
-  if state.live > 0 and state.held + #request.payload > MOST_HELD then
-    return "refuse", CODES.RESOURCE_EXHAUSTED, ("requests of %d bytes are at work on this connection"):format(state.held)
-  end
+  local method
+  method, code, text = admit(state, request.service, request.method, request.payload)
+  if not method then return "refuse", code, text end
   return "start", request, method
+end
+
+--- The verdict on a request that is decoded already.
+---@param state vmctl.TtrpcState
+---@param id integer
+---@param service_name string
+---@param method_name string
+---@param payload string
+---@return table|nil method it is to be started; nil: the other values are a verdict
+---@return string?, any, any, any verdict
+function M.judge_call(state, id, service_name, method_name, payload)
+  if id % 2 == 0 then return nil, "refuse", CODES.INVALID_ARGUMENT, EVEN end
+  local verdict, code, text, entry = judge_id(state, id)
+  if verdict then return nil, verdict, code, text, entry end
+  local method
+  method, code, text = admit(state, service_name, method_name, payload)
+  if method then return method end
+  return nil, "refuse", code, text
 end
 
 --- The verdict on a frame.

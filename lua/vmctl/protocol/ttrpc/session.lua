@@ -1,7 +1,8 @@
 --- The client's end of a connection: ids are taken and requests written in one step, frames go to the calls and streams that
 --- wait for them (wire document, sections 4 and 9).
 ---
---- A call that is alone reads its own answer. When there are others, a task reads for all, and ends when nobody waits.
+--- A call that is alone reads its own answer. When there are others, a task reads for all, and ends when nobody waits. Meanwhile
+--- ordinary unary calls are made by the core in one step each (`call`), and are none of the entries here.
 local background = require "vmctl.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -23,17 +24,18 @@ local mt = { __name = "vmctl.TtrpcSession", __index = methods }
 ---@param stream vmctl.Stream
 function M.new(stream)
   local self = setmetatable({
-    link = links.new(stream), _entries = {}, _live = 0, _next = 1, _reading = false, over = nil,
+    link = links.new(stream, core.calls), _calls = nil, _entries = {}, _live = 0, _reading = false, over = nil,
     _queues = {}, -- that nobody waits in
   }, mt)
-  self._count = function() return self._live end
+  self._calls = self.link.source
+  self._count = function() return self:live() end
   self._reader = setmetatable({}, { __close = function() self:_read_no_more() end })
   return self
 end
 
 function methods:_read_no_more()
   self._reading = false
-  if self._live > 0 and not self.over then self:_start_reader() end
+  if self:live() > 0 and not self.over then self:_start_reader() end
 end
 
 -- The end of the connection: all learn why.
@@ -48,6 +50,7 @@ local function finish(self, err, code)
   self.link:close()
   local entries = self._entries
   self._entries, self._live = {}, 0
+  self._calls:fail { err, code }
   for _, entry in pairs(entries) do entry:on_failure(err, code) end
   if self._task then self._task:cancel() end
   self._task = nil
@@ -70,9 +73,12 @@ local function deliver_data(self, entry, payload, flags)
   end
 end
 
+local NO_ANSWER = { "Data in place of the answer", "EPROTO" }
+
 local function dispatch(self, kind, payload, id, flags)
   local entry = self._entries[id]
   if not entry then -- abandoned, or the echo of what crossed its end
+    if kind == wire.DATA and self._calls:fail(NO_ANSWER, id) then return end
     log.debug("ttrpc: %s: a frame of type %d for stream %d, which is not open", self.link.label, kind, id)
   elseif kind == wire.RESPONSE then
     self:forget(entry)
@@ -83,16 +89,21 @@ local function dispatch(self, kind, payload, id, flags)
 end
 
 local function refuse_oversize(self, err, frame)
-  local entry = self._entries[frame.stream]
-  if not entry then return end
-  self:forget(entry)
-  entry:on_failure(err, "RESOURCE_EXHAUSTED", { code = 8, message = err, details = {} })
+  local entry, refused = self._entries[frame.stream], { code = 8, message = err, details = {} }
+  if not entry then
+    self._calls:fail({ err, "RESOURCE_EXHAUSTED", refused }, frame.stream)
+  else
+    self:forget(entry)
+    entry:on_failure(err, "RESOURCE_EXHAUSTED", refused)
+  end
 end
 
 -- One frame. ETIMEDOUT and ECANCELED are the reader's own; after any other failure the connection is over.
 local function read(self, timeout)
   local kind, payload, id, flags = self.link:read(timeout)
-  if kind then
+  if kind == true then
+    return true
+  elseif kind then
     dispatch(self, kind, payload, id, flags)
   elseif id == "ETOOBIG" then
     refuse_oversize(self, payload, flags)
@@ -107,7 +118,7 @@ end
 
 local function read_for_all(self)
   local guard <close> = self._reader -- luacheck: ignore
-  while self._live > 0 and not self.over do
+  while self:live() > 0 and not self.over do
     if not read(self, math.huge) then break end
   end
   self._task = nil
@@ -135,7 +146,7 @@ end
 ---@param is_done fun(entry: table): boolean
 ---@return true|nil, string?, string? ETIMEDOUT, ECANCELED
 function methods:await(entry, is_done, deadline)
-  if self._reading or self._live > 1 then
+  if self._reading or self:live() > 1 then
     if not self._reading and not self.over then self:_start_reader() end
     return wait_in_queue(self, entry, is_done, deadline)
   end
@@ -173,12 +184,31 @@ local function timeout_nano(left)
 end
 
 local function take_id(self)
-  local id = self._next
-  if id > wire.LAST_ID then
-    return errors.fail("EOVERFLOW", "the stream ids of this connection are used up: connect anew")
-  end
-  self._next = id + 2
-  return id
+  local id = self._calls:take_id()
+  if id then return id end
+  return errors.fail("EOVERFLOW", "the stream ids of this connection are used up: connect anew")
+end
+
+--- Goes on with a later id, as if those before it had been used.
+---@param id integer odd
+function methods:continue(id)
+  self._calls:continue(id)
+end
+
+--- Makes a unary call in one step, if nothing stands in the way: somebody reads already, and nobody else is writing. Waits.
+---@param service string
+---@param method string
+---@param request table
+---@param request_type string
+---@param response_type string
+---@param deadline number
+---@return table|string|false|nil response a string: the answer's envelope, which is to be looked at; false: nothing was done
+---@return string?, string? message, code ETIMEDOUT, ECANCELED, EPROTO, RESOURCE_EXHAUSTED, those of the connection's end
+---@return table? status of RESOURCE_EXHAUSTED
+function methods:call(service, method, request, request_type, response_type, deadline)
+  local link = self.link
+  if not self._reading or self.over or link.waiting_for_room or not link:is_free() then return false end
+  return self._calls:call(service, method, request, request_type, response_type, deadline)
 end
 
 --- Opens a stream: takes the next id and sends the request, in the order of the ids. Waits within `deadline` alone for room;
@@ -201,7 +231,7 @@ function methods:open(entry, flags, deadline, limit, request, type_name, message
   id, err, code = take_id(self)
   if not id then return nil, err, code end
   entry.id, self._entries[id], self._live = id, entry, self._live + 1
-  if self._live == 2 then self.link.room:wake() end -- a reader that was held back for a stream alone is that no more
+  if self:live() == 2 then self.link.room:wake() end -- a reader that was held back for a stream alone is that no more
   ok, err, code = sent(self, self.link:put(wire.REQUEST, bytes, id, flags, deadline - now))
   if not ok then self:forget(entry) end
   return ok, err, code
@@ -227,7 +257,7 @@ end
 
 ---@return integer how many calls and streams there are
 function methods:live()
-  return self._live
+  return self._live + self._calls:live()
 end
 
 function methods:close()

@@ -1,0 +1,30 @@
+/* What the two ends of calls over a framed stream share: calls.c and requests.c. */
+#ifndef VMCTL_LUA_EXCHANGE_H
+#define VMCTL_LUA_EXCHANGE_H
+
+#include "lua/envelope.h"
+#include "lua/stream.h"
+
+/* Whether a frame can be sent now, with no wait and seen by nobody: it is only added to what the loop sends next. */
+static inline bool vmctl_exchange_open(const struct vmctl_stream *s)
+{
+    return s->corked && !s->werr && !s->shutting && !vmctl_waitq_busy(&s->writers) && !vmctl_stream_traced(s) &&
+           vmctl_buf_len(&s->out) < VMCTL_STREAM_CORK;
+}
+
+/* A vmctl_envelope_sink: where the bytes of an envelope go. */
+struct vmctl_exchange_sink {
+    struct vmctl_stream *s;
+    struct vmctl_frame frame; /* without its size */
+};
+
+static inline bool vmctl_exchange_send(void *to, const uint8_t *bytes, size_t len)
+{
+    struct vmctl_exchange_sink *sink = to;
+    if (len >= VMCTL_STREAM_CORK)
+        return false;
+    sink->frame.size = len;
+    return vmctl_stream_send_frame(sink->s, &sink->frame, bytes) == 0;
+}
+
+#endif

@@ -1,0 +1,117 @@
+/* vmctl.Requests: the other end of vmctl.Calls: requests come as values, answers leave as tables. What is out of the ordinary
+ * comes as a frame's bytes, or is refused with nothing done, and Lua does it (lua/vmctl/protocol/ttrpc/conversation.lua). */
+#include "lua/exchange.h"
+
+enum {
+    REQUESTS_STREAM = 1, /* user value */
+    REQUESTS_READ = 3    /* stack slot, of requests_read */
+};
+
+/* The slots of an answer's stack. */
+enum { A_SELF = 1, A_ID, A_TYPE, A_MESSAGE };
+
+struct vmctl_requests {
+    struct vmctl_lua_stream *stream;
+    const struct vmctl_envelopes *envelopes;
+    uint32_t request, answer; /* types of frames */
+};
+
+static struct vmctl_requests *requests_check(lua_State *L)
+{
+    return luaL_checkudata(L, 1, VMCTL_REQUESTS);
+}
+
+/* core.requests(stream, type of requests, type of answers) -> requests. vmctl.pb was loaded before. */
+static int l_requests_new(lua_State *L)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
+    vmctl_frame_need_format(L, &ls->s);
+    uint32_t request = (uint32_t)luaL_checkinteger(L, 2), answer = (uint32_t)luaL_checkinteger(L, 3);
+    const struct vmctl_envelopes *envelopes = vmctl_envelopes_get(L);
+    if (!envelopes)
+        return luaL_error(L, "requests without vmctl.pb");
+    struct vmctl_requests *r = lua_newuserdatauv(L, sizeof *r, 1);
+    *r = (struct vmctl_requests){ .stream = ls, .envelopes = envelopes, .request = request, .answer = answer };
+    luaL_setmetatable(L, VMCTL_REQUESTS);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, REQUESTS_STREAM);
+    return 1;
+}
+
+/* Pushes kind, payload, stream id, flags, and for a request that is in order, whose payload is the argument, service,
+ * method and timeout_nano. */
+static int requests_push(lua_State *L, const struct vmctl_requests *r, const struct vmctl_frame *frame)
+{
+    const struct vmctl_stream *s = &r->stream->s;
+    int pushed = 0;
+    if (frame->type == r->request && !vmctl_stream_traced(s))
+        pushed = r->envelopes->push_request(L, frame->body, frame->size);
+    if (!pushed) {
+        int n = vmctl_frame_push(L, &s->format, frame);
+        if (vmctl_stream_traced(s))
+            vmctl_trace_frame(L, s, "frame_in", frame, 1 - n);
+        return n;
+    }
+    lua_pushinteger(L, frame->type);
+    lua_insert(L, -pushed - 1);
+    lua_pushinteger(L, frame->stream);
+    lua_pushinteger(L, frame->flags);
+    lua_rotate(L, -pushed - 1, 2); /* behind the payload */
+    return pushed + 3;
+}
+
+/* 1 stream, 2 time-out, 3 requests */
+static int requests_read(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
+    struct vmctl_stream *s = &ls->s;
+    if (vmctl_stream_pauses(L, s, status))
+        return vmctl_pause_before(vmctl_stream_state(s), L, requests_read);
+    int overrun = vmctl_stream_overrun(L, s);
+    if (overrun)
+        return overrun;
+    struct vmctl_frame frame;
+    bool force = status == LUA_OK && lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) <= 0;
+    enum vmctl_frame_status got = vmctl_frame_first(s, &frame, force);
+    if (got == VMCTL_FRAME_TOO_BIG)
+        return vmctl_frame_too_big(L, s, &frame);
+    if (got == VMCTL_FRAME_MORE)
+        return vmctl_stream_await(L, ls, frame.total, status, 2, ctx, requests_read);
+    vmctl_buf_consume(&s->in, frame.total); /* its bytes stay until Lua allocates, and with it perhaps somebody else reads */
+    return requests_push(L, lua_touserdata(L, REQUESTS_READ), &frame);
+}
+
+/* requests:read([timeout]) -> kind, payload, stream id, flags [, service, method, timeout_nano] */
+static int l_requests_read(lua_State *L)
+{
+    (void)requests_check(L);
+    lua_settop(L, 2);
+    lua_getiuservalue(L, 1, REQUESTS_STREAM);
+    lua_insert(L, 1);
+    lua_rotate(L, 2, 1);
+    return requests_read(L, LUA_OK, 0);
+}
+
+/* requests:answer(stream id, type, table) -> true; false: not sent, and to be done otherwise. Does not wait. */
+static int l_requests_answer(lua_State *L)
+{
+    struct vmctl_requests *r = requests_check(L);
+    struct vmctl_stream *s = &r->stream->s;
+    uint32_t id = (uint32_t)luaL_checkinteger(L, A_ID);
+    luaL_checktype(L, A_TYPE, LUA_TSTRING);
+    luaL_checktype(L, A_MESSAGE, LUA_TTABLE);
+    struct vmctl_envelope envelope = { .type = r->envelopes->type(L, A_TYPE), .message_at = A_MESSAGE };
+    struct vmctl_exchange_sink sink = { .s = s, .frame = { .type = r->answer, .stream = id } };
+    lua_pushboolean(L, envelope.type && vmctl_exchange_open(s) &&
+                           r->envelopes->put_answer(L, &envelope, vmctl_exchange_send, &sink));
+    return 1;
+}
+
+void vmctl_requests_register(lua_State *L)
+{
+    static const luaL_Reg methods[] = { { "read", l_requests_read }, { "answer", l_requests_answer }, { NULL, NULL } };
+    static const luaL_Reg meta[] = { { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "requests", l_requests_new }, { NULL, NULL } };
+    vmctl_class(L, VMCTL_REQUESTS, methods, meta);
+    luaL_setfuncs(L, functions, 0);
+}
