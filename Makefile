@@ -21,7 +21,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested check asan valgrind fuzz examples rockspec clean help
+.PHONY: all agent check-build guest env deps demo test test-nested check asan valgrind fuzz examples rockspec annotations doc clean help
 
 all: $(CORE)
 
@@ -30,8 +30,9 @@ help:
 	@echo 'make test         every spec, with a real guest among them'
 	@echo 'make              the module; make agent: the static guest agent; make guest: kernel and image'
 	@echo 'make examples     runs each example; make bench [ONLY=name]: speed against peers'
-	@echo 'make check        warnings as errors with gcc and clang, cppcheck, luacheck, the rockspec'
+	@echo 'make check        warnings as errors with gcc and clang, cppcheck, luacheck, the rockspec, the docstrings'
 	@echo 'make asan         the specs under ASan and UBSan; make valgrind: the unit specs under valgrind'
+	@echo 'make doc          reference documentation and manual pages in build/doc'
 	@echo 'make interop      programs in Go against vmctl, both ways, where Go is'
 	@echo 'make fuzz         libFuzzer on every decoder (SECONDS_EACH=20)'
 	@echo 'make test-nested  a guest reached over /dev/vhost-vsock, two levels deep (some minutes)'
@@ -93,6 +94,10 @@ $(PB_MADE) &: $(PROTO) tools/pb-messages
 	@mkdir -p $(PB_GEN)
 	$(V)protoc-c -Iproto --c_out=$(PB_GEN) $(PROTO)
 	$(V)cd $(PB_GEN) && $(CURDIR)/tools/pb-messages vmctl_pb_builtin $(PROTO:proto/%.proto=%.pb-c.h) > builtin.c
+
+# Envelopes are made by the code of protoc-c.
+$(BUILD)/pb/pb/envelope.o $(BUILD)/agent/pb/envelope.o: ALL_CFLAGS += -I$(PB_GEN)
+$(BUILD)/pb/pb/envelope.o $(BUILD)/agent/pb/envelope.o: | $(PB_MADE)
 
 $(PB_GEN)/%.o: $(PB_GEN)/%.c
 	$(V)$(CC) $(ALL_CFLAGS) -w -I$(PB_GEN) -c -o $@ $<
@@ -162,7 +167,7 @@ test-nested:
 	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && VMCTL_NESTED=1 $(LUA) tools/specs.lua spec/nested_spec.lua
 
-check-build: $(CORE) $(AGENT_OBJ) $(SLIRP) $(PB)
+check-build: $(CORE) $(AGENT_OBJ) $(SLIRP) $(PB) $(BUILD)/examples/embed
 
 check:
 	@tools/deps build test check
@@ -184,13 +189,31 @@ fuzz:
 	@tools/deps build check
 	@fuzz/run
 
+# The example in C. The module finds Lua in the program that loads it, or in the library which that uses.
+EMBED := $(BUILD)/examples/embed
+
+$(EMBED): examples/embed.c
+	@mkdir -p $(@D)
+	$(V)$(CC) $(ALL_CFLAGS) -o $@ $< $(LDFLAGS) $$(pkg-config --libs lua5.4) -lm
+
 examples:
-	@tools/deps build
-	@$(MAKE) -s all
-	@eval "$$($(MAKE) -s env)" && $(LUA) tools/examples.lua
+	@tools/deps build guest
+	@$(MAKE) -s all guest $(EMBED)
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/examples.lua $(EMBED)
 
 rockspec:
 	@$(LUA) tools/rockspec.lua > vmctl-0.1.0-1.rockspec
+
+# What editors read of the Lua modules, from their docstrings; of the C core's classes lua/vmctl/meta.lua speaks.
+annotations:
+	@$(MAKE) -s all
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/annotations.lua > lua/vmctl/annotations.lua.tmp && \
+	  mv lua/vmctl/annotations.lua.tmp lua/vmctl/annotations.lua
+
+doc:
+	@tools/deps build doc
+	@$(MAKE) -s all
+	@eval "$$($(MAKE) -s env)" && tools/build-doc
 
 clean:
 	rm -rf build

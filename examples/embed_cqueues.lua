@@ -5,7 +5,7 @@ local vmctl = require "vmctl"
 
 local found, cqueues = pcall(require, "cqueues")
 if not found then
-  print "lua-cqueues is not installed (Debian: lua-cqueues): nothing to show"
+  print "skipped: lua-cqueues is not installed (Debian: lua-cqueues)"
   return
 end
 

@@ -27,7 +27,8 @@ end
 
 if vmctl.host:run("command -v ssh-agent ssh-add ssh-keygen").exit_code ~= 0 then skip "openssh-client is not installed" end
 if not io.open(IMAGE) then skip "there is no guest image (make guest)" end
-local vm <close>, why = vmctl.machine.launch { kernel = KERNEL, initrd = IMAGE }
+local vm <close>, why, code = vmctl.machine.launch { kernel = KERNEL, initrd = IMAGE }
+assert(vm or code == "ENOENT", why)
 if not vm then skip(why) end
 
 local folder = assert(vmctl.host:run { "mktemp", "-d", check = true }).stdout:gsub("\n", "")

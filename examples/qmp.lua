@@ -20,7 +20,7 @@ local qemu, why = vmctl.process.spawn {
 }
 theirs:close()
 if not qemu then
-  print(why)
+  print("skipped: " .. why)
   return
 end
 

@@ -7,9 +7,9 @@ local function there(path)
 end
 
 if not (there "build/kernel/vmlinuz" and there "build/guest.img") then
-  print "no guest was built (make guest): nothing to show"
+  print "skipped: no guest was built (make guest)"
 elseif not os.execute "command -v busted >/dev/null" then
-  print "busted is not installed (Debian: busted): nothing to show"
+  print "skipped: busted is not installed (Debian: lua-busted)"
 else
   -- busted's launcher may be another Lua than the one that it starts.
   local function quoted(text) return "'" .. text:gsub("'", "'\\''") .. "'" end

@@ -193,6 +193,54 @@ describe("yamux: many streams", function()
   end, 20, 4096))
 end)
 
+describe("yamux: opening", function()
+  -- The link's other end is written by hand.
+  local function with_peer(backlog, fn)
+    return run(function()
+      local near, far = pair()
+      local session = yamux.session(near, { client = true, backlog = backlog }):start "near"
+      vmctl.yield()
+      fn(session, far)
+      session:close()
+      far:close()
+    end)
+  end
+
+  it("waits while the peer leaves too many streams unanswered", with_peer(2, function(session, far)
+    local streams = { assert(session:open()), assert(session:open()) }
+    assert.equal("ETIMEDOUT", code(session:open(0.02)))
+    local opening = vmctl.spawn(function() return session:open(1) end)
+    vmctl.yield()
+    assert(far:write(frame.pack(frame.WINDOW, frame.ACK, 3, 0)))
+    streams[3] = assert(opening:join(1))
+    assert.equal("ETIMEDOUT", code(session:open(0.02)))
+    assert(far:write(frame.pack(frame.WINDOW, frame.RST, 1, 0))) -- a refusal is an answer as well
+    streams[4] = assert(session:open(1))
+    for _, s in ipairs(streams) do s:close() end
+  end))
+
+  it("fails at once for who waits when the peer says good-bye, or its link ends", with_peer(1, function(session, far)
+    local first = assert(session:open())
+    local opening = vmctl.spawn(function() return code(session:open(1)) end)
+    vmctl.yield()
+    assert(far:write(frame.pack(frame.GO_AWAY, 0, 0, 0)))
+    assert.equal("ECONNREFUSED", opening:join(0.5))
+    far:close()
+    support.eventually(function() return not session:alive() end)
+    assert.equal("ECONNREFUSED", code(session:open(1)))
+    first:close()
+  end))
+
+  it("gives the room of a stream that was closed unanswered to the next", with_peer(1, function(session, far)
+    local first = assert(session:open())
+    local opening = vmctl.spawn(function() return session:open(1) end)
+    vmctl.yield()
+    assert(far:write(frame.pack(frame.WINDOW, frame.FIN, 1, 0)))
+    first:close()
+    assert(opening:join(1)):close()
+  end))
+end)
+
 describe("yamux: a ping", function()
   it("is answered, also when several wait", with_sessions(echo, function(a, b)
     assert.is_true(a:ping(1) < 1)

@@ -5,8 +5,13 @@ local ROOTS = {
   "vmctl.protocol.stereos", "vmctl.protocol.ttrpc", "vmctl.protocol.socketforward", "vmctl.pipeline", "vmctl.signals",
 }
 
--- Looked for only where they are: a guest does not launch machines, and is not where programs are debugged.
-local WITHOUT = { "^vmctl%.machine", "^vmctl%.trace$", "^vmctl%.replay" }
+-- Left out, though something that is carried would load it if it came to that: a guest does not launch machines, is not where
+-- programs are debugged, and is the other end of socket forwarding.
+local WITHOUT = {
+  "^vmctl%.machine", "^vmctl%.trace$", "^vmctl%.replay", "^vmctl%.forward", "^vmctl%.protocol%.socketforward%.forwarder$",
+  "^vmctl%.protocol%.socketforward%.hub$", "^vmctl%.protocol%.ttrpc%.client$", "^vmctl%.protocol%.ttrpc%.session$",
+  "^vmctl%.protocol%.ttrpc%.stream$",
+}
 
 local function file_of(name)
   local path = "lua/" .. name:gsub("%.", "/")

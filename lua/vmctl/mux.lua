@@ -59,13 +59,13 @@ function M.connect(link, timeout)
   return self
 end
 
---- Connects to a port of the guest's agent.
+--- Connects to a port of the guest's agent. Waits.
 ---@param port integer
 ---@param timeout? number
 ---@return vmctl.Stream|nil, string?, string? ECONNREFUSED: nobody serves that port
 function host:connect(port, timeout)
   timeout = timeout or CONNECT_TIMEOUT
-  local s, err, code = self._session:open()
+  local s, err, code = self._session:open(timeout)
   if not s then return nil, err, code end
   local ok, line
   ok, err, code = s:write(("CONNECT %d\n"):format(port), timeout)
@@ -80,11 +80,15 @@ function host:connect(port, timeout)
   return nil, ("connect to port %d of the guest: %s"):format(port, err), code
 end
 
+--- Asks the other end for a sign of life. Waits.
+---@param timeout? number seconds
+---@return true|nil, string?, string?
 function host:ping(timeout)
   return self._session:ping(timeout or CONNECT_TIMEOUT)
 end
 
 --- False once the link has ended.
+---@return boolean
 function host:alive()
   return self._session:alive()
 end
@@ -100,6 +104,8 @@ function host:ended(timeout)
   self._session:ended(timeout)
 end
 
+--- Ends the link. Idempotent, never waits.
+---@return true
 function host:close()
   return self._session:close()
 end

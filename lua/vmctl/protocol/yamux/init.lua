@@ -14,7 +14,9 @@ local SYN, ACK, FIN, RST = frame.SYN, frame.ACK, frame.FIN, frame.RST
 local FRAME_TIMEOUT = 5        -- seconds in which a frame that has begun must end
 local SEND_TIMEOUT = 30        -- seconds after which a link that takes nothing is over
 local LINGER = 60              -- seconds for which a peer may keep a stream open that the user has closed
+local OPEN_TIMEOUT = 10
 local STREAMS = 1024
+local BACKLOG = 256            -- streams opened that the peer has not answered yet: hashicorp's implementation resets more
 local OWED = 2048              -- answers that may wait for the link to take them
 
 local methods = {}
@@ -29,6 +31,7 @@ local function declare_over(self, err, code)
   if self._over then return end
   self._over, self._why = true, { err, code }
   self._ponged:wake()
+  self._answered:wake()
 end
 
 local function close_streams(self)
@@ -72,9 +75,18 @@ function methods:has(st)
   return self._streams[st.id] == st
 end
 
+-- The peer has said something about a stream that was opened here: there is room for another.
+local function on_answer(self, st)
+  if not st.is_unanswered then return end
+  st.is_unanswered = false
+  self._unanswered = self._unanswered - 1
+  self._answered:wake(1)
+end
+
 --- For the session's streams: one has ended.
 function methods:forget(st)
   if not self:has(st) then return end
+  on_answer(self, st)
   self._streams[st.id] = nil
   self._count = self._count - 1
   self._forgotten:wake()
@@ -115,6 +127,7 @@ local function on_stream_frame(self, kind, flags, id, length, payload)
   end
   local st = self._streams[id]
   if not st then return true end -- of one that has just ended here
+  on_answer(self, st)
   if flags & RST ~= 0 then
     st:reset()
     return true
@@ -132,6 +145,7 @@ local function on_frame(self, kind, ...)
     return on_ping(self, flags, number)
   elseif kind == GO_AWAY then
     self._going = true
+    self._answered:wake()
     return true
   elseif kind ~= DATA and kind ~= WINDOW then
     return errors.fail("EPROTO", "a frame of type %d", kind)
@@ -159,16 +173,17 @@ end
 --- Makes a session on a stream.
 ---@param link vmctl.Stream
 ---@param opts { client: boolean, on_stream: fun(stream: vmctl.Stream, id: integer)?, on_strange: function?,
--- send_timeout: number?, linger: number? } on_stream runs as a task for each stream that the peer opens; on_strange gets the
--- 12 bytes of a header that is no yamux; send_timeout: seconds (30) after which a link that takes nothing is over; linger:
--- seconds (60) for which the peer may keep a stream that was closed here
+-- send_timeout: number?, linger: number?, backlog: integer? } on_stream runs as a task for each stream that the peer opens;
+-- on_strange gets the 12 bytes of a header that is no yamux; send_timeout: seconds (30) after which a link that takes nothing is
+-- over; linger: seconds (60) for which the peer may keep a stream that was closed here; backlog: streams (256) that it may leave
+-- unanswered
 ---@return vmctl.YamuxSession
 function M.session(link, opts)
   return setmetatable({
     _link = link, _parity = opts.client and 1 or 0, _next = opts.client and 1 or 2, _streams = {}, _count = 0,
     _on_stream = opts.on_stream, _on_strange = opts.on_strange, _lock = channel.lock(), _ponged = core.queue(), _pings = 0,
-    _pong = 0, _owed = 0, _forgotten = core.queue(),
-    _send_timeout = opts.send_timeout or SEND_TIMEOUT, linger = opts.linger or LINGER,
+    _pong = 0, _owed = 0, _forgotten = core.queue(), _answered = core.queue(), _unanswered = 0,
+    _backlog = opts.backlog or BACKLOG, _send_timeout = opts.send_timeout or SEND_TIMEOUT, linger = opts.linger or LINGER,
   }, mt)
 end
 
@@ -199,23 +214,41 @@ function methods:alive()
   return not self._over
 end
 
---- Opens a stream. Waits until the request is with the peer's kernel.
----@return vmctl.Stream|nil, string?, string?
-function methods:open()
-  if self._over or self._going or not self._scope then
-    return errors.fail("ECONNREFUSED", "open a stream on %s: the session has ended", self._link:label())
+-- Waits until the peer has answered enough of what was opened before.
+local function await_room(self, timeout)
+  local deadline = core.now() + timeout
+  while self._unanswered >= self._backlog and not self._over and not self._going do
+    local ok, err, code = self._answered:wait(deadline - core.now(), "the peer answers none")
+    if not ok then
+      if self._unanswered < self._backlog then self._answered:wake(1) end -- it was for this one, who has given up
+      return nil, ("open a stream on %s: %s"):format(self._link:label(), err), code
+    end
   end
-  local id = self._next
-  self._next = id + 2
+  if not self._over and not self._going and self._scope then return true end
+  return errors.fail("ECONNREFUSED", "open a stream on %s: the session has ended", self._link:label())
+end
+
+local function request(self, id)
   local outer, err, code = adopt(self, id)
   if not outer then return nil, err, code end
+  self._streams[id].is_unanswered = true
+  self._unanswered = self._unanswered + 1
   local ok
   ok, err, code = send(self, WINDOW, SYN, id, 0)
-  if not ok then
-    outer:close()
-    return nil, err, code
-  end
-  return outer
+  if ok then return outer end
+  outer:close()
+  return nil, err, code
+end
+
+--- Opens a stream. Waits until the request is with the peer's kernel, and before that while too many are unanswered.
+---@param timeout? number seconds (10) for the answers to earlier ones
+---@return vmctl.Stream|nil, string?, string? ECONNREFUSED: the session has ended, or the peer wants no more; ETIMEDOUT
+function methods:open(timeout)
+  local ok, err, code = await_room(self, timeout or OPEN_TIMEOUT)
+  if not ok then return nil, err, code end
+  local id = self._next
+  self._next = id + 2
+  return request(self, id)
 end
 
 --- Tells the peer to open no more streams, and refuses those that it still opens; what is open goes on. Waits until the word is
