@@ -78,8 +78,10 @@ IN_CHILD static void child_session(struct vmctl_child *c)
 IN_CHILD static int child_source(struct vmctl_child *c, int i)
 {
     const struct vmctl_spawn *s = c->spec;
-    int fd = s->tty >= 0 && i < 3 ? s->tty : s->fds[i];
+    int fd = s->fds[i];
 
+    if (s->tty >= 0 && i < 3)
+        fd = s->tty;
     if (fd < 0 || fd >= s->nfds || fd == i)
         return fd;
     fd = fcntl(fd, F_DUPFD_CLOEXEC, s->nfds);
