@@ -3,6 +3,7 @@ local assert = require "luassert"
 local cli = require "spec.support.cli"
 local json = require "vmctl.json"
 local support = require "spec.support"
+local vmctl = require "vmctl"
 
 local run = support.run
 local LIMIT = 30
@@ -101,5 +102,60 @@ describe("the command line", function()
     local result = cli.run { "list", env = cli.environment(folder) }
     assert.same({ 0, "no guest runs\n" }, { result.exit_code, result.stdout })
     assert.same({ guests = {} }, json.decode(cli.run({ "list", "--json", env = cli.environment(folder) }).stdout))
+  end, LIMIT))
+
+  it("runs scenarios by busted", run(function()
+    local folder = support.tmpdir()
+    local function write(name, text)
+      local file = assert(io.open(folder .. "/" .. name, "w"))
+      file:write(text)
+      file:close()
+      return folder .. "/" .. name
+    end
+    local good = write("good_spec.lua", 'it("has vmctl", function() assert.equal(7, require("vmctl").run(function() return 7 end)) end)\n')
+    local bad = write("bad_spec.lua", 'it("fails", function() assert.equal(1, 2) end)\n')
+    local result = cli.run { "test", "-o", "TAP", good }
+    assert.same({ 0, "" }, { result.exit_code, result.stderr })
+    assert.truthy(result.stdout:find("ok 1 - has vmctl", 1, true))
+    result = cli.run { "test", bad }
+    assert.equal(1, result.exit_code)
+    assert.truthy(result.stdout:find("bad_spec.lua", 1, true))
+  end, LIMIT))
+
+  it("records a trace and shows it", run(function()
+    local folder = support.tmpdir()
+    local trace = folder .. "/trace"
+    assert.equal(0, cli.run({ "exec", "host", "--", "echo", "traced", env = { VMCTL_TRACE = trace } }).exit_code)
+    local shown = cli.run { "trace", trace }
+    assert.equal(0, shown.exit_code)
+    assert.truthy(shown.stdout:find("traced", 1, true))
+    assert.is_true(#json.decode(cli.run({ "trace", "--json", trace }).stdout) > 3)
+    assert.equal(125, cli.run({ "trace", folder .. "/none" }).exit_code)
+  end, LIMIT))
+
+  it("tells what works here", run(function()
+    local result = cli.run { "doctor" }
+    assert.equal(0, result.exit_code, result.stdout)
+    assert.truthy(result.stdout:find("qemu-system", 1, true))
+    local found = json.decode(cli.run({ "doctor", "--json" }).stdout).findings
+    assert.is_true(#found > 10)
+  end, LIMIT))
+
+  it("runs a switch, whose frames it counts", run(function()
+    local folder = support.tmpdir()
+    local program <close> = assert(vmctl.process.spawn { cli.PROGRAM, "switch", "--listen", "unix:" .. folder .. "/net", -- luacheck: ignore
+      "--capture", folder .. "/net.pcapng", stdout = "pipe", stderr = "inherit" })
+    assert.truthy(program.stdout:read_line(100, 10):find "the switch runs")
+    local a <close> = assert(vmctl.l2.dial("unix:" .. folder .. "/net")) -- luacheck: ignore
+    local b <close> = assert(vmctl.l2.dial("unix:" .. folder .. "/net")) -- luacheck: ignore
+    vmctl.sleep(0.2) -- until both have their ports
+    local frame = ("\xff"):rep(6) .. "\2\0\0\0\0\1\x88\xb5" .. ("x"):rep(50)
+    assert(a:send(frame))
+    assert.equal(frame, b:recv(5))
+    program:kill "TERM"
+    local out = {}
+    for line in function() return (program.stdout:read_line(200, 5)) end do out[#out + 1] = line end
+    assert.truthy(table.concat(out, "\n"):find "guest%-1 +1 +0 +0\nguest%-2 +0 +1 +0")
+    assert.is_true(assert(require("vmctl.core").fs.stat(folder .. "/net.pcapng")).size > #frame)
   end, LIMIT))
 end)

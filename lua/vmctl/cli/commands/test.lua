@@ -29,7 +29,7 @@ function M.run(opts)
   if not busted then return errors.fail("ENOENT", "no busted here (Debian: lua-busted; luarocks install busted)") end
   local command = {
     busted, "--lua=" .. (os.getenv "LUA" or "lua5.4"), stdin = "inherit", stdout = "inherit", stderr = "inherit",
-    env = { VMCTL_ARTEFACTS = opts.artefacts, LUA_PATH = package.path, LUA_CPATH = package.cpath },
+    env = { VMCTL_ARTEFACTS = opts.artefacts, LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath },
   }
   if opts.output or opts.json then table.insert(command, "--output=" .. (opts.output or "json")) end
   for _, word in ipairs(opts.rest) do table.insert(command, word) end
