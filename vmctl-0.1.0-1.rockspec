@@ -6,7 +6,7 @@ description = {
   summary = "Run virtual machines from Lua: reach guests, know when they are ready, run pipelines in them",
   license = "MIT",
 }
-dependencies = { "lua ~> 5.4", "lua-cjson >= 2.1.0" }
+dependencies = { "lua ~> 5.4", "lua-cjson >= 2.1.0", "argparse >= 0.7" }
 external_dependencies = { LIBEV = { header = "ev.h", library = "ev" } }
 build = {
   type = "builtin",
@@ -37,6 +37,7 @@ build = {
         "src/io/sysio.c",
         "src/io/timer.c",
         "src/io/tuntap.c",
+        "src/lua/calls.c",
         "src/lua/capture.c",
         "src/lua/codec.c",
         "src/lua/deadline.c",
@@ -51,6 +52,7 @@ build = {
         "src/lua/loop.c",
         "src/lua/process.c",
         "src/lua/relay.c",
+        "src/lua/requests.c",
         "src/lua/scope.c",
         "src/lua/socket.c",
         "src/lua/state.c",
@@ -86,6 +88,7 @@ build = {
     ["vmctl.agent.main"] = "lua/vmctl/agent/main.lua",
     ["vmctl.agent.options"] = "lua/vmctl/agent/options.lua",
     ["vmctl.agent.script"] = "lua/vmctl/agent/script.lua",
+    ["vmctl.annotations"] = "lua/vmctl/annotations.lua",
     ["vmctl.background"] = "lua/vmctl/background.lua",
     ["vmctl.channel"] = "lua/vmctl/channel.lua",
     ["vmctl.cli.commands.completion"] = "lua/vmctl/cli/commands/completion.lua",
@@ -333,4 +336,5 @@ build = {
     ["vmctl.vsock"] = "lua/vmctl/vsock.lua",
     ["vmctl.waiters"] = "lua/vmctl/waiters.lua",
   },
+  install = { bin = { "bin/vmctl", "bin/vmctl-cc-helper" } },
 }

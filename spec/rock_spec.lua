@@ -19,7 +19,7 @@ describe("the rock", function()
   end)
 
   it("installs with luarocks into a tree of its own, and works with only that tree on the path", function()
-    local output, ok = sh(("mkdir %s/source && cp -r src lua LICENSE *.rockspec %s/source && cd %s/source && " ..
+    local output, ok = sh(("mkdir %s/source && cp -r src lua bin LICENSE *.rockspec %s/source && cd %s/source && " ..
       "luarocks --lua-version 5.4 --tree %s/tree make --deps-mode none vmctl-0.1.0-1.rockspec"):format(dir, dir, dir, dir))
     assert.is_true(ok, output)
     local program = [[
@@ -35,6 +35,15 @@ describe("the rock", function()
     output, ok = sh(("cd / && LUA_PATH='%s/tree/share/lua/5.4/?.lua;%s/tree/share/lua/5.4/?/init.lua' " ..
       "LUA_CPATH='%s/tree/lib/lua/5.4/?.so;%s' lua5.4 %s/program.lua %s"):format(dir, dir, dir,
       cjson:gsub("cjson%.so$", "?.so"), dir, dir))
+    assert.is_true(ok, output)
+    assert.equal("from the rock", output:match "[^\n]+")
+  end)
+
+  it("installs the vmctl command, which starts from there", function()
+    local output, ok = sh(("cd / && %s/tree/bin/vmctl --version"):format(dir))
+    assert.is_true(ok, output)
+    assert.equal("vmctl 0.1.0", output:match "[^\n]+")
+    output, ok = sh(("cd / && %s/tree/bin/vmctl exec host -- echo from the rock"):format(dir))
     assert.is_true(ok, output)
     assert.equal("from the rock", output:match "[^\n]+")
   end)

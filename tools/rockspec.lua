@@ -28,7 +28,7 @@ description = {
   summary = "Run virtual machines from Lua: reach guests, know when they are ready, run pipelines in them",
   license = "MIT",
 }
-dependencies = { "lua ~> 5.4", "lua-cjson >= 2.1.0" }
+dependencies = { "lua ~> 5.4", "lua-cjson >= 2.1.0", "argparse >= 0.7" }
 external_dependencies = { LIBEV = { header = "ev.h", library = "ev" } }
 build = {
   type = "builtin",
@@ -44,5 +44,6 @@ build = {
     },
 %s
   },
+  install = { bin = { "bin/vmctl", "bin/vmctl-cc-helper" } },
 }
 ]]):format(table.concat(sources, "\n"), table.concat(modules, "\n")))

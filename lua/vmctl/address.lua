@@ -216,7 +216,7 @@ function M.exec(command)
   return exec_line(command)
 end
 
---- A function that connects, in whatever way.
+--- A function that connects, in whatever way; it may wait, this does not.
 ---@param fn fun(timeout: number): vmctl.Stream|nil, string?, string?
 ---@param label? string what logs and errors show
 ---@return vmctl.Address

@@ -112,6 +112,7 @@ local lock = {}
 local lock_mt = { __name = "vmctl.Lock", __index = lock }
 
 --- Makes a lock for tasks: `with` runs a function alone. Who waits gets it in the order of coming.
+---@return vmctl.Lock
 function M.lock()
   return setmetatable({ _held = false, _waiters = waiters.new() }, lock_mt)
 end
@@ -139,7 +140,7 @@ function lock:held()
   return self._held
 end
 
---- Runs `fn(…)` while holding the lock, which is let go whatever happens.
+--- Runs `fn(…)` while holding the lock, which is let go whatever happens. Waits for the lock.
 ---@param timeout? number seconds to wait for the lock
 ---@return any ... what fn returned; nil, message, code if the lock was not to be had in time
 function lock:with(timeout, fn, ...)

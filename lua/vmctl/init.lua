@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local log = require "vmctl.log"
 local task = require "vmctl.task"
 
+---@class vmctl
 local M = { _VERSION = "vmctl 0.1.0" }
 
 for name, value in pairs(task) do M[name] = value end
@@ -19,8 +20,11 @@ end
 --- The event loop, for hosts that have one of their own: pollfd(), events(), timeout(), step(seconds).
 M.loop = core.loop
 
---- Compiles a frame format: { type = 0|1|2, length = 4, max = bytes, limits = { [type] = bytes }, order = "type"|"length",
--- stream = 0|4, flags = 0|1 }.
+--- Compiles a frame format, for `set_format` of a stream and the `format` of dial and listen. Does not wait.
+---@param layout { type: 0|1|2|nil, length: 4|nil, max: integer, limits: table<integer, integer>?, order: "type"|"length"|nil,
+-- stream: 0|4|nil, flags: 0|1|nil } type, length, stream, flags: bytes of each field of the header; max: bytes of a payload;
+-- limits: by type, where it is not max; order: which field comes first
+---@return vmctl.Format
 M.format = core.format
 
 local parts = {
@@ -40,7 +44,7 @@ local functions = {
   replay = "vmctl.replay",
 }
 
-return setmetatable(M, {
+setmetatable(M, {
   __index = function(self, name)
     local value
     if parts[name] then
@@ -52,3 +56,5 @@ return setmetatable(M, {
     return value
   end,
 })
+
+return M -- by its name: editors know its type then

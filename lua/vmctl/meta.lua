@@ -81,7 +81,7 @@ function Stream:write(bytes, timeout) end
 ---@return true|nil, string?, string? ETOOBIG: over the type's limit, nothing was sent
 function Stream:write_frame(type, payload, ...) end
 
---- Writes frames in one piece.
+--- Writes frames in one piece. Waits as `write` does.
 ---@param types integer|integer[] left out where the format has no type
 ---@param payloads string[]
 ---@param timeout? number|table
@@ -111,6 +111,7 @@ function Stream:close() end
 --- peer sees an end. Idempotent, never waits.
 function Stream:reset() end
 
+--- Whether it is closed on this side.
 ---@return boolean
 function Stream:closed() end
 
@@ -125,9 +126,11 @@ function Stream:detach() end
 ---@return integer|nil, string?, string?
 function Stream:fileno() end
 
---- The peer's address, and our own.
+--- The peer's address.
 ---@return vmctl.Address|nil, string?, string?
 function Stream:peer() end
+
+--- Our own address.
 ---@return vmctl.Address|nil, string?, string?
 function Stream:address() end
 
@@ -135,6 +138,7 @@ function Stream:address() end
 ---@return { pid: integer, uid: integer, gid: integer }|nil, string?, string? ENOTSUP on any other kind, AF_VSOCK included
 function Stream:credentials() end
 
+--- What has gone in and out, and what is in its buffers, in bytes.
 ---@return { bytes_in: integer, bytes_out: integer, buffered_in: integer, buffered_out: integer }
 function Stream:stats() end
 
@@ -143,6 +147,7 @@ function Stream:stats() end
 ---@return vmctl.Stream
 function Stream:set_timeout(seconds) end
 
+--- Sets the format of its frames.
 ---@param format vmctl.Format|table
 ---@return vmctl.Stream
 function Stream:set_format(format) end
@@ -160,10 +165,6 @@ function Stream:resize(rows, cols) end
 ---@return boolean ended, boolean gone altogether, boolean unread: there are such bytes (of a socket)
 function Stream:hung_up() end
 
---- Closes it so that the peer does not take this for an ordinary end, where the socket has a way to say so: TCP by an RST, a Unix
---- socket by bytes that were not read. Idempotent, never waits.
-function Stream:reset() end
-
 --- A listening socket.
 ---@class vmctl.Listener
 local Listener = {}
@@ -176,9 +177,11 @@ function Listener:accept(timeout) end
 --- Stops listening and removes a Unix socket's file. Idempotent, never waits.
 function Listener:close() end
 
+--- Where it listens.
 ---@return vmctl.Address|nil, string?, string?
 function Listener:address() end
 
+--- The descriptor, which stays the listener's.
 ---@return integer|nil, string?, string?
 function Listener:fileno() end
 
@@ -194,6 +197,7 @@ function Task:join(timeout) end
 --- Every wait of it fails with ECANCELED from now on, and those of the scopes that it has opened.
 function Task:cancel() end
 
+--- How far it is.
 ---@return "ready"|"running"|"waiting"|"done"|"failed"
 function Task:status() end
 
@@ -222,12 +226,15 @@ function Capture:close() end
 ---@class vmctl.Loop
 local Loop = {}
 
+--- The descriptor to watch for reading.
 ---@return integer fd
 function Loop.pollfd() end
 
+--- What to watch it for.
 ---@return "r"
 function Loop.events() end
 
+--- How long a host program may wait before the next `step`. Does not wait itself.
 ---@return number? seconds until there is something to do; nil: only when the fd says so
 function Loop.timeout() end
 

@@ -53,6 +53,9 @@ end
 
 --- As `spawn`, in a scope given by `vmctl.scope`.
 ---@param scope vmctl.Scope one that has not ended
+---@param fn fun(...): ...
+---@param ... any
+---@return vmctl.Task
 M.spawn_in = core.spawn
 
 --- Calls `fn(item, index)` for each item, all at once (or `concurrency` at a time), and waits for all.
@@ -122,16 +125,21 @@ end
 M.sleep = core.sleep
 
 --- Lets other tasks and the loop have their turn.
+---@return true
 M.yield = core.yield
 
 --- Seconds on the monotonic clock.
+---@return number seconds
 M.now = core.now
 
 --- Makes a generator: a function that resumes `fn` where its last coroutine.yield left it. Waits inside it go through to
 -- the task that calls it.
+---@param fn fun(...): ...
+---@return fun(...): ... generator
 M.wrap = core.wrap
 
 --- True in a task, false in a plain script.
+---@return boolean
 M.in_task = core.in_task
 
 return M

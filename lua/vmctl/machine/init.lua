@@ -303,6 +303,7 @@ function methods:kill()
 end
 
 --- Lets go of the guest; QEMU is killed if it still runs. Idempotent, never waits.
+---@return true
 function methods:close()
   if self._closed then return true end
   self._closed = true

@@ -76,6 +76,7 @@ end
 
 -- Before the start
 
+--- Sets its working directory. Waits.
 ---@return true|nil, string?, string?, table?
 function methods:set_dir(dir, timeout)
   return done(ask(self, "set_dir", timeout, dir))
@@ -178,6 +179,7 @@ function methods:output(timeout)
 end
 
 --- As `output`, with its standard error in between.
+---@return string|nil, string?, string?, table? as `output`
 function methods:combined_output(timeout)
   return run_for_output(self, "combined_output", timeout)
 end

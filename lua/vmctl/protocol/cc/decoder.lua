@@ -23,6 +23,8 @@ local function short(self)
 end
 
 local function number(format, width)
+  --- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
+  ---@return integer|nil, string?, string? EPROTO: there are fewer bytes
   return function(self)
     local at, bytes = self._at, self._bytes
     if #bytes - at + 1 < width then return short(self) end
@@ -87,6 +89,7 @@ local function list(self, least, read)
   return items
 end
 
+--- Texts with their number in front.
 ---@return string[]|nil, string?, string? never a part of the list
 function methods:string_slice()
   return list(self, STRING_SIZE, methods.string)
@@ -105,6 +108,7 @@ function methods:error()
   return body
 end
 
+--- A shared folder.
 ---@return { tag: string, host_path: string, writable: boolean }|nil, string?, string?
 function methods:mount_config()
   local mount = { tag = self:string(), host_path = self:string(), writable = self:bool() }
@@ -136,6 +140,7 @@ function methods:file_info()
   return { name = name, size = size, mode = mode, mod_time = mod_time, is_dir = is_dir ~= 0, is_symlink = is_symlink ~= 0 }
 end
 
+--- An entry of a folder.
 ---@return { name: string, is_dir: boolean, mode: integer }|nil, string?, string?
 function methods:dir_entry()
   local entry = { name = self:string(), is_dir = self:bool(), mode = self:uint32() }
@@ -143,11 +148,13 @@ function methods:dir_entry()
   return entry
 end
 
+--- A folder's entries with their number in front.
 ---@return table[]|nil, string?, string?
 function methods:dir_entries()
   return list(self, ENTRY_SIZE, methods.dir_entry)
 end
 
+--- What a snapshot leaves out, and where it is kept.
 ---@return { excludes: string[], cache_dir: string }|nil, string?, string?
 function methods:snapshot_options()
   local options = { excludes = self:string_slice(), cache_dir = self:string() }

@@ -41,27 +41,53 @@ end
 
 -- Primitives
 
----@param value integer
+--- An integer, big endian.
+---@param value integer 0 to 255
+---@return vmctl.CcEncoder itself
 function methods:uint8(value) return add(self, pack(">I1", as_integer(value, 0, 0xff, "uint8"))) end
+--- An integer, big endian.
+---@param value integer 0 to 65535
+---@return vmctl.CcEncoder itself
 function methods:uint16(value) return add(self, pack(">I2", as_integer(value, 0, 0xffff, "uint16"))) end
+--- An integer, big endian.
+---@param value integer 0 to 2^32 - 1
+---@return vmctl.CcEncoder itself
 function methods:uint32(value) return add(self, pack(">I4", as_integer(value, 0, 0xffffffff, "uint32"))) end
+--- An integer, big endian.
+---@param value integer of 32 bits
+---@return vmctl.CcEncoder itself
 function methods:int32(value) return add(self, pack(">i4", as_integer(value, -0x80000000, 0x7fffffff, "int32"))) end
+--- An integer, big endian.
+---@param value integer of 64 bits
+---@return vmctl.CcEncoder itself
 function methods:int64(value) return add(self, pack(">i8", as_long(value, "int64"))) end
 
 --- From 2^63 on, a Lua integer is negative: it stands for the same 64 bits.
+---@param value integer
+---@return vmctl.CcEncoder itself
 function methods:uint64(value) return add(self, pack(">I8", as_long(value, "uint64"))) end
 
+--- One byte.
+---@param value boolean
+---@return vmctl.CcEncoder itself
 function methods:bool(value)
   if type(value) ~= "boolean" then error("bool: a boolean expected, got " .. type(value), 2) end
   return add(self, value and "\1" or "\0")
 end
 
+--- A text with its length in front.
+---@param value string
+---@return vmctl.CcEncoder itself
 function methods:string(value) return add(self, pack(">s4", as_text(value, "string"))) end
 
 --- Bytes with their length in front; on the wire the same as `string`.
+---@param value string
+---@return vmctl.CcEncoder itself
 function methods:write_bytes(value) return add(self, pack(">s4", as_text(value, "write_bytes"))) end
 
+--- Texts with their number in front.
 ---@param list string[]
+---@return vmctl.CcEncoder itself
 function methods:string_slice(list)
   add(self, pack(">I4", #as_table(list, "string_slice")))
   for i, value in ipairs(list) do add(self, pack(">s4", as_text(value, ("string_slice[%d]"):format(i)))) end
@@ -72,6 +98,7 @@ end
 
 --- The body of an error (section 3.2); of code 0 nothing but the code.
 ---@param err { code: integer, message: string?, op: string?, path: string? }
+---@return vmctl.CcEncoder itself
 function methods:error(err)
   local code = as_integer(as_table(err, "error").code, 0, 255, "error: code")
   if code == 0 then return add(self, "\0") end
@@ -86,7 +113,9 @@ local function mount_bytes(mount, level)
   return pack(">s4s4I1", tag, as_text(mount.host_path or "", "mount_config: host_path", level), mount.writable and 1 or 0)
 end
 
+--- A shared folder.
 ---@param mount { tag: string, host_path: string?, writable: boolean? } host_path: none is an empty, writable file system
+---@return vmctl.CcEncoder itself
 function methods:mount_config(mount)
   return add(self, mount_bytes(mount, 4))
 end
@@ -101,8 +130,10 @@ local function nanoseconds(options)
   return math.type(seconds) == "integer" and seconds * 1000000000 or math.tointeger(math.floor(seconds * 1e9))
 end
 
+--- What a new instance is to be like. Does not wait.
 ---@param options { memory_mb: integer?, cpus: integer?, timeout: number?, timeout_ns: integer?, user: string?,
 -- enable_dmesg: boolean?, mounts: table[]? } all may be left out; timeout in seconds, or to the nanosecond
+---@return vmctl.CcEncoder itself
 function methods:instance_options(options)
   as_table(options, "instance_options")
   local memory = as_long(options.memory_mb or 0, "instance_options: memory_mb")
@@ -114,8 +145,10 @@ function methods:instance_options(options)
   return self
 end
 
+--- What a file is.
 ---@param info { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean }
 -- mode: Go's (see vmctl.protocol.cc.mode); mod_time: Unix seconds
+---@return vmctl.CcEncoder itself
 function methods:file_info(info)
   as_table(info, "file_info")
   local name, size = as_text(info.name or "", "file_info: name"), as_long(info.size or 0, "file_info: size")
@@ -130,20 +163,25 @@ local function entry_bytes(entry, level)
   return pack(">s4I1I4", as_text(entry.name, "dir_entry: name", level), entry.is_dir and 1 or 0, mode)
 end
 
+--- An entry of a folder.
 ---@param entry { name: string, is_dir: boolean, mode: integer }
+---@return vmctl.CcEncoder itself
 function methods:dir_entry(entry)
   return add(self, entry_bytes(entry, 4))
 end
 
 --- A folder's entries with their number in front.
 ---@param list table[]
+---@return vmctl.CcEncoder itself
 function methods:dir_entries(list)
   add(self, pack(">I4", #as_table(list, "dir_entries")))
   for _, entry in ipairs(list) do add(self, entry_bytes(entry, 4)) end
   return self
 end
 
+--- What a snapshot leaves out, and where it is kept.
 ---@param options { excludes: string[]?, cache_dir: string? }
+---@return vmctl.CcEncoder itself
 function methods:snapshot_options(options)
   local excludes = as_table(as_table(options, "snapshot_options").excludes or {}, "snapshot_options: excludes")
   add(self, pack(">I4", #excludes))
@@ -151,7 +189,9 @@ function methods:snapshot_options(options)
   return add(self, pack(">s4", as_text(options.cache_dir or "", "snapshot_options: cache_dir")))
 end
 
+--- What an image is to be built of.
 ---@param options { dockerfile: string, context_dir: string?, cache_dir: string?, build_args: table<string, string>? }
+---@return vmctl.CcEncoder itself
 function methods:dockerfile_options(options)
   local file = as_text(as_table(options, "dockerfile_options").dockerfile or "", "dockerfile_options: dockerfile")
   local context = as_text(options.context_dir or "", "dockerfile_options: context_dir")

@@ -10,7 +10,7 @@ local M = {
   encode_resize = wire.encode_resize, decode_resize = wire.decode_resize,
 }
 
---- A client for the agent at an address. See vmctl.protocol.exec.client.
+--- A client for the agent at an address. Does not wait. See vmctl.protocol.exec.client.
 function M.client(...)
   return require("vmctl.protocol.exec.client").new(...)
 end
@@ -20,7 +20,8 @@ function M.serve(...)
   return require("vmctl.protocol.exec.server").serve(...)
 end
 
---- Serves the readiness port: accepts and closes at once.
+--- Serves the readiness port: accepts and closes at once. Waits.
+---@return true|nil, string?, string? ECANCELED
 function M.serve_ready(...)
   return require("vmctl.protocol.exec.server").serve_ready(...)
 end

@@ -187,22 +187,25 @@ function methods:write(data, timeout)
   return true
 end
 
---- Ends its standard input (in a terminal: the end-of-file character).
+--- Ends its standard input (in a terminal: the end-of-file character). Waits until that is sent.
+---@return true|nil, string?, string?
 function methods:close_stdin(timeout)
   if self._mode == T.EXEC_TTY then return send(self, "close stdin", T.STDIN, "\4", timeout) end
   if self._mode ~= T.EXEC_PIPE then return true end
   return send(self, "close stdin", T.STDIN, "", timeout)
 end
 
---- Sets the size of its terminal.
+--- Sets the size of its terminal. Waits until that is sent.
+---@return true|nil, string?, string? ENOTTY
 function methods:resize(rows, cols, timeout)
   if self._mode ~= T.EXEC_TTY then return errors.fail("ENOTTY", "%s: it has no terminal", self.name) end
   return send(self, "resize", T.RESIZE, wire.encode_resize(rows, cols), timeout)
 end
 
 --- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input, and a
--- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case.
+-- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until that is sent.
 ---@param signal? string|integer "TERM" by default
+---@return true|nil, string?, string? ENOTSUP: it takes no signals
 function methods:kill(signal, timeout)
   local number = signals.number(signal or "TERM")
   if self._revision ~= "vmctl" and (self._mode == T.EXEC or self._mode == T.EXEC_STREAM) then
@@ -221,6 +224,7 @@ function methods:close_stdout(timeout)
 end
 
 --- Can it be written to?
+---@return boolean
 function methods:has_stdin()
   return self._mode == T.EXEC_PIPE or self._mode == T.EXEC_TTY
 end

@@ -158,6 +158,7 @@ end
 --- Exit: a code of 32 bits, two's complement; ours adds the signal as a fifth byte, which others ignore.
 ---@param code integer
 ---@param signal? integer
+---@return string payload
 function M.encode_exit(code, signal)
   return string.pack(">i4", code) .. (signal and string.char(signal) or "")
 end
@@ -170,6 +171,7 @@ function M.decode_exit(payload)
 end
 
 --- Resize: u16 rows, u16 columns.
+---@return string payload
 function M.encode_resize(rows, cols)
   return string.pack(">I2I2", rows, cols)
 end

@@ -70,6 +70,7 @@ local function serve(self)
   end
 end
 
+--- Where it listens.
 ---@return vmctl.Address|nil, string?, string?
 function listener:address()
   return self._listener:address()

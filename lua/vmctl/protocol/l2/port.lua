@@ -191,7 +191,7 @@ function methods:recv_many(most, timeout)
   return self:_receive(most or BATCH, deadline)
 end
 
---- Receives one frame, as `recv_many`.
+--- Receives one frame, as `recv_many`. Waits.
 ---@param timeout? number|{ timeout: number } seconds
 ---@return string|nil frame, string? message, string? code
 function methods:recv(timeout)
@@ -244,6 +244,7 @@ function methods:address()
   return self._stream:address()
 end
 
+--- The peer's address.
 ---@return vmctl.Address|nil, string?, string?
 function methods:peer()
   return self._stream:peer()

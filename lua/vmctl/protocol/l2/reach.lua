@@ -96,12 +96,14 @@ function listener:accept(timeout)
   end
 end
 
+--- Where it listens.
 ---@return vmctl.Address|nil, string?, string?
 function listener:address()
   return self._listener:address()
 end
 
 --- Listens no more; the ports that came of it stay. Idempotent, never waits.
+---@return true
 function listener:close()
   return self._listener:close()
 end

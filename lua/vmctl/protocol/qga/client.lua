@@ -112,6 +112,7 @@ local QUESTIONS = {
 for method, command in pairs(QUESTIONS) do
   --- Asks the agent. Waits.
   ---@param opts? number|{ timeout: number }
+  ---@return any answer as the agent's schema has it; nil, message, code on failure
   methods[method] = function(self, opts)
     return self:_execute(command, nil, options.check(opts, call_options, method).timeout)
   end

@@ -214,6 +214,7 @@ end
 
 --- Ends it: running connections are closed, others are refused from now on, and the guest is asked to take its sockets away.
 --- Idempotent; does not wait, and never raises.
+---@return true
 function methods:close()
   if self.closed then return true end
   self.closed = true

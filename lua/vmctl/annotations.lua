@@ -1,0 +1,3983 @@
+---@meta
+-- Made of the docstrings by `make annotations`: the parts of vmctl and their classes, for editors. Nothing here is loaded.
+
+do
+---@class vmctl
+---@field address vmctl.address
+---@field cc vmctl.cc
+---@field clock vmctl.clock
+---@field config vmctl.config
+---@field doctor vmctl.doctor
+---@field errors vmctl.errors
+---@field exec vmctl.exec
+---@field files vmctl.files
+---@field host vmctl.ExecClient
+---@field json vmctl.json
+---@field l2 vmctl.l2
+---@field log vmctl.log
+---@field machine vmctl.machine
+---@field mux vmctl.mux
+---@field process vmctl.process
+---@field protobuf vmctl.protobuf
+---@field qga vmctl.qga
+---@field qmp vmctl.qmp
+---@field ready vmctl.ready
+---@field scenario vmctl.scenario
+---@field signals vmctl.signals
+---@field socketforward vmctl.socketforward
+---@field stereos vmctl.stereos
+---@field trace vmctl.trace
+---@field ttrpc vmctl.ttrpc
+---@field vsock vmctl.vsock
+---@field loop vmctl.Loop
+local vmctl = {}
+
+--- `vmctl.all(list, fn)` is `map` with no limit; `vmctl.all { f, g, … }` calls functions side by side.
+---@return any[] results
+function vmctl.all(list, fn) end
+
+--- Makes a channel. Values, senders and receivers keep their order.
+---@param capacity? integer values that are kept while nobody receives; 0 (the default): a send waits for its receiver
+---@return vmctl.Channel
+function vmctl.channel(capacity) end
+
+--- Connects to an address. Waits until it is connected, handshakes included.
+---@param where string|table|function an address (see vmctl.address), e.g. "unix:/run/a.sock", "vsock:3:5000"
+---@param opts? { timeout: number, format: any } seconds for all steps together (10); the frame format of the stream
+---@return vmctl.Stream|nil stream
+---@return string?
+---@return string? code EINVAL, ETIMEDOUT, ECONNREFUSED, ENOENT, ERESOLVE, EPROTO …
+function vmctl.dial(where, opts) end
+
+--- Compiles a frame format, for `set_format` of a stream and the `format` of dial and listen. Does not wait.
+---@param layout { type: 0|1|2|nil, length: 4|nil, max: integer, limits: table<integer, integer>?, order: "type"|"length"|nil, stream: 0|4|nil, flags: 0|1|nil } type, length, stream, flags: bytes of each field of the header; max: bytes of a payload; limits: by type, where it is not max; order: which field comes first
+---@return vmctl.Format
+function vmctl.format(layout) end
+
+--- Forwards connections until it is closed. Works in the background: in a program without tasks only while some call waits.
+--- Waits until it listens, which takes a moment inside a guest.
+---@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow: any?, on_connection: function?, idle: number?, linger: number?, rpc: any, streams: any } from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`; to: what they get: anything that can be dialled; limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused); timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10); mode: of a Unix socket's file (0600, in a guest 0666); allow: who may connect here, see vmctl.access (by default our own user and root, and by TCP this machine); on_connection(peer): called for each connection before the target is dialled, with its address where it has one; may wait; unless it returns true the connection is refused, and its second value is the reason; idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits); rpc, streams: addresses of an agent's socket forwarding where the target does not tell them (a machine, and an exec client on vsock, have them on the guest's ports 1025 and 1026)
+---@return vmctl.Forward|nil forward with address, stats, status, wait, close
+---@return string?
+---@return string? EADDRINUSE (a live server has the address, or what is at the path is no socket), EINVAL, ENOTSUP, EACCES …
+function vmctl.forward(opts) end
+
+--- True in a task, false in a plain script.
+---@return boolean
+function vmctl.in_task() end
+
+--- Listens on an address: tcp, unix, vsock, or hybrid (where the VMM connects when the guest dials that port of the host).
+--- Waits only to resolve a name.
+---@param where string|table
+---@param opts? { backlog: integer, mode: integer } mode: of a Unix socket's file (0600)
+---@return vmctl.Listener|nil listener with accept(timeout), address(), close()
+---@return string?
+---@return string?
+function vmctl.listen(where, opts) end
+
+--- Makes a lock for tasks: `with` runs a function alone. Who waits gets it in the order of coming.
+---@return vmctl.Lock
+function vmctl.lock() end
+
+--- Calls `fn(item, index)` for each item, all at once (or `concurrency` at a time), and waits for all.
+---@param list any[]
+---@param fn fun(item: any, index: integer): any
+---@param options? { concurrency: integer }
+---@return any[] results the first result of each call, in the order of the list (`n` is their number)
+function vmctl.map(list, fn, options) end
+
+--- Seconds on the monotonic clock.
+---@return number seconds
+function vmctl.now() end
+
+--- Two connected streams (a Unix socket pair). Does not wait.
+---@param opts? { format: any }
+---@return vmctl.Stream|nil
+---@return vmctl.Stream|string
+---@return string?
+function vmctl.pair(opts) end
+
+--- Runs a pipeline. Waits until all of it has ended.
+---@param stages table commands as for `start`, each with an optional `on` (its target); options by name: stdin (string, stream or function), timeout (seconds for all of it, 600), check, max_output, on_output(data)
+---@param default? table the target of stages that name none; vmctl.host
+---@return { stdout: string, stages: table[], exit_code: integer?, signal: string?, failed: table? }|nil result `stages` has each one's exit_code, signal and stderr; `failed` names the first that failed ({ stage, name, reason })
+---@return string? message
+---@return string? code ETIMEDOUT, EEXIT (with check), ERESET …
+---@return table? result partial
+function vmctl.pipeline(stages, default) end
+
+--- Runs functions side by side until the first returns; the others are cancelled.
+---@param functions fun()[]
+---@return any # ... what the winner returned
+function vmctl.race(functions) end
+
+--- Makes one conversation of two streams, which it takes over; half-close is carried. Waits until both directions ended.
+---@param a vmctl.Stream
+---@param b vmctl.Stream
+---@param opts? { idle: number, linger: number, timeout: number } seconds without a byte; seconds after one side has ended
+---@return { a_to_b: integer, b_to_a: integer }|nil
+---@return string?
+---@return string?
+---@return table? on failure the bytes so far
+function vmctl.relay(a, b, opts) end
+
+--- An address that plays a trace: each connection to it is the next recorded one. Does not wait; a file that can not be read
+--- fails the dial. What was masked may be anything, JSON is compared by what it says, all else byte by byte.
+---@param path string
+---@param opts? { session: string|integer, side: "server"|"client", strict: boolean, timeout: number, speed: number, format: any } session: one alone, by its id or by the number that trace.print shows; side: whose part is played ("server"); strict: false compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times, 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have
+---@return vmctl.Address address with `play`: wait, over, left, close
+function vmctl.replay(path, opts) end
+
+--- Runs `fn(…)` as a task, and the loop until that task and all that it spawned have ended. Inside a task: a scope of its
+--- own. May be called anywhere.
+---@return any # ... what fn returned; raises its error, or the first of its tasks'. nil, message, EDEADLK when all of them wait for each other; they are cancelled then
+function vmctl.run(fn, ...) end
+
+--- Runs `fn(scope, …)` here and now; the tasks that it spawns belong to the scope. Waits until all of them have ended. When
+--- one of them fails (or fn does), the others are cancelled and the first error comes out, with its traceback. How a task
+--- ends that was cancelled is nobody's failure: only who joins it hears.
+---@param fn fun(scope: vmctl.Scope, ...): ...
+---@return any # ... what fn returned
+function vmctl.scope(fn, ...) end
+
+--- Waits.
+---@param seconds number
+---@return true|nil
+---@return string?
+---@return string? ECANCELED; ETIMEDOUT when a vmctl.timeout around it ends first
+function vmctl.sleep(seconds) end
+
+--- Starts `fn(…)` as a task of the innermost scope. Does not wait; the task runs when the caller waits next.
+---@return vmctl.Task task with join(timeout), cancel(), status()
+function vmctl.spawn(fn, ...) end
+
+--- As `spawn`, in a scope given by `vmctl.scope`.
+---@param scope vmctl.Scope one that has not ended
+---@param fn fun(...): ...
+---@param ... any
+---@return vmctl.Task
+function vmctl.spawn_in(scope, fn, ...) end
+
+--- Calls `fn(…)`; no wait inside it, and none of the tasks that it spawns, lasts longer than `seconds` from now: such a
+--- wait fails with ETIMEDOUT.
+---@param seconds number
+---@return any # ... what fn returned
+function vmctl.timeout(seconds, fn, ...) end
+
+--- A message handler for xpcall: an error that comes from a task inside keeps its traceback.
+function vmctl.traceback(err) end
+
+--- Makes a generator: a function that resumes `fn` where its last coroutine.yield left it. Waits inside it go through to
+--- the task that calls it.
+---@param fn fun(...): ...
+---@return fun(...): ... generator
+function vmctl.wrap(fn) end
+
+--- Lets other tasks and the loop have their turn.
+---@return true
+function vmctl.yield() end
+
+end
+
+do
+---@class vmctl.address
+local address = {}
+
+--- The Unix socket that a VMM gives for a virtio-serial port.
+---@param path string
+---@return vmctl.Address|nil
+---@return string?
+---@return string?
+function address.chardev(path) end
+
+--- The input and output of a child process.
+---@param command string|string[] a line for the shell, or a program and its arguments
+---@return vmctl.Address
+function address.exec(command) end
+
+--- An open file descriptor; who dials it owns it.
+---@param fd integer
+---@return vmctl.Address
+function address.fd(fd) end
+
+--- A function that connects, in whatever way; it may wait, this does not.
+---@param fn? fun(timeout: number): vmctl.Stream|nil, string?, string
+---@param label? string what logs and errors show
+---@return vmctl.Address
+function address.func(fn, label) end
+
+--- A vsock port behind the Unix socket of a VMM, with the handshake of Firecracker and Cloud Hypervisor.
+---@param path string
+---@param port integer
+---@return vmctl.Address|nil
+---@return string?
+---@return string?
+function address.hybrid(path, port) end
+
+--- What a target sees at an address: a TCP port or a Unix socket of the guest, or what the guest can reach. Users call
+--- `target:inside(where)`.
+---@param target table whose `connect(where, timeout)` gives a stream
+---@param where string|table "unix:/run/docker.sock", "tcp:127.0.0.1:80"
+---@return vmctl.Address|nil
+---@return string?
+---@return string? EINVAL, ENAMETOOLONG
+function address.inside(target, where) end
+
+--- Whether a value is an address object.
+---@param value any
+---@return boolean
+function address.is_address(value) end
+
+--- Makes an address from a string, a table of its fields (`{ kind = "tcp", host = "::1", port = 80 }`), a function or
+--- an address. Raises at the caller's line for anything else and for unknown fields.
+---@param where string|table|function|vmctl.Address
+---@return vmctl.Address|nil
+---@return string? message
+---@return string? code "EINVAL"
+---@return "ENAMETOOLONG"
+function address.parse(where) end
+
+--- A character device or a virtio port.
+---@param path string
+---@return vmctl.Address|nil
+---@return string?
+---@return string?
+function address.serial(path) end
+
+--- A TCP address: a name, an IPv4 or an IPv6 address (without brackets), and a port (0 to listen on any).
+---@param host string
+---@param port integer
+---@return vmctl.Address
+function address.tcp(host, port) end
+
+--- The address of a Unix socket: at most 107 bytes; "@NAME" in the abstract namespace.
+---@param path string
+---@return vmctl.Address|nil
+---@return string?
+---@return string?
+function address.unix(path) end
+
+--- A vsock address: a CID of 32 bits, "host", "local", "hypervisor" or "any", and a port of 32 bits or "any".
+---@param cid integer|string
+---@param port integer|string
+---@return vmctl.Address
+function address.vsock(cid, port) end
+
+end
+
+do
+---@class vmctl.cc
+---@field HEADER_SIZE integer
+---@field MAX integer
+---@field codes table
+---@field format userdata
+---@field may_block table
+---@field mode table
+---@field names table
+---@field sources table
+---@field types table
+local cc = {}
+
+--- A client of a connected stream.
+---
+--- Makes a client of a connected stream, which it takes. Does not wait.
+---@param stream vmctl.Stream
+---@param opts? { timeout: number, long_timeout: number, max_payload: integer } seconds for a call (60), and for one that may block (an hour); bytes of a payload, either way (64 MiB)
+---@return vmctl.CcClient
+function cc.client(stream, opts) end
+
+--- A client that connects to a helper's socket. Waits.
+---
+--- Connects to a helper that runs already: one attempt. Waits.
+---@param where string|table the path of its socket, or an address
+---@param opts? table as for `new`, and dial_timeout (seconds, 10)
+---@return vmctl.CcClient|nil
+---@return string?
+---@return string? as vmctl.dial
+function cc.connect(where, opts) end
+
+--- A decoder of a payload.
+---@param bytes string
+---@param at? integer where it begins, 1 by default
+---@return vmctl.CcDecoder
+function cc.decoder(bytes, at) end
+
+--- An empty encoder.
+---@return vmctl.CcEncoder
+function cc.encoder() end
+
+--- Where the helper is.
+---
+--- Looks for the helper: $CC_HELPER_PATH, beside the running program, beside a library, in the user's own folder, in PATH. It
+--- must be a file that can be executed. Does not wait.
+---@param library? string the file, not the folder, of a library
+---@return string|nil path absolute
+---@return string? message
+---@return string? code ENOENT
+---@return string[]? searched what was tried
+---@return "$PATH" last
+function cc.find_helper(library) end
+
+--- What answers a server's requests for real: guests, or a folder of this machine.
+---
+--- Makes a helper. Does not wait.
+---@param opts? { root: string?, kernel: string?, modules_dir: string?, agent: string?, cache_dir: string?, most_handles: integer?, boot_timeout: number?, launch: table? } root: the folder that is the instance; else what guests need: the kernel (without it $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024); boot_timeout: seconds (120)
+---@return vmctl.CcHelper|nil
+---@return string?
+---@return string?
+function cc.helper(opts) end
+
+--- A mux without handlers: it answers each request that it is of an unknown type.
+---@return vmctl.CcMux
+function cc.mux() end
+
+--- Has the environment looked at again.
+---
+--- Has $CC_USE_HELPER looked at again.
+function cc.reset_use_helper() end
+
+--- An empty builder with the methods of an encoder.
+---@return vmctl.CcResponse
+function cc.response() end
+
+--- A server on a Unix socket.
+---
+--- Makes a server. Its socket is this user's alone (0600), what a dead server has left at the path is replaced, and a live
+--- one's is not. Does not wait.
+---@param path? string of a Unix socket; nil: none, for `converse` and for listeners of other kinds
+---@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.protocol.cc.mux; requests of one connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when its client goes away; an error that it raises goes to the log and is answered with code 99
+---@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see vmctl.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last one has gone
+---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close
+---@return string?
+---@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …
+function cc.server(path, handler, opts) end
+
+--- A path for a helper's socket that nobody else has.
+---
+--- A path for a helper's socket: another one at each call. Who binds it should rather do so in a private folder, as `spawn`
+--- does. Does not wait.
+---@param folder? string $TMPDIR or /tmp by default
+---@return string
+function cc.socket_path(folder) end
+
+--- Starts a helper and connects to it. Waits.
+---
+--- Starts a helper as `PROGRAM -socket PATH` and connects to it; the socket is in a folder of this user's own. It sends no
+--- message: the machine is booted by client:instance. Waits until the helper listens.
+---@param opts? { helper: string, library: string, arguments: string[], env: table, cwd: string, stderr: string|integer, ready_timeout: number, timeout: number, long_timeout: number, max_payload: integer } the program, else it is looked for (vmctl.cc.find_helper, with `library`); arguments behind the two of the protocol; of its process, see vmctl.process; seconds until it must listen (10); the rest as for vmctl.cc.client
+---@return vmctl.CcClient|nil client whose `close` ends the helper
+---@return string? message
+---@return string? code ENOENT: no helper, the fourth value is where it was looked for; EEXIT: it ended, the fourth value is how; ETIMEDOUT, ECANCELED, EACCES …
+---@return table? more
+function cc.spawn(opts) end
+
+--- Whether the environment asks for a helper.
+---
+--- Whether machines are to run in a helper: what $CC_USE_HELPER says, looked at once. Unset, or no word for yes: no. It only
+--- advises.
+---@return boolean
+function cc.use_helper() end
+
+end
+
+do
+---@class vmctl.clock
+local clock = {}
+
+--- Does the clock leap now?
+---@return boolean
+function clock.is_virtual() end
+
+--- Runs `fn` on a virtual clock, for all tasks of this Lua state, and gives its results; its error passes, and the clock is a
+--- real one again in each case. Waits as `fn` does.
+---@param fn function
+---@param opts? { grace: number } real seconds that descriptors get before each leap (0.01): 0 where no other process takes part
+---@return any # ...
+function clock.virtual(fn, opts) end
+
+end
+
+do
+---@class vmctl.config
+local config = {}
+
+--- Brings a guest into a declared state. Everything is checked before the first step, so that a bad set changes nothing. The
+--- order: mounts (what follows may lie on them), files, ssh keys, secrets, and the configuration last, because the guest acts on
+--- it at once. Every step may be done again: what is already so is left alone. Waits.
+---
+--- Secrets go into the guest's memory, are hidden from the log while they are on their way, and are in no error. The
+--- configuration is a file that all in the guest may read: [secrets] is taken out of it, unless `keep_secrets` says no.
+---
+--- The control plane does what it can; files, and what it does not know, go through commands where the target runs them. There
+--- everything is compared in the guest, contents go by standard input, and files are replaced as a whole, with their owner
+--- and mode. Limits of a shell: see vmctl.config.scripts.
+---@param where vmctl.Machine|vmctl.ExecClient|vmctl.StereosClient|table a machine, a client, vmctl.host, or { exec =, stereos = }
+---@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =, content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys: a map from user to a key or a list of keys: all that he shall have. mounts: a list of { tag =, guest_path =, fs_type = "virtiofs" or "9p", read_only = }. config: the jcard.toml
+---@param opts? { timeout: number, dry_run: boolean, keep_secrets: boolean, on_step: function, root: string } seconds for all (120); dry_run: check and plan only; on_step(step) is called after each; root: a folder of the guest that stands for its / (an image that is being made, say), through commands only
+---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind, name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
+---@return string? message
+---@return string? code EINVAL, ETOOBIG, EREMOTE (the guest's words are in the message), ENOTSUP, ETIMEDOUT …
+---@return table? report up to the step that failed: its `failed` has message and code, and kind and name where it was a step
+function config.push(where, set, opts) end
+
+end
+
+do
+---@class vmctl.doctor
+local doctor = {}
+
+--- Looks at everything. Waits for QEMU's answers, some seconds at most for each.
+---@param opts? { path: string, build: string } where programs are looked for (PATH); the folder of `make` (the core's)
+---@return vmctl.DoctorFinding[]
+function doctor.check(opts) end
+
+--- Writes what `check` finds for a person, with advice below what lacks something. Waits as `check` does.
+---@param out? { write: fun(self, text: string) } standard output by default
+---@param opts? table of `check`
+---@return true|nil ok all that guests need is there
+---@return string? message
+---@return string? code ENOENT
+---@return vmctl.DoctorFinding[]? lacking
+function doctor.report(out, opts) end
+
+end
+
+do
+---@class vmctl.errors
+---@field codes table The codes, in the order in which a table of them should show them: each with its name and one line of meaning. A call may return any other errno name as well, as the kernel gave it.
+local errors = {}
+
+--- The three values of a failure: `return errors.fail("EPROTO", "read frame: type %d is unknown", type)`.
+---@param code string
+---@param text string the message, a format when arguments follow
+---@return nil
+---@return string message
+---@return string code
+function errors.fail(code, text, ...) end
+
+--- A text with each secret in it replaced by "***": as it is, and as JSON spells it. Does not yield.
+---@param text string
+---@param secrets string[] in any order; empty ones are skipped
+---@return string
+function errors.mask(text, secrets) end
+
+--- The one-line meaning of a code, or nil when it is not in the table.
+---@param code string
+---@return string?
+function errors.meaning(code) end
+
+--- Whether a failure means "not yet", so that the same step may be done again.
+---@param code? string
+---@param phase "connect"|"send"|"request" connect: up to the first answer, handshakes included; send: no byte of a message has left yet; request: later
+---@param transport? string the address's kind ("tcp", "unix", "vsock" ...)
+---@return boolean
+function errors.retryable(code, phase, transport) end
+
+--- Puts context in front of a failure's message: `return errors.wrap("call ping", self:_receive(deadline))`.
+--- A success goes through unchanged. Does not yield.
+---@param context string the operation, and its target
+---@param ... any what the inner call returned: results, or nil, message, code, extra
+---@return any # ... the results, or nil, context .. ": " .. message, code, extra
+function errors.wrap(context, ...) end
+
+end
+
+do
+---@class vmctl.exec
+---@field FILES_PORT integer
+---@field PORT integer
+---@field READY_PORT integer
+---@field format userdata
+---@field types table
+local exec = {}
+
+--- A client for the agent at an address. Does not wait.
+---
+--- A client for the exec agent at an address. Does not connect yet; each command has a connection of its own.
+---@param where string|table|function e.g. "vsock:3:5000", "hybrid:/run/vm.sock:5000", "unix:/run/agent.sock"
+---@param opts? { timeout: number, dial_timeout: number, revision: string } seconds for a command (600) and for a connection (10); the agent's revision, if it is known: "vmctl", "0.2" or "0.1.9" (else the client finds out)
+---@return vmctl.ExecClient|nil
+---@return string?
+---@return string? EINVAL
+function exec.client(where, opts) end
+
+--- A payload under four bytes carries no exit code: that is an error, never 0.
+---@return integer|nil code
+---@return integer|string? signal
+---@return string?
+function exec.decode_exit(payload) end
+
+--- Decodes and checks a request.
+---@param text string
+---@return table|nil request
+---@return string?
+---@return string? EPROTO
+function exec.decode_request(text) end
+
+--- Fewer than four bytes are ignored, of more the first four count.
+---@return integer|nil rows
+---@return integer? cols
+function exec.decode_resize(payload) end
+
+--- Decodes an ExecResponse; absent members mean empty. exit_code is signed.
+---@param text string
+---@return { exit_code: integer, stdout: string, stderr: string, error: string, signal: integer? }|nil
+---@return string?
+---@return string?
+function exec.decode_response(text) end
+
+--- Exit: a code of 32 bits, two's complement; ours adds the signal as a fifth byte, which others ignore.
+---@param code integer
+---@param signal? integer
+---@return string payload
+function exec.encode_exit(code, signal) end
+
+--- Encodes a request from a table with the JSON's names: command, working_dir, env, user, rows, cols. Members of our own,
+--- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), token (see CLOSE_OUTPUT).
+---@param request table
+---@return string|nil json
+---@return string?
+---@return string? EINVAL
+function exec.encode_request(request) end
+
+--- Resize: u16 rows, u16 columns.
+---@return string payload
+function exec.encode_resize(rows, cols) end
+
+--- Encodes an ExecResponse. stdout and stderr are bytes, or nil for null (never started, or streamed).
+---@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer? }
+---@return string json
+function exec.encode_response(response) end
+
+--- Serves the agent's side on a listener.
+---
+--- Serves commands, files and port forwards to those who connect, until the listener is closed (then all that still runs
+--- is ended). Waits; run it as a task beside others.
+---@param listener vmctl.Listener anything with accept() and close()
+---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number, on_idle: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, folder that stands for "/" in file requests; on_idle is called when the last connection has ended
+---@return true|nil
+---@return string?
+---@return string? ECANCELED
+function exec.serve(listener, opts) end
+
+--- Serves the readiness port: accepts and closes at once. Waits.
+---
+--- Serves the readiness port: a completed connection is the message.
+---@return true|nil
+---@return string?
+---@return string? ECANCELED
+function exec.serve_ready(listener, opts) end
+
+end
+
+do
+---@class vmctl.files
+local files = {}
+
+--- Copies a file or a folder with all that is in it out of a guest, which is not trusted: no link leads out of the place that
+--- gets it, set-user-id bits are dropped, devices left out. Waits.
+---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
+---@param source string in the guest
+---@param destination string of this machine, as for `push`; the folder above it must be there
+---@param opts? table as for `push`; owner: "keep" (the default for root: as in the guest) or "mine"; exclude is for `push` alone
+---@return table|nil report as for `push`
+---@return string?
+---@return string?
+function files.pull(where, source, destination, opts) end
+
+--- Copies a file or a folder with all that is in it into a guest. As with `cp -r` it comes into a folder that is there, else it
+--- gets that path; folders above are made. Waits.
+---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
+---@param source string of this machine
+---@param destination string in the guest
+---@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, exact: boolean, on_progress: function } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
+---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs
+---@return string? message
+---@return string? code ENOENT, EREMOTE: tar's own words, EBADMSG: check sums differ, ETIMEDOUT, ERESET …
+function files.push(where, source, destination, opts) end
+
+end
+
+do
+---@class vmctl.json
+---@field null userdata JSON's null. It is not nil, and true in a condition.
+local json = {}
+
+--- Marks a table as a list, so that it is `[]` when empty. Raises when it has members that are no list entries.
+---@param tbl? T a new table when left out
+---@return T tbl the same table
+function json.array(tbl) end
+
+--- Decodes one JSON text. Does not yield.
+--- Integers come back as Lua integers (as floats outside 64 bits), all other numbers as floats. A null member of an
+--- object is left out; in a list, and alone, it is `json.null`. Lists are marked, so that an empty one stays a list.
+--- Raises when `text` is no string.
+---@param text string one value, at most 100 levels deep, in UTF-8; of two equal keys the last counts
+---@return any value nil on failure
+---@return string? message
+---@return string? code "EPROTO"
+function json.decode(text) end
+
+--- Encodes one value as JSON text on one line. Does not yield.
+--- A table is a list when its keys are 1 to n, else an object, unless `json.array` or `json.object` has marked it; other
+--- metatables are ignored. Integers are written in full, floats with as many digits as they need (3.0 as 3).
+---@param value any strings must be UTF-8; nil, functions, NaN, infinity, lists with holes and cycles are refused
+---@return string? text
+---@return string? message
+---@return string? code "EINVAL"
+function json.encode(value) end
+
+--- Whether a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
+---@param value any
+---@return boolean
+function json.is_array(value) end
+
+--- Marks a table as an object, so that it is `{...}` even when its keys are 1 to n. Integer keys become strings.
+---@param tbl? T a new table when left out
+---@return T tbl the same table
+function json.object(tbl) end
+
+end
+
+do
+---@class vmctl.l2
+local l2 = {}
+
+--- Connects to a QEMU that listens (`-netdev stream,server=on`, `-netdev socket,listen=`), or to a port of ours. Waits.
+---@param where string|table|function "tcp:HOST:PORT", "tcp4:…" and "tcp6:…" (of that family alone), "unix:PATH", and all others that vmctl.dial takes
+---@param opts? number|{ timeout: number } seconds (10)
+---@return vmctl.L2Port|nil
+---@return string?
+---@return string?
+function l2.dial(where, opts) end
+
+--- Listens for QEMUs that connect (`-netdev stream`, `-netdev socket,connect=`). Waits only to resolve a name.
+---@param where string|table "tcp:HOST:PORT", "tcp4:…", "tcp6:…", "unix:PATH" …
+---@param opts? { backlog: integer, mode: integer, allow: any } mode: of a Unix socket's file (0600); allow: see vmctl.access
+---@return vmctl.L2Listener|nil
+---@return string?
+---@return string?
+function l2.listen(where, opts) end
+
+--- Makes a port of a connected stream, which it takes: of a descriptor that QEMU has the other end of, for instance.
+---@param stream vmctl.Stream
+---@return vmctl.L2Port
+function l2.port(stream) end
+
+--- Two ports with a wire between them. Does not wait.
+---@return vmctl.L2Port|nil
+---@return vmctl.L2Port|string
+---@return string?
+function l2.socketpair() end
+
+--- Makes a switch.
+---
+--- Makes a switch. It works until it is closed. Does not wait.
+---@param opts? { seed: integer, age: integer, queue: integer, name: string, faults: vmctl.L2Faults } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even to one who reads); name: for the log; faults: what every new port does to what it sends, until its `faults` are set
+---@return vmctl.L2Switch
+function l2.switch(opts) end
+
+end
+
+do
+---@class vmctl.log
+local log = {}
+
+--- The time in front of each line, in seconds, or nil for none. The core puts its clock here.
+function log.clock() end
+
+--- Each message of each protocol.
+---@param text string
+---@param ... any
+function log.debug(text, ...) end
+
+--- Whether lines of a level are shown: `if log.enabled "debug" then log.debug(expensive()) end`.
+---@param name "error"|"info"|"debug"
+---@return boolean
+function log.enabled(name) end
+
+--- A failure that the user should see. Does nothing when the level is off, as the other two.
+---@param text string
+---@param ... any
+function log.error(text, ...) end
+
+--- Hides a secret: from now on lines show "***" in its place. Empty text is ignored.
+---@param secret string
+function log.hide(secret) end
+
+--- An event that says what is going on.
+---@param text string
+---@param ... any
+function log.info(text, ...) end
+
+--- Whether lines go to a terminal. The core puts its own function here.
+---@return boolean
+function log.isatty() end
+
+--- A text with all hidden secrets masked.
+---@param text string
+---@return string
+function log.mask(text) end
+
+--- Bytes from elsewhere as one line: as `sanitize`, with \n and \t for line feeds and tabs.
+---@param bytes string
+---@param limit? integer show only the first so many bytes of it, and say how many were cut
+---@return string
+function log.one_line(bytes, limit) end
+
+--- Shows what is going on, in one line that the next one replaces; only on a terminal. nil wipes it.
+---@param text? string
+function log.progress(text) end
+
+--- Makes bytes from elsewhere safe to show: terminal sequences go, other control bytes and invalid UTF-8 become visible
+--- (\x07). Line feeds and tabs stay, and the pair CR LF counts as a line feed.
+---@param bytes string
+---@param limit? integer show only the last so many bytes of it, and say how many were cut
+---@return string
+function log.sanitize(bytes, limit) end
+
+--- Sets the level: "off", "error", "info" or "debug". What VMCTL_LOG says holds until then.
+---@param name "off"|"error"|"info"|"debug"
+function log.set_level(name) end
+
+--- Takes back one `hide`; the secret shows again when each was taken back.
+---@param secret string
+function log.unhide(secret) end
+
+--- Where lines go; tests put another function here.
+---@param text string
+function log.write(text) end
+
+end
+
+do
+---@class vmctl.machine
+---@field image table Builds guest images; see vmctl.machine.image.
+---@field image vmctl.machine.image
+local machine = {}
+
+--- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
+---@param opts { kernel: string, initrd: string?, append: string?, memory: string|integer?, cpus: integer?, accel: string?, machine: string?, arch: string?, args: string[]?, nics: table[]?, name: string?, channel: string?, cid: integer?, console_log: string?, console_size: integer?, exec_timeout: number?, display: boolean|string|nil, reboot: boolean? } memory in MiB or as "256M"; accel "auto", "kvm" or "tcg"; machine: QEMU's, "microvm" by default on x86-64; args: further arguments for QEMU; nics: network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses); channel: how the agent is reached, "vsock", "mux" (virtio-serial) or "auto"; exec_timeout: seconds for a command that names none; display: a screen and a keyboard (true: what suits the machine; "std", "virtio"); reboot: a guest that reboots starts again, in a new epoch (else its QEMU ends)
+---@return vmctl.Machine|nil vm
+---@return string?
+---@return string? code ENOENT (no QEMU, no kernel), EINVAL …
+function machine.launch(opts) end
+
+end
+
+do
+---@class vmctl.machine.image
+---@field default_modules table What a guest needs to be reached and to have folders of its host, in the order of loading; those that the kernel has built in or lacks are left out.
+local image = {}
+
+--- Builds an image. The modules are in /lib/modules/vmctl/NN-NAME.ko; /etc/vmctl/modules lists them, one path a line,
+--- in the order of loading. Does not yield.
+---@param opts vmctl.ImageOptions
+---@return string? path
+---@return string? message
+---@return string? code
+function image.build(opts) end
+
+--- The modules that have to be loaded, in order: the default ones that exist, those asked for, and all that they need.
+---@param dir string what /lib/modules/VERSION holds
+---@param wanted? string[] names beyond M.default_modules
+---@return { name: string, bytes: string }[]?
+---@return string?
+---@return string?
+function image.modules(dir, wanted) end
+
+end
+
+do
+---@class vmctl.mux
+---@field PORT_NAME string The virtio-serial port's name.
+local mux = {}
+
+--- Begins a session over a link to the guest. Waits for the guest's answer.
+---@param link vmctl.Stream which it takes
+---@param timeout number seconds
+---@return vmctl.Mux|nil mux with connect(port, timeout), ping, close
+---@return string?
+---@return string?
+function mux.connect(link, timeout) end
+
+--- The guest's side.
+---@return vmctl.MuxServer server with listen(port) and run(link)
+function mux.server() end
+
+end
+
+do
+---@class vmctl.process
+local process = {}
+
+--- The environment of this process.
+---@return table<string, string>
+function process.environment() end
+
+--- Starts a process. Does not wait.
+---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (what is left of its group at its end is killed), fds (an array of at most 5 more descriptors: its 3, 4, …)
+---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, close
+---@return string?
+---@return string?
+function process.spawn(command) end
+
+--- A command whose stdin and stdout are one stream: the address `exec:`. Its end is the end of the stream; closing the
+--- stream closes its stdin, and the process is ended with it.
+---@return vmctl.Stream|nil
+---@return string?
+---@return string?
+function process.stream(argv, label) end
+
+end
+
+do
+---@class vmctl.protobuf
+---@field available boolean Whether messages can be had: vmctl/pb.so is there.
+local protobuf = {}
+
+--- The fields of a message. What it takes is bounded by some thirty times the bytes. Does not wait.
+---@param name string the message's full name
+---@param bytes string
+---@param slot? string a field of bytes that holds another message, and becomes a table, unless it is empty
+---@param inner? string that message's full name
+---@return table|nil fields
+---@return string? message
+---@return string? code EINVAL (no such message), EPROTO (these bytes are none, a text is not UTF-8, messages are too deep in each other, or there are far too many of them), ENOTSUP
+function protobuf.decode(name, bytes, slot, inner) end
+
+--- The bytes of a message. Does not wait.
+---@param name string the message's full name: "ttrpc.Request"
+---@param fields table
+---@param slot? string a field of bytes, which is to hold another message
+---@param inner? string that message's full name
+---@param inner_fields? table
+---@return string|nil bytes
+---@return string? message
+---@return string? code EINVAL (no such message, or the message names the field that does not fit), ENOTSUP
+function protobuf.encode(name, fields, slot, inner, inner_fields) end
+
+--- Whether a message is known.
+---@param name string its full name
+---@return boolean|nil exists
+---@return string? message
+---@return string? code ENOTSUP
+function protobuf.exists(name) end
+
+--- What a message has, in the order of the numbers.
+---@param name string its full name
+---@return vmctl.ProtobufField[]|nil fields
+---@return string? message
+---@return string? code EINVAL (no such message), ENOTSUP
+function protobuf.fields(name) end
+
+--- Adds messages of one's own: a shared object of what protoc-c made, with a list of them as tools/pb-messages prints it
+--- (examples/protobuf.lua shows the commands). Its code is trusted as this program's own is, and stays loaded. Messages are
+--- known by this Lua state alone. Does not wait, but for the disk.
+---@param path string with a slash in it: other names are looked for where the system keeps its libraries
+---@param symbol? string the list's name ("vmctl_messages")
+---@return string[]|nil names of what it brought
+---@return string? message
+---@return string? code ENOENT (it cannot be loaded), EINVAL (no such list, or another message of the same name is known already: then nothing was added), ENOTSUP (a static program, as the agent is)
+function protobuf.load(path, symbol) end
+
+--- The full names of all messages that are known, sorted.
+---@return string[]|nil names
+---@return string? message
+---@return string? code ENOTSUP
+function protobuf.names() end
+
+end
+
+do
+---@class vmctl.qga
+---@field PORT_NAME string
+local qga = {}
+
+--- A client that has connected and is in step with the agent. Waits.
+---
+--- Connects to an agent and gets in step with it. Waits. Wire document, section B2.
+---@param where string|table|function an address: the chardev of a virtio-serial port, a socket of the agent's own
+---@param opts? { timeout: number, dial_timeout: number, sync_timeout: number, max_line: integer } seconds for a command that names none (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60); bytes of a line (64 MiB)
+---@return vmctl.QgaClient|nil
+---@return string?
+---@return string? as vmctl.dial; ETIMEDOUT: no agent answers; ERESET
+function qga.connect(where, opts) end
+
+end
+
+do
+---@class vmctl.qmp
+local qmp = {}
+
+--- A client that has connected and negotiated. Waits.
+---
+--- Connects to a monitor, reads its greeting and negotiates. Waits. Wire document, section A2.
+---@param where string|table|function an address: "unix:/run/vm/qmp.sock"
+---@param opts? { timeout: number, dial_timeout: number, greeting_timeout: number, max_line: integer, events: integer, oob: boolean } seconds for a command that names none (5 for query-…, 30 for others), for connecting (5), for each step of the greeting (5); bytes of a line (16 MiB); events that one listener may be behind (256: then the oldest go); oob: false does without out-of-band commands
+---@return vmctl.QmpClient|nil
+---@return string?
+---@return string? as vmctl.dial; ETIMEDOUT: no greeting, another client may be connected; EPROTO: no monitor; ERESET
+function qmp.connect(where, opts) end
+
+end
+
+do
+---@class vmctl.ready
+local ready = {}
+
+--- Waits until all probes are good, side by side, under one deadline. When one of them can never become good, the others are
+--- given up. See vmctl.ready.all.
+---@param list table probes or functions, by number or by name; options as for `wait`, and concurrency: how many may ask at a time (64); on_attempt(key, number, message, code)
+---@return table<any, { ready: true, seconds: number, value: any, attempts: integer }>|nil results by the same keys
+---@return string? message which were not ready, and why
+---@return string? code ETIMEDOUT, or that of the failure that no waiting mends
+---@return table? results of all, those not ready as { ready = false, message, code, seconds, attempts }
+function ready.all(list) end
+
+--- A command ends with exit code 0. The probe's value: its result. A run that the attempt's time-out ends counts as "not yet".
+---@param where vmctl.Machine|vmctl.ExecClient
+---@param command string[]|string as for `run`, whose options it may have; the time-out is the attempt's
+function ready.command(where, command) end
+
+--- A guest's console shows a Lua pattern, in what it has kept or in what comes. The probe's value: the match.
+---@param vm vmctl.Machine
+---@param pattern string
+---@param opts? { plain: boolean }
+function ready.console(vm, pattern, opts) end
+
+--- An exec agent answers. The probe's value: its revision.
+---@param where vmctl.ExecClient|vmctl.Machine|string|table a client, a machine or an address
+function ready.exec(where) end
+
+--- A file (of any type) is there in the guest. The probe's value: true.
+---@param where vmctl.Machine|vmctl.ExecClient
+---@param path string
+function ready.file(where, path) end
+
+--- A function returns something true, which is the probe's value. What else it returns counts as "not yet", with a message and
+--- a code if it likes, unless the code says that it never will be (EINVAL, ECLOSED, ENOTSUP, EACCES, EPERM). No wait in it lasts
+--- longer than an attempt may; an error that it raises goes through.
+---@param fn? fun(timeout: number): any, string?, string
+---@param label? string
+function ready.fn(fn, label) end
+
+--- A port accepts connections: `port(address, options)` seen from here, `port(target, port, host, options)` as the guest sees
+--- it. Behind a user-mode forwarding a connect proves nothing (QEMU accepts before the guest does): ask for bytes. The probe's
+--- value: true, or the bytes read.
+---@param where string|table|vmctl.Machine|vmctl.ExecClient an address or a target that runs commands
+---@param port_or_options? integer|table
+---@param host? string as the guest sees it; "127.0.0.1", the guest itself
+---@param opts? { read: boolean, expect: string, plain: boolean, send: string } read: at least one byte must come; expect: a Lua pattern (plain: a text) that must be in what comes; send: what to say first
+function ready.port(where, port_or_options, host, opts) end
+
+--- The StereOS control plane says "ready" or "healthy". The probe's value: the health (of a guest too old to tell, its state is
+--- "unknown": it answered a ping). A guest that shuts down ends the wait, code ESHUTDOWN.
+---@param where vmctl.StereosClient|vmctl.Machine|string|table a client, a machine or an address
+function ready.stereos(where) end
+
+--- Waits until a probe is good.
+---@param probe table|function one of vmctl.ready's probes, or a function (see `fn`)
+---@param opts? { timeout: number, interval: number, attempt_timeout: number, on_attempt: function }|number seconds for all of it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message, code) is called after each, without a message when it was good
+---@return number|nil seconds since the call
+---@return any message or the probe's value
+---@return string? code ETIMEDOUT; ERESET: the machine's QEMU has ended; else that of the failure that no waiting mends
+function ready.wait(probe, opts) end
+
+end
+
+do
+---@class vmctl.scenario
+local scenario = {}
+
+--- Machines for the tests of the describe in which this is called: new ones for each, started side by side when a test first
+--- uses one of them, and ended with it, whatever happens. (They are gone before the after_each of one's own: use `finally`.)
+--- Does not wait.
+---@param specs table by name: options as for vmctl.machine.launch, and networks (names: a card each, all in one switch, with addresses and /etc/hosts), lazy (only its own verbs start it), boot_timeout (seconds, 60); names alone have the defaults
+---@param opts? vmctl.ScenarioOptions
+---@return vmctl.Scenario vms: `vms.NAME` is a machine; start, partition, heal, switch, artefacts
+function scenario.machines(specs, opts) end
+
+--- Machines for a block, without busted: `local vms <close> = scenario.open({ … })`. Does not wait.
+---@param specs table as for `machines`
+---@param opts? vmctl.ScenarioOptions
+---@return vmctl.Scenario
+function scenario.open(specs, opts) end
+
+--- Runs a test without busted: `fn(vms)` with machines that end with it. Raises what it raises, with the report.
+---@param name string of the test
+---@param specs table as for `machines`
+---@param opts? vmctl.ScenarioOptions may be left out
+---@param fn fun(vms: vmctl.Scenario): ...
+---@return any # ... what fn returned
+function scenario.run(name, specs, opts, fn) end
+
+--- A named part of a test: failures in it bear its name, and the test's log says how long it took.
+---@param name string
+---@param fn function
+---@return any # ... what fn returned
+function scenario.subtest(name, fn, ...) end
+
+end
+
+do
+---@class vmctl.signals
+local signals = {}
+
+--- The name of a signal number, without SIG; "SIG34" and the like for real-time signals.
+---@param number integer
+---@return string
+function signals.name(number) end
+
+--- The number of a signal given as "TERM", "SIGTERM" or a number; raises for what is none.
+---@param signal string|integer
+---@return integer
+function signals.number(signal) end
+
+--- Takes signals of this process as something to wait for, in place of what they do else: for programs, not for libraries.
+--- Children that vmctl starts get them as usual. Does not wait.
+---@param list (string|integer)[] e.g. { "TERM", "INT", "WINCH" }
+---@return vmctl.SignalWatch|nil watch with next(timeout), close()
+---@return string?
+---@return string?
+function signals.watch(list) end
+
+end
+
+do
+---@class vmctl.socketforward
+---@field DIRECTORY string
+---@field PORT integer
+---@field SERVICE string
+---@field STREAM_PORT integer
+local socketforward = {}
+
+--- The host's side. Waits.
+---
+--- Forwards sockets of a guest to sockets of this host. Waits until the guest has bound them.
+---@param client vmctl.TtrpcClient of the guest's RPC port
+---@param entries table<string, { guest_path: string?, guest_address: string?, host_path: string?, host: string?, mode: integer? }> by forward id; guest_path or guest_address ("tcp:127.0.0.1:8080", which our agent alone understands): where the guest listens; host_path or host (an address): what is dialled here; mode: of the guest's socket file (0666; our agent alone)
+---@param opts { open: function?, streams: any, dial_timeout: number?, open_timeout: number?, limit: integer?, idle: number?, linger: number?, mode: integer?, reconnect: any, on_state: function? } open(timeout) gives a stream to the guest's stream port, `streams` is its address; seconds to dial (4) and until the guest's word (5); connections at a time (1024, others wait in the guest); seconds without a byte, seconds after one side has ended (no limits by default); reconnect: an address, or a function of a time-out that gives a new client when this one is lost; on_state(state, message, code)
+---@return vmctl.SocketForwarder|nil
+---@return string?
+---@return string? as the call of Bind: nothing is bound then
+function socketforward.forward(client, entries, opts) end
+
+--- The id of a forward as nerdbox makes it (section 7). Does not wait.
+---@param container_id string
+---@param destination string the path in the container
+---@return string id 64 hexadecimal digits
+function socketforward.forward_id(container_id, destination) end
+
+--- Makes an id for a stream: the prefix, the time in nanoseconds, six random characters, with dashes between. Does not wait.
+---@param prefix string
+---@return string|nil id
+---@return string?
+---@return string? EIO: there is no source of random bytes
+function socketforward.generate_stream_id(prefix) end
+
+--- The guest's side.
+---
+--- Makes the service. Does not wait.
+---@param opts? { directory: string?, confine: boolean|string[]|nil, tcp: "any"?, mode: integer?, queue: integer?, pending: integer?, pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, idle: number?, linger: number?, allow: function|table|nil } directory: where sockets may be (/run/socketfwd); confine: other folders in its place, or false for anywhere; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666); connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024); limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.access
+---@return vmctl.SocketforwardService
+function socketforward.service(opts) end
+
+end
+
+do
+---@class vmctl.stereos
+---@field DEFAULT_TIMEOUT integer
+---@field GUEST_CID integer
+---@field MAX_LINE integer
+---@field PORT integer
+---@field states table
+---@field types table
+local stereos = {}
+
+--- A client that connects when it is first used.
+---
+--- A client that connects at its first call. Does not wait.
+---@param where? string|table|function|integer an address; a number: the CID of a guest, port 1024; nil: CID 3, as the reference
+---@param opts? { timeout: number, dial_timeout: number, max_line: integer } seconds for a call (10), for connecting (10, and never longer than the call), bytes of a line with its line feed (1 MiB)
+---@return vmctl.StereosClient|nil
+---@return string?
+---@return string? EINVAL, ENAMETOOLONG
+function stereos.client(where, opts) end
+
+--- A client that is connected. Waits.
+---@param where? string|table|function|integer as for `client`
+---@param opts? table as for `client`
+---@return vmctl.StereosClient|nil
+---@return string?
+---@return string? as vmctl.dial
+function stereos.connect(where, opts) end
+
+--- Reads a line, as `parse`.
+---@param line string without its line feed
+---@return { type: string, payload: table? }|nil envelope
+---@return string? message
+---@return string? code "EPROTO"
+---@return string? reply_to
+function stereos.decode(line) end
+
+--- A message as its line, without the line feed.
+---@param kind string one of `types`, or a type of your own
+---@param payload? table members by the JSON's names; unknown members of a known type are left out
+---@return string|nil line
+---@return string?
+---@return string? EINVAL: a member is missing, of the wrong type, or not UTF-8
+function stereos.envelope(kind, payload) end
+
+--- Serves the guest's side on a listener until that is closed. Waits.
+---
+--- Makes a server and serves a listener until that is closed. Waits.
+---@param listener vmctl.Listener
+---@param handlers table as for `new`
+---@param opts? table as for `new`
+---@return true|nil
+---@return string?
+---@return string? ECANCELED
+function stereos.serve(listener, handlers, opts) end
+
+--- The guest's side, for several listeners.
+---
+--- Makes a server. Each handler is called with the request's checked payload (an absent `mode` is 0; of a type of your own:
+--- the payload as it came) and { type=, payload=, peer= }, and returns `true`, `true, { changed = boolean }`, or nil,
+--- message, code, which all become an ack. get_health returns { state=, agents=, uptime_seconds= }, or only some of them.
+--- Handlers may wait; but for get_health only one of them is at work at a time, whatever the number of clients.
+---@param handlers table functions by the request's type; `after` maps types to functions, which are called with the payload when the ack that says ok has gone out
+---@param opts? { allow: function|table, connections: integer, max_line: integer, first_line_timeout: number, handler_timeout: number, on_idle: function } who may connect (see vmctl.access), how many at a time (1024), bytes of a line with its line feed (1 MiB), seconds until a client must have asked for something (30), and that a handler may wait (60); on_idle is called when the last connection has ended
+---@return vmctl.StereosServer server with serve, converse, lifecycle, state
+function stereos.server(handlers, opts) end
+
+end
+
+do
+---@class vmctl.trace
+local trace = {}
+
+--- One record as a line for a person.
+---
+--- Begins a view of one trace.
+---@param record vmctl.TraceRecord
+---@return string
+function trace.format(record) end
+
+--- What VMCTL_TRACE asks for, when vmctl is loaded. Who asked for a trace and gets none is told so on standard error.
+---@param loading string vmctl's version
+function trace.from_environment(loading) end
+
+--- The file that is being recorded to, or nil.
+---@return string?
+function trace.path() end
+
+--- Writes a trace for a person. Does not yield.
+---@param path string
+---@param out? { write: fun(self, text: string) } standard output by default
+---@param opts? { width: integer, session: string } bytes of a message that are shown (100); one session alone, by its id
+---@return integer|nil lines
+---@return string?
+---@return string? as `read`
+function trace.print(path, out, opts) end
+
+--- The records of a trace: `for record in assert(trace.read(path)) do`.
+---
+--- The records of a trace, one after the other: `for record in assert(trace.read(path)) do`. Does not yield; the file is closed
+--- at the end of the loop.
+---@param path string
+---@return (fun(): vmctl.TraceRecord?)|nil iterator
+---@return string? message
+---@return string? code ENOENT, EACCES, EINVAL (no regular file)
+function trace.read(path) end
+
+--- Begins to record. The file is this user's alone (mode 0600); what is in it stays. Does not wait.
+---@param path string
+---@param opts? { max_size: integer, data_max: integer, raw: boolean } bytes of the file (256 MiB), beyond which records are dropped and counted; bytes of a message that are kept (1 MiB); whether to keep what may hold secrets that nobody can tell
+---@return true|nil
+---@return string?
+---@return string? EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
+function trace.start(path, opts) end
+
+--- Ends recording. Idempotent, never waits.
+---@return { records: integer, dropped: integer }|nil counts nil: it was not recording
+function trace.stop() end
+
+--- A view, whose `format(record)` gives records in order as lines for a person.
+---
+--- Begins a view of one trace.
+---@param opts? { width: integer }
+function trace.view(opts) end
+
+end
+
+do
+---@class vmctl.ttrpc
+local ttrpc = {}
+
+--- A client of a connected stream.
+---
+--- Makes a client of a connected stream, which it takes; who has dialled does not matter. Does not wait.
+---@param stream vmctl.Stream
+---@param opts? { timeout: number, services: vmctl.TtrpcService[], metadata: table } seconds for a call (60); descriptions of services (nerdbox's are known); metadata that each request carries
+---@return vmctl.TtrpcClient|nil
+---@return string?
+---@return string? ENOTSUP: there is no protobuf here
+function ttrpc.client(stream, opts) end
+
+--- A client that connects to an address. Waits.
+---
+--- Connects. Waits.
+---@param where string|table|function an address
+---@param opts? table as for `new`, and dial_timeout (seconds, 10)
+---@return vmctl.TtrpcClient|nil
+---@return string?
+---@return string? as vmctl.dial; ENOTSUP
+function ttrpc.connect(where, opts) end
+
+--- Serves a listener. Waits.
+---
+--- Makes a server and serves a listener until that is closed. Waits.
+---@param listener vmctl.Listener
+---@param services table as for `new`
+---@param opts? table as for `new`
+---@return true|nil
+---@return string?
+---@return string? ECANCELED, ENOTSUP
+function ttrpc.serve(listener, services, opts) end
+
+--- A server of services.
+---
+--- Makes a server.
+---@param services table<string|vmctl.TtrpcService, table> as for `register`
+---@param opts? { allow: function|table, connections: integer, streams: integer, on_idle: function, services: vmctl.TtrpcService[] } who may connect (see vmctl.access), how many at a time (1024; others wait in the backlog), streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
+---@return vmctl.TtrpcServer|nil server with register, serve, converse, shutdown, close
+---@return string?
+---@return string? ENOTSUP
+function ttrpc.server(services, opts) end
+
+--- Describes a service, so that its messages are tables.
+---
+--- Describes a service.
+---@param description { name: string, methods: table<string, table> } name: with its package; methods: { request =, response = } (full names of messages; without one the message is bytes), client_stream, server_stream
+---@return vmctl.TtrpcService
+function ttrpc.service(description) end
+
+end
+
+do
+---@class vmctl.vsock
+---@field AF_VSOCK integer
+---@field CID_ANY integer
+---@field CID_HOST integer
+---@field CID_HYPERVISOR integer
+---@field CID_LOCAL integer
+---@field IOCTL_GET_LOCAL_CID integer
+---@field PORT_ANY integer
+local vsock = {}
+
+--- A vsock address. `vmctl.dial` and `vmctl.listen` take it too.
+---@param cid integer|"any"|"hypervisor"|"local"|"host"
+---@param port integer|"any"
+---@return { cid: integer, port: integer, network: "vsock", kind: "vsock" } address tostring gives "CID:PORT"
+function vsock.address(cid, port) end
+
+--- Connects. Waits until it is connected.
+---@param cid integer|string as in `address`
+---@param port integer
+---@param opts? { timeout: number, format: any } as of vmctl.dial
+---@return vmctl.Stream|nil
+---@return string?
+---@return string? EINVAL, ENODEV (no such CID), ECONNRESET (nobody listens), ETIMEDOUT …
+function vsock.dial(cid, port, opts) end
+
+--- Listens. Does not wait.
+---@param port? integer|"any" any free port by default; l:address().port tells which
+---@param opts? { cid: integer, backlog: integer } cid: only connections to this CID of ours (any)
+---@return vmctl.Listener|nil
+---@return string?
+---@return string? EADDRINUSE, EADDRNOTAVAIL (not a CID of ours), EACCES (below 1024) …
+function vsock.listen(port, opts) end
+
+--- This machine's own CID. Does not wait.
+---@return integer|nil cid
+---@return string?
+---@return string? ENOENT where there is no /dev/vsock
+function vsock.local_cid() end
+
+end
+
+do
+---@class vmctl.Address
+---@field kind "tcp"|"unix"|"vsock"|"hybrid"|"serial"|"chardev"|"exec"|"fd"|"func"|"inside"
+---@field network? string "tcp", "unix" or "vsock" where it is a plain socket
+---@field host? string
+---@field port? integer
+---@field path? string
+---@field cid? integer
+---@field command? string
+---@field argv? string[]
+---@field fd? integer
+---@field fn? fun(timeout: number): vmctl.Stream
+---@field text? string the label of a function, of a target
+---@field target? table a machine, an exec client
+---@field at? vmctl.Address as that target sees it
+local Address = {}
+
+--- Connects. Waits (see `vmctl.dial`).
+---
+--- Connects to an address. Waits until it is connected, handshakes included.
+---@param opts? number|{ timeout: number, format: any }
+---@return vmctl.Stream|nil stream
+---@return string? message
+---@return string? code
+function Address:dial(opts) end
+
+--- The address as logs and errors show it. `parse` understands it, unless it is a function's, is inside a target or has
+--- control bytes.
+---@param style? "stereos" as StereOS' own tools write a vsock address: "vsock:CID=3,port=1024"
+---@return string
+function Address:label(style) end
+
+end
+
+do
+---@class vmctl.CcClient
+local CcClient = {}
+
+--- Whether the next call has a chance: neither closed nor given up, and the helper is still there. Does not wait.
+---@return boolean
+function CcClient:alive() end
+
+--- Builds an image. Waits: minutes.
+---
+--- Builds an image; needs no machine. Waits: minutes.
+---@param opts table
+---@param timeout? number seconds
+---@return vmctl.CcSnapshot|nil
+---@return string?
+---@return string?
+---@return table? as `call`
+function CcClient:build_dockerfile(opts, timeout) end
+
+--- Sends a request and waits for its answer. One that is not answered in time, or whose task is cancelled, takes the
+--- connection with it, unless it was still in the queue: a late answer would be taken for that of the next call.
+---@param kind integer one of vmctl.cc.types
+---@param payload? string|fun(e: vmctl.CcEncoder) the request's fields
+---@param opts? number|{ timeout: number } seconds, the queue included
+---@return vmctl.CcDecoder|nil answer its fields, the code byte is read
+---@return string? message
+---@return string? code EREMOTE: the helper says no, the fourth value is what it said (ETIMEDOUT and ECANCELED with a fourth value: the helper's own); ENOTSUP: it does not know the request; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection was lost: what was done is not known), ECLOSED, EPROTO, ETOOBIG
+---@return { code: integer, message: string, op: string, path: string }? error
+function CcClient:call(kind, payload, opts) end
+
+--- Ends the connection; calls that wait fail with ECLOSED, and so do later ones. A helper that `spawn` started ends by that;
+--- it has two seconds, else it is killed. Waits for that alone. Idempotent. (An instance is not ended by it where the helper
+--- has other clients: close the instance first.)
+---@return true
+function CcClient:close() end
+
+--- The machine that the helper has already, by the doing of another client. Does not wait, and does not ask.
+---
+--- The machine of a helper that has one. Does not wait.
+---@return vmctl.CcInstance
+function CcClient:current_instance() end
+
+--- Boots a machine in the helper. Waits.
+---
+--- Boots a machine. Waits.
+---@param opts table
+---@param timeout? number seconds
+---@return vmctl.CcInstance|nil
+---@return string?
+---@return string?
+---@return table? as `call`
+function CcClient:instance(opts, timeout) end
+
+--- The most bytes of a payload.
+function CcClient:max_payload() end
+
+end
+
+do
+---@class vmctl.CcCommand
+local CcCommand = {}
+
+--- As `output`, with its standard error in between.
+---@return string|nil
+---@return string?
+---@return string?
+---@return table? as `output`
+function CcCommand:combined_output(timeout) end
+
+--- Its environment.
+---@return table<string, string>|nil
+---@return string?
+---@return string?
+---@return table?
+function CcCommand:environ(timeout) end
+
+--- The exit code as far as it is known.
+---@return integer|nil exit_code
+---@return boolean|string|nil is_final false: it may still run, as 0 is also said of that; or the message
+---@return string? code EINVAL: it was not started
+---@return table? error
+function CcCommand:exit_code(timeout) end
+
+--- Frees it: it goes on if it runs, and nobody will hear of its end. Idempotent.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function CcCommand:free(timeout) end
+
+--- A variable of its environment; "" when it is not set.
+---@return string|nil
+---@return string?
+---@return string?
+---@return table?
+function CcCommand:get_env(name, timeout) end
+
+--- Ends it, and frees it. (The reference's helper only frees it.)
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function CcCommand:kill(timeout) end
+
+--- Runs it to its end; its standard error is dropped. (The reference's helper drops the output as well where the exit code is
+--- not 0.)
+---@return string|nil stdout
+---@return integer|string|nil exit_code, or the message
+---@return string? code
+---@return table? error
+function CcCommand:output(timeout) end
+
+--- Starts it and waits for its end.
+---@param timeout? number seconds, an hour by default
+---@return integer|nil exit_code
+---@return string?
+---@return string?
+---@return table? as `wait`
+function CcCommand:run(timeout) end
+
+--- Sets its working directory. Waits.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function CcCommand:set_dir(dir, timeout) end
+
+--- Sets a variable of its environment.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function CcCommand:set_env(name, value, timeout) end
+
+--- Starts it. Does not wait for its end.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? EBUSY: it has been started already
+function CcCommand:start(timeout) end
+
+--- Waits for the end of a command that was started.
+---@param timeout? number seconds, an hour by default; when they are over the connection is given up
+---@return integer|nil exit_code below 0: it could not be started (minus an errno)
+---@return string? message
+---@return string? code EINVAL: it was not started; and as client:call
+---@return table? error
+function CcCommand:wait(timeout) end
+
+end
+
+do
+---@class vmctl.CcConnection
+local CcConnection = {}
+
+--- Idempotent.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? it is closed in any case
+function CcConnection:close(timeout) end
+
+--- "HOST:PORT" of this end.
+---@return string|nil
+---@return string?
+---@return string?
+---@return table?
+function CcConnection:local_addr(timeout) end
+
+--- Reads what is there, at least a byte.
+---@param most? integer bytes, 1 MiB by default and at most
+---@return string|nil bytes
+---@return string?
+---@return string?
+---@return table? EOF
+function CcConnection:read(most, timeout) end
+
+--- "HOST:PORT" of the peer.
+---@return string|nil
+---@return string?
+---@return string?
+---@return table?
+function CcConnection:remote_addr(timeout) end
+
+--- Writes bytes, piece by piece.
+---@param data string
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function CcConnection:write(data, timeout) end
+
+end
+
+do
+---@class vmctl.CcDecoder
+local CcDecoder = {}
+
+--- Whatever is not 0 is true.
+---@return boolean|nil
+---@return string?
+---@return string?
+function CcDecoder:bool() end
+
+--- Bytes with their length in front. Of one that is cut, the length has been read.
+---@return string|nil
+---@return string?
+---@return string?
+function CcDecoder:bytes() end
+
+--- A folder's entries with their number in front.
+---@return table[]|nil
+---@return string?
+---@return string?
+function CcDecoder:dir_entries() end
+
+--- An entry of a folder.
+---@return { name: string, is_dir: boolean, mode: integer }|nil
+---@return string?
+---@return string?
+function CcDecoder:dir_entry() end
+
+--- build_args: nil when there are none.
+---@return { dockerfile: string, context_dir: string, cache_dir: string, build_args: table<string, string>? }|nil
+---@return string?
+---@return string?
+function CcDecoder:dockerfile_options() end
+
+--- The body of an error; `code` 0 is none, and has no texts.
+---@return { code: integer, message: string, op: string, path: string }|nil
+---@return string?
+---@return string?
+function CcDecoder:error() end
+
+--- Whether a method has lacked bytes: then none of what came after it has been read.
+---@return boolean
+function CcDecoder:failed() end
+
+--- mode: Go's (see vmctl.protocol.cc.mode).
+---@return { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean }|nil
+---@return string?
+---@return string?
+function CcDecoder:file_info() end
+
+--- timeout_ns: nanoseconds, unsigned; 0 is none.
+---@return { memory_mb: integer, cpus: integer, timeout_ns: integer, user: string, enable_dmesg: boolean, mounts: table[] }|nil
+---@return string?
+---@return string?
+function CcDecoder:instance_options() end
+
+--- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
+---@return integer|nil
+---@return string?
+---@return string? EPROTO: there are fewer bytes
+function CcDecoder:int32() end
+
+--- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
+---@return integer|nil
+---@return string?
+---@return string? EPROTO: there are fewer bytes
+function CcDecoder:int64() end
+
+--- A shared folder.
+---@return { tag: string, host_path: string, writable: boolean }|nil
+---@return string?
+---@return string?
+function CcDecoder:mount_config() end
+
+--- How many bytes have not been read.
+---@return integer
+function CcDecoder:remaining() end
+
+--- What a snapshot leaves out, and where it is kept.
+---@return { excludes: string[], cache_dir: string }|nil
+---@return string?
+---@return string?
+function CcDecoder:snapshot_options() end
+
+--- Bytes with their length in front. Of one that is cut, the length has been read.
+---@return string|nil
+---@return string?
+---@return string?
+function CcDecoder:string() end
+
+--- Texts with their number in front.
+---@return string[]|nil
+---@return string?
+---@return string? never a part of the list
+function CcDecoder:string_slice() end
+
+--- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
+---@return integer|nil
+---@return string?
+---@return string? EPROTO: there are fewer bytes
+function CcDecoder:uint16() end
+
+--- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
+---@return integer|nil
+---@return string?
+---@return string? EPROTO: there are fewer bytes
+function CcDecoder:uint32() end
+
+--- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
+---@return integer|nil
+---@return string?
+---@return string? EPROTO: there are fewer bytes
+function CcDecoder:uint64() end
+
+--- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
+---@return integer|nil
+---@return string?
+---@return string? EPROTO: there are fewer bytes
+function CcDecoder:uint8() end
+
+end
+
+do
+---@class vmctl.CcEncoder
+local CcEncoder = {}
+
+--- One byte.
+---@param value boolean
+---@return vmctl.CcEncoder itself
+function CcEncoder:bool(value) end
+
+--- What has been written.
+---@return string
+function CcEncoder:bytes() end
+
+--- A folder's entries with their number in front.
+---@param list table[]
+---@return vmctl.CcEncoder itself
+function CcEncoder:dir_entries(list) end
+
+--- An entry of a folder.
+---@param entry { name: string, is_dir: boolean, mode: integer }
+---@return vmctl.CcEncoder itself
+function CcEncoder:dir_entry(entry) end
+
+--- What an image is to be built of.
+---@param options { dockerfile: string, context_dir: string?, cache_dir: string?, build_args: table<string, string>? }
+---@return vmctl.CcEncoder itself
+function CcEncoder:dockerfile_options(options) end
+
+--- The body of an error (section 3.2); of code 0 nothing but the code.
+---@param err { code: integer, message: string?, op: string?, path: string? }
+---@return vmctl.CcEncoder itself
+function CcEncoder:error(err) end
+
+--- What a file is.
+---@param info { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean } mode: Go's (see vmctl.protocol.cc.mode); mod_time: Unix seconds
+---@return vmctl.CcEncoder itself
+function CcEncoder:file_info(info) end
+
+--- What a new instance is to be like. Does not wait.
+---@param options { memory_mb: integer?, cpus: integer?, timeout: number?, timeout_ns: integer?, user: string?, enable_dmesg: boolean?, mounts: table[]? } all may be left out; timeout in seconds, or to the nanosecond
+---@return vmctl.CcEncoder itself
+function CcEncoder:instance_options(options) end
+
+--- An integer, big endian.
+---@param value integer of 32 bits
+---@return vmctl.CcEncoder itself
+function CcEncoder:int32(value) end
+
+--- An integer, big endian.
+---@param value integer of 64 bits
+---@return vmctl.CcEncoder itself
+function CcEncoder:int64(value) end
+
+--- A shared folder.
+---@param mount { tag: string, host_path: string?, writable: boolean? } host_path: none is an empty, writable file system
+---@return vmctl.CcEncoder itself
+function CcEncoder:mount_config(mount) end
+
+--- Empties it for further use; what `bytes` gave before stays as it is.
+function CcEncoder:reset() end
+
+--- What a snapshot leaves out, and where it is kept.
+---@param options { excludes: string[]?, cache_dir: string? }
+---@return vmctl.CcEncoder itself
+function CcEncoder:snapshot_options(options) end
+
+--- A text with its length in front.
+---@param value string
+---@return vmctl.CcEncoder itself
+function CcEncoder:string(value) end
+
+--- Texts with their number in front.
+---@param list string[]
+---@return vmctl.CcEncoder itself
+function CcEncoder:string_slice(list) end
+
+--- An integer, big endian.
+---@param value integer 0 to 65535
+---@return vmctl.CcEncoder itself
+function CcEncoder:uint16(value) end
+
+--- An integer, big endian.
+---@param value integer 0 to 2^32 - 1
+---@return vmctl.CcEncoder itself
+function CcEncoder:uint32(value) end
+
+--- From 2^63 on, a Lua integer is negative: it stands for the same 64 bits.
+---@param value integer
+---@return vmctl.CcEncoder itself
+function CcEncoder:uint64(value) end
+
+--- An integer, big endian.
+---@param value integer 0 to 255
+---@return vmctl.CcEncoder itself
+function CcEncoder:uint8(value) end
+
+--- Bytes with their length in front; on the wire the same as `string`.
+---@param value string
+---@return vmctl.CcEncoder itself
+function CcEncoder:write_bytes(value) end
+
+end
+
+do
+---@class vmctl.CcHelper
+local CcHelper = {}
+
+--- Ends it.
+function CcHelper:close() end
+
+--- The handler for vmctl.cc.server.
+---@return function|vmctl.CcMux
+function CcHelper:handler() end
+
+--- Ends the instance and all that was open, as when the last client has gone. The helper can be used again. Waits for the
+--- end of a guest.
+function CcHelper:reset() end
+
+end
+
+do
+---@class vmctl.CcInstance
+local CcInstance = {}
+
+--- Stops the machine and forgets it. Waits.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function CcInstance:close(timeout) end
+
+--- A command, which is not started yet. Waits. See vmctl.protocol.cc.command.
+---@param argv table the program and its arguments, and by name dir and env
+---@return vmctl.CcCommand|nil
+---@return string?
+---@return string?
+---@return table?
+function CcInstance:command(argv, timeout) end
+
+--- The image's own program as a command. Waits. See vmctl.protocol.cc.command.
+---@param argv? table arguments in place of the image's, and by name dir and env
+---@return vmctl.CcCommand|nil
+---@return string?
+---@return string?
+---@return table?
+function CcInstance:entrypoint(argv, timeout) end
+
+--- Replaces the machine's init by a program and waits for its end, which is the machine's as well.
+---@param argv string[] the program and its arguments
+---@param timeout? number seconds, an hour by default
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? EREMOTE: an exit code other than 0, or it could not be started
+function CcInstance:exec(argv, timeout) end
+
+--- The machine's identity: 8-4-4-4-12 hexadecimal digits. Waits.
+---@return string|nil
+---@return string?
+---@return string?
+---@return table?
+function CcInstance:id(timeout) end
+
+--- Waits.
+---@return boolean|nil
+---@return string?
+---@return string?
+---@return table?
+function CcInstance:is_running(timeout) end
+
+--- Listens inside the machine's network. Waits. See vmctl.protocol.cc.network.
+---@param where string "HOST:PORT" or ":PORT"
+---@param kind? string "tcp" by default
+---@return vmctl.CcListener|nil
+---@return string?
+---@return string?
+---@return table?
+function CcInstance:listen(where, kind, timeout) end
+
+--- Sets the size of the console. Waits.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function CcInstance:set_console(cols, rows, timeout) end
+
+--- Switches the internet access on or off. Waits.
+---@param enabled boolean
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function CcInstance:set_network(enabled, timeout) end
+
+--- Waits until the machine has ended. Nothing else can be asked for on this connection meanwhile.
+---@param timeout? number seconds, an hour by default; when they are over the connection is given up
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? EREMOTE: it ended badly
+function CcInstance:wait(timeout) end
+
+end
+
+do
+---@class vmctl.CcListener
+local CcListener = {}
+
+--- Waits for a connection.
+---@return vmctl.CcConnection|nil
+---@return string?
+---@return string?
+---@return table?
+function CcListener:accept(timeout) end
+
+--- "HOST:PORT" that it listens on.
+---@return string|nil
+---@return string?
+---@return string?
+---@return table?
+function CcListener:addr(timeout) end
+
+--- Idempotent.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? it is closed in any case
+function CcListener:close(timeout) end
+
+end
+
+do
+---@class vmctl.CcMux
+local CcMux = {}
+
+--- Sets the handler of a type; the last one counts. It is called with a decoder of the request's payload and a context
+--- ({ type =, peer =, session = }: `session` is a table of the connection's own, which goes with it), may wait, and returns
+--- the answer: bytes or a response builder, with the code byte in front; nothing, "" or true for an answer without fields. A
+--- failure is nil, message, code, { op =, path = }: the code is a number of vmctl.cc.codes or an errno's name; what the fourth
+--- value holds as `code`, `message`, `op` and `path` counts first, so that another helper's failure can be passed on as it is.
+---@param kind integer one of vmctl.cc.types
+---@param fn fun(d: vmctl.CcDecoder, context: table): ...
+---@return vmctl.CcMux
+function CcMux:handle(kind, fn) end
+
+--- The handler for a server: the mux itself.
+---@return vmctl.CcMux
+function CcMux:handler() end
+
+end
+
+do
+---@class vmctl.CcResponse
+local CcResponse = {}
+
+--- The payload, without a header.
+---@return string
+function CcResponse:build() end
+
+--- The code byte of a success, which stands in front of the fields.
+function CcResponse:success() end
+
+end
+
+do
+---@class vmctl.CcServer
+local CcServer = {}
+
+--- Ends it: its socket's file goes unless somebody else's is there by now, connections are closed and handlers cancelled;
+--- `serve` and `serve_one` return when they have ended. Idempotent, never waits.
+function CcServer:close() end
+
+--- Serves one connection until it ends, and closes it. It does not count among `connections`. Waits.
+---@param stream vmctl.Stream
+---@return true|nil
+---@return string?
+---@return string? ECLOSED: the server is closed
+function CcServer:converse(stream) end
+
+--- Serves those who connect until the server or the listener is closed; what still runs is cancelled then. May be called for
+--- several listeners. Waits.
+---@param listener? vmctl.Listener another one than that of the server's own path
+---@return true|nil
+---@return string?
+---@return string? ECANCELED
+function CcServer:serve(listener) end
+
+--- Serves the first connection until it ends. Nobody else gets in: the listener is closed, and its file goes. Waits.
+---@param timeout? number seconds for somebody to connect; none by default
+---@return true|nil
+---@return string?
+---@return string? ETIMEDOUT, ECANCELED; a server that is closed meanwhile is no failure
+function CcServer:serve_one(timeout) end
+
+--- The path that it listens on, or nil.
+function CcServer:socket_path() end
+
+end
+
+do
+---@class vmctl.CcSnapshot
+local CcSnapshot = {}
+
+--- Its number as a source of machines; no request takes it yet.
+---@return integer|nil
+---@return string?
+---@return string?
+---@return table?
+function CcSnapshot:as_source(timeout) end
+
+--- What identifies its content.
+---@return string|nil
+---@return string?
+---@return string?
+---@return table?
+function CcSnapshot:cache_key(timeout) end
+
+--- Lets go of it; what was kept stays. Idempotent.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? it is closed in any case
+function CcSnapshot:close(timeout) end
+
+--- The one that it was made from: an object of its own at each call, to be closed on its own.
+---@return vmctl.CcSnapshot|nil
+---@return string?
+---@return string?
+---@return table? ENOENT: it has none
+function CcSnapshot:parent(timeout) end
+
+end
+
+do
+---@class vmctl.Channel
+local Channel = {}
+
+--- No more values can be sent; those that are there can be received. Never waits.
+function Channel:close() end
+
+--- Receives a value. Waits while there is none.
+---@param timeout? number|{ timeout: number } seconds
+---@return any|nil value
+---@return string?
+---@return string? ECLOSED once it is closed and empty, ETIMEDOUT, ECANCELED
+function Channel:recv(timeout) end
+
+--- Sends a value (not nil). Waits while the channel is full.
+---@param value any
+---@param timeout? number|{ timeout: number } seconds
+---@return true|nil
+---@return string?
+---@return string? ECLOSED, ETIMEDOUT, ECANCELED
+function Channel:send(value, timeout) end
+
+end
+
+do
+---@class vmctl.Child
+local Child = {}
+
+--- Kills it if it still runs, and closes its streams. Idempotent, never waits.
+function Child:close() end
+
+--- Sends a signal to the process and its group. Does not wait.
+---@param signal? string|integer "TERM" by default
+---@return true|nil
+---@return string?
+---@return string? ESRCH once it has ended
+function Child:kill(signal) end
+
+--- Waits for the end of the process.
+---@param timeout? number seconds, 600 by default
+---@return { exit_code: integer?, signal: string? }|nil record
+---@return string?
+---@return string? ETIMEDOUT, ECANCELED, ECHILD
+function Child:wait(timeout) end
+
+end
+
+do
+---@class vmctl.DoctorFinding
+---@field name string
+---@field ok boolean|"partial"
+---@field detail string what was seen
+---@field advice? string what would help; nil where all is well
+---@field optional boolean guests run without it
+local DoctorFinding = {}
+
+end
+
+do
+---@class vmctl.ExecClient
+local ExecClient = {}
+
+--- Opens a connection to an address as the guest sees it. Waits.
+---@param where string|table "tcp:127.0.0.1:80" is a port of the guest itself, "unix:/run/docker.sock" a socket of it (agents of ours alone know that)
+---@param timeout? number
+---@return vmctl.Stream|nil stream of raw bytes
+---@return string?
+---@return string? EREMOTE with the agent's reason, ENOTSUP
+function ExecClient:connect(where, timeout) end
+
+--- Opens a connection to a TCP port as the guest sees it. Waits.
+---@param host string "127.0.0.1" is the guest itself
+---@param port integer
+---@param timeout? number
+---@return vmctl.Stream|nil stream of raw bytes
+---@return string?
+---@return string? EREMOTE with the agent's reason, ENOTSUP
+function ExecClient:forward(host, port, timeout) end
+
+--- The address of something inside the guest, for vmctl.dial and for either end of vmctl.forward. Does not wait.
+---@param where string|table as for `connect`
+---@return vmctl.Address|nil
+---@return string?
+---@return string? EINVAL, ENAMETOOLONG
+function ExecClient:inside(where) end
+
+--- Lists a folder of the guest. Waits.
+---@param path string
+---@param opts? { timeout: number }
+---@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits
+---@return string?
+---@return string?
+function ExecClient:list_files(path, opts) end
+
+--- Runs a pipeline of commands here (a stage may name another target with `on`).
+---
+--- Runs a pipeline. Waits until all of it has ended.
+---@param stages table commands as for `start`, each with an optional `on` (its target); options by name: stdin (string, stream or function), timeout (seconds for all of it, 600), check, max_output, on_output(data)
+---@return { stdout: string, stages: table[], exit_code: integer?, signal: string?, failed: table? }|nil result `stages` has each one's exit_code, signal and stderr; `failed` names the first that failed ({ stage, name, reason })
+---@return string? message
+---@return string? code ETIMEDOUT, EEXIT (with check), ERESET …
+---@return table? result partial
+function ExecClient:pipeline(stages) end
+
+--- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
+--- older does not (wire document, section 3). Asked once, then remembered. Waits.
+---@param timeout? number
+---@return "vmctl"|"0.2"|"0.1.9"|nil
+---@return string?
+---@return string?
+function ExecClient:probe(timeout) end
+
+--- Reads a file of the guest. Waits.
+---@param path string
+---@param opts? { timeout: number }
+---@return string|nil content
+---@return string?
+---@return string? EREMOTE with the guest's reason …
+function ExecClient:read_file(path, opts) end
+
+--- Waits until the agent answers. What is refused while a guest boots is tried again, with growing pauses.
+---@param timeout? number seconds, 30 by default
+---@return number|nil seconds that it took
+---@return string? message with the number of attempts and the last error
+---@return string? ETIMEDOUT
+function ExecClient:ready(timeout) end
+
+--- Runs a command to its end. Waits.
+---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB: beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping, retry (of a command that may run twice: when the link is lost, as by a reboot, it is run again once the agent answers: so many times, or, if true, as often as there is time; not with an input that can be read only once)
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return string? message
+---@return string? code ETIMEDOUT, ERESET …
+---@return table? partial what there was until then
+function ExecClient:run(command) end
+
+--- Starts a command. Waits until the agent has the request.
+---@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
+---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
+---@return string?
+---@return string?
+function ExecClient:start(command) end
+
+--- Writes a file in the guest, its folders included; in place of an old one at once, never half. Waits.
+---@param path string
+---@param content string
+---@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644
+---@return true|nil
+---@return string?
+---@return string? EREMOTE with the guest's reason …
+function ExecClient:write_file(path, content, opts) end
+
+end
+
+do
+---@class vmctl.ExecProcess
+local ExecProcess = {}
+
+--- Drops the command: an agent of ours, and newer ones of the reference, end it. Idempotent, never waits.
+function ExecProcess:close() end
+
+--- Ends its standard input (in a terminal: the end-of-file character). Waits until that is sent.
+---@return true|nil
+---@return string?
+---@return string?
+function ExecProcess:close_stdin(timeout) end
+
+--- Closes its standard output: nobody reads it any more, and who writes there gets SIGPIPE, as in a shell's pipeline.
+---@return true|nil
+---@return string?
+---@return string? ENOTSUP: only an agent of ours can, and only without a terminal
+function ExecProcess:close_stdout(timeout) end
+
+--- Can it be written to?
+---@return boolean
+function ExecProcess:has_stdin() end
+
+--- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input, and a
+--- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until that is sent.
+---@param signal? string|integer "TERM" by default
+---@return true|nil
+---@return string?
+---@return string? ENOTSUP: it takes no signals
+function ExecProcess:kill(signal, timeout) end
+
+--- Reads the next output, in the order in which it came. Waits.
+---@param timeout? number seconds
+---@return string|nil data
+---@return string stream "stdout" or "stderr"
+---@return nil # , message, code: EOF after the last output (then `wait` has the record), ETIMEDOUT, ERESET when the link was lost
+function ExecProcess:read(timeout) end
+
+--- Sets the size of its terminal. Waits until that is sent.
+---@return true|nil
+---@return string?
+---@return string? ENOTTY
+function ExecProcess:resize(rows, cols, timeout) end
+
+--- Waits for the end. Output that nobody read is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
+---@param timeout? number seconds
+---@return { exit_code: integer?, signal: string?, error: string? }|nil record
+---@return string?
+---@return string? ERESET: the link was lost and how the command ended is unknown
+function ExecProcess:wait(timeout) end
+
+--- Writes to its standard input. Waits while the command does not read.
+---@param data string
+---@param timeout? number seconds
+---@return true|nil
+---@return string?
+---@return string? EPIPE and others; ESRCH once it has ended; ENOTSUP: it was started without a stdin
+function ExecProcess:write(data, timeout) end
+
+end
+
+do
+---@class vmctl.Forward
+---@field from vmctl.Address as it was given
+---@field to vmctl.Address
+local Forward = {}
+
+--- Where others connect: the real port where 0 was asked for.
+---@return vmctl.Address
+function Forward:address() end
+
+--- Listens no more, ends the connections that are open, removes a Unix socket's file if it is still the one that was made.
+--- Idempotent, never waits: what listens inside a guest is taken away while other calls wait.
+---@return true
+function Forward:close() end
+
+--- Counts, up to this moment.
+---@return { connections: integer, open: integer, failed: integer, from_to: integer, to_from: integer, last_error: string?, last_code: string? } connections that came, that are open now, that failed (refused, or the target could not be reached: then the last reason), and bytes each way
+function Forward:stats() end
+
+--- Whether connections can come. That they can says nothing of the target: see `last_error` of `stats`.
+---@return "open"|"broken"|"closed" state broken: for now, or for good (the guest has ended)
+---@return string? message
+---@return string? code why it is broken
+function Forward:status() end
+
+--- Waits until it is closed, or can never be connected to again.
+---@param timeout? number|{ timeout: number } for ever by default
+---@return true|nil
+---@return string?
+---@return string? ETIMEDOUT; why it has ended by itself
+function Forward:wait(timeout) end
+
+end
+
+do
+--- one of content, from, link, folder
+---@class vmctl.ImageFile
+---@field content? string the bytes
+---@field from? string a file of this machine
+---@field link? string what a symbolic link leads to
+---@field folder? boolean
+---@field mode? integer permissions; else 0755 for folders and for programs that are copied from this machine, 0644
+local ImageFile = {}
+
+end
+
+do
+---@class vmctl.ImageOptions
+---@field output string the image; it is there complete, or as it was before
+---@field agent? string static program: /sbin/vmctl-agent, and /init unless there is one
+---@field init? string program: /init, the first one that the kernel starts
+---@field busybox? string|boolean static busybox (true, that of this machine); false: none
+---@field modules_dir? string what /lib/modules/VERSION holds (no modules)
+---@field modules? string[] modules beyond image.default_modules
+---@field files? table<string, string|vmctl.ImageFile> path in the guest → content, or a table
+---@field compress? boolean gzip it (true)
+local ImageOptions = {}
+
+end
+
+do
+---@class vmctl.L2Faults
+---@field loss? number the chance that a frame is lost, 0 to 1
+---@field duplicate? number the chance that it comes twice
+---@field corrupt? number the chance that one bit behind the addresses and the type is another
+---@field delay? number seconds by which each frame comes later
+---@field jitter? number seconds: the delay varies by so much, up and down; frames keep their order
+---@field reorder? number the chance that a frame is held back, so that later ones overtake it
+---@field reorder_by? number seconds for which it is held back (0.02)
+---@field rate? number|string bits a second: 1e7 or "10M"
+---@field burst? number seconds of traffic that may wait for the rate; what comes then is dropped (0.1)
+local L2Faults = {}
+
+end
+
+do
+---@class vmctl.L2Listener
+local L2Listener = {}
+
+--- Waits for a connection. One that may not come in is closed, and the next awaited.
+---@param timeout? number|{ timeout: number } seconds; for ever by default
+---@return vmctl.L2Port|nil
+---@return string?
+---@return string? ECLOSED, ETIMEDOUT
+function L2Listener:accept(timeout) end
+
+--- Where it listens.
+---@return vmctl.Address|nil
+---@return string?
+---@return string?
+function L2Listener:address() end
+
+--- Listens no more; the ports that came of it stay. Idempotent, never waits.
+---@return true
+function L2Listener:close() end
+
+end
+
+do
+---@class vmctl.L2Port
+local L2Port = {}
+
+--- Our own address, and the peer's.
+---@return vmctl.Address|nil
+---@return string?
+---@return string?
+function L2Port:address() end
+
+--- Ends the wire. Idempotent; never waits. Who waits on the port gets ECLOSED.
+---@return true
+function L2Port:close() end
+
+--- Waits until the wire has ended. Who does not read learns of it within a tenth of a second; frames may be left to read then.
+---@param timeout? number|{ timeout: number } seconds; for ever by default
+---@return string|nil reason the code: ECLOSED (by `close`), EOF, ECONNRESET, ETOOBIG …
+---@return string? message
+---@return string? code ETIMEDOUT, ECANCELED
+function L2Port:done(timeout) end
+
+--- Our end's own address, drawn at random: locally administered, of one station. It is never sent, and no filter.
+---@return string address as "02:00:5e:10:00:01"
+function L2Port:hwaddr() end
+
+--- The peer's address.
+---@return vmctl.Address|nil
+---@return string?
+---@return string?
+function L2Port:peer() end
+
+--- Receives one frame, as `recv_many`. Waits.
+---@param timeout? number|{ timeout: number } seconds
+---@return string|nil frame
+---@return string? message
+---@return string? code
+function L2Port:recv(timeout) end
+
+--- Receives frames: all that are there, at least one. Waits. Frames of 0 to 13 bytes are left out and counted; a length over
+--- the limit ends the port.
+---@param most? integer 256
+---@param timeout? number|{ timeout: number } seconds (60)
+---@return string[]|nil frames
+---@return string? message
+---@return string? code EOF, EPROTO (ended inside a frame), ETOOBIG, EBUSY (another task, or the handler, reads), ECLOSED, ETIMEDOUT
+function L2Port:recv_many(most, timeout) end
+
+--- Sends a frame: whole, or not at all. Waits until the kernel has it.
+---@param frame string from the destination address on, without FCS; 14 to 65535 bytes
+---@param timeout? number|{ timeout: number } seconds (60)
+---@return true|nil ok
+---@return string? message
+---@return string? code EINVAL (too short), ETOOBIG, ECLOSED, EPIPE; ETIMEDOUT leaves it usable
+---@return integer? sent 1: the frame is queued nevertheless, and will go out
+function L2Port:send(frame, timeout) end
+
+--- Sends frames, in as few writes as there can be. None is sent when one of them could not be. Waits.
+---@param frames string[]
+---@param timeout? number|{ timeout: number } seconds
+---@return true|nil ok
+---@return string? message
+---@return string? code as `send`
+---@return integer? sent how many of them are out or will be
+function L2Port:send_many(frames, timeout) end
+
+--- Has a task of its own call `fn(frame, port)` for each frame that comes, one after the other. Reading begins only now:
+--- nothing is lost before. Replaces the handler there was, between two frames; nil takes it away, and what was read by then is
+--- left to `recv`. An error of `fn` is logged. While `fn` waits nothing is read, and the peer has to wait. Does not wait.
+---@param fn? fun(frame: string, port: vmctl.L2Port)
+---@return true|nil
+---@return string?
+---@return string? EBUSY: a task waits in `recv`
+function L2Port:set_handler(fn) end
+
+--- What has gone in and out: frames_in, bytes_in, frames_out, bytes_out; invalid: frames of 1 to 13 bytes and zero lengths.
+---@return table<string, integer>
+function L2Port:stats() end
+
+end
+
+do
+---@class vmctl.L2Switch
+---@field name string
+local L2Switch = {}
+
+--- Adds a port with a connection that is there already: an end of l2.socketpair, a port that was accepted or dialled, a stream.
+--- The switch takes it; it is closed for its former owner. Does not wait.
+---@param wire vmctl.L2Port|vmctl.Stream
+---@param opts? { name: string } "port-1" … by default
+---@return vmctl.L2SwitchPort|nil
+---@return string?
+---@return string? EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
+function L2Switch:add(wire, opts) end
+
+--- Which addresses were seen at which port: { mac, vlan, port (its name), age (seconds) } each.
+---@return table[]|nil
+---@return string?
+---@return string?
+function L2Switch:addresses() end
+
+--- Writes each frame that comes in, once, to a pcapng file with an interface a port. The file is made anew, with mode 0600.
+---@param path string
+---@return vmctl.Capture|nil capture with close(), which returns how many frames there were
+---@return string?
+---@return string? ENOENT …
+function L2Switch:capture(path) end
+
+--- Ends everything: ports with their connections, listeners, taps, captures. Idempotent; does not wait.
+---@return true
+function L2Switch:close() end
+
+--- The counters (see those of a port): `total`, of all ports there ever were; `ports`, by name; `pairs[from][to]`: frames, bytes
+--- and dropped between two ports.
+---@return { total: table, ports: table<string, table>, pairs: table<string, table<string, table>> }|nil
+---@return string?
+---@return string?
+function L2Switch:counts() end
+
+--- Lets nothing through between two ports, or (without b) from and to one. Connections stay. Does not wait.
+---@param a vmctl.L2SwitchPort|string
+---@param b? vmctl.L2SwitchPort|string
+---@return true|nil
+---@return string?
+---@return string? ECLOSED
+function L2Switch:cut(a, b) end
+
+--- Adds a port that dials a QEMU which listens (with QEMU 7.2 the way to choose: as a client it never connects again), and dials
+--- again, with longer and longer pauses, for as long as nobody answers and when the connection has ended. The port stays, and
+--- frames to it are dropped meanwhile. Does not wait: see `wait_connected` and `state` of the port.
+---@param where string|table|function as for l2.dial
+---@param opts? { name: string, redial: boolean, timeout: number } redial: true by default; timeout: seconds of one dial (10)
+---@return vmctl.L2SwitchPort|nil
+---@return string?
+---@return string? EINVAL, EEXIST, ENOSPC, ECLOSED
+function L2Switch:dial(where, opts) end
+
+--- Sets the faults of what goes between two ports, in place of those that were set between them; nil clears them. A port's own
+--- faults come on top. At once; does not wait.
+---@param a vmctl.L2SwitchPort|string
+---@param b vmctl.L2SwitchPort|string
+---@param wanted? vmctl.L2Faults
+---@param opts? { direction: "both"|"one" } one: only what goes from a to b; "both" by default
+---@return true|nil
+---@return string?
+---@return string? ECLOSED
+function L2Switch:faults(a, b, wanted, opts) end
+
+--- Forgets all addresses: frames are flooded until they are heard again.
+---@return true|nil
+---@return string?
+---@return string?
+function L2Switch:forget() end
+
+--- Ends cuts: all of them and the partition; of one port; or between two. With `{ faults = true }` all faults end as well.
+---@param a? vmctl.L2SwitchPort|string|{ faults: boolean }
+---@param b? vmctl.L2SwitchPort|string
+---@return true|nil
+---@return string?
+---@return string? ECLOSED
+function L2Switch:heal(a, b) end
+
+--- Lets a frame in, as if it had come from a port. Does not wait.
+---@param port vmctl.L2SwitchPort|string
+---@param frame string 14 to 69632 bytes
+---@return true|nil
+---@return string?
+---@return string? EINVAL, ECLOSED
+function L2Switch:inject(port, frame) end
+
+--- Listens for QEMUs that connect. Each connection becomes a port: "NAME-1", "NAME-2" …; with `ports = 1` there is but one, and
+--- it is called NAME. A port whose connection has ended stays, with its faults and counts, and is the next newcomer's: give each
+--- guest an address of its own where that matters. Waits only to resolve a name.
+---@param where string|table as for l2.listen
+---@param opts? { name: string, ports: integer, backlog: integer, mode: integer, allow: any } ports: at most so many (256)
+---@return vmctl.L2SwitchListener|nil listener with address, ports, close
+---@return string?
+---@return string? ECLOSED, EADDRINUSE …
+function L2Switch:listen(where, opts) end
+
+--- Splits the network: frames pass only between ports of one group. Ports that are not named, and those that join later, are a
+--- group of their own together. Replaces the partition there was. Does not wait.
+---@param groups (vmctl.L2SwitchPort|string)[][]
+---@return true|nil
+---@return string?
+---@return string? ECLOSED
+function L2Switch:partition(groups) end
+
+--- The port of that name.
+---@param name string
+---@return vmctl.L2SwitchPort|nil
+function L2Switch:port(name) end
+
+--- All ports, in the order of their places.
+---@return vmctl.L2SwitchPort[]
+function L2Switch:ports() end
+
+--- The seed of the faults; sets it if given, and they begin anew. The n-th frame of a way (from a port, to a port, from one to
+--- another) meets the same fate in every run with that seed in which ports are added in the same order.
+---@param seed? integer
+---@return integer|nil
+---@return string?
+---@return string?
+function L2Switch:seed(seed) end
+
+--- Has `fn(frame, port)` called for each frame that comes in, once, before any fault. It may wait: when too much has gathered for
+--- it (`queue` bytes, 4 MiB) the switch waits as well, or, if `lossy`, frames are left out and counted. Its errors are logged.
+---@param fn fun(frame: string, port: vmctl.L2SwitchPort)
+---@param opts? { lossy: boolean, queue: integer }
+---@return vmctl.L2Tap|nil tap with close() and lost()
+---@return string?
+---@return string?
+function L2Switch:tap(fn, opts) end
+
+--- Adds a port that leads out. `"user"`: by libslirp, a network 10.0.2.0/24 as QEMU's own: the gateway 10.0.2.2, DHCP from
+--- 10.0.2.15 on, a name server 10.0.2.3; what guests send goes on by sockets of this process, in a thread of its own. `{ tap = … }`:
+--- a TAP device, made if there is none of that name (and gone with the port then); with "%d" in it the kernel chooses a number,
+--- and the port's `device` is the name. Setting it up is up to `ip`. Does not wait.
+---@param where "user"|{ [1]: "user"?, tap: string?, name: string?, restricted: boolean?, host_loopback: boolean?, ipv6: boolean? } name: of the port ("uplink"); for "user": restricted: guests reach that network's own services alone; host_loopback: 10.0.2.2 leads to this machine's loopback (false); ipv6: fec0::/64 as well (true)
+---@return vmctl.L2SwitchPort|nil
+---@return string?
+---@return string? ENOSYS (no libslirp), EPERM and EBUSY (of the device), EEXIST, ECLOSED
+function L2Switch:uplink(where) end
+
+end
+
+do
+---@class vmctl.L2SwitchListener
+local L2SwitchListener = {}
+
+--- Where it listens.
+---@return vmctl.Address|nil
+---@return string?
+---@return string?
+function L2SwitchListener:address() end
+
+--- Listens no more; its ports stay. Idempotent; does not wait.
+---@return true
+function L2SwitchListener:close() end
+
+--- The ports that came of it.
+---@return vmctl.L2SwitchPort[]
+function L2SwitchListener:ports() end
+
+end
+
+do
+---@class vmctl.L2SwitchPort
+---@field name string
+local L2SwitchPort = {}
+
+--- Connects it: a port of l2, or a stream, which it takes. Does not wait.
+---@param wire vmctl.L2Port|vmctl.Stream
+---@return true|nil
+---@return string?
+---@return string? EBUSY (it has a connection, or the wire is in use), ECLOSED
+function L2SwitchPort:attach(wire) end
+
+--- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (for it), dropped_cut, dropped_loss and dropped_rate
+--- (of what it sent), invalid, duplicated, corrupted, delayed, flooded; queued: bytes that wait for it.
+---@return table<string, integer>|nil
+---@return string?
+---@return string? ECLOSED
+function L2SwitchPort:counts() end
+
+--- Lets nothing through, in either direction, until `heal`. The connection stays.
+---@return true|nil
+---@return string?
+---@return string? ECLOSED
+function L2SwitchPort:cut() end
+
+--- Ends its connection; the port stays, and can be connected again (one that dials does so by itself). Does not wait.
+---@return true|nil
+---@return string?
+---@return string? ECLOSED
+function L2SwitchPort:disconnect() end
+
+--- Sets the faults of what it sends, of what it gets, or of both, in place of those it had; nil clears them. At once.
+---@param wanted? vmctl.L2Faults
+---@param opts? { direction: "from"|"to"|"both" } "both" by default
+---@return true|nil
+---@return string?
+---@return string? ECLOSED
+function L2SwitchPort:faults(wanted, opts) end
+
+--- Ends `cut`; its faults are as before.
+---@return true|nil
+---@return string?
+---@return string? ECLOSED
+function L2SwitchPort:heal() end
+
+--- Takes it away, with its connection. Idempotent; does not wait.
+---@return true
+function L2SwitchPort:remove() end
+
+--- Whether somebody is connected. Does not wait.
+---@return "connected"|"waiting"|"dialling"|"ended"|"gone" state waiting: nobody was yet
+---@return string? reason of "ended": EOF, ETOOBIG, ECONNRESET …; of "dialling": the code of the last failure
+---@return integer epoch how many connections there were, this one included
+function L2SwitchPort:state() end
+
+--- Waits until somebody is connected.
+---@param timeout? number|{ timeout: number } seconds (30)
+---@return integer|nil epoch
+---@return string?
+---@return string? ETIMEDOUT, ECLOSED (it was removed), ECANCELED
+function L2SwitchPort:wait_connected(timeout) end
+
+end
+
+do
+---@class vmctl.L2Tap
+local L2Tap = {}
+
+--- Ends it; its function is called no more. Idempotent; does not wait.
+---@return true
+function L2Tap:close() end
+
+--- How many frames a lossy tap has left out.
+---@return integer
+function L2Tap:lost() end
+
+end
+
+do
+---@class vmctl.Lock
+local Lock = {}
+
+--- Takes it; `release` must follow, whatever happens. `with` sees to that by itself. Waits while another has it.
+---@param timeout? number|{ timeout: number } seconds
+---@return true|nil
+---@return string?
+---@return string? ETIMEDOUT, ECANCELED
+function Lock:acquire(timeout) end
+
+--- Whether somebody has it.
+function Lock:held() end
+
+--- Lets go of it. Hands it on: were it only let go, who comes by next would have it before the one that waits. Never waits.
+function Lock:release() end
+
+--- Runs `fn(…)` while holding the lock, which is let go whatever happens. Waits for the lock.
+---@param timeout? number seconds to wait for the lock
+---@return any # ... what fn returned
+---@return nil # , message, code if the lock was not to be had in time
+function Lock:with(timeout, fn, ...) end
+
+end
+
+do
+---@class vmctl.Machine
+local Machine = {}
+
+--- Plugs in a port: in the guest /dev/virtio-ports/NAME, or a /dev/vportNpM whose name /sys/class/virtio-ports tells. A guest
+--- agent of QEMU's own can be reached so: `vmctl.qga.connect(function() return stream end)`. Waits.
+---@param name string "org.qemu.guest_agent.0" for instance
+---@return vmctl.Stream|nil stream the host's end, which the caller closes; the machine takes the port out at its end
+---@return string? message
+---@return string? code EBUSY: there is a port of that name; ENOTSUP: the guest is reached over vsock, and has no such bus
+---@return table? problem
+function Machine:add_port(name) end
+
+--- The address of a port of the guest's agent, for vmctl.dial and the protocols' clients.
+---@param port integer
+---@return vmctl.Address
+function Machine:address(port) end
+
+--- Lets go of the guest; QEMU is killed if it still runs. Idempotent, never waits.
+---@return true
+function Machine:close() end
+
+--- Opens a connection to an address as the guest sees it. Waits.
+---@param where string|table "tcp:127.0.0.1:80" is a port of the guest itself, "unix:/run/docker.sock" a socket of it (agents of ours alone know that)
+---@param timeout? number
+---@return vmctl.Stream|nil stream of raw bytes
+---@return string?
+---@return string? EREMOTE with the agent's reason, ENOTSUP
+function Machine:connect(where, timeout) end
+
+--- What the guest wrote to its console: the last part of it, up to `console_size` bytes (256 KiB).
+---@return string
+function Machine:console() end
+
+--- Types on the guest's console.
+---@return true|nil
+---@return string?
+---@return string?
+function Machine:console_write(bytes, timeout) end
+
+--- Removes a snapshot. Waits.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? ENOENT
+function Machine:delete_snapshot(name, opts) end
+
+--- Counts how often the guest has begun anew: 1 from its launch on, one more after each reset, reboot or restore. Connections into
+--- it do not outlive an epoch. Does not wait.
+---@return integer
+function Machine:epoch() end
+
+--- An iterator over QEMU's events from now on, as vmctl.QmpClient has it. Waits until the monitor is connected.
+---@param opts? number|{ timeout: number } seconds for each event
+---@return function|nil iterator
+---@return string?
+---@return string?
+function Machine:events(opts) end
+
+--- Runs a command to its end. Waits.
+---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB: beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping, retry (of a command that may run twice: when the link is lost, as by a reboot, it is run again once the agent answers: so many times, or, if true, as often as there is time; not with an input that can be read only once)
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return string? message
+---@return string? code ETIMEDOUT, ERESET …
+---@return table? partial what there was until then
+function Machine:exec(command) end
+
+--- Opens a connection to a TCP port as the guest sees it. Waits.
+---@param host string "127.0.0.1" is the guest itself
+---@param port integer
+---@param timeout? number
+---@return vmctl.Stream|nil stream of raw bytes
+---@return string?
+---@return string? EREMOTE with the agent's reason, ENOTSUP
+function Machine:forward(host, port, timeout) end
+
+--- The address of something inside the guest ("unix:/run/docker.sock", "tcp:127.0.0.1:80"), for vmctl.dial and for either end of
+--- vmctl.forward. Does not wait.
+---@param where string|table
+---@return vmctl.Address|nil
+---@return string?
+---@return string? EINVAL, ENAMETOOLONG
+function Machine:inside(where) end
+
+--- Ends QEMU at once, and waits for that.
+---@return true|nil
+---@return string?
+---@return string? ECLOSED
+function Machine:kill() end
+
+--- Lists a folder of the guest. Waits.
+---@param path string
+---@param opts? { timeout: number }
+---@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits
+---@return string?
+---@return string?
+function Machine:list_files(path, opts) end
+
+--- Calls `fn(number, why)` whenever a new epoch begins, in a task of its own: why is "reset", "reboot" or "restore". Does not wait.
+---@return fun() cancel ends it
+function Machine:on_epoch(fn) end
+
+--- Stops the guest's processors; `resume` lets them go on. Waits until they stand still. Idempotent.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? as vmctl.QmpClient.execute, here and below
+function Machine:pause() end
+
+--- Runs a pipeline whose stages run in this guest unless they name another target with `on`.
+---
+--- Runs a pipeline. Waits until all of it has ended.
+---@param stages table commands as for `start`, each with an optional `on` (its target); options by name: stdin (string, stream or function), timeout (seconds for all of it, 600), check, max_output, on_output(data)
+---@return { stdout: string, stages: table[], exit_code: integer?, signal: string?, failed: table? }|nil result `stages` has each one's exit_code, signal and stderr; `failed` names the first that failed ({ stage, name, reason })
+---@return string? message
+---@return string? code ETIMEDOUT, EEXIT (with check), ERESET …
+---@return table? result partial
+function Machine:pipeline(stages) end
+
+--- Presses the power button. Waits for QEMU's word only: whether the guest heeds it, `wait` tells (a microvm's or an init that
+--- knows no ACPI does not; `shutdown` asks the agent).
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function Machine:powerdown() end
+
+--- Brings the guest into a declared state.
+---
+--- Brings a guest into a declared state. Everything is checked before the first step, so that a bad set changes nothing. The
+--- order: mounts (what follows may lie on them), files, ssh keys, secrets, and the configuration last, because the guest acts on
+--- it at once. Every step may be done again: what is already so is left alone. Waits.
+---
+--- Secrets go into the guest's memory, are hidden from the log while they are on their way, and are in no error. The
+--- configuration is a file that all in the guest may read: [secrets] is taken out of it, unless `keep_secrets` says no.
+---
+--- The control plane does what it can; files, and what it does not know, go through commands where the target runs them. There
+--- everything is compared in the guest, contents go by standard input, and files are replaced as a whole, with their owner
+--- and mode. Limits of a shell: see vmctl.config.scripts.
+---@param set table|string what it shall have; a string is its configuration, the jcard.toml, alone
+---@param opts? table
+---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind, name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
+---@return string? message
+---@return string? code EINVAL, ETOOBIG, EREMOTE (the guest's words are in the message), ENOTSUP, ETIMEDOUT …
+---@return table? report up to the step that failed: its `failed` has message and code, and kind and name where it was a step
+function Machine:push_config(set, opts) end
+
+--- The client of QEMU's monitor: connected at the first call and closed with the machine. Waits at the first call.
+---@param timeout? number seconds, 30 by default
+---@return vmctl.QmpClient|nil
+---@return string?
+---@return string? ECLOSED, ETIMEDOUT, ERESET: QEMU has ended
+function Machine:qmp(timeout) end
+
+--- Reads a file of the guest. Waits.
+---@param path string
+---@param opts? { timeout: number }
+---@return string|nil content
+---@return string?
+---@return string? EREMOTE with the guest's reason …
+function Machine:read_file(path, opts) end
+
+--- Takes a port out. The guest sees it go, and the host's end ends. Waits.
+---@param opts? number|{ timeout: number } seconds, 10 by default
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? ENOENT: no such port was added; ETIMEDOUT: the guest does not let go of it
+function Machine:remove_port(name, opts) end
+
+--- Resets the guest, as the button does; it boots again, which `wait_ready` waits for. A new epoch begins: calls in flight fail
+--- with ERESET. Waits until it is reset.
+---@param opts? number|{ timeout: number } seconds, 30 by default
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function Machine:reset(opts) end
+
+--- Brings the guest back to a snapshot: of its own, or, with `path`, of another machine that was launched with the same options.
+--- A new epoch begins: calls in flight fail with ERESET. Waits.
+---@param name string
+---@param opts? number|{ timeout: number, path: string }
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands still
+function Machine:restore(name, opts) end
+
+--- Lets the guest's processors run. Idempotent.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function Machine:resume() end
+
+--- Runs a command to its end. Waits.
+---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB: beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping, retry (of a command that may run twice: when the link is lost, as by a reboot, it is run again once the agent answers: so many times, or, if true, as often as there is time; not with an input that can be read only once)
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return string? message
+---@return string? code ETIMEDOUT, ERESET …
+---@return table? partial what there was until then
+function Machine:run(command) end
+
+--- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself.
+---@param path string
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? EREMOTE: the guest has no `display`, or the file cannot be written
+function Machine:screendump(path) end
+
+--- Types text, on a US keyboard. Waits until it is typed, about 40 characters a second.
+---@param text string ASCII; a line feed is the return key
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? EINVAL: a character that this keyboard does not have; nothing is typed then
+function Machine:send_chars(text) end
+
+--- Presses keys together: "ctrl-alt-delete", "f2", "ret", "minus". Waits for QEMU's word only.
+---@param chord string QEMU's names of keys, joined by "-"
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? EREMOTE: no such key
+function Machine:send_key(chord) end
+
+--- Plugs a network card's cable in or out, as the guest sees it: its carrier. Waits.
+---@param nic integer the card's place in `nics`, from 1
+---@param up boolean
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? EINVAL: there is no such card
+function Machine:set_link(nic, up) end
+
+--- Powers the guest off: asks its agent, then waits for QEMU's end.
+---@param opts? { timeout: number }|number seconds, 20 by default; a guest that needs longer is killed
+---@return true|nil
+---@return string?
+---@return string? ETIMEDOUT: it had to be killed
+function Machine:shutdown(opts) end
+
+--- Saves the guest's state under a name: memory, devices, and all disks that it can write to, which must be qcow2. The guest
+--- stands still meanwhile. Waits.
+---@param name string a new one
+---@param opts? number|{ timeout: number, path: string } seconds, 120 by default; path: the image file, made if it is not there and kept; without it, a private one that goes with the machine
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? EREMOTE: a disk cannot be saved, the name is taken …
+function Machine:snapshot(name, opts) end
+
+--- Forwards sockets of the guest to sockets of this host: see vmctl.socketforward.forward. The connection to the guest is shared
+--- by all of them, had anew when it is lost, and closed with the machine. Waits until the guest has bound the sockets.
+---
+--- The host's side. Waits.
+---
+--- Forwards sockets of a guest to sockets of this host. Waits until the guest has bound them.
+---@param entries table<string, table>
+---@param opts? table
+---@return vmctl.SocketForwarder|nil
+---@return string?
+---@return string? ECLOSED, ERESET: QEMU has ended
+function Machine:socketforward(entries, opts) end
+
+--- Starts a command. Waits until the agent has the request.
+---@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
+---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
+---@return string?
+---@return string?
+function Machine:start(command) end
+
+--- How the guest is, in QEMU's words: "running", "paused", "shutdown", "guest-panicked" … Waits.
+---@return string|nil status
+---@return string?
+---@return string? ERESET: QEMU has ended
+function Machine:status() end
+
+--- The client of the guest's StereOS control plane (port 1024): made at the first call, which alone may have options, and closed
+--- with the machine. Does not wait.
+---@param opts? table of vmctl.stereos.client
+---@return vmctl.StereosClient|nil
+---@return string?
+---@return string? ECLOSED, ERESET: QEMU has ended
+function Machine:stereos(opts) end
+
+--- Waits until the guest has ended.
+---@param timeout? number seconds, 600 by default
+---@return { exit_code: integer?, signal: string? }|nil record of QEMU's end
+---@return string?
+---@return string? ETIMEDOUT, ECLOSED
+function Machine:wait(timeout) end
+
+--- Waits until the console shows a Lua pattern, in what it has kept or in what comes.
+---@param pattern string
+---@param opts? { timeout: number, plain: boolean }|number
+---@return string|nil match
+---@return string?
+---@return string? ETIMEDOUT, EOF when the guest has ended
+function Machine:wait_console(pattern, opts) end
+
+--- Waits for an event of QEMU, as vmctl.QmpClient has it, or for its end. Events are kept from the first use of the monitor on.
+--- A kernel's panic ends QEMU; GUEST_PANICKED comes before that where the guest has a panic device and its module (on q35 `args`
+--- with "-device", "pvpanic-pci", in the image `modules` with "pvpanic-pci").
+---@param what string|fun(event: table): boolean
+---@param opts? number|{ timeout: number } seconds, 60 by default
+---@return table|nil event
+---@return string? with the console's last lines
+---@return string? ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
+function Machine:wait_event(what, opts) end
+
+--- Waits until the guest's agent answers.
+---@param opts? { timeout: number }|number seconds, 60 by default
+---@return number|nil seconds since the call
+---@return string? with the console's last lines
+---@return string? ETIMEDOUT; ERESET: QEMU has ended
+function Machine:wait_ready(opts) end
+
+--- Writes a file in the guest, its folders included; in place of an old one at once, never half. Waits.
+---@param path string
+---@param content string
+---@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644
+---@return true|nil
+---@return string?
+---@return string? EREMOTE with the guest's reason …
+function Machine:write_file(path, content, opts) end
+
+end
+
+do
+---@class vmctl.Mux
+local Mux = {}
+
+--- False once the link has ended.
+---@return boolean
+function Mux:alive() end
+
+--- Ends the link. Idempotent, never waits.
+---@return true
+function Mux:close() end
+
+--- Connects to a port of the guest's agent. Waits.
+---@param port integer
+---@param timeout? number
+---@return vmctl.Stream|nil
+---@return string?
+---@return string? ECONNREFUSED: nobody serves that port
+function Mux:connect(port, timeout) end
+
+--- Ends the session and leaves the link to the next one: the guest has begun anew. Never waits.
+function Mux:drop() end
+
+--- Waits until a session that was dropped has let go of the link.
+function Mux:ended(timeout) end
+
+--- Asks the other end for a sign of life. Waits.
+---@param timeout? number seconds
+---@return true|nil
+---@return string?
+---@return string?
+function Mux:ping(timeout) end
+
+end
+
+do
+---@class vmctl.MuxServer
+local MuxServer = {}
+
+--- A listener for a port of the mux.
+---@param port integer
+---@return table listener with accept(timeout) and close()
+function MuxServer:listen(port) end
+
+--- Serves one host after the other on a link, for ever. Waits.
+---@param link vmctl.Stream
+---@return nil
+---@return string
+---@return string why the link itself ended
+function MuxServer:run(link) end
+
+end
+
+do
+---@class vmctl.ProtobufField
+---@field name string
+---@field type string as in the .proto: "int32", "string" ...; "enum", "message"
+---@field number integer
+---@field repeated boolean
+---@field map boolean it is also repeated, and its message holds the types of `key` and `value`
+---@field oneof boolean it belongs to a oneof, or was declared `optional` in a way that needs one
+---@field message? string the full name of its message
+---@field enum? string the full name of its enum
+---@field values? table<string, integer> the enum's values
+local ProtobufField = {}
+
+end
+
+do
+---@class vmctl.QgaClient
+local QgaClient = {}
+
+--- Ends the connection. Idempotent, never waits.
+function QgaClient:close() end
+
+--- Whether the connection is known to be over, and why.
+---@return boolean
+---@return string?
+---@return string?
+function QgaClient:closed() end
+
+--- Asks the agent. Waits.
+---@param opts? number|{ timeout: number }
+---@return any answer as the agent's schema has it
+---@return nil # , message, code on failure
+function QgaClient:disks(opts) end
+
+--- Executes a command. Waits for its answer, and before that for the calls of other tasks: an agent does one thing at a time.
+---@param name string
+---@param arguments? table by the agent's names
+---@param opts? number|{ timeout: number }
+---@return any value
+---@return string? message
+---@return string? code EREMOTE: it failed there; ENOTSUP: no such command, or not allowed; ETIMEDOUT (it may still be done; the next call gets in step with the agent first); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
+---@return { class: string, desc: string }? problem the agent's own words
+function QgaClient:execute(name, arguments, opts) end
+
+--- Asks the agent. Waits.
+---@param opts? number|{ timeout: number }
+---@return any answer as the agent's schema has it
+---@return nil # , message, code on failure
+function QgaClient:filesystems(opts) end
+
+--- Freezes the guest's file systems: what they hold on disk is whole, and nothing writes until `thaw`. Better: `frozen`.
+---@return integer|nil count of file systems
+---@return string?
+---@return string?
+---@return table?
+function QgaClient:freeze(opts) end
+
+--- Asks the agent. Waits.
+---@param opts? number|{ timeout: number }
+---@return any answer as the agent's schema has it
+---@return nil # , message, code on failure
+function QgaClient:freeze_status(opts) end
+
+--- Calls `fn()` while the guest's file systems are frozen, and thaws them whatever happens: an error of `fn` comes out after
+--- that. Waits.
+---@return any # ... what fn returned
+---@return nil # , message, code when they could not be frozen
+function QgaClient:frozen(fn) end
+
+--- The guest's time. Waits.
+---@return integer|nil nanoseconds since 1970
+---@return string?
+---@return string?
+function QgaClient:get_time(opts) end
+
+--- The guest's name. Waits.
+---@return string|nil
+---@return string?
+---@return string?
+function QgaClient:host_name(opts) end
+
+--- The agent's version and what it can do. Waits.
+---@param opts? number|{ timeout: number }
+---@return { version: string, commands: table<string, { enabled: boolean, answers: boolean }> }|nil
+---@return string?
+---@return string?
+function QgaClient:info(opts) end
+
+--- Asks the agent. Waits.
+---@param opts? number|{ timeout: number }
+---@return any answer as the agent's schema has it
+---@return nil # , message, code on failure
+function QgaClient:network_interfaces(opts) end
+
+--- Opens a file of the guest. Waits.
+---@param path string
+---@param mode? string as C's fopen has it: "r" by default
+---@return vmctl.QgaFile|nil file with read, write, seek, flush, close
+---@return string?
+---@return string?
+---@return table? EREMOTE: it cannot be opened
+function QgaClient:open(path, mode) end
+
+--- Asks the agent. Waits.
+---@param opts? number|{ timeout: number }
+---@return any answer as the agent's schema has it
+---@return nil # , message, code on failure
+function QgaClient:osinfo(opts) end
+
+--- Asks for a sign of life. Waits.
+---@param opts? number|{ timeout: number }
+---@return true|nil
+---@return string?
+---@return string?
+function QgaClient:ping(opts) end
+
+--- Reads a whole file. Waits.
+---@param path string
+---@param opts? { limit: integer } bytes, 256 MiB by default
+---@return string|nil bytes
+---@return string?
+---@return string? ETOOBIG, EREMOTE …
+---@return table?
+function QgaClient:read_file(path, opts) end
+
+--- Runs a command. Waits for its end; one that takes too long is killed. Its output comes when it has ended, not before.
+---@param command table|string { "program", "argument" …, stdin =, env =, capture =, timeout =, check = }; a string is for the guest's shell. stdin: bytes; env: variables that take the place of the agent's (PATH is kept); capture: false throws output away; timeout: seconds, 60; check: an exit code other than 0 is a failure. There is no working directory and no user to be given
+---@return table|nil result as of `wait`
+---@return string? message
+---@return string? code as `execute`; ETIMEDOUT; EEXIT with `check`, the fourth value is the result
+function QgaClient:run(command) end
+
+--- Sets the guest's clock. Waits.
+---@param nanoseconds? integer since 1970; nil: from the guest's hardware clock
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function QgaClient:set_time(nanoseconds, opts) end
+
+--- Has the guest power off, halt or reboot. Waits a moment only, for a refusal: that it is down must be seen at the machine.
+---@param mode? "powerdown"|"halt"|"reboot"
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function QgaClient:shutdown(mode) end
+
+--- Starts a command. Waits until it is started.
+---@param command table|string as for `run`, without timeout and check
+---@return vmctl.QgaProcess|nil process with pid, wait(timeout), kill(signal)
+---@return string?
+---@return string?
+---@return table?
+function QgaClient:start(command) end
+
+--- Whether the agent has a command and may execute it. Asks each time, for that changes when a file system is frozen. Waits.
+---@return boolean|nil
+---@return string?
+---@return string?
+function QgaClient:supports(name) end
+
+--- Suspends the guest. Waits a moment only, for a refusal.
+---@param how? "ram"|"disk"|"hybrid"
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function QgaClient:suspend(how) end
+
+--- Gets in step with the agent again, after a restore for instance, which the connection shows no sign of. Waits.
+---@param opts? number|{ timeout: number }
+---@return true|nil
+---@return string?
+---@return string?
+function QgaClient:synchronise(opts) end
+
+--- Thaws them. Waits.
+---@return integer|nil count
+---@return string?
+---@return string?
+---@return table?
+function QgaClient:thaw(opts) end
+
+--- Asks the agent. Waits.
+---@param opts? number|{ timeout: number }
+---@return any answer as the agent's schema has it
+---@return nil # , message, code on failure
+function QgaClient:timezone(opts) end
+
+--- Asks the agent. Waits.
+---@param opts? number|{ timeout: number }
+---@return any answer as the agent's schema has it
+---@return nil # , message, code on failure
+function QgaClient:users(opts) end
+
+--- Asks the agent. Waits.
+---@param opts? number|{ timeout: number }
+---@return any answer as the agent's schema has it
+---@return nil # , message, code on failure
+function QgaClient:vcpus(opts) end
+
+--- Writes a whole file: beside its place first, so that nobody ever sees half of it. Waits.
+---@param path string
+---@param bytes string
+---@param opts? { mode: integer, direct: boolean } mode: of the file, 0644 by the agent's umask without it; direct: written in its place, for guests without `mv`
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function QgaClient:write_file(path, bytes, opts) end
+
+end
+
+do
+---@class vmctl.QgaFile
+local QgaFile = {}
+
+--- Closes it. Idempotent; waits for the agent's word, for what was buffered may not have found room.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function QgaFile:close() end
+
+--- Has the agent write what it still buffers. Waits.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function QgaFile:flush() end
+
+--- Reads what comes next, at most `count` bytes. Waits.
+---@param count? integer 64 KiB by default and at most
+---@return string|nil bytes
+---@return string?
+---@return string? EOF at the end
+function QgaFile:read(count) end
+
+--- Moves to another place. Waits.
+---@param whence? "set"|"cur"|"end"
+---@param offset? integer bytes
+---@return integer|nil position
+---@return string?
+---@return string?
+---@return table?
+function QgaFile:seek(whence, offset) end
+
+--- Writes bytes, all of them. Waits.
+---@return true|nil
+---@return string?
+---@return string?
+---@return table?
+function QgaFile:write(bytes) end
+
+end
+
+do
+---@class vmctl.QgaProcess
+---@field pid integer in the guest
+local QgaProcess = {}
+
+--- Sends it a signal, by a second command: the agent has no way of its own. Waits.
+---@param signal? string "TERM" by default
+---@return true|nil
+---@return string?
+---@return string?
+function QgaProcess:kill(signal) end
+
+--- Waits for the command's end. The agent tells the result once; this object keeps it.
+---@param timeout? number seconds, 60 by default
+---@return { exit_code: integer?, signal: integer?, stdout: string, stderr: string, stdout_truncated: boolean, stderr_truncated: boolean }|nil result an agent keeps 16 MiB of each stream
+---@return string?
+---@return string? code ETIMEDOUT: it goes on; EREMOTE: the agent knows nothing of it (any more)
+function QgaProcess:wait(timeout) end
+
+end
+
+do
+---@class vmctl.QmpClient
+---@field version { major: integer, minor: integer, micro: integer } QEMU's
+---@field package string what the distributor adds to it
+---@field capabilities table<string, true> what the server offers; "oob" is then in use
+local QmpClient = {}
+
+--- Forgets the events that `wait_event` could still find. Does not wait.
+function QmpClient:clear_events() end
+
+--- Ends the connection: commands that wait fail with ECLOSED, and so do later ones. Idempotent, never waits.
+function QmpClient:close() end
+
+--- Whether the connection is known to be over, and why.
+---@return boolean
+---@return string?
+---@return string?
+function QmpClient:closed() end
+
+--- An iterator over the events from now on: `for event in client:events() do`. Each step waits for the next one. It ends when
+--- the client is closed, the connection is lost or the time-out is over, of which nil, message, code tell who calls the function
+--- itself. Who is more than 256 events behind loses the oldest: the next event then has their number as `lost`.
+---@param opts? number|{ timeout: number } seconds for each event; none by default
+---@return fun(): { event: string, data: table, timestamp: { seconds: integer, microseconds: integer }?, lost: integer? }|nil
+function QmpClient:events(opts) end
+
+--- Executes a command. Waits for its answer; commands of other tasks go on meanwhile. Wire document, sections A3 and A4.
+---@param name string
+---@param arguments? table by QEMU's names
+---@param opts? number|{ timeout: number, oob: boolean } oob: out of band, overtaking what is under way, where QEMU allows it
+---@return any value what the command returns, often an empty table
+---@return string? message
+---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be done); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
+---@return { class: string, desc: string }? problem QEMU's own words
+function QmpClient:execute(name, arguments, opts) end
+
+--- Calls `fn(event)` for each event from now on, in a task of its own, until the connection ends: `fn` may wait, and an error of
+--- it is logged. Does not wait.
+---@param fn fun(event: table)
+---@return fun() cancel ends it
+function QmpClient:on_event(fn) end
+
+--- Whether QEMU has a command. Asks once, and waits then.
+---@return boolean|nil
+---@return string?
+---@return string?
+function QmpClient:supports(name) end
+
+--- Waits for an event. One that came before counts as well, if no call before took it and `clear_events` did not forget it: the
+--- event of a command often comes before its answer. Of more than 256 that nobody took the oldest are dropped.
+---@param what string|fun(event: table): boolean its name, or what it must fulfil
+---@param opts? number|{ timeout: number } seconds, 60 by default
+---@return table|nil event
+---@return string?
+---@return string? ETIMEDOUT, ERESET, ECLOSED
+function QmpClient:wait_event(what, opts) end
+
+end
+
+do
+---@class vmctl.Scenario
+local Scenario = {}
+
+--- The folder of what the running test leaves: logs, captures, screenshots.
+---@return string|nil path
+function Scenario:artefacts() end
+
+--- Ends everything, booted snapshots as well. Idempotent; does not wait.
+---@param failed? boolean keep the artefacts, as for `_finish`
+---@return string|nil path of the artefacts, if they stay
+function Scenario:close(failed) end
+
+--- Ends a partition.
+---@param name? string of one network; else all
+function Scenario:heal(name) end
+
+--- The machines, in the order of their names.
+---@return vmctl.ScenarioMachine[]
+function Scenario:machines() end
+
+--- Adds a line to the test's commands.log.
+function Scenario:note(text, ...) end
+
+--- Divides the networks: between groups nothing goes through. Machines in no group are together. Replaces the partition there was.
+---@param groups (string|vmctl.ScenarioMachine)[][]
+---@param name? string of one network; else all
+function Scenario:partition(groups, name) end
+
+--- Starts all machines, side by side, and waits until they are ready. Without it the first verb does so (but for machines with
+--- `lazy`). Raises when one does not come up.
+---@return vmctl.Scenario
+function Scenario:start() end
+
+--- The switch of a network, for faults, taps and counts. See vmctl.l2.switch.
+---@param name string
+---@return vmctl.L2Switch
+function Scenario:switch(name) end
+
+end
+
+do
+---@class vmctl.ScenarioMachine
+---@field name string
+---@field vm? vmctl.Machine while it runs: everything that machines can
+local ScenarioMachine = {}
+
+--- Cuts it off from its networks; its cards do not notice.
+function ScenarioMachine:block() end
+
+--- Copies a file, or what is in a folder, out of the guest. Waits.
+---@param source string in the guest
+---@param destination? string the file's own path, or the folder that gets what is in `source`; by default a file or folder of that name among the artefacts
+---@param opts? { timeout: number }|number seconds
+---@return string path where it is now
+function ScenarioMachine:copy_from_guest(source, destination, opts) end
+
+--- Copies a file, or what is in a folder, into the guest, with its mode. Folders on the way are made. Waits.
+---@param source string of this machine
+---@param destination string in the guest: the file's own path, or the folder that gets what is in `source`
+---@param opts? { timeout: number }|number seconds
+function ScenarioMachine:copy_to_guest(source, destination, opts) end
+
+--- Ends it at once, as a power failure does.
+function ScenarioMachine:crash() end
+
+--- Runs a command, whatever its exit code is. Raises only when its end was not seen (a time-out, a machine that is gone).
+---@param command string[]|string as for vm:run, with its options; a string is a shell command
+---@return integer exit_code 128 and the signal's number when a signal ended it
+---@return string stdout
+---@return string stderr
+function ScenarioMachine:execute(command) end
+
+--- Runs commands that must fail.
+---@param ... string[]|string
+---@return string stdout of all
+---@return string stderr of all
+function ScenarioMachine:fail(...) end
+
+--- Its address in a network; its first one by default.
+---@param name? string
+---@return string
+function ScenarioMachine:ip(name) end
+
+--- Powers it off by its own means and boots it again, always from its kernel. Waits until it is ready.
+---@param opts? { timeout: number }|number seconds for the power-off
+---@return vmctl.ScenarioMachine
+function ScenarioMachine:reboot(opts) end
+
+--- A picture of its screen, as PNG among the artefacts.
+---@param name? string of the file; the machine's by default
+---@return string path
+function ScenarioMachine:screenshot(name) end
+
+--- Types a text on its keyboard.
+---@param text string
+function ScenarioMachine:send_chars(text) end
+
+--- Types a text on its serial console.
+---@param text string
+function ScenarioMachine:send_console(text) end
+
+--- Presses keys together: "ctrl-alt-delete", "ret".
+---@param keys string
+function ScenarioMachine:send_key(keys) end
+
+--- A shell in it, on this program's terminal, until it ends: to look around in a test that has stopped.
+---@param command? string[]|string "sh" by default
+function ScenarioMachine:shell_interact(command) end
+
+--- Powers it off by its own means, and waits for that.
+---@param opts? { timeout: number }|number seconds
+function ScenarioMachine:shutdown(opts) end
+
+--- Starts a command that goes on beside the test, and ends with its machine at the latest.
+---@param command string[]|string as for vm:start
+---@return vmctl.ExecProcess process with read, write, kill, wait, close
+function ScenarioMachine:spawn(command) end
+
+--- Starts it, if it is off, and waits until it is ready.
+---@return vmctl.ScenarioMachine
+function ScenarioMachine:start() end
+
+--- Whether it runs, as far as the scenario knows.
+---@return "new"|"on"|"off" state new: not started in this test
+function ScenarioMachine:state() end
+
+--- Runs commands that must succeed, one after the other.
+---@param ... string[]|string
+---@return string stdout of all
+---@return string stderr of all
+function ScenarioMachine:succeed(...) end
+
+--- Ends `block`.
+function ScenarioMachine:unblock() end
+
+--- Waits until nobody accepts connections to a TCP port any more.
+---@param port integer
+---@param opts? { timeout: number, interval: number, host: string }|number
+function ScenarioMachine:wait_for_closed_port(port, opts) end
+
+--- Waits until the console shows a Lua pattern, in what it has kept or in what comes. Of a machine that began with a snapshot it
+--- keeps what came since.
+---@param pattern string
+---@param opts? { timeout: number, plain: boolean }|number
+---@return string match
+function ScenarioMachine:wait_for_console_text(pattern, opts) end
+
+--- Waits until a file, of any kind, is there.
+---@param path string
+---@param opts? { timeout: number, interval: number }|number seconds
+function ScenarioMachine:wait_for_file(path, opts) end
+
+--- Waits until a TCP port accepts connections, as the guest sees it.
+---@param port integer
+---@param opts? { timeout: number, interval: number, host: string }|number host: 127.0.0.1 by default
+function ScenarioMachine:wait_for_open_port(port, opts) end
+
+--- Waits until it has ended by itself.
+---@param opts? { timeout: number }|number seconds
+function ScenarioMachine:wait_for_shutdown(opts) end
+
+--- Waits until a unit of systemd is active. One that failed, or that nothing is about to start, ends the wait at once.
+---@param unit string
+---@param opts? { timeout: number, interval: number }|number
+function ScenarioMachine:wait_for_unit(unit, opts) end
+
+--- Runs a command again and again until it fails. Waits.
+---@param command string[]|string
+---@param opts? { timeout: number, interval: number }|number
+---@return string stdout of the last run
+function ScenarioMachine:wait_until_fails(command, opts) end
+
+--- Runs a command again and again until it succeeds. Waits.
+---@param command string[]|string its `timeout` is that of each run
+---@param opts? { timeout: number, interval: number }|number seconds: for all of it, and the longest pause (1)
+---@return string stdout of the last run
+function ScenarioMachine:wait_until_succeeds(command, opts) end
+
+end
+
+do
+---@class vmctl.ScenarioOptions
+---@field defaults? table options that every machine has
+---@field shared? boolean in busted: the machines live as long as the describe, not as each test
+---@field snapshot? boolean machines boot once; each test begins with what they were then, in well under a second
+---@field prepare? fun(vms: vmctl.Scenario) runs once before that snapshot
+---@field timeout? number seconds for a verb that is given none (60)
+---@field limit? number seconds for a test (600)
+---@field artefacts? string folder for what tests leave (VMCTL_ARTEFACTS, "build/artefacts")
+---@field keep? boolean keep that after success too (VMCTL_KEEP_ARTEFACTS=1)
+---@field configure? boolean false: leave the cards of `networks` as they are, without addresses
+---@field seed? integer of the networks' faults
+local ScenarioOptions = {}
+
+end
+
+do
+---@class vmctl.SignalWatch
+local SignalWatch = {}
+
+--- From now on they do again what they did before. Idempotent, never waits.
+function SignalWatch:close() end
+
+--- The next signal. Waits.
+---@param timeout? number seconds; for ever by default
+---@return string|nil name without SIG
+---@return string?
+---@return string? ETIMEDOUT, ECLOSED, ECANCELED
+function SignalWatch:next(timeout) end
+
+end
+
+do
+---@class vmctl.SocketForwarder
+local SocketForwarder = {}
+
+--- Forwards more. Waits. All or nothing.
+---@param entries table<string, table> as for `new`
+---@return true|nil
+---@return string?
+---@return string?
+function SocketForwarder:add(entries) end
+
+--- Ends it: running connections are closed, others are refused from now on, and the guest is asked to take its sockets away.
+--- Idempotent; does not wait, and never raises.
+---@return true
+function SocketForwarder:close() end
+
+--- Where the guest listens for an id: its path, or its address with the port that it got.
+---@return string|nil
+function SocketForwarder:guest_address(id) end
+
+--- What has been forwarded until now, running connections included. Does not wait.
+---@return { total: integer, open: integer, failed: integer, to_host: integer, to_guest: integer, last_error: string?, forwards: table<string, table> } bytes; `forwards` has the same for each id
+function SocketForwarder:stats() end
+
+--- How it is. Does not wait.
+---@return { state: "serving"|"reconnecting"|"failed"|"closed", error: string?, code: string?, reopened: integer } reopened: how often the Accept stream was lost and came back
+function SocketForwarder:status() end
+
+--- Has the guest take the sockets away. Waits. `close` does it as well, later and without saying how it went.
+---@param timeout? number seconds, 5 by default
+---@return true|nil
+---@return string?
+---@return string? UNIMPLEMENTED: the guest's agent can not
+function SocketForwarder:unbind(timeout) end
+
+--- Waits until it is closed, or lost for good.
+---@param timeout? number seconds; as long as it takes by default
+---@return true|nil
+---@return string?
+---@return string? ETIMEDOUT; why it was lost
+function SocketForwarder:wait(timeout) end
+
+end
+
+do
+---@class vmctl.SocketforwardService
+local SocketforwardService = {}
+
+--- Accept: offers connections to the host, and takes its results, until the stream ends, be it only from the host's side.
+--- Waits.
+---@param stream vmctl.TtrpcIncoming anything with send and recv
+---@return nil
+---@return string?
+---@return string? nothing when the host has ended it
+function SocketforwardService:accept(stream) end
+
+--- Bind: makes listening sockets, all that are asked for or none. One that is there already in the same form is left alone, and
+--- another forward at the same path gives way. Does not wait.
+---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
+---@return { bound: table[] }|nil response with the real addresses of those that asked for any port
+---@return string?
+---@return string? EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
+function SocketforwardService:bind(request) end
+
+--- Shuts down and ends the connections that run as well. Idempotent, does not wait.
+---@return true
+function SocketforwardService:close() end
+
+--- Adds the service to a ttrpc server.
+---@param server vmctl.TtrpcServer
+function SocketforwardService:register(server) end
+
+--- Serves the stream port until its listener is closed. Waits.
+---@param listener vmctl.Listener anything with accept and close
+---@return true|nil
+---@return string?
+---@return string? ECANCELED
+function SocketforwardService:serve_streams(listener) end
+
+--- Shutdown: closes all sockets, fails connections that have no stream yet, and closes streams that nobody has claimed.
+--- Connections that run go on, and a later Bind works. Idempotent, does not wait.
+---@return true
+function SocketforwardService:shutdown() end
+
+--- What it has done and has in hand. Does not wait.
+---@return { sockets: integer, hosts: integer, accepted: integer, pending: integer, open: integer, total: integer, failed: integer, gone: integer, expired: integer, unclaimed: integer, to_host: integer, to_guest: integer } hosts: Accept streams; connections: accepted; without a stream yet; with one, now and ever; refused by the host or lost; whose process left before; given up; unclaimed: streams without a connection; bytes
+function SocketforwardService:stats() end
+
+--- Unbind: takes sockets away; what is not there is no failure. Connections that run go on. Does not wait.
+---@param request { sockets: table[] } as they were bound
+---@return table response empty
+function SocketforwardService:unbind(request) end
+
+end
+
+do
+---@class vmctl.StereosClient
+local StereosClient = {}
+
+--- Ends the connection; calls that wait fail with ECLOSED, and so do later ones. Idempotent, never waits.
+function StereosClient:close() end
+
+--- Connects, unless it is connected. Waits.
+---@param timeout? number seconds
+---@return true|nil
+---@return string?
+---@return string? as vmctl.dial
+function StereosClient:connect(timeout) end
+
+--- An iterator over the guest's lifecycle messages from now on: `for event in client:events() do`. It connects, and connects
+--- again when the guest reboots. Each step waits for the next message; it ends when the client is closed, and otherwise at the
+--- time-out, of which nil, message, code tell who calls the function itself.
+---@param opts? number|{ timeout: number } seconds for each message; none by default
+---@return fun(): { state: string, message: string }|nil, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
+function StereosClient:events(opts) end
+
+--- Asks how the guest is. Waits. A guest that says nothing has the state "". Wire document, section 3.
+---@param opts? number|{ timeout: number }
+---@return { state: string, agents: table[], uptime_seconds: integer }|nil health each agent: name, running, session, restarts, error
+---@return string?
+---@return string? as `request`
+function StereosClient:get_health(opts) end
+
+--- Puts a secret into the guest's memory (/run/stereos/secrets/NAME). Waits.
+---@param name string
+---@param value string UTF-8; with its escapes it must fit into a line
+---@param mode? integer of the file, 384 (0600) by default. Beware: 600 is not 0600
+---@param opts? number|{ timeout: number }
+---@return true|nil
+---@return boolean|string|nil
+---@return string?
+---@return table? as `request`
+function StereosClient:inject_secret(name, value, mode, opts) end
+
+--- Makes these the only keys that may log in as a user. Waits.
+---@param user string
+---@param key string lines of an authorized_keys file: all keys at once, since each call replaces them
+---@param opts? number|{ timeout: number }
+---@return true|nil
+---@return boolean|string|nil
+---@return string?
+---@return table? as `request`
+function StereosClient:inject_ssh_key(user, key, opts) end
+
+--- The last lifecycle state that the guest sent by itself, or nil: as of the last call, or of now where somebody listens.
+function StereosClient:lifecycle_state() end
+
+--- Mounts a shared folder in the guest. Waits. Reference guests are not idempotent: mounting twice stacks.
+---@param what { tag: string, guest_path: string, fs_type: "virtiofs"|"9p", read_only: boolean? }
+---@param opts? number|{ timeout: number }
+---@return true|nil
+---@return boolean|string|nil
+---@return string?
+---@return table? as `request`
+function StereosClient:mount(what, opts) end
+
+--- Calls `fn(event)` for each lifecycle message, in a task of its own, until the client is closed: `fn` may wait, and an error
+--- of it is logged. Keeps the guest connected. Does not wait.
+---@param fn fun(event: { state: string, message: string })
+---@return fun() cancel ends it
+function StereosClient:on_lifecycle(fn) end
+
+--- Asks for a sign of life. Waits. Wire document, section 3.
+---@param opts? number|{ timeout: number } seconds, 10 by default
+---@return true|nil
+---@return string?
+---@return string? as `request`
+function StereosClient:ping(opts) end
+
+--- Sends any request that is answered by an ack, a type of your own for instance. Waits.
+---@param request string
+---@param payload? table
+---@param opts? number|{ timeout: number }
+---@return true|nil ok
+---@return boolean|string|nil changed whether the guest had to change anything (nil: it does not say); or the message
+---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: whether it was done is not known), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
+---@return table? ack
+function StereosClient:request(request, payload, opts) end
+
+--- Writes the guest's configuration, the whole of it (/etc/stereos/jcard.toml). Waits.
+---@param content string UTF-8. Readable for all in the guest: no place for secrets
+---@param opts? number|{ timeout: number }
+---@return true|nil
+---@return boolean|string|nil
+---@return string?
+---@return table? as `request`
+function StereosClient:set_config(content, opts) end
+
+--- Tells the guest to power off. Waits for its word only: whether it is down must be seen at the machine (vm:wait).
+---@param reason? string
+---@param opts? number|{ timeout: number }
+---@return true|nil
+---@return boolean|string|nil
+---@return string?
+---@return table? as `request`
+function StereosClient:shutdown(reason, opts) end
+
+--- Waits until the guest says that it is ready.
+---
+--- Waits until the guest's state is "ready" or "healthy": asks, and connects again after whatever goes wrong, a reboot
+--- included, with growing pauses. A lifecycle message that says so counts as well, when a question confirms it. Waits.
+---@param opts? table
+---@return table|nil health
+---@return string?
+---@return string? code ETIMEDOUT (the message tells the attempts, the last state, the last error; the fourth value has them: attempts, state, err, code), ESHUTDOWN: it is going down, ECLOSED, ECANCELED
+function StereosClient:wait_for_ready(opts) end
+
+end
+
+do
+---@class vmctl.StereosServer
+local StereosServer = {}
+
+--- Serves one connection until it ends, and closes it. It does not count among `connections`. Waits.
+---@param stream vmctl.Stream
+function StereosServer:converse(stream) end
+
+--- Says what state the guest is in: to all clients now, and to who asks for its health from now on. Does not wait: a client
+--- that does not read is closed before much has gathered for it.
+---@param state "booting"|"ready"|"healthy"|"degraded"|"shutdown"
+---@param message? string
+---@return true|nil
+---@return string?
+---@return string? EINVAL: the message is not UTF-8
+function StereosServer:lifecycle(state, message) end
+
+--- Serves those who connect until the listener is closed; may be called for several listeners, which share the limit of
+--- connections. Waits.
+---@param listener vmctl.Listener anything with accept() and close()
+---@return true|nil
+---@return string?
+---@return string? ECANCELED
+function StereosServer:serve(listener) end
+
+--- The state of the guest: what `lifecycle` was told last, "ready" until then.
+---@return string
+function StereosServer:state() end
+
+end
+
+do
+--- A record that was checked: every member has its type, and `payload` the bytes of a message if they were kept.
+---@class vmctl.TraceRecord
+---@field ev string start, open, name, handshake, frame, line, bytes, end, close, detach, relayed, full, dropped, stop; or broken
+---@field line integer its line in the file
+---@field t? number seconds on the clock of the machine that recorded; of all but "broken"
+---@field s? string the session
+---@field dir? "in"|"out"|nil as the recorder saw it
+---@field payload? string
+local TraceRecord = {}
+
+end
+
+do
+---@class vmctl.TtrpcClient
+local TtrpcClient = {}
+
+--- Calls a method. Waits for its answer. Whoever gives up (a time-out, a cancelled task) is not told of by the protocol: the
+--- server has the time-out, too, and may still do what it was asked for.
+---@param service_name string with its package
+---@param method string
+---@param request? table|string a table by the method's type; bytes go as they are; nil: the empty message
+---@param opts? number|{ timeout: number, metadata: table<string, string|string[]>, request_type: string, response_type: string } types: for a method that is not described
+---@return table|string|nil response a table, or bytes where no type is known
+---@return string? message
+---@return string? code of an answer the status' name (NOT_FOUND …), the fourth value is the status; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection was lost: what was done is not known), ECLOSED, ETOOBIG, EPROTO, EINVAL, EOVERFLOW, ENOTSUP
+---@return { code: integer, message: string, details: table[] }? status
+function TtrpcClient:call(service_name, method, request, opts) end
+
+--- Ends the connection: all calls and streams fail with ECLOSED, and so do later ones. Idempotent, never waits.
+function TtrpcClient:close() end
+
+--- Whether the connection is known to be over, and why.
+---@return boolean
+---@return string?
+---@return string?
+function TtrpcClient:closed() end
+
+--- Opens a stream. Waits only for room to send the request: the server does not answer it. To be sure that the stream is
+--- there, make any call afterwards.
+---@param service_name string
+---@param method string
+---@param request? table|string the argument of a method that takes no stream; else a first message
+---@param opts? number|{ timeout: number, metadata: table, request_type: string, response_type: string, client_stream: boolean, server_stream: boolean } timeout: of the stream as a whole, which the server is told, too; none by default
+---@return vmctl.TtrpcStream|nil stream with send, close_send, recv, messages, close
+---@return string?
+---@return string? as `call`
+function TtrpcClient:stream(service_name, method, request, opts) end
+
+end
+
+do
+---@class vmctl.TtrpcIncoming
+local TtrpcIncoming = {}
+
+--- Iterates over the messages: ends at the end of input, raises on any other failure.
+---@return fun(): table|string|nil
+function TtrpcIncoming:messages(opts) end
+
+--- The next message. Waits, for as long as it takes if nothing else is said.
+---@param opts? number|{ timeout: number }
+---@return table|string|nil message
+---@return string?
+---@return string? EOF: the client has ended its side; ETIMEDOUT, ECANCELED; EPROTO: a message that is not of its type
+function TtrpcIncoming:recv(opts) end
+
+--- Sends a message. Waits while the client does not take what came before.
+---@param message table|string a table by the method's type; bytes go as they are
+---@param opts? number|{ timeout: number } seconds, 30 by default
+---@return true|nil
+---@return string?
+---@return string? ETIMEDOUT: not sent; ECANCELED: nobody is there any more; ETOOBIG, EINVAL, EPROTO
+function TtrpcIncoming:send(message, opts) end
+
+end
+
+do
+---@class vmctl.TtrpcServer
+local TtrpcServer = {}
+
+--- Ends all connections now; their handlers are cancelled. Idempotent, never waits.
+function TtrpcServer:close() end
+
+--- Serves one connection until it ends, and closes it; it does not matter who has dialled. Waits.
+---@param stream vmctl.Stream
+---@return true|nil
+---@return string?
+---@return string? ENOTSUP: there is no protobuf here
+function TtrpcServer:converse(stream) end
+
+--- Adds a service. Does not wait.
+---@param what string|vmctl.TtrpcService its full name, or its description
+---@param handlers table<string, function|table> by the method's name: a function, or { handler =, request =, response =, client_stream =, server_stream = } where the service is not described. A unary one is called with (request, context) and returns the response; a streaming one with (stream, context). All may wait. nil, message, code is a failure: the code is a status' name, or one of ours (ENOENT: NOT_FOUND …); a fourth value are its details. An error raised is INTERNAL, and what it says goes to the log alone. context: service, method, metadata (lists of values by lower-case key), deadline (by vmctl.now, or nil: each wait of the handler ends then), peer (an address or nil), canceled() -> boolean: nobody waits any more
+function TtrpcServer:register(what, handlers) end
+
+--- Serves those who connect until the listener is closed, or the server is shut down; may be called for several listeners.
+--- Waits.
+---@param listener vmctl.Listener anything with accept() and close()
+---@return true|nil
+---@return string?
+---@return string? ECANCELED
+function TtrpcServer:serve(listener) end
+
+--- Shuts down: nobody is let in, idle connections are closed, new requests on the others are answered UNAVAILABLE, and each
+--- of them is closed when what was at work on it has been answered. What is left when the time is up is ended. Waits.
+---@param timeout? number seconds, 30 by default
+---@return true|nil
+---@return string?
+---@return string? ETIMEDOUT: handlers had to be cancelled; ECANCELED
+function TtrpcServer:shutdown(timeout) end
+
+end
+
+do
+---@class vmctl.TtrpcService
+local TtrpcService = {}
+
+end
+
+do
+---@class vmctl.TtrpcStream
+local TtrpcStream = {}
+
+--- Ends it: what was not read is lost, what still comes is swallowed, and the server gets an end of input. The protocol
+--- has nothing by which a server could be told to stop. Idempotent, never waits.
+function TtrpcStream:close() end
+
+--- Says that this was all: the server's handler gets its end of input, and may still send. Waits as `send`. Idempotent.
+---@return true|nil
+---@return string?
+---@return string?
+function TtrpcStream:close_send(opts) end
+
+--- Iterates over the messages that come: ends at the end, raises on any other failure. Each step waits as long as it takes,
+--- or as `opts` or the stream's own limit say.
+---@param opts? number|{ timeout: number }
+---@return fun(): table|string|nil
+function TtrpcStream:messages(opts) end
+
+--- The next message. Waits. A method that does not stream its answers gives the one answer, and then EOF.
+---@param opts? number|{ timeout: number } seconds; by default the client's time-out, and never beyond the stream's
+---@return table|string|nil message
+---@return string? message
+---@return string? code EOF: all is well and over; a status by its name, with the status as fourth value; ETIMEDOUT (the stream can still be used), ECANCELED, ERESET, ECLOSED, EPROTO, ETOOBIG (too many messages were not read)
+---@return { code: integer, message: string, details: table[] }? status
+function TtrpcStream:recv(opts) end
+
+--- Sends a message. Waits while the connection's queue is full.
+---@param message table|string a table by the method's type; bytes go as they are
+---@param opts? number|{ timeout: number }
+---@return true|nil
+---@return string?
+---@return string? ETIMEDOUT and ECANCELED: it was not sent; EPIPE: the server has ended the stream; ECLOSED, ERESET, ETOOBIG, EINVAL, EPROTO (a method that takes no stream), or the status with which the stream has ended
+function TtrpcStream:send(message, opts) end
+
+end
+
