@@ -1,4 +1,4 @@
 /* Payloads of cc-helper's protocol: lua/vmctl/protocol/cc/decoder.lua, encoder.lua and mux.lua, and the properties that
- * fuzz/cc_fuzz.lua states. What runs them is stereos_fuzz.c. libraries: lua5.4-cjson */
+ * fuzz/cc_fuzz.lua states. libraries: lua5.4-cjson */
 #define FUZZ_LUA "fuzz/cc_fuzz.lua"
-#include "stereos_fuzz.c"
+#include "lua_fuzz.h"

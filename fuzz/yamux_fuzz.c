@@ -1,4 +1,4 @@
-/* The bytes of a yamux link: lua/vmctl/protocol/yamux, and the properties that fuzz/yamux_fuzz.lua states. What runs them is
- * stereos_fuzz.c, which gives the input whole as well. Run from the project's root. libraries: lua5.4-cjson */
+/* The bytes of a yamux link: lua/vmctl/protocol/yamux, and the properties that fuzz/yamux_fuzz.lua states. Run from
+ * the project's root. libraries: lua5.4-cjson */
 #define FUZZ_LUA "fuzz/yamux_fuzz.lua"
-#include "stereos_fuzz.c"
+#include "lua_fuzz.h"
