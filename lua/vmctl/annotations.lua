@@ -3406,7 +3406,7 @@ function Scenario:partition(groups, name) end
 function Scenario:start() end
 
 --- The switch of a network, for faults, taps and counts. See vmctl.l2.switch.
----@param name string
+---@param name? string may be left out where there is but one
 ---@return vmctl.L2Switch
 function Scenario:switch(name) end
 
@@ -3454,6 +3454,10 @@ function ScenarioMachine:fail(...) end
 ---@param name? string
 ---@return string
 function ScenarioMachine:ip(name) end
+
+--- The machine itself, for what no verb does; a machine that is new is started. Raises for one that is off.
+---@return vmctl.Machine
+function ScenarioMachine:machine() end
 
 --- Powers it off by its own means and boots it again, always from its kernel. Waits until it is ready.
 ---@param opts? { timeout: number }|number seconds for the power-off

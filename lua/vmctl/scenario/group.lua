@@ -238,10 +238,13 @@ function methods:heal(name)
 end
 
 --- The switch of a network, for faults, taps and counts. See vmctl.l2.switch.
----@param name string
+---@param name? string may be left out where there is but one
 ---@return vmctl.L2Switch
 function methods:switch(name)
-  return self:_some_networks(name, "switch")[name].switch
+  local open = self:_some_networks(name, "switch")
+  local first, network = next(open)
+  if next(open, first) then self:_raise "switch: there are several networks: name one" end
+  return network.switch
 end
 
 --- The networks of that name, or all. Raises where there is none.

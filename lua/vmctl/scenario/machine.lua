@@ -154,6 +154,12 @@ function methods:_running(verb)
   return self.vm
 end
 
+--- The machine itself, for what no verb does; a machine that is new is started. Raises for one that is off.
+---@return vmctl.Machine
+function methods:machine()
+  return self:_running "machine"
+end
+
 --- Raises a failure of this machine, with its console's last lines.
 ---@param verb string
 ---@param text string
