@@ -242,9 +242,9 @@ end
 ---@return vmctl.L2Switch
 function methods:switch(name)
   local open = self:_some_networks(name, "switch")
-  local first, network = next(open)
+  local first, found = next(open)
   if next(open, first) then self:_raise "switch: there are several networks: name one" end
-  return network.switch
+  return found.switch
 end
 
 --- The networks of that name, or all. Raises where there is none.
