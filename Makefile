@@ -175,7 +175,7 @@ check:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 # Guests boot slowly, and most of their specs have no more of our C to run than the others: those are for `make test` alone.
-ASAN_SPECS := $(filter-out spec/%_guest_spec.lua spec/scenario% spec/cli% spec/suite% spec/qmp_machine_spec.lua spec/rock_spec.lua, \
+ASAN_SPECS := $(filter-out spec/%_guest_spec.lua spec/scenario% spec/cli% spec/suite% spec/docs% spec/qmp_machine_spec.lua spec/rock_spec.lua, \
   $(sort $(shell find spec -name '*_spec.lua')))
 
 asan:

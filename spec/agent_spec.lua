@@ -146,8 +146,11 @@ describe("vmctl-agent", function()
   end, WAIT))
 
   it("carries many commands over one serial line, for one host after the other", run(function()
-    local line <close> = assert(process.spawn { "sleep", "1000", tty = true, death_signal = "KILL" })
+    -- Raw before the first byte: a terminal that still reads lines would take some of a random number for Ctrl-C.
+    local line <close> = assert(process.spawn { "sh", "-c", "stty raw -echo; echo raw; exec sleep 1000", tty = true,
+      death_signal = "KILL" })
     local link = line.stdin
+    assert.equal("raw", link:read_line(10, WAIT))
     local device = assert(lfs.symlinkattributes(("/proc/%d/fd/0"):format(line.pid), "target"))
     local child <close> = assert(process.spawn { AGENT, "--mux", device, stderr = "inherit", death_signal = "KILL" })
     for round = 1, 2 do

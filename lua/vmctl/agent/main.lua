@@ -8,7 +8,8 @@ local options = require "vmctl.agent.options"
 local task = require "vmctl.task"
 
 local VERSION = "0.1.0"
-local IDLE_MEMORY = 1536    -- KiB of Lua's own that an agent without connections may keep: it needs about 500
+local IDLE_MEMORY = 1024    -- KiB of Lua's own that an agent without connections may keep: it needs about 500
+local TRIM_PAUSE = 0.5      -- seconds between two times that little is given back to the system
 local FAILURE_PAUSE = 0.1   -- seconds after an accept that failed for a reason which may pass
 local SHARED = 438          -- mode 0666 of a Unix socket that other users may come to as well: who may stay is asked then
 
@@ -40,8 +41,17 @@ local function open_all(opts)
 end
 
 -- What a large file or much input has left behind would otherwise stay until the next large one.
+local trim
+local trimmed = -math.huge
+
 local function tidy()
-  if collectgarbage "count" > IDLE_MEMORY then collectgarbage() end
+  if collectgarbage "count" > IDLE_MEMORY then
+    collectgarbage()
+  elseif core.now() < trimmed + TRIM_PAUSE then
+    return
+  end
+  trim()
+  trimmed = core.now()
 end
 
 local function make_control(opts, args, allow, began)
@@ -159,9 +169,10 @@ local function serve(args, opts)
 end
 
 --- The agent's main function.
----@param args table the command line; init: a child of PID 1, which is ours; power(how), signals() -> fd: see main.c
+---@param args table the command line; init: a child of PID 1, which is ours; power(how), signals() -> fd, trim(): see main.c
 ---@return integer exit status
 return function(args)
+  trim = args.trim
   local opts, err = options.parse(args)
   if not opts then return fail(2, "%s", err) end
   if opts.help then
