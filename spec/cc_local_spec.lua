@@ -183,12 +183,14 @@ describe("a cc helper on a folder", function()
     end)
   end))
 
-  it("takes and gives a file of 1 GiB with the same checksum", support.run(function()
+  -- 1 GiB; under ASan, where each byte of a checksum takes ten times as long, less.
+  it("takes and gives a large file with the same checksum", support.run(function()
+    local pieces = os.getenv "VMCTL_ASAN" and 128 or 1024
     with_folder(function(call)
       local f = call("FS_CREATE", "/big"):uint64()
       local sent, got = core.sha256(), core.sha256()
       local block = ("0123456789abcdef"):rep(65536)
-      for i = 1, 1024 do
+      for i = 1, pieces do
         local piece = string.pack(">I8", i) .. block:sub(9)
         sent:update(piece)
         assert(call("FILE_WRITE", f, piece))
@@ -198,7 +200,7 @@ describe("a cc helper on a folder", function()
         local piece = call("FILE_READ", f, 1 << 20):bytes()
         got:update(piece)
       until piece == ""
-      assert.equal(1 << 30, call("FILE_STAT", f):file_info().size)
+      assert.equal(pieces << 20, call("FILE_STAT", f):file_info().size)
       assert.equal(sent:hex(), got:hex())
       local _, code = call("FS_READ_FILE", "/big")
       assert.equal(7, code)
