@@ -348,6 +348,36 @@ check("stereos: the control plane on port 1024, and not for CID 1 unless it is a
   assert(strict:kill "TERM")
 end)
 
+-- Ten zero bytes are no request: a ttrpc server says so, on stream 0.
+local function answers_calls(s)
+  assert(s:write(("\0"):rep(10), WAIT))
+  local length, id, kind = string.unpack(">I4I4BB", assert(s:read_exact(10, WAIT)))
+  equal(0, id, "stream")
+  equal(2, kind, "type")
+  assert(s:read_exact(length, WAIT))
+end
+
+check("socket forwarding: calls on port 1025 and streams on port 1026", function()
+  local child <close> = agent_with(6030, "--allow-cid", "1", "--forward", "vsock:any:1025", "--forward-streams", "vsock:any:1026")
+  local calls <close> = assert(vsock.dial(LOCAL, 1025))
+  answers_calls(calls)
+  local stream <close> = assert(vsock.dial(LOCAL, 1026))
+  local hello = string.pack(">s4", "a-stream-1")
+  assert(stream:write(hello, WAIT))
+  equal(hello, assert(stream:read_exact(#hello, WAIT)))
+  assert(child:kill "TERM")
+  equal(0, assert(child:wait(WAIT)).exit_code)
+end)
+
+check("socket forwarding: an agent that dials the host's port for calls", function()
+  local listener <close> = assert(vsock.listen())
+  local child <close> = agent_with(6040, "--allow-cid", "1", "--dial-rpc", ("vsock:1:%d"):format(listener:address().port))
+  local calls <close> = assert(listener:accept(WAIT))
+  answers_calls(calls)
+  assert(child:kill "TERM")
+  equal(0, assert(child:wait(WAIT)).exit_code)
+end)
+
 check("a relay carries bytes and half-close between vsock and a Unix socket", function()
   local a, b = pair()
   local near <close>, far = assert(vmctl.pair())
