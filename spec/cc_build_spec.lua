@@ -9,8 +9,9 @@ local vmctl = require "vmctl"
 local run = support.run
 local LIMIT = 60
 
+-- Where it is installed, and this machine lets it work (some containers do not).
 local function has_buildah()
-  return os.execute "command -v buildah >/dev/null 2>&1"
+  return os.execute 'c=$(buildah from scratch 2>/dev/null) && buildah rm "$c" >/dev/null 2>&1'
 end
 
 local function write(path, text)
@@ -21,7 +22,7 @@ end
 
 describe("a container file", function()
   it("becomes a snapshot, with its arguments", run(function()
-    if not has_buildah() then return pending "buildah is not installed" end
+    if not has_buildah() then return pending "no buildah that works here" end
     local folder = support.tmpdir()
     assert(core.fs.mkdir(folder .. "/context", 448))
     write(folder .. "/context/motd", "built\n")
@@ -38,7 +39,7 @@ describe("a container file", function()
   end, LIMIT))
 
   it("that is wrong brings buildah's own words", run(function()
-    if not has_buildah() then return pending "buildah is not installed" end
+    if not has_buildah() then return pending "no buildah that works here" end
     local folder = support.tmpdir()
     cc_helper.serve({ root = folder }, function(_, client)
       local wrong = { dockerfile = "FROM scratch\nCOPY missing /x\n", cache_dir = folder .. "/cache" }
