@@ -42,7 +42,7 @@ local function run(argv)
 end
 
 local function build_command(options, file, context, name)
-  local argv, names = { "buildah", "build", "--layers", "-f", file, "-t", name }, {}
+  local argv, names = { "buildah", "build", "--layers", "--force-rm", "-f", file, "-t", name }, {}
   for key in pairs(options.build_args or {}) do names[#names + 1] = key end
   table.sort(names)
   for _, key in ipairs(names) do
