@@ -182,7 +182,7 @@ asan:
 	@tools/deps build guest test
 	@$(MAKE) -s all agent guest
 	@$(MAKE) -s BUILD=build/asan CFLAGS="-O1 -g $(SANITIZE)" all
-	@eval "$$($(MAKE) -s BUILD=build/asan env)" && VMCTL_BUILD=./build/asan tools/with-asan $(LUA) tools/specs.lua $(or $(SPECS),$(ASAN_SPECS))
+	@eval "$$($(MAKE) -s BUILD=build/asan env)" && VMCTL_BUILD=./build/asan SPEC_RETRY=1 tools/with-asan $(LUA) tools/specs.lua $(or $(SPECS),$(ASAN_SPECS))
 
 valgrind:
 	@tools/deps build test check

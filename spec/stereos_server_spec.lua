@@ -469,7 +469,11 @@ describe("stereos server: lifecycle", function()
     local writer = vmctl.spawn(function()
       while deaf:write(('{"type":"nope"}\n'):rep(1000), 1) do end
     end)
-    vmctl.sleep(0.05)
+    local written
+    repeat -- until the guest reads no more, being stuck in its replies
+      written = deaf:stats().bytes_out
+      vmctl.sleep(0.1)
+    until deaf:stats().bytes_out == written
     for _ = 1, 20 do guest:lifecycle "ready" end
     task:join(1)
     assert.equal("done", task:status())
