@@ -90,7 +90,7 @@ static int calls_wait(lua_State *L, int status, lua_KContext ctx)
     struct call *call = &c->places[ctx];
     int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
     if (call->status == CALL_PENDING && !why)
-        return vmctl_park(st, L, &call->waiter, C_DEADLINE, ctx, calls_wait);
+        return vmctl_park(st, L, &call->waiter, C_DEADLINE, status, ctx, calls_wait);
     if (call->status == CALL_PENDING) { /* nobody waits any more: what comes for it is not for us */
         call->status = CALL_NONE;
         c->live--;

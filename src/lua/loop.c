@@ -78,7 +78,7 @@ static int queue_wait(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_waitq *q = luaL_checkudata(L, 1, VMCTL_QUEUE);
     struct vmctl_lua *st = vmctl_lua_get(L);
     if (status == LUA_OK)
-        return vmctl_park(st, L, q, 2, ctx, queue_wait);
+        return vmctl_park(st, L, q, 2, status, ctx, queue_wait);
     int why = vmctl_why(st, L);
     if (why)
         return vmctl_fail(L, why, "%s", luaL_optstring(L, 3, "wait"));

@@ -313,7 +313,7 @@ static int process_wait(lua_State *L, int status, lua_KContext ctx)
             return vmctl_fail(L, why, "wait for process %d", (int)lp->pid);
         if (status == LUA_OK)
             vmctl_set_deadline(st, L, 2, INFINITY);
-        return vmctl_park(st, L, &lp->p->waiters, 2, ctx, process_wait);
+        return vmctl_park(st, L, &lp->p->waiters, 2, status, ctx, process_wait);
     }
     if (lp->code < 0 && lp->signal < 0)
         return vmctl_fail_text(L, -ECHILD, "wait for process %d: somebody else took its exit status", (int)lp->pid);

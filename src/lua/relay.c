@@ -61,7 +61,7 @@ static int relay_wait(lua_State *L, int status, lua_KContext ctx)
     if (!r->over && !why) {
         if (status == LUA_OK)
             vmctl_set_deadline(st, L, 2, INFINITY);
-        return vmctl_park(st, L, &r->waiters, 2, ctx, relay_wait);
+        return vmctl_park(st, L, &r->waiters, 2, status, ctx, relay_wait);
     }
     if (!why)
         why = r->err;
@@ -139,7 +139,7 @@ static int fanin_wait(lua_State *L, int status, lua_KContext ctx)
     if (!f->over && !why) {
         if (status == LUA_OK)
             vmctl_set_deadline(st, L, 2, INFINITY);
-        return vmctl_park(st, L, &f->waiters, 2, ctx, fanin_wait);
+        return vmctl_park(st, L, &f->waiters, 2, status, ctx, fanin_wait);
     }
     if (!why)
         why = f->err;

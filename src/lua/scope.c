@@ -138,7 +138,7 @@ static int scope_wait(lua_State *L, int status, lua_KContext ctx)
     if (status == LUA_YIELD && vmctl_why(st, L) == -EDEADLK) /* a plain script, and nothing left that could wake the tasks */
         vmctl_scope_cancel(s);
     if (s->live)
-        return vmctl_park_shielded(st, L, &s->idle, ctx, scope_wait);
+        return vmctl_park_shielded(st, L, &s->idle, status, ctx, scope_wait);
     scope_end(s);
     lua_pushboolean(L, !s->failed);
     if (!s->failed)

@@ -123,7 +123,7 @@ static int l_connect(lua_State *L)
         return 1;
     }
     vmctl_io_start(s->loop, &s->wio);
-    return vmctl_park(st, L, &s->writers, 2, 0, connect_over);
+    return vmctl_park(st, L, &s->writers, 2, LUA_OK, 0, connect_over);
 }
 
 /* Names: the query is a handle, so that one that nobody waits for any more is let go. */
@@ -220,7 +220,7 @@ static int l_resolve(lua_State *L)
     vmctl_handle_add(&st->loop, &r->handle);
     ev_io_set(&r->rio, fd, EV_READ);
     vmctl_io_start(&st->loop, &r->rio);
-    return vmctl_park(st, L, &r->waiters, 2, 0, resolve_over);
+    return vmctl_park(st, L, &r->waiters, 2, LUA_OK, 0, resolve_over);
 }
 
 /* Listeners */
@@ -282,7 +282,7 @@ static int listener_accept(lua_State *L, int status, lua_KContext ctx)
         if (status == LUA_OK)
             vmctl_set_deadline(st, L, 2, INFINITY);
         vmctl_listener_want(l);
-        return vmctl_park(st, L, &l->waiters, 2, ctx, listener_accept);
+        return vmctl_park(st, L, &l->waiters, 2, status, ctx, listener_accept);
     }
     if (why == -ETIMEDOUT && l->lack)
         return vmctl_fail(L, l->lack, "accept %s", ll->text);

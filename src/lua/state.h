@@ -69,6 +69,8 @@ struct vmctl_lua {
     int tables;                     /* the driver's stack index of the two tables below */
     lua_Integer living;             /* highest place ever used; its address is the registry key of the table of tasks */
     lua_Integer free_places;        /* how many; its address is the registry key of their list */
+    lua_KFunction root_next;        /* of the plain script: the continuation that parked; root_loop calls it */
+    lua_KContext root_ctx;
     bool traced;                    /* a hook wants to see what streams carry: trace.c */
     bool orphans;                   /* a task of the root scope failed and nobody was there to hear */
     bool open;
@@ -88,12 +90,21 @@ int vmctl_fail_text(lua_State *L, int err, const char *fmt, ...) __attribute__((
 double vmctl_deadline(struct vmctl_lua *st, lua_State *L, int arg, double otherwise);
 
 /* Waiting. The function that parks is its own continuation `k`: it is called again, in the same stack, when the wait is
- * over, and asks vmctl_why. In a plain script vmctl_park drives the loop and then calls k itself.
- * Slot `at` of the stack keeps the absolute deadline. A cancelled task is not parked: k is called with ECANCELED. */
-int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at, lua_KContext ctx, lua_KFunction k);
+ * over, and asks vmctl_why. Rules for a function that parks:
+ *  - It returns at once what vmctl_park returns: `return vmctl_park(…)`. In a task that is a yield. In a plain script the first
+ *    call drives the loop and calls k until k returns without parking; a k that parks again returns to that loop.
+ *  - `status` is the one that it was called with: LUA_OK at the first call, LUA_YIELD as a continuation.
+ *  - What survives the wait is in stack slots (lua_settop first), in the object, or in ctx; never in a C local.
+ *  - Slot `at` has the absolute deadline: vmctl_set_deadline at the first call.
+ *  - A slot holds the object that owns the queue, so that it is not collected during the wait.
+ *  - After waking it looks first whether the object was closed, then at vmctl_why.
+ *  - It consumes input before it pushes: a push may run a finalizer.
+ *  - It parks before it has side effects that a refusal would leave behind: vmctl_park raises in a coroutine of others.
+ * A cancelled task is not parked: k is called with ECANCELED. */
+int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at, int status, lua_KContext ctx, lua_KFunction k);
 
 /* As vmctl_park, but neither time nor cancelling ends it. */
-int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, lua_KContext ctx, lua_KFunction k);
+int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int status, lua_KContext ctx, lua_KFunction k);
 
 /* How the wait ended: 0, -ETIMEDOUT, -ECANCELED, or what the waker said. */
 int vmctl_why(struct vmctl_lua *st, lua_State *L);

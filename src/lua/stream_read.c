@@ -39,7 +39,7 @@ int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, i
     if (busy)
         return busy;
     vmctl_stream_want(s, need);
-    return vmctl_park(st, L, &s->readers, at, ctx, k);
+    return vmctl_park(st, L, &s->readers, at, status, ctx, k);
 }
 
 int vmctl_stream_overrun(lua_State *L, struct vmctl_stream *s)

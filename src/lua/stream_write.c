@@ -19,7 +19,7 @@ static int stream_write(lua_State *L, int status, lua_KContext ctx)
         if (vmctl_buf_len(&s->out) > (s->corked ? VMCTL_STREAM_HIGH : 0)) {
             if (status == LUA_OK)
                 vmctl_set_deadline(st, L, 3, ls->write_timeout);
-            return vmctl_park(st, L, &s->writers, 3, (lua_KContext)at, stream_write);
+            return vmctl_park(st, L, &s->writers, 3, status, (lua_KContext)at, stream_write);
         }
         struct iovec iov = { (void *)(bytes + at), len - at < VMCTL_STREAM_HIGH ? len - at : VMCTL_STREAM_HIGH };
         why = vmctl_stream_send(s, &iov, 1);
@@ -72,7 +72,7 @@ static int stream_drain(lua_State *L, int status, lua_KContext ctx)
     if (why == -EAGAIN) {
         if (status == LUA_OK)
             vmctl_set_deadline(st, L, 2, ls->write_timeout);
-        return vmctl_park(st, L, &s->writers, 2, ctx, stream_drain);
+        return vmctl_park(st, L, &s->writers, 2, status, ctx, stream_drain);
     }
     if (why)
         return vmctl_fail(L, why, "%s %s", what, vmctl_stream_name(s));

@@ -323,7 +323,7 @@ static int switch_wait(lua_State *L, int status, lua_KContext ctx)
         return vmctl_fail(L, VMCTL_ECLOSED, "wait for news of a switch");
     if (status == LUA_OK) {
         vmctl_set_deadline(st, L, 2, INFINITY);
-        return vmctl_park(st, L, &ls->sw.news, 2, ctx, switch_wait);
+        return vmctl_park(st, L, &ls->sw.news, 2, status, ctx, switch_wait);
     }
     int why = vmctl_why(st, L);
     if (why)

@@ -120,7 +120,7 @@ static int tap_recv(lua_State *L, int status, lua_KContext ctx)
             return vmctl_fail_text(L, -EBUSY, "read a tap: another task reads it");
         if (status == LUA_OK)
             vmctl_set_deadline(st, L, 3, INFINITY);
-        return vmctl_park(st, L, &t->readers, 3, ctx, tap_recv);
+        return vmctl_park(st, L, &t->readers, 3, status, ctx, tap_recv);
     }
     tap_take(L, t, lua_tointeger(L, 2));
     if (t->sw)

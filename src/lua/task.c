@@ -134,7 +134,34 @@ static void root_wait(lua_State *L, struct vmctl_task *t)
     vmctl_scope_raise_orphans(L, st);
 }
 
-static int task_wait(lua_State *L, struct vmctl_task *t, struct vmctl_waitq *q, lua_KContext ctx, lua_KFunction k)
+/* Calls `k`, and what k hands back by parking again, until one returns without having parked. In a task the scheduler does
+ * that; here it is this loop, so that a call takes the C stack of one wait however many it makes. */
+static int root_loop(lua_State *L, struct vmctl_lua *st, lua_KContext ctx, lua_KFunction k)
+{
+    int results;
+    do {
+        st->root_next = NULL;
+        results = k(L, LUA_YIELD, ctx);
+        k = st->root_next;
+        ctx = st->root_ctx;
+    } while (k);
+    return results;
+}
+
+/* The wait is over: goes on with k. A caller that was itself called as a continuation of the plain script has a loop above
+ * it, which calls k once the caller has returned. */
+static int task_continue(lua_State *L, struct vmctl_task *t, int status, lua_KContext ctx, lua_KFunction k)
+{
+    if (t->co)
+        return k(L, LUA_YIELD, ctx);
+    if (status == LUA_OK)
+        return root_loop(L, t->state, ctx, k);
+    t->state->root_next = k;
+    t->state->root_ctx = ctx;
+    return 0;
+}
+
+static int task_wait(lua_State *L, struct vmctl_task *t, struct vmctl_waitq *q, int status, lua_KContext ctx, lua_KFunction k)
 {
     t->status = VMCTL_TASK_PARKED;
     t->budget = TASK_BUDGET;
@@ -144,7 +171,7 @@ static int task_wait(lua_State *L, struct vmctl_task *t, struct vmctl_waitq *q, 
     if (t->co)
         return lua_yieldk(L, 0, ctx, k);
     root_wait(L, t);
-    return k(L, LUA_YIELD, ctx);
+    return task_continue(L, t, status, ctx, k);
 }
 
 static struct vmctl_task *task_may_wait(struct vmctl_lua *st, lua_State *L)
@@ -156,7 +183,7 @@ static struct vmctl_task *task_may_wait(struct vmctl_lua *st, lua_State *L)
 }
 
 /* Behind all that are ready; then k, which finds `why`. */
-static int task_turn(lua_State *L, struct vmctl_task *t, int why, lua_KContext ctx, lua_KFunction k)
+static int task_turn(lua_State *L, struct vmctl_task *t, int why, int status, lua_KContext ctx, lua_KFunction k)
 {
     t->budget = TASK_BUDGET;
     if (t->co) {
@@ -168,47 +195,48 @@ static int task_turn(lua_State *L, struct vmctl_task *t, int why, lua_KContext c
         vmctl_scope_raise_orphans(L, t->state);
     }
     t->why = why;
-    return k(L, LUA_YIELD, ctx);
+    return task_continue(L, t, status, ctx, k);
 }
 
-static int task_refuse_cancelled(lua_State *L, struct vmctl_task *t, lua_KContext ctx, lua_KFunction k)
+static int task_refuse_cancelled(lua_State *L, struct vmctl_task *t, int status, lua_KContext ctx, lua_KFunction k)
 {
     if (++t->ignored > TASK_STUBBORN) {
         t->ignored = 0;
         return luaL_error(L, "the task was cancelled and goes on waiting");
     }
     t->why = -ECANCELED;
-    return k(L, LUA_YIELD, ctx);
+    return task_continue(L, t, status, ctx, k);
 }
 
-/* Who polls with a time-out of 0 until something has happened must not keep it from happening. */
-static int task_refuse_late(lua_State *L, struct vmctl_task *t, lua_KContext ctx, lua_KFunction k)
+/* A task that polls with time-out 0 must still let others run. */
+static int task_refuse_late(lua_State *L, struct vmctl_task *t, int status, lua_KContext ctx, lua_KFunction k)
 {
     if (!t->co || vmctl_must_pause(t->state, L))
-        return task_turn(L, t, -ETIMEDOUT, ctx, k);
+        return task_turn(L, t, -ETIMEDOUT, status, ctx, k);
     t->why = -ETIMEDOUT;
-    return k(L, LUA_YIELD, ctx);
+    return task_continue(L, t, status, ctx, k);
 }
 
-int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at, lua_KContext ctx, lua_KFunction k)
+int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at, int status, lua_KContext ctx,
+               lua_KFunction k)
 {
     struct vmctl_task *t = task_may_wait(st, L);
     t->deadline = lua_tonumber(L, at);
     if (vmctl_scope_cancelled(t))
-        return task_refuse_cancelled(L, t, ctx, k);
+        return task_refuse_cancelled(L, t, status, ctx, k);
     t->ignored = 0;
     if (!isinf(t->deadline) && !task_armed(t) && t->deadline <= vmctl_loop_now(&st->loop)) /* armed: if it is late, the timer tells */
-        return task_refuse_late(L, t, ctx, k);
+        return task_refuse_late(L, t, status, ctx, k);
     t->shielded = false;
-    return task_wait(L, t, q, ctx, k);
+    return task_wait(L, t, q, status, ctx, k);
 }
 
-int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, lua_KContext ctx, lua_KFunction k)
+int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int status, lua_KContext ctx, lua_KFunction k)
 {
     struct vmctl_task *t = task_may_wait(st, L);
     t->deadline = INFINITY;
     t->shielded = true;
-    return task_wait(L, t, q, ctx, k);
+    return task_wait(L, t, q, status, ctx, k);
 }
 
 int vmctl_why(struct vmctl_lua *st, lua_State *L)
@@ -237,11 +265,11 @@ int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunct
 {
     struct vmctl_task *t = task_may_wait(st, L);
     if (vmctl_scope_cancelled(t))
-        return task_refuse_cancelled(L, t, 0, pause_refused);
+        return task_refuse_cancelled(L, t, LUA_OK, 0, pause_refused);
     t->ignored = 0;
     if (!isinf(t->limit) && t->limit <= vmctl_loop_now(&st->loop))
-        return task_turn(L, t, -ETIMEDOUT, 0, pause_refused);
-    return task_turn(L, t, 0, ctx, k);
+        return task_turn(L, t, -ETIMEDOUT, LUA_OK, 0, pause_refused);
+    return task_turn(L, t, 0, LUA_OK, ctx, k);
 }
 
 static int pause_over(lua_State *L, int status, lua_KContext first)

@@ -51,7 +51,7 @@ static int task_join(lua_State *L, int status, lua_KContext ctx)
             vmctl_set_deadline(st, L, 2, INFINITY);
         else if (vmctl_why(st, L) != 0)
             return vmctl_fail(L, vmctl_why(st, L), "join a task");
-        return vmctl_park(st, L, &t->joiners, 2, ctx, task_join);
+        return vmctl_park(st, L, &t->joiners, 2, status, ctx, task_join);
     }
     int n = t->nargs;
     if (!lua_checkstack(L, n + 1) || !lua_checkstack(t->co, n + 1))
@@ -107,7 +107,7 @@ static int sleep_over(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
     if (status == LUA_OK)
-        return vmctl_park(st, L, NULL, 1, ctx, sleep_over);
+        return vmctl_park(st, L, NULL, 1, status, ctx, sleep_over);
     struct vmctl_task *t = vmctl_task_of(st, L);
     if (t->why != -ETIMEDOUT && t->why != 0)
         return vmctl_fail(L, t->why, "sleep");

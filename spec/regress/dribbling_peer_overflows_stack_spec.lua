@@ -1,0 +1,28 @@
+-- A peer that sends single bytes made each wait of a plain script nest in the one before, until the C stack was used up.
+local assert = require "luassert"
+
+local BYTES, STACK = 200000, 256 -- KiB
+
+local expected = {
+  read_exact = "200000", read_line = "200000", read_line_without_end = "EPROTO", read_frame = "7\t200000", read_frames = "200000",
+  skip_frame = "ETOOBIG\t9\tafter", skip_past = "ETOOBIG\tnext", write = "true", write_frames = "true", queue = "200000",
+  stereos = "EPROTO", ttrpc = "EPROTO", exec = "EPROTO",
+}
+
+local function dribbled(case, where)
+  local command = ("ulimit -s %d; timeout 120 lua5.4 spec/c/dribbled.lua %s %d %s 2>&1; echo $?"):format(STACK, case, BYTES, where)
+  local pipe = assert(io.popen(command))
+  local output = pipe:read "a"
+  pipe:close()
+  return output
+end
+
+describe("a peer that dribbles single bytes", function()
+  for case, answer in pairs(expected) do
+    for _, where in ipairs { "script", "task" } do
+      it(("takes no stack of %s in a %s"):format(case, where), function()
+        assert.equal(answer .. "\n0\n", dribbled(case, where))
+      end)
+    end
+  end
+end)
