@@ -12,7 +12,7 @@ local connections = 0
 local function connect()
   connections = connections + 1
   local near, far = vmctl.pair()
-  vmctl.spawn(function() require("vmctl.protocol.exec.server").converse(far, {}) end)
+  vmctl.spawn(function() require("vmctl.exec.server").converse(far, {}) end)
   return near
 end
 

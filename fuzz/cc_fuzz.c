@@ -1,4 +1,4 @@
-/* Payloads of cc-helper's protocol: lua/vmctl/protocol/cc/decoder.lua, encoder.lua and mux.lua, and the properties that
+/* Payloads of cc-helper's protocol: lua/vmctl/cc/decoder.lua, encoder.lua and mux.lua, and the properties that
  * fuzz/cc_fuzz.lua states. libraries: lua5.4-cjson */
 #define FUZZ_LUA "fuzz/cc_fuzz.lua"
 #include "lua_fuzz.h"

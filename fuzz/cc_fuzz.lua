@@ -4,7 +4,7 @@
 -- The codec asks the core for a frame format, which is not tried here.
 package.preload["vmctl.core"] = function() return { format = function() return {} end } end
 
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 
 -- Methods of the decoder, and those of the encoder that write the same.
 local methods = {

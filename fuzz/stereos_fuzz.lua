@@ -1,5 +1,5 @@
 -- What must hold for any line that the control plane's decoder is given. Returns a function that raises when it does not.
-local wire = require "vmctl.protocol.stereos.wire"
+local wire = require "vmctl.stereos.wire"
 
 -- Types whose payload is checked; that of others is passed on as it came.
 local CHECKED = {

@@ -1,4 +1,4 @@
-/* Frames of ttrpc as a server's connection gets them: lua/vmctl/protocol/ttrpc/rules.lua in a Lua state of its own, and the
+/* Frames of ttrpc as a server's connection gets them: lua/vmctl/ttrpc/frame_rules.lua in a Lua state of its own, and the
  * properties that fuzz/ttrpc_fuzz.lua states. The input is the bytes of a connection. Run from the project's root.
  * before: fuzz/pb_messages
  * libraries: lua5.4-cjson

@@ -2,9 +2,9 @@
 package.loaded["vmctl.core"] = { -- the rules never wait: of the core, modules take what they need as they are loaded
   format = function() return {} end, queue = function() return {} end, now = os.clock,
 }
-local rules = require "vmctl.protocol.ttrpc.rules"
-local status = require "vmctl.protocol.ttrpc.status"
-local wire = require "vmctl.protocol.ttrpc.wire"
+local rules = require "vmctl.ttrpc.frame_rules"
+local status = require "vmctl.ttrpc.status"
+local wire = require "vmctl.ttrpc.wire"
 
 local HEAD, MOST = 10, 4
 

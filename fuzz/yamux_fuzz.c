@@ -1,4 +1,4 @@
-/* The bytes of a yamux link: lua/vmctl/protocol/yamux, and the properties that fuzz/yamux_fuzz.lua states. Run from
+/* The bytes of a yamux link: lua/vmctl/yamux, and the properties that fuzz/yamux_fuzz.lua states. Run from
  * the project's root. libraries: lua5.4-cjson */
 #define FUZZ_LUA "fuzz/yamux_fuzz.lua"
 #include "lua_fuzz.h"

@@ -60,12 +60,12 @@ end
 package.loaded["vmctl.core"] = {
   queue = function() return setmetatable({}, queue) end, pair = make_pair, now = function() return 0 end, sleep = nothing,
 }
-package.loaded["vmctl.background"] = { spawn_in = spawn }
-package.loaded["vmctl.task"] = { spawn_in = spawn, scope = function(fn) fn { cancel = nothing } end }
-package.loaded["vmctl.channel"] = { lock = function() return { with = function(_, _, fn, ...) return fn(...) end } end }
+package.loaded["vmctl.base.background"] = { spawn_in = spawn }
+package.loaded["vmctl.base.task"] = { spawn_in = spawn, scope = function(fn) fn { cancel = nothing } end }
+package.loaded["vmctl.base.channel"] = { lock = function() return { with = function(_, _, fn, ...) return fn(...) end } end }
 
-local frame = require "vmctl.protocol.yamux.frame"
-local yamux = require "vmctl.protocol.yamux"
+local frame = require "vmctl.yamux.frame"
+local yamux = require "vmctl.yamux"
 
 local STREAMS, OWED = 1024, 2048
 

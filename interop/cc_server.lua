@@ -48,7 +48,7 @@ return function(report)
   local folder <close> = support.directory()
   local root = folder.path .. "/root"
   assert(os.execute("mkdir " .. root))
-  local helper = assert(require("vmctl.protocol.cc.helper").new { root = root })
+  local helper = assert(require("vmctl.cc_helper").new { root = root })
   local server = assert(cc.server(folder.path .. "/cc", helper:handler()))
   local serving = vmctl.spawn(server.serve, server)
   local child <close> = support.start(program, "drive", server:socket_path())

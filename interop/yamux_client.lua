@@ -3,7 +3,7 @@ local mux = require "vmctl.mux"
 local service = require "yamux_service"
 local support = require "support"
 local vmctl = require "vmctl"
-local yamux = require "vmctl.protocol.yamux"
+local yamux = require "vmctl.yamux"
 
 local LIMIT, LARGE, PORT = service.LIMIT, 16 << 20, 5000
 

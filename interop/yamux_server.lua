@@ -4,7 +4,7 @@ local mux = require "vmctl.mux"
 local service = require "yamux_service"
 local support = require "support"
 local vmctl = require "vmctl"
-local yamux = require "vmctl.protocol.yamux"
+local yamux = require "vmctl.yamux"
 
 local PORT = 5000
 

@@ -1,6 +1,6 @@
-local access = require "vmctl.access"
+local access = require "vmctl.net.policy"
 local core = require "vmctl.core"
-local exec = require "vmctl.protocol.exec"
+local exec = require "vmctl.exec"
 local native = require "spec.support.native"
 local support = require "spec.support"
 local vmctl = require "vmctl"

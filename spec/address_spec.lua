@@ -1,4 +1,4 @@
-local address = require "vmctl.address"
+local address = require "vmctl.net.address"
 
 local function parsed(text)
   local a, message = address.parse(text)
@@ -232,12 +232,12 @@ describe("vmctl.Address", function()
   end)
 
   it("dials through vmctl.dial", function()
-    local before = package.loaded["vmctl.dial"]
+    local before = package.loaded["vmctl.net.dial"]
     local seen
-    package.loaded["vmctl.dial"] = { dial = function(...) seen = table.pack(...) return "stream" end }
+    package.loaded["vmctl.net.dial"] = { dial = function(...) seen = table.pack(...) return "stream" end }
     local a = address.fd(3)
     local stream = a:dial(5)
-    package.loaded["vmctl.dial"] = before
+    package.loaded["vmctl.net.dial"] = before
     assert.equal("stream", stream)
     assert.equal(a, seen[1])
     assert.equal(5, seen[2])

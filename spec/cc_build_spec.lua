@@ -1,6 +1,6 @@
 -- Images from container files, by a real buildah.
 local assert = require "luassert"
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local cc_helper = require "spec.support.cc_helper"
 local core = require "vmctl.core"
 local support = require "spec.support"

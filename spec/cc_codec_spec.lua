@@ -1,4 +1,4 @@
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local ends = require "spec.support.cc"
 
 local HERE = "spec/cc_codec_spec.lua:"

@@ -1,9 +1,9 @@
 -- vmctl-cc-helper, the program: its life and its ends.
 local assert = require "luassert"
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local core = require "vmctl.core"
 local process = require "vmctl.process"
-local program = require "vmctl.protocol.cc.helper.program"
+local program = require "vmctl.cc_helper.program"
 local support = require "spec.support"
 local cc_helper = require "spec.support.cc_helper"
 local vmctl = require "vmctl"

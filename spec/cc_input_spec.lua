@@ -1,5 +1,5 @@
 -- What a server makes of bytes that no client should send: each row of the wire document's section 1, and worse.
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local ends = require "spec.support.cc"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"

@@ -1,6 +1,6 @@
 -- A helper whose instance is a folder of this machine.
 local assert = require "luassert"
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local core = require "vmctl.core"
 local support = require "spec.support"
 local cc_helper = require "spec.support.cc_helper"

@@ -1,5 +1,5 @@
 -- Each of the 63 requests by the method that makes it: what goes out and what is made of the answer are the vectors'.
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local ends = require "spec.support.cc"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"

@@ -1,4 +1,4 @@
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local core = require "vmctl.core"
 local ends = require "spec.support.cc"
 local log = require "vmctl.log"

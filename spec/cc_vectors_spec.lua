@@ -1,5 +1,5 @@
 -- Every vector of the wire document, field by field, both ways, and cut at every byte.
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local ends = require "spec.support.cc"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"

@@ -3,7 +3,7 @@ local cjson = require "cjson"
 local core = require "vmctl.core"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.exec.wire"
+local wire = require "vmctl.exec.wire"
 
 local code, run = support.code, support.run
 local fs = core.fs

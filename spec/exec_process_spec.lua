@@ -1,7 +1,7 @@
 local agent = require "spec.support.agent"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.exec.wire"
+local wire = require "vmctl.exec.wire"
 
 local code, run = support.code, support.run
 local T = wire.types

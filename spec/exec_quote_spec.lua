@@ -1,5 +1,5 @@
 -- Commands for agents that know nothing but `sh -c`, in the shells that guests have.
-local quote = require "vmctl.protocol.exec.quote"
+local quote = require "vmctl.exec.quote"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 

@@ -1,8 +1,8 @@
 -- The agent's side as a whole, and how a host finds out that it is there.
-local address = require "vmctl.address"
+local address = require "vmctl.net.address"
 local agent = require "spec.support.agent"
-local exec = require "vmctl.protocol.exec"
-local server = require "vmctl.protocol.exec.server"
+local exec = require "vmctl.exec"
+local server = require "vmctl.exec.server"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 

@@ -1,11 +1,11 @@
 local agent = require "spec.support.agent"
 local cjson = require "cjson"
 local core = require "vmctl.core"
-local server = require "vmctl.protocol.exec.server"
-local exec_server = require "vmctl.protocol.exec.server"
+local server = require "vmctl.exec.server"
+local exec_server = require "vmctl.exec.server"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.exec.wire"
+local wire = require "vmctl.exec.wire"
 
 local code, run = support.code, support.run
 local T = wire.types

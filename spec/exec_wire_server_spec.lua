@@ -1,10 +1,10 @@
 -- The wire vectors for the guest's side, each cut at every byte.
 local cjson = require "cjson"
-local server = require "vmctl.protocol.exec.server"
+local server = require "vmctl.exec.server"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.exec.wire"
+local wire = require "vmctl.exec.wire"
 
 local code, run = support.code, support.run
 local all = vectors.load "exec"

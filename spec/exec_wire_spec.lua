@@ -1,9 +1,9 @@
-local address = require "vmctl.address"
+local address = require "vmctl.net.address"
 local cjson = require "cjson"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.exec.wire"
+local wire = require "vmctl.exec.wire"
 
 local code, run = support.code, support.run
 local all = vectors.load "exec"

@@ -4,7 +4,7 @@ local forwarding = require "spec.support.forward"
 local reference = require "spec.support.reference"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.exec.wire"
+local wire = require "vmctl.exec.wire"
 
 local code, run = support.code, support.run
 local T = wire.types

@@ -4,7 +4,7 @@ local core = require "vmctl.core"
 local health = require "vmctl.guest.health"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.stereos.wire"
+local wire = require "vmctl.stereos.wire"
 
 local fs, run = core.fs, support.run
 

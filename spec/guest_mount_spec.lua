@@ -6,7 +6,7 @@ local guest = require "spec.support.guest"
 local lfs = require "lfs"
 local platform = require "vmctl.machine.platform"
 local process = require "vmctl.process"
-local stereos = require "vmctl.protocol.stereos"
+local stereos = require "vmctl.stereos"
 local support = require "spec.support"
 
 local LIMIT = 90 -- seconds, under emulation

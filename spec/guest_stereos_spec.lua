@@ -3,7 +3,7 @@ local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest_root"
 local process = require "vmctl.process"
-local stereos = require "vmctl.protocol.stereos"
+local stereos = require "vmctl.stereos"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 

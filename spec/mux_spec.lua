@@ -1,11 +1,11 @@
 -- Many streams over one link: the yamux sessions, and the hello with which host and guest find each other on a serial port.
 -- Socket pairs stand for the link; the real one is in machine_spec.lua.
 local assert = require "luassert"
-local frame = require "vmctl.protocol.yamux.frame"
+local frame = require "vmctl.yamux.frame"
 local mux = require "vmctl.mux"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local yamux = require "vmctl.protocol.yamux"
+local yamux = require "vmctl.yamux"
 
 local code, run, pair = support.code, support.run, support.pair
 

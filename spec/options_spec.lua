@@ -1,4 +1,4 @@
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 
 local known = {
   timeout = "number>=0", path = "string", port = "integer>=0<=65535", mode = { "raw", "cooked" },

@@ -1,6 +1,6 @@
 -- QMP as bytes: what is sent, what is understood, what is refused (wire document qmp-qga.md, sections A2 and A3).
 local assert = require "luassert"
-local wire = require "vmctl.protocol.qmp.wire"
+local wire = require "vmctl.qmp.wire"
 
 local GREETING = '{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "x"}, "capabilities": ["oob"]}}'
 

@@ -1,5 +1,5 @@
 local assert = require "luassert"
-local stereos = require "vmctl.protocol.stereos"
+local stereos = require "vmctl.stereos"
 local support = require "spec.support"
 local trace = require "vmctl.trace"
 local vmctl = require "vmctl"

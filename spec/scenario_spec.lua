@@ -1,7 +1,7 @@
 -- Scenarios with real guests: what the verbs do, in machines that are shared, new, or copies of a booted one.
 local assert = require "luassert"
 local core = require "vmctl.core"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local scenario = require "vmctl.scenario"
 local there = require "spec.support.scenario"
 local vmctl = require "vmctl"

@@ -3,7 +3,7 @@ local core = require "vmctl.core"
 local sf = require "spec.support.socketforward"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.socketforward.wire"
+local wire = require "vmctl.socketforward.wire"
 
 local code = support.code
 

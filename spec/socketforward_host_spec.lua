@@ -3,9 +3,9 @@ local assert = require "luassert"
 local cjson = require "cjson"
 local sf = require "spec.support.socketforward"
 local support = require "spec.support"
-local ttrpc = require "vmctl.protocol.ttrpc"
+local ttrpc = require "vmctl.ttrpc"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.socketforward.wire"
+local wire = require "vmctl.socketforward.wire"
 
 local code, eventually = support.code, support.eventually
 

@@ -1,6 +1,6 @@
 -- The host's side against guests that say what the spec wants; the wire is stereos.md's.
 local vmctl = require "vmctl"
-local stereos = require "vmctl.protocol.stereos"
+local stereos = require "vmctl.stereos"
 local support = require "spec.support"
 local guests = require "spec.support.stereos_guest"
 local vectors = require "spec.support.vectors"

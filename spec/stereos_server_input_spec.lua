@@ -1,7 +1,7 @@
 -- What a stereos server is sent that it should not be: everyone is told what was wrong, and nobody else notices.
 local cjson = require "cjson"
 local host = require "spec.support.stereos_host"
-local server = require "vmctl.protocol.stereos.server"
+local server = require "vmctl.stereos.server"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 

@@ -1,7 +1,7 @@
 -- The guest's side of the control plane: what is answered, in which order, and who does the work.
 local host = require "spec.support.stereos_host"
 local log = require "vmctl.log"
-local server = require "vmctl.protocol.stereos.server"
+local server = require "vmctl.stereos.server"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"
 local vmctl = require "vmctl"

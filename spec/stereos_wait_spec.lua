@@ -1,6 +1,6 @@
 -- Waiting for readiness, and lifecycle messages.
 local vmctl = require "vmctl"
-local stereos = require "vmctl.protocol.stereos"
+local stereos = require "vmctl.stereos"
 local support = require "spec.support"
 local guests = require "spec.support.stereos_guest"
 

@@ -1,7 +1,7 @@
 -- vmctl as its users have it, on three guests and a network, written with vmctl.scenario: each test begins with copies of
 -- machines that booted once.
 local assert = require "luassert"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local scenario = require "vmctl.scenario"
 local there = require "spec.support.scenario"
 local vmctl = require "vmctl"

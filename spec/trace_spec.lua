@@ -2,7 +2,7 @@ local assert = require "luassert"
 local core = require "vmctl.core"
 local lfs = require "lfs"
 local script = require "spec.support.script"
-local stereos = require "vmctl.protocol.stereos"
+local stereos = require "vmctl.stereos"
 local support = require "spec.support"
 local trace = require "vmctl.trace"
 local vmctl = require "vmctl"
@@ -210,7 +210,7 @@ describe("vmctl.trace", function()
   end)
 
   it("keeps the calls of services that it knows, and of others the names alone", function()
-    local wire = require "vmctl.protocol.ttrpc.wire"
+    local wire = require "vmctl.ttrpc.wire"
     if not vmctl.protobuf.available then return end
     local mask = require "vmctl.trace.mask"
     local session = { protocol = "ttrpc" }
@@ -244,7 +244,7 @@ describe("vmctl.trace", function()
   it("takes lines together that are written in pieces", run(function()
     local records = traced(function()
       with_pair(function(a, b)
-        require("vmctl.trace.naming").name(a, "stereos")
+        require("vmctl.base.stream_name").name(a, "stereos")
         assert(a:write '{"type":"pi')
         assert(a:write 'ng"}\n{"type":"get_health"}\n')
         b:read(nil, 1)

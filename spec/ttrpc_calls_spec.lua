@@ -3,7 +3,7 @@ local ends = require "spec.support.ttrpc"
 local protobuf = require "vmctl.protobuf"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.ttrpc.wire"
+local wire = require "vmctl.ttrpc.wire"
 
 local S = ends.SERVICE
 local ANY = "google.protobuf.Any"

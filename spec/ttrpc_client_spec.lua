@@ -1,8 +1,8 @@
 local support = require "spec.support"
-local ttrpc = require "vmctl.protocol.ttrpc"
+local ttrpc = require "vmctl.ttrpc"
 local ends = require "spec.support.ttrpc"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.ttrpc.wire"
+local wire = require "vmctl.ttrpc.wire"
 
 local S = ends.SERVICE
 local INFO = "containerd.vminitd.services.system.v1.System"

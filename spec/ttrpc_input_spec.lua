@@ -2,7 +2,7 @@
 local ends = require "spec.support.ttrpc"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.ttrpc.wire"
+local wire = require "vmctl.ttrpc.wire"
 
 local S = ends.SERVICE
 

@@ -1,8 +1,8 @@
 local support = require "spec.support"
 local ends = require "spec.support.ttrpc"
-local ttrpc = require "vmctl.protocol.ttrpc"
+local ttrpc = require "vmctl.ttrpc"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.ttrpc.wire"
+local wire = require "vmctl.ttrpc.wire"
 
 local S = ends.SERVICE
 
@@ -40,7 +40,7 @@ describe("vmctl.TtrpcServer", function()
   end))
 
   it("carries every status by its name and by its number", support.run(function()
-    local names = require("vmctl.protocol.ttrpc.status").names
+    local names = require("vmctl.ttrpc.status").names
     local function fail(request) return nil, "because", math.tointeger(request) or request end
     ends.with_both({ [S] = { Fail = fail } }, function(client)
       for number = 1, 16 do

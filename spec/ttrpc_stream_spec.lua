@@ -2,7 +2,7 @@ local ends = require "spec.support.ttrpc"
 local native = require "spec.support.native"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.ttrpc.wire"
+local wire = require "vmctl.ttrpc.wire"
 
 local S = ends.SERVICE
 local EVENTS = "nerdbox.services.vmevents.v1.Events"

@@ -1,10 +1,10 @@
 local ends = require "spec.support.ttrpc"
-local links = require "vmctl.protocol.ttrpc.link"
+local links = require "vmctl.ttrpc.frame_link"
 local protobuf = require "vmctl.protobuf"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.ttrpc.wire"
+local wire = require "vmctl.ttrpc.wire"
 
 local all = vectors.load "ttrpc"
 

@@ -1,6 +1,6 @@
-local status = require "vmctl.protocol.ttrpc.status"
+local status = require "vmctl.ttrpc.status"
 local support = require "spec.support"
-local wire = require "vmctl.protocol.ttrpc.wire"
+local wire = require "vmctl.ttrpc.wire"
 
 describe("ttrpc's wire", function()
   it("has a header of ten bytes, big-endian", function()

@@ -1,10 +1,10 @@
 -- Two yamux sessions that speak to each other over a socket pair.
-local frame = require "vmctl.protocol.yamux.frame"
+local frame = require "vmctl.yamux.frame"
 local mux = require "vmctl.mux"
 local native = require "spec.support.native"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local yamux = require "vmctl.protocol.yamux"
+local yamux = require "vmctl.yamux"
 
 local code, run, pair = support.code, support.run, support.pair
 

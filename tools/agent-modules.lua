@@ -1,16 +1,16 @@
 -- Prints the files below lua/ that the agent carries: what its main program needs, directly or not, and what a script that it
 -- runs (--lua) is to find besides: lua5.4 tools/agent-modules.lua
 local ROOTS = {
-  "vmctl", "vmctl.agent.main", "vmctl.agent.script", "vmctl.host", "vmctl.vsock", "vmctl.channel", "vmctl.protocol.exec",
-  "vmctl.protocol.stereos", "vmctl.protocol.ttrpc", "vmctl.protocol.socketforward", "vmctl.pipeline", "vmctl.signals",
+  "vmctl", "vmctl.agent.main", "vmctl.agent.run_script", "vmctl.host", "vmctl.vsock", "vmctl.base.channel", "vmctl.exec",
+  "vmctl.stereos", "vmctl.ttrpc", "vmctl.socketforward", "vmctl.pipeline", "vmctl.signals",
 }
 
 -- Left out, though something that is carried would load it if it came to that: a guest does not launch machines, is not where
 -- programs are debugged, and is the other end of socket forwarding.
 local WITHOUT = {
-  "^vmctl%.machine", "^vmctl%.trace$", "^vmctl%.replay", "^vmctl%.forward", "^vmctl%.protocol%.socketforward%.forwarder$",
-  "^vmctl%.protocol%.socketforward%.hub$", "^vmctl%.protocol%.ttrpc%.client$", "^vmctl%.protocol%.ttrpc%.session$",
-  "^vmctl%.protocol%.ttrpc%.stream$",
+  "^vmctl%.machine", "^vmctl%.trace$", "^vmctl%.replay", "^vmctl%.forward", "^vmctl%.socketforward%.forwarder$",
+  "^vmctl%.socketforward%.accept_client$", "^vmctl%.ttrpc%.client$", "^vmctl%.ttrpc%.client_connection$",
+  "^vmctl%.ttrpc%.client_stream$",
 }
 
 local function file_of(name)

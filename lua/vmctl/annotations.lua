@@ -345,7 +345,7 @@ function cc.response() end
 --- Makes a server. Its socket is this user's alone (0600), what a dead server has left at the path is replaced, and a live
 --- one's is not. Does not wait.
 ---@param path? string of a Unix socket; nil: none, for `converse` and for listeners of other kinds
----@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.protocol.cc.mux; requests of one connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when its client goes away; an error that it raises goes to the log and is answered with code 99
+---@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.cc.router; requests of one connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when its client goes away; an error that it raises goes to the log and is answered with code 99
 ---@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see vmctl.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last one has gone
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close
 ---@return string?
@@ -1579,7 +1579,7 @@ function CcDecoder:error() end
 ---@return boolean
 function CcDecoder:failed() end
 
---- mode: Go's (see vmctl.protocol.cc.mode).
+--- mode: Go's (see vmctl.cc.mode).
 ---@return { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean }|nil
 ---@return string?
 ---@return string?
@@ -1691,7 +1691,7 @@ function CcEncoder:dockerfile_options(options) end
 function CcEncoder:error(err) end
 
 --- What a file is.
----@param info { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean } mode: Go's (see vmctl.protocol.cc.mode); mod_time: Unix seconds
+---@param info { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean } mode: Go's (see vmctl.cc.mode); mod_time: Unix seconds
 ---@return vmctl.CcEncoder itself
 function CcEncoder:file_info(info) end
 
@@ -1788,7 +1788,7 @@ local CcInstance = {}
 ---@return table?
 function CcInstance:close(timeout) end
 
---- A command, which is not started yet. Waits. See vmctl.protocol.cc.command.
+--- A command, which is not started yet. Waits. See vmctl.cc.command.
 ---@param argv table the program and its arguments, and by name dir and env
 ---@return vmctl.CcCommand|nil
 ---@return string?
@@ -1796,7 +1796,7 @@ function CcInstance:close(timeout) end
 ---@return table?
 function CcInstance:command(argv, timeout) end
 
---- The image's own program as a command. Waits. See vmctl.protocol.cc.command.
+--- The image's own program as a command. Waits. See vmctl.cc.command.
 ---@param argv? table arguments in place of the image's, and by name dir and env
 ---@return vmctl.CcCommand|nil
 ---@return string?
@@ -1827,7 +1827,7 @@ function CcInstance:id(timeout) end
 ---@return table?
 function CcInstance:is_running(timeout) end
 
---- Listens inside the machine's network. Waits. See vmctl.protocol.cc.network.
+--- Listens inside the machine's network. Waits. See vmctl.cc.network.
 ---@param where string "HOST:PORT" or ":PORT"
 ---@param kind? string "tcp" by default
 ---@return vmctl.CcListener|nil

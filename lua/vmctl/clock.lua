@@ -9,7 +9,7 @@
 ---
 --- Afterwards time passes as it does elsewhere, from where it has got to: it never goes back.
 local core = require "vmctl.core"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 
 local M = {}
 

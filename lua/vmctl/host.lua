@@ -1,9 +1,9 @@
 --- This machine as a target: the calls of an exec client, with the agent's own code running in this process. No VM needed.
-local address = require "vmctl.address"
-local background = require "vmctl.background"
+local address = require "vmctl.net.address"
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
-local exec = require "vmctl.protocol.exec"
-local server = require "vmctl.protocol.exec.server"
+local exec = require "vmctl.exec"
+local server = require "vmctl.exec.server"
 
 local function connect()
   local near, far, code = core.pair()

@@ -2,7 +2,7 @@
 -- commands in it. The parts (vmctl.exec, vmctl.machine …) are loaded when they are first used.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 ---@class vmctl
 local M = { _VERSION = "vmctl 0.1.0" }
@@ -28,19 +28,19 @@ M.loop = core.loop
 M.format = core.format
 
 local parts = {
-  address = "vmctl.address", errors = "vmctl.errors", json = "vmctl.json", log = "vmctl.log",
-  vsock = "vmctl.vsock", exec = "vmctl.protocol.exec", host = "vmctl.host",
+  address = "vmctl.net.address", errors = "vmctl.errors", json = "vmctl.json", log = "vmctl.log",
+  vsock = "vmctl.vsock", exec = "vmctl.exec", host = "vmctl.host",
   machine = "vmctl.machine", process = "vmctl.process", mux = "vmctl.mux", signals = "vmctl.signals",
-  stereos = "vmctl.protocol.stereos", ready = "vmctl.ready", config = "vmctl.config", files = "vmctl.files", scenario = "vmctl.scenario",
-  qmp = "vmctl.protocol.qmp", qga = "vmctl.protocol.qga",
-  l2 = "vmctl.protocol.l2", protobuf = "vmctl.protobuf", ttrpc = "vmctl.protocol.ttrpc",
+  stereos = "vmctl.stereos", ready = "vmctl.ready", config = "vmctl.config", files = "vmctl.files", scenario = "vmctl.scenario",
+  qmp = "vmctl.qmp", qga = "vmctl.qga",
+  l2 = "vmctl.l2", protobuf = "vmctl.protobuf", ttrpc = "vmctl.ttrpc",
   trace = "vmctl.trace", clock = "vmctl.clock", doctor = "vmctl.doctor",
-  cc = "vmctl.protocol.cc",  socketforward = "vmctl.protocol.socketforward",
+  cc = "vmctl.cc",  socketforward = "vmctl.socketforward",
 }
 
 local functions = {
-  channel = "vmctl.channel", lock = "vmctl.channel", dial = "vmctl.dial", listen = "vmctl.dial", pair = "vmctl.dial",
-  relay = "vmctl.dial", pipeline = "vmctl.pipeline", forward = "vmctl.forward",
+  channel = "vmctl.base.channel", lock = "vmctl.base.channel", dial = "vmctl.net.dial", listen = "vmctl.net.dial", pair = "vmctl.net.dial",
+  relay = "vmctl.net.dial", pipeline = "vmctl.pipeline", forward = "vmctl.forward",
   replay = "vmctl.replay",
 }
 

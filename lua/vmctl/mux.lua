@@ -4,7 +4,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
-local yamux = require "vmctl.protocol.yamux"
+local yamux = require "vmctl.yamux"
 
 local M = {}
 
@@ -143,7 +143,7 @@ end
 ---@param port integer
 ---@return table listener with accept(timeout) and close()
 function guest:listen(port)
-  local listener = setmetatable({ _channel = require("vmctl.channel").channel(128), _label = "mux:" .. port }, virtual_mt)
+  local listener = setmetatable({ _channel = require("vmctl.base.channel").channel(128), _label = "mux:" .. port }, virtual_mt)
   self._ports[port] = listener
   return listener
 end

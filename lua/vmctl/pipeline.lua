@@ -1,10 +1,10 @@
 --- Pipelines of commands on any mixture of targets: each one's output streams into the next one's input.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local options = require "vmctl.options"
-local request = require "vmctl.protocol.exec.request"
-local runner = require "vmctl.run"
-local task = require "vmctl.task"
+local options = require "vmctl.base.options"
+local request = require "vmctl.exec.request"
+local runner = require "vmctl.base.collect"
+local task = require "vmctl.base.task"
 
 local M = {}
 

@@ -1,8 +1,8 @@
 --- Child processes of this machine.
 local core = require "vmctl.core"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local signals = require "vmctl.signals"
-local users = require "vmctl.users"
+local users = require "vmctl.base.users"
 
 local M = {}
 

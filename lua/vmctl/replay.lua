@@ -4,14 +4,14 @@
 ---   local client = assert(vmctl.stereos.connect(guest))
 ---   …
 ---   assert(guest.play:wait())                            -- says where the client did something else than was recorded
-local address = require "vmctl.address"
-local background = require "vmctl.background"
+local address = require "vmctl.net.address"
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
-local dial = require "vmctl.dial"
+local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local player = require "vmctl.replay.player"
-local script = require "vmctl.replay.script"
+local script = require "vmctl.replay.sessions"
 
 local M = {}
 

@@ -1,8 +1,8 @@
 --- Sockets between a machine and its guests (AF_VSOCK): constants, addresses, dial, listen.
-local address = require "vmctl.address"
+local address = require "vmctl.net.address"
 local core = require "vmctl.core"
-local dial = require "vmctl.dial"
-local options = require "vmctl.options"
+local dial = require "vmctl.net.dial"
+local options = require "vmctl.base.options"
 
 local M = {}
 

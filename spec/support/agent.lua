@@ -1,6 +1,6 @@
 --- Our agent on a Unix socket, in this process or in one of its own, while a function runs.
 local core = require "vmctl.core"
-local exec = require "vmctl.protocol.exec"
+local exec = require "vmctl.exec"
 local process = require "vmctl.process"
 local vmctl = require "vmctl"
 

@@ -1,6 +1,6 @@
 --- What the specs of vmctl.cc share: both ends over a socket pair, ends that speak the wire by hand, and the vectors.
 local assert = require "luassert"
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"
 local vmctl = require "vmctl"

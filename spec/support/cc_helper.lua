@@ -1,9 +1,9 @@
 --- A helper and clients of it, and all 63 requests made of one by their fields.
 local assert = require "luassert"
-local cc = require "vmctl.protocol.cc"
+local cc = require "vmctl.cc"
 local core = require "vmctl.core"
-local fields = require "vmctl.protocol.cc.helper.fields"
-local helper = require "vmctl.protocol.cc.helper"
+local fields = require "vmctl.cc.backend.fields"
+local helper = require "vmctl.cc_helper"
 local vmctl = require "vmctl"
 
 local M = {}

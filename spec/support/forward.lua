@@ -1,7 +1,7 @@
 --- Servers and clients for the specs of vmctl.forward.
 local assert = require "luassert"
 local agent = require "spec.support.agent"
-local socketforward = require "vmctl.protocol.socketforward"
+local socketforward = require "vmctl.socketforward"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 

@@ -1,6 +1,6 @@
 --- Agents that behave as the reference ones do, bad habits included; written from the wire document (whose sections are in
 --- brackets), with framing of their own. Commands really run, by `sh -c`.
-local channel = require "vmctl.channel"
+local channel = require "vmctl.base.channel"
 local cjson = require "cjson"
 local core = require "vmctl.core"
 local process = require "vmctl.process"

@@ -2,10 +2,10 @@
 local assert = require "luassert"
 local core = require "vmctl.core"
 local support = require "spec.support"
-local socketforward = require "vmctl.protocol.socketforward"
-local ttrpc = require "vmctl.protocol.ttrpc"
+local socketforward = require "vmctl.socketforward"
+local ttrpc = require "vmctl.ttrpc"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.socketforward.wire"
+local wire = require "vmctl.socketforward.wire"
 
 local M = {}
 

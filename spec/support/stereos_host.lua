@@ -2,7 +2,7 @@
 local assert = require "luassert"
 local cjson = require "cjson"
 local log = require "vmctl.log"
-local server = require "vmctl.protocol.stereos.server"
+local server = require "vmctl.stereos.server"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 

@@ -1,9 +1,9 @@
 --- What the specs of ttrpc share: both ends over a socket pair, and ends that speak the wire by hand.
 local assert = require "luassert"
 local support = require "spec.support"
-local ttrpc = require "vmctl.protocol.ttrpc"
+local ttrpc = require "vmctl.ttrpc"
 local vmctl = require "vmctl"
-local wire = require "vmctl.protocol.ttrpc.wire"
+local wire = require "vmctl.ttrpc.wire"
 
 local M = {}
 

@@ -1,5 +1,5 @@
 /* vmctl.Requests: the other end of vmctl.Calls: requests come as values, answers leave as tables. What is out of the ordinary
- * comes as a frame's bytes, or is refused with nothing done, and Lua does it (lua/vmctl/protocol/ttrpc/conversation.lua). */
+ * comes as a frame's bytes, or is refused with nothing done, and Lua does it (lua/vmctl/ttrpc/server_connection.lua). */
 #include "lua/exchange.h"
 
 enum {

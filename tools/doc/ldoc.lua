@@ -14,7 +14,7 @@ local function inline(page, text)
   text = escape(text):gsub("%f[%w]vmctl%.[%w_.]*[%w_]:?[%w_]*", function(name)
     local tail = name:match ":$" or ""
     local href = page.href(name:gsub(":$", ""))
-    local shown = name:gsub("^vmctl%.protocol%.", "vmctl."):gsub(":$", "")
+    local shown = name:gsub(":$", "")
     return href and ('<a href="%s">%s</a>%s'):format(href, shown, tail) or nil
   end)
   return (text:gsub("\1", "<code>"):gsub("\2", "</code>"))

@@ -167,7 +167,7 @@ local function add_part(model, name, module, path, names)
     value = names and module[key] or value
     if type(key) == "string" and key:sub(1, 1) ~= "_" then
       if type(value) == "function" then
-        local entry = functions.describe(value, key, path) or native(key, { path, names and "lua/vmctl/task.lua" })
+        local entry = functions.describe(value, key, path) or native(key, { path, names and "lua/vmctl/base/task.lua" })
         part.functions[#part.functions + 1], part.by_name[key] = entry, entry
       elseif not model.parts[name .. "." .. key] then
         part.fields[#part.fields + 1] = constant(key, value, path)

@@ -54,10 +54,9 @@ end
 --- Where a name leads to, from any page of the reference.
 ---@param model table
 ---@param order table
----@param name string "vmctl.machine.launch", "vmctl.Machine", "vmctl.Machine:run", "vmctl.protocol.stereos.client"
+---@param name string "vmctl.machine.launch", "vmctl.Machine", "vmctl.Machine:run", "vmctl.stereos.client"
 ---@return string|nil href nil: nothing public has that name
 function M.href(model, order, name)
-  name = name:gsub("^vmctl%.protocol%.", "vmctl.")
   local class, method = name:match "^(vmctl%.%u%w*)[:.]?([%w_]*)$"
   local part, item = name, nil
   if class and model.reached[class] then

@@ -1,12 +1,12 @@
 --- The agent's part of cc-helper's protocol: files, commands and the network of this guest, for a helper on the host that
 --- keeps the guest as its instance. Loaded when the first helper comes.
-local backend = require "vmctl.protocol.cc.helper.backend"
+local backend = require "vmctl.cc.backend"
 local core = require "vmctl.core"
-local handles = require "vmctl.protocol.cc.helper.handles"
-local inside = require "vmctl.protocol.cc.helper.inside"
+local handles = require "vmctl.cc.backend.handles"
+local inside = require "vmctl.cc.backend.inside"
 local json = require "vmctl.json"
-local mux = require "vmctl.protocol.cc.mux"
-local server = require "vmctl.protocol.cc.server"
+local mux = require "vmctl.cc.router"
+local server = require "vmctl.cc.server"
 
 local M = {}
 

@@ -1,10 +1,10 @@
 --- vmctl-agent's socket forwarding: RPC and raw streams, on listeners or on a connection that the guest has dialled itself.
 local core = require "vmctl.core"
-local dial = require "vmctl.dial"
+local dial = require "vmctl.net.dial"
 local log = require "vmctl.log"
 local nerdbox = require "vmctl.guest.nerdbox"
-local service = require "vmctl.protocol.socketforward.service"
-local ttrpc = require "vmctl.protocol.ttrpc"
+local service = require "vmctl.socketforward.service"
+local ttrpc = require "vmctl.ttrpc"
 
 local M = {}
 

@@ -1,11 +1,11 @@
 --- vmctl-agent: what it serves, and for whom.
 local core = require "vmctl.core"
-local address = require "vmctl.address"
-local dial = require "vmctl.dial"
-local exec = require "vmctl.protocol.exec"
+local address = require "vmctl.net.address"
+local dial = require "vmctl.net.dial"
+local exec = require "vmctl.exec"
 local mux = require "vmctl.mux"
 local options = require "vmctl.agent.options"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 local VERSION = "0.1.0"
 local IDLE_MEMORY = 1024    -- KiB of Lua's own that an agent without connections may keep: it needs about 500
@@ -61,7 +61,7 @@ local function make_control(opts, args, allow, began)
     root = opts.root, health_dir = opts.health_dir, poweroff = opts.poweroff, power = power, began = began,
     on_state = function(state, message) server:lifecycle(state, message) end,
   }
-  server = require("vmctl.protocol.stereos.server").new(handlers, { allow = allow, on_idle = tidy })
+  server = require("vmctl.stereos.server").new(handlers, { allow = allow, on_idle = tidy })
   service:ready()
   return server, service
 end
@@ -182,7 +182,7 @@ return function(args)
     print("vmctl-agent " .. VERSION)
     return 0
   elseif opts.lua then
-    return require("vmctl.agent.script").run(table.unpack(opts.lua, 1, opts.lua.n))
+    return require("vmctl.agent.run_script").run(table.unpack(opts.lua, 1, opts.lua.n))
   end
   return serve(args, opts)
 end

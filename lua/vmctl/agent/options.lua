@@ -1,15 +1,15 @@
 --- vmctl-agent's command line: what it says, and what it listens on when it says nothing.
 local core = require "vmctl.core"
-local address = require "vmctl.address"
-local exec = require "vmctl.protocol.exec"
+local address = require "vmctl.net.address"
+local exec = require "vmctl.exec"
 local mux = require "vmctl.mux"
 
 local M = {}
 
---- StereOS' control plane; vmctl.protocol.stereos.wire has it too, but is loaded only when it is needed.
+--- StereOS' control plane; vmctl.stereos.wire has it too, but is loaded only when it is needed.
 M.STEREOS_PORT = 1024
 
---- Socket forwarding; vmctl.protocol.socketforward.wire has them too.
+--- Socket forwarding; vmctl.socketforward.wire has them too.
 M.FORWARD_PORT, M.FORWARD_STREAM_PORT = 1025, 1026
 
 --- cc-helper's protocol, for a helper on the host.

@@ -1,7 +1,7 @@
 --- The vmctl command: what each subcommand is called, how it ends, and what a person or a program sees of that.
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 require "vmctl" -- reads VMCTL_LOG and VMCTL_TRACE
 

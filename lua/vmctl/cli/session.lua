@@ -2,7 +2,7 @@
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local signals = require "vmctl.signals"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 local M = {}
 

@@ -1,8 +1,8 @@
 --- What TARGET on the command line stands for: a guest that `vmctl run` has started, an address, or this machine.
-local address = require "vmctl.address"
+local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local exec = require "vmctl.protocol.exec"
+local exec = require "vmctl.exec"
 local share = require "vmctl.machine.share"
 
 local M = {}
@@ -52,7 +52,7 @@ end
 --- The client of a target's StereOS control plane.
 ---@return vmctl.StereosClient|nil, string?, string?
 function M.stereos(text)
-  local stereos = require "vmctl.protocol.stereos"
+  local stereos = require "vmctl.stereos"
   local at, err, code = M.address(text, stereos.PORT)
   if not at then return nil, err, code end
   return stereos.client(at)

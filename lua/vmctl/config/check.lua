@@ -6,9 +6,9 @@ local files = require "vmctl.config.files"
 local jcard = require "vmctl.config.jcard"
 local keys_file = require "vmctl.guest.keys"
 local mount_rules = require "vmctl.guest.mounts"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local secret_files = require "vmctl.guest.secrets"
-local wire = require "vmctl.protocol.stereos.wire"
+local wire = require "vmctl.stereos.wire"
 
 local M = {}
 

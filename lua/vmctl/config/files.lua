@@ -1,6 +1,6 @@
 --- The files of a set: what they are called, and what is in them.
 local errors = require "vmctl.errors"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 
 local M = {}
 

@@ -2,7 +2,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local mount_rules = require "vmctl.guest.mounts"
-local scripts = require "vmctl.config.scripts"
+local scripts = require "vmctl.config.shell_scripts"
 
 local M = {}
 

@@ -5,7 +5,7 @@
 local errors = require "vmctl.errors"
 local host = require "vmctl.doctor.host"
 local log = require "vmctl.log"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local parts = require "vmctl.doctor.parts"
 local qemu = require "vmctl.doctor.qemu"
 

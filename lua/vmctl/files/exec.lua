@@ -1,7 +1,7 @@
 --- The guest's side of a copy by its own tar and sha256sum, which any guest with a shell has: streams, no copy in between.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 local reader = require "vmctl.tar.read"
 local writer = require "vmctl.tar.write"
 

@@ -4,9 +4,9 @@ local copy = require "vmctl.files.copy"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local here = require "vmctl.files.here"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local target = require "vmctl.target"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 local M = {}
 

@@ -1,9 +1,9 @@
 --- A forward that listens inside a guest: its agent binds there, and hands each connection to this side (vmctl.socketforward).
-local address = require "vmctl.address"
-local background = require "vmctl.background"
+local address = require "vmctl.net.address"
+local background = require "vmctl.base.background"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
-local socketforward = require "vmctl.protocol.socketforward"
+local socketforward = require "vmctl.socketforward"
 local target = require "vmctl.target"
 
 local M = {}
@@ -41,7 +41,7 @@ end
 
 -- A client, in place of one that was lost. It belongs to this side.
 local function connect(self, timeout)
-  local client, err, code = require("vmctl.protocol.ttrpc").connect(self._rpc, { dial_timeout = timeout })
+  local client, err, code = require("vmctl.ttrpc").connect(self._rpc, { dial_timeout = timeout })
   if not client then return nil, err, code end
   if self._client then self._client:close() end
   self._client = client

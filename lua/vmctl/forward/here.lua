@@ -1,9 +1,9 @@
 --- A forward that listens on this machine.
-local accept = require "vmctl.accept"
-local access = require "vmctl.access"
-local background = require "vmctl.background"
+local accept = require "vmctl.net.server"
+local access = require "vmctl.net.policy"
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
-local dial = require "vmctl.dial"
+local dial = require "vmctl.net.dial"
 local log = require "vmctl.log"
 
 local M = {}

@@ -1,10 +1,10 @@
 --- Forwarding: who connects to one address is connected to another, on this machine or inside a guest, in either direction.
-local address = require "vmctl.address"
+local address = require "vmctl.net.address"
 local core = require "vmctl.core"
-local dial = require "vmctl.dial"
+local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 
 local M = {}
 

@@ -1,6 +1,6 @@
 --- set_config: the guest's configuration file, /etc/stereos/jcard.toml, which StereOS' agentd reads again and again. So it is
 --- replaced at once (wire document stereos.md, section 5).
-local place = require "vmctl.guest.place"
+local place = require "vmctl.base.safe_file"
 
 local M = {}
 

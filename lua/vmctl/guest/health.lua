@@ -5,8 +5,8 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
-local place = require "vmctl.guest.place"
-local wire = require "vmctl.protocol.stereos.wire"
+local place = require "vmctl.base.safe_file"
+local wire = require "vmctl.stereos.wire"
 
 local fs, S = core.fs, wire.states
 

@@ -2,8 +2,8 @@
 --- user's, who may have put links there that lead elsewhere: none is followed.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local place = require "vmctl.guest.place"
-local users = require "vmctl.users"
+local place = require "vmctl.base.safe_file"
+local users = require "vmctl.base.users"
 
 local fs = core.fs
 

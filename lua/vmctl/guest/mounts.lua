@@ -3,9 +3,9 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
-local place = require "vmctl.guest.place"
+local place = require "vmctl.base.safe_file"
 local process = require "vmctl.process"
-local users = require "vmctl.users"
+local users = require "vmctl.base.users"
 
 local M = {}
 

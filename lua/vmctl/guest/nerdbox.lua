@@ -3,7 +3,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local mounts = require "vmctl.guest.mounts"
-local place = require "vmctl.guest.place"
+local place = require "vmctl.base.safe_file"
 
 local fs = core.fs
 

@@ -2,7 +2,7 @@
 --- section 5).
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local place = require "vmctl.guest.place"
+local place = require "vmctl.base.safe_file"
 
 local fs = core.fs
 

@@ -1,4 +1,4 @@
---- What a guest does for StereOS' control plane: the handlers for a server of vmctl.protocol.stereos, and what goes on
+--- What a guest does for StereOS' control plane: the handlers for a server of vmctl.stereos, and what goes on
 --- between its requests (wire document stereos.md, section 5).
 local core = require "vmctl.core"
 local config = require "vmctl.guest.config"
@@ -6,7 +6,7 @@ local health = require "vmctl.guest.health"
 local keys = require "vmctl.guest.keys"
 local log = require "vmctl.log"
 local mounts = require "vmctl.guest.mounts"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local power = require "vmctl.guest.power"
 local secrets = require "vmctl.guest.secrets"
 

@@ -3,7 +3,7 @@
 -- inside strings that begin with a byte which no UTF-8 text holds.
 
 local cjson = require "cjson"
-local marks = require "vmctl.json.marks"
+local marks = require "vmctl.json.markers"
 
 local byte, find, format, gsub = string.byte, string.find, string.format, string.gsub
 local match, sub, math_type, utf8_len = string.match, string.sub, math.type, utf8.len

@@ -2,7 +2,7 @@
 -- because so much of what it would write had to be checked or replaced that it saved no time.
 
 local cjson = require "cjson"
-local marks = require "vmctl.json.marks"
+local marks = require "vmctl.json.markers"
 
 local find, format, gsub, concat = string.find, string.format, string.gsub, table.concat
 local math_type, utf8_len = math.type, utf8.len

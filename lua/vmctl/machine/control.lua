@@ -2,8 +2,8 @@
 --- of vmctl.Machine.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local options = require "vmctl.options"
-local report = require "vmctl.machine.report"
+local options = require "vmctl.base.options"
+local report = require "vmctl.machine.explain"
 
 local M = {}
 

@@ -1,5 +1,5 @@
 --- How often a guest has begun anew: a reset, a reboot and a restore make all that the host knew of it void.
-local background = require "vmctl.background"
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 
 local M = {}
@@ -8,7 +8,7 @@ local methods = {}
 local mt = { __name = "vmctl.Epoch", __index = methods }
 
 --- Knows the way to the guest, and not the machine: tasks may hold it.
----@param channel table of vmctl.machine.link
+---@param channel table of vmctl.machine.agent_channel
 function M.new(channel)
   return setmetatable({ number = 1, _channel = channel, _listeners = {}, _news = core.queue() }, mt)
 end

@@ -2,7 +2,7 @@
 -- Needs find, gzip and a static busybox. Does not yield: other tasks wait for the fraction of a second that it takes.
 
 local cpio = require "vmctl.machine.cpio"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 
 local M = {}
 

@@ -1,22 +1,22 @@
 --- Guests under QEMU: launching, reaching, ending them.
-local address = require "vmctl.address"
-local background = require "vmctl.background"
+local address = require "vmctl.net.address"
+local background = require "vmctl.base.background"
 local console = require "vmctl.machine.console"
 local control = require "vmctl.machine.control"
 local core = require "vmctl.core"
 local epoch = require "vmctl.machine.epoch"
 local errors = require "vmctl.errors"
-local exec = require "vmctl.protocol.exec"
-local link = require "vmctl.machine.link"
+local exec = require "vmctl.exec"
+local link = require "vmctl.machine.agent_channel"
 local monitor = require "vmctl.machine.monitor"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local ports = require "vmctl.machine.ports"
 local process = require "vmctl.process"
 local qemu = require "vmctl.machine.qemu"
-local report = require "vmctl.machine.report"
+local report = require "vmctl.machine.explain"
 local screen = require "vmctl.machine.screen"
 local snapshots = require "vmctl.machine.snapshots"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 local M = {}
 
@@ -171,7 +171,7 @@ function methods:stereos(opts)
   if self._closed then return errors.fail("ECLOSED", "%s: closed", self.name) end
   if self._fate.record then return errors.fail("ERESET", "%s: %s", self.name, report.ending(self)) end
   if not self._stereos then
-    local stereos = require "vmctl.protocol.stereos"
+    local stereos = require "vmctl.stereos"
     local err, code
     self._stereos, err, code = stereos.client(self:address(stereos.PORT), opts)
     if not self._stereos then return nil, err, code end
@@ -184,7 +184,7 @@ local function forwarding_client(vm)
   if vm._fate.record then return errors.fail("ERESET", "%s: %s", vm.name, report.ending(vm)) end
   if not vm._forwarding or vm._forwarding:closed() then
     local err, code
-    vm._forwarding, err, code = require("vmctl.protocol.ttrpc").connect(vm:address(FORWARD_PORT))
+    vm._forwarding, err, code = require("vmctl.ttrpc").connect(vm:address(FORWARD_PORT))
     if not vm._forwarding then return nil, err, code end
   end
   return vm._forwarding
@@ -201,7 +201,7 @@ function methods:socketforward(entries, opts)
   opts = options.merge({
     streams = self:address(FORWARD_STREAM_PORT), reconnect = function() return forwarding_client(self) end,
   }, opts)
-  return require("vmctl.protocol.socketforward").forward(client, entries, opts)
+  return require("vmctl.socketforward").forward(client, entries, opts)
 end
 
 --- Brings the guest into a declared state. See vmctl.config.push.

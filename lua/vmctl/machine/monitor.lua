@@ -1,7 +1,7 @@
 --- A guest's QEMU monitor: a socket pair of which QEMU has one end, spoken with when somebody first asks for it. A guest that
 --- nobody asks for it boots no slower.
-local address = require "vmctl.address"
-local background = require "vmctl.background"
+local address = require "vmctl.net.address"
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 
 local M = {}
@@ -33,7 +33,7 @@ end
 -- Not in the caller's task: its time limit must not end a greeting that can be had only once.
 local function connect(self)
   local at = address.func(function() return self._stream end, self._name)
-  local client, err, code = require("vmctl.protocol.qmp").connect(at, { greeting_timeout = GREETING })
+  local client, err, code = require("vmctl.qmp").connect(at, { greeting_timeout = GREETING })
   self._client, self._err, self._code = client, err, code
   if client and self.on_event then client:on_event(self.on_event) end
   self._done = true

@@ -1,13 +1,13 @@
 --- Virtio-serial ports that are plugged into a running guest. Methods of vmctl.Machine.
 local core = require "vmctl.core"
-local dial = require "vmctl.dial"
+local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 
 local M = {}
 
 local CONNECT, UNPLUG = 5, 10   -- seconds
-local BUS = "serial0.0"         -- of the controller that vmctl.machine.link gives a guest
+local BUS = "serial0.0"         -- of the controller that vmctl.machine.agent_channel gives a guest
 
 -- QEMU connects to us, through a socket in a folder of our own that is gone before the guest can see the port.
 local function connect_chardev(client, id)

@@ -3,15 +3,15 @@
 ---   console  what the guest writes there, and what is typed
 ---   qmp      QEMU's monitor
 ---   info     a JSON document: name, and pid, which is QEMU's
-local accept = require "vmctl.accept"
-local access = require "vmctl.access"
-local background = require "vmctl.background"
+local accept = require "vmctl.net.server"
+local access = require "vmctl.net.policy"
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
-local dial = require "vmctl.dial"
+local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 local monitor = require "vmctl.machine.share_qmp"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 local M = {}
 

@@ -1,7 +1,7 @@
 --- A shared guest's monitor for others: QMP over a socket, for any number of clients, whose commands go through the one monitor
 --- that QEMU gives.
 local json = require "vmctl.json"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 local M = {}
 

@@ -2,7 +2,7 @@
 --- no disk has to be there. Methods of vmctl.Machine.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 
 local M = {}
 

@@ -1,8 +1,8 @@
 --- Many waits at once.
-local channel = require "vmctl.channel"
+local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local log = require "vmctl.log"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 local waiting = require "vmctl.ready.waiting"
 
 local CONCURRENCY = 64

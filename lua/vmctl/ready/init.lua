@@ -2,7 +2,7 @@
 -- with growing pauses and a deadline for all of it; what can never become good ends the wait at once, and so does a machine's
 -- end.
 local core = require "vmctl.core"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local probes = require "vmctl.ready.probes"
 local waiting = require "vmctl.ready.waiting"
 

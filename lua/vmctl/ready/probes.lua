@@ -1,9 +1,9 @@
 --- Probes: objects that ask once whether something is ready. Making one does not wait.
-local address = require "vmctl.address"
-local dial = require "vmctl.dial"
+local address = require "vmctl.net.address"
+local dial = require "vmctl.net.dial"
 local core = require "vmctl.core"
-local exec = require "vmctl.protocol.exec"
-local options = require "vmctl.options"
+local exec = require "vmctl.exec"
+local options = require "vmctl.base.options"
 local target = require "vmctl.target"
 
 local M = {}
@@ -80,7 +80,7 @@ function M.stereos(where)
   if not at then return never("stereos", err, code) end
   local function attempt(self, timeout)
     local why, how
-    if not self.client then self.client, why, how = require("vmctl.protocol.stereos").client(at) end
+    if not self.client then self.client, why, how = require("vmctl.stereos").client(at) end
     if not self.client then return nil, why, how end
     return ask_health(self.client, timeout)
   end
@@ -249,7 +249,7 @@ end
 ---@param command string[]|string as for `run`, whose options it may have; the time-out is the attempt's
 function M.command(where, command)
   local client, name, machine = resolve_exec(where, "ready.command")
-  local request = require "vmctl.protocol.exec.request"
+  local request = require "vmctl.exec.request"
   local title = request.title(request.parse(command, "run"))
   local given = type(command) == "string" and { "sh", "-c", command } or options.merge(command)
   return make("command", ("command '%s' on %s"):format(title, name), run_attempt(given),

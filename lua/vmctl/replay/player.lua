@@ -3,7 +3,7 @@ local compare = require "vmctl.replay.compare"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local protocols = require "vmctl.trace.protocols"
-local script = require "vmctl.replay.script"
+local script = require "vmctl.replay.sessions"
 
 local M = {}
 

@@ -1,7 +1,7 @@
 --- A scenario's verbs that run commands.
 local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local poll = require "vmctl.scenario.poll"
 local signals = require "vmctl.signals"
 

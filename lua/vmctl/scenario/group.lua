@@ -1,14 +1,14 @@
 --- The machines of one test: started side by side, joined by networks, ended whatever happens.
 local artefacts = require "vmctl.scenario.artefacts"
-local channel = require "vmctl.channel"
+local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
 local machines = require "vmctl.scenario.machine"
 local network = require "vmctl.scenario.network"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local snapshot = require "vmctl.scenario.snapshot"
-local store = require "vmctl.scenario.store"
-local task = require "vmctl.task"
+local store = require "vmctl.scenario.snapshot_store"
+local task = require "vmctl.base.task"
 
 local M = {}
 

@@ -12,8 +12,8 @@
 --     end)
 local core = require "vmctl.core"
 local groups = require "vmctl.scenario.group"
-local guard = require "vmctl.scenario.guard"
-local hooks = require "vmctl.scenario.hooks"
+local guard = require "vmctl.scenario.test_body"
+local hooks = require "vmctl.scenario.busted"
 
 local M = {}
 

@@ -1,5 +1,5 @@
 --- The networks of a scenario's machines: a switch each, captured, with an address for every card.
-local l2 = require "vmctl.protocol.l2"
+local l2 = require "vmctl.l2"
 
 local M = {}
 

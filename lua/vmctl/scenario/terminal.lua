@@ -2,7 +2,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local signals = require "vmctl.signals"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 local M = {}
 

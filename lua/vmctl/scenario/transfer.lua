@@ -1,6 +1,6 @@
 --- A scenario's verbs that copy files and folders.
 local files = require "vmctl.files"
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 
 local M = {}
 

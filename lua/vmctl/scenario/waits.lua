@@ -1,5 +1,5 @@
 --- A scenario's verbs that wait for something in a guest.
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 local poll = require "vmctl.scenario.poll"
 local ready = require "vmctl.ready"
 

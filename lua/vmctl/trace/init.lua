@@ -4,7 +4,7 @@
 --- Secrets are left out: those that the protocols' messages carry (values of environments and secrets, keys, configuration, a
 --- command's input, files), and what log.hide was told. Of bytes that are no message of a protocol known here (forwarded
 --- sockets, protocols of your own, cc, Ethernet) only the size is kept, unless `raw = true`.
-local options = require "vmctl.options"
+local options = require "vmctl.base.options"
 
 local M = {}
 

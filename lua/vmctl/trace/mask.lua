@@ -82,7 +82,7 @@ local frames, lines = {}, {}
 local exec_shown
 local function exec_rules()
   if exec_shown then return exec_shown end
-  local T = require("vmctl.protocol.exec.wire").types
+  local T = require("vmctl.exec.wire").types
   local function request(payload) return clean_json(payload, exec_members) end
   exec_shown = {
     [T.EXEC] = request, [T.EXEC_TTY] = request, [T.EXEC_STREAM] = request, [T.EXEC_PIPE] = request,
@@ -110,10 +110,10 @@ local function remember_call(session, id, known)
 end
 
 local function ttrpc_request(session, payload, id)
-  local wire = require "vmctl.protocol.ttrpc.wire"
+  local wire = require "vmctl.ttrpc.wire"
   local request = wire.decode_request(payload)
   if not request then return nil, true end
-  local known = require("vmctl.protocol.ttrpc.nerdbox")[request.service] ~= nil
+  local known = require("vmctl.socketforward.services")[request.service] ~= nil
   remember_call(session, id, known)
   local call = request.service .. "/" .. request.method
   if not known then return nil, true, false, call end

@@ -6,14 +6,14 @@ M.by_line = { stereos = true, qmp = true, qga = true }
 
 -- Modules that hold formats; those that are not loaded can not be in use.
 local formats = {
-  { "exec", "vmctl.protocol.exec.wire" }, { "ttrpc", "vmctl.protocol.ttrpc.wire" }, { "cc", "vmctl.protocol.cc.wire" },
-  { "l2", "vmctl.protocol.l2.port" },
+  { "exec", "vmctl.exec.wire" }, { "ttrpc", "vmctl.ttrpc.wire" }, { "cc", "vmctl.cc.wire" },
+  { "l2", "vmctl.l2.port" },
 }
 
 local ttrpc_types = { "request", "response", "data" }
 
 -- Where the names of a protocol's types stand.
-local names = { exec = "vmctl.protocol.exec.wire", cc = "vmctl.protocol.cc.wire" }
+local names = { exec = "vmctl.exec.wire", cc = "vmctl.cc.wire" }
 local inverted = {}
 
 --- The protocol of a frame format, or nil.

@@ -4,7 +4,7 @@ local core = require "vmctl.core"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local mask = require "vmctl.trace.mask"
-local naming = require "vmctl.trace.naming"
+local naming = require "vmctl.base.stream_name"
 local protocols = require "vmctl.trace.protocols"
 
 local M = {}

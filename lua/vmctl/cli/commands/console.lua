@@ -1,8 +1,8 @@
 --- vmctl console: a guest's console, as a person has it.
 local core = require "vmctl.core"
-local dial = require "vmctl.dial"
+local dial = require "vmctl.net.dial"
 local targets = require "vmctl.cli.targets"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 local M = {}
 

@@ -1,5 +1,5 @@
 --- vmctl forward: sockets of this machine to sockets in a guest, and the other way round.
-local address = require "vmctl.address"
+local address = require "vmctl.net.address"
 local forward = require "vmctl.forward"
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"

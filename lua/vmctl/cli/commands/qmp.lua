@@ -2,7 +2,7 @@
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 local output = require "vmctl.cli.output"
-local qmp = require "vmctl.protocol.qmp"
+local qmp = require "vmctl.qmp"
 local targets = require "vmctl.cli.targets"
 
 local M = {}

@@ -7,7 +7,7 @@ local machine = require "vmctl.machine"
 local output = require "vmctl.cli.output"
 local share = require "vmctl.machine.share"
 local signals = require "vmctl.signals"
-local task = require "vmctl.task"
+local task = require "vmctl.base.task"
 
 local M = { words = 0 }
 

@@ -1,6 +1,6 @@
 --- vmctl switch: an Ethernet switch for QEMU's stream sockets, with faults on purpose.
 local errors = require "vmctl.errors"
-local l2 = require "vmctl.protocol.l2"
+local l2 = require "vmctl.l2"
 local output = require "vmctl.cli.output"
 local signals = require "vmctl.signals"
 

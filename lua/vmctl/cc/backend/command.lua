@@ -1,0 +1,210 @@
+--- A command of an instance: described, started once, waited for, killed.
+local core = require "vmctl.core"
+local failure = require "vmctl.cc.backend.failure"
+local process = require "vmctl.process"
+local signals = require "vmctl.signals"
+local task = require "vmctl.base.task"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local MOST_OUTPUT = wire.MAX - 16 -- bytes that an answer can carry
+local LINGER = 1       -- seconds for which output may still come from others when the command itself has ended
+local SIGNALLED = 128  -- + the signal's number: the exit code of a command that a signal has ended
+-- What an exit code says of a start that failed: minus these.
+local NUMBERS = { EPERM = 1, ENOENT = 2, E2BIG = 7, ENOEXEC = 8, ENOMEM = 12, EACCES = 13, ENOTDIR = 20, EISDIR = 21,
+  ETXTBSY = 26, ENAMETOOLONG = 36, ELOOP = 40 }
+local EIO = 5
+
+---@class vmctl.CcCommand
+local methods = {}
+local mt = { __name = "vmctl.CcCommand", __index = methods }
+
+--- A command that has not been started.
+---@param place vmctl.CcPlace where it runs: environment (a list of NAME=VALUE), user, folder(path), sweep
+---@param name string
+---@param args string[] without the name
+---@return vmctl.CcCommand
+function M.new(place, name, args)
+  local self = setmetatable({ name = name, args = args, exit_code = 0, _place = place, _env = {}, _order = {} }, mt)
+  for _, entry in ipairs(place.environment) do
+    local key, value = entry:match "^([^=]+)=(.*)$"
+    if key then self:set_env(key, value) end
+  end
+  self.dir = place.work_dir
+  return self
+end
+
+function methods:set_env(key, value)
+  if self._env[key] == nil then table.insert(self._order, key) end
+  self._env[key] = value
+end
+
+function methods:get_env(key)
+  return self._env[key] or ""
+end
+
+--- NAME=VALUE, in the order in which they were first set.
+---@return string[]
+function methods:environ()
+  local list = {}
+  for i, key in ipairs(self._order) do list[i] = key .. "=" .. self._env[key] end
+  return list
+end
+
+-- What process.spawn takes.
+local function describe(self, stdout, stderr)
+  local spec = table.move(self.args, 1, #self.args, 2, { self.name })
+  spec.env, spec.clear_env, spec.user = self._env, true, self._place.user
+  spec.stdin, spec.stdout, spec.stderr = "null", stdout, stderr
+  spec.session, spec.death_signal, spec.sweep = true, "KILL", self._place.sweep
+  return spec
+end
+
+-- A start that failed is known by its exit code as well, but for a name that is in no folder of PATH.
+local function fail_start(self, path, message, code)
+  local looked_up = not self.name:find("/", 1, true) and code == "ENOENT"
+  if not looked_up then self.exit_code = -(NUMBERS[code] or EIO) end
+  if looked_up then message = "executable file not found in $PATH" end
+  return failure.of("exec", path, message, code)
+end
+
+--- Starts it. Does not wait.
+---@param stdout? "pipe"|"null"
+---@param stderr? "stdout"|"null"
+---@return true|nil, string?, integer?, table?
+function methods:start(stdout, stderr)
+  if self._started then return failure.say("exec", self.name, "already started") end
+  self._started = true
+  local spec = describe(self, stdout or "null", stderr or "null")
+  local dir, err, code = self._place:folder(self.dir)
+  if not dir then return fail_start(self, self.dir, err, code) end
+  spec.cwd = dir
+  self._child, err, code = process.spawn(spec)
+  if not self._child then return fail_start(self, self.name, err, code) end
+  return true
+end
+
+-- Keeps how it ended.
+local function settle(self, record)
+  self.exit_code = record.exit_code or SIGNALLED + signals.number(record.signal)
+  self._ended = true
+  self._child:close()
+  return self.exit_code
+end
+
+--- Waits for its end.
+---@return integer|nil exit_code, string?, integer?, table?
+function methods:wait()
+  if self._ended then return self.exit_code end
+  if not self._started then return failure.say("wait", self.name, "not started") end
+  if not self._child then
+    if self.exit_code ~= 0 then return self.exit_code end
+    return failure.say("exec", self.name, "it could not be started")
+  end
+  local record, err, code = self._child:wait(math.huge)
+  if self._ended then return self.exit_code end -- another has waited as well, or it was killed
+  if not record then return failure.of("wait", self.name, err, code) end
+  return settle(self, record)
+end
+
+--- The exit code as far as it is known; 0 while it runs.
+function methods:known_exit_code()
+  local record = self._child and not self._ended and self._child:wait(0)
+  if record then settle(self, record) end
+  return self.exit_code
+end
+
+-- Reads all output; what is beyond the limit is thrown away, and told.
+local function collect(stream)
+  local parts, size = {}, 0
+  for data in function() return (stream:read(math.maxinteger, math.huge)) end do
+    size = size + #data
+    if size <= MOST_OUTPUT then parts[#parts + 1] = data end
+  end
+  return parts, size
+end
+
+--- Runs it and gives its output, however it ends. Waits.
+---@param stderr "null"|"stdout" what becomes of the other stream
+---@return string|nil output, integer|string exit_code, integer?, table?
+function methods:output(stderr)
+  local ok, err, code, where = self:start("pipe", stderr)
+  if not ok then
+    if self.exit_code ~= 0 then return "", self.exit_code end
+    return nil, err, code, where
+  end
+  return task.scope(function(scope)
+    local parts, size = {}, 0
+    local reader = task.spawn_in(scope, function() parts, size = collect(self._child.stdout) end)
+    local child <close> = self._child
+    local exit_code
+    exit_code, err, code, where = self:_await_output(child, reader)
+    scope:cancel()
+    if not exit_code then return nil, err, code, where end
+    if size > MOST_OUTPUT then return failure.say("output", self.name, ("%d bytes are too many for one answer"):format(size)) end
+    return table.concat(parts), exit_code
+  end)
+end
+
+-- Waits for the end of the command, and of its output as far as it is its own.
+function methods:_await_output(child, reader)
+  local record, err, code = child:wait(math.huge)
+  if not record then
+    if not self._ended then return failure.of("wait", self.name, err, code) end
+    return self.exit_code
+  end
+  reader:join(LINGER)
+  child.stdout:close() -- of whoever else has it nothing more is wanted; the reader ends
+  reader:join(LINGER)
+  return settle(self, record)
+end
+
+--- Ends it if it runs. Does not wait: who waits for it will hear.
+function methods:kill()
+  if self._child and not self._ended then self._child:kill "KILL" end
+end
+
+--- Whether it runs.
+function methods:is_running()
+  return self._child ~= nil and self:known_exit_code() == 0 and not self._ended
+end
+
+--- Kills it and lets go of it.
+function methods:close()
+  self:kill()
+  if self._child then self._child:close() end
+end
+
+--- A place where commands run on this machine.
+---@class vmctl.CcPlace
+---@field environment string[]
+---@field user? string
+---@field work_dir string
+---@field sweep boolean what is left of a command's process group at its end is killed
+local places = {}
+local places_mt = { __name = "vmctl.CcPlace", __index = places }
+
+--- Makes a place.
+---@param root vmctl.Root
+---@param options { environment: string[], user: string?, work_dir: string?, sweep: boolean? }
+---@return vmctl.CcPlace
+function M.place(root, options)
+  return setmetatable({
+    environment = options.environment, user = options.user, work_dir = options.work_dir or "/",
+    sweep = options.sweep == true, _root = root,
+  }, places_mt)
+end
+
+--- Where this machine has a folder of the instance.
+---@return string|nil, string?, string?
+function places:folder(path)
+  return self._root:real(path == "" and "/" or path)
+end
+
+--- The environment of this process, as a list.
+function M.environment()
+  return core.environ()
+end
+
+return M

@@ -1,0 +1,89 @@
+--- FileClose to FileName: open files. Nothing here waits. Where the reference does nothing (write, truncate, sync) or hides
+--- a failure (read), this does what the name says.
+local failure = require "vmctl.cc.backend.failure"
+local fields = require "vmctl.cc.backend.fields"
+local mode = require "vmctl.cc.mode"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local pack = string.pack
+
+local methods = {}
+local mt = { __name = "vmctl.CcOpenFile", __index = methods }
+
+--- An open file and the path that it was opened by.
+---@param opened vmctl.File
+---@param path string
+function M.new(opened, path)
+  return setmetatable({ opened = opened, path = path }, mt)
+end
+
+function methods:close()
+  return self.opened:close()
+end
+
+--- An answer that holds a FileInfo.
+---@param path string of which the last name is shown
+---@param info table as core.fs.stat gives it
+---@return string payload
+function M.info(path, info)
+  local name = path:match "([^/]+)/*$" or "/"
+  return pack(">I1s4i8I4i8I1I1", 0, name, info.size, mode.from_posix(info.mode, info.type), info.mtime,
+    info.type == "directory" and 1 or 0, info.type == "link" and 1 or 0)
+end
+
+local requests = {}
+
+function requests.FILE_READ(f, most)
+  local data, err, code = f.opened:read(most < wire.PIECE and most or wire.PIECE)
+  if not data then return failure.of("read", f.path, err, code) end
+  return pack(">I1s4", 0, data)
+end
+
+function requests.FILE_WRITE(f, data)
+  local ok, err, code = f.opened:write(data)
+  if not ok then return failure.of("write", f.path, err, code) end
+  return pack(">I1I4", 0, #data)
+end
+
+function requests.FILE_SEEK(f, offset, whence)
+  local at, err, code = f.opened:seek(offset, whence)
+  if not at then return failure.of("seek", f.path, err, code) end
+  return pack(">I1i8", 0, at)
+end
+
+function requests.FILE_SYNC(f)
+  local ok, err, code = f.opened:sync()
+  if not ok then return failure.of("sync", f.path, err, code) end
+end
+
+function requests.FILE_TRUNCATE(f, size)
+  local ok, err, code = f.opened:truncate(size)
+  if not ok then return failure.of("truncate", f.path, err, code) end
+end
+
+function requests.FILE_STAT(f)
+  local info, err, code = f.opened:stat()
+  if not info then return failure.of("stat", f.path, err, code) end
+  return M.info(f.path, info)
+end
+
+function requests.FILE_NAME(f)
+  return pack(">I1s4", 0, f.path)
+end
+
+local function close(f)
+  local ok, err, code = f:close()
+  if not ok then return failure.of("close", f.path, err, code) end
+end
+
+--- Registers the handlers.
+---@param mux vmctl.CcMux
+---@param b vmctl.CcBackend
+function M.install(mux, b)
+  for kind, fn in pairs(requests) do fields.on(mux, kind, b.handles:getter "file", fn) end
+  fields.on(mux, "FILE_CLOSE", b.handles:taker "file", close)
+end
+
+return M

@@ -1,0 +1,85 @@
+--- What serves the inside of an instance on this very machine: the files below a folder, the commands and the listeners that
+--- go with it. The agent has one in a guest, whose folder is "/"; a helper with --local has one of a folder of its machine.
+local command = require "vmctl.cc.backend.command"
+local commands = require "vmctl.cc.backend.commands"
+local core = require "vmctl.core"
+local file = require "vmctl.cc.backend.file"
+local fs = require "vmctl.cc.backend.fs"
+local network = require "vmctl.cc.backend.network"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local LOOSE_MOST = 256 -- commands that run without a handle before those that have ended are looked for
+
+---@class vmctl.CcBackend
+---@field root vmctl.Root
+---@field handles vmctl.CcHandles
+---@field place vmctl.CcPlace
+---@field image? { entrypoint: string[], command: string[] }
+local methods = {}
+local mt = { __name = "vmctl.CcBackend", __index = methods }
+
+--- Makes a backend.
+---@param handles vmctl.CcHandles
+---@param options { root: string, environment: string[]?, user: string?, work_dir: string?, image: table?, guest: boolean? }
+-- guest: this machine is the guest itself, so it may listen to all who come, and what a command leaves behind stays
+---@return vmctl.CcBackend|nil, string?, string? code of opening the root folder
+function M.new(handles, options)
+  local root, err, code = core.fs.root(options.root)
+  if not root then return nil, err, code end
+  return setmetatable({
+    root = root, handles = handles, image = options.image, any_host = options.guest and "0.0.0.0" or "127.0.0.1",
+    only_loopback = not options.guest, _open = true, _loose = {}, place = command.place(root, {
+      environment = options.environment or command.environment(), user = options.user, work_dir = options.work_dir,
+      sweep = not options.guest,
+    }),
+  }, mt)
+end
+
+--- Whether there is an instance.
+---@return true|nil, string?, integer?
+function methods:present()
+  if self._open then return true end
+  return nil, "no instance", wire.codes.INVALID_HANDLE
+end
+
+--- Opens or closes the door: while it is closed there is "no instance". Closing ends all that was open.
+function methods:open(open)
+  self._open = open
+  if not open then self:clear() end
+end
+
+--- A command that nobody has a handle of any more: it goes on until it ends, or all does.
+function methods:leave(cmd)
+  if not cmd:is_running() then return cmd:close() end
+  if #self._loose >= LOOSE_MOST then
+    local still = {}
+    for _, each in ipairs(self._loose) do
+      if each:is_running() then still[#still + 1] = each end
+    end
+    self._loose = still
+  end
+  table.insert(self._loose, cmd)
+end
+
+--- Closes all files, listeners and connections and kills all commands.
+function methods:clear()
+  self.handles:clear()
+  for _, cmd in ipairs(self._loose) do cmd:close() end
+  self._loose = {}
+end
+
+--- Registers the handlers for files, commands and the network.
+---@param mux vmctl.CcMux
+function methods:install(mux)
+  for _, part in ipairs { fs, file, commands, network } do part.install(mux, self) end
+end
+
+--- Ends it.
+function methods:close()
+  self:open(false)
+  self.root:close()
+end
+
+return M

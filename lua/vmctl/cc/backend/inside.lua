@@ -1,0 +1,71 @@
+--- What a helper asks its guest's agent beyond the protocol, by types that the protocol does not use: the guest's files as one
+--- archive. And where in the guest a helper leaves its own things.
+local archive = require "vmctl.tar.write"
+local background = require "vmctl.base.background"
+local core = require "vmctl.core"
+local failure = require "vmctl.cc.backend.failure"
+local glob = require "vmctl.cc.backend.glob"
+local walk = require "vmctl.tar.walk"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+M.FOLDER = "/.vmctl"
+M.IMAGE_FILE = "/.vmctl/image.json"
+--- Of a guest's files, those that no image had.
+M.OURS = { "/.vmctl", "/etc/vmctl", "/init" }
+
+--- string_slice excludes -> uint64 conn: a tar archive, to be read from there.
+M.ARCHIVE = 0x7F00
+
+local SEND_TIMEOUT = 120 -- seconds in which the helper must have taken the next bytes
+
+local function write_archive(b, stream, skip)
+  local out <close> = stream
+  local function write(bytes) return out:write(bytes, SEND_TIMEOUT) end
+  local ok = walk.each(b.root, skip, function(entry)
+    if entry.type ~= "file" then return archive.entry(write, entry) end
+    local file <close>, err, code = b.root:open(entry.path, "rl")
+    if not file then
+      if code == "ENOENT" then return true end
+      return nil, err, code
+    end
+    return archive.entry(write, entry, function(n) return file:read(n) end)
+  end)
+  if ok then archive.finish(write) end -- else its end is missing, which the helper notices
+end
+
+local function start_archive(b, excludes)
+  local skip, why = glob.compile(excludes)
+  if not skip then return failure.argument("%s", why) end
+  local ours, theirs, code = core.pair()
+  if not ours then return failure.of("snapshot", "", theirs, code) end
+  local handle, err, number = b.handles:add("conn", theirs)
+  if not handle then
+    ours:close()
+    return nil, err, number
+  end
+  background.spawn("cc archive", write_archive, b, ours, skip)
+  return string.pack(">I1I8", 0, handle)
+end
+
+-- Best effort, as the protocol has it: not every guest has a console that is a terminal.
+local function set_console(cols, rows)
+  if cols > 0 and rows > 0 and cols < 65536 and rows < 65536 then core.fs.resize_terminal("/dev/console", rows, cols) end
+end
+
+--- Registers the handlers.
+---@param mux vmctl.CcMux
+---@param b vmctl.CcBackend
+function M.install(mux, b)
+  mux:handle(M.ARCHIVE, function(d)
+    local excludes = d:string_slice()
+    if excludes then return start_archive(b, excludes) end
+  end)
+  mux:handle(wire.types.INSTANCE_SET_CONSOLE, function(d)
+    local cols, rows = d:int32(), d:int32()
+    if not d:failed() then return set_console(cols, rows) end
+  end)
+end
+
+return M

@@ -1,0 +1,227 @@
+--- An open file of the machine, used as one of Lua's own (wire document, section 5.2, 0x03xx). Each method waits, takes a
+--- time-out in seconds as its last argument (for each request that it makes), and fails as client:call does; EOF at the end.
+local mode = require "vmctl.cc.mode"
+local request = require "vmctl.cc.request"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local LINES = 64 << 10 -- bytes that are read ahead for a line
+local MAX_LINE = 1 << 20
+local MAX_WHOLE = 1 << 30 -- bytes of a file that is read as a whole
+
+---@class vmctl.CcFile
+local methods = {}
+local mt = { __name = "vmctl.CcFile", __index = methods }
+
+local define, done, field = request.define, request.done, request.field
+
+local calls = {
+  close = define("FILE_CLOSE", "file:handle"), read = define("FILE_READ", "file:handle bytes:u32"),
+  write = define("FILE_WRITE", "file:handle data:bytes"), seek = define("FILE_SEEK", "file:handle offset:i64 whence:i32"),
+  sync = define("FILE_SYNC", "file:handle"), truncate = define("FILE_TRUNCATE", "file:handle size:i64"),
+  stat = define("FILE_STAT", "file:handle"), name = define("FILE_NAME", "file:handle"),
+}
+
+-- Calls a request of an open file.
+local function ask(self, name, timeout, ...)
+  if not self._handle then return nil, ("cc file %s: closed"):format(self.path), "ECLOSED" end
+  return calls[name](self.client, timeout, self._handle, ...)
+end
+
+local function ended(self)
+  return nil, ("cc file %s: at its end"):format(self.path), "EOF"
+end
+
+-- Reading. `_ahead` holds what was read from the helper and not yet given out.
+
+-- At most `most` bytes; "" at the end.
+local function fetch(self, most, timeout)
+  return field("string", ask(self, "read", timeout, math.min(most, wire.PIECE)))
+end
+
+local function take(self, size)
+  local bytes = self._ahead
+  self._ahead = bytes:sub(size + 1)
+  return bytes:sub(1, size)
+end
+
+-- Up to `size` bytes, fewer only at the end; "" at the end.
+local function read_bytes(self, size, timeout)
+  if #self._ahead >= size then return take(self, size) end
+  local parts, left = { self._ahead }, size - #self._ahead
+  self._ahead = ""
+  while left > 0 do
+    local bytes, err, code, more = fetch(self, left, timeout)
+    if not bytes then
+      self._ahead = table.concat(parts) -- what came is not lost
+      return nil, err, code, more
+    end
+    if bytes == "" then break end
+    if #bytes > left then return nil, ("cc file %s: more bytes than asked for"):format(self.path), "EPROTO" end
+    parts[#parts + 1] = bytes
+    left = left - #bytes
+  end
+  if #parts == 1 then return parts[1] end
+  return #parts == 2 and parts[1] == "" and parts[2] or table.concat(parts)
+end
+
+local function read_all(self, timeout)
+  local bytes, err, code, more = read_bytes(self, MAX_WHOLE, timeout)
+  if not bytes then return nil, err, code, more end
+  if #bytes == MAX_WHOLE then
+    return nil, ("cc file %s: over %d bytes: read it in pieces"):format(self.path, MAX_WHOLE), "ETOOBIG"
+  end
+  return bytes
+end
+
+local function read_line(self, keep, timeout)
+  local scanned = 1
+  while true do
+    local at = self._ahead:find("\n", scanned, true)
+    if at then
+      local line = take(self, at)
+      return keep and line or line:sub(1, -2)
+    end
+    scanned = #self._ahead + 1
+    if scanned > MAX_LINE then return nil, ("cc file %s: a line over %d bytes"):format(self.path, MAX_LINE), "ETOOBIG" end
+    local bytes, err, code, more = fetch(self, LINES, timeout)
+    if not bytes then return nil, err, code, more end
+    if bytes == "" then
+      if self._ahead == "" then return ended(self) end
+      return take(self, #self._ahead)
+    end
+    self._ahead = self._ahead .. bytes
+  end
+end
+
+--- Reads.
+---@param what? integer|"a"|"l"|"L" that many bytes (fewer only at the end), all that is left (1 GiB at most), a line without
+-- or with its line feed; "l" by default
+---@return string|nil bytes, string?, string?, table? EOF at the end, but "" of "a" there
+function methods:read(what, timeout)
+  what = what or "l"
+  if what == "a" then return read_all(self, timeout) end
+  if what == "l" or what == "L" then return read_line(self, what == "L", timeout) end
+  if math.type(what) ~= "integer" or what < 1 then
+    error("cc file read: a number of bytes, 'a', 'l' or 'L' expected, got " .. tostring(what), 2)
+  end
+  local bytes, err, code, more = read_bytes(self, what, timeout)
+  if bytes == "" then return ended(self) end
+  return bytes, err, code, more
+end
+
+--- An iterator over what is left: `for line in file:lines() do`. It ends at the end and raises any other failure.
+---@param what? any as for `read`
+---@return fun(): string?
+function methods:lines(what, timeout)
+  return function()
+    local line, err, code = self:read(what, timeout)
+    if line and (line ~= "" or what ~= "a") then return line end
+    if not line and code ~= "EOF" then error(err, 2) end
+  end
+end
+
+-- Writing
+
+-- The helper is further than our reader, by what was read ahead.
+local function settle(self, timeout)
+  local ahead = #self._ahead
+  if ahead == 0 then return true end
+  local d, err, code, more = ask(self, "seek", timeout, -ahead, 1)
+  if not d then return nil, err, code, more end
+  self._ahead = ""
+  return true
+end
+
+--- Writes bytes, piece by piece.
+---@param data string
+---@return vmctl.CcFile|nil, string?, string?, table? after a failure, a part of it may have been written
+function methods:write(data, timeout)
+  if type(data) ~= "string" then error("cc file write: a string expected, got " .. type(data), 2) end
+  local ok, err, code, more = settle(self, timeout)
+  if not ok then return nil, err, code, more end
+  local at = 1
+  repeat
+    local piece = #data <= wire.PIECE and data or data:sub(at, at + wire.PIECE - 1)
+    local n
+    n, err, code, more = field("uint32", ask(self, "write", timeout, piece))
+    if not n then return nil, err, code, more end
+    if n > #piece or n == 0 and piece ~= "" then
+      return nil, ("cc file %s: %d of %d bytes were written"):format(self.path, n, #piece), "EPROTO"
+    end
+    at = at + n
+  until at > #data
+  return self
+end
+
+local whences = { set = 0, cur = 1, ["end"] = 2 }
+
+--- Moves to another place.
+---@param whence? "set"|"cur"|"end" "cur" by default
+---@param offset? integer bytes, 0 by default
+---@return integer|nil position from the beginning, string?, string?, table?
+function methods:seek(whence, offset, timeout)
+  local number = whences[whence or "cur"]
+  if not number then error("cc file seek: 'set', 'cur' or 'end' expected, got " .. tostring(whence), 2) end
+  offset = offset or 0
+  if math.type(offset) ~= "integer" then error("cc file seek: an integer expected, got " .. type(offset), 2) end
+  if number == 1 then offset = offset - #self._ahead end
+  local at, err, code, more = field("int64", ask(self, "seek", timeout, offset, number))
+  if not at then return nil, err, code, more end
+  self._ahead = ""
+  return at
+end
+
+--- Has what was written put onto the disk.
+---@return true|nil, string?, string?, table?
+function methods:sync(timeout)
+  return done(ask(self, "sync", timeout))
+end
+
+--- Cuts the file, or makes it longer.
+---@param size integer bytes
+---@return true|nil, string?, string?, table?
+function methods:truncate(size, timeout)
+  if math.type(size) ~= "integer" or size < 0 then error("cc file truncate: a size expected, got " .. tostring(size), 2) end
+  return done(ask(self, "truncate", timeout, size))
+end
+
+--- What it is, as fs:stat gives it.
+---@return table|nil, string?, string?, table?
+function methods:stat(timeout)
+  local info, err, code, more = field("file_info", ask(self, "stat", timeout))
+  if not info then return nil, err, code, more end
+  return mode.shown(info)
+end
+
+--- The path that it was opened with, as the helper has it.
+---@return string|nil, string?, string?, table?
+function methods:name(timeout)
+  return field("string", ask(self, "name", timeout))
+end
+
+--- Closes it. Idempotent. (One that is dropped stays open in the helper until that ends.)
+---@return true|nil, string?, string?, table? it is closed in any case
+function methods:close(timeout)
+  local handle = self._handle
+  if not handle then return true end
+  self._handle, self._ahead = nil, ""
+  return done(calls.close(self.client, timeout, handle))
+end
+
+mt.__close = function(self) self:close() end
+
+function mt:__tostring()
+  return ("vmctl.CcFile(%s%s)"):format(self.path, self._handle and "" or ", closed")
+end
+
+--- An open file with a handle.
+---@param client vmctl.CcClient
+---@param handle integer
+---@param path string
+function M.new(client, handle, path)
+  return setmetatable({ client = client, path = path, _handle = handle, _ahead = "" }, mt)
+end
+
+return M

@@ -1,0 +1,205 @@
+--- The machine's file system, as an object: `instance.fs` (wire document, section 5.2, 0x02xx). Each method waits, takes a
+--- time-out in seconds as its last argument, and fails as client:call does. Modes are POSIX' here.
+local files = require "vmctl.cc.file"
+local mode = require "vmctl.cc.mode"
+local options = require "vmctl.base.options"
+local request = require "vmctl.cc.request"
+local snapshots = require "vmctl.cc.snapshot"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local FILE_MODE, FOLDER_MODE = 420, 493 -- 0644, 0755
+
+---@class vmctl.CcFilesystem
+local methods = {}
+local mt = { __name = "vmctl.CcFilesystem", __index = methods }
+
+local define = request.define
+
+local calls = {
+  open = define("FS_OPEN", "path:word"), create = define("FS_CREATE", "path:word"),
+  open_file = define("FS_OPEN_FILE", "path:word flags:i32 mode:mode"), read_file = define("FS_READ_FILE", "path:word"),
+  write_file = define("FS_WRITE_FILE", "path:word data:bytes mode:mode"), stat = define("FS_STAT", "path:word"),
+  lstat = define("FS_LSTAT", "path:word"), remove = define("FS_REMOVE", "path:word"),
+  remove_all = define("FS_REMOVE_ALL", "path:word"), mkdir = define("FS_MKDIR", "path:word mode:mode"),
+  mkdir_all = define("FS_MKDIR_ALL", "path:word mode:mode"), rename = define("FS_RENAME", "old:word new:word"),
+  symlink = define("FS_SYMLINK", "target:word path:word"), readlink = define("FS_READLINK", "path:word"),
+  read_dir = define("FS_READ_DIR", "path:word"), chmod = define("FS_CHMOD", "path:word mode:mode"),
+  chown = define("FS_CHOWN", "path:word uid:id gid:id"), chtimes = define("FS_CHTIMES", "path:word atime:time mtime:time"),
+}
+
+local done, field = request.done, request.field
+
+-- Opening
+
+local function opened(self, path, d, err, code, more)
+  local handle, why, how, what = field("uint64", d, err, code, more)
+  if not handle then return nil, why, how, what end
+  return files.new(self.client, handle, path)
+end
+
+--- Opens a file for reading.
+---@param path string
+---@return vmctl.CcFile|nil, string?, string?, table?
+function methods:open(path, timeout)
+  return opened(self, path, calls.open(self.client, timeout, path))
+end
+
+--- Opens an empty file for reading and writing; one that is there is emptied. (The reference's helper does neither make nor
+--- empty it: there, write_file does.)
+---@param path string
+---@return vmctl.CcFile|nil, string?, string?, table?
+function methods:create(path, timeout)
+  return opened(self, path, calls.create(self.client, timeout, path))
+end
+
+local access = { r = 0, w = 1, rw = 2 }
+
+--- Opens a file that is there.
+---@param path string
+---@param how "r"|"w"|"rw" nothing else is meant alike by all helpers
+---@param permissions? integer 0644 by default
+---@return vmctl.CcFile|nil, string?, string?, table?
+function methods:open_file(path, how, permissions, timeout)
+  local flags = access[how]
+  if not flags then error("cc fs open_file: 'r', 'w' or 'rw' expected, got " .. tostring(how), 2) end
+  return opened(self, path, calls.open_file(self.client, timeout, path, flags, permissions or FILE_MODE))
+end
+
+-- Whole files
+
+-- Reads on until the end: a file may grow, and one of /proc has no size.
+local function read_pieces(self, path, timeout)
+  local file <close>, err, code, more = self:open(path, timeout) -- luacheck: ignore
+  if not file then return nil, err, code, more end
+  return file:read("a", timeout)
+end
+
+--- The content of a file; a large one is read piece by piece.
+---@param path string
+---@return string|nil, string?, string?, table?
+function methods:read_file(path, timeout)
+  local d, err, code, more = calls.stat(self.client, timeout, path)
+  local info
+  info, err, code, more = field("file_info", d, err, code, more)
+  if not info then return nil, err, code, more end
+  if info.size > wire.PIECE then return read_pieces(self, path, timeout) end
+  return field("string", calls.read_file(self.client, timeout, path))
+end
+
+local function append(self, path, data, permissions, timeout)
+  local file <close>, err, code, more = self:open_file(path, "w", permissions, timeout) -- luacheck: ignore
+  if not file then return nil, err, code, more end
+  local at
+  at, err, code, more = file:seek("end", 0, timeout)
+  if not at then return nil, err, code, more end
+  return file:write(data, timeout)
+end
+
+--- Writes a file; one that is there gets new content. A large one is written piece by piece (the reference's helper, which
+--- cannot do that, gets it in one piece).
+---@param path string
+---@param data string
+---@param permissions? integer 0644 by default
+---@return true|nil, string?, string?, table?
+function methods:write_file(path, data, permissions, timeout)
+  permissions = permissions or FILE_MODE
+  local first = type(data) == "string" and #data > wire.PIECE and data:sub(1, wire.PIECE) or data
+  local ok, err, code, more = done(calls.write_file(self.client, timeout, path, first, permissions))
+  if not ok then return nil, err, code, more end
+  if #first == #data then return true end
+  ok, err, code, more = append(self, path, data:sub(#first + 1), permissions, timeout)
+  if ok then return true end
+  if code ~= "EREMOTE" or #data > self.client:max_payload() - #path - wire.PIECE then return nil, err, code, more end
+  return done(calls.write_file(self.client, timeout, path, data, permissions))
+end
+
+-- What is there
+
+--- What a file is; a link is followed.
+---@param path string
+---@return { name: string, size: integer, mode: integer, type: string, mtime: integer, is_dir: boolean, is_symlink: boolean }|nil
+---@return string? message, string? code, table? error mode: permissions with the bits above them; type as core.fs.stat's
+function methods:stat(path, timeout)
+  local info, err, code, more = field("file_info", calls.stat(self.client, timeout, path))
+  if not info then return nil, err, code, more end
+  return mode.shown(info)
+end
+
+--- As `stat`, of the link itself.
+function methods:lstat(path, timeout)
+  local info, err, code, more = field("file_info", calls.lstat(self.client, timeout, path))
+  if not info then return nil, err, code, more end
+  return mode.shown(info)
+end
+
+--- The entries of a folder, by name.
+---@param path string
+---@return { name: string, is_dir: boolean, type: string, mode: integer }[]|nil, string?, string?, table? mode: 0 where the
+-- helper does not tell it
+function methods:read_dir(path, timeout)
+  local entries, err, code, more = field("dir_entries", calls.read_dir(self.client, timeout, path))
+  if not entries then return nil, err, code, more end
+  for _, entry in ipairs(entries) do
+    local posix, kind = mode.to_posix(entry.mode)
+    entry.mode, entry.type = posix & 4095, kind
+  end
+  table.sort(entries, function(a, b) return a.name < b.name end)
+  return entries
+end
+
+---@return string|nil target, string?, string?, table?
+function methods:readlink(path, timeout)
+  return field("string", calls.readlink(self.client, timeout, path))
+end
+
+-- Changes. Each: true|nil, string?, string?, table?
+
+--- Removes a file or an empty folder.
+function methods:remove(path, timeout) return done(calls.remove(self.client, timeout, path)) end
+
+--- Removes whatever is there, and all that is in it; nothing being there is fine.
+function methods:remove_all(path, timeout) return done(calls.remove_all(self.client, timeout, path)) end
+
+--- Makes a folder, which must not be there.
+function methods:mkdir(path, permissions, timeout)
+  return done(calls.mkdir(self.client, timeout, path, permissions or FOLDER_MODE))
+end
+
+--- Makes a folder and those above it, as far as they are not there.
+function methods:mkdir_all(path, permissions, timeout)
+  return done(calls.mkdir_all(self.client, timeout, path, permissions or FOLDER_MODE))
+end
+
+function methods:rename(old, new, timeout) return done(calls.rename(self.client, timeout, old, new)) end
+
+--- Makes a link at `path` that says `target`.
+function methods:symlink(target, path, timeout) return done(calls.symlink(self.client, timeout, target, path)) end
+
+--- Sets the permissions; not all helpers heed the bits above the lowest nine.
+function methods:chmod(path, permissions, timeout) return done(calls.chmod(self.client, timeout, path, permissions)) end
+
+--- Sets the owner. Beware of -1: the reference's helper does not leave that one alone, it stores 4294967295.
+function methods:chown(path, uid, gid, timeout) return done(calls.chown(self.client, timeout, path, uid, gid)) end
+
+--- Sets the times of the last access and change: whole Unix seconds.
+function methods:chtimes(path, atime, mtime, timeout) return done(calls.chtimes(self.client, timeout, path, atime, mtime)) end
+
+--- Keeps the file system as it is now.
+---@param opts? { excludes: string[], cache_dir: string } patterns of what is left out, such as "/proc/*"
+---@return vmctl.CcSnapshot|nil, string?, string?, table?
+function methods:snapshot(opts, timeout)
+  opts = options.check(opts or {}, { excludes = "table", cache_dir = "string" }, "cc fs snapshot")
+  local words = { opts.cache_dir or "", table.unpack(opts.excludes or {}) }
+  local ok, err, code = request.check_words(words, "cc fs snapshot", 3)
+  if not ok then return nil, err, code end
+  return snapshots.take(self.client, opts, timeout)
+end
+
+--- The file system of a client's machine.
+function M.new(client)
+  return setmetatable({ client = client }, mt)
+end
+
+return M

@@ -1,0 +1,61 @@
+--- The protocol of cc-helper, both ends: a machine in a process of its own, driven over a Unix socket (wire document
+--- cc-ipc.md). What each function gives is said in the module that it comes from.
+local decoder = require "vmctl.cc.decoder"
+local encoder = require "vmctl.cc.encoder"
+local mode = require "vmctl.cc.mode"
+local mux = require "vmctl.cc.router"
+local response = require "vmctl.cc.response"
+local wire = require "vmctl.cc.wire"
+
+local M = {
+  HEADER_SIZE = wire.HEADER_SIZE, MAX = wire.MAX, types = wire.types, names = wire.names, codes = wire.codes,
+  sources = wire.sources, may_block = wire.may_block, format = wire.format, mode = mode,
+  encoder = encoder.new, decoder = decoder.new, response = response.new, mux = mux.new,
+}
+
+--- A server on a Unix socket. See vmctl.cc.server.
+function M.server(...)
+  return require("vmctl.cc.server").new(...)
+end
+
+--- What answers a server's requests for real: guests, or a folder of this machine. See vmctl.cc_helper.
+function M.helper(...)
+  return require("vmctl.cc_helper").new(...)
+end
+
+--- A client of a connected stream. See vmctl.cc.client.
+function M.client(...)
+  return require("vmctl.cc.client").new(...)
+end
+
+--- A client that connects to a helper's socket. Waits. See vmctl.cc.client.
+function M.connect(...)
+  return require("vmctl.cc.client").connect(...)
+end
+
+--- Starts a helper and connects to it. Waits. See vmctl.cc.spawn.
+function M.spawn(...)
+  return require("vmctl.cc.spawn").spawn(...)
+end
+
+--- Where the helper is. See vmctl.cc.find.
+function M.find_helper(...)
+  return require("vmctl.cc.find").helper(...)
+end
+
+--- A path for a helper's socket that nobody else has. See vmctl.cc.find.
+function M.socket_path(...)
+  return require("vmctl.cc.find").socket_path(...)
+end
+
+--- Whether the environment asks for a helper. See vmctl.cc.find.
+function M.use_helper()
+  return require("vmctl.cc.find").use_helper()
+end
+
+--- Has the environment looked at again.
+function M.reset_use_helper()
+  return require("vmctl.cc.find").reset_use_helper()
+end
+
+return M

@@ -1,0 +1,53 @@
+--- A table of handlers by request type, which is a handler itself (wire document, section 6.7).
+local decoder = require "vmctl.cc.decoder"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local methods = {}
+local mt = { __name = "vmctl.CcMux", __index = methods }
+
+--- Sets the handler of a type; the last one counts. It is called with a decoder of the request's payload and a context
+--- ({ type =, peer =, session = }: `session` is a table of the connection's own, which goes with it), may wait, and returns
+--- the answer: bytes or a response builder, with the code byte in front; nothing, "" or true for an answer without fields. A
+--- failure is nil, message, code, { op =, path = }: the code is a number of vmctl.cc.codes or an errno's name; what the fourth
+--- value holds as `code`, `message`, `op` and `path` counts first, so that another helper's failure can be passed on as it is.
+---@param kind integer one of vmctl.cc.types
+---@param fn fun(d: vmctl.CcDecoder, context: table): ...
+---@return vmctl.CcMux
+function methods:handle(kind, fn)
+  if math.type(kind) ~= "integer" or kind < 0 or kind > 0xffff then
+    error("mux:handle: a request's type expected, got " .. tostring(kind), 2)
+  end
+  if type(fn) ~= "function" then error("mux:handle: a function expected, got " .. type(fn), 2) end
+  self._handlers[kind] = fn
+  return self
+end
+
+--- The handler for a server: the mux itself.
+---@return vmctl.CcMux
+function methods:handler()
+  return self
+end
+
+-- A handler that stumbles over a field that was not there has been sent too little; so has one that did not look.
+local function finish(d, ok, result, message, code, where)
+  if d:failed() and not (ok and result == nil and message) then return nil, decoder.SHORT, wire.codes.UNKNOWN end
+  if not ok then error(result, 0) end
+  return result, message, code, where
+end
+
+function mt:__call(kind, payload, context)
+  local fn = self._handlers[kind]
+  if not fn then return wire.unknown_type(kind) end
+  local d = decoder.new(payload)
+  return finish(d, xpcall(fn, debug.traceback, d, context))
+end
+
+--- A mux without handlers: it answers each request that it is of an unknown type.
+---@return vmctl.CcMux
+function M.new()
+  return setmetatable({ _handlers = {} }, mt)
+end
+
+return M

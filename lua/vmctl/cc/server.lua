@@ -1,0 +1,147 @@
+--- The server: who may connect, connections side by side, and an end (wire document, section 6.7).
+local accept = require "vmctl.net.server"
+local access = require "vmctl.net.policy"
+local core = require "vmctl.core"
+local dial = require "vmctl.net.dial"
+local errors = require "vmctl.errors"
+local log = require "vmctl.log"
+local options = require "vmctl.base.options"
+local sessions = require "vmctl.cc.session"
+local task = require "vmctl.base.task"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local ACCEPT_PAUSE = 0.1 -- seconds after an accept that failed for a reason which may pass
+
+---@class vmctl.CcServer
+local methods = {}
+local mt = { __name = "vmctl.CcServer", __index = methods }
+
+local known = {
+  allow = "function|table", connections = "integer>=1", max_payload = "integer>=1<=4294967295", on_idle = "function",
+}
+
+local function attend(self, stream, scope)
+  self._live[scope] = true
+  local session = sessions.new(stream, self._handler, self._format, self._max)
+  local ok, err = xpcall(session.run, debug.traceback, session)
+  self._live[scope] = nil
+  if not ok then log.error("cc: %s: %s", stream:label(), err) end
+end
+
+--- Serves one connection until it ends, and closes it. It does not count among `connections`. Waits.
+---@param stream vmctl.Stream
+---@return true|nil, string?, string? ECLOSED: the server is closed
+function methods:converse(stream)
+  if self._closed then
+    stream:close()
+    return nil, "cc server: closed", "ECLOSED"
+  end
+  task.scope(function(scope) attend(self, stream, scope) end)
+  return true
+end
+
+--- Serves those who connect until the server or the listener is closed; what still runs is cancelled then. May be called for
+--- several listeners. Waits.
+---@param listener? vmctl.Listener another one than that of the server's own path
+---@return true|nil, string?, string? ECANCELED
+function methods:serve(listener)
+  listener = listener or self._listener
+  if not listener then error("cc server: it has no path, so a listener is needed", 2) end
+  self._listeners[listener] = true
+  local ok, err, code = accept.serve(listener, { allow = self._allow, places = self._places }, function(stream)
+    self:converse(stream)
+  end)
+  self._listeners[listener] = nil
+  return ok, err, code
+end
+
+-- The first connection of somebody who may connect.
+local function accept_one(self, deadline)
+  while true do
+    local stream, err, code = self._listener:accept(deadline - core.now())
+    if stream then
+      local welcome, reason = self._allow(stream)
+      if welcome then return stream end
+      log.info("refused a connection: %s", reason)
+      stream:close()
+    elseif code == "ECLOSED" or code == "ECANCELED" or code == "ETIMEDOUT" then
+      return nil, err, code
+    else
+      log.error("%s", err)
+      core.sleep(ACCEPT_PAUSE)
+    end
+  end
+end
+
+--- Serves the first connection until it ends. Nobody else gets in: the listener is closed, and its file goes. Waits.
+---@param timeout? number seconds for somebody to connect; none by default
+---@return true|nil, string?, string? ETIMEDOUT, ECANCELED; a server that is closed meanwhile is no failure
+function methods:serve_one(timeout)
+  if not self._listener then error("cc server: it has no path", 2) end
+  local stream, err, code = accept_one(self, core.now() + (timeout or math.huge))
+  if not stream then
+    if code == "ECLOSED" then return true end
+    return nil, err, code
+  end
+  self._listener:close()
+  self:converse(stream)
+  return true
+end
+
+--- The path that it listens on, or nil.
+function methods:socket_path()
+  return self._path
+end
+
+--- Ends it: its socket's file goes unless somebody else's is there by now, connections are closed and handlers cancelled;
+--- `serve` and `serve_one` return when they have ended. Idempotent, never waits.
+function methods:close()
+  self._closed = true
+  if self._listener then self._listener:close() end
+  for listener in pairs(self._listeners) do listener:close() end
+  for scope in pairs(self._live) do scope:cancel() end
+  return true
+end
+
+mt.__close = methods.close
+mt.__gc = methods.close
+
+function mt:__tostring()
+  return ("vmctl.CcServer(%s)"):format(self._path or "")
+end
+
+local function is_callable(handler)
+  local meta = getmetatable(handler)
+  return type(handler) == "function" or type(meta) == "table" and meta.__call ~= nil
+end
+
+--- Makes a server. Its socket is this user's alone (0600), what a dead server has left at the path is replaced, and a live
+--- one's is not. Does not wait.
+---@param path? string of a Unix socket; nil: none, for `converse` and for listeners of other kinds
+---@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.cc.router; requests of one
+-- connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when
+-- its client goes away; an error that it raises goes to the log and is answered with code 99
+---@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see
+-- vmctl.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last one has gone
+---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close; string?
+---@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …
+function M.new(path, handler, opts)
+  opts = options.check(opts, known, "cc.server")
+  if path ~= nil and type(path) ~= "string" then error("cc.server: a path expected, got " .. type(path), 2) end
+  if not is_callable(handler) then error("cc.server: a function or a mux expected, got " .. type(handler), 2) end
+  local listener, err, code
+  if path then
+    listener, err, code = dial.listen { kind = "unix", path = path }
+    if not listener then return errors.wrap("cc server", nil, err, code) end
+  end
+  local max = opts.max_payload or wire.MAX
+  return setmetatable({
+    _path = path, _listener = listener, _handler = handler, _max = max, _format = wire.format_of(max),
+    _allow = access.policy(opts.allow), _places = accept.places(opts.connections, opts.on_idle), _live = {}, _listeners = {},
+    _closed = false,
+  }, mt)
+end
+
+return M

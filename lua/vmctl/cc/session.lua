@@ -1,0 +1,138 @@
+--- The server's side of one connection: a request, its answer, the next request (wire document, sections 1 and 3).
+local encoder = require "vmctl.cc.encoder"
+local log = require "vmctl.log"
+local naming = require "vmctl.base.stream_name"
+local response = require "vmctl.cc.response"
+local task = require "vmctl.base.task"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local SEND_TIMEOUT = 60 -- seconds in which a client must have taken an answer
+local LINGER = 2        -- seconds for which input is still thrown away when a client has been told to go
+local NOTHING = "\0"    -- the answer without fields
+
+local methods = {}
+local mt = { __name = "vmctl.CcSession", __index = methods }
+
+-- The frame of a failure. What the fourth value of a handler holds may be another helper's failure, with its code.
+local function refusal(message, code, where)
+  if type(where) ~= "table" then where = {} end
+  if code == "EOF" then message = code end -- the word that clients look for
+  local body = { code = wire.code_of(code), message = tostring(message) }
+  if math.type(where.code) == "integer" and wire.code_of(where.code) == where.code then
+    body.code, body.message = where.code, tostring(where.message or message)
+  end
+  for _, name in ipairs { "op", "path" } do
+    if type(where[name]) == "string" then body[name] = where[name] end
+  end
+  return wire.types.ERROR, encoder.new():error(body):bytes()
+end
+
+-- The frame for what a handler has returned.
+local function answer(self, kind, ok, result, message, code, where)
+  if not ok then
+    log.error("cc: %s: %s", wire.names[kind] or ("request 0x%04x"):format(kind), result)
+    return refusal("the handler failed", wire.codes.UNKNOWN)
+  end
+  if result == nil and message ~= nil then return refusal(message, code, where) end
+  if result == nil or result == true or result == "" then return wire.types.RESPONSE, NOTHING end
+  if response.is_response(result) then result = result:build() end
+  if type(result) ~= "string" then
+    log.error("cc: %s: the handler returned a %s", wire.names[kind] or kind, type(result))
+    return refusal("the handler returned no answer", wire.codes.UNKNOWN)
+  end
+  if #result > self._max then
+    local text = "an answer of %d bytes, the limit is %d"
+    return refusal(text:format(#result, self._max), wire.codes.IO, { op = (wire.names[kind] or ""):lower() })
+  end
+  return wire.types.RESPONSE, result
+end
+
+local function handle(self, kind, payload)
+  self._context.type = kind
+  return answer(self, kind, xpcall(self._handler, debug.traceback, kind, payload, self._context))
+end
+
+-- A request that may take long: should the client go away meanwhile, nobody is to wait for its answer. For this the next
+-- request is read ahead.
+local function handle_watched(self, kind, payload)
+  return task.scope(function(scope)
+    local worker = task.spawn_in(scope, handle, self, kind, payload)
+    local watcher = task.spawn_in(scope, function()
+      local ahead = table.pack(self._stream:read_frame(math.huge))
+      if not ahead[1] and ahead[3] == "ECANCELED" then return end
+      self._ahead = ahead
+      if not ahead[1] and select(2, self._stream:hung_up()) then worker:cancel() end
+    end)
+    local answer_kind, body = worker:join(math.huge)
+    watcher:cancel()
+    return answer_kind, body
+  end)
+end
+
+local function read(self)
+  local ahead = self._ahead
+  if not ahead then return self._stream:read_frame(math.huge) end
+  self._ahead = nil
+  return table.unpack(ahead, 1, ahead.n)
+end
+
+-- Which part of a frame the stream ended in.
+local function broken_off(stream)
+  local bytes = stream:stats().buffered_in
+  if bytes < wire.HEADER_SIZE then return "read header: unexpected EOF" end
+  return bytes == wire.HEADER_SIZE and "read payload: EOF" or "read payload: unexpected EOF"
+end
+
+-- Tells the client, should it still read, why there will be no further answer.
+local function finish(self, err, code, frame)
+  local stream = self._stream
+  if code == "EOF" or code == "ECLOSED" or code == "ECANCELED" then return end
+  local text, number = "read header: " .. err, wire.codes.IO
+  if code == "ETOOBIG" then
+    text, number = "payload too large", wire.codes.INVALID_ARGUMENT
+    err = ("a payload of %d bytes, the limit is %d"):format(frame and frame.size or 0, self._max)
+  elseif code == "EPROTO" then
+    text = broken_off(stream)
+  end
+  log.info("cc: %s: %s", stream:label(), err)
+  local kind, body = refusal(text, number)
+  stream:write_frame(kind, body, LINGER)
+  stream:shutdown(LINGER)
+  -- A socket that is closed with bytes unread resets the connection, and what was said may be lost with it.
+  if code == "ETOOBIG" then stream:skip_frame(LINGER) end
+end
+
+--- Serves the connection until it ends, and closes it. Waits.
+function methods:run()
+  local stream <close> = self._stream
+  local kind, payload, code, frame = read(self)
+  while kind do
+    local answer_kind, body
+    if wire.may_block[kind] then
+      answer_kind, body = handle_watched(self, kind, payload)
+    else
+      answer_kind, body = handle(self, kind, payload)
+    end
+    if not answer_kind then return end -- cancelled
+    local ok, err = stream:write_frame(answer_kind, body, SEND_TIMEOUT)
+    if not ok then return log.info("cc: %s: %s", stream:label(), err) end
+    kind, payload, code, frame = read(self)
+  end
+  finish(self, payload, code, frame)
+end
+
+--- Takes a connection.
+---@param stream vmctl.Stream
+---@param handler function|vmctl.CcMux
+---@param format vmctl.Format with `max` as the limit of a payload
+---@param max integer bytes
+function M.new(stream, handler, format, max)
+  stream:set_format(format)
+  naming.name(stream, "cc")
+  local context = { peer = stream:label(), session = {} }
+  return setmetatable({ _stream = stream, _handler = handler, _max = max, _context = context }, mt)
+end
+
+return M

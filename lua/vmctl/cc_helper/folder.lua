@@ -1,0 +1,96 @@
+--- An instance that is a folder of this machine: no virtual machine at all. Its files are those below the folder, its commands
+--- run on this machine, with their working folder in there and with no other wall around them.
+local command = require "vmctl.cc.backend.command"
+local core = require "vmctl.core"
+local failure = require "vmctl.cc.backend.failure"
+local walk = require "vmctl.tar.walk"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+---@class vmctl.CcFolder
+local methods = {}
+local mt = { __name = "vmctl.CcFolder", __index = methods }
+
+--- Makes it. What InstanceNew says of images, memory and mounts is of no effect.
+---@param backend vmctl.CcBackend
+---@param snapshots vmctl.CcSnapshots
+---@return vmctl.CcFolder
+function M.new(backend, snapshots)
+  backend:open(true)
+  return setmetatable({ _backend = backend, _snapshots = snapshots, _running = true, _ended = core.queue() }, mt)
+end
+
+function methods:is_running()
+  return self._running
+end
+
+local function finish(self, why)
+  if not self._running then return end
+  self._running, self._why = false, why
+  self._ended:wake()
+end
+
+--- Waits until it is closed, has run its program, or its time is over.
+function methods:wait()
+  while self._running do
+    local ok, err, code = self._ended:wait(math.huge, "wait for the instance")
+    if not ok then return failure.of("wait", "", err, code) end
+  end
+  if self._why then return failure.say("wait", "", self._why, wire.codes.TIMEOUT) end
+  return true
+end
+
+--- Its time is over.
+function methods:expire()
+  finish(self, "timed out")
+  self._backend:clear()
+end
+
+function methods:close()
+  finish(self)
+  self._backend:open(false)
+  return true
+end
+
+--- There is no console whose size could be set.
+function methods.set_console()
+  return true
+end
+
+--- This machine's network is not ours to switch off.
+function methods.set_network(_, enabled)
+  if enabled then return true end
+  return failure.say("network", "", "a folder of this machine has no network of its own that could be switched off")
+end
+
+--- Keeps what is below the folder. Its parent is the snapshot before it. Lets others run meanwhile.
+function methods:snapshot(options)
+  local root = self._backend.root
+  local snapshot, err, code, where = self._snapshots:make(options.cache, nil, self._last, function(add)
+    return walk.each(root, options.skip, function(entry)
+      if entry.type ~= "file" then return add(entry) end
+      local file <close>, why, errno = root:open(entry.path, "rl")
+      if not file then return nil, why, errno end
+      return add(entry, function(n) return (file:read(n)) end)
+    end)
+  end)
+  self._last = snapshot or self._last
+  return snapshot, err, code, where
+end
+
+--- Runs a program as the instance's only one: with its end the instance has ended.
+function methods:exec(name, args)
+  if not self._running then return failure.say("exec", name, "not running", wire.codes.NOT_RUNNING) end
+  local cmd = command.new(self._backend.place, name, args)
+  local ok, err, code, where = cmd:start()
+  local status
+  if ok then status, err, code, where = cmd:wait() end
+  cmd:close()
+  if not status then return nil, err, code, where end
+  finish(self)
+  if status ~= 0 then return failure.say("exec", name, ("exit status %d"):format(status)) end
+  return true
+end
+
+return M

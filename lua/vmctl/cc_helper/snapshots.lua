@@ -1,0 +1,112 @@
+--- FsSnapshot and SnapshotCacheKey to SnapshotAsSource; the handle of what BuildDockerfile makes is one of these as well.
+local failure = require "vmctl.cc.backend.failure"
+local fields = require "vmctl.cc.backend.fields"
+local glob = require "vmctl.cc.backend.glob"
+local store = require "vmctl.cc_helper.snapshot_store"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local pack = string.pack
+
+---@class vmctl.CcSnapshots
+local methods = {}
+local mt = { __name = "vmctl.CcSnapshots", __index = methods }
+
+-- A snapshot that a handle stands for; several handles may stand for the same one. It stays on disk when they are closed.
+local function new_snapshot(key, folder, parent)
+  return { key = key, folder = folder, parent = parent, close = function() return true end }
+end
+
+local function default_cache()
+  local base = os.getenv "XDG_CACHE_HOME"
+  if not base or base == "" then base = (os.getenv "HOME" or "/var") .. "/.cache" end
+  return base .. "/vmctl-cc"
+end
+
+--- Snapshots of a helper.
+---@param handles vmctl.CcHandles
+---@param cache? string where they are kept when a request names no folder
+---@return vmctl.CcSnapshots
+function M.new(handles, cache)
+  return setmetatable({ _handles = handles, _cache = cache or default_cache() }, mt)
+end
+
+--- Where a request's snapshots go: an absolute path.
+---@return string|nil, string?, integer?
+function methods:cache(asked)
+  local cache = asked ~= "" and asked or self._cache
+  if cache:find("\0", 1, true) or cache:sub(1, 1) ~= "/" then
+    return failure.argument "cache_dir: an absolute path expected"
+  end
+  return (cache:gsub("/+$", ""))
+end
+
+--- Makes a snapshot.
+---@param cache string as from `cache`
+---@param image? table
+---@param parent? table the snapshot that it comes after
+---@param fill fun(add: fun(entry: vmctl.TarEntry, read: function?)): true|nil, string?, string? hands over all entries; may wait
+---@return table|nil snapshot, string?, integer?, table?
+function methods:make(cache, image, parent, fill)
+  local new, err, code = store.begin(cache, image)
+  if not new then return failure.of("snapshot", cache, err, code) end
+  local fine, ok, key
+  fine, ok, err, code = pcall(fill, function(entry, read) return new:add(entry, read) end)
+  if fine and ok then key, err, code = new:finish() end
+  if not key then new:drop() end
+  if not fine then error(ok, 0) end
+  if not key then return failure.of("snapshot", cache, err, code) end
+  return new_snapshot(key, cache .. "/" .. key, parent)
+end
+
+--- Gives a snapshot a handle, in an answer.
+function methods:answer(snapshot)
+  local handle, err, code = self._handles:add("snapshot", new_snapshot(snapshot.key, snapshot.folder, snapshot.parent))
+  if not handle then return nil, err, code end
+  return pack(">I1I8", 0, handle)
+end
+
+function methods:_take(instance, options)
+  local cache, err, code = self:cache(options.cache_dir)
+  if not cache then return nil, err, code end
+  local skip
+  skip, err = glob.compile(options.excludes)
+  if not skip then return failure.argument("%s", err) end
+  local snapshot, where
+  snapshot, err, code, where = instance:snapshot { cache = cache, excludes = options.excludes, skip = skip }
+  if not snapshot then return nil, err, code, where end
+  return self:answer(snapshot)
+end
+
+local function close() end
+
+--- Registers the handlers.
+---@param mux vmctl.CcMux
+---@param instances vmctl.CcInstances
+function methods:install(mux, instances)
+  mux:handle(wire.types.FS_SNAPSHOT, function(d)
+    local options = d:snapshot_options()
+    if not options then return end
+    local instance, err, code = instances:get()
+    if not instance then return nil, err, code end
+    return self:_take(instance, options)
+  end)
+  local one = self._handles:getter "snapshot"
+  fields.on(mux, "SNAPSHOT_CACHE_KEY", one, function(s) return pack(">I1s4", 0, s.key) end)
+  fields.on(mux, "SNAPSHOT_PARENT", one, function(s)
+    if not s.parent then return pack(">I1I8", 0, 0) end
+    return self:answer(s.parent)
+  end)
+  fields.on(mux, "SNAPSHOT_CLOSE", self._handles:taker "snapshot", close)
+  mux:handle(wire.types.SNAPSHOT_AS_SOURCE, function(d)
+    local handle = d:uint64()
+    if not handle then return end
+    local s, err, code = self._handles:get("snapshot", handle)
+    if not s then return nil, err, code end
+    return pack(">I1I8", 0, handle)
+  end)
+  require("vmctl.cc_helper.build").install(mux, self)
+end
+
+return M

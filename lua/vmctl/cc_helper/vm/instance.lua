@@ -1,0 +1,111 @@
+--- An instance that is a guest under QEMU, made from an image, with vmctl-agent as its first program.
+local core = require "vmctl.core"
+local encoder = require "vmctl.cc.encoder"
+local failure = require "vmctl.cc.backend.failure"
+local inside = require "vmctl.cc.backend.inside"
+local relay = require "vmctl.cc_helper.vm.relay"
+local stream = require "vmctl.cc_helper.vm.stream"
+local tar = require "vmctl.tar.read"
+local wire = require "vmctl.cc.wire"
+
+local M = {}
+
+local T, codes = wire.types, wire.codes
+local QMP_TIMEOUT = 10
+
+---@class vmctl.CcGuest
+local methods = {}
+local mt = { __name = "vmctl.CcGuest", __index = methods }
+
+--- Takes a guest that runs.
+---@param vm vmctl.Machine
+---@param pool vmctl.CcPool
+---@param about { folder: string, image: table, parent: table?, snapshots: vmctl.CcSnapshots } folder: temporary, removed with it
+---@return vmctl.CcGuest
+function M.new(vm, pool, about)
+  return setmetatable({ pool = pool, _vm = vm, _folder = about.folder, _image = about.image, _last = about.parent,
+    _snapshots = about.snapshots }, mt)
+end
+
+function methods:is_running()
+  return not self._vm:wait(0) and not self._closed
+end
+
+--- Waits until it has ended, however that comes.
+function methods:wait()
+  local record, err, code = self._vm:wait(math.huge)
+  if self._expired then return failure.say("wait", "", "timed out", codes.TIMEOUT) end
+  if self._closed or self._done then return true end
+  if not record then return failure.of("wait", "", err, code) end
+  if record.exit_code == 0 then return true end
+  return failure.say("wait", "", "QEMU ended with " .. tostring(record.signal or record.exit_code))
+end
+
+--- Its time is over.
+function methods:expire()
+  self._expired = true
+  self._vm:kill()
+end
+
+--- Ends the guest; what it had on its disk is gone, since that was memory. Waits for QEMU's end.
+function methods:close()
+  if self._closed then return true end
+  self._closed = true
+  self.pool:close()
+  self._vm:kill()
+  require("vmctl.cc_helper.build").remove_folder(self._folder)
+  return true
+end
+
+--- Best effort.
+function methods:set_console(cols, rows)
+  relay.ask(self.pool, "console", T.INSTANCE_SET_CONSOLE, string.pack(">i4i4", cols, rows))
+  return true
+end
+
+--- Plugs the network card in, or pulls its cable.
+function methods:set_network(enabled)
+  local monitor, err, code = self._vm:qmp(QMP_TIMEOUT)
+  local ok
+  if monitor then ok, err, code = monitor:execute("set_link", { name = "nic0", up = enabled }) end
+  if not ok then return failure.of("network", "", err, code) end
+  return true
+end
+
+--- Runs a program as the guest's only one: when it ends, the guest does.
+function methods:exec(name, args)
+  local payload = encoder.new():string(name):string_slice(args):bytes()
+  local answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_NEW, payload)
+  if answer then answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_RUN, string.pack(">I8", answer:uint64())) end
+  if answer or code ~= codes.CANCELLED then -- all that it has is in memory: nothing is lost by ending it at once
+    self._done = true
+    self._vm:kill()
+  end
+  if not answer then return nil, err, code, where end
+  local status = answer:int32()
+  if status ~= 0 then return failure.say("exec", name, ("exit status %d"):format(status)) end
+  return true
+end
+
+-- What is in the guest, as a snapshot takes it. The order is that of the archive, which the agent has sorted.
+local function fill(self, options, add)
+  local excludes = table.move(inside.OURS, 1, #inside.OURS, #options.excludes + 1, { table.unpack(options.excludes) })
+  local source <close>, err, code, where = stream.open(self.pool, excludes)
+  if not source then return nil, err, code, where end
+  return tar.each(source, function(entry, read)
+    core.yield()
+    entry.path = "/" .. entry.path:gsub("/+$", "")
+    return add(entry, entry.type == "file" and read or nil)
+  end)
+end
+
+--- Keeps what is in the guest now. Its parent is the snapshot before it, or the one that the guest was made from. Waits.
+function methods:snapshot(options)
+  local made, err, code, where = self._snapshots:make(options.cache, self._image, self._last, function(add)
+    return fill(self, options, add)
+  end)
+  self._last = made or self._last
+  return made, err, code, where
+end
+
+return M

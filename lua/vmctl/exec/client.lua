@@ -1,0 +1,218 @@
+--- The host's side of the exec protocol: for our agent and for both revisions of the reference's.
+local core = require "vmctl.core"
+local address = require "vmctl.net.address"
+local dial = require "vmctl.net.dial"
+local errors = require "vmctl.errors"
+local files = require "vmctl.exec.files"
+local forward = require "vmctl.exec.forward"
+local log = require "vmctl.log"
+local options = require "vmctl.base.options"
+local probe = require "vmctl.exec.probe"
+local process = require "vmctl.exec.process"
+local request = require "vmctl.exec.request"
+local runner = require "vmctl.base.collect"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local TIMEOUT, DIAL_TIMEOUT = 600, 10    -- seconds: a command, a connection
+local EMBED = 90 * 1024                  -- bytes of input that fit into a command line of an agent without standard input
+
+local methods = {}
+local mt = { __name = "vmctl.ExecClient", __index = methods }
+
+local known = { timeout = "number", dial_timeout = "number", revision = { "vmctl", "0.2", "0.1.9" } }
+
+--- A client for the exec agent at an address. Does not connect yet; each command has a connection of its own.
+---@param where string|table|function e.g. "vsock:3:5000", "hybrid:/run/vm.sock:5000", "unix:/run/agent.sock"
+---@param opts? { timeout: number, dial_timeout: number, revision: string } seconds for a command (600) and for a connection
+-- (10); the agent's revision, if it is known: "vmctl", "0.2" or "0.1.9" (else the client finds out)
+---@return vmctl.ExecClient|nil, string?, string? EINVAL
+function M.new(where, opts)
+  opts = options.check(opts or {}, known, "exec.client")
+  local at, err, code = address.parse(where)
+  if not at then return nil, err, code end
+  return setmetatable({
+    address = at, revision = opts.revision, _timeout = opts.timeout or TIMEOUT,
+    _dial_timeout = opts.dial_timeout or DIAL_TIMEOUT,
+  }, mt)
+end
+
+function methods:_dial(deadline)
+  local timeout = math.min(self._dial_timeout, deadline - core.now())
+  return dial.dial(self.address, { timeout = timeout, format = wire.format })
+end
+
+-- Opens a connection with its first message.
+function methods:_open(type, payload, deadline)
+  local s, err, code = self:_dial(deadline)
+  if not s then return nil, err, code end
+  local ok
+  ok, err, code = s:write_frame(type, payload, deadline - core.now())
+  if not ok and code ~= "EPIPE" and code ~= "ECONNRESET" then -- these have an answer to read, or tell more by reading
+    s:close()
+    return nil, err, code
+  end
+  return s
+end
+
+-- One message and the first answer to it. An agent that does not know the type closes: EOF or ECONNRESET.
+function methods:_ask(type, payload, deadline)
+  local s <close>, err, code = self:_open(type, payload, deadline)
+  if not s then return nil, err, code end
+  local answer, body
+  repeat
+    answer, body, code = wire.read(s, deadline - core.now())
+  until answer ~= T.STDOUT and answer ~= T.STDERR
+  return answer, body, code
+end
+
+-- For output that need not come at once the plain mode is right for agents of the reference: with both streams busy their
+-- other modes corrupt the framing (wire document, "Traps").
+local function choose_mode(parsed, revision, wants_input, at_once)
+  if parsed.options.tty then return T.EXEC_TTY end
+  if wants_input and revision ~= "0.1.9" then return T.EXEC_PIPE end
+  return (at_once or revision == "vmctl") and T.EXEC_STREAM or T.EXEC
+end
+
+-- Tells the agent a signal for a command by a connection of its own.
+function methods:_signal(token, title, payload, timeout)
+  local answer, text, code = self:_ask(T.SIGNAL, payload .. token, core.now() + timeout)
+  if answer == T.READY then return true end
+  if not answer and probe.closed(code) then return errors.fail("ESRCH", "%s: signal: it has ended", title) end
+  return nil, ("%s: signal: %s"):format(title, text), code
+end
+
+function methods:_begin(parsed, mode, deadline)
+  local title = request.title(parsed)
+  if parsed.options.user and self.revision == "0.1.9" then
+    return errors.fail("ENOTSUP", "%s on %s: this agent cannot change the user", title, self.address)
+  end
+  local token = self.revision == "vmctl" and ("%016x%016x"):format(math.random(0), math.random(0)) or nil
+  local body, err, code = request.encode(parsed, self.revision, mode, token)
+  if not body then return nil, err, code end
+  if #body > 1 << 20 then
+    return errors.fail("ETOOBIG", "%s on %s: a request of %d bytes, the limit is 1 MiB", title, self.address, #body)
+  end
+  local s
+  s, err, code = self:_open(mode, body, deadline)
+  if not s then return nil, ("%s: %s"):format(title, err), code end
+  s:set_timeout { read = math.huge, write = math.huge } -- the command's own limits count
+  local p = process.new(s, mode, self.revision, title, tostring(self.address))
+  p._timeout = self._timeout
+  p._beside = token and function(payload, timeout) return self:_signal(token, p.name, payload, timeout) end
+  return p
+end
+
+--- Starts a command. Waits until the agent has the request.
+---@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name:
+-- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, stdin = false for none (with
+-- an older agent of the reference there is none in any case, see has_stdin)
+---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close, string?, string?
+function methods:start(command)
+  local parsed = request.parse(command, "start")
+  local timeout = parsed.options.timeout or self._timeout
+  local deadline = core.now() + timeout
+  local revision, err, code = self:probe(math.min(timeout, self._dial_timeout))
+  if not revision then return nil, err, code end
+  local p
+  p, err, code = self:_begin(parsed, choose_mode(parsed, revision, parsed.options.stdin ~= false, true), deadline)
+  if not p then return nil, err, code end
+  p._timeout = timeout
+  return p
+end
+
+-- All of an input, as far as it fits into a command.
+local function gather(input)
+  local parts, size, next_chunk = {}, 0, runner.chunks(input)
+  while true do
+    local chunk, err, code = next_chunk()
+    if not chunk then
+      if err then return nil, "standard input: " .. err, code end
+      return table.concat(parts)
+    end
+    size = size + #chunk
+    if size > EMBED then
+      return errors.fail("ETOOBIG", "standard input: this agent has none, and only %d bytes fit into a command", EMBED)
+    end
+    parts[#parts + 1] = chunk
+  end
+end
+
+-- Agents without a standard input get it inside the command line; the newer ones as well where it is short, for the sake of
+-- the plain mode.
+local function embed_input(parsed, revision)
+  local input = parsed.options.stdin
+  local fits = type(input) == "string" and #input <= EMBED
+  if input == nil or parsed.options.tty or revision == "vmctl" or (revision == "0.2" and not fits) then return parsed end
+  local err, code
+  input, err, code = gather(input)
+  if not input then return nil, err, code end
+  local quote = require "vmctl.exec.quote"
+  local command = parsed.argv and quote.command(parsed.argv) or parsed.command
+  local opts = {}
+  for name, value in pairs(parsed.options) do opts[name] = value end
+  opts.stdin = nil
+  command = ("printf %%s %s | base64 -d | { %s\n}"):format(core.base64_encode(input), command)
+  return { command = command, title = request.title(parsed), options = opts }
+end
+
+local function run_once(self, parsed, deadline)
+  local revision, err, code = self:probe(math.min(deadline - core.now(), self._dial_timeout))
+  if not revision then return nil, err, code end
+  parsed, err, code = embed_input(parsed, revision)
+  if not parsed then return nil, err, code end
+  local mode = choose_mode(parsed, revision, parsed.options.stdin ~= nil, parsed.options.on_output ~= nil)
+  local p
+  p, err, code = self:_begin(parsed, mode, deadline)
+  if not p then return nil, err, code end
+  return runner.finish(p, parsed.options, deadline)
+end
+
+-- After the link was lost: once the agent is there again, as often as was asked for.
+local function run_again(self, parsed, deadline)
+  local left = parsed.options.retry == true and math.huge or parsed.options.retry
+  while true do
+    local result, err, code, partial = run_once(self, parsed, deadline)
+    if result or code ~= "ERESET" or left < 1 then return result, err, code, partial end
+    left = left - 1
+    log.info("%s: %s; it is run again", request.title(parsed), err)
+    local ready, why, how = self:ready(deadline - core.now())
+    if not ready then return nil, ("%s; waiting for the agent: %s"):format(err, why), how, partial end
+  end
+end
+
+--- Runs a command to its end. Waits.
+---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all
+-- of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB:
+-- beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping,
+-- retry (of a command that may run twice: when the link is lost, as by a reboot, it is run again once the agent answers: so
+-- many times, or, if true, as often as there is time; not with an input that can be read only once)
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return string? message, string? code ETIMEDOUT, ERESET …, table? partial what there was until then
+function methods:run(command)
+  local parsed = request.parse(command, "run")
+  local deadline = core.now() + (parsed.options.timeout or self._timeout)
+  if not parsed.options.retry then return run_once(self, parsed, deadline) end
+  if parsed.options.stdin ~= nil and type(parsed.options.stdin) ~= "string" then
+    error("run: option 'retry': the input can be read only once", 2)
+  end
+  return run_again(self, parsed, deadline)
+end
+
+--- Runs a pipeline of commands here (a stage may name another target with `on`). See vmctl.pipeline.
+function methods:pipeline(stages)
+  return require("vmctl.pipeline").run(stages, self)
+end
+
+for _, part in ipairs { files, forward } do
+  for name, fn in pairs(part) do methods[name] = fn end
+end
+methods.probe, methods.ready = probe.probe, probe.ready
+
+function mt:__tostring()
+  return ("vmctl.ExecClient(%s)"):format(self.address)
+end
+
+return M

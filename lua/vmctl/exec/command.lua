@@ -1,0 +1,206 @@
+--- The agent's commands: started, fed, ended with their host, and reported when all their output is out.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local launch = require "vmctl.exec.launch"
+local log = require "vmctl.log"
+local task = require "vmctl.base.task"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local SEND_TIMEOUT = 30
+local GRACE = 2           -- seconds between SIGTERM (or SIGHUP) and SIGKILL when the host has gone
+local LINGER = 1          -- seconds for which output may still come from processes that have left the command's group
+local CAPTURE = 44 << 20  -- bytes of stdout and stderr together that an answer of 64 MiB can carry as base64
+local PIPES = 4 << 20     -- bytes: what both pipes of a command can hold is less
+
+-- Ends a command whose host has gone, all of its group: politely, then not.
+local function hang_up(child, signal)
+  child:kill(signal)
+  if not child:wait(GRACE) then child:kill "KILL" end
+end
+
+-- Writes to the child's standard input. A child that does not read must not hide that the host has gone.
+local function feed(conn, child, data)
+  local input = child.stdin
+  local ok, _, code, taken = input:write(data, LINGER)
+  while not ok and code == "ETIMEDOUT" do
+    if conn:hung_up() then return nil end
+    data = data:sub(taken + 1)
+    if #data > 0 then
+      ok, _, code, taken = input:write(data, LINGER)
+    else
+      ok, _, code = input:flush(LINGER)
+      taken = 0
+    end
+  end
+  return true -- EPIPE: the child wants no more; what comes is thrown away
+end
+
+-- The commands that run, by the token of their request: a host whose connection is full of input comes by another one.
+local running = {}
+
+local function register(token, job)
+  if token then running[token] = job end
+  return setmetatable({}, { __close = function()
+    if token then running[token] = nil end
+  end })
+end
+
+local function signal(job, payload)
+  if payload:sub(1, 2) == wire.CLOSE_OUTPUT and job.fanin then
+    job.fanin:drop(job.child.stdout)
+  else
+    job.child:kill(math.min(payload:byte(1), 64))
+  end
+end
+
+--- Signal as a first message, which only a host of ours sends: two bytes as on the command's own connection, and its token.
+-- A command that has ended is answered as any first message that makes no sense: not at all.
+function M.signal(conn, payload)
+  local job = running[payload:sub(3)]
+  if not job then return errors.fail("ESRCH", "a signal for a command that is not there") end
+  signal(job, payload)
+  return conn:write_frame(T.READY, "", SEND_TIMEOUT)
+end
+
+-- What the host sends while the command runs. Ends when the host has gone, which ends the command.
+local function listen(conn, job, mode)
+  local child = job.child
+  while true do
+    local type, payload = conn:read_frame(math.huge)
+    if not type then break end
+    if type == T.STDIN and mode == T.EXEC_PIPE and payload == "" then
+      child.stdin:shutdown(LINGER)
+      child.stdin:close()
+    elseif type == T.STDIN and child.stdin then
+      if not feed(conn, child, payload) then break end
+    elseif type == T.SIGNAL and #payload > 0 then
+      signal(job, payload)
+    elseif type == T.RESIZE and mode == T.EXEC_TTY then
+      local rows, cols = wire.decode_resize(payload)
+      if rows then child.stdin:resize(rows, cols) end
+    end
+  end
+  hang_up(child, mode == T.EXEC_TTY and "HUP" or "TERM")
+end
+
+-- All output before the exit: the fan-in ends with the pipes. Processes that left the group and keep a pipe open are waited
+-- for only until they are silent for a moment, or have sent more than any pipe held when the command ended.
+local function drain(conn, fanin)
+  local quiet, before = 0, conn:stats().bytes_out
+  while quiet < LINGER and conn:stats().bytes_out - before < PIPES do
+    local ok, _, code = fanin:wait(LINGER / 4)
+    if ok or code ~= "ETIMEDOUT" then return end
+    quiet = fanin:idle() and quiet + LINGER / 4 or 0
+  end
+  fanin:finish()
+  fanin:wait(math.huge)
+end
+
+local function exit_of(record)
+  if record.signal then return -1, require("vmctl.signals").number(record.signal) end
+  return record.exit_code
+end
+
+-- A command whose output cannot be delivered any more, because the host is gone or the command itself has read some of it.
+local function watch(child, fanin)
+  local ok, _, code = fanin:wait(math.huge)
+  if not ok and code ~= "ECANCELED" then hang_up(child, "TERM") end
+end
+
+-- Runs a started child with its output going to the host; the exit code and signal when it is all out.
+local function supervise(conn, child, token, mode, ...)
+  local guard <close> = child -- luacheck: ignore
+  local fanin, err = core.fanin(conn, ...)
+  if not fanin then return nil, err end
+  local job = { child = child, fanin = fanin }
+  local entry <close> = register(token, job) -- luacheck: ignore
+  return task.scope(function(scope)
+    task.spawn_in(scope, listen, conn, job, mode)
+    task.spawn_in(scope, watch, child, fanin)
+    local record, why = child:wait(math.huge)
+    if record then drain(conn, fanin) end
+    scope:cancel()
+    if not record then return nil, why end
+    return exit_of(record)
+  end)
+end
+
+-- A socket that is closed with bytes unread may take the answer back: what the host still sends is read until it closes.
+local function finish(conn, ...)
+  local ok, err, code = conn:write_frame(...)
+  if ok and conn:shutdown(SEND_TIMEOUT) then
+    local deadline = core.now() + GRACE
+    while conn:read(wire.CHUNK, deadline - core.now()) do end
+  end
+  return ok, err, code
+end
+
+local function answer(conn, response)
+  return finish(conn, T.EXEC_RESULT, wire.encode_response(response), SEND_TIMEOUT)
+end
+
+-- Exec: all output inside the one answer.
+function M.plain(conn, payload, opts)
+  local child, err, failed = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
+  if not child then return answer(conn, { exit_code = failed, error = err }) end
+  local guard <close> = child -- luacheck: ignore
+  local texts, total, cut = { stdout = {}, stderr = {} }, 0, false
+  local function collect(name)
+    for data in function() return (child[name]:read(wire.CHUNK, math.huge)) end do
+      total = total + #data
+      if total <= CAPTURE then table.insert(texts[name], data) else cut = true end
+    end
+  end
+  local code, sig = task.scope(function(scope)
+    local listener = task.spawn_in(scope, listen, conn, { child = child }, T.EXEC)
+    local out, err_out = task.spawn_in(scope, collect, "stdout"), task.spawn_in(scope, collect, "stderr")
+    local record, why = child:wait(math.huge)
+    if not out:join(LINGER) then out:cancel() end
+    if not err_out:join(LINGER) then err_out:cancel() end
+    listener:cancel()
+    if not record then return nil, why end
+    return exit_of(record)
+  end)
+  if not code then return nil, sig end
+  local cut_text = cut and ("output cut after %d bytes"):format(CAPTURE) or nil
+  return answer(conn, { exit_code = code, signal = sig, stdout = table.concat(texts.stdout),
+    stderr = table.concat(texts.stderr), error = cut_text })
+end
+
+-- ExecStream: output as it comes, the result without it.
+function M.streamed(conn, payload, opts)
+  local child, token, failed = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
+  if not child then return answer(conn, { exit_code = failed, error = token }) end
+  local code, sig = supervise(conn, child, token, T.EXEC_STREAM, T.STDOUT, child.stdout, T.STDERR, child.stderr)
+  if not code then return nil, sig end
+  return answer(conn, { exit_code = code, signal = sig })
+end
+
+local function refuse(conn, err, code)
+  log.debug("exec: %s", err)
+  conn:write_frame(T.STDERR, wire.text(err) .. "\n", SEND_TIMEOUT)
+  return finish(conn, T.EXIT, wire.encode_exit(code), SEND_TIMEOUT)
+end
+
+-- ExecPipe: standard input as well.
+function M.piped(conn, payload, opts)
+  local child, token, failed = launch.start(payload, opts, { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
+  if not child then return refuse(conn, token, failed) end
+  local code, sig = supervise(conn, child, token, T.EXEC_PIPE, T.STDOUT, child.stdout, T.STDERR, child.stderr)
+  if not code then return nil, sig end
+  return finish(conn, T.EXIT, wire.encode_exit(code, sig), SEND_TIMEOUT)
+end
+
+-- ExecTTY: a terminal; one stream.
+function M.terminal(conn, payload, opts)
+  local child, token, failed = launch.start(payload, opts, { tty = true })
+  if not child then return refuse(conn, token, failed) end
+  local code, sig = supervise(conn, child, token, T.EXEC_TTY, T.STDOUT, child.stdin)
+  if not code then return nil, sig end
+  return finish(conn, T.EXIT, wire.encode_exit(code, sig), SEND_TIMEOUT)
+end
+
+return M

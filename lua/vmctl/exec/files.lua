@@ -1,0 +1,152 @@
+--- Files through the exec protocol: its own messages where the agent has them, shell commands where it has not.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local json = require "vmctl.json"
+local options = require "vmctl.base.options"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local MESSAGE = 16 << 20 -- bytes of content that one message carries: the reference reads no larger file
+local PIECE = 48 << 10   -- bytes of content in a command line
+
+local function ask_file(self, what, type, body, timeout)
+  local deadline = core.now() + (timeout or self._timeout)
+  local text, bad, code = json.encode(body)
+  if not text then return nil, ("%s: %s"):format(what, bad), code end
+  local answer, payload
+  answer, payload, code = self:_ask(type, text, deadline)
+  if not answer then return nil, ("%s: %s"):format(what, payload), code end
+  local result = answer == T.FILE_RESULT and json.decode(payload)
+  if _G.type(result) ~= "table" then return errors.fail("EPROTO", "%s: not an answer of the file service", what) end
+  if result.error and result.error ~= "" then
+    return nil, ("%s: %s"):format(what, result.error), "EREMOTE", result.error
+  end
+  return result
+end
+
+local function has_messages(self, path, timeout)
+  local revision, err, code = self:probe(timeout)
+  if not revision then return nil, err, code end
+  if revision == "vmctl" or not self._no_files then return revision ~= "0.1.9" and utf8.len(path) ~= nil, revision end
+  return false, revision
+end
+
+local function run_checked(self, what, command, timeout)
+  command.timeout, command.check = timeout, true
+  local done, err, code, record = self:run(command)
+  if not done then return nil, ("%s: %s"):format(what, err), code == "EEXIT" and "EREMOTE" or code, record end
+  return done
+end
+
+-- $1: the path, $2: the temporary file beside it, $3: the mode; empty: that of an old file, else 0644.
+local BEGIN = [[set -e; if [ -e "$1" ] && [ ! -f "$1" ]; then echo "$1: not a regular file" >&2; exit 1; fi
+mkdir -p -- "$(dirname -- "$1")"; ]]
+local APPEND = [[printf %s "$3" | base64 -d >> "$2"]]
+local FINISH = [[mode=${3:-$(stat -c %a -- "$1" 2>/dev/null || echo 644)}; chmod -- "$mode" "$2"; mv -f -- "$2" "$1"]]
+
+local function temporary_name(path)
+  return ("%s.vmctl-%x"):format(path, math.random(1 << 31))
+end
+
+local function octal(mode)
+  return mode and ("%o"):format(mode) or ""
+end
+
+-- In pieces, for agents with no standard input: into a temporary file beside it, which takes its place at the end.
+local function write_in_pieces(self, what, path, content, mode, timeout)
+  local temporary = temporary_name(path)
+  local function step(script, argument)
+    return run_checked(self, what, { "sh", "-c", script, "sh", path, temporary, argument }, timeout)
+  end
+  local ok, err, code = step(BEGIN .. ': > "$2"')
+  for at = 1, ok and #content or 0, PIECE do
+    ok, err, code = step(APPEND, core.base64_encode(content:sub(at, at + PIECE - 1)))
+    if not ok then break end
+  end
+  if ok then ok, err, code = step("set -e; " .. FINISH, octal(mode)) end
+  if ok then return true end
+  if code == "EREMOTE" then step 'rm -f -- "$2"' end
+  return nil, err, code
+end
+
+--- Writes a file in the guest, its folders included; in place of an old one at once, never half. Waits.
+---@param path string
+---@param content string
+---@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644
+---@return true|nil, string?, string? EREMOTE with the guest's reason …
+function M:write_file(path, content, opts)
+  opts = options.check(opts, { mode = "integer>=0<=4095", timeout = "number" }, "write_file")
+  local mode, timeout = opts.mode, opts.timeout
+  local what = ("write %s on %s"):format(path, self.address)
+  local messages, revision, code = has_messages(self, path, timeout)
+  if messages == nil then return nil, revision, code end
+  if messages and #content <= MESSAGE then
+    local body = json.object { path = path, content = core.base64_encode(content), mode = mode }
+    local ok, err, why, said = ask_file(self, what, T.WRITE_FILE, body, timeout)
+    if ok then return true end
+    if revision == "vmctl" or (why ~= "EOF" and why ~= "ECONNRESET") then return nil, err, why, said end
+    self._no_files = true -- of the revisions between
+  end
+  if revision == "0.1.9" then return write_in_pieces(self, what, path, content, mode, timeout) end
+  local done, err, why = run_checked(self, what, { "sh", "-c", BEGIN .. 'cat > "$2"; ' .. FINISH, "sh", path,
+    temporary_name(path), octal(mode), stdin = content }, timeout)
+  if not done then return nil, err, why end
+  return true
+end
+
+--- Reads a file of the guest. Waits.
+---@param path string
+---@param opts? { timeout: number }
+---@return string|nil content, string?, string? EREMOTE with the guest's reason …
+function M:read_file(path, opts)
+  local timeout = options.check(opts, { timeout = "number" }, "read_file").timeout
+  local what = ("read %s on %s"):format(path, self.address)
+  local messages, revision, code = has_messages(self, path, timeout)
+  if messages == nil then return nil, revision, code end
+  if messages then
+    local result, err, why, said = ask_file(self, what, T.READ_FILE, { path = path }, timeout)
+    if result then return core.base64_decode(result.content or "") end
+    local too_big = said and said:find "too large" or why == "ETOOBIG"
+    if not too_big and why ~= "EOF" and why ~= "ECONNRESET" then return nil, err, why, said end
+  end
+  local done, err, why = run_checked(self, what, { "cat", "--", path, max_output = math.maxinteger }, timeout)
+  if not done then return nil, err, why end
+  return done.stdout
+end
+
+local function list_by_shell(self, what, path, timeout)
+  local script = [[cd -- "$1" && for f in * .*; do case "$f" in .|..) continue;; esac; [ -e "$f" ] || [ -L "$f" ] || continue
+stat -c '%s %a %F/%n' -- "$f"; done]]
+  local done, err, code = run_checked(self, what, { "sh", "-c", script, "sh", path }, timeout)
+  if not done then return nil, err, code end
+  local files = {}
+  for size, mode, kind, name in done.stdout:gmatch "(%d+) (%d+) ([^/\n]*)/([^\n]*)\n" do
+    files[#files + 1] = { name = name, size = math.tointeger(tonumber(size)), mode = tonumber(mode, 8),
+      is_dir = kind == "directory" }
+  end
+  return files
+end
+
+--- Lists a folder of the guest. Waits.
+---@param path string
+---@param opts? { timeout: number }
+---@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits, string?, string?
+function M:list_files(path, opts)
+  local timeout = options.check(opts, { timeout = "number" }, "list_files").timeout
+  local what = ("list %s on %s"):format(path, self.address)
+  local messages, revision, code = has_messages(self, path, timeout)
+  if messages == nil then return nil, revision, code end
+  if not messages then return list_by_shell(self, what, path, timeout) end
+  local result, err, why, said = ask_file(self, what, T.LIST_FILES, { path = path }, timeout)
+  if not result then return nil, err, why, said end
+  local files = {}
+  for i, file in ipairs(result.files or {}) do
+    local name = file.name_b64 and core.base64_decode(file.name_b64) or file.name
+    files[i] = { name = name, size = file.size, mode = (file.mode or 0) & 511, is_dir = file.is_dir or false }
+  end
+  return files
+end
+
+return M

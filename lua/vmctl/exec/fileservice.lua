@@ -1,0 +1,153 @@
+--- The agent's file messages: one request, one FileResult.
+local core = require "vmctl.core"
+local json = require "vmctl.json"
+local process = require "vmctl.process"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local SEND_TIMEOUT = 30
+local READ_TIMEOUT = 10
+local READ_MAX = 16 << 20 -- as the reference; larger files are read by a command
+
+local function send(conn, text)
+  local ok, err, code = conn:write_frame(T.FILE_RESULT, text, SEND_TIMEOUT)
+  if ok then conn:shutdown(SEND_TIMEOUT) end
+  return ok, err, code
+end
+
+local function reply(conn, result)
+  return send(conn, assert(json.encode(json.object(result))))
+end
+
+local function refuse(conn, err)
+  return reply(conn, { error = wire.text(err) })
+end
+
+-- No ".." leads out of the root folder. (A link may: what is in that folder is its owner's.)
+local function below_root(root, path)
+  local parts = {}
+  for part in path:gmatch "[^/]+" do
+    if part == ".." then parts[#parts] = nil elseif part ~= "." then parts[#parts + 1] = part end
+  end
+  return root .. "/" .. table.concat(parts, "/")
+end
+
+-- The request's path below the agent's root folder.
+local function decode(payload, opts)
+  local request, err = json.decode(payload)
+  if type(request) ~= "table" then return nil, err or "request: not a JSON object" end
+  local path = request.path
+  if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then return nil, "request: no usable 'path'" end
+  return request, opts.root and below_root(opts.root, path) or path
+end
+
+local function make_folders(path)
+  local at = path:match "^(.+)/[^/]+$"
+  if not at or core.fs.stat(at) then return end
+  make_folders(at)
+  core.fs.mkdir(at, 493)
+end
+
+local function is_made_up(path)
+  return path:find "^/proc/" or path:find "^/sys/"
+end
+
+-- Devices, and files that the kernel makes up, are written to; a new file in their place would not be what was meant.
+local function write_in_place(path, content)
+  local file, err = io.open(path, "wb")
+  if not file then return nil, err end
+  local ok
+  ok, err = file:write(content)
+  local closed, why = file:close()
+  return ok and closed, err or why
+end
+
+local function write_file(path, content, mode)
+  local info = core.fs.stat(path)
+  if info and info.type == "char" or is_made_up(path) then return write_in_place(path, content) end
+  if info and info.type ~= "file" then return nil, ("write %s: not a regular file"):format(path) end
+  make_folders(path)
+  return core.fs.replace(path, content, mode)
+end
+
+--- WriteFile: parents are created, the new content takes the old one's place at once. Without a mode an old file keeps its
+-- own, and a new one has 0644.
+function M.write(conn, payload, opts)
+  local request, path = decode(payload, opts)
+  if not request then return refuse(conn, path) end
+  local content, bad = core.base64_decode(request.content or "")
+  if not content then return refuse(conn, bad) end
+  local mode = request.mode
+  if mode ~= nil and (math.type(mode) ~= "integer" or mode < 0 or mode > 4095) then
+    return refuse(conn, "request: 'mode' is no file mode")
+  end
+  local ok, err = write_file(path, content, mode ~= 0 and mode or nil)
+  if not ok then return refuse(conn, err) end
+  return reply(conn, {})
+end
+
+local function read_whole(path)
+  local file, err = io.open(path, "rb")
+  if not file then return nil, err end
+  local content
+  content, err = file:read(READ_MAX + 1)
+  file:close()
+  if content or not err then return content or "" end
+  return nil, ("read %s: %s"):format(path, err)
+end
+
+-- Reading such a file may wait for ever (/proc/kmsg), and would hold up everything else.
+local function read_by_child(path)
+  local child <close>, why = process.spawn { "cat", "--", path, stdin = "null", stdout = "pipe", stderr = "pipe" }
+  if not child then return nil, why end
+  local deadline, parts, size = core.now() + READ_TIMEOUT, {}, 0
+  repeat
+    local data, err, code = child.stdout:read(wire.CHUNK, deadline - core.now())
+    if not data and code ~= "EOF" then return nil, ("read %s: %s"):format(path, err) end
+    parts[#parts + 1] = data
+    size = size + #(data or "")
+  until not data or size > READ_MAX
+  local said = size == 0 and child.stderr:read(wire.CHUNK, deadline - core.now())
+  if said then return nil, (said:gsub("^cat: ", "read "):gsub("%s+$", "")) end
+  return table.concat(parts)
+end
+
+--- ReadFile: regular files of up to 16 MiB.
+function M.read(conn, payload, opts)
+  local request, path = decode(payload, opts)
+  if not request then return refuse(conn, path) end
+  local info, err = core.fs.stat(path)
+  if not info then return refuse(conn, err) end
+  if info.type ~= "file" then return refuse(conn, ("read %s: not a regular file"):format(path)) end
+  if info.size > READ_MAX then return refuse(conn, ("read %s: file too large (%d bytes)"):format(path, info.size)) end
+  local content
+  content, err = (is_made_up(path) and read_by_child or read_whole)(path)
+  if not content then return refuse(conn, err) end
+  if #content > READ_MAX then return refuse(conn, ("read %s: file too large"):format(path)) end
+  if content == "" then return reply(conn, {}) end
+  -- The JSON library takes six times a string's length, and ends the program where there is not so much.
+  return send(conn, '{"content":"' .. core.base64_encode(content) .. '"}')
+end
+
+--- ListFiles: a folder's entries; links are what they are, not what they point to.
+function M.list(conn, payload, opts)
+  local request, path = decode(payload, opts)
+  if not request then return refuse(conn, path) end
+  local names, err = core.fs.list(path)
+  if not names then return refuse(conn, err) end
+  table.sort(names)
+  local files = {}
+  for _, name in ipairs(names) do
+    local info = core.fs.stat(path .. "/" .. name, true)
+    if info then
+      local exact = not utf8.len(name) and core.base64_encode(name) or nil -- a member of our own
+      files[#files + 1] = { name = wire.text(name), name_b64 = exact, size = info.size, mode = info.mode,
+        is_dir = info.type == "directory" }
+    end
+  end
+  return reply(conn, { files = #files > 0 and files or nil })
+end
+
+return M

@@ -1,0 +1,84 @@
+--- From a request to a child process: its command line and its surroundings.
+local core = require "vmctl.core"
+local process = require "vmctl.process"
+local users = require "vmctl.base.users"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+local function decode_all(encoded)
+  local list = {}
+  for key, value in pairs(encoded) do
+    local bytes = core.base64_decode(value)
+    if not bytes then return nil, ("request: member %s is not base64"):format(key) end
+    list[key] = bytes
+  end
+  return list
+end
+
+-- The exact bytes where the host has given them; else what the reference makes of a request: `sh -c`, with `sh` looked up.
+local function command_line(request)
+  if not request.argv_b64 then return { "sh", "-c", request.command } end
+  local argv, err = decode_all(request.argv_b64)
+  if not argv then return nil, err end
+  if not argv[1] then return nil, "request: an empty argv" end
+  return argv
+end
+
+-- Ours, then the server's, then the request's.
+local function environment(request, opts)
+  local env = process.environment()
+  env.PATH = env.PATH or PATH
+  local exact, err = decode_all(request.env_b64 or {})
+  if not exact then return nil, err end
+  for _, layer in ipairs { opts.env or {}, request.env or {}, exact } do
+    for name, value in pairs(layer) do env[name] = value end
+  end
+  local who = request.user and users.resolve(request.user)
+  if who and who.home and not (request.env or {}).HOME then env.HOME = who.home end
+  for name, value in pairs(env) do
+    if (name .. value):find("\0", 1, true) or name == "" or name:find("=", 1, true) then
+      return nil, "request: a NUL byte or '=' in the environment"
+    end
+  end
+  return env
+end
+
+local function given(text)
+  return text ~= "" and text or nil
+end
+
+-- What process.spawn takes.
+local function describe(payload, opts)
+  local request, err = wire.decode_request(payload)
+  if not request then return nil, err end
+  local spec
+  spec, err = command_line(request)
+  if not spec then return nil, err end
+  for _, text in ipairs { request.working_dir or "", table.unpack(spec) } do
+    if text:find("\0", 1, true) then return nil, "request: a NUL byte in the command" end
+  end
+  spec.env, err = environment(request, opts)
+  if not spec.env then return nil, err end
+  spec.clear_env, spec.cwd, spec.user = true, given(request.working_dir), given(request.user)
+  spec.sweep, spec.session, spec.death_signal = true, true, "KILL"
+  return spec, request
+end
+
+--- Starts what a request asks for.
+---@param stdio table what process.spawn shall make of its three streams
+---@return vmctl.Child|nil child, string? token of the request; or nil, a text, and the exit code that stands for it
+function M.start(payload, opts, stdio)
+  local spec, request = describe(payload, opts)
+  if not spec then return nil, request, 1 end
+  for name, value in pairs(stdio) do spec[name] = value end
+  if spec.tty then spec.rows, spec.cols = request.rows, request.cols end
+  local child, err, code = process.spawn(spec)
+  if child then return child, request.token end
+  local no_program = err:find("(exec)", 1, true)
+  return nil, err, no_program and (code == "EACCES" and 126 or 127) or code == "EINVAL" and 127 or 1
+end
+
+return M

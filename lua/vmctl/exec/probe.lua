@@ -1,0 +1,96 @@
+--- Is an agent there, and which one? Methods of the client.
+local address = require "vmctl.net.address"
+local core = require "vmctl.core"
+local dial = require "vmctl.net.dial"
+local errors = require "vmctl.errors"
+local json = require "vmctl.json"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local READY_TIMEOUT, READY_PAUSE = 30, { 0.02, 0.5 }
+local TRY = 2 -- seconds for one attempt
+
+--- Has the peer closed without an answer?
+function M.closed(code)
+  return code == "EOF" or code == "ECONNRESET" or code == "EPIPE"
+end
+
+--- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
+-- older does not (wire document, section 3). Asked once, then remembered. Waits.
+---@param timeout? number
+---@return "vmctl"|"0.2"|"0.1.9"|nil, string?, string?
+function M:probe(timeout)
+  if self.revision then return self.revision end
+  local deadline = core.now() + (timeout or self._dial_timeout)
+  local answer, body, code = self:_ask(T.READY, "", deadline)
+  if answer == T.READY then
+    local hello = json.decode(body)
+    self.revision = "vmctl"
+    self.agent = type(hello) == "table" and hello or {}
+    return self.revision
+  elseif answer then
+    return errors.fail("EPROTO", "probe %s: an answer of type %d", self.address, answer)
+  elseif not M.closed(code) then
+    return nil, ("probe %s: %s"):format(self.address, body), code
+  end
+  answer, body, code = self:_ask(T.EXEC_PIPE, '{"command":"true"}', deadline)
+  if answer == T.EXIT then
+    self.revision = "0.2"
+    return self.revision
+  elseif not answer and not M.closed(code) then
+    return nil, ("probe %s: %s"):format(self.address, body), code
+  end
+  answer, body, code = self:_ask(T.EXEC, '{"command":"true"}', deadline)
+  if answer == T.EXEC_RESULT then
+    self.revision = "0.1.9"
+    return self.revision
+  elseif answer then
+    return errors.fail("EPROTO", "probe %s: an answer of type %d", self.address, answer)
+  end
+  return nil, ("probe %s: no exec agent there (%s)"):format(self.address, body), code
+end
+
+local function ready_address(at)
+  if at.port ~= wire.PORT then return nil end
+  if at.kind == "vsock" then return address.vsock(at.cid, wire.READY_PORT) end
+  if at.kind == "hybrid" then return address.hybrid(at.path, wire.READY_PORT) end
+end
+
+-- Port 5002 first, where there is one; then a real answer of the agent on its own port.
+local function ready_once(self, deadline)
+  local at = not self._seen_ready and ready_address(self.address)
+  if at then
+    local s, err, code = dial.dial(at, { timeout = math.min(TRY, deadline - core.now()) })
+    if not s then return nil, err, code end
+    s:close()
+    self._seen_ready = true
+  end
+  return self:probe(math.min(TRY, deadline - core.now()))
+end
+
+--- Waits until the agent answers. What is refused while a guest boots is tried again, with growing pauses.
+---@param timeout? number seconds, 30 by default
+---@return number|nil seconds that it took, string? message with the number of attempts and the last error, string? ETIMEDOUT
+function M:ready(timeout)
+  timeout = timeout or READY_TIMEOUT
+  local begin = core.now()
+  local deadline, pause, attempts, last = begin + timeout, READY_PAUSE[1], 0, "nothing was tried"
+  while core.now() < deadline do
+    attempts = attempts + 1
+    local ok, err, code = ready_once(self, deadline)
+    if ok then return core.now() - begin end
+    last = err
+    if code == "ECANCELED" or not (errors.retryable(code, "connect", self.address.kind) or code == "ETIMEDOUT") then
+      return nil, ("ready %s: %s"):format(self.address, err), code
+    end
+    local slept, why, how = core.sleep(math.max(0, math.min(pause, deadline - core.now())))
+    if not slept then return nil, ("ready %s: %s"):format(self.address, why), how end
+    pause = math.min(pause * 1.5, READY_PAUSE[2])
+  end
+  return errors.fail("ETIMEDOUT", "ready %s: no answer within %g s, %d attempts; the last error: %s", self.address, timeout,
+    attempts, last)
+end
+
+return M

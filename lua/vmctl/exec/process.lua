@@ -1,0 +1,248 @@
+--- A command that runs in a guest, seen from the host.
+local channel = require "vmctl.base.channel"
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local signals = require "vmctl.signals"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local KEPT = 1 << 20 -- bytes of output that `wait` keeps for a later `read`
+local TELL_TIMEOUT, TELL_AGAIN, TELL_PAUSE = 10, 1, 0.05 -- seconds: for a signal to be taken; for attempts; between them
+local TAIL_QUIET, TAIL_MOST = 0.05, 0.25 -- seconds: a reference agent's terminal output may come after its Exit
+
+local methods = {}
+local mt = { __name = "vmctl.ExecProcess", __index = methods }
+
+--- Wraps a connection on which the request has been sent.
+---@param stream vmctl.Stream
+---@param mode integer T.EXEC …
+---@param revision string
+---@param title string for messages
+function M.new(stream, mode, revision, title, target)
+  return setmetatable({
+    _stream = stream, _mode = mode, _revision = revision, _lock = channel.lock(), _kept = {}, _kept_bytes = 0,
+    _first = 1, _last = 0, name = ("%s on %s"):format(title, target),
+  }, mt)
+end
+
+local function lost(self, err, code)
+  if code == "ETIMEDOUT" or code == "ECANCELED" or code == "EBUSY" then
+    return nil, ("%s: %s"):format(self.name, err), code
+  end
+  local what = code == "EOF" and "the link ended" or err
+  if code ~= "ECLOSED" and code ~= "EPROTO" and code ~= "ETOOBIG" then code = "ERESET" end
+  self._failure = { ("%s: %s before the exit code came"):format(self.name, what), code }
+  self._stream:close()
+  return nil, table.unpack(self._failure)
+end
+
+local function settle(self, record)
+  self._record = record
+  return "end"
+end
+
+-- Output that a reference agent sends behind Exit in a terminal session.
+local function read_tail(self)
+  if self._mode ~= T.EXEC_TTY or self._revision == "vmctl" then return end
+  local deadline, parts = core.now() + TAIL_MOST, {}
+  while core.now() < deadline do
+    local type, payload = self._stream:read_frame(TAIL_QUIET)
+    if type ~= T.STDOUT then break end
+    parts[#parts + 1] = payload
+  end
+  if #parts > 0 then self:_keep(table.concat(parts), "stdout") end
+end
+
+local function on_exit(self, payload)
+  local code, signal = wire.decode_exit(payload)
+  if not code then return lost(self, signal, "EPROTO") end
+  read_tail(self)
+  if code == -1 then return settle(self, { signal = signal and signals.name(signal) or "unknown" }) end
+  return settle(self, { exit_code = code })
+end
+
+local function on_result(self, payload)
+  local response, err, code = wire.decode_response(payload)
+  if not response then return lost(self, err, code) end
+  if not self._streamed then
+    if #response.stdout > 0 then self:_keep(response.stdout, "stdout") end
+    if #response.stderr > 0 then self:_keep(response.stderr, "stderr") end
+  end
+  if response.error ~= "" then
+    return settle(self, { exit_code = response.exit_code, error = response.error })
+  elseif response.exit_code == -1 then
+    return settle(self, { signal = response.signal and signals.name(response.signal) or "unknown" })
+  end
+  return settle(self, { exit_code = response.exit_code })
+end
+
+-- One message: data and stream name; or "end" when the record is there; or nil, message, code.
+local function step(self, timeout)
+  if self._record then return "end" end
+  if self._failure then return nil, table.unpack(self._failure) end
+  local type, payload, code = wire.read(self._stream, timeout)
+  if not type then return lost(self, payload, code) end
+  if type == T.STDOUT or type == T.STDERR then
+    self._streamed = true
+    return payload, type == T.STDOUT and "stdout" or "stderr"
+  elseif type == T.EXIT then
+    return on_exit(self, payload)
+  elseif type == T.EXEC_RESULT then
+    return on_result(self, payload)
+  elseif not wire.from_guest(type) then
+    return lost(self, ("a message of type %d, which no agent sends: the framing is lost"):format(type), "EPROTO")
+  end
+  return "", "none" -- of a later revision: skipped
+end
+
+function methods:_keep(data, stream)
+  self._last = self._last + 1
+  self._kept[self._last] = { data, stream }
+  self._kept_bytes = self._kept_bytes + #data
+end
+
+--- Reads the next output, in the order in which it came. Waits.
+---@param timeout? number seconds
+---@return string|nil data, string stream "stdout" or "stderr"; nil, message, code: EOF after the last output (then `wait`
+-- has the record), ETIMEDOUT, ERESET when the link was lost
+function methods:read(timeout)
+  if self._kept[self._first] then
+    local data, stream = table.unpack(self._kept[self._first])
+    self._kept[self._first] = nil
+    self._first = self._first + 1
+    self._kept_bytes = self._kept_bytes - #data
+    return data, stream
+  end
+  local deadline = core.now() + (timeout or self._timeout or math.huge)
+  repeat
+    local data, stream, code = step(self, deadline - core.now())
+    if not data then return nil, stream, code end
+    if stream == "stdout" or stream == "stderr" then return data, stream end
+  until self._record
+  if self._kept[self._first] then return self:read(timeout) end
+  return nil, ("%s: end of output"):format(self.name), "EOF"
+end
+
+--- Waits for the end. Output that nobody read is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
+---@param timeout? number seconds
+---@return { exit_code: integer?, signal: string?, error: string? }|nil record, string?, string? ERESET: the link was lost and
+-- how the command ended is unknown
+function methods:wait(timeout)
+  local deadline = core.now() + (timeout or self._timeout or math.huge)
+  while not self._record do
+    local data, stream, code = step(self, deadline - core.now())
+    if not data then return nil, stream, code end
+    if stream == "stdout" or stream == "stderr" then
+      if self._kept_bytes + #data <= KEPT then
+        self:_keep(data, stream)
+      else
+        self.discarded = (self.discarded or 0) + #data
+      end
+    end
+    if not self._record and core.now() >= deadline then -- however much it still has to say
+      return errors.fail("ETIMEDOUT", "%s: it still runs", self.name)
+    end
+  end
+  return self._record
+end
+
+local function send(self, what, type, payload, timeout)
+  if self._record then return errors.fail("ESRCH", "%s: %s: it has ended", self.name, what) end
+  local ok, err, code = self._lock:with(timeout, function()
+    return self._stream:write_frame(type, payload, timeout)
+  end)
+  if not ok then return nil, ("%s: %s: %s"):format(self.name, what, err), code end
+  return true
+end
+
+-- Input that the command does not read stands in the way of all that is sent behind it: an agent of ours is told beside it,
+-- again and again while it may not have heard of the command yet.
+local function tell(self, what, payload, timeout)
+  timeout = timeout or TELL_TIMEOUT
+  if not self._beside or not self._fed or self._record then
+    return send(self, what, T.SIGNAL, payload, timeout)
+  end
+  local deadline, last_try = core.now() + timeout, core.now() + math.min(timeout, TELL_AGAIN)
+  while true do
+    local ok, err, code = self._beside((payload .. "\0"):sub(1, 2), deadline - core.now())
+    if ok or code ~= "ESRCH" or self._record or core.now() > last_try or not core.sleep(TELL_PAUSE) then return ok, err, code end
+  end
+end
+
+--- Writes to its standard input. Waits while the command does not read.
+---@param data string
+---@param timeout? number seconds
+---@return true|nil, string?, string? EPIPE and others; ESRCH once it has ended; ENOTSUP: it was started without a stdin
+function methods:write(data, timeout)
+  if not self:has_stdin() then
+    return errors.fail("ENOTSUP", "%s: it has no standard input", self.name)
+  end
+  self._fed = true
+  for at = 1, #data, wire.CHUNK do
+    local ok, err, code = send(self, "write", T.STDIN, data:sub(at, at + wire.CHUNK - 1), timeout)
+    if not ok then return nil, err, code end
+  end
+  return true
+end
+
+--- Ends its standard input (in a terminal: the end-of-file character). Waits until that is sent.
+---@return true|nil, string?, string?
+function methods:close_stdin(timeout)
+  if self._mode == T.EXEC_TTY then return send(self, "close stdin", T.STDIN, "\4", timeout) end
+  if self._mode ~= T.EXEC_PIPE then return true end
+  return send(self, "close stdin", T.STDIN, "", timeout)
+end
+
+--- Sets the size of its terminal. Waits until that is sent.
+---@return true|nil, string?, string? ENOTTY
+function methods:resize(rows, cols, timeout)
+  if self._mode ~= T.EXEC_TTY then return errors.fail("ENOTTY", "%s: it has no terminal", self.name) end
+  return send(self, "resize", T.RESIZE, wire.encode_resize(rows, cols), timeout)
+end
+
+--- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input, and a
+-- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until that is sent.
+---@param signal? string|integer "TERM" by default
+---@return true|nil, string?, string? ENOTSUP: it takes no signals
+function methods:kill(signal, timeout)
+  local number = signals.number(signal or "TERM")
+  if self._revision ~= "vmctl" and (self._mode == T.EXEC or self._mode == T.EXEC_STREAM) then
+    return errors.fail("ENOTSUP", "%s: this agent takes no signals for a command without standard input", self.name)
+  end
+  return tell(self, "signal", string.char(number), timeout)
+end
+
+--- Closes its standard output: nobody reads it any more, and who writes there gets SIGPIPE, as in a shell's pipeline.
+---@return true|nil, string?, string? ENOTSUP: only an agent of ours can, and only without a terminal
+function methods:close_stdout(timeout)
+  if self._revision ~= "vmctl" or self._mode == T.EXEC_TTY then
+    return errors.fail("ENOTSUP", "%s: its output cannot be closed", self.name)
+  end
+  return tell(self, "close stdout", wire.CLOSE_OUTPUT, timeout)
+end
+
+--- Can it be written to?
+---@return boolean
+function methods:has_stdin()
+  return self._mode == T.EXEC_PIPE or self._mode == T.EXEC_TTY
+end
+
+--- Drops the command: an agent of ours, and newer ones of the reference, end it. Idempotent, never waits.
+function methods:close()
+  self._stream:close()
+  if not self._record and not self._failure then
+    self._failure = { ("%s: closed"):format(self.name), "ECLOSED" }
+  end
+  return true
+end
+
+mt.__close = methods.close
+mt.__gc = methods.close
+
+function mt:__tostring()
+  return ("vmctl.ExecProcess(%s)"):format(self.name)
+end
+
+return M

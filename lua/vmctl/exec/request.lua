@@ -1,0 +1,137 @@
+--- From a command as users write it to the request that an agent of a given revision understands.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local options = require "vmctl.base.options"
+local quote = require "vmctl.exec.quote"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local T = wire.types
+
+local common = { cwd = "string", env = "table", user = "string", merge_stderr = "boolean" }
+local alone = { tty = "boolean", rows = "integer", cols = "integer", timeout = "number" }
+
+-- What a command may say, by the call that it is for.
+local known = {
+  run = options.merge(common, alone, {
+    stdin = "string|callable|vmctl.Stream", check = "boolean", max_output = "integer", on_output = "callable", retry = "boolean|integer>=0",
+  }),
+  start = options.merge(common, alone, { stdin = { false } }), -- else it is written to
+  pipeline = common,
+}
+
+local function check_argv(argv, where, level)
+  local highest = 1
+  for i in pairs(argv) do highest = math.max(highest, i) end
+  for i = 1, highest do
+    if type(argv[i]) ~= "string" then error(("%s: argument %d is no string"):format(where, i), level + 1) end
+    if argv[i]:find("\0", 1, true) then error(("%s: argument %d holds a NUL byte"):format(where, i), level + 1) end
+  end
+end
+
+local function check_env(env, where, level)
+  for name, value in pairs(env) do
+    local strings = type(name) == "string" and type(value) == "string"
+    if not strings or name == "" or name:find "[=%z]" or value:find("\0", 1, true) then
+      error(("%s: env holds something other than names and strings"):format(where), level + 1)
+    end
+  end
+end
+
+--- Splits { "cmd", "arg", …, cwd = … } (or a string: a shell command) into argv or command, and options; raises for what is
+-- neither.
+---@param command table|string
+---@param where "run"|"start"|"pipeline" the call: which options there are
+---@param level? integer whose line to name, as for `error`; 3, the caller of the calling function
+---@return { argv: string[]?, command: string?, options: table }
+function M.parse(command, where, level)
+  level = level or 3
+  local argv, opts = {}, {}
+  if type(command) == "string" then
+    argv[1] = command
+  elseif type(command) == "table" then
+    for key, value in pairs(command) do
+      if math.type(key) == "integer" then argv[key] = value else opts[key] = value end
+    end
+  else
+    error(("%s: a command expected, a list or a string"):format(where), level)
+  end
+  options.check(opts, known[where], where, level + 1)
+  check_argv(argv, where, level)
+  check_env(opts.env or {}, where, level)
+  if type(command) == "string" then return { command = command, options = opts } end
+  return { argv = argv, options = opts }
+end
+
+--- A name for messages.
+function M.title(parsed)
+  local title = parsed.title or parsed.command or parsed.argv[1]
+  return #title > 60 and title:sub(1, 57) .. "..." or title
+end
+
+local function base64_all(list)
+  local encoded = {}
+  for key, value in pairs(list) do encoded[key] = core.base64_encode(value) end
+  return encoded
+end
+
+-- For agents of the reference everything goes through the shell.
+local function shell_command(parsed, env_bytes)
+  local command = parsed.command
+  if parsed.argv then
+    command = quote.command(parsed.argv, env_bytes)
+  elseif next(env_bytes) or not quote.is_text(command) then
+    command = quote.command({ "sh", "-c", command }, env_bytes)
+  end
+  return parsed.options.merge_stderr and "{ " .. command .. "\n} 2>&1" or command
+end
+
+-- Ours takes the bytes as they are.
+local function exact_command(parsed)
+  local argv = parsed.argv or { "/bin/sh", "-c", parsed.command }
+  if not parsed.options.merge_stderr then return argv end
+  return { "/bin/sh", "-c", 'exec "$@" 2>&1', "sh", table.unpack(argv) }
+end
+
+-- Names that such an agent takes for its own (wire document, "Traps"), and names that no shell can export.
+local function check_reference_env(env_text, env_bytes)
+  for name in pairs(env_text) do
+    if name:find "^_?_?MATCHLOCK_" then return errors.fail("ENOTSUP", "env: the agent takes '%s' for its own", name) end
+  end
+  for name in pairs(env_bytes) do
+    if not name:find "^[%a_][%w_]*$" then
+      return errors.fail("ENOTSUP", "env: bytes that are not UTF-8 need a name that a shell knows, not '%s'", name)
+    end
+  end
+  return true
+end
+
+--- The request and its mode.
+---@param revision "vmctl"|"0.2"|"0.1.9"
+---@param type integer the message type it will be sent as
+---@return string|nil json, string?, string?
+---@param token? string a name for the command, for agents of ours
+function M.encode(parsed, revision, type, token)
+  local opts = parsed.options
+  local env_text, env_bytes = quote.split_env(opts.env)
+  if revision ~= "vmctl" then
+    local ok, err, code = check_reference_env(env_text, env_bytes)
+    if not ok then return nil, err, code end
+  end
+  local request = { working_dir = opts.cwd, user = opts.user, env = env_text }
+  if type == T.EXEC_TTY then
+    request.rows, request.cols = opts.rows or 0, opts.cols or 0
+    if not env_text.TERM then request.env.TERM = os.getenv "TERM" or "xterm" end
+  end
+  if revision == "vmctl" then
+    request.argv_b64 = base64_all(exact_command(parsed))
+    request.env_b64 = next(env_bytes) and base64_all(env_bytes) or nil
+    request.token = token
+  else
+    request.command = shell_command(parsed, env_bytes)
+  end
+  return wire.encode_request(request)
+end
+
+return M

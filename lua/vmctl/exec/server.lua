@@ -1,0 +1,84 @@
+--- The guest's side of the exec protocol: one connection, one request. Where the reference agent corrupts, loses or leaves
+--- something behind (wire document, "Known weaknesses"), this one does not.
+local accept = require "vmctl.net.server"
+local access = require "vmctl.net.policy"
+local command = require "vmctl.exec.command"
+local fileservice = require "vmctl.exec.fileservice"
+local forwardservice = require "vmctl.exec.forwardservice"
+local json = require "vmctl.json"
+local log = require "vmctl.log"
+local options = require "vmctl.base.options"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local REQUEST_TIMEOUT = 30 -- seconds that a connection may stay silent before its request
+local SEND_TIMEOUT = 30
+
+local known = {
+  allow = "function|table", connections = "integer", env = "table", root = "string", request_timeout = "number",
+  on_idle = "function",
+}
+
+local function hello(conn)
+  local body = assert(json.encode(json.object { agent = "vmctl", version = "0.1.0", exec = 1 }))
+  return conn:write_frame(T.READY, body, SEND_TIMEOUT)
+end
+
+local handlers = {
+  [T.READY] = hello, [T.SIGNAL] = command.signal,
+  [T.EXEC] = command.plain, [T.EXEC_STREAM] = command.streamed, [T.EXEC_PIPE] = command.piped, [T.EXEC_TTY] = command.terminal,
+  [T.PORT_FORWARD] = forwardservice.forward,
+  [T.WRITE_FILE] = fileservice.write, [T.READ_FILE] = fileservice.read, [T.LIST_FILES] = fileservice.list,
+}
+
+local function converse(conn, opts)
+  conn:set_format(wire.format)
+  local type, payload, code = conn:read_frame(opts.request_timeout or REQUEST_TIMEOUT)
+  if not type then
+    if code ~= "EOF" then log.info("exec: %s", payload) end
+    return
+  end
+  local handle = handlers[type]
+  if not handle then -- as the reference: closed without a word, which is how hosts tell revisions apart
+    log.info("exec: %s: a first message of type %d", conn:label(), type)
+    return
+  end
+  local ok, err = handle(conn, payload, opts)
+  if not ok then log.info("exec: %s: %s", conn:label(), err) end
+end
+
+--- Serves one connection: one request. Closes it. Waits.
+---@param conn vmctl.Stream
+---@param opts table as for serve
+function M.converse(conn, opts)
+  local guard <close> = conn -- luacheck: ignore
+  local ok, err = xpcall(converse, debug.traceback, conn, opts)
+  if not ok then log.error("exec: %s: %s", conn:label(), err) end
+end
+
+local function serve(listener, opts, handle)
+  local how = { allow = access.policy(opts.allow), places = accept.places(opts.connections, opts.on_idle) }
+  return accept.serve(listener, how, function(conn) handle(conn, opts) end)
+end
+
+--- Serves commands, files and port forwards to those who connect, until the listener is closed (then all that still runs
+-- is ended). Waits; run it as a task beside others.
+---@param listener vmctl.Listener anything with accept() and close()
+---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number,
+-- on_idle: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, folder that
+-- stands for "/" in file requests; on_idle is called when the last connection has ended
+---@return true|nil, string?, string? ECANCELED
+function M.serve(listener, opts)
+  opts = options.check(opts or {}, known, "exec.serve")
+  return serve(listener, opts, M.converse)
+end
+
+--- Serves the readiness port: a completed connection is the message.
+function M.serve_ready(listener, opts)
+  opts = options.check(opts or {}, known, "exec.serve_ready")
+  return serve(listener, opts, function(conn) conn:close() end)
+end
+
+return M

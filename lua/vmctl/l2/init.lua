@@ -1,0 +1,17 @@
+--- Ethernet between virtual machines: QEMU's stream sockets (wire document qemu-l2.md), and a switch that can break things.
+local port = require "vmctl.l2.port"
+local reach = require "vmctl.l2.endpoint"
+
+local M = { dial = reach.dial, listen = reach.listen, socketpair = reach.socketpair }
+
+--- Makes a port of a connected stream, which it takes: of a descriptor that QEMU has the other end of, for instance.
+---@type fun(stream: vmctl.Stream): vmctl.L2Port
+M.port = port.new
+
+--- Makes a switch. See vmctl.l2.switch.
+---@return vmctl.L2Switch
+function M.switch(opts)
+  return require("vmctl.l2.switch").new(opts)
+end
+
+return M

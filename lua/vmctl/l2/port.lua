@@ -1,0 +1,284 @@
+--- One end of an Ethernet wire as QEMU's stream sockets carry it (wire document qemu-l2.md, section 1): frames go in and out
+--- whole, from any number of tasks.
+local core = require "vmctl.core"
+local channel = require "vmctl.base.channel"
+local errors = require "vmctl.errors"
+local handler = require "vmctl.l2.handler"
+
+local M = {}
+
+local SHORTEST = 14               -- bytes of two addresses and a type
+local LONGEST_SENT = 65535        -- what every peer takes
+local LONGEST_TAKEN = 4096 + 65536 -- what QEMU itself takes
+local HANG_UP_LOOK = 0.1          -- seconds between two looks whether the peer has gone, while nobody reads
+local BATCH = 256                 -- frames at once
+
+local format = core.format { length = 4, max = LONGEST_TAKEN }
+M.format = format
+
+---@class vmctl.L2Port
+local methods = {}
+local mt = { __name = "vmctl.L2Port", __index = methods }
+
+-- An address of our own: locally administered, and of one station. Nobody is told it; guests have those of their devices.
+local function random_address()
+  local file = assert(io.open("/dev/urandom", "rb"))
+  local bytes = { file:read(6):byte(1, 6) }
+  file:close()
+  bytes[1] = bytes[1] & 0xfc | 0x02
+  return ("%02x:%02x:%02x:%02x:%02x:%02x"):format(table.unpack(bytes))
+end
+
+--- Makes a port of a connected stream, which it takes. Does not wait.
+---@param stream vmctl.Stream
+---@return vmctl.L2Port
+function M.new(stream)
+  stream:set_format(format)
+  local self = setmetatable({
+    _stream = stream, _label = stream:label(), _sending = channel.lock(), _over = core.queue(), _address = random_address(),
+    _counts = { frames_in = 0, bytes_in = 0, frames_out = 0, bytes_out = 0, invalid = 0 },
+    _kept = {}, _first = 1, -- frames that a handler's task had read when the handler was taken away
+  }, mt)
+  self._reader = setmetatable({}, { __close = function() self._reading = false end })
+  self._sender = setmetatable({}, { __close = function() self._sending:release() end })
+  return self
+end
+
+local function finish(self, code)
+  if self._ended then return end
+  self._ended = code
+  self._stream:close()
+  self._over:wake()
+end
+
+local LASTING = { ETIMEDOUT = true, ECANCELED = true, EBUSY = true } -- failures that the wire itself survives
+
+-- Hands a failure on. One after which the wire is out of step, or gone, ends the port.
+local function fail(self, message, code, extra)
+  if not LASTING[code] then finish(self, code) end
+  return nil, message, code, extra
+end
+
+-- The remaining time, of a time-out that became a deadline.
+local function left(deadline)
+  return deadline and math.max(0, deadline - core.now())
+end
+
+local function deadline_of(timeout)
+  if type(timeout) == "table" then timeout = timeout.timeout end
+  return timeout and core.now() + timeout
+end
+
+-- Why a frame cannot be sent, or nothing.
+local function check(self, frame)
+  if type(frame) ~= "string" then error("send: a frame is a string, got " .. type(frame), 3) end
+  if #frame < SHORTEST then
+    return ("send %s: a frame of %d bytes: an Ethernet frame has at least %d"):format(self._label, #frame, SHORTEST), "EINVAL"
+  elseif #frame > LONGEST_SENT then
+    return ("send %s: a frame of %d bytes: at most %d are sent"):format(self._label, #frame, LONGEST_SENT), "ETOOBIG"
+  end
+end
+
+-- Sends frames in one piece, alone. 4th value of a failure: how many are out, or will be.
+local function transmit(self, write, frames, deadline)
+  local ok, err, code = self._sending:acquire(left(deadline))
+  if not ok then return nil, ("send %s: %s"):format(self._label, err), code, 0 end
+  local guard <close> = self._sender -- luacheck: ignore
+  if self._ended then return errors.fail("ECLOSED", "send %s: the port is closed", self._label) end
+  local done
+  ok, err, code, done = write(self._stream, frames, left(deadline))
+  if not ok then return fail(self, err, code, done) end
+  return true
+end
+
+--- Sends a frame: whole, or not at all. Waits until the kernel has it.
+---@param frame string from the destination address on, without FCS; 14 to 65535 bytes
+---@param timeout? number|{ timeout: number } seconds (60)
+---@return true|nil ok, string? message, string? code EINVAL (too short), ETOOBIG, ECLOSED, EPIPE; ETIMEDOUT leaves it usable
+---@return integer? sent 1: the frame is queued nevertheless, and will go out
+function methods:send(frame, timeout)
+  local message, code = check(self, frame)
+  if message then return nil, message, code, 0 end
+  local ok, err, why, done = transmit(self, self._stream.write_frame, frame, deadline_of(timeout))
+  if ok or done == 1 then
+    self._counts.frames_out = self._counts.frames_out + 1
+    self._counts.bytes_out = self._counts.bytes_out + #frame
+  end
+  return ok, err, why, done
+end
+
+--- Sends frames, in as few writes as there can be. None is sent when one of them could not be. Waits.
+---@param frames string[]
+---@param timeout? number|{ timeout: number } seconds
+---@return true|nil ok, string? message, string? code as `send`
+---@return integer? sent how many of them are out or will be
+function methods:send_many(frames, timeout)
+  if type(frames) ~= "table" then error("send_many: an array of frames expected, got " .. type(frames), 2) end
+  for _, frame in ipairs(frames) do
+    local message, code = check(self, frame)
+    if message then return nil, message, code, 0 end
+  end
+  local ok, err, code, done = transmit(self, self._stream.write_frames, frames, deadline_of(timeout))
+  local counts = self._counts
+  for i = 1, ok and #frames or done or 0 do
+    counts.frames_out, counts.bytes_out = counts.frames_out + 1, counts.bytes_out + #frames[i]
+  end
+  return ok, err, code, done
+end
+
+-- Counts what came, and leaves out what no frame is that short.
+local function sift(self, frames)
+  local counts, good = self._counts, 0
+  for i = 1, #frames do
+    local frame = frames[i]
+    if #frame < SHORTEST then
+      counts.invalid = counts.invalid + 1
+    else
+      counts.bytes_in = counts.bytes_in + #frame
+      good = good + 1
+      frames[good] = frame
+    end
+  end
+  counts.frames_in = counts.frames_in + good
+  for i = #frames, good + 1, -1 do frames[i] = nil end
+  return frames
+end
+
+-- Reads at least one good frame.
+function methods:_receive(most, deadline)
+  while true do
+    local frames, err, code = self._stream:read_frames(most, left(deadline))
+    if not frames then
+      if self._ended and self._ended ~= "ECLOSED" then code = self._ended end
+      return fail(self, err, code)
+    end
+    if #sift(self, frames) > 0 then return frames end
+  end
+end
+
+-- Frames that were kept, or nil.
+function methods:_take_kept(most)
+  local frames = {}
+  while #frames < most and self._first <= #self._kept do
+    frames[#frames + 1] = self._kept[self._first]
+    self._first = self._first + 1
+  end
+  if self._first > #self._kept then self._kept, self._first = {}, 1 end
+  return #frames > 0 and frames or nil
+end
+
+--- Receives frames: all that are there, at least one. Waits. Frames of 0 to 13 bytes are left out and counted; a length over
+--- the limit ends the port.
+---@param most? integer 256
+---@param timeout? number|{ timeout: number } seconds (60)
+---@return string[]|nil frames, string? message, string? code EOF, EPROTO (ended inside a frame), ETOOBIG, EBUSY (another task,
+--- or the handler, reads), ECLOSED, ETIMEDOUT
+function methods:recv_many(most, timeout)
+  if type(most) == "table" then most, timeout = nil, most end
+  if most ~= nil and (math.type(most) ~= "integer" or most < 1) then error("recv_many: a number above 0 expected", 2) end
+  local deadline = deadline_of(timeout)
+  if self._leaving then
+    local ok, err, code = self._leaving:wait(left(deadline) or 1, "receive")
+    if not ok then return nil, err, code end
+  end
+  if self._handler or self._reading then
+    return errors.fail("EBUSY", "receive %s: %s reads", self._label, self._handler and "a handler" or "another task")
+  end
+  local kept = self:_take_kept(most or BATCH)
+  if kept then return kept end
+  self._reading = true
+  local guard <close> = self._reader -- luacheck: ignore
+  return self:_receive(most or BATCH, deadline)
+end
+
+--- Receives one frame, as `recv_many`. Waits.
+---@param timeout? number|{ timeout: number } seconds
+---@return string|nil frame, string? message, string? code
+function methods:recv(timeout)
+  local frames, err, code = self:recv_many(1, timeout)
+  if not frames then return nil, err, code end
+  return frames[1]
+end
+
+--- Has a task of its own call `fn(frame, port)` for each frame that comes, one after the other. Reading begins only now:
+--- nothing is lost before. Replaces the handler there was, between two frames; nil takes it away, and what was read by then is
+--- left to `recv`. An error of `fn` is logged. While `fn` waits nothing is read, and the peer has to wait. Does not wait.
+---@param fn? fun(frame: string, port: vmctl.L2Port)
+---@return true|nil, string?, string? EBUSY: a task waits in `recv`
+function methods:set_handler(fn)
+  if fn ~= nil and type(fn) ~= "function" then error("set_handler: a function or nil expected, got " .. type(fn), 2) end
+  return handler.set(self, fn)
+end
+
+--- Our end's own address, drawn at random: locally administered, of one station. It is never sent, and no filter.
+---@return string address as "02:00:5e:10:00:01"
+function methods:hwaddr()
+  return self._address
+end
+
+--- Waits until the wire has ended. Who does not read learns of it within a tenth of a second; frames may be left to read then.
+---@param timeout? number|{ timeout: number } seconds; for ever by default
+---@return string|nil reason the code: ECLOSED (by `close`), EOF, ECONNRESET, ETOOBIG …
+---@return string? message, string? code ETIMEDOUT, ECANCELED
+function methods:done(timeout)
+  local deadline = deadline_of(timeout)
+  while not self._ended do
+    if self._stream:hung_up() then return "EOF" end
+    local pause = math.min(HANG_UP_LOOK, left(deadline) or math.huge)
+    local _, err, code = self._over:wait(pause, "the end of " .. self._label)
+    if code and (code ~= "ETIMEDOUT" or deadline and left(deadline) <= 0) and not self._ended then return nil, err, code end
+  end
+  return self._ended
+end
+
+--- Ends the wire. Idempotent; never waits. Who waits on the port gets ECLOSED.
+---@return true
+function methods:close()
+  finish(self, "ECLOSED")
+  return true
+end
+
+--- Our own address, and the peer's.
+---@return vmctl.Address|nil, string?, string?
+function methods:address()
+  return self._stream:address()
+end
+
+--- The peer's address.
+---@return vmctl.Address|nil, string?, string?
+function methods:peer()
+  return self._stream:peer()
+end
+
+--- What has gone in and out: frames_in, bytes_in, frames_out, bytes_out; invalid: frames of 1 to 13 bytes and zero lengths.
+---@return table<string, integer>
+function methods:stats()
+  local copy = {}
+  for name, value in pairs(self._counts) do copy[name] = value end
+  return copy
+end
+
+-- For a switch: its descriptor, and what was read from it and not taken. The port is closed.
+function methods:_detach()
+  if self._handler or self._task then return errors.fail("EBUSY", "%s: a handler reads", self._label) end
+  if self._sending:held() then return errors.fail("EBUSY", "%s: a task sends", self._label) end
+  local fd, bytes, code = self._stream:detach()
+  if not fd then return nil, bytes, code end
+  local kept = {}
+  for i = self._first, #self._kept do kept[#kept + 1] = (">s4"):pack(self._kept[i]) end
+  finish(self, "ECLOSED")
+  return fd, table.concat(kept) .. bytes
+end
+
+function mt:__tostring()
+  return ("vmctl.L2Port(%s%s)"):format(self._label, self._ended and ", " .. self._ended or "")
+end
+
+mt.__close = methods.close
+
+--- Whether a value is a port of this kind.
+function M.is_port(value)
+  return getmetatable(value) == mt
+end
+
+return M

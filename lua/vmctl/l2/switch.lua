@@ -1,0 +1,280 @@
+--- An Ethernet switch: frames go from socket to socket in C, and this is what programs hold of it. It learns which address is at
+--- which port, floods what it does not know, leaves VLAN tags as they are (and learns each VLAN's addresses for itself), and has
+--- a bounded queue a port: who does not read loses frames, which are counted, and holds up nobody.
+local core = require "vmctl.core"
+local background = require "vmctl.base.background"
+local errors = require "vmctl.errors"
+local faults = require "vmctl.l2.faults"
+local links = require "vmctl.l2.switch_links"
+local log = require "vmctl.log"
+local options = require "vmctl.base.options"
+local scenario = require "vmctl.l2.partition"
+local switch_port = require "vmctl.l2.switch_port"
+local uplink = require "vmctl.l2.uplink"
+local watch = require "vmctl.l2.tap"
+
+local M = {}
+
+local NAME_LONGEST = 63 -- bytes of a port's name
+
+---@class vmctl.L2Switch
+---@field name string
+local methods = {}
+local mt = { __name = "vmctl.L2Switch", __index = methods }
+
+local known = {
+  seed = "integer", age = "integer>=0<=2147483646", queue = "integer>=69636<=1073741824", name = "string", faults = "table",
+}
+
+local function random_seed()
+  local file = assert(io.open("/dev/urandom", "rb"))
+  local seed = ("<i8"):unpack((file:read(8)))
+  file:close()
+  return seed & 0x7fffffff
+end
+
+-- What one port has to say: that its connection has ended, or brought frames that are no frames. Each once a connection.
+local function hear(self, port)
+  local counts = self._core:counts(port._index)
+  if counts.invalid > port._invalid and port._complained ~= port._epoch then
+    port._complained = port._epoch
+    log.info("l2: %s: %s: a frame of a length that no frame has (such frames are left out and counted)", self.name, port.name)
+  end
+  port._invalid = counts.invalid
+  local reason = port:_ended()
+  if reason then
+    log.info("l2: %s: %s: the connection ended (%s)", self.name, port.name, reason)
+    self._ended:wake()
+  end
+end
+
+-- The task that hears what happens in C.
+local function listen_to_news(self)
+  local ok = true
+  while ok do
+    for _, port in ipairs(self:ports()) do hear(self, port) end
+    ok = self._core:wait_news(math.huge)
+  end
+end
+
+--- Makes a switch. It works until it is closed. Does not wait.
+---@param opts? { seed: integer, age: integer, queue: integer, name: string, faults: vmctl.L2Faults } seed: of the faults
+--- (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn
+--- nothing, flood everything);
+--- queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even to one who reads);
+--- name: for the log; faults: what every new port does to what it sends, until its `faults` are set
+---@return vmctl.L2Switch
+function M.new(opts)
+  opts = options.check(opts, known, "l2.switch")
+  local seed = opts.seed or random_seed()
+  local self = setmetatable({
+    name = opts.name or "switch", _core = core.switch(seed), _seed = seed, _queue = opts.queue, _by_name = {}, _by_index = {},
+    _pairs = {}, _links = {}, _number = 0, _gone = {}, _ended = core.queue(), _closed = false,
+  }, mt)
+  self._faults = faults.check(opts.faults, 2)
+  if opts.age then self._core:age(math.tointeger(opts.age)) end
+  self._task = background.spawn("l2: " .. self.name, listen_to_news, self)
+  return self
+end
+
+function methods:_fail_closed(what)
+  return errors.fail("ECLOSED", "%s: %s: the switch is closed", what, self.name)
+end
+
+function methods._check_name(_, name, level)
+  if name == "" or #name > NAME_LONGEST or name:find "%c" then
+    error(("name of a port: 1 to %d bytes without control characters expected"):format(NAME_LONGEST), level + 1)
+  end
+end
+
+--- The handle for a handle or a name. Raises at the line that `level` names.
+function methods:_resolve(port, level)
+  if switch_port.is_port(port) then
+    if port._switch ~= self then error(("port %s is another switch's"):format(port.name), level) end
+    return port
+  elseif type(port) ~= "string" then
+    error(("a port or its name expected, got %s"):format(type(port)), level)
+  end
+  return self._by_name[port] or error(("%s has no port '%s'"):format(self.name, port), level)
+end
+
+local function unused_name(self)
+  local name
+  repeat
+    self._number = self._number + 1
+    name = ("port-%d"):format(self._number)
+  until not self._by_name[name]
+  return name
+end
+
+--- A new port without a connection.
+function methods:_new_port(name)
+  name = name or unused_name(self)
+  if self._by_name[name] then return errors.fail("EEXIST", "%s has a port '%s'", self.name, name) end
+  local index, err, code = self._core:add(name)
+  if not index then return nil, err, code end
+  if self._queue then self._core:queue(index, math.tointeger(self._queue)) end
+  local port = switch_port.new(self, index, name)
+  port._invalid = 0
+  self._by_name[name], self._by_index[index] = port, port
+  if self._faults then port:faults(self._faults, { direction = "from" }) end
+  return port
+end
+
+--- What a port leaves behind when it goes: its counts.
+function methods:_forget(port)
+  for name, value in pairs(self._core:counts(port._index)) do self._gone[name] = (self._gone[name] or 0) + value end
+  self._gone.queued = 0
+  self._core:remove(port._index)
+  scenario.forget(self, port)
+  self._by_name[port.name] = nil
+  if port._dialler then port._dialler:close() end
+  port:_end()
+  self._ended:wake()
+end
+
+--- Adds a port with a connection that is there already: an end of l2.socketpair, a port that was accepted or dialled, a stream.
+--- The switch takes it; it is closed for its former owner. Does not wait.
+---@param wire vmctl.L2Port|vmctl.Stream
+---@param opts? { name: string } "port-1" … by default
+---@return vmctl.L2SwitchPort|nil, string?, string? EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
+function methods:add(wire, opts)
+  opts = options.check(opts, { name = "string" }, "switch:add")
+  switch_port.check_wire(wire, 2)
+  if opts.name then self:_check_name(opts.name, 2) end
+  if self._closed then return self:_fail_closed "add a port" end
+  local port, err, code = self:_new_port(opts.name)
+  if not port then return nil, err, code end
+  local ok
+  ok, err, code = port:attach(wire)
+  if ok then return port end
+  port:remove()
+  return nil, err, code
+end
+
+methods.listen, methods.dial, methods.uplink = links.listen, links.dial, uplink.uplink
+methods.faults, methods.cut = scenario.faults, scenario.cut
+methods.partition, methods.heal = scenario.partition, scenario.heal
+
+--- The port of that name.
+---@param name string
+---@return vmctl.L2SwitchPort|nil
+function methods:port(name)
+  return self._by_name[name]
+end
+
+--- All ports, in the order of their places.
+---@return vmctl.L2SwitchPort[]
+function methods:ports()
+  local list = {}
+  for _, port in pairs(self._by_name) do list[#list + 1] = port end
+  table.sort(list, function(a, b) return a._index < b._index end)
+  return list
+end
+
+--- The seed of the faults; sets it if given, and they begin anew. The n-th frame of a way (from a port, to a port, from one to
+--- another) meets the same fate in every run with that seed in which ports are added in the same order.
+---@param seed? integer
+---@return integer|nil, string?, string?
+function methods:seed(seed)
+  if seed ~= nil then
+    if math.type(seed) ~= "integer" then error("seed: an integer expected", 2) end
+    if self._closed then return self:_fail_closed "seed" end
+    self._seed = seed
+    self._core:seed(seed)
+  end
+  return self._seed
+end
+
+--- Which addresses were seen at which port: { mac, vlan, port (its name), age (seconds) } each.
+---@return table[]|nil, string?, string?
+function methods:addresses()
+  if self._closed then return self:_fail_closed "addresses" end
+  local list = self._core:addresses()
+  for _, entry in ipairs(list) do entry.port = self._by_index[entry.port].name end
+  return list
+end
+
+--- Forgets all addresses: frames are flooded until they are heard again.
+---@return true|nil, string?, string?
+function methods:forget()
+  if self._closed then return self:_fail_closed "forget" end
+  self._core:forget()
+  return true
+end
+
+-- Frames, bytes and drops from one port to each other one that anything went to.
+local function counts_of_pairs(self, port, ports)
+  local row = {}
+  for _, other in ipairs(ports) do
+    local frames, bytes, dropped = self._core:pair(port._index, other._index)
+    if frames > 0 or dropped > 0 then row[other.name] = { frames = frames, bytes = bytes, dropped = dropped } end
+  end
+  return row
+end
+
+--- The counters (see those of a port): `total`, of all ports there ever were; `ports`, by name; `pairs[from][to]`: frames, bytes
+--- and dropped between two ports.
+---@return { total: table, ports: table<string, table>, pairs: table<string, table<string, table>> }|nil, string?, string?
+function methods:counts()
+  if self._closed then return self:_fail_closed "counts" end
+  local all = { total = options.merge(self._gone), ports = {}, pairs = {} }
+  local ports = self:ports()
+  for _, port in ipairs(ports) do
+    local counts = self._core:counts(port._index)
+    for name, value in pairs(counts) do all.total[name] = (all.total[name] or 0) + value end
+    all.ports[port.name] = counts
+    all.pairs[port.name] = counts_of_pairs(self, port, ports)
+  end
+  return all
+end
+
+--- Lets a frame in, as if it had come from a port. Does not wait.
+---@param port vmctl.L2SwitchPort|string
+---@param frame string 14 to 69632 bytes
+---@return true|nil, string?, string? EINVAL, ECLOSED
+function methods:inject(port, frame)
+  if self._closed then return self:_fail_closed "inject" end
+  port = self:_resolve(port, 3)
+  if not port:_here() then return port:counts() end
+  return self._core:inject(port._index, frame)
+end
+
+--- Has `fn(frame, port)` called for each frame that comes in, once, before any fault. It may wait: when too much has gathered for
+--- it (`queue` bytes, 4 MiB) the switch waits as well, or, if `lossy`, frames are left out and counted. Its errors are logged.
+---@param fn fun(frame: string, port: vmctl.L2SwitchPort)
+---@param opts? { lossy: boolean, queue: integer }
+---@return vmctl.L2Tap|nil tap with close() and lost(), string?, string?
+function methods:tap(fn, opts)
+  if type(fn) ~= "function" then error("tap: a function expected, got " .. type(fn), 2) end
+  opts = options.check(opts, { lossy = "boolean", queue = "integer>=1<=1073741824" }, "switch:tap")
+  if self._closed then return self:_fail_closed "tap" end
+  return watch.tap(self, fn, opts)
+end
+
+--- Writes each frame that comes in, once, to a pcapng file with an interface a port. The file is made anew, with mode 0600.
+---@param path string
+---@return vmctl.Capture|nil capture with close(), which returns how many frames there were, string?, string? ENOENT …
+function methods:capture(path)
+  if self._closed then return self:_fail_closed "capture" end
+  return self._core:capture(path)
+end
+
+--- Ends everything: ports with their connections, listeners, taps, captures. Idempotent; does not wait.
+---@return true
+function methods:close()
+  if self._closed then return true end
+  for link in pairs(options.merge(self._links)) do link:close() end
+  self._closed = true
+  self._core:close()
+  for _, port in ipairs(self:ports()) do port:_end() end
+  self._task:cancel()
+  return true
+end
+
+mt.__close = methods.close
+function mt:__tostring()
+  return ("vmctl.L2Switch(%s%s)"):format(self.name, self._closed and ", closed" or "")
+end
+
+return M

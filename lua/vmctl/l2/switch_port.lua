@@ -1,0 +1,189 @@
+--- A switch's port as programs hold it: it has a name, and keeps its place, its counts and its faults while connections to it
+--- come and go.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local faults = require "vmctl.l2.faults"
+local options = require "vmctl.base.options"
+local port = require "vmctl.l2.port"
+
+local M = {}
+
+local WAIT = 30 -- seconds
+
+---@class vmctl.L2SwitchPort
+---@field name string
+local methods = {}
+local mt = { __name = "vmctl.L2SwitchPort", __index = methods }
+
+--- Makes the handle of the port `index` of a switch.
+function M.new(switch, index, name)
+  return setmetatable({
+    name = name, _switch = switch, _core = switch._core, _index = index, _state = "waiting", _epoch = 0, _cut = false,
+    _faults = {}, _changed = core.queue(),
+  }, mt)
+end
+
+function M.is_port(value)
+  return getmetatable(value) == mt
+end
+
+local function gone(self)
+  return errors.fail("ECLOSED", "port %s of %s: it is gone", self.name, self._switch.name)
+end
+
+--- Raises, at the line that `level` names, for what no wire is.
+function M.check_wire(wire, level)
+  if not port.is_port(wire) and not (type(wire) == "userdata" and tostring(wire):find "^vmctl%.Stream") then
+    error(("a port of vmctl.l2 or a stream expected, got %s"):format(type(wire)), level + 1)
+  end
+end
+
+--- Whether it is still a port of its switch.
+function methods:_here()
+  return self._state ~= "gone"
+end
+
+function methods:_set_state(state, reason)
+  self._state, self._reason = state, reason
+  self._changed:wake()
+end
+
+--- Connects it: a port of l2, or a stream, which it takes. Does not wait.
+---@param wire vmctl.L2Port|vmctl.Stream
+---@return true|nil, string?, string? EBUSY (it has a connection, or the wire is in use), ECLOSED
+function methods:attach(wire)
+  M.check_wire(wire, 2)
+  if not self:_here() then return gone(self) end
+  if self._core:state(self._index) then
+    return errors.fail("EBUSY", "port %s of %s has a connection", self.name, self._switch.name)
+  end
+  local fd, bytes, code
+  if port.is_port(wire) then
+    fd, bytes, code = wire:_detach()
+  else
+    fd, bytes, code = wire:detach()
+  end
+  if not fd then return nil, bytes, code end
+  local ok, err
+  ok, err, code = self._core:attach(self._index, fd, bytes)
+  if not ok then return nil, err, code end
+  return self:_connected()
+end
+
+function methods:_connected()
+  self._epoch = self._epoch + 1
+  self:_set_state "connected"
+  return true
+end
+
+--- What it leaves when it goes, or its switch.
+function methods:_end()
+  if self._network then self._network:close() end
+  self:_set_state "gone"
+end
+
+--- What has become of it since it was last looked at: the code with which its connection has ended, or nil.
+function methods:_ended()
+  if self._state ~= "connected" then return nil end
+  local connected, reason = self._core:state(self._index)
+  if connected then return nil end
+  self:_set_state("ended", reason)
+  return reason
+end
+
+--- Whether somebody is connected. Does not wait.
+---@return "connected"|"waiting"|"dialling"|"ended"|"gone" state waiting: nobody was yet
+---@return string? reason of "ended": EOF, ETOOBIG, ECONNRESET …; of "dialling": the code of the last failure
+---@return integer epoch how many connections there were, this one included
+function methods:state()
+  self:_ended()
+  return self._state, self._reason, self._epoch
+end
+
+--- Waits until somebody is connected.
+---@param timeout? number|{ timeout: number } seconds (30)
+---@return integer|nil epoch, string?, string? ETIMEDOUT, ECLOSED (it was removed), ECANCELED
+function methods:wait_connected(timeout)
+  if type(timeout) == "table" then timeout = timeout.timeout end
+  local deadline = core.now() + (timeout or WAIT)
+  while self:state() ~= "connected" do
+    if not self:_here() then return gone(self) end
+    local what = ("wait for a connection of port %s"):format(self.name)
+    local ok, err, code = self._changed:wait(math.max(0, deadline - core.now()), what)
+    if not ok then
+      return nil, self._reason and ("%s (%s: %s)"):format(err, self._state, self._reason) or err, code
+    end
+  end
+  return self._epoch
+end
+
+--- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (for it), dropped_cut, dropped_loss and dropped_rate
+--- (of what it sent), invalid, duplicated, corrupted, delayed, flooded; queued: bytes that wait for it.
+---@return table<string, integer>|nil, string?, string? ECLOSED
+function methods:counts()
+  if not self:_here() then return gone(self) end
+  return self._core:counts(self._index)
+end
+
+-- Tells the C part about one way.
+function methods:_tell(way)
+  self._core:fault(self._index, way, faults.with_cut(self._faults[way], self._cut))
+end
+
+local WAYS = { from = { "from" }, to = { "to" }, both = { "from", "to" } }
+
+--- Sets the faults of what it sends, of what it gets, or of both, in place of those it had; nil clears them. At once.
+---@param wanted? vmctl.L2Faults
+---@param opts? { direction: "from"|"to"|"both" } "both" by default
+---@return true|nil, string?, string? ECLOSED
+function methods:faults(wanted, opts)
+  opts = options.check(opts, { direction = { "from", "to", "both" } }, "faults")
+  wanted = faults.check(wanted, 2)
+  if not self:_here() then return gone(self) end
+  for _, way in ipairs(WAYS[opts.direction or "both"]) do
+    self._faults[way] = wanted
+    self:_tell(way)
+  end
+  return true
+end
+
+function methods:_set_cut(is_cut)
+  if not self:_here() then return gone(self) end
+  self._cut = is_cut
+  self:_tell "from"
+  self:_tell "to"
+  return true
+end
+
+--- Lets nothing through, in either direction, until `heal`. The connection stays.
+---@return true|nil, string?, string? ECLOSED
+function methods:cut()
+  return self:_set_cut(true)
+end
+
+--- Ends `cut`; its faults are as before.
+---@return true|nil, string?, string? ECLOSED
+function methods:heal()
+  return self:_set_cut(false)
+end
+
+--- Ends its connection; the port stays, and can be connected again (one that dials does so by itself). Does not wait.
+---@return true|nil, string?, string? ECLOSED
+function methods:disconnect()
+  if not self:_here() then return gone(self) end
+  self._core:detach(self._index)
+  return true
+end
+
+--- Takes it away, with its connection. Idempotent; does not wait.
+---@return true
+function methods:remove()
+  if self:_here() then self._switch:_forget(self) end
+  return true
+end
+
+function mt:__tostring()
+  return ("vmctl.L2SwitchPort(%s, %s)"):format(self.name, (self:state()))
+end
+
+return M

@@ -1,0 +1,363 @@
+--- Addresses: what a stream leads to, as a string, a table or a function, made into one kind of object.
+-- "tcp:HOST:PORT" (an IPv6 host in brackets), "unix:PATH" ("unix:@NAME" in the abstract namespace), "vsock:CID:PORT",
+-- "hybrid:PATH:PORT" (Firecracker's handshake), "serial:PATH", "chardev:PATH", "exec:COMMAND", "fd:N"; and, made by a target's
+-- `inside`, what a guest sees there. No function here yields but `dial`.
+
+local options = require "vmctl.base.options"
+
+local M = {}
+
+---@class vmctl.Address
+---@field kind "tcp"|"unix"|"vsock"|"hybrid"|"serial"|"chardev"|"exec"|"fd"|"func"|"inside"
+---@field network? string "tcp", "unix" or "vsock" where it is a plain socket
+---@field host? string
+---@field port? integer
+---@field path? string
+---@field cid? integer
+---@field command? string
+---@field argv? string[]
+---@field fd? integer
+---@field fn? fun(timeout: number): vmctl.Stream
+---@field text? string the label of a function, of a target
+---@field target? table a machine, an exec client
+---@field at? vmctl.Address as that target sees it
+local methods = {}
+local mt = { __name = "vmctl.Address", __index = methods }
+
+local SOCKET_PATH = 107                 -- bytes: sun_path has 108, the last is NUL (or the first, of an abstract name)
+local DEVICE_PATH = 4095                -- PATH_MAX without its NUL
+local TCP_PORT, U32, FD = 65535, 0xffffffff, 0x7fffffff
+local CIDS = { any = U32, hypervisor = 0, ["local"] = 1, host = 2 }
+local PORTS = { any = U32 }
+
+local function is_text(value)
+  return type(value) == "string" and value ~= "" and not value:find("\0", 1, true)
+end
+
+--- An integer from 0 to `most` from a number or from decimal digits, or a name's value; else nil.
+local function integer(value, most, names)
+  if type(value) == "string" then
+    if names and names[value] then
+      return names[value]
+    elseif value ~= "0" and not value:find "^[1-9]%d*$" then    -- "010" is 8 for some and 10 for others
+      return nil
+    end
+    value = tonumber(value)
+  end
+  value = math.tointeger(value)
+  return value and value >= 0 and value <= most and value or nil
+end
+
+local function is_host(host)
+  if not is_text(host) or #host > 253 then
+    return false
+  elseif host:find(":", 1, true) then
+    return host:find "^[%x:.]+$" ~= nil and host:find ":.*:" ~= nil
+      or host:find "^[%x:.]+%%[%w._-]+$" ~= nil                 -- fe80::1%eth0
+  end
+  return host:find "^[%w._-]+$" ~= nil
+end
+
+-- One function a kind: puts numbers and names in order; returns the fields, or nil, what is wrong, and a code.
+local complete = {}
+
+local function malformed(why)
+  return nil, why, "EINVAL"
+end
+
+local function fields_if(ok, fields, why)
+  if ok then
+    return fields
+  end
+  return malformed(why)
+end
+
+local function check_path(fields, longest)
+  if not is_text(fields.path) or fields.path == "@" then
+    return malformed "a path expected, without NUL bytes"
+  end
+  local abstract = fields.path:sub(1, 1) == "@" and 1 or 0      -- '@' takes the room of the last NUL
+  if #fields.path > longest + abstract then
+    return nil, ("the path has %d bytes, at most %d are possible"):format(#fields.path, longest), "ENAMETOOLONG"
+  end
+  return fields
+end
+
+function complete.tcp(fields)
+  if not is_host(fields.host) then
+    return malformed "a host expected: a name, an IPv4 address or an IPv6 address"
+  end
+  fields.port, fields.network = integer(fields.port, TCP_PORT), "tcp"
+  return fields_if(fields.port, fields, "a port from 0 to 65535 expected, without leading zeros")
+end
+
+function complete.vsock(fields)
+  fields.cid, fields.port = integer(fields.cid, U32, CIDS), integer(fields.port, U32, PORTS)
+  fields.network = "vsock"
+  if not fields.cid then
+    return malformed "a CID expected: a number of 32 bits, host, local, hypervisor or any"
+  end
+  return fields_if(fields.port, fields, "a port expected: a number of 32 bits without leading zeros, or any")
+end
+
+function complete.unix(fields)
+  fields.network = "unix"
+  return check_path(fields, SOCKET_PATH)
+end
+
+function complete.chardev(fields)
+  return check_path(fields, SOCKET_PATH)
+end
+
+function complete.serial(fields)
+  return check_path(fields, DEVICE_PATH)
+end
+
+function complete.hybrid(fields)
+  fields.port = integer(fields.port, U32)
+  if not fields.port then
+    return malformed "a port expected: a number of 32 bits without leading zeros"
+  end
+  return check_path(fields, SOCKET_PATH)
+end
+
+function complete.exec(fields)
+  if fields.argv then
+    for _, word in ipairs(fields.argv) do
+      if type(word) ~= "string" or word:find("\0", 1, true) then
+        return malformed "a command of strings without NUL bytes expected"
+      end
+    end
+    fields.command = is_text(fields.argv[1]) and table.concat(fields.argv, " ") or nil
+  end
+  return fields_if(is_text(fields.command), fields, "a command expected, without NUL bytes")
+end
+
+function complete.fd(fields)
+  fields.fd = integer(fields.fd, FD)
+  return fields_if(fields.fd, fields, "the number of a file descriptor expected")
+end
+
+function complete.func(fields)
+  return fields_if(type(fields.fn) == "function", fields, "a function expected")
+end
+
+function complete.inside(fields)
+  local at, why, code = M.parse(fields.at)
+  if not at then
+    return nil, why, code
+  end
+  fields.at = at
+  return fields_if(at.kind == "tcp" or at.kind == "unix", fields, ("%s cannot be reached inside a guest: tcp or unix expected"):format(at))
+end
+
+--- The address, or nil, message, code. `shown` is the text that the message names.
+local function make(fields, shown)
+  local whole, why, code = complete[fields.kind](fields)
+  if not whole then
+    return nil, ("address %s: %s"):format(shown or fields.kind, why), code
+  end
+  return setmetatable(fields, mt)
+end
+
+--- A constructor that takes the named fields in this order. A malformed value is a mistake of the program and raises at
+-- the caller's line; a path that is too long is not, and comes back as nil, message, code.
+local function constructor(kind, first, second)
+  return function(a, b)
+    local fields = { kind = kind, [first] = a }
+    if second then
+      fields[second] = b
+    end
+    local address, message, code = make(fields)
+    if code == "EINVAL" then
+      error(message, 2)
+    end
+    return address, message, code
+  end
+end
+
+--- A TCP address: a name, an IPv4 or an IPv6 address (without brackets), and a port (0 to listen on any).
+---@type fun(host: string, port: integer): vmctl.Address
+M.tcp = constructor("tcp", "host", "port")
+
+--- The address of a Unix socket: at most 107 bytes; "@NAME" in the abstract namespace.
+---@type fun(path: string): vmctl.Address|nil, string?, string?
+M.unix = constructor("unix", "path")
+
+--- A vsock address: a CID of 32 bits, "host", "local", "hypervisor" or "any", and a port of 32 bits or "any".
+---@type fun(cid: integer|string, port: integer|string): vmctl.Address
+M.vsock = constructor("vsock", "cid", "port")
+
+--- A vsock port behind the Unix socket of a VMM, with the handshake of Firecracker and Cloud Hypervisor.
+---@type fun(path: string, port: integer): vmctl.Address|nil, string?, string?
+M.hybrid = constructor("hybrid", "path", "port")
+
+--- A character device or a virtio port.
+---@type fun(path: string): vmctl.Address|nil, string?, string?
+M.serial = constructor("serial", "path")
+
+--- The Unix socket that a VMM gives for a virtio-serial port.
+---@type fun(path: string): vmctl.Address|nil, string?, string?
+M.chardev = constructor("chardev", "path")
+
+--- An open file descriptor; who dials it owns it.
+---@type fun(fd: integer): vmctl.Address
+M.fd = constructor("fd", "fd")
+
+local exec_line, exec_words = constructor("exec", "command"), constructor("exec", "argv")
+
+--- The input and output of a child process.
+---@param command string|string[] a line for the shell, or a program and its arguments
+---@return vmctl.Address
+function M.exec(command)
+  if type(command) == "table" then
+    return exec_words(options.merge(command))
+  end
+  return exec_line(command)
+end
+
+--- A function that connects, in whatever way; it may wait, this does not.
+---@param fn fun(timeout: number): vmctl.Stream|nil, string?, string?
+---@param label? string what logs and errors show
+---@return vmctl.Address
+function M.func(fn, label)
+  if type(fn) ~= "function" or label ~= nil and type(label) ~= "string" then
+    error("address func: a function expected, and perhaps a label", 2)
+  end
+  return (make { kind = "func", fn = fn, text = label or "function" })
+end
+
+--- What a target sees at an address: a TCP port or a Unix socket of the guest, or what the guest can reach. Users call
+-- `target:inside(where)`.
+---@param target table whose `connect(where, timeout)` gives a stream
+---@param where string|table "unix:/run/docker.sock", "tcp:127.0.0.1:80"
+---@return vmctl.Address|nil, string?, string? EINVAL, ENAMETOOLONG
+function M.inside(target, where)
+  return make { kind = "inside", target = target, at = where, text = require("vmctl.target").label(target) }
+end
+
+-- How the part after "KIND:" splits into fields.
+local split = {
+  tcp = function(rest)
+    local host, port = rest:match "^%[([^%[%]]*:[^%[%]]*)%]:([^:]*)$"
+    if not host then
+      host, port = rest:match "^([^:%[%]]*):([^:]*)$"           -- an IPv6 host without brackets has one ':' too many
+    end
+    return { kind = "tcp", host = host, port = port }
+  end,
+  vsock = function(rest)
+    local cid, port = rest:match "^([^:]*):([^:]*)$"
+    return { kind = "vsock", cid = cid, port = port }
+  end,
+  hybrid = function(rest)
+    local path, port = rest:match "^(.*):([^:]*)$"
+    return { kind = "hybrid", path = path, port = port }
+  end,
+  unix = function(rest) return { kind = "unix", path = rest } end,
+  serial = function(rest) return { kind = "serial", path = rest } end,
+  chardev = function(rest) return { kind = "chardev", path = rest } end,
+  exec = function(rest) return { kind = "exec", command = rest } end,
+  fd = function(rest) return { kind = "fd", fd = rest } end,
+}
+local FORMS = "tcp:HOST:PORT, tcp:[IPV6]:PORT, unix:PATH, vsock:CID:PORT, hybrid:PATH:PORT, serial:PATH, chardev:PATH, "
+  .. "exec:COMMAND or fd:N"
+
+local NUMBER = "integer|string"
+local FIELDS = {
+  tcp = { kind = "any", host = "string", port = NUMBER }, unix = { kind = "any", path = "string" },
+  vsock = { kind = "any", cid = NUMBER, port = NUMBER }, hybrid = { kind = "any", path = "string", port = NUMBER },
+  serial = { kind = "any", path = "string" }, chardev = { kind = "any", path = "string" },
+  exec = { kind = "any", command = "string", argv = "table" }, fd = { kind = "any", fd = NUMBER },
+  func = { kind = "any", fn = "function", label = "string" },
+}
+
+local function show(text)
+  local shown = text:sub(1, 200):gsub("[%c\127]", "?")
+  return ("'%s'"):format(#text > 200 and shown .. "..." or shown)
+end
+
+local function from_table(tbl)
+  if not FIELDS[tbl.kind] then
+    return malformed(("address of kind %s: no such kind"):format(show(tostring(tbl.kind))))
+  end
+  local fields = options.merge(options.check(tbl, FIELDS[tbl.kind], "address " .. tbl.kind, 4))
+  if fields.kind == "func" then
+    fields.text, fields.label = fields.label or "function", nil
+  elseif fields.argv then
+    fields.argv = options.merge(fields.argv)
+  end
+  return make(fields)
+end
+
+--- Makes an address from a string, a table of its fields (`{ kind = "tcp", host = "::1", port = 80 }`), a function or
+-- an address. Raises at the caller's line for anything else and for unknown fields.
+---@param where string|table|function|vmctl.Address
+---@return vmctl.Address|nil
+---@return string? message
+---@return string? code "EINVAL", "ENAMETOOLONG"
+function M.parse(where)
+  local kind = type(where)
+  if kind == "string" then
+    local scheme, rest = where:match "^(%l+):(.*)$"
+    if not split[scheme] then
+      return malformed(("address %s: %s expected"):format(show(where), FORMS))
+    end
+    return make(split[scheme](rest), show(where))
+  elseif kind == "function" then
+    return M.func(where)
+  elseif kind ~= "table" then
+    error(("address: string, table or function expected, got %s"):format(kind), 2)
+  elseif getmetatable(where) == mt then
+    return where
+  end
+  local address, message, code = from_table(where)
+  return address, message, code
+end
+
+--- Whether a value is an address object.
+---@param value any
+---@return boolean
+function M.is_address(value)
+  return getmetatable(value) == mt
+end
+
+--- Connects. Waits (see `vmctl.dial`).
+---@param opts? number|{ timeout: number, format: any }
+---@return vmctl.Stream|nil stream
+---@return string? message
+---@return string? code
+function methods:dial(opts)
+  return require("vmctl.net.dial").dial(self, opts)
+end
+
+local function number_or_any(n)
+  return n == U32 and "any" or ("%d"):format(n)
+end
+
+local texts = {
+  tcp = function(a) return (a.host:find(":", 1, true) and "tcp:[%s]:%d" or "tcp:%s:%d"):format(a.host, a.port) end,
+  vsock = function(a) return ("vsock:%s:%s"):format(number_or_any(a.cid), number_or_any(a.port)) end,
+  hybrid = function(a) return ("hybrid:%s:%d"):format(a.path, a.port) end,
+  exec = function(a) return "exec:" .. a.command end,
+  fd = function(a) return ("fd:%d"):format(a.fd) end,
+  func = function(a) return a.text end,
+  inside = function(a) return ("%s!%s"):format(a.text, a.at) end,
+}
+
+--- The address as logs and errors show it. `parse` understands it, unless it is a function's, is inside a target or has
+--- control bytes.
+---@param style? "stereos" as StereOS' own tools write a vsock address: "vsock:CID=3,port=1024"
+---@return string
+function methods:label(style)
+  if style == "stereos" and self.kind == "vsock" then
+    return ("vsock:CID=%d,port=%d"):format(self.cid, self.port)
+  end
+  local text = texts[self.kind]
+  return ((text and text(self) or self.kind .. ":" .. self.path):gsub("[%c\127]", "?"))
+end
+
+function mt:__tostring()
+  return methods.label(self)
+end
+
+return M

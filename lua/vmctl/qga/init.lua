@@ -1,0 +1,11 @@
+--- QEMU's own guest agent: commands, files and power of a guest that has it (wire document qmp-qga.md, part B).
+local M = {
+  PORT_NAME = "org.qemu.guest_agent.0", -- of its virtio-serial port
+}
+
+--- A client that has connected and is in step with the agent. Waits. See vmctl.qga.client.
+function M.connect(...)
+  return require("vmctl.qga.client").connect(...)
+end
+
+return M

@@ -1,0 +1,169 @@
+--- One connection to a guest agent: one command at a time, in the order of the calls, and back in step whenever a call gave up
+--- (wire document qmp-qga.md, sections B1 and B2). What the agent says late never goes to the next caller.
+local channel = require "vmctl.base.channel"
+local core = require "vmctl.core"
+local naming = require "vmctl.base.stream_name"
+local wire = require "vmctl.qmp.wire"
+
+local M = {}
+
+local MARK = "\xff"             -- in no JSON text: what comes before it is of no interest any more
+local FIRST_SYNC_PAUSE = 1      -- seconds without an answer after which the agent is asked again; then twice as many
+local MAX_ID = 1 << 53          -- other agents' JSON may have doubles for numbers
+local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true }
+
+local methods = {}
+local mt = { __name = "vmctl.QgaSession", __index = methods }
+
+--- Takes a connected stream.
+---@param stream vmctl.Stream
+---@param max_line integer bytes with the line feed
+function M.new(stream, max_line)
+  naming.name(stream, "qga")
+  return setmetatable({
+    _stream = stream, _max_line = max_line, _lock = channel.lock(), _last = math.random(MAX_ID // 2), _in_step = false,
+  }, mt)
+end
+
+local function finish(self, err, code)
+  self.over, self.code = self.over or err, self.code or code
+  self._stream:close()
+end
+
+-- A wait failed. A connection that has ended does not come back.
+local function give_up(self, err, code)
+  if ENDINGS[code] then
+    finish(self, "the connection ended", "ERESET")
+  elseif code == "EPROTO" and self._stream:hung_up() then -- it ended inside a line
+    finish(self, "the connection ended", "ERESET")
+  end
+  if self.over then return nil, self.over, self.code end
+  return nil, err, code
+end
+
+local function next_id(self)
+  self._last = self._last + 1
+  return self._last
+end
+
+-- The next line behind a mark that answers this very question.
+local function await_mark(self, id, deadline)
+  while true do
+    local ok, err, code = self._stream:skip_past(MARK, deadline - core.now())
+    local line
+    if ok then line, err, code = self._stream:read_line(self._max_line, deadline - core.now()) end
+    if not line and code ~= "ETOOBIG" then return nil, err, code end
+    local kind, message = wire.parse(line or "")
+    if kind == "return" and message["return"] == id then return true end
+  end
+end
+
+-- Gets in step: asks under a mark, again from time to time, for an agent may have been restarted in between.
+local function synchronise(self, deadline)
+  local pause = FIRST_SYNC_PAUSE
+  while true do
+    local id = next_id(self)
+    local text = assert(wire.encode("guest-sync-delimited", { id = id }))
+    local ok, err, code = self._stream:write(MARK .. text .. "\n", deadline - core.now())
+    if ok then ok, err, code = await_mark(self, id, math.min(deadline, core.now() + pause)) end
+    if ok then
+      self._in_step = true
+      return true
+    end
+    if code ~= "ETIMEDOUT" or core.now() >= deadline then
+      if code == "ETIMEDOUT" then err = "the agent does not answer" end
+      return give_up(self, err, code)
+    end
+    pause = 2 * pause
+  end
+end
+
+-- Whether a message answers a request. Older agents do not repeat the number; what no agent could read has none either.
+local function is_answer(self, kind, message, id)
+  if message.id ~= nil then self._echoes = true end
+  if kind == "error" and message.id == nil then return true end
+  return kind == "return" and message.id == nil and not self._echoes or message.id == id
+end
+
+local function await_answer(self, id, deadline)
+  while true do
+    local line, err, code = self._stream:read_line(self._max_line, deadline - core.now())
+    if not line then
+      if code == "ETIMEDOUT" then err = "no answer" end
+      return give_up(self, err, code)
+    end
+    local kind, message = wire.parse((line:gsub("^.*\xff", "")))
+    if not kind and line ~= "" then return give_up(self, message, "EPROTO") end
+    if kind and is_answer(self, kind, message, id) then
+      self._in_step = true
+      return kind, message[kind]
+    end
+  end
+end
+
+local function send(self, name, arguments, deadline)
+  if self.over then return nil, self.over, self.code end
+  local ok, err, code = true, nil, nil
+  if not self._in_step then ok, err, code = synchronise(self, deadline) end
+  if not ok then return nil, err, code end
+  local id = next_id(self)
+  local text, why, how = wire.encode(name, arguments, id)
+  if not text then return nil, why, how end
+  self._in_step = false -- until the answer has come: whoever gives up, and however, owes one
+  ok, err, code = self._stream:write(text .. "\n", deadline - core.now())
+  if not ok then return give_up(self, err, code) end
+  return id
+end
+
+local function exchange(self, name, arguments, deadline)
+  local id, err, code = send(self, name, arguments, deadline)
+  if not id then return nil, err, code end
+  local kind, value
+  kind, value, code = await_answer(self, id, deadline)
+  if kind == "return" then return value end
+  if kind then return wire.failure(value) end
+  return nil, value, code
+end
+
+--- Sends a request and waits for its answer, after those of the calls before.
+---@param name string
+---@param arguments? table
+---@param timeout number seconds in all
+---@return any value, string?, string? as qmp's; after ETIMEDOUT and ECANCELED the next request gets in step first; the fourth
+-- value is the agent's error
+function methods:request(name, arguments, timeout)
+  return self._lock:with(timeout, exchange, self, name, arguments, core.now() + timeout)
+end
+
+local function order(self, name, arguments, grace, deadline)
+  local id, err, code = send(self, name, arguments, deadline)
+  if not id then return nil, err, code end
+  local kind, value
+  kind, value, code = await_answer(self, id, core.now() + grace)
+  if kind == "error" then return wire.failure(value) end
+  if kind or code == "ETIMEDOUT" or code == "ERESET" then return true end
+  return nil, value, code
+end
+
+--- Sends a request that is answered only when it fails. Waits for that a moment.
+---@param grace number seconds
+---@param timeout number seconds until it is sent
+---@return true|nil, string?, string?, table? as `request`
+function methods:order(name, arguments, grace, timeout)
+  return self._lock:with(timeout, order, self, name, arguments, grace, core.now() + timeout)
+end
+
+--- Gets in step with the agent. Waits.
+---@return true|nil, string?, string? ETIMEDOUT: nobody answers
+function methods:synchronise(timeout)
+  return self._lock:with(timeout, function()
+    if self.over then return nil, self.over, self.code end
+    return synchronise(self, core.now() + timeout)
+  end)
+end
+
+function methods:close()
+  finish(self, "closed", "ECLOSED")
+end
+
+return M

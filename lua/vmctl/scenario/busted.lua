@@ -1,0 +1,65 @@
+--- What ties scenarios to busted: a test begins with its first hook and ends with its last one, whatever happens in between.
+local failure = require "vmctl.scenario.failure"
+local guard = require "vmctl.scenario.test_body"
+
+local M = {}
+
+--- busted's functions, nil when it does not run.
+---@return table|nil
+function M.busted()
+  local busted = package.loaded.busted
+  local found, api = pcall(function() return busted.describe and busted.subscribe and busted end)
+  return found and api or nil
+end
+
+-- "a describe and what it does", without the file.
+local function full_name(busted, element)
+  local names = {}
+  while element do
+    if element.name and element.descriptor ~= "file" then table.insert(names, 1, tostring(element.name)) end
+    element = busted.parent(element)
+  end
+  return table.concat(names, " ")
+end
+
+-- The body is wrapped when its test starts, for by then every hook has run. What a verb found is a failure to busted, and no
+-- error, which it takes for a mistake in the test.
+local function wrap(busted, group, element)
+  local body = element.run
+  element.run = function(...)
+    element.run = body -- the same element may run again
+    local ok, err = pcall(guard.call, group, body, ...)
+    if not ok and group._failed_in_verb then busted.fail(err, 0) end
+    if not ok then error(err, 0) end
+  end
+end
+
+local function begin(group, test)
+  local ok, err = group:_begin(test)
+  if not ok then error(err, 0) end
+  group._is_named = false
+end
+
+--- Has busted begin and end a scenario in the describe that is being read.
+---@param busted table
+---@param group vmctl.Scenario
+---@param is_shared boolean machines live as long as the describe
+function M.attach(busted, group, is_shared)
+  local here = failure.location():gsub("^.*/", ""):gsub("%W+$", "")
+  local start, stop = "before_each", "after_each"
+  if is_shared then start, stop = "lazy_setup", "lazy_teardown" end
+  busted[start](function() begin(group, here) end)
+  busted[stop](function() group:_finish() end)
+  if not is_shared then busted.lazy_setup(function() end) end -- without it there is no teardown either
+  busted.lazy_teardown(function() group:close() end)
+  busted.subscribe({ "test", "start" }, function(element, parent)
+    if group:artefacts() then
+      if not group._is_named then group:_rename(full_name(busted, is_shared and parent or element)) end
+      group._is_named = true
+      wrap(busted, group, element)
+    end
+    return nil, true
+  end)
+end
+
+return M

@@ -1,0 +1,256 @@
+--- The host's end of the Accept stream: one for each client, however many forwarders it serves. The reference's guest hands a
+--- connection to whichever Accept stream waits (wire document, trap 4), so all that a client forwards has to be in one table.
+local address = require "vmctl.net.address"
+local background = require "vmctl.base.background"
+local channel = require "vmctl.base.channel"
+local connection = require "vmctl.socketforward.connection"
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local log = require "vmctl.log"
+local wire = require "vmctl.socketforward.wire"
+
+local M = {}
+
+local AT_ONCE = 64            -- requests that are being dialled; others wait in the guest
+local SEND_TIMEOUT = 10       -- seconds for a result to leave
+local CALL_TIMEOUT = 10
+local FIRST_PAUSE, LAST_PAUSE = 0.1, 5 -- seconds between attempts to get the Accept stream back
+
+local methods = {}
+local mt = { __name = "vmctl.SocketforwardHub", __index = methods }
+
+local hubs = setmetatable({}, { __mode = "k" }) -- by client
+
+--- The hub of a client.
+---@param client vmctl.TtrpcClient
+function M.of(client)
+  local hub = hubs[client]
+  if not hub or hub.state == "failed" then
+    hub = setmetatable({
+      client = client, state = "idle", reopened = 0, _table = {}, _forwarders = {}, _count = 0, _at_work = 0,
+      _freed = core.queue(), _lock = channel.lock(), _kept = false,
+    }, mt)
+    hubs[client] = hub
+  end
+  return hub
+end
+
+-- Requests
+
+local function answer_on(stream, id)
+  return function(text)
+    local ok, err, code = stream:send({ stream_id = id, error = text }, SEND_TIMEOUT)
+    if not ok then log.info("socketforward: a result could not be sent: %s", err) end
+    return ok, err, code
+  end
+end
+
+local function work(self, entry, id, answer)
+  local ok, follow = pcall(connection.begin, entry, id, answer)
+  self._at_work = self._at_work - 1 -- whatever became of it
+  self._freed:wake(1)
+  if not ok then error(follow, 0) end
+  if follow then follow() end
+end
+
+local function take(self, stream, request)
+  local id, forward_id = request.stream_id, request.forward_id
+  if id == "" or #id > wire.MAX_ID then
+    log.info "socketforward: the guest sent a request with an id that is none"
+    return true
+  end
+  local answer, entry = answer_on(stream, id), self._table[forward_id]
+  if not entry then
+    log.info("socketforward: %s: %s", wire.UNKNOWN, log.one_line(forward_id, 80))
+    return answer(("%s: %s"):format(wire.UNKNOWN, log.sanitize(forward_id, wire.MAX_ID)))
+  end
+  while self._at_work >= AT_ONCE do
+    local ok, err, code = self._freed:wait(math.huge, "a place for a request")
+    if not ok then return nil, err, code end
+  end
+  self._at_work = self._at_work + 1
+  background.spawn("socketforward: " .. entry.label, work, self, entry, id, answer)
+  return true
+end
+
+local function serve(self, stream)
+  while true do
+    local request, err, code = stream:recv(math.huge)
+    if request then request, err, code = take(self, stream, request) end
+    if not request and code ~= "EPROTO" or code == "ECLOSED" then return nil, err, code end
+    if not request then log.info("socketforward: %s", err) end -- one message that cannot be read is no end
+  end
+end
+
+-- The Accept stream
+
+-- The server says nothing when a stream has been opened: the answer to any call behind it tells that it is there.
+local function open(self, timeout)
+  local stream, err, code = self.client:stream(wire.SERVICE, "Accept")
+  if not stream then return nil, err, code end
+  local ok, refused
+  ok, err, code, refused = self.client:call("containerd.vminitd.services.system.v1.System", "Info", nil, timeout)
+  if ok or refused then return stream end -- a guest without this service has answered as well
+  stream:close()
+  return nil, err, code
+end
+
+local function call(self, method, sockets, timeout)
+  return self.client:call(wire.SERVICE, method, { sockets = sockets }, timeout or CALL_TIMEOUT)
+end
+
+local function renew_client(self)
+  if not self.client:closed() then return true end
+  if not self._reconnect then return nil, select(2, self.client:closed()) end
+  local client, err, code = self._reconnect(CALL_TIMEOUT)
+  if not client then return nil, err, code end
+  hubs[self.client], hubs[client], self.client = nil, self, client
+  return true
+end
+
+-- A new connection may lead to a guest that knows nothing; ours leaves alone what it has.
+local function bind_again(self)
+  for forwarder in pairs(self._forwarders) do
+    local ok, err, code = forwarder:bind_again()
+    if not ok then return nil, err, code end
+  end
+  return true
+end
+
+local function reopen(self)
+  local ok, err, code = renew_client(self)
+  if ok then ok, err, code = bind_again(self) end
+  if not ok then return nil, err, code end
+  return open(self, CALL_TIMEOUT)
+end
+
+function methods:_set(state, err, code)
+  self.state, self.error, self.code = state, err, code
+  for forwarder in pairs(self._forwarders) do forwarder:on_state(state, err, code) end
+end
+
+-- A client that is closed for good and cannot be had anew.
+local function is_lost(self)
+  return self.client:closed() and not self._reconnect
+end
+
+local function recover(self)
+  local pause = FIRST_PAUSE
+  while true do
+    if is_lost(self) then return nil end
+    local ok, _, code = core.sleep(pause)
+    if not ok and code == "ECANCELED" then return nil end
+    local stream, err
+    stream, err, code = reopen(self)
+    if stream then return stream end
+    log.info("socketforward: the Accept stream is not back: %s", err)
+    self:_set("reconnecting", err, code)
+    pause = math.min(pause * 2, LAST_PAUSE)
+  end
+end
+
+local function run(self, stream)
+  while stream do
+    self._stream = stream
+    local _, err, code = serve(self, stream)
+    self._stream = nil
+    stream:close()
+    if self._ending then return end
+    log.info("socketforward: the Accept stream has ended: %s", err)
+    if is_lost(self) then return self:_set("failed", err, code) end
+    self:_set("reconnecting", err, code)
+    stream = recover(self)
+    if stream then
+      self.reopened = self.reopened + 1
+      self:_set "serving"
+    elseif not self._ending then
+      return self:_set("failed", self.error or err, self.code or code)
+    end
+  end
+end
+
+local function start(self)
+  if self._task then return true end
+  local stream, err, code = open(self, CALL_TIMEOUT)
+  if not stream then return nil, err, code end
+  self._ending = false
+  self:_set "serving"
+  self._task = background.spawn("socketforward: Accept", run, self, stream)
+  return true
+end
+
+-- A guest that knows no Unbind goes on handing out connections, to a closed stream as well (trap 5): then it stays, to refuse.
+local function stop(self)
+  if self._count > 0 or self._kept or not self._task then return end
+  self._ending = true
+  if self._stream then self._stream:close() end
+  self._task:cancel()
+  self._task = nil
+  self.state = "idle"
+end
+
+-- For forwarders
+
+---@param how? function|table|string an address, or a function of a time-out that gives a client
+function methods:set_reconnect(how)
+  if type(how) == "string" or address.is_address(how) then
+    local where = how
+    how = function(timeout) return require("vmctl.ttrpc").connect(where, { dial_timeout = timeout }) end
+  end
+  self._reconnect = how or self._reconnect
+end
+
+--- Adds entries to the table, and has the guest bind their sockets. Waits. All or nothing.
+---@param entries table[] of one forwarder, with `id` and `socket`
+---@return table|nil answer of Bind, string?, string? EEXIST: an id that is forwarded already; as a call
+function methods:add(entries)
+  for _, entry in ipairs(entries) do
+    if self._table[entry.id] then return errors.fail("EEXIST", "%s: this id is forwarded already", entry.label) end
+  end
+  for _, entry in ipairs(entries) do self._table[entry.id] = entry end
+  local bound, err, code = self:bind(entries)
+  local ok = bound ~= nil
+  if ok then ok, err, code = self._lock:with(CALL_TIMEOUT, start, self) end
+  if ok then return bound end
+  if bound then self:unbind(entries) end
+  self:forget(entries)
+  return nil, err, code
+end
+
+local function sockets_of(entries)
+  local list = {}
+  for i, entry in ipairs(entries) do list[i] = entry.socket end
+  return list
+end
+
+function methods:bind(entries)
+  return call(self, "Bind", sockets_of(entries))
+end
+
+--- Has the guest take sockets away. Waits. A guest that knows no Unbind keeps them, and this end the refusing of connections.
+---@return true|nil, string?, string?
+function methods:unbind(entries, timeout)
+  local ok, err, code, refused = call(self, "Unbind", sockets_of(entries), timeout)
+  if ok then return true end
+  self._kept = self._kept or code == "UNIMPLEMENTED"
+  return nil, err, code, refused
+end
+
+--- Takes entries out of the table: their ids are unknown from now on.
+function methods:forget(entries)
+  for _, entry in ipairs(entries) do
+    if self._table[entry.id] == entry then self._table[entry.id] = nil end
+  end
+end
+
+function methods:join(forwarder)
+  self._forwarders[forwarder], self._count = true, self._count + 1
+end
+
+function methods:leave(forwarder)
+  if not self._forwarders[forwarder] then return end
+  self._forwarders[forwarder], self._count = nil, self._count - 1
+  stop(self)
+end
+
+return M

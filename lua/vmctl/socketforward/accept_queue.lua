@@ -1,0 +1,296 @@
+--- The guest's connections that have no stream yet: which Accept stream they are offered to, and when they are given up (wire
+--- document, section 4). Each forward has a queue of its own.
+local background = require "vmctl.base.background"
+local core = require "vmctl.core"
+local log = require "vmctl.log"
+local wire = require "vmctl.socketforward.wire"
+
+local M = {}
+
+local WINDOW = 64   -- unanswered requests of an Accept stream: the reference's client takes no more
+local SHARE = 32    -- of them for one forward: a slow one leaves room for others
+local LOOK = 0.25   -- seconds between two looks at deadlines and hang-ups
+
+local methods = {}
+local mt = { __name = "vmctl.SocketforwardPending", __index = methods }
+
+--- on_stream(connection) is called when the host has said that its stream is there; it returns false when that is not so.
+---@param opts { pending_timeout: number, queue_timeout: number, on_stream: fun(connection: table): boolean }
+function M.new(opts)
+  return setmetatable({
+    _opts = opts, _all = {}, _queues = {}, _acceptors = {}, _turn = 0, _serves = {}, total = 0, room = core.queue(),
+    counts = { accepted = 0, failed = 0, gone = 0, expired = 0 },
+  }, mt)
+end
+
+-- Queues: lists with holes (false) where a connection was given up, one for each forward that has connections waiting.
+
+local function push(self, connection, front)
+  local queue = connection.forward.queue
+  if queue.first > queue.last then self._queues[#self._queues + 1] = queue end
+  if front then
+    queue.first = queue.first - 1
+    queue[queue.first] = connection
+  else
+    queue.last = queue.last + 1
+    queue[queue.last] = connection
+  end
+  connection.state = "waiting"
+end
+
+local function head(queue)
+  while queue.first <= queue.last do
+    local connection = queue[queue.first]
+    if connection.state == "waiting" then return connection end
+    queue[queue.first] = nil
+    queue.first = queue.first + 1
+  end
+end
+
+local function pop(queue)
+  queue[queue.first] = nil
+  queue.first = queue.first + 1
+end
+
+-- The end of a connection's waiting, one way or the other.
+local function let_go(connection)
+  local acceptor, forward = connection.acceptor, connection.forward
+  if acceptor then
+    acceptor.requests[connection.id] = nil
+    acceptor.in_hand, forward.in_hand, connection.acceptor = acceptor.in_hand - 1, forward.in_hand - 1, nil
+  end
+  return forward
+end
+
+local function remove(self, connection)
+  local forward = let_go(connection)
+  connection.state = "over"
+  self._all[connection.id] = nil
+  self.total, forward.pending = self.total - 1, forward.pending - 1
+  self.room:wake()
+end
+
+-- The process is to see that this was no ordinary end: see Stream:reset.
+local function fail(self, connection, why, counter)
+  remove(self, connection)
+  connection.stream:reset()
+  self.counts[counter or "failed"] = self.counts[counter or "failed"] + 1
+  log.info("socketforward: %s: a connection failed: %s", connection.forward.label, why)
+end
+
+-- Offering
+
+-- An Accept stream with room for it: the one that is known to serve the id, else in turn; one that has said that it does not
+-- know the id comes last. Second: whether there is one at all that has not refused it.
+local function choose(self, connection)
+  local id, tried, list = connection.forward.id, connection.tried, self._acceptors
+  local known = self._serves[id]
+  if known and not tried[known] then return known.in_hand < WINDOW and known or nil, true end
+  local last, is_any
+  for i = 1, #list do
+    local acceptor = list[(self._turn + i - 1) % #list + 1]
+    if not tried[acceptor] then
+      is_any = true
+      local has_room = acceptor.in_hand < WINDOW
+      if has_room and not acceptor.lacks[id] then
+        self._turn = self._turn + i
+        return acceptor, true
+      end
+      last = last or has_room and acceptor or nil
+    end
+  end
+  return last, is_any
+end
+
+local function hand_out(self, connection, acceptor)
+  connection.state, connection.acceptor, connection.sent = "handed", acceptor, false
+  connection.deadline = core.now() + self._opts.pending_timeout
+  acceptor.requests[connection.id] = connection
+  acceptor.in_hand, connection.forward.in_hand = acceptor.in_hand + 1, connection.forward.in_hand + 1
+  table.insert(acceptor.outbox, connection)
+  acceptor.news:wake(1)
+end
+
+-- Hands out one connection of a queue: true if that changed anything.
+local function advance(self, queue)
+  local connection = head(queue)
+  if not connection or queue.forward.in_hand >= SHARE then return false end
+  local acceptor, is_any = choose(self, connection)
+  if acceptor then
+    pop(queue)
+    hand_out(self, connection, acceptor)
+    return true
+  elseif not is_any and next(connection.tried) and #self._acceptors > 0 then
+    pop(queue)
+    fail(self, connection, wire.UNKNOWN)
+    return true
+  end
+  return false
+end
+
+-- One of each queue in turn, until nothing moves.
+local function advance_all(self)
+  local moved = true
+  while moved do
+    moved = false
+    for i = #self._queues, 1, -1 do
+      if advance(self, self._queues[i]) then moved = true end
+      if not head(self._queues[i]) then table.remove(self._queues, i) end
+    end
+  end
+end
+
+-- Watching
+
+local function is_gone(connection)
+  local _, gone, unread = connection.stream:hung_up()
+  return gone and not unread -- what a process has said before it went is still to be delivered
+end
+
+local function check(self, connection, now)
+  if is_gone(connection) then
+    remove(self, connection)
+    connection.stream:close()
+    self.counts.gone = self.counts.gone + 1
+  elseif now >= connection.deadline then
+    fail(self, connection, connection.acceptor and "the host did not answer in time" or "no host took it in time", "expired")
+  end
+end
+
+local function watch(self)
+  while self.total > 0 do
+    if not core.sleep(LOOK) then return end
+    local now = core.now()
+    for _, connection in pairs(self._all) do check(self, connection, now) end
+    advance_all(self)
+  end
+  self._watcher = nil
+end
+
+--- A process has connected. Does not wait.
+---@param forward table id, label, queue, pending, in_hand
+---@param stream vmctl.Stream
+function methods:add(forward, stream)
+  local id, err = wire.generate_stream_id(wire.PREFIX)
+  if not id or self._all[id] then
+    log.error("socketforward: %s: %s", forward.label, err or "an id was drawn twice")
+    return stream:reset()
+  end
+  local connection = { id = id, forward = forward, stream = stream, tried = {} }
+  connection.patience = core.now() + self._opts.queue_timeout
+  connection.deadline = connection.patience
+  self._all[id] = connection
+  self.total, forward.pending = self.total + 1, forward.pending + 1
+  self.counts.accepted = self.counts.accepted + 1
+  push(self, connection)
+  advance_all(self)
+  if not self._watcher then self._watcher = background.spawn("socketforward: pending", watch, self) end
+end
+
+local function put_back(self, connection)
+  let_go(connection)
+  connection.deadline = connection.patience
+  push(self, connection, true)
+end
+
+-- Accept streams
+
+--- An Accept stream is there.
+---@return table acceptor
+function methods:enter()
+  local acceptor = { requests = {}, in_hand = 0, lacks = {}, outbox = {}, news = core.queue() }
+  table.insert(self._acceptors, acceptor)
+  advance_all(self)
+  return acceptor
+end
+
+---@return integer how many Accept streams there are
+function methods:hosts()
+  return #self._acceptors
+end
+
+--- The next request to be sent on an Accept stream. Waits.
+---@return table|nil connection, string?, string?
+function methods:next_request(acceptor)
+  while true do
+    local connection = table.remove(acceptor.outbox, 1)
+    if connection and connection.acceptor == acceptor then
+      connection.sent = true
+      return connection
+    elseif not connection then
+      local ok, err, code = acceptor.news:wait(math.huge, "a connection")
+      if not ok then return nil, err, code end
+    end
+  end
+end
+
+local function is_known_nowhere(text)
+  return text:sub(1, #wire.UNKNOWN) == wire.UNKNOWN
+end
+
+--- What the host has said. A result for an id that is not pending there is ignored.
+---@param acceptor table
+---@param result { stream_id: string, error: string }
+function methods:settle(acceptor, result)
+  local connection = acceptor.requests[result.stream_id]
+  if not connection then return log.debug "socketforward: a result for no connection that is pending" end
+  local id = connection.forward.id
+  if is_known_nowhere(result.error) then
+    acceptor.lacks[id] = true
+    if self._serves[id] == acceptor then self._serves[id] = nil end
+    connection.tried[acceptor] = true
+    put_back(self, connection)
+  else
+    self._serves[id] = acceptor
+    if result.error ~= "" then
+      fail(self, connection, "the host says: " .. log.one_line(result.error, 300))
+    elseif self._opts.on_stream(connection) then
+      remove(self, connection)
+    else
+      fail(self, connection, "the host has not opened its stream")
+    end
+  end
+  advance_all(self)
+end
+
+local function by_number(a, b) return a.id > b.id end
+
+--- An Accept stream has ended: what was sent on it fails, what was not goes to others.
+function methods:leave(acceptor)
+  for i, other in ipairs(self._acceptors) do
+    if other == acceptor then table.remove(self._acceptors, i) break end
+  end
+  for id, other in pairs(self._serves) do
+    if other == acceptor then self._serves[id] = nil end
+  end
+  local unsent = {}
+  for _, connection in pairs(acceptor.requests) do
+    if connection.sent then
+      fail(self, connection, "the host's Accept stream has ended")
+    else
+      unsent[#unsent + 1] = connection
+    end
+  end
+  table.sort(unsent, by_number) -- the last one first: each goes to the front
+  for _, connection in ipairs(unsent) do put_back(self, connection) end
+  advance_all(self)
+end
+
+--- Forwards with these ids are new: who did not know them may know them now.
+function methods:learn(ids)
+  for _, acceptor in ipairs(self._acceptors) do
+    for _, id in ipairs(ids) do acceptor.lacks[id] = nil end
+  end
+end
+
+--- Fails the connections of a forward, or all.
+function methods:fail_all(forward, why)
+  local list = {}
+  for _, connection in pairs(self._all) do
+    if not forward or connection.forward == forward then list[#list + 1] = connection end
+  end
+  for _, connection in ipairs(list) do fail(self, connection, why) end
+  advance_all(self)
+end
+
+return M

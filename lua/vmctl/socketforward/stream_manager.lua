@@ -1,0 +1,108 @@
+--- The guest's stream manager: raw streams that the host has opened, by their ids, until somebody claims them (wire document,
+--- section 5).
+local accept = require "vmctl.net.server"
+local background = require "vmctl.base.background"
+local core = require "vmctl.core"
+local log = require "vmctl.log"
+local wire = require "vmctl.socketforward.wire"
+
+local M = {}
+
+local HANDSHAKES = 256  -- at a time; others wait in the backlog
+local UNCLAIMED = 1024  -- streams that wait to be claimed
+local LOOK = 0.5        -- seconds between two looks at those that nobody claims
+
+local methods = {}
+local mt = { __name = "vmctl.SocketforwardStreams", __index = methods }
+
+---@param opts { handshake_timeout: number, unclaimed_timeout: number, unclaimed: integer?, allow: function }
+function M.new(opts)
+  return setmetatable({
+    _opts = opts, _waiting = {}, _count = 0, _most = opts.unclaimed or UNCLAIMED, _places = accept.places(HANDSHAKES), expired = 0,
+  }, mt)
+end
+
+local function remove(self, id)
+  local record = self._waiting[id]
+  if not record then return nil end
+  self._waiting[id], self._count = nil, self._count - 1
+  return record.stream
+end
+
+-- A peer that has gone and left nothing to read is of no use to a claimer.
+local function is_dead(record)
+  local _, gone, unread = record.stream:hung_up()
+  return gone and not unread
+end
+
+local function look(self)
+  while self._count > 0 do
+    if not core.sleep(LOOK) then return end
+    local now = core.now()
+    for id, record in pairs(self._waiting) do
+      if now >= record.expires or is_dead(record) then
+        log.info("socketforward: stream %s: nobody claimed it", log.one_line(id, 80))
+        self.expired = self.expired + 1
+        remove(self, id):close()
+      end
+    end
+  end
+  self._looker = nil
+end
+
+local function register(self, id, stream)
+  self._waiting[id] = { stream = stream, expires = core.now() + self._opts.unclaimed_timeout }
+  self._count = self._count + 1
+  if not self._looker then self._looker = background.spawn("socketforward: streams", look, self) end
+end
+
+-- Why a stream by this id is not taken, or nil.
+local function objection(self, id)
+  if id == "" then return "the stream has no id" end
+  if self._waiting[id] then return ('stream "%s" already exists'):format(id) end
+  if self._count >= self._most then return "too many streams wait to be claimed" end
+end
+
+local function greet(self, stream)
+  local deadline = core.now() + self._opts.handshake_timeout
+  local id, err, code = wire.receive_id(stream, deadline - core.now())
+  if not id then
+    if code ~= "EOF" and code ~= "ECANCELED" then log.info("socketforward: a stream without an id: %s", err) end
+    return stream:close()
+  end
+  local why = objection(self, id)
+  if why then
+    log.info("socketforward: a stream was refused: %s", log.one_line(why, 300))
+    wire.answer(stream, why, deadline - core.now())
+    return stream:close()
+  end
+  register(self, id, stream) -- before the answer: whoever has read that may count on it
+  local ok = wire.answer(stream, id, deadline - core.now())
+  if not ok and self._waiting[id] and self._waiting[id].stream == stream then remove(self, id):close() end
+end
+
+--- Serves a listener until it is closed. Waits.
+---@param listener vmctl.Listener
+---@return true|nil, string?, string? ECANCELED
+function methods:serve(listener)
+  return accept.serve(listener, { allow = self._opts.allow, places = self._places }, function(stream) greet(self, stream) end)
+end
+
+--- Takes a stream over: the id may be used again. Does not wait.
+---@return vmctl.Stream|nil
+function methods:claim(id)
+  return remove(self, id)
+end
+
+function methods:count()
+  return self._count
+end
+
+--- Closes all that nobody has claimed. Does not wait.
+function methods:close()
+  for id in pairs(self._waiting) do remove(self, id):close() end
+  if self._looker then self._looker:cancel() end
+  self._looker = nil
+end
+
+return M

@@ -1,0 +1,299 @@
+--- The host's side of StereOS' control plane. One client may be used by many tasks: their calls go out in the order in which
+--- they are made and are answered so. A connection that is lost, or on which a call gave up, is replaced at the next call.
+local address = require "vmctl.net.address"
+local background = require "vmctl.base.background"
+local channel = require "vmctl.base.channel"
+local core = require "vmctl.core"
+local dial = require "vmctl.net.dial"
+local events = require "vmctl.stereos.events"
+local log = require "vmctl.log"
+local options = require "vmctl.base.options"
+local sessions = require "vmctl.stereos.client_connection"
+local wire = require "vmctl.stereos.wire"
+
+local M = {}
+
+local methods = {}
+local mt = { __name = "vmctl.StereosClient", __index = methods }
+
+local known = { timeout = "number>0", dial_timeout = "number>0", max_line = "integer>0" }
+local call_options = { timeout = "number" }
+
+--- A client that connects at its first call. Does not wait.
+---@param where? string|table|function|integer an address; a number: the CID of a guest, port 1024; nil: CID 3, as the reference
+---@param opts? { timeout: number, dial_timeout: number, max_line: integer } seconds for a call (10), for connecting (10, and
+-- never longer than the call), bytes of a line with its line feed (1 MiB)
+---@return vmctl.StereosClient|nil, string?, string? EINVAL, ENAMETOOLONG
+function M.new(where, opts)
+  opts = options.check(opts, known, "stereos.client")
+  if where == nil or math.type(where) == "integer" then where = address.vsock(where or wire.GUEST_CID, wire.PORT) end
+  local at, err, code = address.parse(where)
+  if not at then return nil, err, code end
+  return setmetatable({
+    address = at, _timeout = opts.timeout or wire.DEFAULT_TIMEOUT, _dial_timeout = opts.dial_timeout or wire.DEFAULT_TIMEOUT,
+    _max_line = opts.max_line or wire.MAX_LINE, _hub = events.hub(),
+  }, mt)
+end
+
+local function label(self)
+  return self.address:label "stereos"
+end
+
+local function dial_anew(self, deadline)
+  local session = self._session
+  if self._closed then return nil, "closed", "ECLOSED" end
+  if session and session:is_usable(core.now()) then return session end -- by a task that was here before
+  local stream, err, code = dial.dial(self.address, math.min(self._dial_timeout, deadline - core.now()))
+  if not stream then return nil, err, code end
+  if self._closed then
+    stream:close()
+    return nil, "closed", "ECLOSED"
+  end
+  self._session = sessions.new(stream, self._hub, self._max_line)
+  return self._session
+end
+
+-- The connection in use, or a new one: made by one task while others wait for it.
+local function connected(self, deadline)
+  local lock = self._dialling or channel.lock()
+  self._dialling = lock
+  local session, err, code = lock:with(deadline - core.now(), dial_anew, self, deadline)
+  if not lock:held() then self._dialling = nil end
+  return session, err, code
+end
+
+--- Connects, unless it is connected. Waits.
+---@param timeout? number seconds
+---@return true|nil, string?, string? as vmctl.dial
+function methods:connect(timeout)
+  local session, err, code = connected(self, core.now() + (timeout or self._dial_timeout))
+  if not session then return nil, ("connect to the StereOS guest at %s: %s"):format(label(self), err), code end
+  return true
+end
+
+local function failed(self, request, err, code)
+  return nil, ("%s on %s: %s"):format(request, label(self), err), code
+end
+
+-- One request with its reply: the kind and the payload.
+local function exchange(self, request, line, timeout)
+  local session, now = self._session, core.now()
+  local deadline = now + timeout
+  if not session or not session:is_usable(now) then
+    local err, code
+    session, err, code = connected(self, deadline)
+    if not session then return failed(self, request, err, code) end
+    timeout = deadline - core.now()
+  end
+  local kind, payload, code = session:request(request, line, timeout, deadline)
+  if kind then return kind, payload end
+  if code == "ETIMEDOUT" then payload = ("no reply within %g s"):format(timeout) end
+  return failed(self, request, payload, code)
+end
+
+local function remote_error(self, request, ack)
+  local text = log.one_line(ack.error ~= "" and ack.error or "refused without a reason", 1000)
+  return nil, ("%s on %s: %s"):format(request, label(self), text), "EREMOTE", ack
+end
+
+local function time_limit(self, opts, name)
+  if opts == nil then return self._timeout end
+  return options.check(opts, call_options, "stereos " .. name, 4).timeout or self._timeout
+end
+
+local function encode(self, request, payload)
+  local line, err, code = wire.envelope(request, payload)
+  if not line then return failed(self, request, err, code) end
+  if #line + 1 > self._max_line then
+    return failed(self, request, ("a message of %d bytes, the limit is %d"):format(#line + 1, self._max_line), "ETOOBIG")
+  end
+  return line .. "\n"
+end
+
+-- A request that is answered by an ack.
+local function order(self, request, payload, timeout)
+  local line, err, code = encode(self, request, payload)
+  if not line then return nil, err, code end
+  local kind, ack
+  kind, ack, code = exchange(self, request, line, timeout)
+  if not kind then return nil, ack, code end
+  if not ack.ok then return remote_error(self, request, ack) end
+  return true, ack.changed
+end
+
+--- Sends any request that is answered by an ack, a type of your own for instance. Waits.
+---@param request string
+---@param payload? table
+---@param opts? number|{ timeout: number }
+---@return true|nil ok
+---@return boolean|string|nil changed whether the guest had to change anything (nil: it does not say); or the message
+---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: whether
+-- it was done is not known), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
+---@return table? ack
+function methods:request(request, payload, opts)
+  return order(self, request, payload, time_limit(self, opts, "request"))
+end
+
+local PING, GET_HEALTH = '{"type":"ping"}\n', '{"type":"get_health"}\n'
+
+--- Asks for a sign of life. Waits. Wire document, section 3.
+---@param opts? number|{ timeout: number } seconds, 10 by default
+---@return true|nil, string?, string? as `request`
+function methods:ping(opts)
+  local kind, payload, code = exchange(self, "ping", PING, opts and time_limit(self, opts, "ping") or self._timeout)
+  if kind == "pong" then return true end
+  if not kind then return nil, payload, code end
+  return remote_error(self, "ping", payload)
+end
+
+--- Asks how the guest is. Waits. A guest that says nothing has the state "". Wire document, section 3.
+---@param opts? number|{ timeout: number }
+---@return { state: string, agents: table[], uptime_seconds: integer }|nil health each agent: name, running, session, restarts,
+-- error; string?, string? as `request`
+function methods:get_health(opts)
+  local kind, payload, code = exchange(self, "get_health", GET_HEALTH, time_limit(self, opts, "get_health"))
+  if kind == "health" then return payload end
+  if not kind then return nil, payload, code end
+  return remote_error(self, "get_health", payload)
+end
+
+--- Writes the guest's configuration, the whole of it (/etc/stereos/jcard.toml). Waits.
+---@param content string UTF-8. Readable for all in the guest: no place for secrets
+---@param opts? number|{ timeout: number }
+---@return true|nil, boolean|string|nil, string?, table? as `request`
+function methods:set_config(content, opts)
+  return order(self, "set_config", { content = content }, time_limit(self, opts, "set_config"))
+end
+
+--- Puts a secret into the guest's memory (/run/stereos/secrets/NAME). Waits.
+---@param name string
+---@param value string UTF-8; with its escapes it must fit into a line
+---@param mode? integer of the file, 384 (0600) by default. Beware: 600 is not 0600
+---@param opts? number|{ timeout: number }
+---@return true|nil, boolean|string|nil, string?, table? as `request`
+function methods:inject_secret(name, value, mode, opts)
+  if mode ~= nil and math.type(mode) ~= "integer" then error("inject_secret: an integer expected as mode", 2) end
+  return order(self, "inject_secret", { name = name, value = value, mode = mode }, time_limit(self, opts, "inject_secret"))
+end
+
+--- Makes these the only keys that may log in as a user. Waits.
+---@param user string
+---@param key string lines of an authorized_keys file: all keys at once, since each call replaces them
+---@param opts? number|{ timeout: number }
+---@return true|nil, boolean|string|nil, string?, table? as `request`
+function methods:inject_ssh_key(user, key, opts)
+  return order(self, "inject_ssh_key", { user = user, public_key = key }, time_limit(self, opts, "inject_ssh_key"))
+end
+
+local mount_options = { tag = "string", guest_path = "string", fs_type = "string", read_only = "boolean" }
+
+--- Mounts a shared folder in the guest. Waits. Reference guests are not idempotent: mounting twice stacks.
+---@param what { tag: string, guest_path: string, fs_type: "virtiofs"|"9p", read_only: boolean? }
+---@param opts? number|{ timeout: number }
+---@return true|nil, boolean|string|nil, string?, table? as `request`
+function methods:mount(what, opts)
+  options.check(what, mount_options, "stereos mount")
+  return order(self, "mount", what, time_limit(self, opts, "mount"))
+end
+
+--- Tells the guest to power off. Waits for its word only: whether it is down must be seen at the machine (vm:wait).
+---@param reason? string
+---@param opts? number|{ timeout: number }
+---@return true|nil, boolean|string|nil, string?, table? as `request`
+function methods:shutdown(reason, opts)
+  return order(self, "shutdown", { reason = reason }, time_limit(self, opts, "shutdown"))
+end
+
+--- Waits until the guest says that it is ready. See vmctl.stereos.wait.
+---@param opts? table
+function methods:wait_for_ready(opts)
+  return require("vmctl.stereos.wait").ready(self, opts)
+end
+
+-- Has lifecycle messages read as they come, where there is a connection.
+function methods:_attend()
+  if self._session then self._session:attend() end
+end
+
+local REDIAL = { 0.1, 2 } -- first and longest pause between attempts of an iterator to connect again
+
+-- Waits for the next message until the deadline; connects as often as it takes.
+local function next_event(self, listener, deadline)
+  local pause = REDIAL[1]
+  while true do
+    local event = listener:take()
+    if event then return event end
+    if self._closed then return nil, "closed", "ECLOSED" end
+    local session, err, code = connected(self, math.min(deadline, core.now() + self._dial_timeout))
+    if session then
+      session:attend()
+    elseif code == "ECANCELED" then
+      return nil, err, code
+    end
+    local left = deadline - core.now()
+    local ok, why
+    ok, why, code = listener:wait(session and left or math.min(pause, left))
+    if not ok and (code ~= "ETIMEDOUT" or core.now() >= deadline) then return nil, err or why, code end
+    pause = session and REDIAL[1] or math.min(2 * pause, REDIAL[2])
+  end
+end
+
+--- An iterator over the guest's lifecycle messages from now on: `for event in client:events() do`. It connects, and connects
+--- again when the guest reboots. Each step waits for the next message; it ends when the client is closed, and otherwise at the
+--- time-out, of which nil, message, code tell who calls the function itself.
+---@param opts? number|{ timeout: number } seconds for each message; none by default
+---@return fun(): { state: string, message: string }|nil, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
+function methods:events(opts)
+  local timeout = options.check(opts, call_options, "stereos events").timeout or math.huge
+  local listener = self._hub:listen()
+  return function()
+    local event, err, code = next_event(self, listener, core.now() + timeout)
+    if event then return event end
+    return nil, ("lifecycle of %s: %s"):format(label(self), err), code
+  end
+end
+
+local function call_each(self, listener, fn)
+  while true do
+    local event = next_event(self, listener, math.huge)
+    if not event then return end
+    local ok, err = xpcall(fn, debug.traceback, event)
+    if not ok then log.error("stereos: on_lifecycle of %s: %s", label(self), err) end
+  end
+end
+
+--- Calls `fn(event)` for each lifecycle message, in a task of its own, until the client is closed: `fn` may wait, and an error
+--- of it is logged. Keeps the guest connected. Does not wait.
+---@param fn fun(event: { state: string, message: string })
+---@return fun() cancel ends it
+function methods:on_lifecycle(fn)
+  if type(fn) ~= "function" then error("on_lifecycle: a function expected, got " .. type(fn), 2) end
+  local listener = self._hub:listen()
+  local task = background.spawn("stereos lifecycle", call_each, self, listener, fn)
+  return function()
+    listener:close()
+    task:cancel()
+  end
+end
+
+--- The last lifecycle state that the guest sent by itself, or nil: as of the last call, or of now where somebody listens.
+function methods:lifecycle_state()
+  return self._hub.state
+end
+
+--- Ends the connection; calls that wait fail with ECLOSED, and so do later ones. Idempotent, never waits.
+function methods:close()
+  self._closed = true
+  if self._session then self._session:close() end
+  self._hub:changed()
+  return true
+end
+
+mt.__close = methods.close
+mt.__gc = methods.close
+
+function mt:__tostring()
+  return ("vmctl.StereosClient(%s)"):format(label(self))
+end
+
+return M

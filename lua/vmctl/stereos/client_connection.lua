@@ -1,0 +1,307 @@
+--- One connection to a StereOS guest: requests go out as they come, replies are matched to them in order, lifecycle messages
+--- go their own way (wire document stereos.md, sections 4 and 6, "Recommended client").
+---
+--- A call that is alone reads its own reply. When several wait, or somebody listens to lifecycle messages, a task reads for
+--- all, and ends when it has had nothing to do for a while: ten thousand idle guests cost no stack each.
+local background = require "vmctl.base.background"
+local core = require "vmctl.core"
+local log = require "vmctl.log"
+local naming = require "vmctl.base.stream_name"
+local waiters = require "vmctl.base.waiters"
+local wire = require "vmctl.stereos.wire"
+
+local M = {}
+
+local IDLE_RECORDS = 64 -- of finished requests that are kept for later ones
+local READER_REST = 1   -- seconds that a reader for all stays when nobody waits
+local DOUBT = 0.005     -- seconds without a reader after which something may have come unseen
+local SHORT = 4096      -- bytes of a line that always finds room
+local LOST = "the connection ended before the reply"
+local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true, EPROTO = true } -- EPROTO: in the middle of a line
+
+local methods = {}
+local mt = { __name = "vmctl.StereosSession", __index = methods }
+
+--- Takes a connected stream.
+---@param stream vmctl.Stream
+---@param hub table gets lifecycle messages: publish(payload); changed() when the session ends; heard: does anybody listen?
+---@param max_line integer bytes with the line feed
+function M.new(stream, hub, max_line)
+  naming.name(stream, "stereos")
+  stream:cork()
+  return setmetatable({
+    _stream = stream, _hub = hub, _max_line = max_line, _records = {}, _first = 1, _last = 0, _live = 0,
+    _sending = false, _reading = false, -- there are ten thousands of these: what is rarely needed is made when it is
+    _used = core.now(),
+  }, mt)
+end
+
+-- The end
+
+-- Ends the session: all that wait for a reply learn why there will be none.
+local function finish(self, message, code)
+  self.over, self._code = self.over or message, self._code or code
+  self._stream:close()
+  for at = self._first, self._last do
+    local record = self._records[at]
+    self._records[at] = nil
+    if record then
+      record.lost, record.code = message, code
+      record.queue:wake(1)
+    end
+  end
+  self._first, self._last = 1, 0
+  self._hub:changed()
+end
+
+-- The connection gave no further line.
+local function finish_reading(self, err, code)
+  if self._code then return nil, self.over, self._code end -- it is over already
+  if ENDINGS[code] then err, code = LOST, "ERESET" end
+  finish(self, err, code)
+  return nil, err, code
+end
+
+local function break_off(self, why)
+  finish(self, why, "EPROTO")
+  return nil, why, "EPROTO"
+end
+
+-- Nothing more will be sent on this connection: a reply is due that nobody waits for. Who still waits may get his.
+local function retire(self)
+  self.over = self.over or "a call before gave up waiting for its reply"
+end
+
+-- Replies
+
+-- What is wrong with a message as the answer to a request: nil when nothing is.
+local function mismatch(request, kind, payload)
+  if not request then return ("a message of type '%s' that nobody asked for"):format(log.one_line(kind, 40)) end
+  if wire.answers(request, kind, payload) then return nil end
+  local named = kind == "ack" and (" of '%s'"):format(log.one_line(payload.reply_to, 40)) or ""
+  return ("%s%s in place of the reply to %s"):format(log.one_line(kind, 40), named, request)
+end
+
+-- Reads up to the next message that is a reply: its kind and payload. Lifecycle messages and empty lines are no replies.
+-- What is not to be read ends the session. `timeout` holds until the deadline, and saves a look at the clock.
+local function read_reply(self, timeout, deadline)
+  local stream, max = self._stream, self._max_line
+  while true do
+    local line, err, code = stream:read_line(max, timeout)
+    if not line then return nil, err, code end
+    local kind, payload = wire.parse(line)
+    if kind == "lifecycle" then
+      self._hub:publish(payload)
+    elseif kind then
+      return kind, payload
+    elseif line ~= "" then
+      return break_off(self, payload)
+    end
+    timeout = deadline - core.now()
+  end
+end
+
+local function deliver(self, kind, payload)
+  local first = self._first
+  local record = self._records[first]
+  local why = mismatch(record and record.request, kind, payload)
+  if why then return break_off(self, why) end
+  self._records[first], self._first = nil, first + 1
+  record.kind, record.payload = kind, payload
+  record.queue:wake(1)
+  return true
+end
+
+local function is_needed(self)
+  return self._first <= self._last or self._hub.heard
+end
+
+-- Reads for all, as a task.
+local function read_for_all(self)
+  while true do
+    local rest = is_needed(self) and math.huge or READER_REST
+    local kind, payload, code = read_reply(self, rest, math.huge)
+    if kind then
+      if not deliver(self, kind, payload) then return end
+    elseif code ~= "ETIMEDOUT" then
+      return finish_reading(self, payload, code)
+    elseif not is_needed(self) then
+      self._reading, self._task = false, nil
+      return
+    end
+  end
+end
+
+local function start_reader(self)
+  self._reading = true
+  self._task = background.spawn("stereos", read_for_all, self)
+end
+
+--- Has the connection read all the time, for those who listen to lifecycle messages. Does not wait.
+function methods:attend()
+  if not self._reading and not self.over then start_reader(self) end
+end
+
+-- Requests
+
+local function let_next_send(self)
+  self._sending = self._turns:serve() ~= nil
+end
+
+-- Another task's line waits for room: ours comes after it.
+local function await_turn(self, timeout)
+  self._turns = self._turns or waiters.new()
+  return self._turns:wait({}, timeout, "the connection is busy", function() let_next_send(self) end)
+end
+
+local function transmit(self, line, timeout)
+  self._sending = true
+  local ok, err, code = self._stream:write(line, timeout)
+  if self._turns then let_next_send(self) else self._sending = false end
+  if ok then return true end
+  finish(self, LOST, "ERESET") -- half a line may be out
+  if ENDINGS[code] then err, code = LOST, "ERESET" end
+  return nil, err, code
+end
+
+local function take_record(self)
+  local record, idle = self._spare, self._idle
+  if record then
+    self._spare = nil
+  else
+    record = idle and table.remove(idle)
+  end
+  if not record then return { queue = core.queue() } end
+  record.kind, record.payload = nil, nil
+  return record
+end
+
+local function put_back(self, record)
+  local idle = self._idle
+  if not self._spare then
+    self._spare = record
+  elseif not idle then
+    self._idle = { record }
+  elseif #idle < IDLE_RECORDS then
+    idle[#idle + 1] = record
+  end
+end
+
+local function enqueue(self, request)
+  local record = take_record(self)
+  record.request = request
+  local last = self._last + 1
+  if self._first == last then -- empty: begin anew, so that the numbers stay small
+    self._first, last = 1, 1
+  end
+  self._records[last], self._last = record, last
+  return record
+end
+
+-- A call among others: somebody else reads.
+local function request_among_others(self, request, line, timeout, deadline)
+  if self._sending then
+    local ok, err, code = await_turn(self, timeout)
+    if not ok then return nil, err, code end
+    timeout = deadline - core.now()
+  end
+  if self.over then return nil, self.over, "ERESET" end
+  local record = enqueue(self, request)
+  local ok, err, code = transmit(self, line, timeout)
+  if not ok then return nil, err, code end
+  ok, err, code = record.queue:wait(timeout, "no reply")
+  local kind, payload = record.kind, record.payload
+  if kind then
+    put_back(self, record)
+    return kind, payload
+  end
+  if record.lost then return nil, record.lost, record.code end
+  if not ok then retire(self) end
+  return nil, err, code
+end
+
+-- The call that has read reads no more. Others may have come meanwhile, and somebody may listen.
+local function read_no_more(self)
+  self._reading = false
+  if is_needed(self) and not self._stream:closed() then start_reader(self) end
+end
+
+-- Its reply is still due, before those of the others.
+local function leave_reply_due(self, request)
+  retire(self)
+  self._first = self._first - 1
+  self._records[self._first] = { request = request, queue = core.queue() }
+  if self._live > 1 then read_no_more(self) end
+end
+
+-- A call that nobody else waits beside: it reads its reply itself.
+local function request_alone(self, request, line, timeout, deadline)
+  self._reading = true
+  local ok, err, code = transmit(self, line, timeout)
+  if not ok then return nil, err, code end
+  if #line > SHORT then timeout = deadline - core.now() end
+  local kind, payload
+  kind, payload, code = read_reply(self, timeout, deadline)
+  if kind then
+    local why = (kind ~= "pong" or request ~= "ping") and mismatch(request, kind, payload)
+    if why then return break_off(self, why) end
+    self._reading = false
+    if self._first <= self._last or self._hub.heard then read_no_more(self) end
+    return kind, payload
+  end
+  if code ~= "ETIMEDOUT" and code ~= "ECANCELED" then return finish_reading(self, payload, code) end
+  leave_reply_due(self, request)
+  return nil, payload, code
+end
+
+--- Sends a request and waits for its reply. A call that gives up leaves the connection to those that were sent before and
+--- after it: they get their replies, but no further request is sent.
+---@param request string its type
+---@param line string with its line feed
+---@param timeout number seconds until
+---@param deadline number
+---@return string|nil kind of the reply, table|string|nil payload_or_message, string? code ETIMEDOUT, ERESET, EPROTO, ECANCELED …
+function methods:request(request, line, timeout, deadline)
+  self._live = self._live + 1
+  local go = self._reading and request_among_others or request_alone
+  local kind, payload, code = go(self, request, line, timeout, deadline)
+  self._live = self._live - 1
+  if self.over and self._live == 0 then self:close() end
+  return kind, payload, code
+end
+
+-- What has come while nobody read can be no reply to what is yet to be sent.
+local function catch_up(self)
+  self._reading = true
+  local kind, payload, code = read_reply(self, 0, -math.huge)
+  if kind then
+    break_off(self, mismatch(nil, kind, payload))
+  elseif code == "ETIMEDOUT" then
+    read_no_more(self)
+  else
+    finish_reading(self, payload, code)
+  end
+end
+
+--- Whether the next request may be sent on it. On a connection that nobody has read for a while it is read first what came
+--- meanwhile, its end for instance.
+---@param now number
+---@return boolean
+function methods:is_usable(now)
+  if self.over or self._reading then return not self.over end
+  local doubtful = now - self._used > DOUBT
+  self._used = now
+  if doubtful then catch_up(self) end
+  return not self.over
+end
+
+function methods:close()
+  if self._task then self._task:cancel() end
+  self._task = nil
+  if not self._stream:closed() then finish(self, "closed", "ECLOSED") end
+  return true
+end
+
+mt.__close = methods.close
+
+return M

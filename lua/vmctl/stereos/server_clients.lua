@@ -1,0 +1,113 @@
+--- Who is connected to a stereos server: which of them have asked for nothing yet, and lines out to one or to all.
+local background = require "vmctl.base.background"
+local log = require "vmctl.log"
+
+local M = {}
+
+local SEND_TIMEOUT = 30 -- seconds for which a client may take nothing of a reply
+local NEWS = 16         -- lines to all that wait for a client which takes its replies slowly
+
+local methods = {}
+local mt = { __name = "vmctl.StereosClients", __index = methods }
+
+function M.new()
+  return setmetatable({
+    _all = {},                                     -- records as `enter` makes them
+    _silent = {}, _last = 0, _oldest = 1,          -- those that have sent no line yet, by the number of their coming
+    _news = {}, _spreading = false,                -- lines to all that are still to be sent
+  }, mt)
+end
+
+--- Remembers a connection.
+---@param stream vmctl.Stream
+---@return table client its record
+function methods:enter(stream)
+  self._last = self._last + 1
+  local client = { stream = stream, news = {}, _number = self._last }
+  self._silent[self._last], self._all[client] = client, true
+  return client
+end
+
+--- It has sent a line.
+function methods:speaks(client)
+  self._silent[client._number] = nil
+end
+
+function methods:leave(client)
+  self._silent[client._number] = nil
+  self._all[client] = nil
+end
+
+--- Takes the one that has been silent for longest out of the silent ones.
+---@return table? client
+function methods:take_silent()
+  while self._oldest <= self._last do
+    local client = self._silent[self._oldest]
+    self._silent[self._oldest] = nil
+    self._oldest = self._oldest + 1
+    if client then return client end
+  end
+end
+
+-- Only a connection's own task ever waits in a write; another that would have to leaves its line behind for it. It is taken
+-- off afterwards: while one is there, others queue behind it.
+local function send_news(client)
+  local news, ok, err, code = client.news, true, nil, nil
+  while ok and news[1] do
+    ok, err, code = client.stream:write(news[1], SEND_TIMEOUT)
+    table.remove(news, 1)
+  end
+  return ok, err, code
+end
+
+--- Sends a line, from the connection's own task. Waits while the client does not take what came before.
+---@param client table
+---@param line string with its line feed
+---@return true|nil, string?, string?
+function M.send(client, line)
+  local ok, err, code = client.stream:write(line, SEND_TIMEOUT)
+  if ok and client.news[1] then return send_news(client) end
+  return ok, err, code
+end
+
+--- Waits until all that was sent has left our hands.
+---@return true|nil, string?, string?
+function M.flush(client)
+  local ok, err, code = client.stream:flush(SEND_TIMEOUT)
+  client.stream:cork()
+  return ok, err, code
+end
+
+-- Output gathers in the corked stream, and the loop sends it: with a time-out of 0, ETIMEDOUT says that too much has.
+local function tell(client, line)
+  local news, code = client.news, "EBUSY"
+  if not news[1] then code = select(3, client.stream:write(line, 0)) end
+  if code == "EBUSY" and #news < NEWS then
+    news[#news + 1] = line
+  elseif code == "EBUSY" or code == "ETIMEDOUT" then
+    log.info("stereos: %s: does not read what it is sent: closed", client.stream:label())
+    client.stream:close()
+  end
+end
+
+local function spread(self)
+  while self._news[1] do
+    local line, clients = table.remove(self._news, 1), {}
+    for client in pairs(self._all) do clients[#clients + 1] = client end -- others come and go between two writes
+    for _, client in ipairs(clients) do tell(client, line) end
+  end
+  self._spreading = false
+end
+
+--- Sends a line to all, in the order of the calls, and never inside another line. Does not wait: a client that does not
+--- read is closed before much has gathered for it.
+---@param line string with its line feed
+function methods:tell_all(line)
+  if not next(self._all) then return end
+  table.insert(self._news, line)
+  if self._spreading then return end
+  self._spreading = true
+  background.spawn("stereos: lifecycle", spread, self) -- under no limit, and not cancelled: else it would judge wrongly
+end
+
+return M

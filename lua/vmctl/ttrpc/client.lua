@@ -1,0 +1,257 @@
+--- The client: calls and streams over one connection, from any number of tasks (wire document, sections 7 to 11).
+local address = require "vmctl.net.address"
+local core = require "vmctl.core"
+local dial = require "vmctl.net.dial"
+local log = require "vmctl.log"
+local options = require "vmctl.base.options"
+local service = require "vmctl.ttrpc.service"
+local sessions = require "vmctl.ttrpc.client_connection"
+local status = require "vmctl.ttrpc.status"
+local streams = require "vmctl.ttrpc.client_stream"
+local wire = require "vmctl.ttrpc.wire"
+
+local M = {}
+
+local TIMEOUT = 60 -- seconds of a call that names none: the protocol has no other way to end one
+
+---@class vmctl.TtrpcClient
+local methods = {}
+local mt = { __name = "vmctl.TtrpcClient", __index = methods }
+
+local known = { timeout = "number>0", dial_timeout = "number>0", services = "table", metadata = "table" }
+local call_options = { timeout = "number", metadata = "table", request_type = "string", response_type = "string" }
+local stream_options = {
+  timeout = "number", metadata = "table", request_type = "string", response_type = "string", client_stream = "boolean",
+  server_stream = "boolean",
+}
+
+local function new(stream, opts, where)
+  local usable, err, code = wire.encode_request { service = "", method = "" } -- is there a protobuf?
+  if not usable then return nil, err, code end
+  return setmetatable({
+    _session = sessions.new(stream), _timeout = opts.timeout or TIMEOUT, _metadata = opts.metadata,
+    _services = service.table_of(opts.services, where),
+  }, mt)
+end
+
+--- Makes a client of a connected stream, which it takes; who has dialled does not matter. Does not wait.
+---@param stream vmctl.Stream
+---@param opts? { timeout: number, services: vmctl.TtrpcService[], metadata: table } seconds for a call (60); descriptions of
+-- services (nerdbox's are known); metadata that each request carries
+---@return vmctl.TtrpcClient|nil, string?, string? ENOTSUP: there is no protobuf here
+function M.new(stream, opts)
+  return new(stream, options.check(opts, known, "ttrpc.client"), "ttrpc.client")
+end
+
+--- Connects. Waits.
+---@param where string|table|function an address
+---@param opts? table as for `new`, and dial_timeout (seconds, 10)
+---@return vmctl.TtrpcClient|nil, string?, string? as vmctl.dial; ENOTSUP
+function M.connect(where, opts)
+  opts = options.check(opts, known, "ttrpc.connect")
+  local at, stream, err, code
+  at, err, code = address.parse(where)
+  if not at then return nil, err, code end
+  stream, err, code = dial.dial(at, opts.dial_timeout)
+  if not stream then return nil, err, code end
+  local client
+  client, err, code = new(stream, opts, "ttrpc.connect")
+  if not client then stream:close() end
+  return client, err, code
+end
+
+local function failed(what, name, err, code, extra)
+  return nil, ("%s %s: %s"):format(what, name, err), code, extra
+end
+
+local deadline_of = core.deadline -- when a call must be done: its time-out, or an earlier limit around it
+
+local function metadata_of(self, given)
+  local base = self._metadata
+  if not base and not given then return nil end
+  return wire.pairs_of(base and given and options.merge(base, given) or base or given)
+end
+
+-- A unary call as the session knows it.
+local call = {}
+local call_mt = { __index = call }
+
+local function wake(self)
+  self.done = true
+  if self.queue then self.queue:wake(1) end
+end
+
+function call:on_response(bytes)
+  self.answer = bytes
+  wake(self)
+end
+
+function call:on_failure(err, code, refused)
+  self.err, self.code, self.status = err, code, refused
+  wake(self)
+end
+
+function call:on_data()
+  self.session:forget(self)
+  self:on_failure("Data in place of the answer", "EPROTO")
+end
+
+local function is_done(entry)
+  return entry.done
+end
+
+-- The payload in the envelope of an answer, a table where that is of a known type and not empty.
+local function opened(envelope, response_type)
+  local response, err = wire.decode_response(envelope, response_type)
+  if not response and response_type then response, err = wire.decode_response(envelope) end -- it may be a refusal
+  if not response then return nil, "the answer: " .. err, "EPROTO" end
+  local refused = response.status
+  if refused and refused.code ~= 0 then
+    return nil, log.one_line(refused.message, 4096), status.name(refused.code), refused
+  end
+  return response.payload
+end
+
+-- The same, of a call that is made now.
+local function exchange(session, deadline, response_type, ...)
+  local entry = setmetatable({ -- with room for all that a call ever has
+    session = session, id = nil, queue = nil, done = nil, answer = nil, err = nil, code = nil, status = nil,
+  }, call_mt)
+  local ok, err, code = session:open(entry, 0, deadline, deadline, ...)
+  if not ok then return nil, err, code end
+  ok, err, code = session:await(entry, is_done, deadline)
+  if not entry.done then
+    session:forget(entry)
+    if code == "ETIMEDOUT" then err = "no answer in time" end
+    if not ok then return nil, err, code end
+  end
+  if not entry.answer then return nil, entry.err, entry.code, entry.status end
+  return opened(entry.answer, response_type)
+end
+
+local NONE = {}
+
+-- The types of a method: as it is described, or as the options say.
+local function described(self, service_name, method_name, opts)
+  local spec = service.method(self._services, service_name, method_name) or NONE
+  return opts.request_type or spec.request, opts.response_type or spec.response, spec
+end
+
+local function call_failed(service_name, method, ...)
+  return failed("call", service_name .. "/" .. method, ...)
+end
+
+-- What came for a call, as the response: payloads are tables already, or bytes.
+local function concluded(service_name, method, response_type, payload, err, code, refused)
+  if not payload then return call_failed(service_name, method, err, code, refused) end
+  if type(payload) == "table" then return payload end
+  local response
+  response, err, code = service.decode(response_type, payload)
+  if response == nil then return call_failed(service_name, method, "the answer: " .. tostring(err), code) end
+  return response
+end
+
+local function check_names(service_name, method_name, what)
+  if type(service_name) ~= "string" or type(method_name) ~= "string" then
+    error(what .. ": a service and a method expected, as strings", 3)
+  end
+end
+
+--- Calls a method. Waits for its answer. Whoever gives up (a time-out, a cancelled task) is not told of by the protocol: the
+--- server has the time-out, too, and may still do what it was asked for.
+---@param service_name string with its package
+---@param method string
+---@param request? table|string a table by the method's type; bytes go as they are; nil: the empty message
+---@param opts? number|{ timeout: number, metadata: table<string, string|string[]>, request_type: string,
+-- response_type: string } types: for a method that is not described
+---@return table|string|nil response a table, or bytes where no type is known
+---@return string? message
+---@return string? code of an answer the status' name (NOT_FOUND …), the fourth value is the status; of this side: ETIMEDOUT,
+-- ECANCELED, ERESET (the connection was lost: what was done is not known), ECLOSED, ETOOBIG, EPROTO, EINVAL, EOVERFLOW, ENOTSUP
+---@return { code: integer, message: string, details: table[] }? status
+function methods:call(service_name, method, request, opts)
+  check_names(service_name, method, "call")
+  opts = opts and options.check(opts, call_options, "ttrpc call") or NONE
+  local deadline = deadline_of(opts.timeout or self._timeout)
+  local request_type, response_type = described(self, service_name, method, opts)
+  local has_metadata = self._metadata or opts.metadata
+  if request_type and response_type and not has_metadata and type(request) == "table" then
+    local response, err, code, refused =
+      self._session:call(service_name, method, request, request_type, response_type, deadline)
+    if type(response) == "table" then return response end
+    if response then response, err, code, refused = opened(response, response_type) end
+    if response ~= false then return concluded(service_name, method, response_type, response, err, code, refused) end
+  end
+  local envelope = { service = service_name, method = method, payload = nil, metadata = nil, timeout_nano = nil }
+  if has_metadata then envelope.metadata = metadata_of(self, opts.metadata) end
+  if not request_type or type(request) ~= "table" then
+    local err, code
+    envelope.payload, err, code = service.encode(request_type, request)
+    if not envelope.payload then return call_failed(service_name, method, err, code) end
+    request_type = nil
+  end
+  return concluded(service_name, method, response_type,
+    exchange(self._session, deadline, response_type, envelope, request_type, request))
+end
+
+-- Which sides stream: as described, or as the options say; without either, a request makes the server stream alone.
+local function stream_spec(self, service_name, method, request, opts)
+  local request_type, response_type, spec = described(self, service_name, method, opts)
+  local from_client, to_client = opts.client_stream, opts.server_stream
+  if from_client == nil then from_client = spec.client_stream end
+  if to_client == nil then to_client = spec.server_stream end
+  if from_client == nil and to_client == nil and not spec.request then
+    from_client, to_client = request == nil, true
+  end
+  return {
+    name = service_name .. "/" .. method, request = request_type, response = response_type,
+    client_stream = from_client or false, server_stream = to_client or false,
+  }
+end
+
+--- Opens a stream. Waits only for room to send the request: the server does not answer it. To be sure that the stream is
+--- there, make any call afterwards.
+---@param service_name string
+---@param method string
+---@param request? table|string the argument of a method that takes no stream; else a first message
+---@param opts? number|{ timeout: number, metadata: table, request_type: string, response_type: string, client_stream: boolean,
+-- server_stream: boolean } timeout: of the stream as a whole, which the server is told, too; none by default
+---@return vmctl.TtrpcStream|nil stream with send, close_send, recv, messages, close; string?, string? as `call`
+function methods:stream(service_name, method, request, opts)
+  check_names(service_name, method, "stream")
+  opts = options.check(opts, stream_options, "ttrpc stream")
+  local spec = stream_spec(self, service_name, method, request, opts)
+  local payload, err, code = service.encode(spec.request, request)
+  if not payload then return failed("open", spec.name, err, code) end
+  local limit = opts.timeout and deadline_of(opts.timeout) or math.huge
+  local stream = streams.new(self._session, spec, self._timeout, limit)
+  local flags = spec.client_stream and wire.REMOTE_OPEN or wire.REMOTE_CLOSED
+  local ok
+  ok, err, code = self._session:open(stream, flags, math.min(limit, deadline_of(self._timeout)), limit, {
+    service = service_name, method = method, payload = payload, metadata = metadata_of(self, opts.metadata),
+  })
+  if not ok then return failed("open", spec.name, err, code) end
+  self._session:attend()
+  return stream
+end
+
+--- Whether the connection is known to be over, and why.
+---@return boolean, string?, string?
+function methods:closed()
+  return self._session.over ~= nil, self._session.over, self._session.code
+end
+
+--- Ends the connection: all calls and streams fail with ECLOSED, and so do later ones. Idempotent, never waits.
+function methods:close()
+  self._session:close()
+  return true
+end
+
+mt.__close = methods.close
+mt.__gc = methods.close
+
+function mt:__tostring()
+  return ("vmctl.TtrpcClient(%s)"):format(self._session.link.label)
+end
+
+return M

@@ -1,0 +1,267 @@
+--- The client's end of a connection: ids are taken and requests written in one step, frames go to the calls and streams that
+--- wait for them (wire document, sections 4 and 9).
+---
+--- A call that is alone reads its own answer. When there are others, a task reads for all, and ends when nobody waits. Meanwhile
+--- ordinary unary calls are made by the core in one step each (`call`), and are none of the entries here.
+local background = require "vmctl.base.background"
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local links = require "vmctl.ttrpc.frame_link"
+local log = require "vmctl.log"
+local wire = require "vmctl.ttrpc.wire"
+
+local M = {}
+
+local LOST = { EOF = true, ECONNRESET = true, EPIPE = true }
+local PASSING = { ETIMEDOUT = true, ECANCELED = true, EDEADLK = true } -- failures of one who waits, not of the connection
+
+local methods = {}
+local mt = { __name = "vmctl.TtrpcSession", __index = methods }
+
+-- Entries are calls and streams: tables with `id`, on_response(bytes), on_data(bytes, flags), on_failure(err, code).
+
+--- Takes a connected stream.
+---@param stream vmctl.Stream
+function M.new(stream)
+  local self = setmetatable({
+    link = links.new(stream, core.calls), _calls = nil, _entries = {}, _live = 0, _reading = false, over = nil,
+    _queues = {}, -- that nobody waits in
+  }, mt)
+  self._calls = self.link.source
+  self._count = function() return self:live() end
+  self._reader = setmetatable({}, { __close = function() self:_read_no_more() end })
+  return self
+end
+
+function methods:_read_no_more()
+  self._reading = false
+  if self:live() > 0 and not self.over then self:_start_reader() end
+end
+
+-- The end of the connection: all learn why.
+local function finish(self, err, code)
+  if self.over then return end
+  if LOST[code] then
+    err, code = "the connection was lost: " .. (code == "EOF" and "the peer has closed it" or err), "ERESET"
+  elseif code == "EPROTO" then
+    err = "the connection was closed: " .. err
+  end
+  self.over, self.code = err, code
+  self.link:close()
+  local entries = self._entries
+  self._entries, self._live = {}, 0
+  self._calls:fail { err, code }
+  for _, entry in pairs(entries) do entry:on_failure(err, code) end
+  if self._task then self._task:cancel() end
+  self._task = nil
+end
+
+--- Takes an entry out: further frames of its id are swallowed.
+function methods:forget(entry)
+  if self._entries[entry.id] ~= entry then return end
+  self._entries[entry.id] = nil
+  self._live = self._live - 1
+end
+
+-- Reading
+
+local function deliver_data(self, entry, payload, flags)
+  if flags & wire.REMOTE_CLOSED ~= 0 then self:forget(entry) end
+  local inbox = entry:on_data(payload, flags)
+  if inbox and inbox:is_full() and not self.link:await_room(inbox, self._count) then
+    entry:give_up(("stream full: %d messages were not read"):format(inbox:count()), "ETOOBIG")
+  end
+end
+
+local NO_ANSWER = { "Data in place of the answer", "EPROTO" }
+
+local function dispatch(self, kind, payload, id, flags)
+  local entry = self._entries[id]
+  if not entry then -- abandoned, or the echo of what crossed its end
+    if kind == wire.DATA and self._calls:fail(NO_ANSWER, id) then return end
+    log.debug("ttrpc: %s: a frame of type %d for stream %d, which is not open", self.link.label, kind, id)
+  elseif kind == wire.RESPONSE then
+    self:forget(entry)
+    entry:on_response(payload)
+  elseif kind == wire.DATA then
+    deliver_data(self, entry, payload, flags)
+  end
+end
+
+local function refuse_oversize(self, err, frame)
+  local entry, refused = self._entries[frame.stream], { code = 8, message = err, details = {} }
+  if not entry then
+    self._calls:fail({ err, "RESOURCE_EXHAUSTED", refused }, frame.stream)
+  else
+    self:forget(entry)
+    entry:on_failure(err, "RESOURCE_EXHAUSTED", refused)
+  end
+end
+
+-- One frame. ETIMEDOUT and ECANCELED are the reader's own; after any other failure the connection is over.
+local function read(self, timeout)
+  local kind, payload, id, flags = self.link:read(timeout)
+  if kind == true then
+    return true
+  elseif kind then
+    dispatch(self, kind, payload, id, flags)
+  elseif id == "ETOOBIG" then
+    refuse_oversize(self, payload, flags)
+  elseif PASSING[id] then
+    return nil, payload, id
+  else
+    finish(self, payload, id)
+    return nil, self.over, self.code
+  end
+  return true
+end
+
+local function read_for_all(self)
+  local guard <close> = self._reader -- luacheck: ignore
+  while self:live() > 0 and not self.over do
+    if not read(self, math.huge) then break end
+  end
+  self._task = nil
+end
+
+function methods:_start_reader()
+  self._reading = true
+  self._task = background.spawn("ttrpc: " .. self.link.label, read_for_all, self)
+end
+
+local function wait_in_queue(self, entry, is_done, deadline)
+  local unused = self._queues
+  local queue = unused[#unused] or core.queue()
+  entry.queue, unused[#unused] = queue, nil
+  while not is_done(entry) do
+    local ok, err, code = queue:wait(deadline - core.now(), "no answer")
+    if not ok then return nil, err, code end
+  end
+  entry.queue, unused[#unused + 1] = nil, queue
+  return true
+end
+
+--- Waits until `is_done()`, which looks at an entry that is `woken` when something has come for it.
+---@param entry table with `queue`, once somebody waits in it
+---@param is_done fun(entry: table): boolean
+---@return true|nil, string?, string? ETIMEDOUT, ECANCELED
+function methods:await(entry, is_done, deadline)
+  if self._reading or self:live() > 1 then
+    if not self._reading and not self.over then self:_start_reader() end
+    return wait_in_queue(self, entry, is_done, deadline)
+  end
+  self._reading = true
+  local guard <close> = self._reader -- luacheck: ignore
+  while not is_done(entry) do
+    local ok, err, code = read(self, deadline - core.now())
+    if not ok and not is_done(entry) then
+      self:forget(entry) -- before the guard looks who is left
+      return nil, err, code
+    end
+  end
+  return true
+end
+
+--- Has the connection read all the time, for entries that nobody waits for in `await`.
+function methods:attend()
+  if not self._reading and not self.over then self:_start_reader() end
+end
+
+-- Writing
+
+local function sent(self, ok, err, code)
+  if ok or PASSING[code] then return ok, err, code end
+  if self.over then return nil, self.over, self.code end
+  finish(self, err, code)
+  return nil, self.over, self.code
+end
+
+-- The rest of a deadline as the wire has it: 0 would stand for no limit.
+local function timeout_nano(left)
+  left = left * 1e9
+  if left < 1 then return 0 end
+  return left < 2.0 ^ 63 and math.tointeger(left // 1) or nil
+end
+
+local function take_id(self)
+  local id = self._calls:take_id()
+  if id then return id end
+  return errors.fail("EOVERFLOW", "the stream ids of this connection are used up: connect anew")
+end
+
+--- Goes on with a later id, as if those before it had been used.
+---@param id integer odd
+function methods:continue(id)
+  self._calls:continue(id)
+end
+
+--- Makes a unary call in one step, if nothing stands in the way: somebody reads already, and nobody else is writing. Waits.
+---@param service string
+---@param method string
+---@param request table
+---@param request_type string
+---@param response_type string
+---@param deadline number
+---@return table|string|false|nil response a string: the answer's envelope, which is to be looked at; false: nothing was done
+---@return string?, string? message, code ETIMEDOUT, ECANCELED, EPROTO, RESOURCE_EXHAUSTED, those of the connection's end
+---@return table? status of RESOURCE_EXHAUSTED
+function methods:call(service, method, request, request_type, response_type, deadline)
+  local link = self.link
+  if not self._reading or self.over or link.waiting_for_room or not link:is_free() then return false end
+  return self._calls:call(service, method, request, request_type, response_type, deadline)
+end
+
+--- Opens a stream: takes the next id and sends the request, in the order of the ids. Waits within `deadline` alone for room;
+--- `limit` is what the server is told. A request that is not sent, being too big for instance, spends no id.
+---@param entry table
+---@param flags integer
+---@param request table for wire.encode_request; type_name, message: as there
+---@return true|nil, string?, string? ETIMEDOUT, ECANCELED, ETOOBIG, EINVAL, EOVERFLOW, ERESET, ECLOSED
+function methods:open(entry, flags, deadline, limit, request, type_name, message)
+  if self.over then return nil, self.over, self.code end
+  local turn <close>, err, code = self.link:turn(deadline) -- luacheck: ignore
+  if not turn then return nil, err, code end
+  if self.over then return nil, self.over, self.code end
+  local now = core.now()
+  request.timeout_nano = timeout_nano(limit - now)
+  if request.timeout_nano == 0 then return errors.fail("ETIMEDOUT", "no time is left to send it") end
+  local bytes, id, ok
+  bytes, err, code = wire.encode_request(request, type_name, message)
+  if not bytes then return nil, err, code end
+  id, err, code = take_id(self)
+  if not id then return nil, err, code end
+  entry.id, self._entries[id], self._live = id, entry, self._live + 1
+  if self:live() == 2 then self.link.room:wake() end -- a reader that was held back for a stream alone is that no more
+  ok, err, code = sent(self, self.link:put(wire.REQUEST, bytes, id, flags, deadline - now))
+  if not ok then self:forget(entry) end
+  return ok, err, code
+end
+
+--- Sends a Data frame. Waits.
+---@return true|nil, string?, string? ETIMEDOUT, ECANCELED: it was not sent
+function methods:send_data(id, payload, flags, timeout)
+  if self.over then return nil, self.over, self.code end
+  return sent(self, self.link:send(wire.DATA, payload, id, flags, timeout))
+end
+
+local FAREWELL = 5 -- seconds in which the end of a stream that was given up must find room
+
+--- Tells the server that a stream's input has ended, later and as well as it goes. Does not wait.
+function methods:say_farewell(id)
+  if self.over then return end
+  background.spawn("ttrpc: " .. self.link.label, function()
+    local ok, err = self:send_data(id, "", wire.CLOSE, FAREWELL)
+    if not ok then log.debug("ttrpc: %s: stream %d: %s", self.link.label, id, err) end
+  end)
+end
+
+---@return integer how many calls and streams there are
+function methods:live()
+  return self._live + self._calls:live()
+end
+
+function methods:close()
+  finish(self, "closed", "ECLOSED")
+end
+
+return M

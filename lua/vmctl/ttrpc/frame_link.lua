@@ -1,0 +1,140 @@
+--- Frames over a connection, for both ends: one writer at a time, in the order of coming and within each one's own deadline;
+--- one reader, which gets past frames that are too big. Output gathers in the stream, up to a bound, and leaves when the
+--- loop waits next.
+local core = require "vmctl.core"
+local waiters = require "vmctl.base.waiters"
+local wire = require "vmctl.ttrpc.wire"
+
+local M = {}
+
+local STALL = 0.5 -- seconds that a stream which takes nothing may keep the others waiting
+
+local methods = {}
+local mt = { __name = "vmctl.TtrpcLink", __index = methods }
+
+-- All frames as they come.
+local function plain(stream)
+  return { read = function(_, timeout) return stream:read_frame(timeout) end }
+end
+
+--- Takes a connected stream.
+---@param stream vmctl.Stream
+---@param source? fun(stream: vmctl.Stream, request: integer, answer: integer): vmctl.Calls|vmctl.Requests what reads frames,
+-- and sees to the ordinary ones: core.calls or core.requests; without it all come as they are
+function M.new(stream, source)
+  stream:set_format(wire.format)
+  stream:cork()
+  local self = setmetatable({
+    stream = stream, source = (source or plain)(stream, wire.REQUEST, wire.RESPONSE), label = stream:label(),
+    room = core.queue(), held = 0, waiting_for_room = false, _waiters = waiters.new(), _writing = false, _skipping = false,
+  }, mt)
+  self._turn = setmetatable({}, { __close = function() self._writing = self._waiters:serve() ~= nil end })
+  return self
+end
+
+--- Waits for the turn to write. What is returned is to be closed.
+---@param deadline number on the clock of core.now
+---@return table|nil turn, string?, string? ETIMEDOUT, ECANCELED
+function methods:turn(deadline)
+  if self._writing then
+    local timeout = deadline - core.now()
+    local ok, err, code = self._waiters:wait({}, timeout, "the peer does not read", function() self._turn:__close() end)
+    if not ok then return nil, err, code end
+  end
+  self._writing = true
+  return self._turn
+end
+
+--- Whether nobody is writing, so that frames may be added without a turn by what does not wait.
+---@return boolean
+function methods:is_free()
+  return not self._writing
+end
+
+--- Writes a frame; the caller has the turn. Waits while too much is queued. A frame that is queued will leave, whatever
+--- happens to its sender, and counts as sent.
+---@return true|nil, string?, string?
+function methods:put(kind, payload, id, flags, timeout)
+  local ok, err, code, queued = self.stream:write_frame(kind, payload, id, flags, timeout)
+  if ok or code == "ETIMEDOUT" and queued == 1 then return true end
+  if code == "ETIMEDOUT" then err = "the peer does not read" end
+  return nil, err, code
+end
+
+--- Writes a frame. Waits, for the turn and for room.
+---@return true|nil, string?, string? ETIMEDOUT, ECANCELED: nothing was sent; others: the connection is lost
+function methods:send(kind, payload, id, flags, timeout)
+  local deadline = self._writing and core.now() + timeout
+  local turn <close>, err, code = self:turn(deadline) -- luacheck: ignore
+  if not turn then return nil, err, code end
+  return self:put(kind, payload, id, flags, deadline and deadline - core.now() or timeout)
+end
+
+-- A frame over the limit is thrown away by the next read: who it was for can be told first.
+local function too_big(self, err, code, frame)
+  if code ~= "ETOOBIG" or type(frame) ~= "table" then return nil, err, code end
+  if frame.size >= wire.RESERVED then
+    return nil, ("a frame announces %d bytes: the first byte of a length is zero"):format(frame.size), "EPROTO"
+  end
+  self._skipping = true
+  return nil, ("message length %d exceed maximum message size of %d"):format(frame.size, wire.MAX), "ETOOBIG", frame
+end
+
+--- Reads a frame. Waits.
+---@param timeout number seconds
+---@return integer|true|nil kind true: there was nothing for us but what the source took, and that is all
+---@return string payload_or_message
+---@return integer|string id_or_code ETOOBIG: that frame alone is lost; EPROTO: the connection is
+---@return integer|table|nil flags of ETOOBIG: { type =, stream =, flags =, size = }
+---@return string? service, string? method, integer? timeout_nano of a request that core.requests has decoded, whose payload
+-- is the argument alone
+function methods:read(timeout)
+  if self._skipping then
+    local deadline = core.now() + timeout
+    local ok, err, code = self.stream:skip_frame(timeout)
+    if not ok then return nil, err, code end
+    self._skipping = false
+    timeout = deadline - core.now()
+  end
+  local kind, payload, id, flags, service, method, timeout_nano = self.source:read(timeout)
+  if kind then return kind, payload, id, flags, service, method, timeout_nano end
+  return too_big(self, payload, id, flags)
+end
+
+--- Holds the reader back when a stream's messages are not read, as the peer is by that. Nobody else may wait for it long:
+--- while there are other streams (live() > 1) more is kept, up to a bound, and beyond that one patience only. False: the
+--- stream is to be given up.
+---@param inbox vmctl.TtrpcInbox
+---@param live fun(): integer
+---@return boolean
+function methods:await_room(inbox, live)
+  while inbox:is_full() and not inbox.code and live() <= 1 and not self.stream:closed() do
+    self.waiting_for_room = true
+    local ok = self.room:wait(math.huge, "room")
+    self.waiting_for_room = false
+    if not ok then return true end -- the reader ends
+  end
+  local deadline = core.now() + STALL
+  while inbox:is_overfull() and not inbox.code and core.now() < deadline do
+    local ok, _, code = self.room:wait(deadline - core.now(), "room")
+    if not ok and code ~= "ETIMEDOUT" then return true end
+  end
+  return not inbox:is_overfull() or inbox.code ~= nil
+end
+
+--- Waits until all that was sent is with the kernel, and closes the connection.
+---@param timeout number seconds
+function methods:finish(timeout)
+  local turn <close> = self:turn(core.now() + timeout) -- luacheck: ignore
+  if turn then self.stream:shutdown(timeout) end
+  self.stream:close()
+end
+
+function methods:close()
+  self.stream:close()
+  self.room:wake()
+end
+
+mt.__close = methods.close
+
+return M

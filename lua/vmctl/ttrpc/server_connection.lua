@@ -1,0 +1,196 @@
+--- The server's end of a connection: what comes is read in order, handlers are called at once and side by side (wire
+--- document, sections 9 to 12).
+local background = require "vmctl.base.background"
+local core = require "vmctl.core"
+local crews = require "vmctl.ttrpc.server_readers"
+local handler = require "vmctl.ttrpc.dispatch"
+local incoming = require "vmctl.ttrpc.server_stream"
+local links = require "vmctl.ttrpc.frame_link"
+local log = require "vmctl.log"
+local rules = require "vmctl.ttrpc.frame_rules"
+local status = require "vmctl.ttrpc.status"
+local task = require "vmctl.base.task"
+local wire = require "vmctl.ttrpc.wire"
+
+local M = {}
+
+local SEND_TIMEOUT = 30 -- seconds for which a client may take nothing of its answers
+local LINGER = 5        -- and of the last ones, when the server ends the connection
+
+local methods = {}
+local mt = { __name = "vmctl.TtrpcConversation", __index = methods }
+
+--- Takes a connected stream.
+---@param stream vmctl.Stream
+---@param find fun(service: string, method: string): table?, boolean
+---@param most integer streams at a time
+function M.new(stream, find, most)
+  local state = { streams = {}, live = 0, held = 0, last = 0, most = most, draining = false, find = find }
+  local self = setmetatable({
+    _link = links.new(stream, core.requests), _state = state, _count = function() return state.live end, _peer = stream:peer(),
+    _ended = core.queue(),
+  }, mt)
+  self._crew = crews.new(function(worker) self:_read(worker) end)
+  return self
+end
+
+-- A client that takes nothing of what it is told is not to be served.
+local function send(self, kind, payload, id, flags)
+  local ok, err, code = self._link:send(kind, payload, id, flags, SEND_TIMEOUT)
+  if ok or code == "ECANCELED" then return ok end
+  if code ~= "ECLOSED" then log.info("ttrpc: %s: closed: %s", self._link.label, err) end
+  self._link:close()
+end
+
+local function refuse(self, id, code, text)
+  log.debug("ttrpc: %s: stream %d refused: %s", self._link.label, id, text)
+  return send(self, wire.RESPONSE, wire.encode_response(nil, status.new(code, text)), id, 0)
+end
+
+-- Streams
+
+local function take_out(self, entry)
+  local state = self._state
+  if state.streams[entry.id] ~= entry then return end
+  state.streams[entry.id] = nil
+  state.live, state.held = state.live - 1, state.held - #entry.payload
+  if state.live == 0 and state.draining then background.spawn("ttrpc: drain", self._link.finish, self._link, LINGER) end
+end
+
+-- The client has been told that the stream is over: nothing more is sent on it, and its handler ends.
+local function drop(self, entry, text)
+  entry:drop(text)
+  take_out(self, entry)
+  crews.dismiss(entry.worker)
+end
+
+local function serve(self, entry, worker)
+  local kind, bytes, flags = handler.run(entry, worker, self._link)
+  if not entry.dropped then
+    if kind then send(self, kind, bytes, entry.id, flags) end
+    entry:drop "it has ended"
+  end
+  take_out(self, entry)
+end
+
+-- What a handler is told of a request. Most of them ask for little of it.
+local asked = {
+  canceled = function(self, entry)
+    return function() return self._over or entry.dropped ~= nil end
+  end,
+  metadata = function() return {} end, -- there was none
+  peer = function(self) return self._peer end,
+}
+
+local context_mt = {
+  __index = function(context, key)
+    local make = asked[key]
+    if not make then return nil end
+    local value = make(context[1], context[2])
+    context[key] = value
+    return value
+  end,
+}
+
+local function begin(self, method, id, flags, worker, service_name, method_name, payload, timeout_nano, metadata)
+  local state = self._state
+  local context = setmetatable({
+    self, nil, service = service_name, method = method_name, metadata = metadata,
+    deadline = timeout_nano ~= 0 and core.now() + timeout_nano / 1e9 or nil,
+  }, context_mt)
+  local entry = incoming.new(self._link, id, method, context, payload, worker)
+  context[2] = entry
+  if not entry.unary then entry:begin(flags) end
+  state.streams[id], state.live, state.held = entry, state.live + 1, state.held + #entry.payload
+  if state.live == 2 then self._link.room:wake() end -- a reader that was held back for a stream alone is that no more
+  self._crew:release()
+  serve(self, entry, worker)
+end
+
+local function deliver(self, entry, payload, flags)
+  entry:on_data(payload, flags)
+  if not entry.inbox:is_full() or self._link:await_room(entry.inbox, self._count) then return end
+  local text = "data handling error: ttrpc: stream buffer full"
+  drop(self, entry, text)
+  refuse(self, entry.id, "INVALID_ARGUMENT", text)
+end
+
+-- Reading
+
+local function act(self, worker, payload, id, flags, verdict, first, second, entry)
+  if verdict == "start" then
+    local metadata = first.metadata[1] and wire.metadata_of(first.metadata)
+    begin(self, second, id, flags, worker, first.service, first.method, first.payload, first.timeout_nano, metadata)
+    return self._crew:take_back(worker)
+  elseif verdict == "data" then
+    deliver(self, first, payload, flags)
+  elseif verdict == "refuse" then
+    if entry then drop(self, entry, second) end
+    refuse(self, id, first, second)
+  end
+  return true
+end
+
+-- The same for a request that came decoded, which most do.
+local function act_on_call(self, worker, payload, id, flags, service_name, method_name, timeout_nano)
+  local method, verdict, code, text, entry = rules.judge_call(self._state, id, service_name, method_name, payload)
+  if not method then return act(self, worker, payload, id, flags, verdict, code, text, entry) end
+  begin(self, method, id, flags, worker, service_name, method_name, payload, timeout_nano, nil)
+  return self._crew:take_back(worker)
+end
+
+local function refuse_oversize(self, text, frame)
+  local entry = self._state.streams[frame.stream]
+  if entry then drop(self, entry, text) end
+  refuse(self, frame.stream, "RESOURCE_EXHAUSTED", text)
+end
+
+-- Frames, for as long as this worker is the one that reads.
+function methods:_read(worker)
+  local link, state = self._link, self._state
+  while true do
+    local kind, payload, id, flags, service_name, method_name, timeout_nano = link:read(math.huge)
+    if service_name then
+      if not act_on_call(self, worker, payload, id, flags, service_name, method_name, timeout_nano) then return end
+    elseif kind then
+      if not act(self, worker, payload, id, flags, rules.judge(state, kind, payload, id, flags)) then return end
+    elseif id == "ETOOBIG" then
+      refuse_oversize(self, payload, flags)
+    else
+      self._crew:finish()
+      self._why, self._code = payload, id
+      self._ended:wake()
+      return
+    end
+  end
+end
+
+local QUIET = { EOF = true, ECLOSED = true, ECANCELED = true, ECONNRESET = true }
+
+--- Serves the connection until it ends, closes it, and cancels the handlers that are still at work. Waits.
+function methods:run()
+  local link <close> = self._link -- luacheck: ignore
+  task.scope(function(scope)
+    self._crew:start(scope)
+    self._ended:wait(math.huge, "the connection's end")
+    if self._code and not QUIET[self._code] then log.info("ttrpc: %s: %s", self._link.label, self._why) end
+    self._over = true
+    self._crew:finish()
+    self._link:close()
+    scope:cancel()
+  end)
+end
+
+--- Begins nothing new, and ends the connection as soon as nothing is open. Does not wait.
+function methods:drain()
+  if self._state.draining then return end
+  self._state.draining = true
+  if self._state.live == 0 then background.spawn("ttrpc: drain", self._link.finish, self._link, LINGER) end
+end
+
+--- Ends the connection now.
+function methods:close()
+  self._link:close()
+end
+
+return M
