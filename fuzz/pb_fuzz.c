@@ -1,5 +1,5 @@
 /* Messages: the input is tried as the bytes of each message of proto/ and spec/protobuf. What can be decoded is encoded
- * again, and from then on nothing changes. It is tried as an envelope, too, as the core reads them (lua/envelope.h): what
+ * again, and from then on nothing changes. It is tried as an envelope, too, as the core reads them (lua/rpc_envelope.h): what
  * that finds is what a decode finds.
  * before: fuzz/pb_messages
  * libraries: lua5.4
@@ -9,7 +9,7 @@
  * links: -isystem build/fuzz/messages -lprotobuf-c */
 #include "fuzz.h"
 
-#include "lua/envelope.h"
+#include "lua/rpc_envelope.h"
 
 #include <lauxlib.h>
 #include <lualib.h>

@@ -1,6 +1,6 @@
 #include "io/spawn.h"
 
-#include "io/child.h"
+#include "io/spawn_child.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,9 +4,9 @@
 #ifndef VMCTL_IO_SWITCH_H
 #define VMCTL_IO_SWITCH_H
 
-#include "io/fault.h"
+#include "io/switch_impairment.h"
 #include "io/loop.h"
-#include "io/mactable.h"
+#include "io/switch_macs.h"
 #include "io/wait.h"
 #include "wire/buf.h"
 #include "wire/ether.h"
@@ -139,7 +139,7 @@ void vmctl_switch_resume(struct vmctl_switch *sw);
 void vmctl_switch_watch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
 void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
 
-/* switch_send.c. A frame, with the 4 bytes of its length in front of it, in memory that stays until the flush. */
+/* switch_output.c. A frame, with the 4 bytes of its length in front of it, in memory that stays until the flush. */
 void vmctl_switch_put(struct vmctl_switch_port *to, const uint8_t *at, size_t total);
 /* Sends what was put to a port at once: its memory may go. */
 void vmctl_switch_send(struct vmctl_switch_port *to);
@@ -155,12 +155,12 @@ bool vmctl_switch_judge(struct vmctl_switch_port *from, struct vmctl_fault *f, s
 void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
                                  struct vmctl_verdict v);
 
-/* switch_bare.c. The ways in and out of a port that is no stream, as of vmctl_sys_readv and vmctl_sys_writev with the lengths
+/* switch_packets.c. The ways in and out of a port that is no stream, as of vmctl_sys_readv and vmctl_sys_writev with the lengths
  * added and taken away: a write takes whole frames. */
 ssize_t vmctl_switch_bare_read(const struct vmctl_switch_port *p, uint8_t *room, size_t size);
 ssize_t vmctl_switch_bare_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
 
-/* switch_hold.c. Keeps a copy of a frame (as for put) until it is due. */
+/* switch_delay.c. Keeps a copy of a frame (as for put) until it is due. */
 void vmctl_switch_hold(struct vmctl_switch_port *to, const uint8_t *at, size_t total, const struct vmctl_verdict *v);
 void vmctl_switch_hold_forget(struct vmctl_switch *sw, const struct vmctl_switch_port *to); /* NULL: for all */
 void vmctl_switch_on_release(struct vmctl_timer *t);

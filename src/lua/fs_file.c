@@ -2,7 +2,7 @@
  * is EAGAIN. */
 #include "lua/fs.h"
 
-#include "io/place.h"
+#include "io/fs_replace.h"
 
 #include <errno.h>
 #include <limits.h>

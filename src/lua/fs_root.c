@@ -2,7 +2,7 @@
  * calls block as all file I/O does. */
 #include "lua/fs.h"
 
-#include "io/beneath.h"
+#include "io/fs_root.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -71,7 +71,7 @@ struct vmctl_lua {
     lua_Integer free_places;        /* how many; its address is the registry key of their list */
     lua_KFunction root_next;        /* of the plain script: the continuation that parked; root_loop calls it */
     lua_KContext root_ctx;
-    bool traced;                    /* a hook wants to see what streams carry: trace.c */
+    bool traced;                    /* a hook wants to see what streams carry: stream_trace.c */
     bool orphans;                   /* a task of the root scope failed and nobody was there to hear */
     bool open;
 };
@@ -134,7 +134,7 @@ bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(
 /* Ends the generators that a coroutine waits in, the innermost first, so that their <close> variables run. */
 void vmctl_wrap_close(lua_State *co);
 
-/* scope.c */
+/* task_scope.c */
 struct vmctl_scope *vmctl_scope_new(lua_State *L, struct vmctl_task *owner); /* leaves its userdata on the stack */
 struct vmctl_scope *vmctl_scope_check(lua_State *L, int arg);
 struct vmctl_scope *vmctl_scope_here(struct vmctl_lua *st); /* where a task that is spawned here belongs */

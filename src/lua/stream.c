@@ -1,5 +1,5 @@
 /* The class vmctl.Stream: its life, and what it tells of itself. Reading is in stream_read.c, writing in stream_write.c,
- * frames in frame.c. */
+ * frames in stream_frame.c. */
 #include "lua/stream.h"
 
 #include "io/socket.h"

@@ -50,7 +50,7 @@ int vmctl_l_flush(lua_State *L);
 int vmctl_l_shutdown(lua_State *L);
 int vmctl_l_cork(lua_State *L);
 
-/* In frame.c */
+/* In stream_frame.c */
 int vmctl_l_read_frame(lua_State *L);
 int vmctl_l_read_frames(lua_State *L);
 int vmctl_l_write_frame(lua_State *L);
@@ -69,7 +69,7 @@ int vmctl_frame_push(lua_State *L, const struct vmctl_frame_format *f, const str
  * which the last says what it was: who knows the types can tell a large message from framing that is lost. */
 int vmctl_frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame);
 
-/* In trace.c. Each does nothing unless there is a hook. The stream is in slot 1 where no other is named. */
+/* In stream_trace.c. Each does nothing unless there is a hook. The stream is in slot 1 where no other is named. */
 void vmctl_trace_open(lua_State *L, const struct vmctl_stream *s, int stream_at, const char *how);
 void vmctl_trace_bytes(lua_State *L, const struct vmctl_stream *s, const char *event, int bytes_at);
 void vmctl_trace_frame(lua_State *L, const struct vmctl_stream *s, const char *event, const struct vmctl_frame *frame,

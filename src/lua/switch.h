@@ -8,11 +8,11 @@
 /* The open switch at `arg`. */
 struct vmctl_switch *vmctl_switch_check(lua_State *L, int arg);
 
-/* tap.c: sw:tap(bytes, lossy) */
+/* switch_tap.c: sw:tap(bytes, lossy) */
 int vmctl_l_tap(lua_State *L);
 void vmctl_tap_register(lua_State *L);
 
-/* capture.c: sw:capture(path) */
+/* switch_capture.c: sw:capture(path) */
 int vmctl_l_capture(lua_State *L);
 void vmctl_capture_register(lua_State *L);
 

@@ -1,4 +1,4 @@
-/* Tasks: coroutines that wait. Here and in wrap.c is all that resumes and yields. */
+/* Tasks: coroutines that wait. Here and in task_wrap.c is all that resumes and yields. */
 #include "lua/state.h"
 
 #include <errno.h>

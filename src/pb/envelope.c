@@ -1,5 +1,5 @@
-/* The envelopes of ttrpc (proto/ttrpc/ttrpc.proto) for the core: see lua/envelope.h. */
-#include "lua/envelope.h"
+/* The envelopes of ttrpc (proto/ttrpc/ttrpc.proto) for the core: see lua/rpc_envelope.h. */
+#include "lua/rpc_envelope.h"
 #include "pb/convert.h"
 #include "pb/utf8.h"
 #include "ttrpc/ttrpc.pb-c.h"

@@ -1,6 +1,6 @@
 /* Files below a folder that stands for "/": links and ".." lead nowhere else, as after a chroot. */
-#ifndef VMCTL_IO_BENEATH_H
-#define VMCTL_IO_BENEATH_H
+#ifndef VMCTL_IO_FS_ROOT_H
+#define VMCTL_IO_FS_ROOT_H
 
 #include <limits.h>
 #include <stdbool.h>

@@ -1,8 +1,8 @@
-/* What the two ends of calls over a framed stream share: calls.c and requests.c. */
-#ifndef VMCTL_LUA_EXCHANGE_H
-#define VMCTL_LUA_EXCHANGE_H
+/* What the two ends of calls over a framed stream share: rpc_calls.c and rpc_requests.c. */
+#ifndef VMCTL_LUA_RPC_SEND_H
+#define VMCTL_LUA_RPC_SEND_H
 
-#include "lua/envelope.h"
+#include "lua/rpc_envelope.h"
 #include "lua/stream.h"
 
 /* Whether a frame can be sent now, with no wait and seen by nobody: it is only added to what the loop sends next. */

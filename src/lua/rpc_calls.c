@@ -1,7 +1,7 @@
 /* vmctl.Calls: unary calls over a framed stream, one frame for the request and one of the same stream id for the answer. A
  * call encodes, waits and gets its answer in one step; the one who reads the stream hands answers to those who wait. What is
  * out of the ordinary is refused before anything is done, and Lua does it (lua/vmctl/ttrpc/client_connection.lua). */
-#include "lua/exchange.h"
+#include "lua/rpc_send.h"
 
 #include <errno.h>
 

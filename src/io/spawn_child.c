@@ -1,4 +1,4 @@
-#include "io/child.h"
+#include "io/spawn_child.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "io/beneath.h"
+#include "io/fs_root.h"
 
 #include <dirent.h>
 #include <errno.h>

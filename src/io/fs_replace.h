@@ -1,6 +1,6 @@
 /* Putting files into folders that others may write to: no symbolic link is followed, nothing is ever half there. */
-#ifndef VMCTL_IO_PLACE_H
-#define VMCTL_IO_PLACE_H
+#ifndef VMCTL_IO_FS_REPLACE_H
+#define VMCTL_IO_FS_REPLACE_H
 
 #include <stdbool.h>
 #include <stddef.h>

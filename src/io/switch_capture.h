@@ -1,6 +1,6 @@
 /* A capture of what goes through a switch, in a pcapng file: each frame once, as it came in; an interface a port. */
-#ifndef VMCTL_IO_CAPTURE_H
-#define VMCTL_IO_CAPTURE_H
+#ifndef VMCTL_IO_SWITCH_CAPTURE_H
+#define VMCTL_IO_SWITCH_CAPTURE_H
 
 #include "io/switch.h"
 

@@ -1,4 +1,4 @@
-#include "io/mactable.h"
+#include "io/switch_macs.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "io/place.h"
+#include "io/fs_replace.h"
 
 #include "wire/error.h"
 

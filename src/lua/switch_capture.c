@@ -1,7 +1,7 @@
 /* vmctl.Capture: what goes through a switch, in a file. */
 #include "lua/switch.h"
 
-#include "io/capture.h"
+#include "io/switch_capture.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "io/capture.h"
+#include "io/switch_capture.h"
 
 #include "wire/pcapng.h"
 

@@ -1,7 +1,7 @@
 /* core.fs: files that take the place of others at once. */
 #include "lua/fs.h"
 
-#include "io/place.h"
+#include "io/fs_replace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -94,7 +94,7 @@ static int l_folders(lua_State *L)
     return 1;
 }
 
-/* fs.place(base, folder, name, bytes, [options]) -> true, changed: io/place.h says how. The bytes are in no message. */
+/* fs.place(base, folder, name, bytes, [options]) -> true, changed: io/fs_replace.h says how. The bytes are in no message. */
 static int l_place(lua_State *L)
 {
     size_t len;

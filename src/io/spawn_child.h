@@ -1,6 +1,6 @@
 /* The other side of a spawn: what runs in the new process before its program does. Only spawn.c calls this. */
-#ifndef VMCTL_IO_CHILD_H
-#define VMCTL_IO_CHILD_H
+#ifndef VMCTL_IO_SPAWN_CHILD_H
+#define VMCTL_IO_SPAWN_CHILD_H
 
 #include "io/spawn.h"
 

@@ -1,4 +1,4 @@
-#include "io/fault.h"
+#include "io/switch_impairment.h"
 
 #include "wire/ether.h"
 

@@ -1,6 +1,6 @@
 /* Which port an address was last seen at. Bounded: a flood of made-up addresses makes it forget old ones, no more. */
-#ifndef VMCTL_IO_MACTABLE_H
-#define VMCTL_IO_MACTABLE_H
+#ifndef VMCTL_IO_SWITCH_MACS_H
+#define VMCTL_IO_SWITCH_MACS_H
 
 #include <stdbool.h>
 #include <stdint.h>

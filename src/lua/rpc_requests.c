@@ -1,6 +1,6 @@
 /* vmctl.Requests: the other end of vmctl.Calls: requests come as values, answers leave as tables. What is out of the ordinary
  * comes as a frame's bytes, or is refused with nothing done, and Lua does it (lua/vmctl/ttrpc/server_connection.lua). */
-#include "lua/exchange.h"
+#include "lua/rpc_send.h"
 
 enum {
     REQUESTS_STREAM = 1, /* user value */
