@@ -40,7 +40,7 @@ local parts = {
 
 local functions = {
   channel = "vmctl.base.channel", lock = "vmctl.base.channel", dial = "vmctl.net.dial", listen = "vmctl.net.dial", pair = "vmctl.net.dial",
-  relay = "vmctl.net.dial", pipeline = "vmctl.pipeline", forward = "vmctl.forward",
+  relay = "vmctl.net.dial", pipeline = "vmctl.exec.pipeline", forward = "vmctl.forward",
   replay = "vmctl.replay",
 }
 

@@ -8,7 +8,7 @@ local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local reports = require "vmctl.config.report"
 local shell = require "vmctl.config.shell"
-local target = require "vmctl.target"
+local target = require "vmctl.base.target"
 
 local M = {}
 

@@ -203,7 +203,7 @@ end
 
 --- Runs a pipeline of commands here (a stage may name another target with `on`). See vmctl.pipeline.
 function methods:pipeline(stages)
-  return require("vmctl.pipeline").run(stages, self)
+  return require("vmctl.exec.pipeline").run(stages, self)
 end
 
 for _, part in ipairs { files, forward } do

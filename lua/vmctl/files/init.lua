@@ -5,7 +5,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local here = require "vmctl.files.here"
 local options = require "vmctl.base.options"
-local target = require "vmctl.target"
+local target = require "vmctl.base.target"
 local task = require "vmctl.base.task"
 
 local M = {}

@@ -4,7 +4,7 @@ local background = require "vmctl.base.background"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local socketforward = require "vmctl.socketforward"
-local target = require "vmctl.target"
+local target = require "vmctl.base.target"
 
 local M = {}
 

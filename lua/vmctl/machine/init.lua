@@ -233,7 +233,7 @@ end
 
 --- Runs a pipeline whose stages run in this guest unless they name another target with `on`. See vmctl.pipeline.
 function methods:pipeline(stages)
-  return require("vmctl.pipeline").run(stages, self)
+  return require("vmctl.exec.pipeline").run(stages, self)
 end
 
 --- What the guest wrote to its console: the last part of it, up to `console_size` bytes (256 KiB).

@@ -233,7 +233,7 @@ end
 ---@param where string|table "unix:/run/docker.sock", "tcp:127.0.0.1:80"
 ---@return vmctl.Address|nil, string?, string? EINVAL, ENAMETOOLONG
 function M.inside(target, where)
-  return make { kind = "inside", target = target, at = where, text = require("vmctl.target").label(target) }
+  return make { kind = "inside", target = target, at = where, text = require("vmctl.base.target").label(target) }
 end
 
 -- How the part after "KIND:" splits into fields.

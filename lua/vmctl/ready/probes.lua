@@ -4,7 +4,7 @@ local dial = require "vmctl.net.dial"
 local core = require "vmctl.core"
 local exec = require "vmctl.exec"
 local options = require "vmctl.base.options"
-local target = require "vmctl.target"
+local target = require "vmctl.base.target"
 
 local M = {}
 
