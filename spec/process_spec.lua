@@ -252,8 +252,18 @@ describe("vmctl.signals", function()
     assert.equal("SIG34", signals.name(34))
   end)
 
+  it("names every number so that it reads back", function()
+    for number = 1, 64 do
+      assert.equal(number, signals.number(signals.name(number)))
+      assert.equal(number, signals.number("SIG" .. number))
+    end
+    assert.equal(34, signals.number "RTMIN")
+    assert.equal(37, signals.number "SIGRTMIN+3")
+    assert.equal(62, signals.number "rtmax-2")
+  end)
+
   it("raises for what is no signal", function()
-    for _, wrong in ipairs { "NONSENSE", "", -1, 65, 1.5, true } do
+    for _, wrong in ipairs { "NONSENSE", "", -1, 65, 1.5, true, "SIG0", "65", "RTMIN-1", "RTMAX+1", "RTMAN" } do
       assert.is_false((pcall(signals.number, wrong)))
     end
   end)

@@ -1024,12 +1024,12 @@ do
 ---@class vmctl.signals
 local signals = {}
 
---- The name of a signal number, without SIG; "SIG34" and the like for real-time signals.
+--- The name of a signal number, without SIG; "SIG34" and the like for real-time signals. `number` reads it back.
 ---@param number integer
 ---@return string
 function signals.name(number) end
 
---- The number of a signal given as "TERM", "SIGTERM" or a number; raises for what is none.
+--- The number of a signal given as "TERM", "SIGTERM", "RTMIN+1", "SIG34" or a number; raises for what is none.
 ---@param signal string|integer
 ---@return integer
 function signals.number(signal) end

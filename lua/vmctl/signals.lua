@@ -14,17 +14,32 @@ local names = {
 local numbers = {}
 for number, name in ipairs(names) do numbers[name] = number end
 
---- The number of a signal given as "TERM", "SIGTERM" or a number; raises for what is none.
+local HIGHEST = 64
+local REALTIME_FIRST = 34 -- as glibc counts them: 32 and 33 are its own
+
+-- "34", "RTMIN+1", "RTMAX-2": what has no name of its own, and what has.
+local function numbered(text)
+  local base, offset = text:match "^RTM([AI][XN])([+-]?%d*)$"
+  local number = math.tointeger(tonumber(base and (offset == "" and "0" or offset) or text:match "^%d+$"))
+  if not number then return nil end
+  if base == "IN" then number = REALTIME_FIRST + number end
+  if base == "AX" then number = HIGHEST + number end
+  local lowest = base and REALTIME_FIRST or 1
+  return number >= lowest and number <= HIGHEST and number or nil
+end
+
+--- The number of a signal given as "TERM", "SIGTERM", "RTMIN+1", "SIG34" or a number; raises for what is none.
 ---@param signal string|integer
 ---@return integer
 function M.number(signal)
-  if math.type(signal) == "integer" and signal >= 0 and signal <= 64 then return signal end
-  local number = type(signal) == "string" and numbers[signal:upper():gsub("^SIG", "")]
+  if math.type(signal) == "integer" and signal >= 0 and signal <= HIGHEST then return signal end
+  local text = type(signal) == "string" and signal:upper():gsub("^SIG", "")
+  local number = text and (numbers[text] or numbered(text))
   if not number then error(("unknown signal '%s'"):format(tostring(signal)), 3) end
   return number
 end
 
---- The name of a signal number, without SIG; "SIG34" and the like for real-time signals.
+--- The name of a signal number, without SIG; "SIG34" and the like for real-time signals. `number` reads it back.
 ---@param number integer
 ---@return string
 function M.name(number)

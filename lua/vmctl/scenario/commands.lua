@@ -44,7 +44,8 @@ end
 
 local function exit_code(record)
   if record.exit_code then return record.exit_code end
-  return record.signal and 128 + signals.number(record.signal) or 255
+  local known, number = pcall(signals.number, record.signal) -- an agent of the reference does not say which
+  return known and 128 + number or 255
 end
 
 --- Runs a command, whatever its exit code is. Raises only when its end was not seen (a time-out, a machine that is gone).
