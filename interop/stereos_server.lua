@@ -90,8 +90,8 @@ local function drive(report, who, path, ...)
   end)
 end
 
--- What the reference guest answers to lines that no client sends (wire document, section 4): reply_to, and what `error`
--- begins with; or the type of the reply.
+-- What the reference guest answers to lines that no client sends (docs/wire/stereos.md#ack-rules): reply_to, and what
+-- `error` begins with; or the type of the reply.
 local refusals = {
   ["not JSON"] = { "", "malformed JSON" }, ["cut object"] = { "", "malformed JSON" }, ["list"] = { "", "malformed JSON" },
   ["two objects"] = { "", "malformed JSON" }, ["type a number"] = { "", "malformed JSON" },

@@ -33,7 +33,7 @@ describe("cc client: a call", function()
   it("gives what the helper says about a failure", run(function()
     ends.with_client(function(client, peer)
       local body = cc.encoder():error({ code = 7, message = "open /x: gone", op = "open", path = "/x" }):bytes()
-      for _, kind in ipairs { types.ERROR, types.RESPONSE } do -- section 3.1: the latter as well
+      for _, kind in ipairs { types.ERROR, types.RESPONSE } do -- docs/wire/cc-ipc.md#answer-frames: the latter as well
         vmctl.spawn(serve, peer, kind, body)
         local value, err, why, more = client:call(types.FS_OPEN, "\0\0\0\2/x")
         assert.same({ nil, "open /x: gone", "EREMOTE" }, { value, err, why })
@@ -52,7 +52,7 @@ describe("cc client: a call", function()
         assert.truthy(err:find "^fs_stat: why")
         assert.is_nil(err:find "[\n\27]")
       end
-      vmctl.spawn(serve, peer, types.ERROR, "\0rest") -- section 3.2: no success
+      vmctl.spawn(serve, peer, types.ERROR, "\0rest") -- docs/wire/cc-ipc.md#error-body: no success
       local _, _, why, more = client:call(types.FS_STAT)
       assert.same({ "EREMOTE", 99 }, { why, more.code })
       assert.is_true(client:alive())

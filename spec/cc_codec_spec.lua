@@ -117,7 +117,7 @@ describe("cc's decoder", function()
     assert.same({ A = "2" }, d:dockerfile_options().build_args)
   end)
 
-  -- Section 9: the counts of a peer are believed only as far as its bytes go.
+  -- docs/wire/cc-ipc.md#known-weaknesses-of-the-reference: the counts of a peer are believed only as far as its bytes go.
   it("allocates nothing for counts that cannot be true", function()
     local counts = {
       string_slice = "", dir_entries = "", instance_options = ("\0"):rep(25), snapshot_options = "",

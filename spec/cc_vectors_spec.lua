@@ -1,4 +1,4 @@
--- Every vector of the wire document, field by field, both ways, and cut at every byte.
+-- Every vector of docs/wire/cc-ipc.md#golden-vectors, field by field, both ways, and cut at every byte.
 local cc = require "vmctl.cc"
 local ends = require "spec.support.cc"
 local support = require "spec.support"

@@ -1,4 +1,4 @@
--- QMP as bytes: what is sent, what is understood, what is refused (wire document qmp-qga.md, sections A2 and A3).
+-- QMP as bytes: what is sent, what is understood, what is refused (docs/wire/qmp-qga.md#qmp-messages).
 local assert = require "luassert"
 local wire = require "vmctl.qmp.wire"
 

@@ -28,7 +28,7 @@ local function serving(handlers, opts, fn)
 end
 
 describe("stereos server: a line", function()
-  -- Section 4 of the wire document: reply_to, the beginning of the error, code.
+  -- docs/wire/stereos.md#ack-rules: reply_to, the beginning of the error, code.
   local refused = {
     { "{oops}", "", "malformed JSON: ", "EPROTO" },
     { '{"type":"ping"}{"type":"ping"}', "", "malformed JSON: ", "EPROTO" },

@@ -20,7 +20,7 @@ local function expected(fields)
   return replies
 end
 
--- As the reference would answer, but for a payload of null: section 4 says what that costs.
+-- As the reference would answer, but for a payload of null: docs/wire/stereos.md#ack-rules says what that costs.
 local function check_replies(vector, near)
   local want = expected(vector.fields)
   if vector.name == "payload_null" then want[1].ok = "false" end

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// Written after the wire document, section 1. It takes no frame longer than the reference does.
+// Written after docs/wire/qemu-l2.md#framing. It takes no frame longer than the reference does.
 const (
 	head     = 4
 	shortest = ethernet

@@ -111,7 +111,7 @@ local methods = {
   bytes = "bytes", strs = "string_slice",
 }
 
---- Reads a field as a vector has it: of a type of section 2.
+--- Reads a field as a vector has it: of a type of docs/wire/cc-ipc.md#primitives.
 function M.read(d, kind)
   return d[methods[kind]](d)
 end

@@ -1,5 +1,5 @@
---- Agents that behave as the reference ones do, bad habits included; written from the wire document (whose sections are in
---- brackets), with framing of their own. Commands really run, by `sh -c`.
+--- Agents that behave as the reference ones do, bad habits included; written from docs/wire/exec.md (whose sections are
+--- named in brackets), with framing of their own. Commands really run, by `sh -c`.
 local channel = require "vmctl.base.channel"
 local cjson = require "cjson"
 local core = require "vmctl.core"
@@ -11,9 +11,9 @@ local M = {}
 local agent = {}
 local agent_mt = { __index = agent }
 
-local PIECE = 4096 -- [3] bytes of the longest Stdout and Stderr
+local PIECE = 4096 -- [#message-types] bytes of the longest Stdout and Stderr
 
--- [3] The Go decoder makes U+FFFD of what is not UTF-8.
+-- [#message-types] The Go decoder makes U+FFFD of what is not UTF-8.
 local function go_text(bytes)
   return utf8.len(bytes) and bytes or (bytes:gsub("[\x80-\xff]", "\u{fffd}"))
 end
@@ -37,7 +37,8 @@ local function read_message(conn)
   if payload then return type, payload end
 end
 
--- "Known weaknesses": header and body in two writes, with no lock around both. (One around each write, as the kernel has it.)
+-- [#known-weaknesses-of-the-reference] Header and body in two writes, with no lock around both. (One around each write, as the
+-- kernel has it.)
 function agent:send(conn, type, payload)
   local function put(bytes) return self.locks[conn]:with(nil, conn.write, conn, bytes, math.huge) end
   put((">BI4"):pack(type, #payload))
@@ -62,7 +63,7 @@ local function decode(payload)
   return request
 end
 
--- [5] Only `sh -c command`: args and stdin do not count. nil, text, exit code when it does not start.
+-- [#what-the-guest-does-with-a-request] Only `sh -c command`: args and stdin do not count. nil, text, exit code when it does not start.
 function agent:start(request, stdio)
   local spec = { "sh", "-c", request.command or "", env = request.env, session = true, sweep = true }
   if request.working_dir ~= "" then spec.cwd = request.working_dir end
@@ -80,7 +81,7 @@ end
 
 local function code_of(record) return record and record.exit_code or -1 end
 
--- [5.2] The shell is PID 1 of its namespace: of signals it has no handler for only SIGKILL has an effect.
+-- [#signals] The shell is PID 1 of its namespace: of signals it has no handler for only SIGKILL has an effect.
 local function signal_first(child, number)
   local status = io.open(("/proc/%d/status"):format(child.pid))
   local caught = status and tonumber(status:read "a":match "SigCgt:%s*(%x+)", 16) or 0
@@ -100,13 +101,13 @@ local function signal_group(child, number)
   end
 end
 
--- [5.3] from 0.1.12 on
+-- [#host-disconnects] from 0.1.12 on
 function agent:cancel(child)
   signal_group(child, 15)
   if not child:wait(self.grace) then signal_group(child, 9) end
 end
 
--- [5.3] Whatever comes after the request of Exec and ExecStream is taken for the host's end. 0.1.9 does not look.
+-- [#host-disconnects] Whatever comes after the request of Exec and ExecStream is taken for the host's end. 0.1.9 does not look.
 function agent:watch(conn, child)
   if self.revision == "0.1.9" then return end
   return vmctl.spawn(function()
@@ -116,7 +117,7 @@ function agent:watch(conn, child)
   end)
 end
 
--- [4.1] 0.2.x: close() while a thread still reads the socket: no end of stream until the host closes.
+-- [#who-closes] 0.2.x: close() while a thread still reads the socket: no end of stream until the host closes.
 function agent:linger(conn)
   if self.revision ~= "0.1.9" then conn:read_exact(1 << 20, math.huge) end
 end
@@ -139,7 +140,7 @@ local handlers = {}
 
 handlers[1] = function(self, conn, payload) -- Exec
   local request, bad = decode(payload)
-  if not request then return self:result(conn, 0, nil, nil, bad) end -- [5.1] exit code 0!
+  if not request then return self:result(conn, 0, nil, nil, bad) end -- [#outcomes] exit code 0!
   local child, err, failed = self:start(request, { stdout = "pipe", stderr = "pipe" })
   if not child and failed == 127 then return self:result(conn, 127, "", err .. "\n") end
   if not child then return self:result(conn, failed, nil, nil, err) end
@@ -166,7 +167,7 @@ handlers[11] = function(self, conn, payload) -- ExecStream
   self:linger(conn)
 end
 
--- [4] What may follow a request of ExecTTY and ExecPipe. The handler of a message returns true to stop reading.
+-- [#sequences] What may follow a request of ExecTTY and ExecPipe. The handler of a message returns true to stop reading.
 function agent:follow(conn, actions)
   return vmctl.spawn(function()
     for type, payload in function() return read_message(conn) end do
@@ -183,8 +184,8 @@ handlers[9] = function(self, conn, payload) -- ExecTTY
   local sized = (request.rows or 0) > 0 and (request.cols or 0) > 0
   local child, _, failed = self:start(request, { tty = true, rows = sized and request.rows or nil,
     cols = sized and request.cols or nil })
-  if not child then return self:exit(conn, failed) end -- [5.1] no text
-  local follower = self:follow(conn, { -- [5.3] nothing happens when the host goes
+  if not child then return self:exit(conn, failed) end -- [#outcomes] no text
+  local follower = self:follow(conn, { -- [#host-disconnects] nothing happens when the host goes
     [5] = function(bytes) if bytes ~= "" then signal_first(child, bytes:byte()) end end,
     [7] = function(bytes) child.stdin:write(bytes) end,
     [8] = function(bytes) if #bytes >= 4 then child.stdin:resize((">I2I2"):unpack(bytes)) end end,
@@ -200,7 +201,7 @@ handlers[9] = function(self, conn, payload) -- ExecTTY
     output:join()
     self:exit(conn, code_of(record))
   end
-  follower:join() -- [4.1] no end of stream, at every revision
+  follower:join() -- [#who-closes] no end of stream, at every revision
 end
 
 handlers[12] = function(self, conn, payload) -- ExecPipe
@@ -221,7 +222,7 @@ handlers[12] = function(self, conn, payload) -- ExecPipe
       end
       child.stdin:close()
       ended = true
-      return true -- [5.4] it reads no more
+      return true -- [#end-of-input] it reads no more
     end,
     gone = function()
       child.stdin:close()
@@ -233,7 +234,7 @@ handlers[12] = function(self, conn, payload) -- ExecPipe
   stdout:join()
   stderr:join()
   self:exit(conn, code_of(record))
-  if not ended then follower:join() end -- [4.1] an end of stream only after the end of input
+  if not ended then follower:join() end -- [#who-closes] an end of stream only after the end of input
 end
 
 local function copy(from, to)
@@ -242,7 +243,7 @@ local function copy(from, to)
   end
 end
 
-handlers[13] = function(self, conn, payload) -- PortForward [7]
+handlers[13] = function(self, conn, payload) -- PortForward [#later-message-types]
   local request = decode(payload) or {}
   local target, err = vmctl.dial { kind = "tcp", host = request.host or "127.0.0.1", port = math.tointeger(request.port) }
   if not target then return self:send(conn, 4, "connect failed: " .. err) end
@@ -303,7 +304,7 @@ function agent:converse(conn)
   local type, payload = read_message(conn)
   self.seen[#self.seen + 1] = { type, payload }
   local known = type and handlers[type] and (self.revision ~= "0.1.9" or OLD[type]) and not (self.quirks.no_files and type > 13)
-  if known then handlers[type](self, conn, payload) end -- [3] an unknown first type: closed without a reply
+  if known then handlers[type](self, conn, payload) end -- [#message-types] an unknown first type: closed without a reply
   conn:close()
 end
 
@@ -314,7 +315,8 @@ end
 function M.serve(revision, fn, quirks)
   local folder = assert(core.fs.temporary "/tmp/vmctl-reference")
   local listener = assert(vmctl.listen("unix:" .. folder .. "/agent.sock"))
-  local self = setmetatable({ revision = revision, quirks = quirks or {}, seen = {}, children = {}, grace = 0.2, -- [5.3] 5 s
+  local self = setmetatable({ revision = revision, quirks = quirks or {}, seen = {}, children = {},
+    grace = 0.2, -- [#host-disconnects] 5 s
     locks = setmetatable({}, { __mode = "k" }) }, agent_mt)
   vmctl.scope(function(scope)
     vmctl.spawn(function()

@@ -1,4 +1,4 @@
-/* An Ethernet switch between QEMU's stream sockets (wire document qemu-l2.md): frames go from socket to socket, each read's
+/* An Ethernet switch between QEMU's stream sockets (docs/wire/qemu-l2.md#framing): frames go from socket to socket, each read's
  * worth in as few writes as there are ports that get any of it, and out of the same memory. It learns, floods, breaks things
  * on purpose, and lets no port hold up another. */
 #ifndef VMCTL_IO_SWITCH_H

@@ -9,7 +9,7 @@
 
 enum {
     VMCTL_ETHER_MIN = 14,         /* two addresses and the type */
-    VMCTL_ETHER_MAX = 4096 + 65536, /* what QEMU takes: wire document qemu-l2.md, section 1 */
+    VMCTL_ETHER_MAX = 4096 + 65536, /* what QEMU takes: docs/wire/qemu-l2.md#framing */
     VMCTL_ETHER_HEAD = 4          /* the length in front of each frame, big endian */
 };
 

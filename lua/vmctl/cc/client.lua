@@ -1,4 +1,4 @@
---- The client of a helper: one call at a time, in the order in which tasks make them (wire document, sections 6.4 and 6.5).
+--- The client of a helper: one call at a time, in the order in which tasks make them (docs/wire/cc-ipc.md#call-close-isalive).
 --- Nothing on the wire tells which request an answer belongs to: after a call that broke off, the connection is over.
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"

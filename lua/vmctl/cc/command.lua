@@ -1,5 +1,5 @@
---- A command in the machine, as an object (wire document, section 5.2, 0x04xx). Its state is kept here: the helper would wait
---- for ever for one that was never started, and cannot tell one that still runs from one that ended with 0. Each method
+--- A command in the machine, as an object (docs/wire/cc-ipc.md#command-0x04xx). Its state is kept here: the helper would
+--- wait for ever for one that was never started, and cannot tell one that still runs from one that ended with 0. Each method
 --- waits, takes a time-out in seconds as its last argument, and fails as client:call does. While a call waits for the
 --- command's end nothing else goes over the connection, not even `kill`.
 local options = require "vmctl.base.options"

@@ -1,6 +1,6 @@
---- Payloads, read field by field (wire document, sections 2 to 4). Where bytes are lacking a method returns nil, "unexpected
---- EOF", "EPROTO", and so does every later one: who reads several fields may look at `failed` once. No count is believed
---- before so many items fit into what remains.
+--- Payloads, read field by field (docs/wire/cc-ipc.md#primitives, docs/wire/cc-ipc.md#structures). Where bytes are missing, a
+--- method returns nil, "unexpected EOF", "EPROTO", and so does every later one: a caller that reads several fields may look at
+--- `failed` once. No count is believed before so many items fit into what remains.
 local unpack = string.unpack
 
 local M = {}

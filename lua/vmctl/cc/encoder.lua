@@ -1,5 +1,5 @@
---- Payloads, written field by field (wire document, sections 2 to 4). A value of the wrong type or range raises at the line
---- of the caller. Every method but `bytes` gives the encoder back.
+--- Payloads, written field by field (docs/wire/cc-ipc.md#primitives, docs/wire/cc-ipc.md#structures). A value of the wrong
+--- type or range raises at the line of the caller. Every method but `bytes` gives the encoder back.
 local pack = string.pack
 
 local M = {}
@@ -96,7 +96,7 @@ end
 
 -- Structures
 
---- The body of an error (section 3.2); of code 0 nothing but the code.
+--- The body of an error (docs/wire/cc-ipc.md#error-body); of code 0 nothing but the code.
 ---@param err { code: integer, message: string?, op: string?, path: string? }
 ---@return vmctl.CcEncoder itself
 function methods:error(err)
@@ -120,7 +120,7 @@ function methods:mount_config(mount)
   return add(self, mount_bytes(mount, 4))
 end
 
--- Seconds as the wire has them: cut, not rounded (section 4.1, trap 4).
+-- Seconds as the wire has them: cut, not rounded (docs/wire/cc-ipc.md#traps, 4).
 local function nanoseconds(options)
   if options.timeout_ns then return as_long(options.timeout_ns, "instance_options: timeout_ns") end
   local seconds = options.timeout or 0

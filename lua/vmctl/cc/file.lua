@@ -1,4 +1,4 @@
---- An open file of the machine, used as one of Lua's own (wire document, section 5.2, 0x03xx). Each method waits, takes a
+--- An open file of the machine, used as one of Lua's own (docs/wire/cc-ipc.md#file-0x03xx). Each method waits, takes a
 --- time-out in seconds as its last argument (for each request that it makes), and fails as client:call does; EOF at the end.
 local mode = require "vmctl.cc.mode"
 local request = require "vmctl.cc.request"

@@ -1,4 +1,5 @@
---- Where the helper's program is, and what the environment says about it (wire document, sections 6.1, 6.2 and 6.6).
+--- Where the helper's program is, and what the environment says about it (docs/wire/cc-ipc.md#finding-the-helper,
+--- docs/wire/cc-ipc.md#socket-path, docs/wire/cc-ipc.md#usehelper).
 local core = require "vmctl.core"
 
 local M = {}

@@ -1,5 +1,5 @@
---- The protocol of cc-helper, both ends: a machine in a process of its own, driven over a Unix socket (wire document
---- cc-ipc.md). What each function gives is said in the module that it comes from.
+--- The protocol of cc-helper, both ends: a machine in a process of its own, driven over a Unix socket
+--- (docs/wire/cc-ipc.md#framing). What each function gives is said in the module that it comes from.
 local decoder = require "vmctl.cc.decoder"
 local encoder = require "vmctl.cc.encoder"
 local mode = require "vmctl.cc.mode"

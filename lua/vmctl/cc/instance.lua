@@ -1,4 +1,4 @@
---- A machine in a helper, as an object (wire document, section 5.2, 0x01xx). There is one of them in a helper at most.
+--- A machine in a helper, as an object (docs/wire/cc-ipc.md#instance-0x01xx). There is one of them in a helper at most.
 local commands = require "vmctl.cc.command"
 local core = require "vmctl.core"
 local encoder = require "vmctl.cc.encoder"

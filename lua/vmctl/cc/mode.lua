@@ -1,4 +1,4 @@
---- File modes: Go's, which are on the wire, and POSIX', which this side shows (wire document, section 4.7).
+--- File modes: Go's, which are on the wire, and POSIX', which this side shows (docs/wire/cc-ipc.md#file-mode).
 local M = {}
 
 local PERMISSIONS = 0x1ff

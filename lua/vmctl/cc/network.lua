@@ -1,4 +1,4 @@
---- Listeners in the machine's network and the connections that they accept, as objects (wire document, section 5.2, 0x05xx).
+--- Listeners in the machine's network and the connections that they accept, as objects (docs/wire/cc-ipc.md#network-0x05xx).
 --- Each method waits, takes a time-out in seconds as its last argument, and fails as client:call does; EOF at the end of a
 --- connection. One that waits for a peer keeps the connection to the helper, and gives it up when the time is over.
 local request = require "vmctl.cc.request"
@@ -43,7 +43,7 @@ function connection:read(most, timeout)
   end
   local bytes, err, code, more = field("string", ask(self, "read", timeout, math.min(most or wire.PIECE, wire.PIECE)))
   if bytes then return bytes end
-  -- Section 3.3: the end comes as an error without a code of its own.
+  -- The end comes as an error without a code of its own (docs/wire/cc-ipc.md#error-codes).
   if code == "EREMOTE" and more.code == wire.codes.UNKNOWN and more.message == "EOF" then code = "EOF" end
   return nil, err, code, more
 end

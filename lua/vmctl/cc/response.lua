@@ -1,4 +1,4 @@
---- Answers, built by a handler: `response():success():uint64(handle):build()` (wire document, section 3.1).
+--- Answers, built by a handler: `response():success():uint64(handle):build()` (docs/wire/cc-ipc.md#answer-frames).
 local encoder = require "vmctl.cc.encoder"
 
 local M = {}

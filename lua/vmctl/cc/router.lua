@@ -1,4 +1,4 @@
---- A table of handlers by request type, which is a handler itself (wire document, section 6.7).
+--- A table of handlers by request type, which is a handler itself (docs/wire/cc-ipc.md#server).
 local decoder = require "vmctl.cc.decoder"
 local wire = require "vmctl.cc.wire"
 

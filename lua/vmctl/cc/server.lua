@@ -1,4 +1,4 @@
---- The server: who may connect, connections side by side, and an end (wire document, section 6.7).
+--- The server: who may connect, connections side by side, and an end (docs/wire/cc-ipc.md#server).
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.policy"
 local core = require "vmctl.core"

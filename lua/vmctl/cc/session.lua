@@ -1,4 +1,5 @@
---- The server's side of one connection: a request, its answer, the next request (wire document, sections 1 and 3).
+--- The server's side of one connection: a request, its answer, the next request (docs/wire/cc-ipc.md#framing,
+--- docs/wire/cc-ipc.md#responses-and-errors).
 local encoder = require "vmctl.cc.encoder"
 local log = require "vmctl.log"
 local naming = require "vmctl.base.stream_name"

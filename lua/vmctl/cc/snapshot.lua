@@ -1,5 +1,5 @@
---- A kept file system, as an object (wire document, section 5.2, 0x06xx and 0x07xx). Each method waits, takes a time-out in
---- seconds as its last argument, and fails as client:call does.
+--- A kept file system, as an object (docs/wire/cc-ipc.md#snapshot-0x06xx, docs/wire/cc-ipc.md#dockerfile-0x07xx). Each method
+--- waits, takes a time-out in seconds as its last argument, and fails as client:call does.
 local options = require "vmctl.base.options"
 local request = require "vmctl.cc.request"
 local wire = require "vmctl.cc.wire"

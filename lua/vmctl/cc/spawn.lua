@@ -1,4 +1,5 @@
---- A helper of one's own: its program is started, and ends with the client (wire document, sections 6.3 and 6.5).
+--- A helper of one's own: its program is started, and ends with the client (docs/wire/cc-ipc.md#starting-a-helper,
+--- docs/wire/cc-ipc.md#call-close-isalive).
 local client = require "vmctl.cc.client"
 local core = require "vmctl.core"
 local find = require "vmctl.cc.find"

@@ -1,4 +1,5 @@
---- The names and numbers of cc-helper's protocol (wire document cc-ipc.md, sections 1, 3.3 and 5.2).
+--- The names and numbers of cc-helper's protocol (docs/wire/cc-ipc.md#framing, docs/wire/cc-ipc.md#error-codes,
+--- docs/wire/cc-ipc.md#message-table).
 local core = require "vmctl.core"
 
 local M = {}
@@ -69,7 +70,7 @@ M.codes = {
 ---@type table<string, integer>
 M.sources = { TAR = 0, DIRECTORY = 1, REFERENCE = 2 }
 
--- Section 9: code 2 with these words is a helper that does not know the request.
+-- Code 2 with these words: the helper does not know the request (docs/wire/cc-ipc.md#known-weaknesses-of-the-reference).
 local UNKNOWN_TYPE = "unknown message type"
 
 --- How a failure that was read off the wire is called on this side.
@@ -98,7 +99,7 @@ function M.code_of(code)
   return by_errno[code] or M.codes.IO
 end
 
---- The answer to a request that nobody knows (section 1).
+--- The answer to a request that nobody knows (docs/wire/cc-ipc.md#framing).
 ---@param kind integer
 ---@return nil, string, integer
 function M.unknown_type(kind)

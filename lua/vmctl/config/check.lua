@@ -1,5 +1,5 @@
 --- What is to be pushed, checked as a whole before anything is done: a list of steps, or what is wrong with it. The rules are
---- those of the guest's side (wire document stereos.md, section 5), so that a guest refuses nothing halfway through.
+--- those of the guest's side (docs/wire/stereos.md#guest-actions), so that a guest refuses nothing halfway through.
 local config_file = require "vmctl.guest.config"
 local errors = require "vmctl.errors"
 local files = require "vmctl.config.files"

@@ -69,7 +69,7 @@ function methods:_ask(type, payload, deadline)
 end
 
 -- For output that need not come at once the plain mode is right for agents of the reference: with both streams busy their
--- other modes corrupt the framing (wire document, "Traps").
+-- other modes corrupt the framing (docs/wire/exec.md#traps).
 local function choose_mode(parsed, revision, wants_input, at_once)
   if parsed.options.tty then return T.EXEC_TTY end
   if wants_input and revision ~= "0.1.9" then return T.EXEC_PIPE end

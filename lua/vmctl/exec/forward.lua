@@ -1,4 +1,4 @@
---- Connections into a guest, through its agent (wire document, section 7): methods of the client.
+--- Connections into a guest, through its agent (docs/wire/exec.md#later-message-types): methods of the client.
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"

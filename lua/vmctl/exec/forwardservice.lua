@@ -22,8 +22,8 @@ local function destination(payload)
   return sound and address.parse { kind = "tcp", host = host, port = port }
 end
 
---- Answers a PORT_FORWARD request (wire document, section 7): Ready, then raw bytes; or a Stderr message with the reason. Waits
---- until both directions have ended.
+--- Answers a PORT_FORWARD request (docs/wire/exec.md#later-message-types): Ready, then raw bytes; or a Stderr message with the
+--- reason. Waits until both directions have ended.
 ---@param conn vmctl.Stream
 ---@param payload string
 ---@return true|nil, string?, string?

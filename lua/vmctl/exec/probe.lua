@@ -18,7 +18,7 @@ function M.closed(code)
 end
 
 --- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
--- older does not (wire document, section 3). Asked once, then remembered. Waits.
+-- older does not (docs/wire/exec.md#message-types). Asked once, then remembered. Waits.
 ---@param timeout? number
 ---@return "vmctl"|"0.2"|"0.1.9"|nil, string?, string?
 function M:probe(timeout)

@@ -94,7 +94,7 @@ local function exact_command(parsed)
   return { "/bin/sh", "-c", 'exec "$@" 2>&1', "sh", table.unpack(argv) }
 end
 
--- Names that such an agent takes for its own (wire document, "Traps"), and names that no shell can export.
+-- Names that such an agent takes for its own (docs/wire/exec.md#traps), and names that no shell can export.
 local function check_reference_env(env_text, env_bytes)
   for name in pairs(env_text) do
     if name:find "^_?_?MATCHLOCK_" then return errors.fail("ENOTSUP", "env: the agent takes '%s' for its own", name) end

@@ -1,5 +1,5 @@
 --- The guest's side of the exec protocol: one connection, one request. Where the reference agent corrupts, loses or leaves
---- something behind (wire document, "Known weaknesses"), this one does not.
+--- something behind (docs/wire/exec.md#known-weaknesses-of-the-reference), this one does not.
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.policy"
 local command = require "vmctl.exec.command"

@@ -7,7 +7,7 @@ local M = {}
 
 M.PORT, M.READY_PORT, M.FILES_PORT = 5000, 5002, 5001
 
---- Message types by name (wire document "Exec protocol over vsock", section 3).
+--- Message types by name (docs/wire/exec.md#message-types).
 M.types = {
   EXEC = 1, EXEC_RESULT = 2, STDOUT = 3, STDERR = 4, SIGNAL = 5, READY = 6, STDIN = 7, RESIZE = 8, EXEC_TTY = 9,
   EXIT = 10, EXEC_STREAM = 11, EXEC_PIPE = 12, PORT_FORWARD = 13, WRITE_FILE = 14, READ_FILE = 15, LIST_FILES = 16,

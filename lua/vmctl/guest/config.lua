@@ -1,5 +1,5 @@
 --- set_config: the guest's configuration file, /etc/stereos/jcard.toml, which StereOS' agentd reads again and again. So it is
---- replaced at once (wire document stereos.md, section 5).
+--- replaced at once (docs/wire/stereos.md#guest-actions).
 local place = require "vmctl.base.safe_file"
 
 local M = {}

@@ -1,5 +1,5 @@
---- inject_ssh_key: a user's authorized_keys, replaced as a whole (wire document stereos.md, section 5). The home is the
---- user's, who may have put links there that lead elsewhere: none is followed.
+--- inject_ssh_key: a user's authorized_keys, replaced as a whole (docs/wire/stereos.md#guest-actions). The home is
+--- the user's, who may have put links there that lead elsewhere: none is followed.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local place = require "vmctl.base.safe_file"

@@ -1,5 +1,5 @@
---- mount: folders that the host shares, by virtiofs or 9p, under the rules of wire document stereos.md, section 5; mounted
---- once, however often it is asked for, and taken off again before the end.
+--- mount: folders that the host shares, by virtiofs or 9p, under the rules of docs/wire/stereos.md#guest-actions;
+--- mounted once, however often it is asked for, and taken off again before the end.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"

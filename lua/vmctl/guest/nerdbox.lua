@@ -1,5 +1,5 @@
---- The other services of nerdbox's guest (wire document socketforward.md, section 9), as far as they make sense without its
---- containers: Info, bundles, mounts of what the host shares. The rest is answered UNIMPLEMENTED.
+--- The other services of nerdbox's guest (docs/wire/socketforward.md#other-guest-services), as far as they make sense
+--- without its containers: Info, bundles, mounts of what the host shares. The rest is answered UNIMPLEMENTED.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local mounts = require "vmctl.guest.mounts"

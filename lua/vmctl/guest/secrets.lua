@@ -1,5 +1,5 @@
---- inject_secret: one file a secret, in memory only. Whatever else may hold it, a disk must not (wire document stereos.md,
---- section 5).
+--- inject_secret: one file a secret, in memory only. Whatever else may hold it, a disk must not
+--- (docs/wire/stereos.md#guest-actions).
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local place = require "vmctl.base.safe_file"

@@ -1,5 +1,5 @@
 --- What a guest does for StereOS' control plane: the handlers for a server of vmctl.stereos, and what goes on
---- between its requests (wire document stereos.md, section 5).
+--- between its requests (docs/wire/stereos.md#guest-actions).
 local core = require "vmctl.core"
 local config = require "vmctl.guest.config"
 local health = require "vmctl.guest.health"

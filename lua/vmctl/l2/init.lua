@@ -1,4 +1,4 @@
---- Ethernet between virtual machines: QEMU's stream sockets (wire document qemu-l2.md), and a switch that can break things.
+--- Ethernet between virtual machines: QEMU's stream sockets (docs/wire/qemu-l2.md#framing), and a switch that can break things.
 local port = require "vmctl.l2.port"
 local reach = require "vmctl.l2.endpoint"
 

@@ -1,4 +1,4 @@
---- One end of an Ethernet wire as QEMU's stream sockets carry it (wire document qemu-l2.md, section 1): frames go in and out
+--- One end of an Ethernet wire as QEMU's stream sockets carry it (docs/wire/qemu-l2.md#framing): frames go in and out
 --- whole, from any number of tasks.
 local core = require "vmctl.core"
 local channel = require "vmctl.base.channel"

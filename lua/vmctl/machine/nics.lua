@@ -1,5 +1,5 @@
---- A guest's network cards: each on an Ethernet socket of QEMU's (wire document qemu-l2.md, section 3), for a switch of vmctl.l2
---- or anything else that speaks it. A guest without `nics` has none.
+--- A guest's network cards: each on an Ethernet socket of QEMU's (docs/wire/qemu-l2.md#command-line), for a switch of
+--- vmctl.l2 or anything else that speaks it. A guest without `nics` has none.
 local address = require "vmctl.net.address"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"

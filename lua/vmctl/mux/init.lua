@@ -1,5 +1,5 @@
 --- The way to a guest without AF_VSOCK: one virtio-serial port that carries many streams. A serial port has no connections
---- (wire/hybrid-vsock.md, section 5.4), so each session begins with a hello that cannot be mistaken; then yamux, in which each
+--- (docs/wire/hybrid-vsock.md#resynchronisation), so each session begins with a hello that cannot be mistaken; then yamux, in which each
 --- stream opens with the hybrid handshake's "CONNECT port".
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"

@@ -54,7 +54,7 @@ local function connect_vsock(a, deadline)
   return core.connect({ kind = "vsock", cid = a.cid, port = a.port }, left(deadline))
 end
 
--- wire/hybrid-vsock.md, section 2. The line goes out in one write; what follows the answer's LF stays in the stream.
+-- docs/wire/hybrid-vsock.md#host-to-guest. The line goes out in one write; what follows the answer's LF stays in the stream.
 local function connect_hybrid(a, deadline)
   local s, err, code = connect_unix(a, deadline)
   if not s then return nil, err, code end
@@ -122,7 +122,7 @@ end
 
 local listen_options = { backlog = "integer", mode = "integer", timeout = "number" }
 
--- The guest dials the host: the VMM connects to "<base>_<port>", with no handshake (wire/hybrid-vsock.md, section 3).
+-- The guest dials the host: the VMM connects to "<base>_<port>", with no handshake (docs/wire/hybrid-vsock.md#guest-to-host).
 local function listen_where(a)
   if a.kind == "hybrid" then return { kind = "unix", path = ("%s_%d"):format(a.path, a.port) } end
   if a.kind == "tcp" and not is_numeric(a.host) then

@@ -1,5 +1,5 @@
---- Commands through a guest agent: started, asked after with growing pauses, ended by a second command (wire document
---- qmp-qga.md, section B3, "guest-exec details"). Methods of vmctl.QgaClient.
+--- Commands through a guest agent: started, asked after with growing pauses, ended by a second command
+--- (docs/wire/qmp-qga.md#guest-exec). Methods of vmctl.QgaClient.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"

@@ -1,4 +1,4 @@
---- Files through a guest agent, in pieces of base64 (wire document qmp-qga.md, section B3). Methods of vmctl.QgaClient.
+--- Files through a guest agent, in pieces of base64 (docs/wire/qmp-qga.md#agent-commands). Methods of vmctl.QgaClient.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"

@@ -1,4 +1,4 @@
---- QEMU's own guest agent: commands, files and power of a guest that has it (wire document qmp-qga.md, part B).
+--- QEMU's own guest agent: commands, files and power of a guest that has it (docs/wire/qmp-qga.md#guest-agent).
 local M = {
   PORT_NAME = "org.qemu.guest_agent.0", -- of its virtio-serial port
 }

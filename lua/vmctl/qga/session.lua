@@ -1,5 +1,5 @@
 --- One connection to a guest agent: one command at a time, in the order of the calls, and back in step whenever a call gave up
---- (wire document qmp-qga.md, sections B1 and B2). What the agent says late never goes to the next caller.
+--- (docs/wire/qmp-qga.md#agent-channel, docs/wire/qmp-qga.md#agent-synchronising). What the agent says late never goes to the next caller.
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local naming = require "vmctl.base.stream_name"

@@ -1,4 +1,4 @@
---- QEMU's monitor protocol: commands, events, out-of-band commands (wire document qmp-qga.md, part A).
+--- QEMU's monitor protocol: commands, events, out-of-band commands (docs/wire/qmp-qga.md#qmp).
 local M = {}
 
 --- A client that has connected and negotiated. Waits. See vmctl.qmp.client.

@@ -1,5 +1,5 @@
---- One connection to a monitor: requests go out with numbers, a task reads and brings each answer to who waits for it (wire
---- document qmp-qga.md, section A3). A late answer is known by its number, so a call that gives up harms no other.
+--- One connection to a monitor: requests go out with numbers, a task reads and brings each answer to who waits for it
+--- (docs/wire/qmp-qga.md#qmp-messages). A late answer is known by its number, so a call that gives up harms no other.
 local background = require "vmctl.base.background"
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"

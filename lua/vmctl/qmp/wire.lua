@@ -1,5 +1,5 @@
---- QMP on the wire, which is the guest agent's as well: one JSON object a line, checked on the way in and out (wire document
---- qmp-qga.md, sections A2 and A3). No function here waits.
+--- QMP on the wire, which is the guest agent's as well: one JSON object a line, checked on the way in and out
+--- (docs/wire/qmp-qga.md#qmp-start, docs/wire/qmp-qga.md#qmp-messages). No function here waits.
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 local log = require "vmctl.log"

@@ -1,5 +1,6 @@
 --- The host's end of the Accept stream: one for each client, however many forwarders it serves. The reference's guest hands a
---- connection to whichever Accept stream waits (wire document, trap 4), so all that a client forwards has to be in one table.
+--- connection to whichever Accept stream waits (docs/wire/socketforward.md#traps, 4), so all that a client forwards has to be in
+--- one table.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local channel = require "vmctl.base.channel"

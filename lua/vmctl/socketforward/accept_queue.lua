@@ -1,5 +1,5 @@
---- The guest's connections that have no stream yet: which Accept stream they are offered to, and when they are given up (wire
---- document, section 4). Each forward has a queue of its own.
+--- The guest's connections that have no stream yet: which Accept stream they are offered to, and when they are given up
+--- (docs/wire/socketforward.md#accept). Each forward has a queue of its own.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local log = require "vmctl.log"

@@ -1,5 +1,5 @@
---- One forwarded connection on the host's side: from the guest's request to the end of its relay (wire document, section 4,
---- steps 4 to 8).
+--- One forwarded connection on the host's side: from the guest's request to the end of its relay
+--- (docs/wire/socketforward.md#accept, steps 4 to 8).
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local log = require "vmctl.log"

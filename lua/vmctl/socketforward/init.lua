@@ -1,5 +1,5 @@
---- Socket forwarding: a process in a guest connects to a socket there, and its bytes reach a socket of the host (wire document
---- socketforward.md). Both ends.
+--- Socket forwarding: a process in a guest connects to a socket there, and its bytes reach a socket of the host
+--- (docs/wire/socketforward.md#ports-and-connections). Both ends.
 local wire = require "vmctl.socketforward.wire"
 
 local M = {

@@ -1,5 +1,5 @@
---- The guest's side: sockets that processes connect to, and what leads from them to the host (wire document, sections 3 to 6
---- and 8).
+--- The guest's side: sockets that processes connect to, and what leads from them to the host
+--- (docs/wire/socketforward.md#bind, and the sections behind it).
 local access = require "vmctl.net.policy"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"

@@ -1,5 +1,5 @@
---- The services of nerdbox's guest (wire document socketforward.md, sections 2 and 9), as tables for service.lua. Those of
---- containerd's own APIs (Task, Transfer) are not described: their messages are bytes.
+--- The services of nerdbox's guest (docs/wire/socketforward.md#schema, docs/wire/socketforward.md#other-guest-services),
+--- as tables for service.lua. Those of containerd's own APIs (Task, Transfer) are not described: their messages are bytes.
 local EMPTY = "google.protobuf.Empty"
 
 return {

@@ -1,5 +1,5 @@
---- The guest's stream manager: raw streams that the host has opened, by their ids, until somebody claims them (wire document,
---- section 5).
+--- The guest's stream manager: raw streams that the host has opened, by their ids, until somebody claims them
+--- (docs/wire/socketforward.md#opening-a-stream).
 local accept = require "vmctl.net.server"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"

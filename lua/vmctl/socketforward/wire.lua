@@ -1,5 +1,5 @@
---- What socket forwarding has on its wires (wire document socketforward.md): names, numbers, ids, and the handshake with which
---- a raw stream begins.
+--- What socket forwarding has on its wires (docs/wire/socketforward.md#ports-and-connections): names, numbers, ids, and the
+--- handshake with which a raw stream begins.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -44,7 +44,7 @@ function M.generate_stream_id(prefix)
   return ("%s-%d-%s"):format(prefix, core.unix_time(), text)
 end
 
---- The id of a forward as nerdbox makes it (section 7). Does not wait.
+--- The id of a forward as nerdbox makes it (docs/wire/socketforward.md#host-side). Does not wait.
 ---@param container_id string
 ---@param destination string the path in the container
 ---@return string id 64 hexadecimal digits
@@ -52,7 +52,7 @@ function M.forward_id(container_id, destination)
   return core.sha256(container_id .. ":" .. destination):hex()
 end
 
--- The handshake (section 5). What follows it stays in the stream.
+-- The handshake (docs/wire/socketforward.md#opening-a-stream). What follows it stays in the stream.
 
 local function pack(text)
   return (">s4"):pack(text)

@@ -136,7 +136,7 @@ end
 
 local PING, GET_HEALTH = '{"type":"ping"}\n', '{"type":"get_health"}\n'
 
---- Asks for a sign of life. Waits. Wire document, section 3.
+--- Asks for a sign of life. Waits. docs/wire/stereos.md#messages.
 ---@param opts? number|{ timeout: number } seconds, 10 by default
 ---@return true|nil, string?, string? as `request`
 function methods:ping(opts)
@@ -146,7 +146,7 @@ function methods:ping(opts)
   return remote_error(self, "ping", payload)
 end
 
---- Asks how the guest is. Waits. A guest that says nothing has the state "". Wire document, section 3.
+--- Asks how the guest is. Waits. A guest that says nothing has the state "". docs/wire/stereos.md#messages.
 ---@param opts? number|{ timeout: number }
 ---@return { state: string, agents: table[], uptime_seconds: integer }|nil health each agent: name, running, session, restarts,
 -- error; string?, string? as `request`

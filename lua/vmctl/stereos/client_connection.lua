@@ -1,5 +1,5 @@
 --- One connection to a StereOS guest: requests go out as they come, replies are matched to them in order, lifecycle messages
---- go their own way (wire document stereos.md, sections 4 and 6, "Recommended client").
+--- go their own way (docs/wire/stereos.md#ack-rules, docs/wire/stereos.md#recommended-client).
 ---
 --- A call that is alone reads its own reply. When several wait, or somebody listens to lifecycle messages, a task reads for
 --- all, and ends when it has had nothing to do for a while: ten thousand idle guests cost no stack each.

@@ -1,5 +1,5 @@
---- Lifecycle messages of a guest, from whichever connection brings them, to those who want to hear (wire document
---- stereos.md, section 5, "Lifecycle"). Nobody who listens slowly holds anybody up: of what it has not fetched the oldest goes.
+--- Lifecycle messages of a guest, from whichever connection brings them, to those who want to hear
+--- (docs/wire/stereos.md#guest-actions). A slow listener holds nobody up: it loses the oldest messages that it has not fetched.
 local core = require "vmctl.core"
 
 local M = {}

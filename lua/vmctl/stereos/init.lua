@@ -1,5 +1,5 @@
 --- StereOS' control plane: readiness, configuration, secrets, keys, mounts and shutdown of a guest, over any address. Both
---- ends; the wire is that of the reference (wire document stereos.md).
+--- ends; the wire is that of the reference (docs/wire/stereos.md#messages).
 local wire = require "vmctl.stereos.wire"
 
 local M = {

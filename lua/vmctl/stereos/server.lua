@@ -1,5 +1,5 @@
 --- The guest's side of StereOS' control plane: lines in, replies out in the order of the requests, lifecycle lines to all.
---- Where the reference loses an answer, a request or a client (wire document, "Known weaknesses"), this one does not.
+--- Where the reference loses an answer, a request or a client (docs/wire/stereos.md#known-weaknesses-of-the-reference), this one does not.
 local core = require "vmctl.core"
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.policy"

@@ -1,5 +1,5 @@
 --- What the guest's side says to a request: handlers are called, one change of the guest at a time, and their results
---- become reply lines (wire document stereos.md, sections 3 and 4).
+--- become reply lines (docs/wire/stereos.md#messages, docs/wire/stereos.md#ack-rules).
 local core = require "vmctl.core"
 local background = require "vmctl.base.background"
 local channel = require "vmctl.base.channel"

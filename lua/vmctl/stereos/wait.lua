@@ -1,5 +1,5 @@
---- Waiting for a StereOS guest to be ready: connect, ask, and begin again with whatever fails (wire document stereos.md,
---- section 6, "Recommended client" 3 and 4). Only a reply counts: behind user-mode forwarding every connect succeeds.
+--- Waiting for a StereOS guest to be ready: connect, ask, and begin again with whatever fails
+--- (docs/wire/stereos.md#recommended-client, 3 and 4). Only a reply counts: behind user-mode forwarding every connect succeeds.
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 

@@ -1,5 +1,5 @@
 --- StereOS' control plane on the wire: one JSON object a line, `{"type": …, "payload": …}`, checked on the way in and out
---- (wire document stereos.md, sections 2 to 4). No function here waits.
+--- (docs/wire/stereos.md#framing, docs/wire/stereos.md#messages). No function here waits.
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 
@@ -198,7 +198,7 @@ function M.decode(line)
 end
 
 --- Whether a message of the guest may answer a request: pong and health their own, an ack what it names; an ack that names
--- nothing and is not ok answers the oldest request, whatever that is (section 4).
+-- nothing and is not ok answers the oldest request, whatever that is (docs/wire/stereos.md#ack-rules).
 ---@param request string
 ---@param kind string
 ---@param payload? table

@@ -1,4 +1,4 @@
---- The client: calls and streams over one connection, from any number of tasks (wire document, sections 7 to 11).
+--- The client: calls and streams over one connection, from any number of tasks (docs/wire/ttrpc.md#call-sequences).
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"

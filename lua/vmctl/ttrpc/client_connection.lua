@@ -1,5 +1,5 @@
 --- The client's end of a connection: ids are taken and requests written in one step, frames go to the calls and streams that
---- wait for them (wire document, sections 4 and 9).
+--- wait for them (docs/wire/ttrpc.md#stream-ids, docs/wire/ttrpc.md#state-machines).
 ---
 --- A call that is alone reads its own answer. When there are others, a task reads for all, and ends when nobody waits. Meanwhile
 --- ordinary unary calls are made by the core in one step each (`call`), and are none of the entries here.

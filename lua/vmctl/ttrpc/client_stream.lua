@@ -1,4 +1,4 @@
---- A stream as the client has it: messages out, messages in, in any order (wire document, section 8).
+--- A stream as the client has it: messages out, messages in, in any order (docs/wire/ttrpc.md#call-sequences).
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local inboxes = require "vmctl.ttrpc.message_queue"

@@ -1,4 +1,4 @@
---- Calls a method's handler and makes its results an answer (wire document, section 10).
+--- Calls a method's handler and makes its results an answer (docs/wire/ttrpc.md#error-answers).
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local service = require "vmctl.ttrpc.service"
@@ -71,7 +71,7 @@ local function lift(...)
   return ...
 end
 
--- A limit that has passed already: the handler runs, and each wait of it fails (section 7).
+-- A limit that has passed already: the handler runs, and each wait of it fails (docs/wire/ttrpc.md#request-fields).
 local function call_in_time(entry, worker)
   local deadline = entry.context.deadline
   if not deadline then return leave_nothing(worker, xpcall(call, task.traceback, entry)) end

@@ -1,5 +1,5 @@
---- What a server makes of a frame: the table of section 9 of the wire document, with the answers of section 10. Looks at a
---- connection's state and changes only its last id; never waits, never raises.
+--- What a server makes of a frame: the table of docs/wire/ttrpc.md#state-machines, with the answers of
+--- docs/wire/ttrpc.md#error-answers. Looks at a connection's state and changes only its last id; never waits, never raises.
 local status = require "vmctl.ttrpc.status"
 local wire = require "vmctl.ttrpc.wire"
 

@@ -1,4 +1,4 @@
---- ttrpc: calls and streams over any byte stream, both ends (wire document ttrpc.md). Who has dialled does not matter.
+--- ttrpc: calls and streams over any byte stream, both ends (docs/wire/ttrpc.md#transport-and-roles). Who has dialled does not matter.
 local M = {}
 
 --- A client of a connected stream. See vmctl.ttrpc.client.

@@ -1,5 +1,5 @@
---- The server's end of a connection: what comes is read in order, handlers are called at once and side by side (wire
---- document, sections 9 to 12).
+--- The server's end of a connection: what comes is read in order, handlers are called at once and side by side
+--- (docs/wire/ttrpc.md#state-machines, docs/wire/ttrpc.md#connection-life).
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local crews = require "vmctl.ttrpc.server_readers"

@@ -1,4 +1,5 @@
---- A stream as the server's handler has it (wire document, sections 3 and 8).
+--- A stream as the server's handler has it (docs/wire/ttrpc.md#types-and-flags,
+--- docs/wire/ttrpc.md#call-sequences).
 local errors = require "vmctl.errors"
 local inboxes = require "vmctl.ttrpc.message_queue"
 local options = require "vmctl.base.options"

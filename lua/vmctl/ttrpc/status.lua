@@ -1,4 +1,4 @@
---- The status of an answer: its codes by name, and what our own failures are on the wire (wire document, section 10).
+--- The status of an answer: its codes by name, and what our own failures are on the wire (docs/wire/ttrpc.md#error-answers).
 local log = require "vmctl.log"
 
 local M = {}

@@ -1,4 +1,4 @@
---- ttrpc on the wire: frames and envelopes (wire document ttrpc.md, sections 2 to 7). No function here waits.
+--- ttrpc on the wire: frames and envelopes (docs/wire/ttrpc.md#frame, docs/wire/ttrpc.md#envelope-schemas). No function here waits.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local protobuf = require "vmctl.protobuf"
@@ -76,7 +76,7 @@ local function add_pairs(list, key, values)
   for _, value in ipairs(values) do list[#list + 1] = { key = key:lower(), value = tostring(value) } end
 end
 
---- Metadata as the wire has it. Keys become lower case: others are invisible to receivers (section 7).
+--- Metadata as the wire has it. Keys become lower case: others are invisible to receivers (docs/wire/ttrpc.md#request-fields).
 ---@param metadata table<string, string|string[]>
 ---@return table[]
 function M.pairs_of(metadata)

@@ -1,4 +1,4 @@
---- Failures as the helper answers them (wire document, section 3.4): `op path: cause` as the message, op and path beside it.
+--- Failures as the helper answers them (docs/wire/cc-ipc.md#error-mapping): `op path: cause` as the message, op and path beside it.
 --- Where the reference hides every cause behind IO, a time-out, a cancelled call and something closed keep their own codes.
 local wire = require "vmctl.cc.wire"
 

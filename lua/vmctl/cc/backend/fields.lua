@@ -1,5 +1,5 @@
---- The fields of each request that has to do with the inside of an instance (wire document, section 5.2), and how a handler
---- for one is registered: all fields are read, then the instance or the handle is looked up, then it is called.
+--- The fields of each request that has to do with the inside of an instance (docs/wire/cc-ipc.md#message-table), and how a
+--- handler for one is registered: all fields are read, then the instance or the handle is looked up, then it is called.
 local decoder = require "vmctl.cc.decoder"
 local failure = require "vmctl.cc.backend.failure"
 local wire = require "vmctl.cc.wire"

@@ -1,4 +1,4 @@
---- The handles of a helper: numbers for files, commands, listeners, connections and snapshots (wire document, section 5.1).
+--- The handles of a helper: numbers for files, commands, listeners, connections and snapshots (docs/wire/cc-ipc.md#handles).
 --- One counter for all kinds; a number is never used again.
 local wire = require "vmctl.cc.wire"
 
