@@ -1063,7 +1063,7 @@ local socketforward = {}
 ---@return string? as the call of Bind: nothing is bound then
 function socketforward.forward(client, entries, opts) end
 
---- The id of a forward as nerdbox makes it (section 7). Does not wait.
+--- The id of a forward as nerdbox makes it (docs/wire/socketforward.md#host-side). Does not wait.
 ---@param container_id string
 ---@param destination string the path in the container
 ---@return string id 64 hexadecimal digits
@@ -1685,7 +1685,7 @@ function CcEncoder:dir_entry(entry) end
 ---@return vmctl.CcEncoder itself
 function CcEncoder:dockerfile_options(options) end
 
---- The body of an error (section 3.2); of code 0 nothing but the code.
+--- The body of an error (docs/wire/cc-ipc.md#error-body); of code 0 nothing but the code.
 ---@param err { code: integer, message: string?, op: string?, path: string? }
 ---@return vmctl.CcEncoder itself
 function CcEncoder:error(err) end
@@ -2095,7 +2095,7 @@ function ExecClient:list_files(path, opts) end
 function ExecClient:pipeline(stages) end
 
 --- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
---- older does not (wire document, section 3). Asked once, then remembered. Waits.
+--- older does not (docs/wire/exec.md#message-types). Asked once, then remembered. Waits.
 ---@param timeout? number
 ---@return "vmctl"|"0.2"|"0.1.9"|nil
 ---@return string?
@@ -3704,7 +3704,7 @@ function StereosClient:connect(timeout) end
 ---@return fun(): { state: string, message: string }|nil, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
 function StereosClient:events(opts) end
 
---- Asks how the guest is. Waits. A guest that says nothing has the state "". Wire document, section 3.
+--- Asks how the guest is. Waits. A guest that says nothing has the state "". docs/wire/stereos.md#messages.
 ---@param opts? number|{ timeout: number }
 ---@return { state: string, agents: table[], uptime_seconds: integer }|nil health each agent: name, running, session, restarts, error
 ---@return string?
@@ -3750,7 +3750,7 @@ function StereosClient:mount(what, opts) end
 ---@return fun() cancel ends it
 function StereosClient:on_lifecycle(fn) end
 
---- Asks for a sign of life. Waits. Wire document, section 3.
+--- Asks for a sign of life. Waits. docs/wire/stereos.md#messages.
 ---@param opts? number|{ timeout: number } seconds, 10 by default
 ---@return true|nil
 ---@return string?
