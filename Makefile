@@ -27,7 +27,8 @@ all: $(CORE)
 
 help:
 	@echo 'make demo         boot a guest and run a pipeline in it (installs what is missing from Debian'"'"'s packages)'
-	@echo 'make test         every spec, with a real guest among them'
+	@echo 'make test         every spec, several files at a time, with real guests among them'
+	@echo '                  SPECS="spec/exec_spec.lua …" only these, JOBS=4 files at a time, FILTER=text tests named so'
 	@echo 'make              the module; make agent: the static guest agent; make guest: kernel and image'
 	@echo 'make examples     runs each example; make bench [ONLY=name]: speed against peers'
 	@echo 'make check        warnings as errors with gcc and clang, cppcheck, luacheck, the rockspec, the docstrings'
