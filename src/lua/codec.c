@@ -1,6 +1,6 @@
 /* The pure functions of src/wire that Lua calls directly. */
-#include "lua/state.h"
-
+#include "lua/classes.h"
+#include "lua/fail.h"
 #include "wire/base64.h"
 #include "wire/hybrid.h"
 

@@ -1,6 +1,9 @@
 /* Files of this machine, as far as Lua's own library does not reach. These calls block as all file I/O does. */
 #include "lua/fs.h"
 
+#include "lua/classes.h"
+#include "lua/fail.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 #ifndef VMCTL_LUA_FS_H
 #define VMCTL_LUA_FS_H
 
-#include "lua/state.h"
+#include "lua/classes.h"
 
 #include <sys/stat.h>
 

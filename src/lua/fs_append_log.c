@@ -1,10 +1,12 @@
 /* vmctl.Journal: a private file that lines are appended to, each by one write(2): several processes may write the same file,
  * and what was written survives a crash of ours. Regular files alone: nothing that could keep the program waiting for a
  * reader. */
-#include "lua/state.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

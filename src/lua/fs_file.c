@@ -1,8 +1,9 @@
 /* The class vmctl.File: a file of a core.fs.root. These calls block as all file I/O does; a FIFO or a device that has nothing
  * is EAGAIN. */
-#include "lua/fs.h"
-
 #include "io/fs_replace.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/fs.h"
 
 #include <errno.h>
 #include <limits.h>

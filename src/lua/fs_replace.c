@@ -1,7 +1,8 @@
 /* core.fs: files that take the place of others at once. */
-#include "lua/fs.h"
-
 #include "io/fs_replace.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

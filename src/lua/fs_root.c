@@ -1,8 +1,9 @@
 /* core.fs.root: the class vmctl.Root, a folder that stands for "/". Paths are those inside it; no link leads out of it. These
  * calls block as all file I/O does. */
-#include "lua/fs.h"
-
 #include "io/fs_root.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/fs.h"
 
 #include <dirent.h>
 #include <errno.h>

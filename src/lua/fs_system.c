@@ -1,6 +1,9 @@
 /* core.fs: file systems as a whole, and folders that are watched. */
-#include "lua/fs.h"
 #include "io/spawn.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/fs.h"
+#include "lua/state.h"
 #include "lua/stream.h"
 
 #include <errno.h>

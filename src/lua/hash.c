@@ -1,6 +1,5 @@
 /* vmctl.Sha256: core.sha256([bytes]) -> hash, which takes more with update and gives its digest at any time. */
-#include "lua/state.h"
-
+#include "lua/classes.h"
 #include "wire/sha256.h"
 
 #define VMCTL_SHA256 "vmctl.Sha256"

@@ -1,5 +1,7 @@
 /* The loop as a host program with its own event loop sees it, and the queues that Lua code waits in. */
-#include "lua/state.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/park.h"
 
 #include <math.h>
 #include <time.h>

@@ -1,5 +1,8 @@
 /* The class vmctl.Process. Names, defaults and checks are Lua's business: core.process takes a table that is complete. */
 #include "io/process.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/park.h"
 #include "lua/stream.h"
 
 #include <errno.h>

@@ -1,12 +1,13 @@
 /* vmctl.Relay and the fan-in: bytes that never become Lua strings. */
 #include "io/fanin.h"
 #include "io/relay.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/park.h"
 #include "lua/stream.h"
 
 #include <errno.h>
 #include <math.h>
-
-#define VMCTL_FANIN "vmctl.Fanin"
 
 enum { RELAY_STREAMS = 2 }; /* user values, set while a trace is recorded: the streams a and b */
 

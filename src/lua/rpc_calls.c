@@ -1,6 +1,9 @@
 /* vmctl.Calls: unary calls over a framed stream, one frame for the request and one of the same stream id for the answer. A
  * call encodes, waits and gets its answer in one step; the one who reads the stream hands answers to those who wait. What is
  * out of the ordinary is refused before anything is done, and Lua does it (lua/vmctl/ttrpc/client_connection.lua). */
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/park.h"
 #include "lua/rpc_send.h"
 
 #include <errno.h>
@@ -109,7 +112,7 @@ static int calls_wait(lua_State *L, int status, lua_KContext ctx)
 static bool calls_may_wait(struct vmctl_lua *st, lua_State *L)
 {
     struct vmctl_task *t = vmctl_task_here(st, L);
-    return t && t->co && !t->pinned && lua_isyieldable(L) && !vmctl_scope_cancelled(t);
+    return t && t->co && !t->pinned && lua_isyieldable(L) && !vmctl_task_cancelled(t);
 }
 
 /* What is left of the deadline as the wire has it; 0: no limit. False: nothing is left. */

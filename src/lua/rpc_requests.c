@@ -1,5 +1,7 @@
 /* vmctl.Requests: the other end of vmctl.Calls: requests come as values, answers leave as tables. What is out of the ordinary
  * comes as a frame's bytes, or is refused with nothing done, and Lua does it (lua/vmctl/ttrpc/server_connection.lua). */
+#include "lua/classes.h"
+#include "lua/park.h"
 #include "lua/rpc_send.h"
 
 enum {

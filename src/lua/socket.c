@@ -2,6 +2,9 @@
 #include "io/listener.h"
 #include "io/resolve.h"
 #include "io/socket.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/park.h"
 #include "lua/stream.h"
 
 #include <errno.h>

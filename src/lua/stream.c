@@ -5,6 +5,9 @@
 #include "io/socket.h"
 #include "io/spawn.h"
 #include "io/sysio.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/state.h"
 
 #include <errno.h>
 #include <fcntl.h>

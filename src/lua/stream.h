@@ -5,7 +5,8 @@
 #include "io/addr.h"
 #include "io/process.h"
 #include "io/stream.h"
-#include "lua/state.h"
+#include "lua/classes.h"
+#include "lua/park.h"
 
 /* The userdata: a stream and its time-outs. User value 1: the format. */
 struct vmctl_lua_stream {

@@ -1,4 +1,7 @@
 /* vmctl.Format, and the frames of a stream. */
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/park.h"
 #include "lua/stream.h"
 
 #include <errno.h>

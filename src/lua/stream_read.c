@@ -1,6 +1,7 @@
 /* Reading bytes and lines from a stream. Each function is its own continuation: see vmctl_park. */
+#include "lua/fail.h"
+#include "lua/park.h"
 #include "lua/stream.h"
-
 #include "wire/line.h"
 
 #include <errno.h>

@@ -1,5 +1,7 @@
 /* What streams carry, told to one function of Lua's while there is one: vmctl.trace records it. While there is none, a stream
  * tests one flag. */
+#include "lua/classes.h"
+#include "lua/state.h"
 #include "lua/stream.h"
 
 static const char hook_key;

@@ -1,4 +1,6 @@
 /* Writing bytes to a stream, and ending it. */
+#include "lua/fail.h"
+#include "lua/park.h"
 #include "lua/stream.h"
 
 #include <errno.h>

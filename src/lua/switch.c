@@ -3,6 +3,9 @@
 
 #include "io/sysio.h"
 #include "io/tuntap.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/park.h"
 
 #include <errno.h>
 #include <math.h>

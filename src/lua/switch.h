@@ -3,7 +3,7 @@
 #define VMCTL_LUA_SWITCH_H
 
 #include "io/switch.h"
-#include "lua/state.h"
+#include "lua/classes.h"
 
 /* The open switch at `arg`. */
 struct vmctl_switch *vmctl_switch_check(lua_State *L, int arg);

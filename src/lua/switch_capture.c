@@ -1,7 +1,8 @@
 /* vmctl.Capture: what goes through a switch, in a file. */
-#include "lua/switch.h"
-
 #include "io/switch_capture.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/switch.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,8 @@
 /* vmctl.Tap: copies of all frames that come into a switch, for Lua. What Lua has not fetched waits in a bounded buffer; when
  * that is full the switch reads no more until there is room, or, if the tap is lossy, frames are left out and counted. */
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/park.h"
 #include "lua/switch.h"
 
 #include <errno.h>

@@ -1,5 +1,7 @@
 /* The class vmctl.Task, and what a script calls to make tasks and to wait for time. */
-#include "lua/state.h"
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/park.h"
 
 #include <errno.h>
 #include <math.h>

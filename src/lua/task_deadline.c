@@ -1,6 +1,7 @@
 /* Time-outs as users give them, as points in time. */
-#include "lua/state.h"
+#include "lua/park.h"
 
+#include <lauxlib.h>
 #include <math.h>
 
 static double timeout_value(lua_State *L, int arg, double otherwise)

@@ -1,4 +1,5 @@
 /* Generators: a coroutine inside a task, whose own yields go to its caller and whose waits go through to the loop. */
+#include "lua/classes.h"
 #include "lua/state.h"
 
 enum { WRAP_THREAD = 1, WRAP_WAITING = 2 }; /* upvalues: the coroutine; is a task waiting in it? */

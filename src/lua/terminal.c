@@ -1,5 +1,8 @@
 /* The program's own terminal and signals, for those who talk to a person. Nothing here happens unless it is asked for, and it
  * is undone when its object is closed. */
+#include "lua/classes.h"
+#include "lua/fail.h"
+#include "lua/state.h"
 #include "lua/stream.h"
 
 #include <errno.h>

@@ -1,0 +1,78 @@
+/* Opens the module vmctl.core, and makes and ends the state behind it. */
+#include "lua/classes.h"
+#include "lua/state.h"
+#include "wire/error.h"
+
+#include <string.h>
+
+/* Ends the tasks that still wait, newest first, so that their <close> variables run; then every handle, then the loop. */
+static int l_state_close(lua_State *L)
+{
+    struct vmctl_lua *st = luaL_checkudata(L, 1, VMCTL_STATE);
+    if (!st->open)
+        return 0;
+    vmctl_task_end_all(L, st);
+    st->open = st->traced = false;
+    vmctl_loop_close(&st->loop);
+    return 0;
+}
+
+static int state_new(lua_State *L)
+{
+    struct vmctl_lua *st = lua_newuserdatauv(L, sizeof *st, 1);
+    memset(st, 0, sizeof *st);
+    luaL_newmetatable(L, VMCTL_STATE);
+    lua_pushcfunction(L, l_state_close);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    int err = vmctl_loop_open(&st->loop);
+    if (err)
+        return luaL_error(L, "vmctl: no event loop: %s", vmctl_error_text(err));
+    st->open = true;
+    lua_pushvalue(L, -1);
+    vmctl_lua_set(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    vmctl_task_init(&st->root, st);
+    st->root.running = lua_tothread(L, -1);
+    st->root.status = VMCTL_TASK_RUNNING;
+    st->ready_tail = &st->ready;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &st->living);
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &st->free_places);
+    st->root_scope = vmctl_scope_new(L, NULL);
+    lua_setiuservalue(L, -2, 1);
+    lua_pop(L, 1);
+    return 0;
+}
+
+__attribute__((visibility("default"))) int luaopen_vmctl_core(lua_State *L);
+
+int luaopen_vmctl_core(lua_State *L)
+{
+    luaL_checkversion(L);
+    lua_newtable(L);
+    vmctl_task_register(L);
+    vmctl_wrap_register(L);
+    vmctl_scope_register(L);
+    vmctl_loop_register(L);
+    vmctl_stream_register(L);
+    vmctl_listener_register(L);
+    vmctl_connect_register(L);
+    vmctl_process_register(L);
+    vmctl_queue_register(L);
+    vmctl_calls_register(L);
+    vmctl_requests_register(L);
+    vmctl_trace_register(L);
+    vmctl_journal_register(L);
+    vmctl_relay_register(L);
+    vmctl_codec_register(L);
+    vmctl_terminal_register(L);
+    vmctl_hash_register(L);
+    vmctl_fs_register(L);
+    vmctl_switch_register(L);
+    if (!vmctl_lua_made(L))
+        state_new(L);
+    return 1;
+}

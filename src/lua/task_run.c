@@ -1,0 +1,195 @@
+/* Running tasks: rounds of those that are ready and of the loop's events. Here and in task_wrap.c is all that resumes. */
+#include "lua/classes.h"
+#include "lua/state.h"
+#include "lua/task.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { TASK_ROUNDS = 4 /* of tasks that wake each other, before the loop is asked for events */ };
+
+/* The living tasks are held by a table, so that one that nobody else knows is not collected while it waits. `tables` is
+ * the driver's stack index of that table and of the list of its free places. */
+static void task_unanchor(lua_State *L, struct vmctl_task *t)
+{
+    struct vmctl_lua *st = t->state;
+    lua_pushnil(L);
+    lua_rawseti(L, st->tables, t->anchor);
+    lua_pushinteger(L, t->anchor);
+    lua_rawseti(L, st->tables + 1, ++st->free_places);
+    t->anchor = 0;
+}
+
+static void task_anchor(lua_State *L, struct vmctl_lua *st, struct vmctl_task *t, int task_at)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &st->living);
+    if (st->free_places) {
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &st->free_places);
+        lua_rawgeti(L, -1, st->free_places--);
+        t->anchor = lua_tointeger(L, -1);
+        lua_pop(L, 2);
+    } else {
+        t->anchor = ++st->living;
+    }
+    lua_pushvalue(L, task_at);
+    lua_rawseti(L, -2, t->anchor);
+    lua_pop(L, 1);
+}
+
+static int task_traceback(lua_State *L)
+{
+    const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
+    if (text && !strstr(text, "\nstack traceback:")) /* an error that comes from a task inside has one already */
+        luaL_traceback(L, L, text, 1);
+    return 1;
+}
+
+static int task_body_ended(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 1 : lua_error(L);
+}
+
+/* What the coroutine of a task runs: a protected call of its function, so that the <close> variables that an error passes
+ * run in the living task, where they may wait. */
+static int task_body(lua_State *L)
+{
+    int nargs = lua_gettop(L) - 1;
+    lua_pushcfunction(L, task_traceback);
+    lua_insert(L, 1);
+    return task_body_ended(L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, task_body_ended), 0);
+}
+
+void vmctl_task_launch(lua_State *L, int task_at, int nargs)
+{
+    struct vmctl_task *t = lua_touserdata(L, task_at);
+    if (!lua_checkstack(t->co, nargs + 2))
+        luaL_error(L, "too many arguments");
+    lua_pushcfunction(t->co, task_body);
+    lua_xmove(L, t->co, nargs + 1);
+    t->nargs = nargs + 1;
+    task_anchor(L, t->state, t, task_at);
+    vmctl_task_queue(t);
+}
+
+/* Leaves the error alone on the coroutine's stack. */
+static void task_bury(lua_State *L, lua_State *co)
+{
+    lua_xmove(co, L, 1);
+    lua_resetthread(co);
+    lua_settop(co, 0);
+    lua_xmove(L, co, 1);
+}
+
+static void task_finish(lua_State *L, struct vmctl_task *t, bool failed, int results)
+{
+    vmctl_timer_stop(&t->state->loop, &t->timer);
+    if (failed)
+        task_bury(L, t->co);
+    t->nargs = results;
+    t->status = failed ? VMCTL_TASK_FAILED : VMCTL_TASK_DONE;
+    /* A cancelled task ends as it can, most often by an assert on a wait that was refused: that is nobody's failure. */
+    bool unheard = failed && !t->cancelled && !vmctl_waitq_busy(&t->joiners);
+    vmctl_wake_all(&t->joiners, 0);
+    if (unheard) {
+        lua_pushvalue(t->co, -1);
+        lua_xmove(t->co, L, 1);
+    }
+    vmctl_scope_leave(L, t, unheard);
+    task_unanchor(L, t);
+}
+
+static void task_resume(lua_State *L, struct vmctl_task *t)
+{
+    struct vmctl_lua *st = t->state;
+    int results, nargs = lua_status(t->co) == LUA_OK ? t->nargs : 0;
+    t->status = VMCTL_TASK_RUNNING;
+    st->current = t;
+    int status = lua_resume(t->co, L, nargs, &results);
+    st->current = NULL;
+    if (status != LUA_YIELD) {
+        task_finish(L, t, status != LUA_OK, results);
+    } else if (t->status == VMCTL_TASK_RUNNING) { /* its own coroutine.yield: nobody is there to take the values */
+        lua_settop(t->co, 0);
+        luaL_traceback(t->co, t->co, "a task called coroutine.yield: a generator in a task is made with vmctl.wrap", 0);
+        task_finish(L, t, true, 1);
+    }
+}
+
+/* Who becomes ready meanwhile runs in the next round. */
+static void run_ready(lua_State *L, struct vmctl_lua *st)
+{
+    struct vmctl_task *t = st->ready;
+    st->ready = NULL;
+    st->ready_tail = &st->ready;
+    while (t) {
+        struct vmctl_task *next = t->next_ready;
+        t->queued = false;
+        t->next_ready = NULL;
+        task_resume(L, t);
+        t = next;
+    }
+}
+
+struct drive {
+    struct vmctl_lua *st;
+    double until;
+    bool (*done)(struct vmctl_lua *);
+    bool once, alive;
+};
+
+static int drive_rounds(lua_State *L)
+{
+    struct drive *d = lua_touserdata(L, 1);
+    struct vmctl_lua *st = d->st;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &st->living);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &st->free_places);
+    st->tables = 2;
+    for (;;) {
+        int rounds = 0;
+        do {
+            run_ready(L, st);
+            if (d->done && d->done(st))
+                return 0;
+        } while (st->ready && !d->once && ++rounds < TASK_ROUNDS);
+        d->alive = vmctl_loop_poll(&st->loop, st->ready ? -INFINITY : d->until) || st->ready;
+        if (d->once)
+            run_ready(L, st);
+        if (d->once || !d->alive || (d->done && d->done(st)) || (!isinf(d->until) && vmctl_loop_now(&st->loop) >= d->until))
+            return 0;
+    }
+}
+
+/* Rounds of tasks and events until `done`, until a time, or once. False: nothing is left that could ever happen. */
+bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(struct vmctl_lua *), bool once)
+{
+    struct drive d = { st, until, done, once, true };
+    luaL_checkstack(L, LUA_MINSTACK, "driving the loop");
+    st->driver = L;
+    lua_pushcfunction(L, drive_rounds);
+    lua_pushlightuserdata(L, &d);
+    int status = lua_pcall(L, 1, 0, 0); /* tasks catch their own errors: only a lack of memory ends up here */
+    st->driver = NULL;
+    st->current = NULL;
+    if (status != LUA_OK)
+        lua_error(L);
+    return d.alive;
+}
+
+/* Those that still wait, newest first, so that their <close> variables run. */
+void vmctl_task_end_all(lua_State *L, struct vmctl_lua *st)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &st->living) != LUA_TTABLE)
+        return;
+    for (lua_Integer i = st->living; i > 0; i--) {
+        lua_rawgeti(L, -1, i);
+        struct vmctl_task *t = luaL_testudata(L, -1, VMCTL_TASK);
+        if (t && t->co && t->status != VMCTL_TASK_RUNNING) {
+            vmctl_list_remove(&t->waiter.link);
+            vmctl_timer_stop(&st->loop, &t->timer);
+            vmctl_wrap_close(t->co);
+            lua_resetthread(t->co);
+        }
+        lua_pop(L, 1);
+    }
+}
