@@ -27,19 +27,26 @@ void vmctl_wrap_register(lua_State *L);
 void vmctl_scope_register(lua_State *L);
 void vmctl_loop_register(lua_State *L);
 void vmctl_stream_register(lua_State *L);
+void vmctl_stream_open_register(lua_State *L);
+void vmctl_format_register(lua_State *L);
 void vmctl_listener_register(lua_State *L);
 void vmctl_connect_register(lua_State *L);
+void vmctl_resolve_register(lua_State *L);
 void vmctl_process_register(lua_State *L);
 void vmctl_queue_register(lua_State *L);
 void vmctl_calls_register(lua_State *L);
 void vmctl_requests_register(lua_State *L);
 void vmctl_trace_register(lua_State *L);
-void vmctl_journal_register(lua_State *L);
+void vmctl_append_log_register(lua_State *L);
 void vmctl_relay_register(lua_State *L);
+void vmctl_fanin_register(lua_State *L);
 void vmctl_codec_register(lua_State *L);
 void vmctl_terminal_register(lua_State *L);
+void vmctl_signals_register(lua_State *L);
 void vmctl_hash_register(lua_State *L);
 void vmctl_fs_register(lua_State *L);
 void vmctl_switch_register(lua_State *L);
+void vmctl_tap_register(lua_State *L);
+void vmctl_capture_register(lua_State *L);
 
 #endif

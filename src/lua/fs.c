@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static int fs_result(lua_State *L, int rc, const char *what, const char *path)
@@ -22,49 +21,7 @@ static int fs_result(lua_State *L, int rc, const char *what, const char *path)
     return 1;
 }
 
-static void set_number(lua_State *L, const char *name, lua_Integer value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
-const char *vmctl_fs_type(mode_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFREG: return "file";
-    case S_IFDIR: return "directory";
-    case S_IFLNK: return "link";
-    case S_IFSOCK: return "socket";
-    case S_IFIFO: return "fifo";
-    case S_IFCHR: return "char";
-    case S_IFBLK: return "block";
-    default: return "other";
-    }
-}
-
-/* { type, mode, size, uid, gid, mtime, changed, inode, device, links }, and of a device its major and minor numbers.
- * `changed`: nanoseconds of mtime, for those who compare. */
-void vmctl_fs_push_stat(lua_State *L, const struct stat *st)
-{
-    lua_createtable(L, 0, 10);
-    lua_pushstring(L, vmctl_fs_type(st->st_mode));
-    lua_setfield(L, -2, "type");
-    set_number(L, "mode", st->st_mode & 07777);
-    set_number(L, "size", st->st_size);
-    set_number(L, "uid", st->st_uid);
-    set_number(L, "gid", st->st_gid);
-    set_number(L, "mtime", st->st_mtime);
-    set_number(L, "changed", (lua_Integer)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec);
-    set_number(L, "inode", (lua_Integer)st->st_ino);
-    set_number(L, "device", (lua_Integer)st->st_dev);
-    set_number(L, "links", (lua_Integer)st->st_nlink);
-    if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) {
-        set_number(L, "major", major(st->st_rdev));
-        set_number(L, "minor", minor(st->st_rdev));
-    }
-}
-
-/* fs.stat(path, [do not follow a link]) -> as above */
+/* fs.stat(path, [do not follow a link]) -> as vmctl_fs_push_stat has it */
 static int l_stat(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
@@ -160,7 +117,7 @@ void vmctl_fs_register(lua_State *L)
         { "identity", l_identity }, { "temporary", l_temporary }, { NULL, NULL }
     };
     luaL_newlib(L, functions);
-    vmctl_fs_place_register(L);
+    vmctl_fs_replace_register(L);
     vmctl_fs_system_register(L);
     vmctl_fs_root_register(L);
     vmctl_fs_file_register(L);

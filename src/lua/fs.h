@@ -1,15 +1,15 @@
-/* The files that fill the table core.fs: each adds its functions to the table on top of the stack. */
+/* The files that fill the table core.fs. */
 #ifndef VMCTL_LUA_FS_H
 #define VMCTL_LUA_FS_H
 
-#include "lua/classes.h"
-
+#include <lua.h>
 #include <sys/stat.h>
 
 #define VMCTL_ROOT "vmctl.Root"
 #define VMCTL_FILE "vmctl.File"
 
-void vmctl_fs_place_register(lua_State *L);
+/* Each adds its functions to the table on top of the stack. */
+void vmctl_fs_replace_register(lua_State *L);
 void vmctl_fs_system_register(lua_State *L);
 void vmctl_fs_root_register(lua_State *L);
 void vmctl_fs_file_register(lua_State *L); /* a class alone */

@@ -88,7 +88,7 @@ static int l_journal_close(lua_State *L)
     return 1;
 }
 
-void vmctl_journal_register(lua_State *L)
+void vmctl_append_log_register(lua_State *L)
 {
     static const luaL_Reg methods[] = { { "append", l_journal_append }, { "close", l_journal_close }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_journal_close }, { "__close", l_journal_close }, { NULL, NULL } };

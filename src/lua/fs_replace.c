@@ -131,7 +131,7 @@ static int l_read(lua_State *L)
     return 1;
 }
 
-void vmctl_fs_place_register(lua_State *L)
+void vmctl_fs_replace_register(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         { "replace", l_replace }, { "folders", l_folders }, { "place", l_place }, { "read", l_read }, { NULL, NULL }

@@ -58,20 +58,27 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_scope_register(L);
     vmctl_loop_register(L);
     vmctl_stream_register(L);
+    vmctl_stream_open_register(L);
+    vmctl_format_register(L);
     vmctl_listener_register(L);
     vmctl_connect_register(L);
+    vmctl_resolve_register(L);
     vmctl_process_register(L);
     vmctl_queue_register(L);
     vmctl_calls_register(L);
     vmctl_requests_register(L);
     vmctl_trace_register(L);
-    vmctl_journal_register(L);
+    vmctl_append_log_register(L);
     vmctl_relay_register(L);
+    vmctl_fanin_register(L);
     vmctl_codec_register(L);
     vmctl_terminal_register(L);
+    vmctl_signals_register(L);
     vmctl_hash_register(L);
     vmctl_fs_register(L);
     vmctl_switch_register(L);
+    vmctl_tap_register(L);
+    vmctl_capture_register(L);
     if (!vmctl_lua_made(L))
         state_new(L);
     return 1;

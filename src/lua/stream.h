@@ -2,7 +2,6 @@
 #ifndef VMCTL_LUA_STREAM_H
 #define VMCTL_LUA_STREAM_H
 
-#include "io/addr.h"
 #include "io/process.h"
 #include "io/stream.h"
 #include "lua/classes.h"
@@ -35,10 +34,6 @@ const char *vmctl_stream_name(const struct vmctl_stream *s);
 
 /* The format at `arg` (a userdata, or a table that is compiled); leaves its userdata on the stack. */
 const struct vmctl_frame_format *vmctl_format_check(lua_State *L, int arg);
-void vmctl_format_register(lua_State *L);
-
-/* Pushes an address: made by the function that core.set_address was given, else its text. Returns 1. */
-int vmctl_push_address(lua_State *L, const struct vmctl_addr *a);
 
 /* In stream_read.c and stream_write.c */
 int vmctl_l_read(lua_State *L);
@@ -51,7 +46,7 @@ int vmctl_l_flush(lua_State *L);
 int vmctl_l_shutdown(lua_State *L);
 int vmctl_l_cork(lua_State *L);
 
-/* In stream_frame.c */
+/* In stream_frame.c and stream_frame_write.c */
 int vmctl_l_read_frame(lua_State *L);
 int vmctl_l_read_frames(lua_State *L);
 int vmctl_l_write_frame(lua_State *L);

@@ -1,19 +1,27 @@
-/* What the files about the Ethernet switch share. */
+/* The userdata of an Ethernet switch, for the files about it. */
 #ifndef VMCTL_LUA_SWITCH_H
 #define VMCTL_LUA_SWITCH_H
 
 #include "io/switch.h"
-#include "lua/classes.h"
+
+#include <lua.h>
+#include <stdbool.h>
+
+#define VMCTL_SWITCH "vmctl.Switch"
+
+/* Its taps and captures hold it by a user value. */
+struct vmctl_lua_switch {
+    struct vmctl_switch sw;
+    bool closed;
+};
 
 /* The open switch at `arg`. */
 struct vmctl_switch *vmctl_switch_check(lua_State *L, int arg);
 
 /* switch_tap.c: sw:tap(bytes, lossy) */
 int vmctl_l_tap(lua_State *L);
-void vmctl_tap_register(lua_State *L);
 
 /* switch_capture.c: sw:capture(path) */
 int vmctl_l_capture(lua_State *L);
-void vmctl_capture_register(lua_State *L);
 
 #endif

@@ -1,5 +1,5 @@
-/* The program's own terminal and signals, for those who talk to a person. Nothing here happens unless it is asked for, and it
- * is undone when its object is closed. */
+/* The program's own terminal, for those who talk to a person. Nothing here happens unless it is asked for, and it is undone
+ * when its object is closed. */
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/state.h"
@@ -7,14 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
 
 #define VMCTL_RAW "vmctl.RawTerminal"
-#define VMCTL_MASK "vmctl.SignalMask"
 
 struct raw {
     int fd; /* a copy of our own: -1 once it is as before */
@@ -81,76 +78,14 @@ static int l_standard_input(lua_State *L)
     return 1;
 }
 
-struct mask {
-    bool held;
-    sigset_t before;
-};
-
-static void signal_set(lua_State *L, sigset_t *set)
-{
-    sigemptyset(set);
-    luaL_checktype(L, 1, LUA_TTABLE);
-    for (lua_Integer i = 1; lua_rawgeti(L, 1, i) == LUA_TNUMBER; i++) {
-        if (sigaddset(set, (int)lua_tointeger(L, -1)) < 0)
-            luaL_argerror(L, 1, "no such signal");
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-}
-
-/* core.signals({ number, ... }) -> stream of records of 128 bytes that begin with the number (32 bits of this machine),
- * mask: from now on these signals come there and do nothing else to this thread, until mask:close(). Children of core.process
- * have none of that. */
-static int l_signals(lua_State *L)
-{
-    struct vmctl_lua *st = vmctl_lua_get(L);
-    sigset_t set;
-    signal_set(L, &set);
-    struct vmctl_stream *s = vmctl_stream_new(L, st);
-    struct mask *mask = lua_newuserdatauv(L, sizeof *mask, 0);
-    mask->held = false;
-    luaL_setmetatable(L, VMCTL_MASK);
-    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (fd < 0)
-        return vmctl_fail(L, -errno, "signals");
-    vmctl_stream_open(s, fd, -1, VMCTL_STREAM_PIPE);
-    vmctl_stream_label(s, "signals");
-    pthread_sigmask(SIG_BLOCK, &set, &mask->before);
-    mask->held = true;
-    return 2;
-}
-
-static int l_mask_close(lua_State *L)
-{
-    struct mask *mask = luaL_checkudata(L, 1, VMCTL_MASK);
-    if (mask->held)
-        pthread_sigmask(SIG_SETMASK, &mask->before, NULL);
-    mask->held = false;
-    return 0;
-}
-
-static void terminal_class(lua_State *L, const char *name, lua_CFunction close)
-{
-    luaL_newmetatable(L, name);
-    lua_pushcfunction(L, close);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, close);
-    lua_setfield(L, -2, "__close");
-    lua_newtable(L);
-    lua_pushcfunction(L, close);
-    lua_setfield(L, -2, "close");
-    lua_setfield(L, -2, "__index");
-    lua_pop(L, 1);
-}
-
 void vmctl_terminal_register(lua_State *L)
 {
+    static const luaL_Reg methods[] = { { "close", l_raw_close }, { NULL, NULL } };
+    static const luaL_Reg meta[] = { { "__gc", l_raw_close }, { "__close", l_raw_close }, { NULL, NULL } };
     static const luaL_Reg functions[] = { { "terminal_size", l_terminal_size },
                                           { "terminal_raw", l_terminal_raw },
                                           { "standard_input", l_standard_input },
-                                          { "signals", l_signals },
                                           { NULL, NULL } };
-    terminal_class(L, VMCTL_RAW, l_raw_close);
-    terminal_class(L, VMCTL_MASK, l_mask_close);
+    vmctl_class(L, VMCTL_RAW, methods, meta);
     luaL_setfuncs(L, functions, 0);
 }
