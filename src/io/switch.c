@@ -106,22 +106,6 @@ int vmctl_switch_attach(struct vmctl_switch_port *p, enum vmctl_port_kind kind, 
     return 0;
 }
 
-void vmctl_switch_detach(struct vmctl_switch_port *p, int why)
-{
-    struct vmctl_switch *sw = p->sw;
-    if (p->fd < 0)
-        return;
-    vmctl_io_stop(sw->loop, &p->rio);
-    vmctl_switch_send_end(p);
-    vmctl_buf_free(&p->part);
-    vmctl_mac_forget(&sw->macs, p->index);
-    close(p->fd);
-    p->fd = -1;
-    p->paused = false;
-    p->ended = why;
-    vmctl_wake_all(&sw->news, 0);
-}
-
 void vmctl_switch_remove(struct vmctl_switch_port *p)
 {
     struct vmctl_switch *sw = p->sw;

@@ -139,6 +139,9 @@ void vmctl_switch_resume(struct vmctl_switch *sw);
 void vmctl_switch_watch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
 void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
 
+/* switch_port.c. A port that is no longer full lets those who send to it go on. */
+void vmctl_switch_set_mood(struct vmctl_switch_port *p, enum vmctl_port_mood mood);
+
 /* switch_output.c. A frame, with the 4 bytes of its length in front of it, in memory that stays until the flush. */
 void vmctl_switch_put(struct vmctl_switch_port *to, const uint8_t *at, size_t total);
 /* Sends what was put to a port at once: its memory may go. */
@@ -146,7 +149,6 @@ void vmctl_switch_send(struct vmctl_switch_port *to);
 /* Sends what was put to the ports. `from`, whose frames they were (NULL: nobody's), may be paused for it. */
 void vmctl_switch_flush(struct vmctl_switch *sw, struct vmctl_switch_port *from);
 void vmctl_switch_send_init(struct vmctl_switch_port *p);
-void vmctl_switch_send_end(struct vmctl_switch_port *p);
 void vmctl_switch_on_impatience(struct vmctl_timer *t);
 
 /* switch_fault.c. What a fault of a way makes of a frame of it; false: it does not get through. NULL: no fault. */

@@ -25,42 +25,6 @@ void vmctl_switch_send_init(struct vmctl_switch_port *p)
     vmctl_buf_init(&p->queue, SIZE_MAX / 2); /* bounded by queue_max and the frame that is half out */
 }
 
-void vmctl_switch_pause(struct vmctl_switch_port *p)
-{
-    if (p->fd < 0 || p->paused)
-        return;
-    p->paused = true;
-    vmctl_io_stop(p->sw->loop, &p->rio);
-}
-
-void vmctl_switch_resume(struct vmctl_switch *sw)
-{
-    for (int i = 0; i < sw->ports; i++) {
-        struct vmctl_switch_port *p = sw->port[i];
-        if (p && p->paused) {
-            p->paused = false;
-            if (p->fd >= 0)
-                vmctl_io_start(sw->loop, &p->rio);
-        }
-    }
-}
-
-static void set_mood(struct vmctl_switch_port *p, enum vmctl_port_mood mood)
-{
-    bool was_full = p->mood == VMCTL_PORT_FULL;
-    p->mood = mood;
-    if (was_full && mood != VMCTL_PORT_FULL)
-        vmctl_switch_resume(p->sw);
-}
-
-void vmctl_switch_send_end(struct vmctl_switch_port *p)
-{
-    vmctl_io_stop(p->sw->loop, &p->wio);
-    vmctl_buf_free(&p->queue);
-    p->runs = 0;
-    set_mood(p, VMCTL_PORT_FLOWING);
-}
-
 /* How much of a queue makes those wait who fill it, and how much lets them go on. */
 static size_t high_water(const struct vmctl_switch_port *p)
 {
@@ -206,9 +170,9 @@ static void drain(struct vmctl_switch_port *p)
         vmctl_io_stop(p->sw->loop, &p->wio);
         if (p->queue.cap > SEND_KEEP)
             vmctl_buf_free(&p->queue);
-        set_mood(p, VMCTL_PORT_FLOWING);
+        vmctl_switch_set_mood(p, VMCTL_PORT_FLOWING);
     } else if (p->mood == VMCTL_PORT_FULL && left <= high_water(p) / 2) {
-        set_mood(p, VMCTL_PORT_FLOWING);
+        vmctl_switch_set_mood(p, VMCTL_PORT_FLOWING);
     }
 }
 
@@ -223,7 +187,7 @@ void vmctl_switch_on_impatience(struct vmctl_timer *t)
         if (!p || p->mood != VMCTL_PORT_FULL)
             continue;
         if (p->patience <= now)
-            set_mood(p, VMCTL_PORT_SLOW);
+            vmctl_switch_set_mood(p, VMCTL_PORT_SLOW);
         else if (p->patience < next)
             next = p->patience;
     }
