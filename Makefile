@@ -13,6 +13,7 @@ SRC := $(wildcard src/wire/*.c src/io/*.c src/lua/*.c)
 OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 CORE := $(BUILD)/vmctl/core.so
 KERNEL_DIR := build/kernel
+FULL_KERNEL_DIR := build/kernel-full
 IMAGE := build/guest.img
 
 HASH := \#
@@ -36,7 +37,7 @@ help:
 	@echo 'make doc          reference documentation and manual pages in build/doc'
 	@echo 'make interop      programs in Go against vmctl, both ways, where Go is'
 	@echo 'make fuzz         libFuzzer on every decoder (SECONDS_EACH=20)'
-	@echo 'make test-nested  a guest reached over /dev/vhost-vsock, two levels deep (some minutes)'
+	@echo 'make test-nested  guests with KVM and AF_VSOCK, inside an emulated guest (ACCEL=tcg: without KVM, some minutes)'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
 
 env:
@@ -166,6 +167,7 @@ test:
 test-nested:
 	@tools/deps build guest test
 	@$(MAKE) -s all guest
+	@tools/fetch-kernel $(FULL_KERNEL_DIR) full
 	@eval "$$($(MAKE) -s env)" && VMCTL_NESTED=1 $(LUA) tools/specs.lua spec/nested_spec.lua
 
 check-build: $(CORE) $(AGENT_OBJ) $(SLIRP) $(PB) $(BUILD)/examples/embed

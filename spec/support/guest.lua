@@ -7,6 +7,9 @@ local M = {}
 
 local root = debug.getinfo(1, "S").source:match "^@(.-)spec/support/[^/]*$"
 
+--- The project's folder, with a slash behind it, or "".
+M.root = root
+
 M.kernel = root .. "build/kernel/vmlinuz"
 M.image = root .. "build/guest.img"
 M.agent = root .. "build/vmctl-agent"

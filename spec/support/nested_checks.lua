@@ -5,6 +5,8 @@ local vmctl = require "vmctl"
 
 local vsock = vmctl.vsock
 
+local ACCEL = os.getenv "ACCEL"
+local HOME = "/srv/vmctl/build/"
 local AGENT = "/sbin/vmctl-agent"
 local CID, PORT = 3, 7000
 local BOOT, WAIT = 400, 60      -- seconds, under emulation of an emulation
@@ -46,10 +48,19 @@ local function dial_early()
   until early ~= "ENODEV" or vmctl.now() > deadline -- QEMU has to tell the kernel the CID first
 end
 
+local EMULATED = { machine = "q35", append = "clocksource=hpet mitigations=off" } -- nothing else stands so much waiting
+
+local function launch(opts)
+  local all = { kernel = HOME .. "kernel/vmlinuz", initrd = HOME .. "guest.img", accel = ACCEL, channel = "vsock", memory = 256,
+    exec_timeout = WAIT }
+  for name, value in pairs(ACCEL == "tcg" and EMULATED or {}) do all[name] = value end
+  for name, value in pairs(opts) do all[name] = value end
+  return vmctl.machine.launch(all)
+end
+
 function checks.prepare()
   assert(core.fs.stat "/dev/vhost-vsock")
-  vm = assert(vmctl.machine.launch { name = "inner", kernel = "/srv/vmlinuz", initrd = "/srv/guest.img", machine = "q35",
-    append = "clocksource=hpet mitigations=off", channel = "vsock", cid = CID, memory = 256, exec_timeout = WAIT })
+  vm = assert(launch { name = "inner", cid = CID })
   progress("the inner QEMU runs: process %d, accelerator %s", vm.pid, vm.accel)
   dial_early()
   assert(vm:wait_console("vmctl%-agent: ready", BOOT))
