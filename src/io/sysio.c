@@ -73,19 +73,6 @@ ssize_t vmctl_sys_writev(int fd, const struct iovec *iov, int n, bool socket)
     return result;
 }
 
-ssize_t vmctl_sys_splice(int from, int to, size_t len, bool more)
-{
-    struct vmctl_sigpipe guard;
-    vmctl_sigpipe_block(&guard);
-    ssize_t put;
-    do
-        put = splice(from, NULL, to, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0U));
-    while (put < 0 && errno == EINTR);
-    ssize_t result = put < 0 ? -errno : put;
-    vmctl_sigpipe_restore(&guard, result == -EPIPE);
-    return result;
-}
-
 int vmctl_sys_prepare(int fd)
 {
     int flags = fcntl(fd, F_GETFL);

@@ -13,9 +13,6 @@ ssize_t vmctl_sys_readv(int fd, const struct iovec *iov, int n, bool socket);
  * it back; its handler and its mask stay as they were. */
 ssize_t vmctl_sys_writev(int fd, const struct iovec *iov, int n, bool socket);
 
-/* splice(2) of up to `len` bytes, non-blocking. `more`: further bytes follow at once. */
-ssize_t vmctl_sys_splice(int from, int to, size_t len, bool more);
-
 /* Makes an fd that came from elsewhere non-blocking and close-on-exec. */
 int vmctl_sys_prepare(int fd);
 
