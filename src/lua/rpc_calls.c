@@ -214,22 +214,15 @@ static int calls_read(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     struct vmctl_calls *c = lua_touserdata(L, CALLS_READ);
-    if (vmctl_stream_pauses(L, s, status))
-        return vmctl_pause_before(vmctl_stream_state(s), L, calls_read);
-    int overrun = vmctl_stream_overrun(L, s);
-    if (overrun)
-        return overrun;
-    bool force = status == LUA_OK && lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) <= 0;
-    for (;; ctx++) {
+    struct vmctl_reading r = { .status = status, .at = 2, .ctx = ctx, .k = calls_read };
+    for (;; r.ctx++) {
         struct vmctl_frame frame;
-        enum vmctl_frame_status got = vmctl_frame_first(s, &frame, force);
-        if (got == VMCTL_FRAME_TOO_BIG)
-            return vmctl_frame_too_big(L, s, &frame);
-        if (got == VMCTL_FRAME_MORE && (!ctx || c->live))
-            return vmctl_stream_await(L, ls, frame.total, status, 2, ctx, calls_read);
-        if (got == VMCTL_FRAME_MORE)
-            break;
-        vmctl_buf_consume(&s->in, frame.total);
+        r.at_hand = r.ctx && !c->live;
+        if (!vmctl_frame_read(L, ls, &r, &frame)) {
+            if (r.results == VMCTL_NO_FRAME)
+                break;
+            return r.results;
+        }
         if (calls_settle(L, c, &frame))
             continue;
         int n = vmctl_frame_push(L, &s->format, &frame);

@@ -66,20 +66,10 @@ static int requests_push(lua_State *L, const struct vmctl_requests *r, const str
 static int requests_read(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
-    struct vmctl_stream *s = &ls->s;
-    if (vmctl_stream_pauses(L, s, status))
-        return vmctl_pause_before(vmctl_stream_state(s), L, requests_read);
-    int overrun = vmctl_stream_overrun(L, s);
-    if (overrun)
-        return overrun;
+    struct vmctl_reading r = { .status = status, .at = 2, .ctx = ctx, .k = requests_read };
     struct vmctl_frame frame;
-    bool force = status == LUA_OK && lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) <= 0;
-    enum vmctl_frame_status got = vmctl_frame_first(s, &frame, force);
-    if (got == VMCTL_FRAME_TOO_BIG)
-        return vmctl_frame_too_big(L, s, &frame);
-    if (got == VMCTL_FRAME_MORE)
-        return vmctl_stream_await(L, ls, frame.total, status, 2, ctx, requests_read);
-    vmctl_buf_consume(&s->in, frame.total); /* its bytes stay until Lua allocates, and with it perhaps somebody else reads */
+    if (!vmctl_frame_read(L, ls, &r, &frame))
+        return r.results;
     return requests_push(L, lua_touserdata(L, REQUESTS_READ), &frame);
 }
 

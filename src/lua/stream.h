@@ -55,15 +55,31 @@ int vmctl_l_write_frames(lua_State *L);
 /* Raises unless the stream has a format. */
 void vmctl_frame_need_format(lua_State *L, const struct vmctl_stream *s);
 
-/* DONE with the first frame in *frame; MORE when there is none yet, not even in the kernel. `force`: see vmctl_stream_fill. */
-enum vmctl_frame_status vmctl_frame_first(struct vmctl_stream *s, struct vmctl_frame *frame, bool force);
+/* A call that reads, as its continuation `k` sees it. */
+struct vmctl_reading {
+    int status;         /* LUA_OK or LUA_YIELD */
+    int at;             /* slot of the time-out, or of the deadline */
+    lua_KContext ctx;
+    lua_KFunction k;
+    bool at_hand;       /* take what is there, and do not wait */
+    int results;        /* when nothing was read: what k returns */
+};
+
+/* How each function that reads begins: false if it has to return r->results at once, to let others run first, or because a
+ * line or a frame over its limit lies in the way. */
+bool vmctl_stream_read_begin(lua_State *L, struct vmctl_stream *s, struct vmctl_reading *r);
+
+/* Does a call with time-out 0 ask the kernel, even if that seemed to have no more? */
+bool vmctl_stream_asks(lua_State *L, const struct vmctl_reading *r);
+
+/* Takes the first frame off the input of the stream in slot 1. Its body stays until Lua allocates, and with it perhaps somebody
+ * else reads. False: k returns r->results; with `at_hand` those are VMCTL_NO_FRAME when there is none yet. */
+bool vmctl_frame_read(lua_State *L, struct vmctl_lua_stream *ls, struct vmctl_reading *r, struct vmctl_frame *frame);
+
+enum { VMCTL_NO_FRAME = -1 };
 
 /* Pushes a frame as read_frame returns it: the number of values. */
 int vmctl_frame_push(lua_State *L, const struct vmctl_frame_format *f, const struct vmctl_frame *frame);
-
-/* Reading is over, unless skip_frame gets past it; sending is not: the peer can still be told. Fails with four values, of
- * which the last says what it was: who knows the types can tell a large message from framing that is lost. */
-int vmctl_frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame);
 
 /* In stream_trace.c. Each does nothing unless there is a hook. The stream is in slot 1 where no other is named. */
 void vmctl_trace_open(lua_State *L, const struct vmctl_stream *s, int stream_at, const char *how);
@@ -75,12 +91,8 @@ void vmctl_trace_close(lua_State *L, const struct vmctl_stream *s, const char *e
 void vmctl_trace_counts(lua_State *L, const struct vmctl_stream *s, int stream_at, const char *event, uint64_t in,
                         uint64_t out);
 
-/* How a read that got nothing ends: parks for `need` bytes, or fails for good. Slot `at`: the time-out or deadline. */
-int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, int status, int at, lua_KContext ctx,
-                       lua_KFunction k);
-
-/* Inside of a line that was too long nothing can be read. 0, or the number of results of the failure. */
-int vmctl_stream_overrun(lua_State *L, struct vmctl_stream *s);
+/* How a read that got nothing ends: parks for `need` bytes, or fails for good. */
+int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, const struct vmctl_reading *r);
 
 /* Fails unless the direction is free: 0, or the number of results of the failure. */
 int vmctl_stream_busy(lua_State *L, struct vmctl_stream *s, struct vmctl_waitq *q, const char *what);

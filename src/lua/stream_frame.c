@@ -20,7 +20,9 @@ int vmctl_frame_push(lua_State *L, const struct vmctl_frame_format *f, const str
     return n + 2;
 }
 
-int vmctl_frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame)
+/* Reading is over, unless skip_frame gets past it; sending is not: the peer can still be told. Fails with four values, of
+ * which the last says what it was: who knows the types can tell a large message from framing that is lost. */
+static int frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame)
 {
     uint32_t limit = vmctl_frame_limit(&s->format, frame->type);
     vmctl_buf_consume(&s->in, s->format.head);
@@ -47,7 +49,8 @@ void vmctl_frame_need_format(lua_State *L, const struct vmctl_stream *s)
         luaL_error(L, "%s has no frame format: give it one with set_format", vmctl_stream_name(s));
 }
 
-enum vmctl_frame_status vmctl_frame_first(struct vmctl_stream *s, struct vmctl_frame *frame, bool force)
+/* DONE with the first frame in *frame; MORE when there is none yet, not even in the kernel. `force`: see vmctl_stream_fill. */
+static enum vmctl_frame_status frame_first(struct vmctl_stream *s, struct vmctl_frame *frame, bool force)
 {
     for (;;) {
         size_t len = vmctl_buf_len(&s->in);
@@ -59,24 +62,38 @@ enum vmctl_frame_status vmctl_frame_first(struct vmctl_stream *s, struct vmctl_f
     }
 }
 
+/* Looks for the first frame and leaves it in the input. */
+static bool frame_await(lua_State *L, struct vmctl_lua_stream *ls, struct vmctl_reading *r, struct vmctl_frame *frame)
+{
+    if (!vmctl_stream_read_begin(L, &ls->s, r))
+        return false;
+    enum vmctl_frame_status got = frame_first(&ls->s, frame, vmctl_stream_asks(L, r));
+    if (got == VMCTL_FRAME_DONE)
+        return true;
+    if (got == VMCTL_FRAME_TOO_BIG)
+        r->results = frame_too_big(L, &ls->s, frame);
+    else
+        r->results = r->at_hand ? VMCTL_NO_FRAME : vmctl_stream_await(L, ls, frame->total, r);
+    return false;
+}
+
+bool vmctl_frame_read(lua_State *L, struct vmctl_lua_stream *ls, struct vmctl_reading *r, struct vmctl_frame *frame)
+{
+    if (!frame_await(L, ls, r, frame))
+        return false;
+    vmctl_buf_consume(&ls->s.in, frame->total); /* before a string is made, which may run a finalizer that closes the stream */
+    return true;
+}
+
 /* s:read_frame([timeout]) */
 static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
-    if (status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L))
-        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_frame);
-    int overrun = vmctl_stream_overrun(L, s);
-    if (overrun)
-        return overrun;
+    struct vmctl_reading r = { .status = status, .at = 2, .ctx = ctx, .k = stream_read_frame };
     struct vmctl_frame frame;
-    bool force = status == LUA_OK && lua_type(L, 2) == LUA_TNUMBER && lua_tonumber(L, 2) <= 0;
-    enum vmctl_frame_status got = vmctl_frame_first(s, &frame, force);
-    if (got == VMCTL_FRAME_TOO_BIG)
-        return vmctl_frame_too_big(L, s, &frame);
-    if (got == VMCTL_FRAME_MORE)
-        return vmctl_stream_await(L, ls, frame.total, status, 2, ctx, stream_read_frame);
-    vmctl_buf_consume(&s->in, frame.total); /* before a string is made, which may run a finalizer that closes the stream */
+    if (!vmctl_frame_read(L, ls, &r, &frame))
+        return r.results;
     int n = vmctl_frame_push(L, &s->format, &frame);
     if (vmctl_stream_traced(s))
         vmctl_trace_frame(L, s, "frame_in", &frame, s->format.type_size ? 1 - n : -n);
@@ -125,18 +142,10 @@ static int stream_read_frames(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
-    if (status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L))
-        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_frames);
-    int overrun = vmctl_stream_overrun(L, s);
-    if (overrun)
-        return overrun;
+    struct vmctl_reading r = { .status = status, .at = 3, .ctx = ctx, .k = stream_read_frames };
     struct vmctl_frame frame;
-    bool force = status == LUA_OK && lua_type(L, 3) == LUA_TNUMBER && lua_tonumber(L, 3) <= 0;
-    enum vmctl_frame_status got = vmctl_frame_first(s, &frame, force);
-    if (got == VMCTL_FRAME_TOO_BIG)
-        return vmctl_frame_too_big(L, s, &frame);
-    if (got == VMCTL_FRAME_MORE)
-        return vmctl_stream_await(L, ls, frame.total, status, 3, ctx, stream_read_frames);
+    if (!frame_await(L, ls, &r, &frame))
+        return r.results;
     int n = frames_take(L, s, &frame, lua_tointeger(L, 2));
     if (n)
         return n;

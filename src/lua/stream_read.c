@@ -20,8 +20,7 @@ static int stream_read_fail(lua_State *L, struct vmctl_stream *s, int err)
     return vmctl_fail(L, err, "read %s", vmctl_stream_name(s));
 }
 
-int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, int status, int at, lua_KContext ctx,
-                       lua_KFunction k)
+int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, const struct vmctl_reading *r)
 {
     struct vmctl_stream *s = &ls->s;
     struct vmctl_lua *st = vmctl_stream_state(s);
@@ -31,30 +30,40 @@ int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, i
         s->gone = false;
         return vmctl_fail(L, VMCTL_EOF, "read %s", vmctl_stream_name(s));
     }
-    if (status == LUA_OK)
-        vmctl_set_deadline(st, L, at, ls->read_timeout);
-    int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
+    if (r->status == LUA_OK)
+        vmctl_set_deadline(st, L, r->at, ls->read_timeout);
+    int why = r->status == LUA_YIELD ? vmctl_why(st, L) : 0;
     if (why)
         return vmctl_fail(L, why, "read %s", vmctl_stream_name(s));
     int busy = vmctl_stream_busy(L, s, &s->readers, "read");
     if (busy)
         return busy;
     vmctl_stream_want(s, need);
-    return vmctl_park(st, L, &s->readers, at, status, ctx, k);
+    return vmctl_park(st, L, &s->readers, r->at, r->status, r->ctx, r->k);
 }
 
-int vmctl_stream_overrun(lua_State *L, struct vmctl_stream *s)
+/* Only a call that has taken nothing yet lets others run: its context is lost by that. */
+bool vmctl_stream_read_begin(lua_State *L, struct vmctl_stream *s, struct vmctl_reading *r)
 {
-    return s->rerr == VMCTL_ETOOBIG ? stream_read_fail(L, s, s->rerr) : 0;
-}
-
-/* One attempt for a reader that lacks bytes. With time-out 0 the kernel is asked even if it seemed to have no more. */
-static bool stream_more(lua_State *L, struct vmctl_lua_stream *ls, size_t want, int status, int at)
-{
-    if (vmctl_waitq_busy(&ls->s.readers))
+    if (!r->ctx && vmctl_stream_pauses(L, s, r->status)) {
+        r->results = vmctl_pause_before(vmctl_stream_state(s), L, r->k);
         return false;
-    bool force = status == LUA_OK && lua_type(L, at) == LUA_TNUMBER && lua_tonumber(L, at) <= 0;
-    return vmctl_stream_fill(&ls->s, want, force) > 0;
+    }
+    if (s->rerr != VMCTL_ETOOBIG)
+        return true;
+    r->results = stream_read_fail(L, s, s->rerr);
+    return false;
+}
+
+bool vmctl_stream_asks(lua_State *L, const struct vmctl_reading *r)
+{
+    return r->status == LUA_OK && lua_type(L, r->at) == LUA_TNUMBER && lua_tonumber(L, r->at) <= 0;
+}
+
+/* One attempt for a reader that lacks bytes. */
+static bool stream_more(lua_State *L, struct vmctl_lua_stream *ls, size_t want, const struct vmctl_reading *r)
+{
+    return !vmctl_waitq_busy(&ls->s.readers) && vmctl_stream_fill(&ls->s, want, vmctl_stream_asks(L, r)) > 0;
 }
 
 /* Takes `total` bytes off the input, of which the first `len` become a string. They are consumed first: the collector may
@@ -75,16 +84,14 @@ static int stream_read(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     size_t most = (size_t)lua_tointeger(L, 2);
-    if (vmctl_stream_pauses(L, s, status))
-        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read);
+    struct vmctl_reading r = { .status = status, .at = 3, .ctx = ctx, .k = stream_read };
+    if (!vmctl_stream_read_begin(L, s, &r))
+        return r.results;
     size_t len = vmctl_buf_len(&s->in);
-    int overrun = vmctl_stream_overrun(L, s);
-    if (overrun)
-        return overrun;
-    if (!len && stream_more(L, ls, 0, status, 3))
+    if (!len && stream_more(L, ls, 0, &r))
         len = vmctl_buf_len(&s->in);
     if (!len)
-        return vmctl_stream_await(L, ls, 1, status, 3, ctx, stream_read);
+        return vmctl_stream_await(L, ls, 1, &r);
     if (len > most)
         len = most;
     return stream_push(L, s, len, len);
@@ -111,15 +118,13 @@ static int stream_read_exact(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     size_t need = (size_t)lua_tointeger(L, 2);
-    if (vmctl_stream_pauses(L, s, status))
-        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_exact);
-    int overrun = vmctl_stream_overrun(L, s);
-    if (overrun)
-        return overrun;
-    while (vmctl_buf_len(&s->in) < need && stream_more(L, ls, need - vmctl_buf_len(&s->in), status, 3))
+    struct vmctl_reading r = { .status = status, .at = 3, .ctx = ctx, .k = stream_read_exact };
+    if (!vmctl_stream_read_begin(L, s, &r))
+        return r.results;
+    while (vmctl_buf_len(&s->in) < need && stream_more(L, ls, need - vmctl_buf_len(&s->in), &r))
         ;
     if (vmctl_buf_len(&s->in) < need)
-        return vmctl_stream_await(L, ls, need, status, 3, ctx, stream_read_exact);
+        return vmctl_stream_await(L, ls, need, &r);
     return stream_push(L, s, need, need);
 }
 
@@ -149,11 +154,9 @@ static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
     size_t max = (size_t)lua_tointeger(L, 2), scanned = (size_t)ctx;
-    if (vmctl_stream_pauses(L, s, status))
-        return vmctl_pause_before(vmctl_stream_state(s), L, stream_read_line);
-    int overrun = vmctl_stream_overrun(L, s);
-    if (overrun)
-        return overrun;
+    struct vmctl_reading r = { .status = status, .at = 3, .ctx = ctx, .k = stream_read_line };
+    if (!vmctl_stream_read_begin(L, s, &r))
+        return r.results;
     struct vmctl_line line;
     for (;;) {
         size_t len = vmctl_buf_len(&s->in);
@@ -162,8 +165,10 @@ static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
             return stream_too_big(L, s, max);
         if (got == VMCTL_LINE_DONE)
             break;
-        if (!stream_more(L, ls, 0, status, 3))
-            return vmctl_stream_await(L, ls, len + 1, status, 3, (lua_KContext)scanned, stream_read_line);
+        if (!stream_more(L, ls, 0, &r)) {
+            r.ctx = (lua_KContext)scanned;
+            return vmctl_stream_await(L, ls, len + 1, &r);
+        }
     }
     return stream_push(L, s, line.size, line.total);
 }
@@ -192,6 +197,7 @@ static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
+    struct vmctl_reading r = { .status = status, .at = 3, .ctx = ctx, .k = stream_skip_past };
     size_t size;
     const char *pattern = lua_tolstring(L, 2, &size);
     if (s->rerr == VMCTL_ETOOBIG)
@@ -207,8 +213,8 @@ static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
         }
         if (len >= size)
             vmctl_buf_consume(&s->in, len - size + 1); /* what is left may be the pattern's beginning */
-        if (!stream_more(L, ls, 0, status, 3))
-            return vmctl_stream_await(L, ls, vmctl_buf_len(&s->in) + 1, status, 3, ctx, stream_skip_past);
+        if (!stream_more(L, ls, 0, &r))
+            return vmctl_stream_await(L, ls, vmctl_buf_len(&s->in) + 1, &r);
     }
 }
 
@@ -217,6 +223,7 @@ static int stream_skip_frame(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
+    struct vmctl_reading r = { .status = status, .at = 2, .ctx = ctx, .k = stream_skip_frame };
     if (s->rerr == VMCTL_ETOOBIG)
         s->rerr = 0;
     for (;;) {
@@ -227,8 +234,8 @@ static int stream_skip_frame(lua_State *L, int status, lua_KContext ctx)
             lua_pushboolean(L, 1);
             return 1;
         }
-        if (!stream_more(L, ls, 0, status, 2)) {
-            int results = vmctl_stream_await(L, ls, 1, status, 2, ctx, stream_skip_frame);
+        if (!stream_more(L, ls, 0, &r)) {
+            int results = vmctl_stream_await(L, ls, 1, &r);
             if (s->skip && !s->rerr) /* not in time: what is left of it is still in the way */
                 s->rerr = VMCTL_ETOOBIG;
             return results;
