@@ -1,3 +1,4 @@
+/* Socket addresses, from numbers and paths to sockaddr and to text. */
 #include "io/addr.h"
 
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+/* The fan-in: takes turns among its sources and moves one frame at a time, by splice where it can. */
 #include "io/fanin.h"
 
 #include "io/sysio.h"

@@ -1,3 +1,4 @@
+/* Replaces files in folders that others may write to: staged beside the old one, then renamed. */
 #include "io/fs_replace.h"
 
 #include "wire/error.h"

@@ -1,3 +1,4 @@
+/* Opens files below a folder that stands for "/", with openat2. */
 #include "io/fs_root.h"
 
 #include <dirent.h>

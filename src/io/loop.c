@@ -1,3 +1,4 @@
+/* The event loop: waits for fds and for the first timer, then runs what became due. */
 #include "io/loop.h"
 
 #include <errno.h>

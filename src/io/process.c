@@ -1,3 +1,4 @@
+/* A child process on the loop: learns of its end by a pidfd, signals it, and reaps it. */
 #include "io/process.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Moves bytes between two streams in both directions, by splice where it can. */
 #include "io/relay.h"
 
 #include "io/sysio.h"

@@ -1,3 +1,4 @@
+/* Looks host names up in threads, so that the loop does not block. */
 #include "io/resolve.h"
 
 #include "wire/error.h"

@@ -1,3 +1,4 @@
+/* The system calls of sockets: connect, bind and listen, accept, names and credentials. */
 #include "io/socket.h"
 
 #include <errno.h>

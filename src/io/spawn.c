@@ -1,3 +1,4 @@
+/* Starts a child process, in the parent: pipes, terminal, vfork, and the report of a failed start. */
 #include "io/spawn.h"
 
 #include "io/spawn_child.h"

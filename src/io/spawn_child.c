@@ -1,3 +1,4 @@
+/* Sets a new process up between fork and exec. */
 #include "io/spawn_child.h"
 
 #include <errno.h>

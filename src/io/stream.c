@@ -1,3 +1,4 @@
+/* A byte stream on the loop: fills its input buffer, sends its output buffer, and wakes those who wait for either. */
 #include "io/stream.h"
 
 #include "io/sysio.h"

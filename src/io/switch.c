@@ -1,3 +1,4 @@
+/* The Ethernet switch: its ports, and where each frame goes. */
 #include "io/switch.h"
 
 #include "io/sysio.h"

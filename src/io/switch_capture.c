@@ -1,3 +1,4 @@
+/* Writes the frames of a switch to a pcapng file. */
 #include "io/switch_capture.h"
 
 #include "wire/pcapng.h"

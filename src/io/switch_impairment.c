@@ -1,3 +1,4 @@
+/* Decides by seeded random numbers what happens to a frame: lost, late, doubled, corrupted, out of order. */
 #include "io/switch_impairment.h"
 
 #include "wire/ether.h"
@@ -20,7 +21,7 @@ void vmctl_random_seed(struct vmctl_random *r, uint64_t seed)
     }
 }
 
-uint64_t vmctl_random_next(struct vmctl_random *r)
+static uint64_t random_next(struct vmctl_random *r)
 {
     uint64_t *s = r->state, result = rotate(s[1] * 5, 7) * 9, t = s[1] << 17;
     s[2] ^= s[0];
@@ -34,7 +35,7 @@ uint64_t vmctl_random_next(struct vmctl_random *r)
 
 static double random_unit(struct vmctl_random *r)
 {
-    return (double)(vmctl_random_next(r) >> 11) * 0x1p-53;
+    return (double)(random_next(r) >> 11) * 0x1p-53;
 }
 
 /* Draws only where there is a chance: what is not configured changes nothing in a seeded run. */
@@ -65,7 +66,7 @@ enum vmctl_fate vmctl_fault_judge(struct vmctl_fault *f, size_t len, struct vmct
         return VMCTL_FATE_LIMITED;
     if (happens(r, f->corrupt)) {
         v->corrupt = true;
-        v->where = vmctl_random_next(r);
+        v->where = random_next(r);
     }
     if (happens(r, f->duplicate))
         v->copies++;

@@ -12,7 +12,6 @@ struct vmctl_random {
 };
 
 void vmctl_random_seed(struct vmctl_random *r, uint64_t seed);
-uint64_t vmctl_random_next(struct vmctl_random *r);
 
 /* Of one direction of one way. All zero: none. Chances are 0 to 1, times in seconds. */
 struct vmctl_fault {

@@ -1,3 +1,4 @@
+/* The switch's table of addresses: a hash of fixed size that gives up its oldest entries. */
 #include "io/switch_macs.h"
 
 #include <string.h>

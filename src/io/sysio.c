@@ -1,3 +1,4 @@
+/* System calls of reading and writing, repeated after EINTR and without SIGPIPE. */
 #include "io/sysio.h"
 
 #include <errno.h>

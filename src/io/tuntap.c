@@ -1,3 +1,4 @@
+/* Opens TAP devices. */
 #include "io/tuntap.h"
 
 #include <errno.h>

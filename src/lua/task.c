@@ -63,7 +63,8 @@ static void on_deadline(struct vmctl_timer *timer)
         vmctl_task_ready(t, -ETIMEDOUT);
 }
 
-void vmctl_task_interrupt(struct vmctl_task *t)
+/* Its present wait fails. */
+static void task_interrupt(struct vmctl_task *t)
 {
     if (t->status == VMCTL_TASK_PARKED && !t->shielded)
         vmctl_task_ready(t, -ECANCELED);
@@ -164,7 +165,7 @@ void vmctl_task_cancel(struct vmctl_task *t)
     t->cancelled = true;
     for (struct vmctl_scope *s = t->inner; s; s = s->outer)
         vmctl_scope_cancel(s);
-    vmctl_task_interrupt(t);
+    task_interrupt(t);
 }
 
 void vmctl_scope_cancel_tasks(struct vmctl_scope *s)
@@ -184,7 +185,7 @@ void vmctl_scope_cancel(struct vmctl_scope *scope)
         vmctl_scope_cancel_tasks(s);
     vmctl_scope_cancel_tasks(scope);
     if (owner)
-        vmctl_task_interrupt(owner);
+        task_interrupt(owner);
 }
 
 void vmctl_task_init(struct vmctl_task *t, struct vmctl_lua *st)

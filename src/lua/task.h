@@ -55,7 +55,6 @@ struct vmctl_task *vmctl_task_of(struct vmctl_lua *st, lua_State *L);   /* there
 void vmctl_task_queue(struct vmctl_task *t);     /* to be resumed in the next round */
 void vmctl_task_ready(struct vmctl_task *t, int why);
 void vmctl_task_cancel(struct vmctl_task *t);    /* every wait of it from now on fails */
-void vmctl_task_interrupt(struct vmctl_task *t); /* the present one fails */
 bool vmctl_task_cancelled(const struct vmctl_task *t); /* or a scope that it has open is */
 
 struct vmctl_scope *vmctl_scope_new(lua_State *L, struct vmctl_task *owner); /* leaves its userdata on the stack */

@@ -1,3 +1,4 @@
+/* What encoding and decoding share: sizes and names of types, maps, refusals. */
 #include "pb/convert.h"
 
 #include <lauxlib.h>

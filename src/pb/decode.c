@@ -1,3 +1,4 @@
+/* Messages to Lua tables. */
 #include "pb/convert.h"
 #include "pb/utf8.h"
 

@@ -1,3 +1,4 @@
+/* Lua tables to messages. */
 #include "pb/convert.h"
 #include "pb/utf8.h"
 

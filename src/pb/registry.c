@@ -1,3 +1,4 @@
+/* The table of a Lua state's message types. */
 #include "pb/registry.h"
 
 #include <lauxlib.h>

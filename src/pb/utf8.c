@@ -1,3 +1,4 @@
+/* Checks that bytes are UTF-8. */
 #include "pb/utf8.h"
 
 #include <stdint.h>

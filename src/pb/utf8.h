@@ -1,3 +1,4 @@
+/* Whether bytes are UTF-8. */
 #ifndef VMCTL_PB_UTF8_H
 #define VMCTL_PB_UTF8_H
 

@@ -1,3 +1,4 @@
+/* The thread that runs libslirp, and the timers and events that it asks for. */
 #include "slirp/net.h"
 
 #include <arpa/inet.h>

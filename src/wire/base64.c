@@ -1,3 +1,4 @@
+/* Encodes and decodes base64. */
 #include "wire/base64.h"
 
 #include <errno.h>

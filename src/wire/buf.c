@@ -1,3 +1,4 @@
+/* The byte queue: grows to its limit, and moves what is left to its front. */
 #include "wire/buf.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Names and texts of failures. */
 #include "wire/error.h"
 
 #include <errno.h>

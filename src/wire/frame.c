@@ -1,3 +1,4 @@
+/* Reads and writes the heads of frames. */
 #include "wire/frame.h"
 
 #include "wire/bytes.h"

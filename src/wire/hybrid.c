@@ -1,3 +1,4 @@
+/* Reads the two lines of the hybrid handshake. */
 #include "wire/hybrid.h"
 
 #include <errno.h>

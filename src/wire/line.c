@@ -1,3 +1,4 @@
+/* Looks for the end of a line, and looks at each byte once. */
 #include "wire/line.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Writes the blocks of a pcapng file. */
 #include "wire/pcapng.h"
 
 #include <string.h>

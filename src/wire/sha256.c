@@ -1,3 +1,4 @@
+/* SHA-256, a block at a time. */
 #include "wire/sha256.h"
 
 #include <string.h>
