@@ -551,10 +551,10 @@ function exec.encode_response(response) end
 
 --- Serves the agent's side on a listener.
 ---
---- Serves commands, files and port forwards to those who connect, until the listener is closed (then all that still runs
---- is ended). Waits; run it as a task beside others.
+--- Serves commands, files and port forwards until the listener is closed, and then ends everything that still runs. Waits;
+--- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number, on_idle: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, folder that stands for "/" in file requests; on_idle is called when the last connection has ended
+---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number, on_idle: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended
 ---@return true|nil
 ---@return string?
 ---@return string? ECANCELED
@@ -1142,10 +1142,10 @@ function stereos.serve(listener, handlers, opts) end
 
 --- The guest's side, for several listeners.
 ---
---- Makes a server. Each handler is called with the request's checked payload (an absent `mode` is 0; of a type of your own:
---- the payload as it came) and { type=, payload=, peer= }, and returns `true`, `true, { changed = boolean }`, or nil,
+--- Makes a server. Each handler is called with the request's checked payload (an absent `mode` is 0; the payload of a
+--- type of your own is not checked) and { type=, payload=, peer= }, and returns `true`, `true, { changed = boolean }`, or nil,
 --- message, code, which all become an ack. get_health returns { state=, agents=, uptime_seconds= }, or only some of them.
---- Handlers may wait; but for get_health only one of them is at work at a time, whatever the number of clients.
+--- Handlers may wait. Only one runs at a time, for all clients together; get_health is the exception.
 ---@param handlers table functions by the request's type; `after` maps types to functions, which are called with the payload when the ack that says ok has gone out
 ---@param opts? { allow: function|table, connections: integer, max_line: integer, first_line_timeout: number, handler_timeout: number, on_idle: function } who may connect (see vmctl.access), how many at a time (1024), bytes of a line with its line feed (1 MiB), seconds until a client must have asked for something (30), and that a handler may wait (60); on_idle is called when the last connection has ended
 ---@return vmctl.StereosServer server with serve, converse, lifecycle, state
@@ -2110,7 +2110,7 @@ function ExecClient:probe(timeout) end
 ---@return string? EREMOTE with the guest's reason …
 function ExecClient:read_file(path, opts) end
 
---- Waits until the agent answers. What is refused while a guest boots is tried again, with growing pauses.
+--- Waits until the agent answers. Failed attempts are repeated with growing pauses while the guest boots.
 ---@param timeout? number seconds, 30 by default
 ---@return number|nil seconds that it took
 ---@return string? message with the number of attempts and the last error
@@ -2118,11 +2118,11 @@ function ExecClient:read_file(path, opts) end
 function ExecClient:ready(timeout) end
 
 --- Runs a command to its end. Waits.
----@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB: beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping, retry (of a command that may run twice: when the link is lost, as by a reboot, it is run again once the agent answers: so many times, or, if true, as often as there is time; not with an input that can be read only once)
+---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET …
----@return table? partial what there was until then
+---@return table? partial the output until then
 function ExecClient:run(command) end
 
 --- Starts a command. Waits until the agent has the request.
@@ -2132,7 +2132,7 @@ function ExecClient:run(command) end
 ---@return string?
 function ExecClient:start(command) end
 
---- Writes a file in the guest, its folders included; in place of an old one at once, never half. Waits.
+--- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644
@@ -2156,18 +2156,18 @@ function ExecProcess:close() end
 ---@return string?
 function ExecProcess:close_stdin(timeout) end
 
---- Closes its standard output: nobody reads it any more, and who writes there gets SIGPIPE, as in a shell's pipeline.
+--- Closes its standard output: the next write to it gets SIGPIPE, as in a shell's pipeline.
 ---@return true|nil
 ---@return string?
 ---@return string? ENOTSUP: only an agent of ours can, and only without a terminal
 function ExecProcess:close_stdout(timeout) end
 
---- Can it be written to?
+--- Says if the command has a standard input.
 ---@return boolean
 function ExecProcess:has_stdin() end
 
 --- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input, and a
---- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until that is sent.
+--- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until it is sent.
 ---@param signal? string|integer "TERM" by default
 ---@return true|nil
 ---@return string?
@@ -2710,11 +2710,11 @@ function Machine:epoch() end
 function Machine:events(opts) end
 
 --- Runs a command to its end. Waits.
----@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB: beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping, retry (of a command that may run twice: when the link is lost, as by a reboot, it is run again once the agent answers: so many times, or, if true, as often as there is time; not with an input that can be read only once)
+---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET …
----@return table? partial what there was until then
+---@return table? partial the output until then
 function Machine:exec(command) end
 
 --- Opens a connection to a TCP port as the guest sees it. Waits.
@@ -2847,11 +2847,11 @@ function Machine:restore(name, opts) end
 function Machine:resume() end
 
 --- Runs a command to its end. Waits.
----@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB: beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping, retry (of a command that may run twice: when the link is lost, as by a reboot, it is run again once the agent answers: so many times, or, if true, as often as there is time; not with an input that can be read only once)
+---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET …
----@return table? partial what there was until then
+---@return table? partial the output until then
 function Machine:run(command) end
 
 --- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself.
@@ -2970,7 +2970,7 @@ function Machine:wait_event(what, opts) end
 ---@return string? ETIMEDOUT; ERESET: QEMU has ended
 function Machine:wait_ready(opts) end
 
---- Writes a file in the guest, its folders included; in place of an old one at once, never half. Waits.
+--- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644
@@ -3698,8 +3698,8 @@ function StereosClient:close() end
 function StereosClient:connect(timeout) end
 
 --- An iterator over the guest's lifecycle messages from now on: `for event in client:events() do`. It connects, and connects
---- again when the guest reboots. Each step waits for the next message; it ends when the client is closed, and otherwise at the
---- time-out, of which nil, message, code tell who calls the function itself.
+--- again when the guest reboots. Each step waits for the next message. The loop ends when the client is closed or at the
+--- time-out; a caller of the function itself then gets nil, message, code.
 ---@param opts? number|{ timeout: number } seconds for each message; none by default
 ---@return fun(): { state: string, message: string }|nil, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
 function StereosClient:events(opts) end
@@ -3732,7 +3732,7 @@ function StereosClient:inject_secret(name, value, mode, opts) end
 ---@return table? as `request`
 function StereosClient:inject_ssh_key(user, key, opts) end
 
---- The last lifecycle state that the guest sent by itself, or nil: as of the last call, or of now where somebody listens.
+--- The last lifecycle state that the guest sent by itself, or nil. It is as old as the last call, unless somebody listens.
 function StereosClient:lifecycle_state() end
 
 --- Mounts a shared folder in the guest. Waits. Reference guests are not idempotent: mounting twice stacks.
@@ -3750,7 +3750,7 @@ function StereosClient:mount(what, opts) end
 ---@return fun() cancel ends it
 function StereosClient:on_lifecycle(fn) end
 
---- Asks for a sign of life. Waits. docs/wire/stereos.md#messages.
+--- Asks if the guest answers. Waits. docs/wire/stereos.md#messages.
 ---@param opts? number|{ timeout: number } seconds, 10 by default
 ---@return true|nil
 ---@return string?
@@ -3762,13 +3762,13 @@ function StereosClient:ping(opts) end
 ---@param payload? table
 ---@param opts? number|{ timeout: number }
 ---@return true|nil ok
----@return boolean|string|nil changed whether the guest had to change anything (nil: it does not say); or the message
----@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: whether it was done is not known), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
+---@return boolean|string|nil changed true if the guest had to change something (nil: it does not say); or the message
+---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
 ---@return table? ack
 function StereosClient:request(request, payload, opts) end
 
---- Writes the guest's configuration, the whole of it (/etc/stereos/jcard.toml). Waits.
----@param content string UTF-8. Readable for all in the guest: no place for secrets
+--- Replaces the guest's configuration (/etc/stereos/jcard.toml). Waits.
+---@param content string UTF-8. Everybody in the guest can read it: put no secrets there
 ---@param opts? number|{ timeout: number }
 ---@return true|nil
 ---@return boolean|string|nil
@@ -3776,7 +3776,7 @@ function StereosClient:request(request, payload, opts) end
 ---@return table? as `request`
 function StereosClient:set_config(content, opts) end
 
---- Tells the guest to power off. Waits for its word only: whether it is down must be seen at the machine (vm:wait).
+--- Tells the guest to power off. Waits for its ack only; use vm:wait to see that the machine is down.
 ---@param reason? string
 ---@param opts? number|{ timeout: number }
 ---@return true|nil
@@ -3787,12 +3787,12 @@ function StereosClient:shutdown(reason, opts) end
 
 --- Waits until the guest says that it is ready.
 ---
---- Waits until the guest's state is "ready" or "healthy": asks, and connects again after whatever goes wrong, a reboot
---- included, with growing pauses. A lifecycle message that says so counts as well, when a question confirms it. Waits.
+--- Waits until the guest's state is "ready" or "healthy": asks, and connects again with growing pauses after any
+--- failure, also after a reboot. A lifecycle message counts when an answer to get_health confirms it. Waits.
 ---@param opts? table
 ---@return table|nil health
 ---@return string?
----@return string? code ETIMEDOUT (the message tells the attempts, the last state, the last error; the fourth value has them: attempts, state, err, code), ESHUTDOWN: it is going down, ECLOSED, ECANCELED
+---@return string? code ETIMEDOUT (the message names the attempts, the last state and the last error; the fourth value is a table of them: attempts, state, err, code), ESHUTDOWN: it is going down, ECLOSED, ECANCELED
 function StereosClient:wait_for_ready(opts) end
 
 end
@@ -3805,8 +3805,8 @@ local StereosServer = {}
 ---@param stream vmctl.Stream
 function StereosServer:converse(stream) end
 
---- Says what state the guest is in: to all clients now, and to who asks for its health from now on. Does not wait: a client
---- that does not read is closed before much has gathered for it.
+--- Sets the guest's state: sends it to all clients, and reports it in later answers to get_health. Does not wait: a client
+--- that does not read is closed before much output has collected for it.
 ---@param state "booting"|"ready"|"healthy"|"degraded"|"shutdown"
 ---@param message? string
 ---@return true|nil
@@ -3822,7 +3822,7 @@ function StereosServer:lifecycle(state, message) end
 ---@return string? ECANCELED
 function StereosServer:serve(listener) end
 
---- The state of the guest: what `lifecycle` was told last, "ready" until then.
+--- The guest's state as `lifecycle` has set it; "ready" at first.
 ---@return string
 function StereosServer:state() end
 

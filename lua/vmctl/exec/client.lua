@@ -50,7 +50,7 @@ function methods:_open(type, payload, deadline)
   if not s then return nil, err, code end
   local ok
   ok, err, code = s:write_frame(type, payload, deadline - core.now())
-  if not ok and code ~= "EPIPE" and code ~= "ECONNRESET" then -- these have an answer to read, or tell more by reading
+  if not ok and code ~= "EPIPE" and code ~= "ECONNRESET" then -- there may still be an answer to read
     s:close()
     return nil, err, code
   end
@@ -68,15 +68,15 @@ function methods:_ask(type, payload, deadline)
   return answer, body, code
 end
 
--- For output that need not come at once the plain mode is right for agents of the reference: with both streams busy their
--- other modes corrupt the framing (docs/wire/exec.md#traps).
+-- Agents of the reference get the plain mode when output may come at the end: with both streams busy, their other modes
+-- corrupt the framing (docs/wire/exec.md#traps).
 local function choose_mode(parsed, revision, wants_input, at_once)
   if parsed.options.tty then return T.EXEC_TTY end
   if wants_input and revision ~= "0.1.9" then return T.EXEC_PIPE end
   return (at_once or revision == "vmctl") and T.EXEC_STREAM or T.EXEC
 end
 
--- Tells the agent a signal for a command by a connection of its own.
+-- Sends a signal for a command over a separate connection.
 function methods:_signal(token, title, payload, timeout)
   local answer, text, code = self:_ask(T.SIGNAL, payload .. token, core.now() + timeout)
   if answer == T.READY then return true end
@@ -123,7 +123,7 @@ function methods:start(command)
   return p
 end
 
--- All of an input, as far as it fits into a command.
+-- Reads an input to its end, if it is short enough for a command line.
 local function gather(input)
   local parts, size, next_chunk = {}, 0, runner.chunks(input)
   while true do
@@ -140,8 +140,8 @@ local function gather(input)
   end
 end
 
--- Agents without a standard input get it inside the command line; the newer ones as well where it is short, for the sake of
--- the plain mode.
+-- Puts the input into the command line for agents that have no standard input. Newer agents of the reference get a short
+-- input so as well, because the plain mode can then be used.
 local function embed_input(parsed, revision)
   local input = parsed.options.stdin
   local fits = type(input) == "string" and #input <= EMBED
@@ -170,7 +170,7 @@ local function run_once(self, parsed, deadline)
   return runner.finish(p, parsed.options, deadline)
 end
 
--- After the link was lost: once the agent is there again, as often as was asked for.
+-- Runs the command again after the connection was lost and the agent has come back, as often as `retry` says.
 local function run_again(self, parsed, deadline)
   local left = parsed.options.retry == true and math.huge or parsed.options.retry
   while true do
@@ -185,12 +185,12 @@ end
 
 --- Runs a command to its end. Waits.
 ---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all
--- of it), check (an exit other than 0 is a failure, code "EEXIT"), max_output (bytes of each stream that are kept, 64 MiB:
--- beyond that its head and tail, `truncated` says how much is missing), on_output(data, "stdout"|"stderr") instead of keeping,
--- retry (of a command that may run twice: when the link is lost, as by a reboot, it is run again once the agent answers: so
--- many times, or, if true, as often as there is time; not with an input that can be read only once)
+-- of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a
+-- longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr")
+-- (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was
+-- lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
----@return string? message, string? code ETIMEDOUT, ERESET …, table? partial what there was until then
+---@return string? message, string? code ETIMEDOUT, ERESET …, table? partial the output until then
 function methods:run(command)
   local parsed = request.parse(command, "run")
   local deadline = core.now() + (parsed.options.timeout or self._timeout)

@@ -1,4 +1,4 @@
---- The agent's commands: started, fed, ended with their host, and reported when all their output is out.
+--- The agent's commands: starts them, feeds them, reports their end after their last output, and ends them with their host.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local launch = require "vmctl.exec.launch"
@@ -15,13 +15,13 @@ local LINGER = 1          -- seconds for which output may still come from proces
 local CAPTURE = 44 << 20  -- bytes of stdout and stderr together that an answer of 64 MiB can carry as base64
 local PIPES = 4 << 20     -- bytes: what both pipes of a command can hold is less
 
--- Ends a command whose host has gone, all of its group: politely, then not.
+-- Ends a command whose host has gone, with its whole process group: the signal first, SIGKILL after the grace period.
 local function hang_up(child, signal)
   child:kill(signal)
   if not child:wait(GRACE) then child:kill "KILL" end
 end
 
--- Writes to the child's standard input. A child that does not read must not hide that the host has gone.
+-- Writes to the child's standard input, and watches the host meanwhile: a child that does not read must not hide its end.
 local function feed(conn, child, data)
   local input = child.stdin
   local ok, _, code, taken = input:write(data, LINGER)
@@ -35,10 +35,10 @@ local function feed(conn, child, data)
       taken = 0
     end
   end
-  return true -- EPIPE: the child wants no more; what comes is thrown away
+  return true -- EPIPE: the child reads no more; further input is thrown away
 end
 
--- The commands that run, by the token of their request: a host whose connection is full of input comes by another one.
+-- The running commands by the token of their request. A host whose connection is full of input signals over another one.
 local running = {}
 
 local function register(token, job)
@@ -57,7 +57,7 @@ local function signal(job, payload)
 end
 
 --- Signal as a first message, which only a host of ours sends: two bytes as on the command's own connection, and its token.
--- A command that has ended is answered as any first message that makes no sense: not at all.
+-- A command that has ended gets no answer, as any first message that makes no sense.
 function M.signal(conn, payload)
   local job = running[payload:sub(3)]
   if not job then return errors.fail("ESRCH", "a signal for a command that is not there") end
@@ -65,7 +65,7 @@ function M.signal(conn, payload)
   return conn:write_frame(T.READY, "", SEND_TIMEOUT)
 end
 
--- What the host sends while the command runs. Ends when the host has gone, which ends the command.
+-- Reads the host's messages while the command runs. When the host has gone, ends the command.
 local function listen(conn, job, mode)
   local child = job.child
   while true do
@@ -86,8 +86,8 @@ local function listen(conn, job, mode)
   hang_up(child, mode == T.EXEC_TTY and "HUP" or "TERM")
 end
 
--- All output before the exit: the fan-in ends with the pipes. Processes that left the group and keep a pipe open are waited
--- for only until they are silent for a moment, or have sent more than any pipe held when the command ended.
+-- Sends all output before the exit: the fan-in ends with the pipes. Processes that left the group may keep a pipe open; they
+-- are waited for until they are silent for a moment, or have sent more than a pipe can have held when the command ended.
 local function drain(conn, fanin)
   local quiet, before = 0, conn:stats().bytes_out
   while quiet < LINGER and conn:stats().bytes_out - before < PIPES do
@@ -104,13 +104,13 @@ local function exit_of(record)
   return record.exit_code
 end
 
--- A command whose output cannot be delivered any more, because the host is gone or the command itself has read some of it.
+-- Ends a command whose output cannot be delivered: the host has gone, or the command itself has read some of it.
 local function watch(child, fanin)
   local ok, _, code = fanin:wait(math.huge)
   if not ok and code ~= "ECANCELED" then hang_up(child, "TERM") end
 end
 
--- Runs a started child with its output going to the host; the exit code and signal when it is all out.
+-- Sends a started child's output to the host. Returns the exit code and the signal after the last output.
 local function supervise(conn, child, token, mode, ...)
   local guard <close> = child -- luacheck: ignore
   local fanin, err = core.fanin(conn, ...)
@@ -128,7 +128,7 @@ local function supervise(conn, child, token, mode, ...)
   end)
 end
 
--- A socket that is closed with bytes unread may take the answer back: what the host still sends is read until it closes.
+-- Reads what the host still sends until it closes: closing a socket with unread bytes may destroy the answer.
 local function finish(conn, ...)
   local ok, err, code = conn:write_frame(...)
   if ok and conn:shutdown(SEND_TIMEOUT) then

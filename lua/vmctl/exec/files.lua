@@ -1,4 +1,4 @@
---- Files through the exec protocol: its own messages where the agent has them, shell commands where it has not.
+--- Files through the exec protocol: by its file messages if the agent knows them, else by shell commands.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
@@ -54,7 +54,7 @@ local function octal(mode)
   return mode and ("%o"):format(mode) or ""
 end
 
--- In pieces, for agents with no standard input: into a temporary file beside it, which takes its place at the end.
+-- For agents without a standard input: writes pieces to a temporary file beside the target, and renames it at the end.
 local function write_in_pieces(self, what, path, content, mode, timeout)
   local temporary = temporary_name(path)
   local function step(script, argument)
@@ -71,7 +71,7 @@ local function write_in_pieces(self, what, path, content, mode, timeout)
   return nil, err, code
 end
 
---- Writes a file in the guest, its folders included; in place of an old one at once, never half. Waits.
+--- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644

@@ -25,7 +25,7 @@ local function refuse(conn, err)
   return reply(conn, { error = wire.text(err) })
 end
 
--- No ".." leads out of the root folder. (A link may: what is in that folder is its owner's.)
+-- Refuses a ".." that leads out of the root folder. (A link may lead out: the folder belongs to its owner.)
 local function below_root(root, path)
   local parts = {}
   for part in path:gmatch "[^/]+" do
@@ -54,7 +54,7 @@ local function is_made_up(path)
   return path:find "^/proc/" or path:find "^/sys/"
 end
 
--- Devices, and files that the kernel makes up, are written to; a new file in their place would not be what was meant.
+-- Writes to devices and to files of the kernel (/proc, /sys), which cannot be replaced by a new file.
 local function write_in_place(path, content)
   local file, err = io.open(path, "wb")
   if not file then return nil, err end
@@ -72,8 +72,8 @@ local function write_file(path, content, mode)
   return core.fs.replace(path, content, mode)
 end
 
---- WriteFile: parents are created, the new content takes the old one's place at once. Without a mode an old file keeps its
--- own, and a new one has 0644.
+--- WriteFile: creates the parents and replaces the file by a rename. Without a mode an old file keeps its own, and a new one
+-- gets 0644.
 function M.write(conn, payload, opts)
   local request, path = decode(payload, opts)
   if not request then return refuse(conn, path) end
@@ -98,7 +98,7 @@ local function read_whole(path)
   return nil, ("read %s: %s"):format(path, err)
 end
 
--- Reading such a file may wait for ever (/proc/kmsg), and would hold up everything else.
+-- Reads a file of the kernel in a child: such a read may block for ever (/proc/kmsg), and would block the loop.
 local function read_by_child(path)
   local child <close>, why = process.spawn { "cat", "--", path, stdin = "null", stdout = "pipe", stderr = "pipe" }
   if not child then return nil, why end
@@ -127,11 +127,11 @@ function M.read(conn, payload, opts)
   if not content then return refuse(conn, err) end
   if #content > READ_MAX then return refuse(conn, ("read %s: file too large"):format(path)) end
   if content == "" then return reply(conn, {}) end
-  -- The JSON library takes six times a string's length, and ends the program where there is not so much.
+  -- Not by the JSON library: it allocates six times a string's length, and ends the program if it cannot.
   return send(conn, '{"content":"' .. core.base64_encode(content) .. '"}')
 end
 
---- ListFiles: a folder's entries; links are what they are, not what they point to.
+--- ListFiles: a folder's entries. Links are listed as links.
 function M.list(conn, payload, opts)
   local request, path = decode(payload, opts)
   if not request then return refuse(conn, path) end

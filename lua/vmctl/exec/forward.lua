@@ -9,7 +9,7 @@ local M = {}
 
 local T = wire.types
 
--- The agent's answer to a request: the stream is raw from here on, or is closed.
+-- Reads the agent's answer. The stream is raw afterwards, or closed.
 local function take_answer(self, s, what, deadline)
   local answer, text, code = wire.read(s, deadline - core.now())
   if answer == T.READY then
@@ -25,7 +25,7 @@ local function take_answer(self, s, what, deadline)
   return nil, ("forward to %s: %s"):format(what, text), code
 end
 
--- `revisions`: of agents that know such requests.
+-- `revisions`: the agents that know such requests.
 local function open(self, what, request, revisions, timeout)
   local deadline = core.now() + (timeout or self._dial_timeout)
   local revision, err, code = self:probe(timeout)

@@ -10,7 +10,7 @@ local M = {}
 local T = wire.types
 local SEND_TIMEOUT = 30
 
--- Where a request leads: a TCP port, or what `path` names, which only hosts of ours ask for.
+-- The address that a request names: a TCP port, or the socket of `path`, a member that only our hosts send.
 local function destination(payload)
   local request = json.decode(payload)
   if type(request) ~= "table" then return nil end

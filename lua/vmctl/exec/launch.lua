@@ -1,4 +1,4 @@
---- From a request to a child process: its command line and its surroundings.
+--- Makes a child process of a request: its command line, environment, folder and user.
 local core = require "vmctl.core"
 local process = require "vmctl.process"
 local users = require "vmctl.base.users"
@@ -18,7 +18,7 @@ local function decode_all(encoded)
   return list
 end
 
--- The exact bytes where the host has given them; else what the reference makes of a request: `sh -c`, with `sh` looked up.
+-- The exact arguments if the host has sent them; else `sh -c`, as the reference does, with `sh` looked up in PATH.
 local function command_line(request)
   if not request.argv_b64 then return { "sh", "-c", request.command } end
   local argv, err = decode_all(request.argv_b64)
@@ -27,7 +27,7 @@ local function command_line(request)
   return argv
 end
 
--- Ours, then the server's, then the request's.
+-- The agent's environment, then the server's, then the request's.
 local function environment(request, opts)
   local env = process.environment()
   env.PATH = env.PATH or PATH
@@ -50,7 +50,7 @@ local function given(text)
   return text ~= "" and text or nil
 end
 
--- What process.spawn takes.
+-- The argument of process.spawn.
 local function describe(payload, opts)
   local request, err = wire.decode_request(payload)
   if not request then return nil, err end
@@ -68,7 +68,7 @@ local function describe(payload, opts)
 end
 
 --- Starts what a request asks for.
----@param stdio table what process.spawn shall make of its three streams
+---@param stdio table stdin, stdout and stderr as for process.spawn
 ---@return vmctl.Child|nil child, string? token of the request; or nil, a text, and the exit code that stands for it
 function M.start(payload, opts, stdio)
   local spec, request = describe(payload, opts)

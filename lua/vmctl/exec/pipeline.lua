@@ -15,7 +15,7 @@ local known = {
   stdin = "string|callable|vmctl.Stream", timeout = "number", check = "boolean", max_output = "integer", on_output = "callable",
 }
 
--- The stages as a list of { command, target }, and the options beside them; what is malformed is raised at the user's line.
+-- Splits into a list of { command, target } and the options. Raises at the user's line for anything malformed.
 local function split(stages, default)
   local list, opts, highest = {}, {}, 0
   for key, value in pairs(stages) do
@@ -37,7 +37,7 @@ local function split(stages, default)
   return list, opts
 end
 
--- The first stage has no standard input unless it is given one: some agents cannot end a command that had one.
+-- Starts the stages. The first has no standard input unless one is given: some agents cannot end a command that had one.
 local function start_all(list, opts, deadline)
   for i, stage in ipairs(list) do
     local command, wants_input = stage.command, i > 1 or opts.stdin ~= nil
@@ -60,7 +60,7 @@ local function end_all(list)
   end
 end
 
--- As in a shell, a stage whose reader has ended finds its output closed. Agents that cannot do that drop the command.
+-- Closes the output of a stage whose reader has ended, as a shell does. Where the agent cannot, the command is dropped.
 local function reader_gone(stage)
   stage.unread = true
   if stage.process:close_stdout() then return end
@@ -74,7 +74,7 @@ local function keep_stderr(stage, data)
   if room > 0 then table.insert(stage.stderr, data:sub(1, room)) end
 end
 
--- Hands data to the next stage. Returns nil, message, code when the time is over; a next stage that has ended is none of that.
+-- Hands data to the next stage. Returns nil, message, code only when the time is over; that the next stage has ended is no error.
 local function pass_on(stage, following, data, deadline)
   if stage.unread then return true end
   local ok, err, code = following.process:write(data, deadline - core.now())
@@ -84,7 +84,7 @@ local function pass_on(stage, following, data, deadline)
   return true
 end
 
--- All output of a stage, to its end. Returns nil, message, code when that end was not seen.
+-- Delivers all output of a stage. Returns nil, message, code if its end was not seen.
 local function stream(stage, following, deliver, deadline)
   while core.now() < deadline do
     local data, name, code = stage.process:read(deadline - core.now())
@@ -104,7 +104,7 @@ local function stream(stage, following, deliver, deadline)
   return nil, stage.name .. ": timed out", "ETIMEDOUT"
 end
 
--- A stage that is lost ends the others: what they still do would lead nowhere. Time runs out for all of them alike.
+-- Ends all stages after one was lost: their results are of no use. The time limit is one for all.
 local function fail(list, i, err, code)
   list[i].failure = list[i].failure or { err, code }
   if list.lost or code == "ETIMEDOUT" then return end
@@ -123,7 +123,7 @@ local function flow(list, i, deliver, deadline)
     if code == "ETIMEDOUT" then err = stage.name .. ": not finished in time" end
     fail(list, i, err, code)
   end
-  stage.process:close() -- who still writes to it need not wait
+  stage.process:close() -- so that no writer waits for it
 end
 
 local function stream_all(list, opts, deliver, deadline)

@@ -58,7 +58,7 @@ local function ready_address(at)
   if at.kind == "hybrid" then return address.hybrid(at.path, wire.READY_PORT) end
 end
 
--- Port 5002 first, where there is one; then a real answer of the agent on its own port.
+-- Connects to port 5002 if there is one; then asks the agent on its own port.
 local function ready_once(self, deadline)
   local at = not self._seen_ready and ready_address(self.address)
   if at then
@@ -70,7 +70,7 @@ local function ready_once(self, deadline)
   return self:probe(math.min(TRY, deadline - core.now()))
 end
 
---- Waits until the agent answers. What is refused while a guest boots is tried again, with growing pauses.
+--- Waits until the agent answers. Failed attempts are repeated with growing pauses while the guest boots.
 ---@param timeout? number seconds, 30 by default
 ---@return number|nil seconds that it took, string? message with the number of attempts and the last error, string? ETIMEDOUT
 function M:ready(timeout)

@@ -43,7 +43,7 @@ local function settle(self, record)
   return "end"
 end
 
--- Output that a reference agent sends behind Exit in a terminal session.
+-- Reads the output that a reference agent sends after Exit in a terminal session.
 local function read_tail(self)
   if self._mode ~= T.EXEC_TTY or self._revision == "vmctl" then return end
   local deadline, parts = core.now() + TAIL_MOST, {}
@@ -78,7 +78,7 @@ local function on_result(self, payload)
   return settle(self, { exit_code = response.exit_code })
 end
 
--- One message: data and stream name; or "end" when the record is there; or nil, message, code.
+-- Reads one message. Returns data and the stream's name; or "end" when the record is there; or nil, message, code.
 local function step(self, timeout)
   if self._record then return "end" end
   if self._failure then return nil, table.unpack(self._failure) end
@@ -141,7 +141,7 @@ function methods:wait(timeout)
         self.discarded = (self.discarded or 0) + #data
       end
     end
-    if not self._record and core.now() >= deadline then -- however much it still has to say
+    if not self._record and core.now() >= deadline then -- even if output still comes
       return errors.fail("ETIMEDOUT", "%s: it still runs", self.name)
     end
   end
@@ -157,8 +157,8 @@ local function send(self, what, type, payload, timeout)
   return true
 end
 
--- Input that the command does not read stands in the way of all that is sent behind it: an agent of ours is told beside it,
--- again and again while it may not have heard of the command yet.
+-- Unread input blocks all later messages on the connection. Our agent is therefore told over a second connection, repeatedly
+-- while it may not have started the command yet.
 local function tell(self, what, payload, timeout)
   timeout = timeout or TELL_TIMEOUT
   if not self._beside or not self._fed or self._record then
@@ -203,7 +203,7 @@ function methods:resize(rows, cols, timeout)
 end
 
 --- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input, and a
--- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until that is sent.
+-- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until it is sent.
 ---@param signal? string|integer "TERM" by default
 ---@return true|nil, string?, string? ENOTSUP: it takes no signals
 function methods:kill(signal, timeout)
@@ -214,7 +214,7 @@ function methods:kill(signal, timeout)
   return tell(self, "signal", string.char(number), timeout)
 end
 
---- Closes its standard output: nobody reads it any more, and who writes there gets SIGPIPE, as in a shell's pipeline.
+--- Closes its standard output: the next write to it gets SIGPIPE, as in a shell's pipeline.
 ---@return true|nil, string?, string? ENOTSUP: only an agent of ours can, and only without a terminal
 function methods:close_stdout(timeout)
   if self._revision ~= "vmctl" or self._mode == T.EXEC_TTY then
@@ -223,7 +223,7 @@ function methods:close_stdout(timeout)
   return tell(self, "close stdout", wire.CLOSE_OUTPUT, timeout)
 end
 
---- Can it be written to?
+--- Says if the command has a standard input.
 ---@return boolean
 function methods:has_stdin()
   return self._mode == T.EXEC_PIPE or self._mode == T.EXEC_TTY

@@ -6,7 +6,7 @@ local function is_text(bytes)
   return utf8.len(bytes) ~= nil
 end
 
--- 'It'\''s': nothing but the quote itself is special inside single quotes.
+-- 'It'\''s': inside single quotes only the quote itself is special.
 local function single(bytes)
   return "'" .. bytes:gsub("'", "'\\''") .. "'"
 end
@@ -22,7 +22,7 @@ function M.word(bytes)
   return single(bytes)
 end
 
--- A command substitution loses line feeds at its end, so an x stands behind them until the expansion cuts it off.
+-- A command substitution drops line feeds at its end. An x is put behind them, which the expansion cuts off.
 local function assignment(name, bytes)
   return ("%s=$(printf '%sx'); %s=${%s%%x}; "):format(name, octal(bytes), name, name)
 end
@@ -49,7 +49,7 @@ function M.command(argv, env)
   return table.concat(before) .. (argv[1]:find "^%-" and "exec -- " or "exec ") .. table.concat(words, " ")
 end
 
---- Splits an environment into what JSON can carry and what it cannot.
+--- Splits an environment into values that JSON can carry and those that it cannot.
 ---@return table<string, string> text, table<string, string> bytes
 function M.split_env(env)
   local text, bytes = {}, {}

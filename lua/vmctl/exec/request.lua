@@ -1,4 +1,4 @@
---- From a command as users write it to the request that an agent of a given revision understands.
+--- Makes the request for an agent's revision from a command as users write it.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
@@ -12,12 +12,12 @@ local T = wire.types
 local common = { cwd = "string", env = "table", user = "string", merge_stderr = "boolean" }
 local alone = { tty = "boolean", rows = "integer", cols = "integer", timeout = "number" }
 
--- What a command may say, by the call that it is for.
+-- The options of a command, by the call.
 local known = {
   run = options.merge(common, alone, {
     stdin = "string|callable|vmctl.Stream", check = "boolean", max_output = "integer", on_output = "callable", retry = "boolean|integer>=0",
   }),
-  start = options.merge(common, alone, { stdin = { false } }), -- else it is written to
+  start = options.merge(common, alone, { stdin = { false } }), -- otherwise it can be written to
   pipeline = common,
 }
 
@@ -39,10 +39,10 @@ local function check_env(env, where, level)
   end
 end
 
---- Splits { "cmd", "arg", …, cwd = … } (or a string: a shell command) into argv or command, and options; raises for what is
--- neither.
+--- Splits { "cmd", "arg", …, cwd = … } (or a string: a shell command) into argv or command, and options. Raises for
+-- anything else.
 ---@param command table|string
----@param where "run"|"start"|"pipeline" the call: which options there are
+---@param where "run"|"start"|"pipeline" the call, which decides on the options
 ---@param level? integer whose line to name, as for `error`; 3, the caller of the calling function
 ---@return { argv: string[]?, command: string?, options: table }
 function M.parse(command, where, level)
@@ -76,7 +76,7 @@ local function base64_all(list)
   return encoded
 end
 
--- For agents of the reference everything goes through the shell.
+-- For agents of the reference: a shell command.
 local function shell_command(parsed, env_bytes)
   local command = parsed.command
   if parsed.argv then
@@ -87,14 +87,14 @@ local function shell_command(parsed, env_bytes)
   return parsed.options.merge_stderr and "{ " .. command .. "\n} 2>&1" or command
 end
 
--- Ours takes the bytes as they are.
+-- For our agent: the exact bytes.
 local function exact_command(parsed)
   local argv = parsed.argv or { "/bin/sh", "-c", parsed.command }
   if not parsed.options.merge_stderr then return argv end
   return { "/bin/sh", "-c", 'exec "$@" 2>&1', "sh", table.unpack(argv) }
 end
 
--- Names that such an agent takes for its own (docs/wire/exec.md#traps), and names that no shell can export.
+-- Refuses variables that an agent of the reference takes for its own (docs/wire/exec.md#traps), and names that no shell can export.
 local function check_reference_env(env_text, env_bytes)
   for name in pairs(env_text) do
     if name:find "^_?_?MATCHLOCK_" then return errors.fail("ENOTSUP", "env: the agent takes '%s' for its own", name) end

@@ -1,5 +1,5 @@
---- The guest's side of the exec protocol: one connection, one request. Where the reference agent corrupts, loses or leaves
---- something behind (docs/wire/exec.md#known-weaknesses-of-the-reference), this one does not.
+--- The guest's side of the exec protocol: one connection, one request. It avoids the reference agent's faults
+--- (docs/wire/exec.md#known-weaknesses-of-the-reference).
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.policy"
 local command = require "vmctl.exec.command"
@@ -41,7 +41,7 @@ local function converse(conn, opts)
     return
   end
   local handle = handlers[type]
-  if not handle then -- as the reference: closed without a word, which is how hosts tell revisions apart
+  if not handle then -- closed without a reply, as the reference does: hosts tell revisions apart by that
     log.info("exec: %s: a first message of type %d", conn:label(), type)
     return
   end
@@ -63,12 +63,12 @@ local function serve(listener, opts, handle)
   return accept.serve(listener, how, function(conn) handle(conn, opts) end)
 end
 
---- Serves commands, files and port forwards to those who connect, until the listener is closed (then all that still runs
--- is ended). Waits; run it as a task beside others.
+--- Serves commands, files and port forwards until the listener is closed, and then ends everything that still runs. Waits;
+-- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number,
--- on_idle: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, folder that
--- stands for "/" in file requests; on_idle is called when the last connection has ended
+-- on_idle: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, the folder
+-- that file requests see as "/"; on_idle is called when the last connection has ended
 ---@return true|nil, string?, string? ECANCELED
 function M.serve(listener, opts)
   opts = options.check(opts or {}, known, "exec.serve")

@@ -19,8 +19,8 @@ local REQUEST, CHUNK, RESULT, SMALL = 1 << 20, 64 << 10, 64 << 20, 64
 
 M.CHUNK = CHUNK
 
---- A Signal message for agents of ours: instead of a signal to the whole group, the command's output is closed, so that who
--- writes to it gets SIGPIPE. Others ignore the second byte. Ours also takes a Signal as a first message, for a command whose
+--- A Signal message for agents of ours: it closes the command's output instead of signalling the group, so that a writer
+-- gets SIGPIPE. Others ignore the second byte. Ours also takes a Signal as a first message, for a command whose
 -- own connection is full of input: two bytes, and the token of that command's request.
 M.CLOSE_OUTPUT = "\13\1"
 
@@ -39,8 +39,8 @@ M.format = core.format {
 local FROM_GUEST = { [T.EXEC_RESULT] = true, [T.STDOUT] = true, [T.STDERR] = true, [T.READY] = true, [T.EXIT] = true,
   [T.FILE_RESULT] = true }
 
---- May a guest send this type? Types of later revisions may; one of the host's own, or 0, means that the framing is lost
--- (two unlocked writers in the reference agent, section "Known weaknesses").
+--- Says if a guest may send this type. Unknown types may come from later revisions; one of the host's types, or 0, means that
+-- the framing is lost (two unlocked writers in the reference agent: docs/wire/exec.md#known-weaknesses-of-the-reference).
 ---@param type integer
 ---@return "known"|"later"|nil
 function M.from_guest(type)
@@ -48,8 +48,8 @@ function M.from_guest(type)
   return type > T.FILE_RESULT and "later" or nil
 end
 
---- Reads a guest's message. A length over the limit is ETOOBIG only for results: elsewhere it comes out of bytes that are no
--- header, and is EPROTO. Waits.
+--- Reads a guest's message. A length over the limit is ETOOBIG only for results: in other types it shows
+-- that the framing is lost, and is EPROTO. Waits.
 ---@param stream vmctl.Stream
 ---@param timeout number
 ---@return integer|nil type, string payload, string? code
