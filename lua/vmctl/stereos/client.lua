@@ -1,5 +1,5 @@
---- The host's side of StereOS' control plane. One client may be used by many tasks: their calls go out in the order in which
---- they are made and are answered so. A connection that is lost, or on which a call gave up, is replaced at the next call.
+--- The host's side of StereOS' control plane. Many tasks may use one client: calls are sent and answered in the order in
+--- which they were made. A connection that is lost, or on which a call gave up, is replaced at the next call.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local channel = require "vmctl.base.channel"
@@ -42,7 +42,7 @@ end
 local function dial_anew(self, deadline)
   local session = self._session
   if self._closed then return nil, "closed", "ECLOSED" end
-  if session and session:is_usable(core.now()) then return session end -- by a task that was here before
+  if session and session:is_usable(core.now()) then return session end -- another task has connected meanwhile
   local stream, err, code = dial.dial(self.address, math.min(self._dial_timeout, deadline - core.now()))
   if not stream then return nil, err, code end
   if self._closed then
@@ -53,7 +53,7 @@ local function dial_anew(self, deadline)
   return self._session
 end
 
--- The connection in use, or a new one: made by one task while others wait for it.
+-- The connection in use, or a new one. One task connects; the others wait for it.
 local function connected(self, deadline)
   local lock = self._dialling or channel.lock()
   self._dialling = lock
@@ -75,7 +75,7 @@ local function failed(self, request, err, code)
   return nil, ("%s on %s: %s"):format(request, label(self), err), code
 end
 
--- One request with its reply: the kind and the payload.
+-- Sends one request. Returns the kind and the payload of its reply.
 local function exchange(self, request, line, timeout)
   local session, now = self._session, core.now()
   local deadline = now + timeout
@@ -110,7 +110,7 @@ local function encode(self, request, payload)
   return line .. "\n"
 end
 
--- A request that is answered by an ack.
+-- Sends a request that is answered by an ack.
 local function order(self, request, payload, timeout)
   local line, err, code = encode(self, request, payload)
   if not line then return nil, err, code end
@@ -126,9 +126,9 @@ end
 ---@param payload? table
 ---@param opts? number|{ timeout: number }
 ---@return true|nil ok
----@return boolean|string|nil changed whether the guest had to change anything (nil: it does not say); or the message
----@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: whether
--- it was done is not known), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
+---@return boolean|string|nil changed true if the guest had to change something (nil: it does not say); or the message
+---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the
+-- request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
 ---@return table? ack
 function methods:request(request, payload, opts)
   return order(self, request, payload, time_limit(self, opts, "request"))
@@ -136,7 +136,7 @@ end
 
 local PING, GET_HEALTH = '{"type":"ping"}\n', '{"type":"get_health"}\n'
 
---- Asks for a sign of life. Waits. docs/wire/stereos.md#messages.
+--- Asks if the guest answers. Waits. docs/wire/stereos.md#messages.
 ---@param opts? number|{ timeout: number } seconds, 10 by default
 ---@return true|nil, string?, string? as `request`
 function methods:ping(opts)
@@ -157,8 +157,8 @@ function methods:get_health(opts)
   return remote_error(self, "get_health", payload)
 end
 
---- Writes the guest's configuration, the whole of it (/etc/stereos/jcard.toml). Waits.
----@param content string UTF-8. Readable for all in the guest: no place for secrets
+--- Replaces the guest's configuration (/etc/stereos/jcard.toml). Waits.
+---@param content string UTF-8. Everybody in the guest can read it: put no secrets there
 ---@param opts? number|{ timeout: number }
 ---@return true|nil, boolean|string|nil, string?, table? as `request`
 function methods:set_config(content, opts)
@@ -196,7 +196,7 @@ function methods:mount(what, opts)
   return order(self, "mount", what, time_limit(self, opts, "mount"))
 end
 
---- Tells the guest to power off. Waits for its word only: whether it is down must be seen at the machine (vm:wait).
+--- Tells the guest to power off. Waits for its ack only; use vm:wait to see that the machine is down.
 ---@param reason? string
 ---@param opts? number|{ timeout: number }
 ---@return true|nil, boolean|string|nil, string?, table? as `request`
@@ -210,14 +210,14 @@ function methods:wait_for_ready(opts)
   return require("vmctl.stereos.wait").ready(self, opts)
 end
 
--- Has lifecycle messages read as they come, where there is a connection.
+-- Lets the connection read lifecycle messages as they come, if there is a connection.
 function methods:_attend()
   if self._session then self._session:attend() end
 end
 
 local REDIAL = { 0.1, 2 } -- first and longest pause between attempts of an iterator to connect again
 
--- Waits for the next message until the deadline; connects as often as it takes.
+-- Waits for the next message until the deadline. Connects again as often as needed.
 local function next_event(self, listener, deadline)
   local pause = REDIAL[1]
   while true do
@@ -239,8 +239,8 @@ local function next_event(self, listener, deadline)
 end
 
 --- An iterator over the guest's lifecycle messages from now on: `for event in client:events() do`. It connects, and connects
---- again when the guest reboots. Each step waits for the next message; it ends when the client is closed, and otherwise at the
---- time-out, of which nil, message, code tell who calls the function itself.
+--- again when the guest reboots. Each step waits for the next message. The loop ends when the client is closed or at the
+--- time-out; a caller of the function itself then gets nil, message, code.
 ---@param opts? number|{ timeout: number } seconds for each message; none by default
 ---@return fun(): { state: string, message: string }|nil, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
 function methods:events(opts)
@@ -276,7 +276,7 @@ function methods:on_lifecycle(fn)
   end
 end
 
---- The last lifecycle state that the guest sent by itself, or nil: as of the last call, or of now where somebody listens.
+--- The last lifecycle state that the guest sent by itself, or nil. It is as old as the last call, unless somebody listens.
 function methods:lifecycle_state()
   return self._hub.state
 end

@@ -1,8 +1,8 @@
---- One connection to a StereOS guest: requests go out as they come, replies are matched to them in order, lifecycle messages
---- go their own way (docs/wire/stereos.md#ack-rules, docs/wire/stereos.md#recommended-client).
+--- One connection to a StereOS guest: sends requests in the order of the calls, matches replies to them in order, and hands
+--- lifecycle messages to the listeners (docs/wire/stereos.md#ack-rules, docs/wire/stereos.md#recommended-client).
 ---
---- A call that is alone reads its own reply. When several wait, or somebody listens to lifecycle messages, a task reads for
---- all, and ends when it has had nothing to do for a while: ten thousand idle guests cost no stack each.
+--- A single call reads its own reply. When several wait, or somebody listens to lifecycle messages, a task reads for all;
+--- it ends when it was idle for a while, so that ten thousand idle guests need no stack each.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local log = require "vmctl.log"
@@ -12,10 +12,10 @@ local wire = require "vmctl.stereos.wire"
 
 local M = {}
 
-local IDLE_RECORDS = 64 -- of finished requests that are kept for later ones
+local IDLE_RECORDS = 64 -- records of finished requests that are kept for reuse
 local READER_REST = 1   -- seconds that a reader for all stays when nobody waits
-local DOUBT = 0.005     -- seconds without a reader after which something may have come unseen
-local SHORT = 4096      -- bytes of a line that always finds room
+local DOUBT = 0.005     -- seconds without a reader after which unread input is looked for
+local SHORT = 4096      -- bytes: a line up to here is written without looking for room
 local LOST = "the connection ended before the reply"
 local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true, EPROTO = true } -- EPROTO: in the middle of a line
 
@@ -31,14 +31,14 @@ function M.new(stream, hub, max_line)
   stream:cork()
   return setmetatable({
     _stream = stream, _hub = hub, _max_line = max_line, _records = {}, _first = 1, _last = 0, _live = 0,
-    _sending = false, _reading = false, -- there are ten thousands of these: what is rarely needed is made when it is
+    _sending = false, _reading = false, -- there may be tens of thousands of these: rarely needed fields are made on demand
     _used = core.now(),
   }, mt)
 end
 
 -- The end
 
--- Ends the session: all that wait for a reply learn why there will be none.
+-- Ends the session. Every call that waits for a reply gets the reason.
 local function finish(self, message, code)
   self.over, self._code = self.over or message, self._code or code
   self._stream:close()
@@ -54,9 +54,9 @@ local function finish(self, message, code)
   self._hub:changed()
 end
 
--- The connection gave no further line.
+-- The read has failed or the connection has ended.
 local function finish_reading(self, err, code)
-  if self._code then return nil, self.over, self._code end -- it is over already
+  if self._code then return nil, self.over, self._code end -- it has ended already
   if ENDINGS[code] then err, code = LOST, "ERESET" end
   finish(self, err, code)
   return nil, err, code
@@ -67,14 +67,14 @@ local function break_off(self, why)
   return nil, why, "EPROTO"
 end
 
--- Nothing more will be sent on this connection: a reply is due that nobody waits for. Who still waits may get his.
+-- Nothing more is sent on this connection, because a reply is due that nobody waits for. Calls that wait still get theirs.
 local function retire(self)
   self.over = self.over or "a call before gave up waiting for its reply"
 end
 
 -- Replies
 
--- What is wrong with a message as the answer to a request: nil when nothing is.
+-- Says why a message is no answer to a request; nil if it is one.
 local function mismatch(request, kind, payload)
   if not request then return ("a message of type '%s' that nobody asked for"):format(log.one_line(kind, 40)) end
   if wire.answers(request, kind, payload) then return nil end
@@ -82,8 +82,8 @@ local function mismatch(request, kind, payload)
   return ("%s%s in place of the reply to %s"):format(log.one_line(kind, 40), named, request)
 end
 
--- Reads up to the next message that is a reply: its kind and payload. Lifecycle messages and empty lines are no replies.
--- What is not to be read ends the session. `timeout` holds until the deadline, and saves a look at the clock.
+-- Reads to the next reply and returns its kind and payload. Lifecycle messages and empty lines are no replies. A line that
+-- is no message ends the session. `timeout` is the time to the deadline, given to save a look at the clock.
 local function read_reply(self, timeout, deadline)
   local stream, max = self._stream, self._max_line
   while true do
@@ -116,7 +116,7 @@ local function is_needed(self)
   return self._first <= self._last or self._hub.heard
 end
 
--- Reads for all, as a task.
+-- The task that reads for all.
 local function read_for_all(self)
   while true do
     local rest = is_needed(self) and math.huge or READER_REST
@@ -137,7 +137,7 @@ local function start_reader(self)
   self._task = background.spawn("stereos", read_for_all, self)
 end
 
---- Has the connection read all the time, for those who listen to lifecycle messages. Does not wait.
+--- Starts the reading task, for listeners to lifecycle messages. Does not wait.
 function methods:attend()
   if not self._reading and not self.over then start_reader(self) end
 end
@@ -148,7 +148,7 @@ local function let_next_send(self)
   self._sending = self._turns:serve() ~= nil
 end
 
--- Another task's line waits for room: ours comes after it.
+-- Waits until another task has written its line.
 local function await_turn(self, timeout)
   self._turns = self._turns or waiters.new()
   return self._turns:wait({}, timeout, "the connection is busy", function() let_next_send(self) end)
@@ -159,7 +159,7 @@ local function transmit(self, line, timeout)
   local ok, err, code = self._stream:write(line, timeout)
   if self._turns then let_next_send(self) else self._sending = false end
   if ok then return true end
-  finish(self, LOST, "ERESET") -- half a line may be out
+  finish(self, LOST, "ERESET") -- half a line may have been sent
   if ENDINGS[code] then err, code = LOST, "ERESET" end
   return nil, err, code
 end
@@ -198,7 +198,7 @@ local function enqueue(self, request)
   return record
 end
 
--- A call among others: somebody else reads.
+-- A call while another task reads.
 local function request_among_others(self, request, line, timeout, deadline)
   if self._sending then
     local ok, err, code = await_turn(self, timeout)
@@ -220,13 +220,13 @@ local function request_among_others(self, request, line, timeout, deadline)
   return nil, err, code
 end
 
--- The call that has read reads no more. Others may have come meanwhile, and somebody may listen.
+-- The call that has read stops reading. A task takes over if other calls wait or somebody listens.
 local function read_no_more(self)
   self._reading = false
   if is_needed(self) and not self._stream:closed() then start_reader(self) end
 end
 
--- Its reply is still due, before those of the others.
+-- The request was given up; its reply is still due, before those of the others.
 local function leave_reply_due(self, request)
   retire(self)
   self._first = self._first - 1
@@ -234,7 +234,7 @@ local function leave_reply_due(self, request)
   if self._live > 1 then read_no_more(self) end
 end
 
--- A call that nobody else waits beside: it reads its reply itself.
+-- The only call: it reads its reply itself.
 local function request_alone(self, request, line, timeout, deadline)
   self._reading = true
   local ok, err, code = transmit(self, line, timeout)
@@ -254,8 +254,8 @@ local function request_alone(self, request, line, timeout, deadline)
   return nil, payload, code
 end
 
---- Sends a request and waits for its reply. A call that gives up leaves the connection to those that were sent before and
---- after it: they get their replies, but no further request is sent.
+--- Sends a request and waits for its reply. After a call has given up, requests that were already sent
+--- still get their replies, but no further request is sent on this connection.
 ---@param request string its type
 ---@param line string with its line feed
 ---@param timeout number seconds until
@@ -270,7 +270,7 @@ function methods:request(request, line, timeout, deadline)
   return kind, payload, code
 end
 
--- What has come while nobody read can be no reply to what is yet to be sent.
+-- Reads what came while nobody read: it cannot be the reply to a request that is not sent yet.
 local function catch_up(self)
   self._reading = true
   local kind, payload, code = read_reply(self, 0, -math.huge)
@@ -283,8 +283,8 @@ local function catch_up(self)
   end
 end
 
---- Whether the next request may be sent on it. On a connection that nobody has read for a while it is read first what came
---- meanwhile, its end for instance.
+--- Says if the next request may be sent. If nobody has read for a while, reads first what has come meanwhile, the end of the
+--- connection for instance.
 ---@param now number
 ---@return boolean
 function methods:is_usable(now)

@@ -1,4 +1,4 @@
---- Lifecycle messages of a guest, from whichever connection brings them, to those who want to hear
+--- Hands the lifecycle messages of a guest from its connections to the listeners
 --- (docs/wire/stereos.md#guest-actions). A slow listener holds nobody up: it loses the oldest messages that it has not fetched.
 local core = require "vmctl.core"
 
@@ -9,8 +9,7 @@ local KEPT = 256 -- messages for one listener
 local hub = {}
 local hub_mt = { __name = "vmctl.StereosHub", __index = hub }
 
---- Where the connections of a client hand their messages in. It knows nothing of the client. `heard` says whether anybody
---- listens, `state` what was said last.
+--- The connections of a client publish their messages here. `heard`: somebody listens; `state`: the last state published.
 function M.hub()
   return setmetatable({ heard = false }, hub_mt)
 end
@@ -22,7 +21,7 @@ function hub:publish(event)
   for listener in pairs(self._listeners or {}) do listener:_put(event) end
 end
 
---- A connection has ended, or the client is closed: who listens looks what to do. Never waits.
+--- Wakes the listeners after a connection has ended or the client was closed. Never waits.
 function hub:changed()
   for listener in pairs(self._listeners or {}) do listener._news:wake() end
 end

@@ -1,5 +1,5 @@
 --- The guest's side of StereOS' control plane: lines in, replies out in the order of the requests, lifecycle lines to all.
---- Where the reference loses an answer, a request or a client (docs/wire/stereos.md#known-weaknesses-of-the-reference), this one does not.
+--- It avoids the reference's faults (docs/wire/stereos.md#known-weaknesses-of-the-reference).
 local core = require "vmctl.core"
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.policy"
@@ -18,7 +18,7 @@ local FIRST_LINE_TIMEOUT = 30
 local HANDLER_TIMEOUT = 60
 local SEND_TIMEOUT = 30      -- seconds in which a client must have taken its last replies
 local PING = wire.envelope "ping"
-local LINGER = 2             -- seconds, and bytes, that are still taken from a client which has been told to go
+local LINGER = 2             -- seconds for which input is still read from a client that was refused
 local LINGER_BYTES = 64 << 20
 
 local known = {
@@ -42,7 +42,7 @@ local function new(handlers, opts, where)
   }, mt)
 end
 
--- All places are taken: a client that has not asked for anything is the first that can be done without.
+-- At the limit of connections: closes the client that has been connected for longest without a request.
 local function make_room(self, newcomer)
   local client = self._clients:take_silent()
   local stream = client and client.stream or newcomer
@@ -52,14 +52,14 @@ local function make_room(self, newcomer)
   return client ~= nil
 end
 
--- Empty lines are no requests, and do not make the time longer.
+-- Reads the first request. Empty lines are no requests, and do not extend the time.
 local function read_first(self, client)
   local deadline = core.now() + self._first_line_timeout
   local line, err, code
   repeat
     line, err, code = client.stream:read_line(self._max_line, deadline - core.now())
   until line ~= "" or core.now() >= deadline
-  self._clients:speaks(client) -- or it ends now: in either case it is not to be pushed out
+  self._clients:speaks(client) -- or it ends now: in both cases it must not be closed to make room
   if line == "" or code == "ETIMEDOUT" then
     return errors.fail("ETIMEDOUT", "no request within %g s", self._first_line_timeout)
   end
@@ -68,27 +68,26 @@ end
 
 -- Executes a request and sends its reply.
 local function execute(self, client, line)
-  if line == PING and not log.enabled "debug" then return clients.send(client, requests.PONG) end -- the most frequent one
+  if line == PING and not log.enabled "debug" then return clients.send(client, requests.PONG) end -- the most frequent request
   local reply, after, payload = self._requests:answer(client.label, line)
   local ok, err, code = clients.send(client, reply)
   if after then
     if ok then ok, err, code = clients.flush(client) end
-    -- The reply has gone out, or never will. The client may ask on meanwhile, or go.
+    -- The reply was sent, or the client has gone. The client may send further requests meanwhile.
     background.spawn("stereos: " .. client.label, after, payload)
   end
   return ok, err, code
 end
 
--- As the reference, a guest executes a last line without its line feed, but only a whole message: `{"type":"pi` is refused
--- as any other line that is no JSON.
+-- Executes a last line without a line feed, as the reference does. A line that was cut is not JSON, and is refused.
 local function execute_rest(self, client)
   local rest = client.stream:read(nil, 0)
   local line = rest and rest:gsub("\r$", "") or ""
   return line == "" or execute(self, client, line)
 end
 
--- A connection that is closed with bytes unread is reset, and what it was told may be lost with it. The stream itself reads
--- no more: its descriptor goes to another one.
+-- Reads on before closing: closing with unread bytes resets the connection, which may destroy the last reply. The stream
+-- reads no more, so its descriptor moves to a new one.
 local function linger(stream)
   local label = stream:label()
   local fd = stream:detach()
@@ -102,7 +101,7 @@ local function linger(stream)
   end
 end
 
--- Why there is no further line, and what is still to be said about it.
+-- There is no further line: sends the refusal that is due, and logs why.
 local function finish(self, client, err, code)
   local stream = client.stream
   if code == "ETOOBIG" then
@@ -113,7 +112,7 @@ local function finish(self, client, err, code)
     clients.send(client, requests.refusal(err, code))
   end
   if code ~= "EOF" and code ~= "ECLOSED" then log.info("stereos: %s: %s", client.label, err) end
-  stream:shutdown(SEND_TIMEOUT) -- all replies first
+  stream:shutdown(SEND_TIMEOUT) -- after all replies
   if code == "ETOOBIG" then linger(stream) end
 end
 
@@ -121,7 +120,7 @@ local function converse(self, client)
   local stream, max = client.stream, self._max_line
   client.label = stream:label()
   naming.name(stream, "stereos")
-  stream:cork() -- the replies to what came in one piece leave in one piece: when the next read has to wait
+  stream:cork() -- replies are collected, and flushed when the next read has to wait
   local line, err, code = read_first(self, client)
   while line do
     if line ~= "" then
@@ -161,8 +160,8 @@ function methods:serve(listener)
   }, function(client) attend(self, client) end)
 end
 
---- Says what state the guest is in: to all clients now, and to who asks for its health from now on. Does not wait: a client
---- that does not read is closed before much has gathered for it.
+--- Sets the guest's state: sends it to all clients, and reports it in later answers to get_health. Does not wait: a client
+--- that does not read is closed before much output has collected for it.
 ---@param state "booting"|"ready"|"healthy"|"degraded"|"shutdown"
 ---@param message? string
 ---@return true|nil, string?, string? EINVAL: the message is not UTF-8
@@ -176,16 +175,16 @@ function methods:lifecycle(state, message)
   return true
 end
 
---- The state of the guest: what `lifecycle` was told last, "ready" until then.
+--- The guest's state as `lifecycle` has set it; "ready" at first.
 ---@return string
 function methods:state()
   return self._requests:state()
 end
 
---- Makes a server. Each handler is called with the request's checked payload (an absent `mode` is 0; of a type of your own:
---- the payload as it came) and { type=, payload=, peer= }, and returns `true`, `true, { changed = boolean }`, or nil,
+--- Makes a server. Each handler is called with the request's checked payload (an absent `mode` is 0; the payload of a
+--- type of your own is not checked) and { type=, payload=, peer= }, and returns `true`, `true, { changed = boolean }`, or nil,
 --- message, code, which all become an ack. get_health returns { state=, agents=, uptime_seconds= }, or only some of them.
---- Handlers may wait; but for get_health only one of them is at work at a time, whatever the number of clients.
+--- Handlers may wait. Only one runs at a time, for all clients together; get_health is the exception.
 ---@param handlers table functions by the request's type; `after` maps types to functions, which are called with the payload
 -- when the ack that says ok has gone out
 ---@param opts? { allow: function|table, connections: integer, max_line: integer, first_line_timeout: number,

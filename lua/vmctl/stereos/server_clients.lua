@@ -1,19 +1,19 @@
---- Who is connected to a stereos server: which of them have asked for nothing yet, and lines out to one or to all.
+--- The clients of a stereos server: those that have sent no request yet, and lines to one or to all.
 local background = require "vmctl.base.background"
 local log = require "vmctl.log"
 
 local M = {}
 
 local SEND_TIMEOUT = 30 -- seconds for which a client may take nothing of a reply
-local NEWS = 16         -- lines to all that wait for a client which takes its replies slowly
+local NEWS = 16         -- lines to all that may wait for one client which reads slowly
 
 local methods = {}
 local mt = { __name = "vmctl.StereosClients", __index = methods }
 
 function M.new()
   return setmetatable({
-    _all = {},                                     -- records as `enter` makes them
-    _silent = {}, _last = 0, _oldest = 1,          -- those that have sent no line yet, by the number of their coming
+    _all = {},                                     -- records made by `enter`
+    _silent = {}, _last = 0, _oldest = 1,          -- those that have sent no line yet, in the order of connecting
     _news = {}, _spreading = false,                -- lines to all that are still to be sent
   }, mt)
 end
@@ -28,7 +28,7 @@ function methods:enter(stream)
   return client
 end
 
---- It has sent a line.
+--- Notes that the client has sent a line.
 function methods:speaks(client)
   self._silent[client._number] = nil
 end
@@ -38,7 +38,7 @@ function methods:leave(client)
   self._all[client] = nil
 end
 
---- Takes the one that has been silent for longest out of the silent ones.
+--- Removes and returns the client that has been silent for longest.
 ---@return table? client
 function methods:take_silent()
   while self._oldest <= self._last do
@@ -49,8 +49,8 @@ function methods:take_silent()
   end
 end
 
--- Only a connection's own task ever waits in a write; another that would have to leaves its line behind for it. It is taken
--- off afterwards: while one is there, others queue behind it.
+-- Only the connection's own task waits in a write; other tasks leave their lines here for it. A line is removed after it was
+-- written, so that later lines queue behind it.
 local function send_news(client)
   local news, ok, err, code = client.news, true, nil, nil
   while ok and news[1] do
@@ -70,7 +70,7 @@ function M.send(client, line)
   return ok, err, code
 end
 
---- Waits until all that was sent has left our hands.
+--- Waits until all output is written.
 ---@return true|nil, string?, string?
 function M.flush(client)
   local ok, err, code = client.stream:flush(SEND_TIMEOUT)
@@ -78,7 +78,7 @@ function M.flush(client)
   return ok, err, code
 end
 
--- Output gathers in the corked stream, and the loop sends it: with a time-out of 0, ETIMEDOUT says that too much has.
+-- Writes into the corked stream, which the loop flushes. With timeout 0, ETIMEDOUT means that its buffer is full.
 local function tell(client, line)
   local news, code = client.news, "EBUSY"
   if not news[1] then code = select(3, client.stream:write(line, 0)) end
@@ -93,21 +93,21 @@ end
 local function spread(self)
   while self._news[1] do
     local line, clients = table.remove(self._news, 1), {}
-    for client in pairs(self._all) do clients[#clients + 1] = client end -- others come and go between two writes
+    for client in pairs(self._all) do clients[#clients + 1] = client end -- clients may connect and leave between two writes
     for _, client in ipairs(clients) do tell(client, line) end
   end
   self._spreading = false
 end
 
 --- Sends a line to all, in the order of the calls, and never inside another line. Does not wait: a client that does not
---- read is closed before much has gathered for it.
+--- read is closed before much output has collected for it.
 ---@param line string with its line feed
 function methods:tell_all(line)
   if not next(self._all) then return end
   table.insert(self._news, line)
   if self._spreading then return end
   self._spreading = true
-  background.spawn("stereos: lifecycle", spread, self) -- under no limit, and not cancelled: else it would judge wrongly
+  background.spawn("stereos: lifecycle", spread, self) -- in a task without limit or cancellation, which would look like a slow client
 end
 
 return M

@@ -1,5 +1,5 @@
---- What the guest's side says to a request: handlers are called, one change of the guest at a time, and their results
---- become reply lines (docs/wire/stereos.md#messages, docs/wire/stereos.md#ack-rules).
+--- Answers requests on the guest's side: calls handlers, one change of the guest at a time, and makes reply lines of their
+--- results (docs/wire/stereos.md#messages, docs/wire/stereos.md#ack-rules).
 local core = require "vmctl.core"
 local background = require "vmctl.base.background"
 local channel = require "vmctl.base.channel"
@@ -11,15 +11,14 @@ local wire = require "vmctl.stereos.wire"
 --- The reply to a ping.
 local M = { PONG = wire.envelope "pong" .. "\n" }
 
-local TYPE_LENGTH = 256    -- bytes of an unknown type that are repeated: the reply must be shorter than a line may be
+local TYPE_LENGTH = 256    -- bytes of an unknown type that the reply repeats, so that it stays below the limit of a line
 local ERROR_LENGTH = 4096
-local GRACE = 1            -- seconds that a handler has to end when its time is over
+local GRACE = 1            -- seconds: grace period of a handler whose time is over
 
 local T = wire.types
 local GUEST_SAYS = { [T.PONG] = true, [T.HEALTH] = true, [T.ACK] = true, [T.LIFECYCLE] = true }
 
--- Requests without secrets, which the log may show as they came. A configuration may hold some, and so may what could not
--- be read, or is of a type that we do not know.
+-- The log shows these requests as they came. Others may hold secrets: configurations, malformed lines, unknown types.
 local SHOWN = { [T.PING] = true, [T.GET_HEALTH] = true, [T.INJECT_SSH_KEY] = true, [T.MOUNT] = true, [T.SHUTDOWN] = true }
 
 local methods = {}
@@ -38,11 +37,11 @@ local function check_handlers(handlers, where, level)
   end
 end
 
---- Makes what answers the requests of all connections of a server.
+--- Makes the object that answers the requests of all connections of a server.
 ---@param handlers table see vmctl.stereos.server
 ---@param limit number seconds that a handler may wait
----@param where string for the message when a handler is none
----@param level integer whose line it names
+---@param where string the function named in the error about a handler that is no function
+---@param level integer as for `error`
 function M.new(handlers, limit, where, level)
   check_handlers(handlers, where, level + 1)
   return setmetatable({
@@ -64,10 +63,10 @@ local function ack(reply_to, ok, err, code, changed)
   }) .. "\n"
 end
 
---- The line that says no.
+--- The line of a refusal.
 ---@param message string
 ---@param code string
----@param reply_to? string the type of the request; "" where it could not be told
+---@param reply_to? string the type of the request; "" if it is not known
 ---@return string
 function M.refusal(message, code, reply_to)
   return ack(reply_to or "", false, message, code)
@@ -90,9 +89,8 @@ local function end_late(scope, seconds)
   if core.sleep(seconds) then scope:cancel() end
 end
 
--- true and what the handler returned. When its time is over its waits fail; one that does not care is cancelled a little
--- later, which ends it by an error. It is called here, and not in a task of its own: while it does not wait, neither do we,
--- and replies still gather.
+-- Calls a handler: true and its results. When its time is over its waits fail; after the grace period it is cancelled, which
+-- ends it by an error. It runs in the caller's task: as long as it does not wait, replies are collected and flushed together.
 function methods:_call(handler, ...)
   return task.scope(function(scope, ...)
     local watch = background.spawn("stereos: time limit", end_late, scope, self._limit + GRACE)
@@ -104,7 +102,7 @@ end
 
 local hidden_mt = { __close = function(guard) log.unhide(guard[1]) end }
 
--- While a secret is looked after, no line of the log shows it.
+-- Masks the secret in the log while the handler runs.
 local function hide(secret)
   log.hide(secret)
   return setmetatable({ secret }, hidden_mt)
@@ -130,7 +128,7 @@ function methods:_act(peer, kind, payload)
   return ack(kind, true, nil, nil, changed), self._after[kind]
 end
 
--- What comes once a second from each of many hosts is made once a second.
+-- The reply to get_health, made at most once a second: many hosts may ask every second.
 function methods:_plain_health()
   local uptime, state = (core.now() - self._began) // 1 | 0, self._state
   if self._health_uptime ~= uptime or self._health_state ~= state then
@@ -166,7 +164,7 @@ local function log_request(peer, line, kind)
   log.debug("stereos: %s: < %s", peer, shown)
 end
 
---- The reply to a line. May wait, for the handler and for the requests before it that change the guest; not so for ping.
+--- The reply to a line. Waits for the handler, and for earlier requests that change the guest; ping does not wait.
 ---@param peer string the client's name for the log, and for handlers
 ---@param line string without its line feed, not empty
 ---@return string reply with its line feed

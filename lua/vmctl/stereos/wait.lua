@@ -1,4 +1,4 @@
---- Waiting for a StereOS guest to be ready: connect, ask, and begin again with whatever fails
+--- Waits for a StereOS guest to be ready: connects, asks, and begins again after a failure
 --- (docs/wire/stereos.md#recommended-client, 3 and 4). Only a reply counts: behind user-mode forwarding every connect succeeds.
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
@@ -7,14 +7,14 @@ local M = {}
 
 local INTERVAL, TIMEOUT, ATTEMPT = 0.2, 60, 2 -- seconds
 local FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1    -- after failures, doubling
-local JITTER = 0.25                           -- of a pause, more or less: many that wait shall not ask all at once
+local JITTER = 0.25                           -- part of a pause, added or taken off at random, so that many clients do not ask at once
 
 local known = {
   interval = "number>0", timeout = "number", attempt_timeout = "number>0", on_attempt = "callable", reboot = "boolean",
 }
 
 local READY = { ready = true, healthy = true }
--- What no further attempt can change.
+-- Codes that no further attempt can change.
 local FINAL = { ECLOSED = true, ECANCELED = true, EINVAL = true, ENAMETOOLONG = true, ENOTSUP = true, EDEADLK = true }
 
 local function jittered(pause)
@@ -27,7 +27,7 @@ local function late(client, opts, seen)
     client.address:label "stereos", opts.timeout or TIMEOUT, seen.attempts, state, seen.err or "none"), "ETIMEDOUT", seen
 end
 
--- One question: health when ready; or nil, and what to fail with if there is no use in going on.
+-- Asks once. Returns the health if the guest is ready; or nil, and the failure if further attempts are of no use.
 local function attempt(client, opts, seen, deadline)
   seen.attempts = seen.attempts + 1
   local limit = math.min(opts.attempt_timeout or ATTEMPT, deadline - core.now())
@@ -42,7 +42,7 @@ local function attempt(client, opts, seen, deadline)
   if FINAL[code] then return nil, err, code end
 end
 
--- Until the pause is over, or a lifecycle message says something new.
+-- Waits until the pause is over or a lifecycle message brings a new state.
 local function rest(client, listener, seen, pause, deadline)
   client:_attend()
   local over = math.min(core.now() + pause, deadline)
@@ -59,14 +59,14 @@ local function rest(client, listener, seen, pause, deadline)
   end
 end
 
---- Waits until the guest's state is "ready" or "healthy": asks, and connects again after whatever goes wrong, a reboot
---- included, with growing pauses. A lifecycle message that says so counts as well, when a question confirms it. Waits.
+--- Waits until the guest's state is "ready" or "healthy": asks, and connects again with growing pauses after any
+--- failure, also after a reboot. A lifecycle message counts when an answer to get_health confirms it. Waits.
 ---@param client vmctl.StereosClient
 ---@param opts? { timeout: number, interval: number, attempt_timeout: number, on_attempt: function, reboot: boolean } seconds in
 -- all (60), between questions that are answered (0.2), for one attempt (2); on_attempt(number, state or nil, error or nil);
--- reboot: a guest that shuts down is waited for as well
----@return table|nil health, string?, string? code ETIMEDOUT (the message tells the attempts, the last state, the last error; the
--- fourth value has them: attempts, state, err, code), ESHUTDOWN: it is going down, ECLOSED, ECANCELED
+-- reboot: also waits for a guest that shuts down
+---@return table|nil health, string?, string? code ETIMEDOUT (the message names the attempts, the last state and the last error; the
+-- fourth value is a table of them: attempts, state, err, code), ESHUTDOWN: it is going down, ECLOSED, ECANCELED
 function M.ready(client, opts)
   opts = options.check(opts, known, "wait_for_ready", 4)
   local deadline = core.now() + (opts.timeout or TIMEOUT)

@@ -18,8 +18,8 @@ M.states = { BOOTING = "booting", READY = "ready", HEALTHY = "healthy", DEGRADED
 
 local U32, I64 = 0xffffffff, math.maxinteger
 
--- What a member must be, and what an absent one stands for: the reference leaves out what is empty, but for those that are
--- sent `always`. With neither `absent` nor `optional` it must be there.
+-- The type of each member, and the value of an absent one: the reference leaves out empty members, except those that are
+-- sent `always`. A member with neither `absent` nor `optional` is required.
 local text, flag = { kind = "string" }, { kind = "boolean" }
 local optional_text, optional_flag = { kind = "string", absent = "" }, { kind = "boolean", absent = false }
 local mode = { kind = "integer", least = 0, most = U32, absent = 0 }
@@ -32,7 +32,7 @@ local agent = {
   error = optional_text,
 }
 
--- `name` is what the reference calls it in its errors; `optional`: the payload itself may be absent.
+-- `name`: the payload's name in the reference's errors; `optional`: the payload itself may be absent.
 local shapes = {
   set_config = { name = "config", members = { content = text } },
   inject_secret = { name = "secret", members = { name = text, value = text, mode = mode } },
@@ -41,7 +41,7 @@ local shapes = {
   shutdown = { name = "shutdown", optional = true, members = { reason = optional_text } },
   health = { name = "health", optional = true, members = {
     state = state, agents = { kind = "list", of = agent }, uptime_seconds = seconds } },
-  -- `code` and `changed` (the request found things not yet as it wanted them) are ours; others ignore them
+  -- `code` and `changed` (the request had to change something) are ours; others ignore them
   ack = { name = "ack", members = { reply_to = { kind = "string", absent = "", always = true }, ok = flag,
     error = optional_text, code = optional_text, changed = { kind = "boolean", optional = true } } },
   lifecycle = { name = "lifecycle", members = { state = text, message = optional_text } },
@@ -145,7 +145,7 @@ function M.envelope(kind, payload)
   return encode(kind, payload)
 end
 
--- Lines without a payload come over and over: what they were found to say.
+-- Short lines without a payload come again and again: the results of parsing them are kept.
 local SIMPLE_LENGTH, SIMPLE_COUNT = 40, 64
 local simple, simple_count = {}, 0
 
@@ -178,8 +178,8 @@ local function parse(line)
   return kind, checked
 end
 
---- Reads a line: its type and its checked payload, absent members filled in (a type that is not known has its payload as it
--- came). The fourth value of a failure is the type that an ack would name: "" where the line as a whole is not to be read.
+--- Reads a line: its type and its checked payload, absent members filled in (the payload of an unknown type is not
+-- checked). The fourth value of a failure is the `reply_to` of the ack: "" if the line cannot be parsed.
 ---@param line string without its line feed
 ---@return string|nil type, table|string|nil payload_or_message, string? code "EPROTO", string? reply_to
 function M.parse(line)
@@ -197,8 +197,8 @@ function M.decode(line)
   return { type = kind, payload = payload }
 end
 
---- Whether a message of the guest may answer a request: pong and health their own, an ack what it names; an ack that names
--- nothing and is not ok answers the oldest request, whatever that is (docs/wire/stereos.md#ack-rules).
+--- Says if a message of the guest answers a request: pong and health answer their own, an ack the type that it names; an ack
+-- that names none and is not ok answers the oldest request (docs/wire/stereos.md#ack-rules).
 ---@param request string
 ---@param kind string
 ---@param payload? table
