@@ -1,4 +1,5 @@
-local address = require "vmctl.net.address"
+local address = require "vmctl.address"
+local vmctl = require "vmctl"
 
 local function parsed(text)
   local a, message = address.parse(text)
@@ -231,16 +232,15 @@ describe("vmctl.Address", function()
     assert.equal("exec:a?b", tostring(address.exec "a\nb"))
   end)
 
-  it("dials through vmctl.dial", function()
-    local before = package.loaded["vmctl.net.dial"]
-    local seen
-    package.loaded["vmctl.net.dial"] = { dial = function(...) seen = table.pack(...) return "stream" end }
-    local a = address.fd(3)
-    local stream = a:dial(5)
-    package.loaded["vmctl.net.dial"] = before
-    assert.equal("stream", stream)
-    assert.equal(a, seen[1])
-    assert.equal(5, seen[2])
+  it("is dialled by its own method", function()
+    local path = os.tmpname()
+    os.remove(path)
+    local listener <close> = assert(vmctl.listen("unix:" .. path))
+    local near <close> = assert(address.unix(path):dial(30))
+    local far <close> = assert(listener:accept(30))
+    assert.is_true(near:write("hello\n", 30))
+    assert.equal("hello", far:read_line(nil, 30))
+    os.remove(path)
   end)
 
   it("has a class name for error texts", function()

@@ -1,5 +1,5 @@
 -- The agent's side as a whole, and how a host finds out that it is there.
-local address = require "vmctl.net.address"
+local address = require "vmctl.address"
 local agent = require "spec.support.agent"
 local exec = require "vmctl.exec"
 local server = require "vmctl.exec.server"

@@ -1,4 +1,4 @@
-local address = require "vmctl.net.address"
+local address = require "vmctl.address"
 local cjson = require "cjson"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"

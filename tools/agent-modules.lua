@@ -2,7 +2,7 @@
 -- runs (--lua) is to find besides: lua5.4 tools/agent-modules.lua
 local ROOTS = {
   "vmctl", "vmctl.agent.main", "vmctl.agent.run_script", "vmctl.host", "vmctl.vsock", "vmctl.base.channel", "vmctl.exec",
-  "vmctl.stereos", "vmctl.ttrpc", "vmctl.socketforward", "vmctl.exec.pipeline", "vmctl.signals",
+  "vmctl.stereos", "vmctl.ttrpc", "vmctl.socketforward", "vmctl.pipeline", "vmctl.signals", "vmctl.address", "vmctl.format",
 }
 
 -- Left out, though something that is carried would load it if it came to that: a guest does not launch machines, is not where

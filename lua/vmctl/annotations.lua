@@ -1325,8 +1325,6 @@ do
 local Address = {}
 
 --- Connects. Waits (see `vmctl.dial`).
----
---- Connects to an address. Waits until it is connected, handshakes included.
 ---@param opts? number|{ timeout: number, format: any }
 ---@return vmctl.Stream|nil stream
 ---@return string? message
@@ -1788,7 +1786,7 @@ local CcInstance = {}
 ---@return table?
 function CcInstance:close(timeout) end
 
---- A command, which is not started yet. Waits. See vmctl.cc.command.
+--- A command, which is not started yet. Waits.
 ---@param argv table the program and its arguments, and by name dir and env
 ---@return vmctl.CcCommand|nil
 ---@return string?
@@ -1796,7 +1794,9 @@ function CcInstance:close(timeout) end
 ---@return table?
 function CcInstance:command(argv, timeout) end
 
---- The image's own program as a command. Waits. See vmctl.cc.command.
+--- The image's own program as a command. Waits.
+---
+--- The image's entrypoint as a command.
 ---@param argv? table arguments in place of the image's, and by name dir and env
 ---@return vmctl.CcCommand|nil
 ---@return string?
@@ -1827,7 +1827,9 @@ function CcInstance:id(timeout) end
 ---@return table?
 function CcInstance:is_running(timeout) end
 
---- Listens inside the machine's network. Waits. See vmctl.cc.network.
+--- Listens inside the machine's network. Waits.
+---
+--- Listens inside the machine.
 ---@param where string "HOST:PORT" or ":PORT"
 ---@param kind? string "tcp" by default
 ---@return vmctl.CcListener|nil

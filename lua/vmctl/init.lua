@@ -1,13 +1,18 @@
 --- vmctl runs virtual machines from Lua: reach a guest over whatever wire there is, know when it is ready, run pipelines of
--- commands in it. The parts (vmctl.exec, vmctl.machine …) are loaded when they are first used.
+-- commands in it. Its rooms (vmctl.exec, vmctl.machine …) are loaded when they are first used: `vmctl.NAME` is what
+-- `require "vmctl.NAME"` returns.
+local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
+local dial = require "vmctl.net.dial"
 local log = require "vmctl.log"
 local task = require "vmctl.base.task"
 
 ---@class vmctl
 local M = { _VERSION = "vmctl 0.1.0" }
 
-for name, value in pairs(task) do M[name] = value end
+for _, module in ipairs { task, channel, dial } do
+  for name, value in pairs(module) do M[name] = value end
+end
 
 log.isatty = function() return core.isatty(2) end
 log.clock = core.now
@@ -20,40 +25,19 @@ end
 --- The event loop, for hosts that have one of their own: pollfd(), events(), timeout(), step(seconds).
 M.loop = core.loop
 
---- Compiles a frame format, for `set_format` of a stream and the `format` of dial and listen. Does not wait.
----@param layout { type: 0|1|2|nil, length: 4|nil, max: integer, limits: table<integer, integer>?, order: "type"|"length"|nil,
--- stream: 0|4|nil, flags: 0|1|nil } type, length, stream, flags: bytes of each field of the header; max: bytes of a payload;
--- limits: by type, where it is not max; order: which field comes first
----@return vmctl.Format
-M.format = core.format
-
-local parts = {
-  address = "vmctl.net.address", errors = "vmctl.errors", json = "vmctl.json", log = "vmctl.log",
-  vsock = "vmctl.vsock", exec = "vmctl.exec", host = "vmctl.host",
-  machine = "vmctl.machine", process = "vmctl.process", mux = "vmctl.mux", signals = "vmctl.signals",
-  stereos = "vmctl.stereos", ready = "vmctl.ready", config = "vmctl.config", files = "vmctl.files", scenario = "vmctl.scenario",
-  qmp = "vmctl.qmp", qga = "vmctl.qga",
-  l2 = "vmctl.l2", protobuf = "vmctl.protobuf", ttrpc = "vmctl.ttrpc",
-  trace = "vmctl.trace", clock = "vmctl.clock", doctor = "vmctl.doctor",
-  cc = "vmctl.cc",  socketforward = "vmctl.socketforward",
-}
-
-local functions = {
-  channel = "vmctl.base.channel", lock = "vmctl.base.channel", dial = "vmctl.net.dial", listen = "vmctl.net.dial", pair = "vmctl.net.dial",
-  relay = "vmctl.net.dial", pipeline = "vmctl.exec.pipeline", forward = "vmctl.forward",
-  replay = "vmctl.replay",
+local rooms = {
+  address = true, cc = true, clock = true, config = true, doctor = true, errors = true, exec = true, files = true, format = true,
+  forward = true, host = true, json = true, l2 = true, log = true, machine = true, mux = true, pipeline = true, process = true,
+  protobuf = true, qga = true, qmp = true, ready = true, replay = true, scenario = true, signals = true, socketforward = true,
+  stereos = true, trace = true, ttrpc = true, vsock = true,
 }
 
 setmetatable(M, {
   __index = function(self, name)
-    local value
-    if parts[name] then
-      value = require(parts[name])
-    elseif functions[name] then
-      value = require(functions[name])[name]
-    end
-    if value ~= nil then rawset(self, name, value) end
-    return value
+    if not rooms[name] then return nil end
+    local room = require("vmctl." .. name)
+    rawset(self, name, room)
+    return room
   end,
 })
 

@@ -28,10 +28,23 @@ local function parameters(fn, info)
   return names
 end
 
--- A function that only loads a module and hands its arguments on is documented there.
-local function forwards_to(body)
-  local module, name = body:match 'return %(?require%s*%(?%s*"([%w_.]+)"%s*%)?%.([%w_]+)%('
+-- The module that a function knows by a local name.
+local function known_module(fn, wanted)
+  for i = 1, 255 do
+    local name, value = debug.getupvalue(fn, i)
+    if not name then return nil end
+    if name == wanted then return type(value) == "table" and value end
+  end
+end
+
+-- A function that only hands its arguments on to a module, which it loads or which its text names, is documented there.
+local function forwards_to(fn, entry)
+  local module, name = entry.body:match 'return %(?require%s*%(?%s*"([%w_.]+)"%s*%)?%.([%w_]+)%('
   local target = module and package.loaded[module]
+  if not module and entry.block and entry.block.text:find "See vmctl%.[%w_.]+%.?%s*$" then
+    module, name = entry.body:match "return ([%w_]+)%.([%w_]+)%("
+    target = module and known_module(fn, module)
+  end
   return type(target) == "table" and type(target[name]) == "function" and target[name] or nil
 end
 
@@ -81,7 +94,7 @@ function M.describe(fn, name, path)
   if assigned and (not entry.block or assigned.type) then entry.block = assigned end
   if entry.block then take_type(entry, entry.block) end
   entry.ours = is_ours(entry.path, entry.line)
-  local inner = forwards_to(entry.body)
+  local inner = forwards_to(fn, entry)
   if inner then complete(entry, M.describe(inner, name) or { params = {} }) end
   return entry
 end

@@ -32,10 +32,19 @@ local function load_all()
     local name = path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
     if is_library(name) then
       local ok, module = pcall(require, name)
-      if ok and type(module) == "table" then paths[name] = path end
+      if ok and (type(module) == "table" or type(module) == "function") then paths[name] = path end
     end
   end
   return paths
+end
+
+-- Where a room's own text stands: of two modules that return the same table, the longer path has it.
+local function path_of(paths, room)
+  local best, value = paths[room], package.loaded[room]
+  for name, path in pairs(paths) do
+    if package.loaded[name] == value and (not best or #path > #best) then best = path end
+  end
+  return best
 end
 
 -- Every class that some function of a loaded module knows, by the name in its metatable; of two, the one nearer to the users.
@@ -167,7 +176,8 @@ local function add_part(model, name, module, path, names)
     value = names and module[key] or value
     if type(key) == "string" and key:sub(1, 1) ~= "_" then
       if type(value) == "function" then
-        local entry = functions.describe(value, key, path) or native(key, { path, names and "lua/vmctl/base/task.lua" })
+        local elsewhere = names and { path, "lua/vmctl/base/task.lua", "lua/vmctl/format.lua" } or { path }
+        local entry = functions.describe(value, key, path) or native(key, elsewhere)
         part.functions[#part.functions + 1], part.by_name[key] = entry, entry
       elseif not model.parts[name .. "." .. key] then
         part.fields[#part.fields + 1] = constant(key, value, path)
@@ -224,12 +234,15 @@ function M.read()
   local model = { parts = {}, reached = {}, unknown = {} }
   model.classes = all_classes(paths)
   local index = getmetatable(vmctl).__index
-  local names, single = upvalue(index, "parts"), upvalue(index, "functions")
-  local top = {}
-  for key in pairs(vmctl) do top[key] = not names[key] or nil end
-  for key in pairs(single) do top[key] = true end
-  for part, module in pairs(names) do
-    if part ~= "host" then add_part(model, "vmctl." .. part, require(module), paths[module]) end
+  local rooms, top = upvalue(index, "rooms"), {}
+  for key in pairs(vmctl) do top[key] = not rooms[key] or nil end
+  for room in pairs(rooms) do
+    local name, module = "vmctl." .. room, vmctl[room]
+    if type(module) == "function" then
+      top[room] = true
+    elseif room ~= "host" then
+      add_part(model, name, module, path_of(paths, name))
+    end
   end
   add_part(model, "vmctl.machine.image", require "vmctl.machine.image", paths["vmctl.machine.image"])
   add_part(model, "vmctl.host", {}, paths["vmctl.host"]) -- an object, not a module

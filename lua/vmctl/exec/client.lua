@@ -7,6 +7,7 @@ local files = require "vmctl.exec.files"
 local forward = require "vmctl.exec.forward"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local pipeline = require "vmctl.exec.pipeline"
 local probe = require "vmctl.exec.probe"
 local process = require "vmctl.exec.process"
 local request = require "vmctl.exec.request"
@@ -203,7 +204,7 @@ end
 
 --- Runs a pipeline of commands here (a stage may name another target with `on`). See vmctl.pipeline.
 function methods:pipeline(stages)
-  return require("vmctl.exec.pipeline").run(stages, self)
+  return pipeline.run(stages, self)
 end
 
 for _, part in ipairs { files, forward } do

@@ -191,13 +191,13 @@ end
 --- Runs a pipeline. Waits until all of it has ended.
 ---@param stages table commands as for `start`, each with an optional `on` (its target); options by name: stdin (string, stream
 -- or function), timeout (seconds for all of it, 600), check, max_output, on_output(data)
----@param default? table the target of stages that name none; vmctl.host
+---@param default table the target of stages that name none
 ---@return { stdout: string, stages: table[], exit_code: integer?, signal: string?, failed: table? }|nil result `stages` has
 -- each one's exit_code, signal and stderr; `failed` names the first that failed ({ stage, name, reason })
 ---@return string? message, string? code ETIMEDOUT, EEXIT (with check), ERESET …, table? result partial
 function M.run(stages, default)
   if type(stages) ~= "table" then error("pipeline: a list of commands expected", 2) end
-  local list, opts = split(stages, default or require "vmctl.host")
+  local list, opts = split(stages, default)
   local result, err, code, partial = run(list, opts, core.now() + (opts.timeout or TIMEOUT))
   if result and opts.check and result.failed then
     return nil, ("pipeline: stage %d (%s): %s%s"):format(result.failed.stage, result.failed.name, result.failed.reason,
@@ -205,7 +205,5 @@ function M.run(stages, default)
   end
   return result, err, code, partial
 end
-
-M.pipeline = M.run
 
 return M

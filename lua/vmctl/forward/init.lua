@@ -6,8 +6,6 @@ local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 
-local M = {}
-
 local TIMEOUT = 10 -- seconds to reach the target
 local LIMIT = 256  -- connections at a time
 
@@ -56,7 +54,7 @@ end
 -- vsock, have them on the guest's ports 1025 and 1026)
 ---@return vmctl.Forward|nil forward with address, stats, status, wait, close; string?, string? EADDRINUSE (a live server has
 -- the address, or what is at the path is no socket), EINVAL, ENOTSUP, EACCES …
-function M.forward(opts)
+local function forward(opts)
   if type(opts) ~= "table" then error("forward: a table with 'from' and 'to' expected, got " .. type(opts), 2) end
   options.check(opts, known, "forward")
   local from, err, code = parse(opts, "from")
@@ -176,4 +174,4 @@ function mt:__tostring()
   return ("vmctl.Forward(%s to %s%s)"):format(self.from, self.to, self._closed and ", closed" or "")
 end
 
-return M
+return forward

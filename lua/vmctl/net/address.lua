@@ -4,6 +4,7 @@
 -- `inside`, what a guest sees there. No function here yields but `dial`.
 
 local options = require "vmctl.base.options"
+local targets = require "vmctl.base.target"
 
 local M = {}
 
@@ -233,7 +234,7 @@ end
 ---@param where string|table "unix:/run/docker.sock", "tcp:127.0.0.1:80"
 ---@return vmctl.Address|nil, string?, string? EINVAL, ENAMETOOLONG
 function M.inside(target, where)
-  return make { kind = "inside", target = target, at = where, text = require("vmctl.base.target").label(target) }
+  return make { kind = "inside", target = target, at = where, text = targets.label(target) }
 end
 
 -- How the part after "KIND:" splits into fields.
@@ -321,13 +322,20 @@ function M.is_address(value)
   return getmetatable(value) == mt
 end
 
+local dial -- of vmctl.net.dial, which stands above this module and gives it
+
 --- Connects. Waits (see `vmctl.dial`).
 ---@param opts? number|{ timeout: number, format: any }
 ---@return vmctl.Stream|nil stream
 ---@return string? message
 ---@return string? code
 function methods:dial(opts)
-  return require("vmctl.net.dial").dial(self, opts)
+  return dial(self, opts)
+end
+
+-- Says how addresses are dialled.
+function M.set_dial(fn)
+  dial = fn
 end
 
 local function number_or_any(n)

@@ -3,6 +3,7 @@ local core = require "vmctl.core"
 local address = require "vmctl.net.address"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
+local process = require "vmctl.process"
 
 local M = {}
 
@@ -80,7 +81,7 @@ end
 
 local function start_command(a)
   local argv = a.argv or { "/bin/sh", "-c", a.command }
-  return require("vmctl.process").stream(argv, tostring(a))
+  return process.stream(argv, tostring(a))
 end
 
 local function adopt_fd(a)
@@ -132,6 +133,8 @@ local function listen_where(a)
   end
   return a
 end
+
+address.set_dial(M.dial)
 
 --- Listens on an address: tcp, unix, vsock, or hybrid (where the VMM connects when the guest dials that port of the host).
 -- Waits only to resolve a name.

@@ -13,8 +13,6 @@ local options = require "vmctl.base.options"
 local player = require "vmctl.replay.player"
 local script = require "vmctl.replay.sessions"
 
-local M = {}
-
 local TIMEOUT = 10 -- seconds for each thing that the other side is to do
 local WAIT = 60
 
@@ -133,7 +131,7 @@ mt.__close = methods.close
 -- compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times,
 -- 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have
 ---@return vmctl.Address address with `play`: wait, over, left, close
-function M.replay(path, opts)
+local function replay(path, opts)
   if type(path) ~= "string" then error("replay: a path expected, got " .. type(path), 2) end
   opts = options.check(opts, known, "replay")
   local self = setmetatable({
@@ -148,4 +146,4 @@ function M.replay(path, opts)
   return where
 end
 
-return M
+return replay

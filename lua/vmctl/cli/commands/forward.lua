@@ -45,7 +45,7 @@ function M.run(opts)
   how.to, err, code = place(opts.to, how, false)
   if not how.to then return nil, err, code end
   local watch <close> = assert(signals.watch { "TERM", "INT", "HUP" }) -- luacheck: ignore
-  local running <close>, why, what = forward.forward(how) -- luacheck: ignore
+  local running <close>, why, what = forward(how) -- luacheck: ignore
   if not running then return nil, why, what end
   if not opts.json then output.result(opts, nil, ("%s to %s"):format(running:address(), how.to)) end
   watch:next()
