@@ -239,6 +239,26 @@ describe("vmctl.config.push through commands", function()
     assert.is_nil(asked)
   end))
 
+  it("compares with dry_run, and changes nothing", with_root(function(root)
+    local set = { files = { ["/x/y"] = { content = "new\n", mode = 416 }, ["/x/z"] = "same\n" }, config = "a = 1\n" }
+    local function would(which)
+      local report = assert(push(vmctl.host, set, { root = root, dry_run = true }))
+      assert.is_true(report.planned)
+      local list = {}
+      for _, step in ipairs(report.steps) do list[#list + 1] = step.changed end
+      assert.same(which, list)
+      assert.equal(report.changed, list[1] or list[2] or list[3])
+      return tostring(report)
+    end
+    assert.matches("file /x/y: would change", (would { true, true, true }))
+    assert.is_nil(lfs.attributes(root .. "/x"))
+    assert(push(vmctl.host, set, { root = root }))
+    assert.matches("file /x/y: as it is", (would { false, false, false }))
+    assert(os.execute(("chmod 644 '%s/x/y'"):format(root)))
+    set.files["/x/z"] = "other\n"
+    would { true, true, false }
+  end))
+
   it("works on the agent program", with_root(function(root)
     if not has_memory then return pending "no /dev/shm in memory" end
     agent.program(function(client)

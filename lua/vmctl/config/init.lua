@@ -145,22 +145,28 @@ local function make_shell(ways, opts)
   return exec and shell.new(exec, opts.root)
 end
 
+-- What would change. Without commands nobody can look: `changed` of each step is nil then.
 local function plan(job, steps)
   job.report.planned = true
   for _, step in ipairs(steps) do
-    reports.add(job.report, { kind = step.kind, name = step.name, note = note_of(step) })
+    local would, err, code
+    if job.shell then
+      would, err, code = job.shell:compare(step, job.deadline)
+      if would == nil then return fail(job, err, code, step) end
+    end
+    reports.add(job.report, { kind = step.kind, name = step.name, changed = would, note = note_of(step) })
   end
-  job.report.changed = nil
+  if not job.shell then job.report.changed = nil end
   return job.report
 end
 
 local function apply(job, ways, steps, opts)
   local secrets <close> = hide_secrets(steps)
   job.secrets = secrets
-  if opts.dry_run then return plan(job, steps) end
   local err, code
   job.shell, err, code = make_shell(ways, opts)
   if not job.shell and code then return fail(job, err, code) end
+  if opts.dry_run then return plan(job, steps) end
   local ok
   ok, err, code = choose_ways(job, ways, opts)
   if not ok then return fail(job, err, code) end
@@ -184,8 +190,8 @@ end
 -- a map from user to a key or a list of keys: all that he shall have. mounts: a list of { tag =, guest_path =, fs_type =
 -- "virtiofs" or "9p", read_only = }. config: the jcard.toml
 ---@param opts? { timeout: number, dry_run: boolean, keep_secrets: boolean, on_step: function, root: string } seconds for all
--- (120); dry_run: check and plan only; on_step(step) is called after each; root: a folder of the guest that stands for its /
--- (an image that is being made, say), through commands only
+-- (120); dry_run: check, compare with what the guest has, and change nothing; on_step(step) is called after each;
+-- root: a folder of the guest that stands for its / (an image that is being made, say), through commands only
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind,
 -- name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
 ---@return string? message, string? code EINVAL, ETOOBIG, EREMOTE (the guest's words are in the message), ENOTSUP, ETIMEDOUT …

@@ -17,6 +17,7 @@ end
 
 local function how(step)
   if step.changed == nil then return step.via and "done" or "to be done" end
+  if not step.via then return step.changed and "would change" or "as it is" end
   return step.changed and "changed" or "as it was"
 end
 

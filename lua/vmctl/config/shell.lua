@@ -14,11 +14,18 @@ local PIECE = 256 * 1024
 local methods = {}
 local mt = { __index = methods }
 
+-- A folder's path without the slashes at its end, however many there are.
+local function strip_slashes(path)
+  local last = #path
+  while last > 0 and path:byte(last) == 47 do last = last - 1 end
+  return path:sub(1, last)
+end
+
 --- Steps by way of an exec client.
 ---@param exec table with run and probe
 ---@param root? string the folder of the guest that stands for its /
 function M.new(exec, root)
-  return setmetatable({ _exec = exec, _root = root and root:gsub("/+$", "") or "" }, mt)
+  return setmetatable({ _exec = exec, _root = root and strip_slashes(root) or "" }, mt)
 end
 
 local function seconds_left(deadline)
@@ -102,20 +109,28 @@ local function find_user(passwd, name)
   end
 end
 
--- As the user himself, if we may become him: what lies in his folder is his, and so are the links in it.
-function methods:ssh_key(step, deadline)
+-- Where the ssh keys of a user of the guest are: { path =, uid =, gid =, own = }.
+function methods:_keys_place(step, deadline)
   local out, err, code = self:_run(scripts.USER, { step.user, self._root }, deadline)
   if not out then return nil, err, code end
   local own, passwd = out:match "^(%d+)\n(.*)$"
   local user = own and find_user(passwd, step.user)
   if not user then return errors.fail("EREMOTE", "there is no user '%s'", step.user) end
   if user.home:sub(1, 1) ~= "/" then return errors.fail("EREMOTE", "user '%s' has no home folder", step.user) end
+  user.path = ("%s%s/.ssh/authorized_keys"):format(self._root, strip_slashes(user.home))
+  user.own = own
+  return user
+end
+
+-- As the user himself, if we may become him: what lies in his folder is his, and so are the links in it.
+function methods:ssh_key(step, deadline)
+  local user, err, code = self:_keys_place(step, deadline)
+  if not user then return nil, err, code end
   local ids, owner, become = user.uid .. ":" .. user.gid, nil, nil
-  if own == "0" and user.uid ~= "0" then
+  if user.own == "0" and user.uid ~= "0" then
     if self._revision == "0.1.9" then owner = ids else become = ids end
   end
-  local path = ("%s%s/.ssh/authorized_keys"):format(self._root, user.home:gsub("/+$", ""))
-  return self:_place(scripts.KEYS, step, path, 384, owner, deadline, become)
+  return self:_place(scripts.KEYS, step, user.path, 384, owner, deadline, become)
 end
 
 -- The mount that a path is on.
@@ -181,6 +196,40 @@ function methods:mount(step, deadline)
   out, err, code = self:_run(scripts.MOUNT, { self._root .. step.path, step.fs_type, how, step.tag }, deadline)
   if not out then return nil, err, code end
   return true, true
+end
+
+-- Whether a content differs from what is at a path.
+function methods:_differs(step, path, mode, owner, deadline)
+  local out, err, code = self:_run(scripts.COMPARE, { path, mode and ("%o"):format(mode) or "", owner or "" }, deadline,
+    { stdin = reader(step) })
+  if not out then return nil, err, code end
+  return out:find("changed", 1, true) ~= nil
+end
+
+local differs = {
+  file = function(self, step, deadline) return self:_differs(step, self._root .. step.path, step.mode, step.owner, deadline) end,
+  config = function(self, step, deadline) return self:_differs(step, self._root .. step.path, step.mode, nil, deadline) end,
+  secret = function(self, step, deadline)
+    return self:_differs(step, ("%s%s/%s"):format(self._root, SECRETS, step.name), step.mode, nil, deadline)
+  end,
+  ssh_key = function(self, step, deadline)
+    local user, err, code = self:_keys_place(step, deadline)
+    if not user then return nil, err, code end
+    return self:_differs(step, user.path, 384, user.uid, deadline)
+  end,
+  mount = function(self, step, deadline)
+    local there, err, code = self:mounted(step, deadline)
+    if there == nil then return nil, err, code end
+    return not there
+  end,
+}
+
+--- Whether a step would change anything. Changes nothing. Waits.
+---@return boolean|nil would_change, string? message, string? code EREMOTE with the guest's words …
+function methods:compare(step, deadline)
+  local ok, err, code = self:_begin(deadline)
+  if not ok then return nil, err, code end
+  return differs[step.kind](self, step, deadline)
 end
 
 --- Does a step. Waits.

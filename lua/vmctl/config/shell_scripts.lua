@@ -35,6 +35,24 @@ else mv -f "$2" "$1"; echo changed; fi
 
 M.PLACE = "set -eu\n" .. PLACE
 
+-- $1 path, $2 mode, $3 owner (each empty: any). Says "changed" if the content on standard input, with these, is not what the
+-- path has, else "same".
+M.COMPARE = [[set -eu
+if [ -e "$1" ] && ! [ -f "$1" ]; then cat > /dev/null; echo "$1 is not a regular file" >&2; exit 1; fi
+if ! [ -f "$1" ] || [ -L "$1" ]; then cat > /dev/null; echo changed; exit 0; fi
+verdict=same
+[ -z "$2" ] || [ "$2" = "$(stat -c %a "$1")" ] || verdict=changed
+case $3 in
+'') ;;
+*:*) [ "$3" = "$(stat -c %u:%g "$1")" ] || [ "$3" = "$(stat -c %U:%G "$1")" ] || verdict=changed ;;
+*) [ "$3" = "$(stat -c %u "$1")" ] || [ "$3" = "$(stat -c %U "$1")" ] || verdict=changed ;;
+esac
+if command -v cmp >/dev/null 2>&1; then cmp -s "$1" - || verdict=changed
+else [ "$(sha256sum < "$1")" = "$(sha256sum)" ] || verdict=changed
+fi
+echo $verdict
+]]
+
 -- As PLACE, for ~/.ssh/authorized_keys: links are not followed, the folder is its owner's alone.
 M.KEYS = [[set -eu
 dir=${1%/*}
