@@ -1,7 +1,6 @@
 --- What TARGET on the command line stands for: a guest that `vmctl run` has started, an address, or this machine.
 local address = require "vmctl.net.address"
-local core = require "vmctl.core"
-local errors = require "vmctl.errors"
+local dial = require "vmctl.net.dial"
 local exec = require "vmctl.exec"
 local share = require "vmctl.machine.share"
 
@@ -14,30 +13,35 @@ local function complete(text, port)
   return text
 end
 
+-- An address that dials one of a guest's sockets, is called as the guest is, and trusts only this user's processes and root's.
+local function to_guest(name, socket, make)
+  local path, err, code = share.socket(name, socket)
+  if not path then return nil, err, code end
+  return address.func(function(timeout)
+    local stream, why, how = dial.dial(make(path), timeout)
+    if not stream then return nil, why, how end
+    local ok
+    ok, why, how = share.trust(stream)
+    if ok then return stream end
+    stream:close()
+    return nil, why, how
+  end, name)
+end
+
 --- The address of a port of a target's agent.
 ---@param text string
 ---@param port integer the port where the text names none
----@return vmctl.Address|nil, string?, string? ENOENT: no guest of that name runs; EINVAL
+---@return vmctl.Address|nil, string?, string? ENOENT: no guest of that name runs; EACCES; EINVAL
 function M.address(text, port)
   if text:find "^%l+:" then return address.parse(complete(text, port)) end
-  local folder, err, code = share.folder(text)
-  if not folder then return nil, err, code end
-  if not core.fs.stat(folder .. "/agent") then
-    return errors.fail("ENOENT", "no guest called '%s' runs here (vmctl list shows which do)", text)
-  end
-  return address.hybrid(folder .. "/agent", port)
+  return to_guest(text, "agent", function(path) return address.hybrid(path, port) end)
 end
 
---- The Unix socket of a guest that `vmctl run` has started.
----@param name "console"|"qmp"
----@return vmctl.Address|nil, string?, string?
+--- A Unix socket of a guest that `vmctl run` has started.
+---@param name "console"|"qmp"|"stop"
+---@return vmctl.Address|nil, string?, string? ENOENT, EACCES, EINVAL
 function M.socket(text, name)
-  local folder, err, code = share.folder(text)
-  if not folder then return nil, err, code end
-  if not core.fs.stat(folder .. "/" .. name) then
-    return errors.fail("ENOENT", "no guest called '%s' runs here (vmctl list shows which do)", text)
-  end
-  return address.unix(folder .. "/" .. name)
+  return to_guest(text, name, address.unix)
 end
 
 --- The client that runs commands in a target.

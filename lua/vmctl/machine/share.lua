@@ -2,6 +2,7 @@
 ---   agent    the ports of the guest's agent, with the handshake of Firecracker ("hybrid:FOLDER/agent:5000")
 ---   console  what the guest writes there, and what is typed
 ---   qmp      QEMU's monitor
+---   stop     whoever connects has the guest powered off, and reads "stopped" when that is done
 ---   info     a JSON document: name, and pid, which is QEMU's
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.policy"
@@ -10,6 +11,7 @@ local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
+local log = require "vmctl.log"
 local monitor = require "vmctl.machine.share_qmp"
 local task = require "vmctl.base.task"
 
@@ -19,6 +21,7 @@ local CONNECT_TIMEOUT = 10 -- seconds for a CONNECT line, and for the guest's po
 local WRITE_TIMEOUT = 10   -- seconds for which a watcher of the console may take nothing
 local LINE = 32            -- bytes of a CONNECT line
 local PRIVATE = 448        -- mode 0700
+local MOST_INFO = 4096     -- bytes of an info document
 
 --- The folder of this user's guests: $XDG_RUNTIME_DIR/vmctl, or vmctl-UID among the temporary files.
 ---@return string
@@ -28,10 +31,11 @@ function M.home()
   return ("%s/vmctl-%d"):format(os.getenv "TMPDIR" or "/tmp", (core.fs.identity()))
 end
 
--- A folder that is ours alone: somebody else could have made one of that name before.
-local function private_folder(path)
-  core.fs.mkdir(path, PRIVATE)
-  local there, err, code = core.fs.stat(path)
+local function lstat(path) return core.fs.stat(path, true) end
+
+-- A folder that is ours alone: somebody else could have made one of that name before, or a link.
+local function check_private(path)
+  local there, err, code = lstat(path)
   if not there then return nil, err, code end
   if there.type ~= "directory" or there.uid ~= core.fs.identity() or there.mode & 63 ~= 0 then
     return errors.fail("EACCES", "%s: not a folder that is this user's alone (mode 0700)", path)
@@ -39,14 +43,50 @@ local function private_folder(path)
   return true
 end
 
+local function private_folder(path)
+  core.fs.mkdir(path, PRIVATE)
+  return check_private(path)
+end
+
+local function is_name(name) return #name <= 40 and name:find "^[%w_][%w_.-]*$" ~= nil end
+
 --- The folder of a guest by its name; whether it is there is another question.
 ---@param name string
 ---@return string|nil path, string?, string? EINVAL: no name of a guest
 function M.folder(name)
-  if not name:find "^[%w_][%w_.-]*$" or #name > 40 then
-    return errors.fail("EINVAL", "'%s': a guest's name has letters, digits, '_', '-' and '.', 40 at most", name)
+  if not is_name(name) then
+    return errors.fail("EINVAL", "'%s': a guest's name has letters, digits, '_', '-' and '.', 40 at most", log.one_line(name, 60))
   end
   return M.home() .. "/" .. name
+end
+
+--- The path of one of a guest's sockets, in folders that are this user's alone. Does not wait.
+---@param name string
+---@param socket "agent"|"console"|"qmp"|"stop"
+---@return string|nil path, string?, string? ENOENT: no guest of that name runs; EACCES: somebody else made the folder; EINVAL
+function M.socket(name, socket)
+  local folder, err, code = M.folder(name)
+  if not folder then return nil, err, code end
+  for _, path in ipairs { M.home(), folder } do
+    local ok
+    ok, err, code = check_private(path)
+    if not ok and code ~= "ENOENT" then return nil, err, code end
+  end
+  local path = folder .. "/" .. socket
+  if not lstat(path) then
+    return errors.fail("ENOENT", "no guest called '%s' runs here (vmctl list shows which do)", name)
+  end
+  return path
+end
+
+--- Whether the other end of a connection to a guest's socket is a process of this user, or root's. Does not wait.
+---@param stream vmctl.Stream
+---@return true|nil, string?, string? EACCES
+function M.trust(stream)
+  local who, err, code = stream:credentials()
+  if not who then return nil, err, code end
+  if who.uid == core.fs.identity() or who.uid == 0 then return true end
+  return errors.fail("EACCES", "%s is served by another user (%d)", stream:peer(), who.uid)
 end
 
 -- Connections
@@ -83,20 +123,27 @@ local function serve_console(vm, stream)
   stream:close()
 end
 
+local function serve_stop(vm, stream)
+  local ok, err = vm:shutdown()
+  stream:write(ok and "stopped\n" or log.one_line(tostring(err)) .. "\n", WRITE_TIMEOUT)
+  stream:close()
+end
+
 -- The share
 
 local methods = {}
 local mt = { __name = "vmctl.Share", __index = methods }
 
-local NAMES = { "agent", "console", "qmp" }
-local SERVE = { agent = serve_agent, console = serve_console, qmp = monitor.serve }
+local NAMES = { "agent", "console", "qmp", "stop" }
+local SERVE = { agent = serve_agent, console = serve_console, qmp = monitor.serve, stop = serve_stop }
 
 local function write_info(vm, folder)
   local file, err = io.open(folder .. "/info", "w")
   if not file then return errors.fail("EIO", "%s", err) end
-  file:write(assert(json.encode { name = vm.name, pid = vm.pid }), "\n")
-  file:close()
-  return true
+  local ok, why = file:write(assert(json.encode { name = vm.name, pid = vm.pid }), "\n")
+  local closed, how = file:close()
+  if ok and closed then return true end
+  return errors.fail("EIO", "%s/info: %s", folder, why or how)
 end
 
 local function open_socket(self, vm, name, serve)
@@ -109,16 +156,36 @@ local function open_socket(self, vm, name, serve)
   return true
 end
 
--- What a guest of this name has left that was not ended properly. One that still answers is left alone.
-local function make_folder(self)
-  local there = core.fs.stat(self.folder)
-  if there then
-    local taken <close> = dial.dial({ kind = "unix", path = self.folder .. "/agent" }, 1)
-    if taken then return errors.fail("EEXIST", "a guest of that name runs: %s", self.folder) end
-    self:_remove()
+local function remove_folder(folder)
+  for _, name in ipairs(NAMES) do core.fs.remove(folder .. "/" .. name) end
+  core.fs.remove(folder .. "/info")
+  core.fs.remove(folder)
+end
+
+local function is_served(folder)
+  local stream <close> = dial.dial({ kind = "unix", path = folder .. "/agent" }, 1)
+  return stream ~= nil
+end
+
+-- What guests have left that were not ended properly. One that still answers is left alone.
+local function sweep()
+  for _, name in ipairs(core.fs.list(M.home()) or {}) do
+    local folder = M.home() .. "/" .. name
+    if is_name(name) and check_private(folder) and lstat(folder .. "/info") and not is_served(folder) then
+      remove_folder(folder)
+    end
   end
+end
+
+local function make_folder(self)
   local ok, err, code = private_folder(M.home())
-  if ok then ok, err, code = core.fs.mkdir(self.folder, PRIVATE) end
+  if not ok then return nil, err, code end
+  sweep()
+  if lstat(self.folder) then
+    if is_served(self.folder) then return errors.fail("EEXIST", "a guest of that name runs: %s", self.folder) end
+    remove_folder(self.folder)
+  end
+  ok, err, code = core.fs.mkdir(self.folder, PRIVATE)
   if not ok then return nil, err, code end
   self._made = true
   return true
@@ -144,17 +211,11 @@ function M.open(vm)
   return nil, ("share %s: %s"):format(vm.name, err), code
 end
 
-function methods:_remove()
-  for _, name in ipairs(NAMES) do core.fs.remove(self.folder .. "/" .. name) end
-  core.fs.remove(self.folder .. "/info")
-  core.fs.remove(self.folder)
-end
-
 --- Ends it: who is connected is cut off, and the folder goes. Idempotent, never waits.
 function methods:close()
   for _, listener in ipairs(self._listeners) do listener:close() end
   for _, t in ipairs(self._tasks) do t:cancel() end
-  if self._made then self:_remove() end
+  if self._made then remove_folder(self.folder) end
   self._made, self._listeners, self._tasks = false, {}, {}
   return true
 end
@@ -162,18 +223,26 @@ end
 mt.__close = methods.close
 mt.__gc = methods.close
 
---- The guests that this user shares.
+-- The folder is private, so that nobody else can put something there that is opened in place of the file.
+local function read_info(folder)
+  local there = check_private(folder) and lstat(folder .. "/info")
+  if not there or there.type ~= "file" then return nil end
+  local file = io.open(folder .. "/info")
+  if not file then return nil end
+  local info = json.decode(file:read(MOST_INFO) or "")
+  file:close()
+  return type(info) == "table" and info or nil
+end
+
+--- The guests that this user shares. Does not wait.
 ---@return { name: string, pid: integer, folder: string }[]
 function M.list()
   local found = {}
+  if not check_private(M.home()) then return found end
   for _, name in ipairs(core.fs.list(M.home()) or {}) do
     local folder = M.home() .. "/" .. name
-    local file = io.open(folder .. "/info")
-    local info = file and json.decode(file:read "a")
-    if file then file:close() end
-    if type(info) == "table" then
-      found[#found + 1] = { name = name, pid = math.tointeger(info.pid), folder = folder }
-    end
+    local info = is_name(name) and read_info(folder)
+    if info then found[#found + 1] = { name = name, pid = math.tointeger(info.pid), folder = folder } end
   end
   table.sort(found, function(a, b) return a.name < b.name end)
   return found
