@@ -1,12 +1,15 @@
 -- The command line with a real guest: started by `vmctl run`, reached by its name, and its shell used as a person would, in tmux.
 local assert = require "luassert"
+local agent = require "spec.support.agent"
 local cli = require "spec.support.cli"
 local guest = require "spec.support.guest"
 local json = require "vmctl.json"
+local schema = require "spec.support.schema"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 
 local BOOT = 60 -- seconds
+local schemas = schema.read "docs/command-line.md"
 
 -- Plain bodies, not support.run's: the guest outlives them.
 describe("vmctl run", function()
@@ -45,6 +48,37 @@ describe("vmctl run", function()
     assert.equal(0, vmctl_({ "ready", "web", "--stereos", "--file", "/etc/passwd" }).exit_code)
     assert.truthy(vmctl_({ "health", "web" }).stdout:find "^ready, up %d+ s")
     assert.truthy(vmctl_({ "console", "web", "--no-follow" }).stdout:find("vmctl-agent: ready", 1, true))
+  end)
+
+  it("shows what its console had", function()
+    assert.truthy(vmctl_({ "logs", "web" }).stdout:find("vmctl-agent: ready", 1, true))
+    local last = vmctl_ { "logs", "web", "--tail", "1" }
+    assert.equal(1, select(2, last.stdout:gsub("\n", "")))
+    local document = json.decode(vmctl_({ "logs", "--json", "web" }).stdout)
+    schema.check(document, schemas.logs)
+    assert.equal("web", document.name)
+  end)
+
+  it("names the guest in errors, not its socket", function()
+    local gone = vmctl_ { "cp", "web:/no/such", folder }
+    assert.truthy(gone.stderr:find("web", 1, true))
+    assert.is_nil(gone.stderr:find("hybrid:", 1, true))
+  end)
+
+  it("offers its name to a shell that completes", function()
+    assert.equal("web\n", vmctl_({ "list", "--names" }).stdout)
+    local script = [[eval "$(bin/vmctl completion bash)"; vmctl() { bin/vmctl "$@"; }
+      COMP_WORDS=(vmctl exec w); COMP_CWORD=2; _vmctl_and_names vmctl w exec; echo "${COMPREPLY[*]}"]]
+    local completed = assert(vmctl.host:run { "bash", "-c", script, env = env })
+    assert.matches("%f[%w]web%f[%W]", completed.stdout)
+  end)
+
+  it("has its health, its list and its screen as JSON", function()
+    for name, words in pairs { list = { "list", "--json" }, health = { "health", "--json", "web" },
+      ready = { "ready", "--json", "--healthy", "web" }, screenshot = { "screenshot", "--json", "web", folder .. "/json.png" },
+      exec = { "exec", "--json", "web", "true" } } do
+      schema.check(assert(json.decode(vmctl_(words).stdout)), schemas[name])
+    end
   end)
 
   it("does not let a second guest take the name", function()
@@ -112,6 +146,43 @@ describe("vmctl run", function()
     local record = assert(program:wait(30))
     assert.same({ exit_code = 0 }, { exit_code = record.exit_code, signal = record.signal })
     assert.is_nil(vmctl_({ "list" }).stdout:find "web")
+    assert.equal("", vmctl_({ "exec", "host", "--", "ls", folder .. "/vmctl" }).stdout)
+  end)
+
+  it("is waited for by name before it has one, and ends by vmctl stop", function()
+    local waiting = assert(vmctl.process.spawn { cli.PROGRAM, "ready", "later", "--timeout", tostring(BOOT), env = env, stdout = "pipe" })
+    local later = assert(vmctl.process.spawn { cli.PROGRAM, "run", "--name", "later", "--kernel", guest.kernel, "--initrd", guest.image,
+      env = env, stdout = "null" })
+    assert.equal(0, assert(waiting:wait(BOOT)).exit_code)
+    local stopped = vmctl_ { "stop", "--json", "later" }
+    schema.check(json.decode(stopped.stdout), schemas.stop)
+    assert.same({ 0, "" }, { stopped.exit_code, stopped.stderr })
+    assert.equal(0, assert(later:wait(BOOT)).exit_code)
+    assert.equal("", vmctl_({ "list", "--names" }).stdout)
+  end)
+
+  it("ends its guest and takes its folder away when it is told to end while it boots", function()
+    local early = assert(vmctl.process.spawn { cli.PROGRAM, "run", "--name", "early", "--kernel", guest.kernel, "--initrd", guest.image,
+      env = env, stdout = "null", stderr = "null" })
+    support.eventually(function() return vmctl_({ "list", "--names" }).stdout == "early\n" end)
+    local pid = json.decode(vmctl_({ "list", "--json" }).stdout).guests[1].pid
+    early:kill "TERM"
+    assert.equal(143, assert(early:wait(BOOT)).exit_code)
+    assert.is_true(agent.has_ended(pid))
+    assert.equal("", vmctl_({ "exec", "host", "--", "ls", folder .. "/vmctl" }).stdout)
+  end)
+
+  it("clears away what a killed one has left", function()
+    local killed = assert(vmctl.process.spawn { cli.PROGRAM, "run", "--name", "killed", "--kernel", guest.kernel, "--initrd", guest.image,
+      env = env, stdout = "null", stderr = "null" })
+    support.eventually(function() return vmctl_({ "list", "--names" }).stdout == "killed\n" end)
+    local pid = json.decode(vmctl_({ "list", "--json" }).stdout).guests[1].pid
+    killed:kill "KILL"
+    killed:wait(BOOT)
+    support.eventually(function() return agent.has_ended(pid) end)
+    local words = { "run", "--name", "other", "--kernel", guest.kernel, "--initrd", guest.image, "--", "true" }
+    words.timeout = BOOT
+    assert.equal(0, vmctl_(words).exit_code)
     assert.equal("", vmctl_({ "exec", "host", "--", "ls", folder .. "/vmctl" }).stdout)
   end)
 

@@ -1,7 +1,7 @@
 --- The vmctl command: what each subcommand is called, how it ends, and what a person or a program sees of that.
+local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
-local task = require "vmctl.base.task"
 
 require "vmctl" -- reads VMCTL_LOG and VMCTL_TRACE
 
@@ -11,11 +11,12 @@ M.VERSION = "0.1.0"
 
 --- Exit codes of the command line itself; `run`, `exec` and `shell` give the command's own, and 128 + n for signal n.
 M.OK, M.NO, M.TIMED_OUT, M.FAILED = 0, 1, 124, 125
+local READER_LEFT = 141 -- as a program that SIGPIPE ends
 
 --- The subcommands, in the order of the help.
 M.COMMANDS = {
-  "run", "list", "exec", "shell", "cp", "ready", "health", "push", "forward", "switch", "console", "screenshot", "qmp", "test",
-  "trace", "doctor", "completion",
+  "run", "list", "stop", "exec", "shell", "cp", "ready", "health", "push", "forward", "switch", "console", "logs", "screenshot",
+  "qmp", "test", "trace", "doctor", "completion",
 }
 
 local EXIT_CODES = [[
@@ -23,9 +24,9 @@ Exit codes:
    0     done
    1     it is not so: not healthy, a test failed, something is missing
    124   not in time
-   125   vmctl failed: wrong usage, a target that is not to be reached
+   125   vmctl failed: wrong usage, a target that cannot be reached, output that cannot be written
    126   the guest could not start the command (127: has no such command)
-   128+n the command was ended by signal n
+   128+n the command was ended by signal n, or vmctl was: 130 Ctrl-C, 143 TERM, 141 the reader of its output has left
    other the command's own (run, exec, shell)
 
 A TARGET is the name of a guest that `vmctl run` has started, an agent's address (unix:PATH, vsock:CID[:PORT], hybrid:PATH[:PORT],
@@ -50,7 +51,7 @@ function M.parser()
   for _, name in ipairs(M.COMMANDS) do
     local module = description_of(name)
     local command = parser:command(name)
-    command:flag("--json", "Print the result as one JSON document.")
+    if module.json ~= false then command:flag("--json", module.json or "Print the result as one JSON document.") end
     module.describe(command)
     commands[name] = { parser = command, module = module }
   end
@@ -88,31 +89,59 @@ local function split(args, command, words)
   return ours, { table.unpack(args, i) }
 end
 
-local function usage(parser, message)
-  io.stderr:write(parser:get_usage(), "\n\nvmctl: ", message, "\n")
+-- "--arg -drive": the value of an option may begin with "-"; argparse takes it so only behind "=".
+local function join_values(args, command)
+  local joined, i = {}, 1
+  while args[i] do
+    local word, following = args[i], args[i + 1]
+    if word:find "^%-%-." and following and following:find "^%-." and following ~= "--" and takes_value(command, word) then
+      word = word .. "=" .. following
+      i = i + 1
+    end
+    joined[#joined + 1] = word
+    i = i + 1
+  end
+  return joined
+end
+
+local function wants_json(args)
+  for _, word in ipairs(args) do
+    if word == "--" then return false end
+    if word == "--json" then return true end
+  end
+  return false
+end
+
+local function usage(args, parser, message)
+  if wants_json(args) then
+    output.failure({ json = true }, message, "EINVAL")
+  else
+    io.stderr:write(parser:get_usage(), "\n\nvmctl: ", message, "\n")
+  end
   return M.FAILED
 end
 
-local function fail(opts, message, code)
-  output.failure(opts, message, code)
+local function fail(opts, message, code, partial)
+  output.failure(opts, message, code, partial)
   return code == "ETIMEDOUT" and M.TIMED_OUT or M.FAILED
-end
-
-local function perform(module, opts)
-  local status, message, code = task.run(function() return module.run(opts) end)
-  if status == nil then return fail(opts, message or "failed", code) end
-  return status
 end
 
 -- A mistake of ours shows where it was made; a target that misuses an option says only what is wrong.
 local function explain(err)
-  return log.enabled "debug" and debug.traceback(err, 2) or tostring(err)
+  local text = tostring(err)
+  if log.enabled "debug" then return text end
+  local at = text:find("\nstack traceback:", 1, true)
+  return at and text:sub(1, at - 1) or text
 end
 
---- Runs a command line.
----@param args string[]
----@return integer exit status
-function M.main(args)
+local function perform(module, opts)
+  local status, message, code, partial = interrupt.guard(function() return module.run(opts) end)
+  if type(status) == "table" then return status.signal_status end
+  if status == nil then return fail(opts, message or "failed", code, partial) end
+  return status
+end
+
+local function main(args)
   local parser, commands = M.parser()
   if not parser then
     io.stderr:write("vmctl: ", commands, "\n")
@@ -121,20 +150,35 @@ function M.main(args)
   local rest
   local named = commands[args[1]]
   if named and named.module.words then args, rest = split(args, named.parser, named.module.words) end
+  if named then args = join_values(args, named.parser) end
   local parsed, opts = parser:pparse(args)
-  if not parsed then return usage(named and named.parser or parser, opts) end
+  if not parsed then return usage(args, named and named.parser or parser, opts) end
   if opts.version then
-    print("vmctl " .. M.VERSION)
+    output.write("vmctl " .. M.VERSION .. "\n")
     return M.OK
   end
   if not opts.command then
-    io.stdout:write(parser:get_help(), "\n")
+    output.write(parser:get_help(), "\n")
     return M.FAILED
   end
   opts.rest = rest
-  local ok, status = xpcall(perform, explain, named.module, opts)
-  if not ok then return fail(opts, tostring(status), "EINVAL") end
-  return status
+  local ok, status = xpcall(perform, function(err) return output.lost(err) or explain(err) end, named.module, opts)
+  if ok then return status end
+  if output.lost(status) then error(status, 0) end
+  return fail(opts, status, "EINVAL")
+end
+
+--- Runs a command line.
+---@param args string[]
+---@return integer exit status
+function M.main(args)
+  local ok, status = xpcall(main, function(err) return output.lost(err) or debug.traceback(err, 2) end, args)
+  if ok then return status end
+  local lost = output.lost(status)
+  if not lost then error(status, 0) end
+  if lost.reader_left then return READER_LEFT end
+  io.stderr:write("vmctl: ", lost.message, "\n")
+  return M.FAILED
 end
 
 return M

@@ -1,30 +1,130 @@
---- What the command line prints: text for a person, one JSON document for a program.
+--- What the command line prints: text for a person, one JSON document for a program. Output that cannot be written ends the
+--- command: a result that got lost is no success.
+local core = require "vmctl.core"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 
 local M = {}
+
+local EPIPE = 32 -- Linux' number, as io gives it
+
+local lost_mt = { __name = "vmctl.OutputLost" }
+
+--- The error that `write` raises: { message =, reader_left = }. Nil for any other value.
+---@return { message: string, reader_left: boolean }|nil
+function M.lost(err)
+  return getmetatable(err) == lost_mt and err or nil
+end
+
+local function check(ok, err, number)
+  if ok then return end
+  error(setmetatable({ message = "standard output: " .. err, reader_left = number == EPIPE }, lost_mt), 0)
+end
+
+--- Writes bytes to standard output, and gives them to the system. Raises what `lost` knows when they cannot be written.
+---@param ... string
+function M.write(...)
+  check(io.stdout:write(...))
+  check(io.stdout:flush())
+end
+
+-- JSON for programs: keys in order, and a value for every string. A member that is not UTF-8 keeps its exact bytes in a second
+-- member, NAME_base64; in a list it is an object with `base64`.
+
+local REPLACEMENT = "\u{fffd}"
+
+-- What a person would see of bytes that are not UTF-8.
+local function readable(bytes)
+  local out, at = {}, 1
+  while at <= #bytes do
+    local ok, bad = utf8.len(bytes, at)
+    if ok then
+      out[#out + 1] = bytes:sub(at)
+      break
+    end
+    out[#out + 1] = bytes:sub(at, bad - 1)
+    out[#out + 1] = REPLACEMENT
+    at = bad + 1
+  end
+  return table.concat(out)
+end
+
+local function is_bytes(value)
+  return type(value) == "string" and not utf8.len(value)
+end
+
+-- Members that are lists, also when they are empty: a Lua table does not tell.
+local LISTS = {}
+for name in ("agents changed findings guests notes records skipped steps stopped vanished"):gmatch "%a+" do LISTS[name] = true end
+
+local encode
+
+local function encode_member(name, value)
+  if LISTS[name] and type(value) == "table" and next(value) == nil then return "[]" end
+  return encode(is_bytes(value) and readable(value) or value)
+end
+
+local function encode_list(list)
+  local items = {}
+  for i, value in ipairs(list) do
+    items[i] = encode(is_bytes(value) and { base64 = core.base64_encode(value) } or value)
+  end
+  return "[" .. table.concat(items, ",") .. "]"
+end
+
+local function encode_object(object)
+  local members = {}
+  for key, value in pairs(object) do
+    key = readable(tostring(key))
+    members[key] = encode_member(key, value)
+    if is_bytes(value) then members[key .. "_base64"] = encode(core.base64_encode(value)) end
+  end
+  local names, items = {}, {}
+  for key in pairs(members) do names[#names + 1] = key end
+  table.sort(names)
+  for i, key in ipairs(names) do items[i] = assert(json.encode(key)) .. ":" .. members[key] end
+  return "{" .. table.concat(items, ",") .. "}"
+end
+
+function encode(value)
+  if type(value) == "number" and (value ~= value or value == math.huge or value == -math.huge) then return "null" end
+  if type(value) ~= "table" or value == json.null then return assert(json.encode(value)) end
+  return json.is_array(value) and encode_list(value) or encode_object(value)
+end
+
+--- The text of a JSON document: one line, keys sorted, bytes that are not UTF-8 as base64 beside what is readable of them.
+---@param value any
+---@return string
+M.encode = function(value)
+  if is_bytes(value) then return encode { base64 = core.base64_encode(value), text = readable(value) } end
+  return encode(value)
+end
+
+--- Prints one JSON document on a line of its own.
+function M.json(value)
+  M.write(M.encode(value), "\n")
+end
 
 --- Prints a result: as JSON if that was asked for, else as `text`.
 ---@param opts { json: boolean? }
 ---@param value any for JSON
 ---@param text string? for a person; without it nothing is printed
 function M.result(opts, value, text)
-  if opts.json then
-    io.stdout:write(assert(json.encode(value)), "\n")
-  elseif text then
-    io.stdout:write(text, text:sub(-1) == "\n" and "" or "\n")
-  end
-  io.stdout:flush()
+  if opts.json then return M.json(value) end
+  if text then M.write(text, text:sub(-1) == "\n" and "" or "\n") end
 end
 
 --- Says why it did not work.
-function M.failure(opts, message, code)
-  io.stdout:flush()
+---@param opts { json: boolean? }
+---@param message string
+---@param code? string
+---@param partial? any for a program: what there was until then
+function M.failure(opts, message, code, partial)
   if opts.json then
-    io.stdout:write(assert(json.encode { error = { message = log.sanitize(message), code = code or "" } }), "\n")
-  else
-    io.stderr:write("vmctl: ", log.sanitize(message), "\n")
+    return M.json { error = { message = log.sanitize(message), code = code or "" }, partial = partial }
   end
+  io.stdout:flush()
+  io.stderr:write("vmctl: ", log.sanitize(message), "\n")
 end
 
 --- A table of cells with a heading, its columns aligned.

@@ -1,6 +1,8 @@
 --- A command in a target with the standard input, output and error of this program, and with its terminal where it has one.
 local core = require "vmctl.core"
+local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
+local output = require "vmctl.cli.output"
 local signals = require "vmctl.signals"
 local task = require "vmctl.base.task"
 
@@ -30,22 +32,24 @@ function M.status(record)
 end
 
 local function show(data, stream)
-  local out = stream == "stderr" and io.stderr or io.stdout
-  out:write(data)
-  out:flush()
+  if stream == "stderr" then
+    io.stderr:write(data)
+  else
+    output.write(data)
+  end
 end
 
 -- Signals that end this program are passed on: the command's end is then ours.
-local function pass_on(process, watch)
-  while true do
-    local name = watch:next()
-    if not name then return end
-    if name == "WINCH" then
-      local rows, cols = core.terminal_size(0)
-      if rows then process:resize(rows, cols, 5) end
-    elseif not process:kill(name, 5) then
-      process:close()
-    end
+local function pass_on(process)
+  return interrupt.handle(function(name)
+    if not process:kill(name, 5) then process:close() end
+  end)
+end
+
+local function follow_size(process, watch)
+  while watch:next() do
+    local rows, cols = core.terminal_size(0)
+    if rows then process:resize(rows, cols, 5) end
   end
 end
 
@@ -70,10 +74,11 @@ local function follow(process, deadline)
   end
 end
 
-local function attend(process, source, watch, deadline)
+local function attend(process, source, sizes, deadline)
+  local passing <close> = pass_on(process) -- luacheck: ignore
   return task.scope(function(scope)
     if source then task.spawn_in(scope, feed, process, source) end
-    task.spawn_in(scope, pass_on, process, watch)
+    if sizes then task.spawn_in(scope, follow_size, process, sizes) end
     local record, err, code = follow(process, deadline)
     scope:cancel()
     if not record then return nil, err, code end
@@ -98,8 +103,7 @@ function M.run(target, command, opts)
   local process <close>, err, code = target:start(command) -- luacheck: ignore
   if not process then return nil, err, code end
   if source == nil then process:close_stdin() end
-  local watch <close> = assert(signals.watch { "TERM", "INT", "HUP" }) -- luacheck: ignore
-  return conclude(attend(process, source, watch, core.now() + (opts.timeout or math.huge)))
+  return conclude(attend(process, source, nil, core.now() + (opts.timeout or math.huge)))
 end
 
 --- Runs a command in a terminal of its own there, which is this program's terminal here: every key reaches it, its size
@@ -112,9 +116,9 @@ function M.terminal(target, command, opts)
   local source <close> = assert(core.standard_input()) -- luacheck: ignore
   local process <close>, err, why = target:start(command) -- luacheck: ignore
   if not process then return nil, err, why end
-  local watch <close> = assert(signals.watch { "TERM", "HUP", "WINCH" }) -- luacheck: ignore
+  local sizes <close> = assert(signals.watch { "WINCH" }) -- luacheck: ignore
   local raw <close> = assert(core.terminal_raw(0)) -- luacheck: ignore
-  return conclude(attend(process, source, watch, core.now() + (opts.timeout or math.huge)))
+  return conclude(attend(process, source, sizes, core.now() + (opts.timeout or math.huge)))
 end
 
 return M

@@ -1,5 +1,31 @@
 --- vmctl completion: what a shell needs to complete our command lines.
-local M = {}
+local output = require "vmctl.cli.output"
+
+local M = { json = false }
+
+-- argparse knows our words; the names of guests come from vmctl itself, each time that they are asked for.
+local NAMES = {
+  bash = [==[
+_vmctl_and_names() {
+  _vmctl "$@"
+  local word="${COMP_WORDS[COMP_CWORD]}"
+  if [ "$COMP_CWORD" -ge 2 ] && [[ "$word" != -* ]]; then
+    COMPREPLY+=($(compgen -W "$(vmctl list --names 2>/dev/null)" -- "$word"))
+  fi
+}
+complete -F _vmctl_and_names -o bashdefault -o default vmctl
+]==],
+  zsh = [[
+_vmctl_and_names() {
+  (( CURRENT > 2 )) && compadd -- ${(f)"$(vmctl list --names 2>/dev/null)"}
+  _vmctl "$@"
+}
+compdef _vmctl_and_names vmctl
+]],
+  fish = [[
+complete -c vmctl -n 'test (count (commandline -opc)) -gt 1' -a '(vmctl list --names 2>/dev/null)'
+]],
+}
 
 function M.describe(command)
   command:summary "Print a shell's completion script."
@@ -9,7 +35,7 @@ end
 
 function M.run(opts)
   local parser = require("vmctl.cli").parser()
-  io.stdout:write(parser["get_" .. opts.shell .. "_complete"](parser))
+  output.write(parser["get_" .. opts.shell .. "_complete"](parser), NAMES[opts.shell])
   return 0
 end
 

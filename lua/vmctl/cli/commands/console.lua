@@ -1,10 +1,11 @@
 --- vmctl console: a guest's console, as a person has it.
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
+local output = require "vmctl.cli.output"
 local targets = require "vmctl.cli.targets"
 local task = require "vmctl.base.task"
 
-local M = {}
+local M = { json = false }
 
 local ESCAPE = "\29" -- Ctrl-]
 local PIECE = 64 << 10
@@ -23,8 +24,7 @@ local function show(stream, timeout)
       if code == "EOF" or code == "ETIMEDOUT" and timeout ~= math.huge then return 0 end
       return nil, err, code
     end
-    io.stdout:write(data)
-    io.stdout:flush()
+    output.write(data)
   end
 end
 

@@ -4,6 +4,7 @@ local errors = require "vmctl.errors"
 local files = require "vmctl.files"
 local output = require "vmctl.cli.output"
 local targets = require "vmctl.cli.targets"
+local units = require "vmctl.cli.units"
 
 local M = {}
 
@@ -15,7 +16,8 @@ function M.describe(command)
   command:argument("destination", "A path, or TARGET:PATH."):argname "DESTINATION"
   command:option("--owner", "keep: as they are; target, mine: whoever writes them."):argname("WHO"):choices { "keep", "target", "mine" }
   command:option("--exclude", "Leave files of that name out (a Lua pattern)."):argname("NAME"):count "*"
-  command:option("--timeout", "Seconds (3600)."):argname("SECONDS"):convert(tonumber)
+  command:option("--timeout", "Seconds (3600)."):argname("SECONDS"):convert(units.seconds "--timeout")
+  command:flag("-r --recursive", "Folders are copied with all that is in them anyway: accepted as cp and scp have it.")
   command:flag("--no-verify", "Do not compare check sums.")
 end
 

@@ -3,6 +3,7 @@ local errors = require "vmctl.errors"
 local session = require "vmctl.cli.session"
 local targets = require "vmctl.cli.targets"
 local output = require "vmctl.cli.output"
+local units = require "vmctl.cli.units"
 
 local M = { words = 1 }
 
@@ -11,7 +12,7 @@ function M.command_options(command)
   command:option("-e --env", "Set a variable of the command's environment."):argname("NAME=VALUE"):count "*"
   command:option("-C --cwd", "Its working directory."):argname "DIR"
   command:option("-u --user", "Run it as this user."):argname "USER"
-  command:option("--timeout", "Seconds after which it is ended."):argname("SECONDS"):convert(tonumber)
+  command:option("--timeout", "Seconds after which it is ended."):argname("SECONDS"):convert(units.seconds "--timeout")
   command:flag("-i --interactive", "Give it what is typed here (what comes from a file or pipe it gets anyway).")
   command:flag("-t --tty", "Give it a terminal, which is this one.")
 end
@@ -48,8 +49,8 @@ end
 -- For a program: the whole result, once it is there.
 local function report(target, command, opts)
   command.timeout = opts.timeout
-  local result, err, code = target:run(command)
-  if not result then return nil, err, code end
+  local result, err, code, partial = target:run(command)
+  if not result then return nil, err, code, partial end
   output.result(opts, result)
   return session.status(result)
 end

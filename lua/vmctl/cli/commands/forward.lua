@@ -1,12 +1,13 @@
 --- vmctl forward: sockets of this machine to sockets in a guest, and the other way round.
 local address = require "vmctl.net.address"
 local forward = require "vmctl.forward"
+local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
-local signals = require "vmctl.signals"
 local targets = require "vmctl.cli.targets"
+local units = require "vmctl.cli.units"
 
-local M = {}
+local M = { json = "Print two JSON documents, a line each: what is forwarded, and, at the end, the counts." }
 
 function M.describe(command)
   command:summary "Forward a socket into a guest or out of it."
@@ -15,7 +16,7 @@ function M.describe(command)
     "  vmctl forward web/unix:/run/ssh-agent.sock unix:$SSH_AUTH_SOCK")
   command:argument("from", "Where others connect."):argname "FROM"
   command:argument("to", "What they get."):argname "TO"
-  command:option("--limit", "Connections at a time (256)."):argname("N"):convert(math.tointeger)
+  command:option("--limit", "Connections at a time (256)."):argname("N"):convert(units.integer("--limit", 1))
 end
 
 -- Where a target's agent has its socket forwarding.
@@ -44,13 +45,13 @@ function M.run(opts)
   if not how.from then return nil, err, code end
   how.to, err, code = place(opts.to, how, false)
   if not how.to then return nil, err, code end
-  local watch <close> = assert(signals.watch { "TERM", "INT", "HUP" }) -- luacheck: ignore
   local running <close>, why, what = forward(how) -- luacheck: ignore
   if not running then return nil, why, what end
-  if not opts.json then output.result(opts, nil, ("%s to %s"):format(running:address(), how.to)) end
-  watch:next()
+  local from, to = tostring(running:address()), tostring(how.to)
+  output.result(opts, { event = "listening", from = from, to = to }, ("%s to %s"):format(from, to))
+  interrupt.wait()
   local stats = running:stats()
-  output.result(opts, stats, describe(stats))
+  output.result(opts, { event = "ended", counts = stats }, describe(stats))
   return 0
 end
 

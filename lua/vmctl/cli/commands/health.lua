@@ -2,6 +2,7 @@
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
 local targets = require "vmctl.cli.targets"
+local units = require "vmctl.cli.units"
 
 local M = {}
 
@@ -9,7 +10,7 @@ function M.describe(command)
   command:summary "Ask a guest how it is."
   command:description "Asks a guest's StereOS control plane how it is, and how its agents are; exit code 1 unless all is well."
   command:argument("target", "A guest's name or an address."):argname "TARGET"
-  command:option("--timeout", "Seconds (10)."):argname("SECONDS"):convert(tonumber):default "10"
+  command:option("--timeout", "Seconds (10)."):argname("SECONDS"):convert(units.seconds "--timeout"):default "10"
 end
 
 local GOOD = { ready = true, healthy = true }
@@ -31,6 +32,9 @@ function M.run(opts)
   health, err, code = client:get_health { timeout = opts.timeout }
   if not health then return nil, err, code end
   output.result(opts, health, describe(health))
+  for _, agent in ipairs(health.agents or {}) do
+    if not agent.running then return 1 end
+  end
   return GOOD[health.state] and 0 or 1
 end
 

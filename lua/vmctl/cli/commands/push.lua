@@ -1,8 +1,10 @@
 --- vmctl push: bringing a guest into a declared state.
 local config = require "vmctl.config"
 local errors = require "vmctl.errors"
+local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
 local targets = require "vmctl.cli.targets"
+local units = require "vmctl.cli.units"
 
 local M = {}
 
@@ -15,8 +17,9 @@ function M.describe(command)
   command:option("--file", "A file of this machine, and its path in the guest."):argname("FILE:PATH"):count "*"
   command:option("--secret", "A secret's name, and the file that holds it."):argname("NAME=FILE"):count "*"
   command:option("--ssh-key", "A user of the guest, and the file with the public key."):argname("USER=FILE"):count "*"
-  command:option("--timeout", "Seconds for all of it (120)."):argname("SECONDS"):convert(tonumber)
-  command:flag("--dry-run", "Only say what would change.")
+  command:option("--timeout", "Seconds for all of it (120)."):argname("SECONDS"):convert(units.seconds "--timeout")
+  command:option("--mount", "A share's tag, and where the guest mounts it."):argname("TAG:PATH[:9p|virtiofs][:ro]"):count "*"
+  command:flag("--dry-run", "Compare, and only say what would change.")
 end
 
 local function slurp(path)
@@ -47,8 +50,25 @@ local function content(then_do)
   end
 end
 
+-- TAG:PATH, then how, in either order.
+local function add_mount(list, tag, rest)
+  local path, how = rest:match "^([^:]*)(.*)$"
+  local mount = { tag = tag, guest_path = path, fs_type = "virtiofs" }
+  for word in how:gmatch ":([^:]*)" do
+    if word == "ro" then
+      mount.read_only = true
+    elseif word == "9p" or word == "virtiofs" then
+      mount.fs_type = word
+    else
+      return errors.fail("EINVAL", "--mount %s:%s: '%s': 9p, virtiofs or ro expected", tag, rest, word)
+    end
+  end
+  list[#list + 1] = mount
+  return true
+end
+
 local function describe_set(opts)
-  local set = { files = {}, secrets = {}, ssh_keys = {} }
+  local set = { files = {}, secrets = {}, ssh_keys = {}, mounts = {} }
   local ok, err, code = gather(set.files, opts.file, "^(.-):(/.*)$", "--file", function(list, from, path)
     local data, why, how = slurp(from)
     if not data then return nil, why, how end
@@ -62,9 +82,12 @@ local function describe_set(opts)
   end
   if ok then
     ok, err, code = gather(set.ssh_keys, opts.ssh_key, "^([^=]+)=(.+)$", "--ssh-key", content(function(list, user, data)
-      list[#list + 1] = { user = user, key = data }
+      local keys = list[user] or {}
+      keys[#keys + 1] = data
+      list[user] = keys
     end))
   end
+  if ok then ok, err, code = gather(set.mounts, opts.mount, "^([^:]+):(/.*)$", "--mount", add_mount) end
   if ok and opts.config then set.config, err, code = slurp(opts.config) end
   if not ok or err then return nil, err, code end
   return set
@@ -77,11 +100,14 @@ function M.run(opts)
   exec, err, code = targets.exec(opts.target)
   if not exec then return nil, err, code end
   if opts.target ~= "host" then stereos = targets.stereos(opts.target) end
-  local report
-  report, err, code = config.push({ exec = exec, stereos = stereos }, set, { timeout = opts.timeout, dry_run = opts.dry_run })
+  local report, partial
+  report, err, code, partial = config.push({ exec = exec, stereos = stereos }, set, { timeout = opts.timeout, dry_run = opts.dry_run })
   if stereos then stereos:close() end
-  if not report then return nil, err, code end
-  output.result(opts, report, tostring(report))
+  if not report then
+    if partial and not opts.json then output.write(log.sanitize(tostring(partial)), "\n") end
+    return nil, err, code, partial
+  end
+  output.result(opts, report, log.sanitize(tostring(report)))
   return 0
 end
 

@@ -4,6 +4,7 @@ local json = require "vmctl.json"
 local output = require "vmctl.cli.output"
 local qmp = require "vmctl.qmp"
 local targets = require "vmctl.cli.targets"
+local units = require "vmctl.cli.units"
 
 local M = {}
 
@@ -14,7 +15,7 @@ function M.describe(command)
   command:argument("target", "A guest's name, or the address of a monitor."):argname "TARGET"
   command:argument("name", "The command."):argname "COMMAND"
   command:argument("arguments", "Its arguments, a JSON object."):argname("JSON"):args "?"
-  command:option("--timeout", "Seconds (60)."):argname("SECONDS"):convert(tonumber):default "60"
+  command:option("--timeout", "Seconds (60)."):argname("SECONDS"):convert(units.seconds "--timeout"):default "60"
 end
 
 --- The monitor of a guest.
@@ -37,7 +38,7 @@ function M.run(opts)
   local value
   value, err, code = client:execute(opts.name, arguments, opts.timeout)
   if value == nil then return nil, err, code end
-  output.result({ json = true }, value)
+  output.json(value)
   return 0
 end
 

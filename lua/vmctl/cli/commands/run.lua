@@ -2,12 +2,13 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local exec = require "vmctl.cli.commands.exec"
+local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
 local machine = require "vmctl.machine"
 local output = require "vmctl.cli.output"
 local share = require "vmctl.machine.share"
-local signals = require "vmctl.signals"
 local task = require "vmctl.base.task"
+local units = require "vmctl.cli.units"
 
 local M = { words = 0 }
 
@@ -22,14 +23,16 @@ function M.describe(command)
   command:option("-r --initrd", "The guest image ($VMCTL_INITRD)."):argname "FILE"
   command:option("-n --name", "The guest's name."):argname "NAME"
   command:option("-m --memory", "MiB, or with a suffix (256M)."):argname "SIZE"
-  command:option("-c --cpus", "Processors."):argname("N"):convert(math.tointeger)
+  command:option("-c --cpus", "Processors."):argname("N"):convert(units.integer("--cpus", 1, 255))
   command:option("--append", "More for the kernel's command line."):argname "WORDS"
   command:option("--accel", "kvm, tcg or auto."):argname("HOW"):choices { "auto", "kvm", "tcg" }
+  command:option("-M --machine", "QEMU's machine: microvm (default), q35 (default with --display) …"):argname "TYPE"
   command:flag("--display", "Give it a screen and a keyboard.")
   command:flag("--reboot", "Let it start again when it reboots.")
   command:option("--arg", "A further argument for QEMU."):argname("WORD"):count "*"
   command:option("--console-log", "A file that gets all that the console shows."):argname "FILE"
-  command:option("--ready-timeout", "Seconds in which it has to be ready (120)."):argname("SECONDS"):convert(tonumber)
+  command:option("--ready-timeout", "Seconds in which it has to be ready (120)."):argname("SECONDS")
+    :convert(units.seconds "--ready-timeout")
   exec.command_options(command)
 end
 
@@ -55,7 +58,8 @@ local function describe_guest(opts)
   return {
     kernel = kernel, initrd = initrd, name = opts.name or ("guest-%d"):format(math.random(0) & 0xffffff), memory = opts.memory,
     cpus = opts.cpus, append = opts.append, accel = opts.accel, args = opts.arg, console_log = opts.console_log,
-    display = opts.display, reboot = opts.reboot,
+    display = opts.display,
+    machine = opts.machine or opts.display and "q35" or nil, reboot = opts.reboot,
   }
 end
 
@@ -77,7 +81,6 @@ end
 local function stay(vm, opts, shared, took)
   output.result(opts, { name = vm.name, pid = vm.pid, folder = shared.folder, ready = took },
     ("%s is ready after %.1f s; vmctl shell %s, vmctl exec %s -- COMMAND"):format(vm.name, took, vm.name, vm.name))
-  local watch <close> = assert(signals.watch { "TERM", "INT", "HUP" }) -- luacheck: ignore
   return task.race {
     function()
       local record, err, code = vm:wait(math.huge)
@@ -86,7 +89,7 @@ local function stay(vm, opts, shared, took)
       return 0
     end,
     function()
-      watch:next()
+      interrupt.wait()
       local ok, err, code = vm:shutdown()
       return ok and 0 or nil, err, code
     end,

@@ -2,7 +2,7 @@
 local session = require "vmctl.cli.session"
 local targets = require "vmctl.cli.targets"
 
-local M = { words = 1 }
+local M = { words = 1, json = false }
 
 -- The user's own shell where the guest has one set, else what there is.
 local DEFAULT = { "/bin/sh", "-c", 'exec "${SHELL:-/bin/sh}" -i' }

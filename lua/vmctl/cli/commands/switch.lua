@@ -1,17 +1,18 @@
 --- vmctl switch: an Ethernet switch for QEMU's stream sockets, with faults on purpose.
 local errors = require "vmctl.errors"
+local interrupt = require "vmctl.cli.interrupt"
 local l2 = require "vmctl.l2"
 local output = require "vmctl.cli.output"
-local signals = require "vmctl.signals"
+local units = require "vmctl.cli.units"
 
-local M = {}
+local M = { json = "Print two JSON documents, a line each: that it runs, and, at the end, the counts." }
 
 local FAULTS = { "loss", "duplicate", "corrupt", "reorder", "delay", "jitter" }
 
 function M.describe(command)
   command:summary "Run an Ethernet switch between QEMUs."
   command:description("Joins QEMU's Ethernet sockets (-netdev stream) until Ctrl-C, and breaks what goes through as it is told.\n" ..
-    "  vmctl switch --listen unix:/tmp/net --loss 0.1 --delay 0.05 --capture net.pcapng")
+    "  vmctl switch --listen unix:/tmp/net --loss 10% --delay 50ms --capture net.pcapng")
   command:option("--listen", "Let QEMUs connect there; each gets a port."):argname("ADDRESS"):count "*"
   command:option("--dial", "Connect to a QEMU that listens."):argname("ADDRESS"):count "*"
   command:option("--capture", "Write every frame to this pcapng file."):argname "FILE"
@@ -19,11 +20,12 @@ function M.describe(command)
   command:flag("--user", "Let guests out, by libslirp's user network.")
   for _, name in ipairs(FAULTS) do
     local seconds = name == "delay" or name == "jitter"
-    command:option("--" .. name, seconds and "Seconds, for every frame." or "The chance of it, 0 to 1, for every frame.")
-      :argname(seconds and "SECONDS" or "CHANCE"):convert(tonumber)
+    local what = seconds and "A time such as 50ms, for every frame." or "The chance of it, such as 0.1 or 10%, for every frame."
+    command:option("--" .. name, what)
+      :argname(seconds and "TIME" or "CHANCE"):convert(seconds and units.seconds("--" .. name) or units.chance("--" .. name))
   end
-  command:option("--rate", "Bits a second of each port, such as 10M."):argname "RATE"
-  command:option("--seed", "Makes the faults repeatable."):argname("NUMBER"):convert(math.tointeger)
+  command:option("--rate", "Bits a second of each port, such as 10mbit."):argname("RATE"):convert(units.rate "--rate")
+  command:option("--seed", "Makes the faults repeatable."):argname("NUMBER"):convert(units.integer "--seed")
 end
 
 local function faults_of(opts)
@@ -66,11 +68,10 @@ function M.run(opts)
   local ok, err, code = connect(switch, opts)
   if ok and opts.capture then ok, err, code = switch:capture(opts.capture) end
   if not ok then return nil, err, code end
-  local watch <close> = assert(signals.watch { "TERM", "INT", "HUP" }) -- luacheck: ignore
-  output.result({}, nil, ("the switch runs, seed %d"):format(switch:seed()))
-  watch:next()
+  output.result(opts, { event = "running", seed = switch:seed() }, ("the switch runs, seed %d"):format(switch:seed()))
+  interrupt.wait()
   local counts = switch:counts()
-  output.result(opts, counts, describe(counts))
+  output.result(opts, { event = "ended", counts = counts }, describe(counts))
   return 0
 end
 

@@ -1,6 +1,8 @@
 --- vmctl trace: what VMCTL_TRACE has recorded, for a person.
 local json = require "vmctl.json"
+local output = require "vmctl.cli.output"
 local trace = require "vmctl.trace"
+local units = require "vmctl.cli.units"
 
 local M = {}
 
@@ -10,7 +12,7 @@ function M.describe(command)
     "  VMCTL_TRACE=t lua5.4 script.lua; vmctl trace t")
   command:argument("file", "The trace."):argname "FILE"
   command:option("--session", "One session alone, by its id."):argname "ID"
-  command:option("--width", "Bytes of a message that are shown (100)."):argname("BYTES"):convert(math.tointeger)
+  command:option("--width", "Bytes of a message that are shown (100)."):argname("BYTES"):convert(units.integer("--width", 1))
 end
 
 local function print_records(path)
@@ -18,13 +20,14 @@ local function print_records(path)
   if not records then return nil, err, code end
   local list = {}
   for record in records do list[#list + 1] = record end
-  io.stdout:write(assert(json.encode(json.array(list))), "\n")
+  output.json(json.array(list))
   return 0
 end
 
 function M.run(opts)
   if opts.json then return print_records(opts.file) end
-  local ok, err, code = trace.print(opts.file, nil, { session = opts.session, width = opts.width })
+  local out = { write = function(_, ...) output.write(...) end }
+  local ok, err, code = trace.print(opts.file, out, { session = opts.session, width = opts.width })
   if not ok then return nil, err, code end
   return 0
 end
