@@ -228,9 +228,9 @@ describe("vmctl.config.push", function()
   end))
 
   it("only plans with dry_run", run(function()
-    local guest = untouched()
-    guest.exec = nil
-    local report = assert(push(guest, whole, { dry_run = true }))
+    local bare = untouched()
+    bare.exec = nil
+    local report = assert(push(bare, whole, { dry_run = true }))
     assert.is_nil(report.changed)
     assert.equal(6, #report.steps)
     assert.matches("^configuration of nobody: planned\n  mount /b: to be done\n", tostring(report))
