@@ -38,10 +38,12 @@ static bool place_is_empty(int folder)
         return false;
     }
     int entries = 0;
+    errno = 0;
     while (readdir(dir))
         entries++;
+    bool empty = errno == 0 && entries <= 2; /* "." and ".." */
     closedir(dir);
-    return entries <= 2; /* "." and ".." */
+    return empty;
 }
 
 /* A folder that was just made. Whoever may write to its parent could have put another in its place meanwhile: one that
@@ -66,6 +68,12 @@ static int place_check_owner(int fd, const struct vmctl_place *how)
     return st.st_uid == how->uid || st.st_uid == geteuid() ? 0 : -EPERM;
 }
 
+/* EINVAL: a file system without disk. */
+static int place_sync_folder(int fd)
+{
+    return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
+}
+
 /* One step down. `how` is the last folder's, or has no owner. */
 static int place_step(int at, const char *name, const struct vmctl_place *how, int *out_fd)
 {
@@ -78,7 +86,7 @@ static int place_step(int at, const char *name, const struct vmctl_place *how, i
         if (fd >= 0 && made) {
             err = place_dress_folder(fd, how);
             if (!err)
-                fsync(at);
+                err = place_sync_folder(at);
         }
     }
     if (fd < 0)
@@ -229,7 +237,7 @@ int vmctl_place_file(int folder, const char *name, const void *bytes, size_t len
         return err;
     }
     *changed = true;
-    return fsync(folder) < 0 && errno != EINVAL ? -errno : 0; /* EINVAL: a file system without disk */
+    return place_sync_folder(folder);
 }
 
 int vmctl_place_read(const char *path, void *bytes, size_t max, size_t *len)

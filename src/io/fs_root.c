@@ -18,23 +18,23 @@ static bool beneath_is_whole(int fd)
     return fstat(fd, &ours) == 0 && stat("/", &real) == 0 && ours.st_dev == real.st_dev && ours.st_ino == real.st_ino;
 }
 
-int vmctl_beneath_root(const char *path, struct vmctl_root *root)
+int vmctl_beneath_root(const char *path, bool strict, struct vmctl_root *root)
 {
     int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    *root = (struct vmctl_root){ .fd = fd, .whole = beneath_is_whole(fd) };
+    *root = (struct vmctl_root){ .fd = fd, .whole = beneath_is_whole(fd), .strict = strict };
     return 0;
 }
 
 /* The kernel says EAGAIN when somebody renames folders while it follows a "..". */
-static int beneath_openat2(int root, const char *path, int flags, mode_t mode)
+static int beneath_openat2(const struct vmctl_root *root, const char *path, int flags, mode_t mode)
 {
     struct open_how how = { .flags = (unsigned)flags, .mode = flags & (O_CREAT | O_TMPFILE) ? mode : 0,
-                            .resolve = RESOLVE_IN_ROOT };
+                            .resolve = root->strict ? RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS : RESOLVE_IN_ROOT };
     long fd = -1;
     for (int i = 0; i < RACES; i++) {
-        fd = syscall(SYS_openat2, root, path, &how, sizeof how);
+        fd = syscall(SYS_openat2, root->fd, path, &how, sizeof how);
         if (fd >= 0 || errno != EAGAIN)
             break;
     }
@@ -51,7 +51,7 @@ int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flag
     path += strspn(path, "/");
     if (!*path)
         path = ".";
-    int fd = root->whole ? openat(root->fd, path, flags, mode) : beneath_openat2(root->fd, path, flags, mode);
+    int fd = root->whole && !root->strict ? openat(root->fd, path, flags, mode) : beneath_openat2(root, path, flags, mode);
     if (fd < 0)
         return -errno;
     *out_fd = fd;
@@ -105,9 +105,16 @@ static int beneath_clear(int at, const char *name, int depth)
         return err == -ENOENT ? 0 : err;
     }
     int err = 0;
-    for (const struct dirent *entry; !err && (entry = readdir(dir));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (!entry)
+            err = -errno; /* the end of a folder is none */
+        else if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             err = beneath_unlink(fd, entry->d_name, depth + 1);
+        if (err || !entry)
+            break;
+    }
     closedir(dir);
     return err;
 }

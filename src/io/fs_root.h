@@ -7,15 +7,16 @@
 #include <sys/types.h>
 
 struct vmctl_root {
-    int fd;     /* of the folder; -1: closed */
-    bool whole; /* it is this machine's own "/": nothing has to be kept in */
+    int fd;      /* of the folder; -1: closed */
+    bool whole;  /* it is this machine's own "/": nothing has to be kept in */
+    bool strict; /* no link is followed: what is below was put there by somebody who is not trusted */
 };
 
-/* Opens the folder. */
-int vmctl_beneath_root(const char *path, struct vmctl_root *root);
+/* Opens the folder; links on the way to it are followed. */
+int vmctl_beneath_root(const char *path, bool strict, struct vmctl_root *root);
 
 /* Opens a path as open(2) would; always close-on-exec, non-blocking, and never a controlling terminal. Needs Linux 5.6
- * (-ENOSYS) unless the root is whole. */
+ * (-ENOSYS) unless the root is whole and not strict. A link below a strict root is -ELOOP, ".." beyond it -EXDEV. */
 int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flags, mode_t mode, int *out_fd);
 
 /* Opens the folder in which a path's last name is, and copies that name. A path without one ("/", "a/..") is -EINVAL. */

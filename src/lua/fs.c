@@ -40,14 +40,16 @@ static int l_list(lua_State *L)
         return vmctl_fail(L, -errno, "list %s", path);
     lua_newtable(L);
     lua_Integer n = 0;
-    for (const struct dirent *entry; (entry = readdir(dir));) { /* pushing a name may raise: only for lack of memory */
+    errno = 0;
+    for (const struct dirent *entry; (entry = readdir(dir)); errno = 0) { /* pushing a name raises only for lack of memory */
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         lua_pushstring(L, entry->d_name);
         lua_rawseti(L, -2, ++n);
     }
+    int err = -errno; /* the end of a folder is none */
     closedir(dir);
-    return 1;
+    return err ? vmctl_fail(L, err, "list %s", path) : 1;
 }
 
 static int l_mkdir(lua_State *L)
@@ -65,7 +67,10 @@ static int l_chmod(lua_State *L)
 static int l_chown(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    return fs_result(L, lchown(path, (uid_t)luaL_checkinteger(L, 2), (gid_t)luaL_checkinteger(L, 3)), "chown", path);
+    lua_Integer uid = luaL_checkinteger(L, 2), gid = luaL_checkinteger(L, 3);
+    if (!vmctl_fs_is_owner(uid) || !vmctl_fs_is_owner(gid))
+        return vmctl_fail(L, -EOVERFLOW, "chown %s", path);
+    return fs_result(L, lchown(path, (uid_t)uid, (gid_t)gid), "chown", path);
 }
 
 /* fs.rename(from, to, [exchange]): with `exchange` both must be there, and trade places at once */

@@ -3,6 +3,7 @@
 #define VMCTL_LUA_FS_H
 
 #include <lua.h>
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #define VMCTL_ROOT "vmctl.Root"
@@ -17,6 +18,9 @@ void vmctl_fs_file_register(lua_State *L); /* a class alone */
 /* Pushes what is known of a file, as a table. */
 void vmctl_fs_push_stat(lua_State *L, const struct stat *st);
 const char *vmctl_fs_type(mode_t mode);
+
+/* Whether a number is a user's or a group's, or -1. */
+bool vmctl_fs_is_owner(lua_Integer id);
 
 /* Pushes a closed vmctl.File of that name; the result is where its fd goes. */
 int *vmctl_file_new(lua_State *L, const char *name);

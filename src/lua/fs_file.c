@@ -92,6 +92,25 @@ static int l_file_seek(lua_State *L)
     return 1;
 }
 
+/* f:extent(at) -> from, to: the next bytes at or behind `at` that are no hole; 0 when only a hole follows, or nothing. Where the
+ * file system knows no holes, all is one extent. The position is then another one. */
+static int l_file_extent(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    lua_Integer at = luaL_checkinteger(L, 2);
+    off_t from = lseek(f->fd, at, SEEK_DATA);
+    if (from < 0 && errno == ENXIO) {
+        lua_pushinteger(L, 0);
+        return 1;
+    }
+    off_t to = from < 0 ? -1 : lseek(f->fd, from, SEEK_HOLE);
+    if (to < 0)
+        return file_fail(L, -errno, "seek");
+    lua_pushinteger(L, from);
+    lua_pushinteger(L, to);
+    return 2;
+}
+
 static int l_file_sync(lua_State *L)
 {
     return file_result(L, fsync(file_check(L)->fd), "sync");
@@ -133,7 +152,8 @@ void vmctl_fs_file_register(lua_State *L)
 {
     static const luaL_Reg methods[] = { { "read", l_file_read },   { "write", l_file_write },       { "seek", l_file_seek },
                                         { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },
-                                        { "close", l_file_close }, { "chmod", l_file_chmod },       { NULL, NULL } };
+                                        { "close", l_file_close }, { "chmod", l_file_chmod },
+                                        { "extent", l_file_extent }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_file_close }, { "__close", l_file_close }, { NULL, NULL } };
     vmctl_class(L, VMCTL_FILE, methods, meta);
 }

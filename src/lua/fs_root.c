@@ -35,14 +35,15 @@ static int root_result(lua_State *L, int err, const char *what, const char *path
     return 1;
 }
 
-/* fs.root(path) -> root */
+/* fs.root(path, [strict]) -> root; strict: links below it are not followed, ELOOP is what comes of one on the way */
 static int l_root(lua_State *L)
 {
     const char *path = root_path(L, 1);
+    bool strict = lua_toboolean(L, 2);
     struct vmctl_root *r = lua_newuserdatauv(L, sizeof *r, 0);
     r->fd = -1;
     luaL_setmetatable(L, VMCTL_ROOT);
-    int err = vmctl_beneath_root(path, r);
+    int err = vmctl_beneath_root(path, strict, r);
     return err ? vmctl_fail(L, err, "open %s", path) : 1;
 }
 
@@ -119,7 +120,8 @@ static int l_root_list(lua_State *L)
     lua_newtable(L);
     lua_newtable(L);
     lua_Integer n = 0;
-    for (const struct dirent *entry; (entry = readdir(dir));) { /* pushing a name may raise: only for lack of memory */
+    errno = 0;
+    for (const struct dirent *entry; (entry = readdir(dir)); errno = 0) { /* pushing a name raises only for lack of memory */
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         lua_pushstring(L, entry->d_name);
@@ -127,8 +129,9 @@ static int l_root_list(lua_State *L)
         lua_pushstring(L, entry_type(dir, entry));
         lua_rawseti(L, -2, n);
     }
+    err = -errno; /* the end of a folder is none */
     closedir(dir);
-    return 2;
+    return err ? root_result(L, err, "list", path) : 2;
 }
 
 static int made_folder(int at, const char *name, mode_t mode)
@@ -210,6 +213,23 @@ static int l_root_symlink(lua_State *L)
     return root_result(L, err, "symlink", path);
 }
 
+/* root:link(from, to) -> true: a second name of a file; a last link is not followed */
+static int l_root_link(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    const char *from = root_path(L, 2), *to = root_path(L, 3);
+    char name[2][NAME_MAX + 1];
+    int at[2] = { -1, -1 }, err = vmctl_beneath_parent(r, from, name[0], &at[0]);
+    if (!err)
+        err = vmctl_beneath_parent(r, to, name[1], &at[1]);
+    if (!err && linkat(at[0], name[0], at[1], name[1], 0) < 0)
+        err = -errno;
+    for (int i = 0; i < 2; i++)
+        if (at[i] >= 0)
+            close(at[i]);
+    return root_result(L, err, "link", to);
+}
+
 /* root:readlink(path) -> target */
 static int l_root_readlink(lua_State *L)
 {
@@ -256,26 +276,32 @@ static int l_root_chown(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
     const char *path = root_path(L, 2);
-    uid_t uid = (uid_t)luaL_checkinteger(L, 3);
-    gid_t gid = (gid_t)luaL_checkinteger(L, 4);
+    lua_Integer uid = luaL_checkinteger(L, 3), gid = luaL_checkinteger(L, 4);
+    if (!vmctl_fs_is_owner(uid) || !vmctl_fs_is_owner(gid))
+        return root_result(L, -EOVERFLOW, "chown", path);
     int fd, err = root_name(r, path, lua_toboolean(L, 5), &fd);
     if (!err) {
-        err = fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+        err = fchownat(fd, "", (uid_t)uid, (gid_t)gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
         close(fd);
     }
     return root_result(L, err, "chown", path);
 }
 
-/* root:chtimes(path, atime, mtime) -> true; whole seconds */
+/* root:chtimes(path, atime, mtime, [nanoseconds of mtime], [do not follow a last link]) -> true; whole seconds */
 static int l_root_chtimes(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
     const char *path = root_path(L, 2);
-    const struct timespec times[2] = { { .tv_sec = luaL_checkinteger(L, 3) }, { .tv_sec = luaL_checkinteger(L, 4) } };
-    char via[32];
-    int fd, err = root_name(r, path, false, &fd);
+    lua_Integer nanoseconds = luaL_optinteger(L, 5, 0);
+    luaL_argcheck(L, nanoseconds >= 0 && nanoseconds < 1000000000, 5, "a part of a second expected");
+    const struct timespec times[2] = { { .tv_sec = luaL_checkinteger(L, 3) },
+                                       { .tv_sec = luaL_checkinteger(L, 4), .tv_nsec = (long)nanoseconds } };
+    char name[NAME_MAX + 1], via[32];
+    bool last_link = lua_toboolean(L, 6);
+    int fd, err = last_link ? vmctl_beneath_parent(r, path, name, &fd) : root_name(r, path, false, &fd);
     if (!err) {
-        err = utimensat(AT_FDCWD, fd_path(via, fd), times, 0) < 0 ? -errno : 0;
+        int rc = last_link ? utimensat(fd, name, times, AT_SYMLINK_NOFOLLOW) : utimensat(AT_FDCWD, fd_path(via, fd), times, 0);
+        err = rc < 0 ? -errno : 0;
         close(fd);
     }
     return root_result(L, err, "chtimes", path);
@@ -315,6 +341,7 @@ void vmctl_fs_root_register(lua_State *L)
         { "open", l_root_open },         { "stat", l_root_stat },         { "list", l_root_list },
         { "mkdir", l_root_mkdir },       { "remove", l_root_remove },     { "remove_all", l_root_remove_all },
         { "rename", l_root_rename },     { "symlink", l_root_symlink },   { "readlink", l_root_readlink },
+        { "link", l_root_link },
         { "chmod", l_root_chmod },       { "chown", l_root_chown },       { "chtimes", l_root_chtimes },
         { "real", l_root_real },         { "close", l_root_close },       { NULL, NULL }
     };
