@@ -1,41 +1,55 @@
---- Reads tar archives that nobody vouches for: ustar, GNU's long names, pax headers. Every number is checked before it is
---- used; where an entry would lie is not this file's business.
+--- Reads tar archives that nobody vouches for: ustar, GNU's long names and base-256 numbers, pax headers, GNU's sparse files of
+--- format 1.0. Every number is checked before it is used, and of headers only what has a meaning here is kept; where an entry
+--- would lie is not this file's business.
+local sparse = require "vmctl.tar.sparse"
+
 local M = {}
 
 local BLOCK = 512
 local MOST_HEADER = 1 << 20  -- bytes of a long name or of a pax header
 local MOST_ENTRIES = 2000000
+local MOST_HEADERS = 16      -- of those that say something about one entry
 local TYPES = { ["0"] = "file", ["\0"] = "file", ["7"] = "file", ["1"] = "hard", ["2"] = "link", ["3"] = "char", ["4"] = "block",
   ["5"] = "directory", ["6"] = "fifo" }
+local BLANK = ("\0"):rep(BLOCK)
+local USED = { path = true, linkpath = true, size = true, uid = true, gid = true, mtime = true, ["GNU.sparse.major"] = true,
+  ["GNU.sparse.minor"] = true, ["GNU.sparse.name"] = true, ["GNU.sparse.realsize"] = true, ["GNU.sparse.size"] = true }
 
 local function broken(text, ...)
   return nil, "tar: " .. text:format(...), "EPROTO"
 end
 
+-- Big-endian, its first bit a mark and its second the sign.
+local function binary(field)
+  local value = field:byte() & 0x7f
+  if value & 0x40 ~= 0 then value = value - 0x80 end
+  for i = 2, #field do
+    if value >= 1 << 54 or value < -(1 << 54) then return nil end
+    value = value * 256 + field:byte(i)
+  end
+  return value
+end
+
 -- Octal digits, or (its first bit set) a binary number.
 local function number(field)
-  local first = field:byte()
-  if first == 0x80 then
-    local value = 0
-    for i = 2, #field do
-      if value >> 55 ~= 0 then return nil end
-      value = value << 8 | field:byte(i)
-    end
-    return value
-  end
-  local digits = field:match "^[%s%z]*([0-7]*)[%s%z]*$"
+  if field:byte() & 0x80 ~= 0 then return binary(field) end
+  local digits = field:match "^[%s%z]*([0-7]*)[%s%z]*$" -- a field has 12 bytes at most
   if not digits then return nil end
   return digits == "" and 0 or tonumber(digits, 8)
 end
 
 local function text(field)
-  return field:match "^[^%z]*"
+  local stop = field:find("\0", 1, true)
+  return stop and field:sub(1, stop - 1) or field
 end
 
 local function check_sum(block)
   local sum = 8 * 32
-  for i = 1, BLOCK do
-    if i < 149 or i > 156 then sum = sum + block:byte(i) end
+  for i = 1, BLOCK, 128 do
+    local a = { block:byte(i, i + 127) }
+    for k = 1, 128 do
+      if i + k < 150 or i + k > 157 then sum = sum + a[k] end
+    end
   end
   return sum == number(block:sub(149, 156))
 end
@@ -47,10 +61,10 @@ local function parse(block)
     mode = number(block:sub(101, 108)), uid = number(block:sub(109, 116)), gid = number(block:sub(117, 124)),
     size = number(block:sub(125, 136)), mtime = number(block:sub(137, 148)), flag = block:sub(157, 157),
     link = text(block:sub(158, 257)), path = text(block:sub(1, 100)), major = number(block:sub(330, 337)) or 0,
-    minor = number(block:sub(338, 345)) or 0,
+    minor = number(block:sub(338, 345)) or 0, nsec = 0,
   }
   for _, name in ipairs { "mode", "uid", "gid", "size", "mtime" } do
-    if not entry[name] or entry[name] < 0 then return broken("a header without a usable %s", name) end
+    if not entry[name] or (entry[name] < 0 and name ~= "mtime") then return broken("a header without a usable %s", name) end
   end
   local prefix = block:sub(258, 262) == "ustar" and block:sub(263, 263) == "\0" and text(block:sub(346, 500)) or ""
   if prefix ~= "" then entry.path = prefix .. "/" .. entry.path end
@@ -58,47 +72,73 @@ local function parse(block)
   return entry
 end
 
-local function parse_pax(body)
-  local values, at = {}, 1
+-- "LENGTH key=value\n", one after the other; of all but the known keys nothing is kept.
+local function parse_pax(body, values)
+  local at = 1
   while at <= #body do
-    local digits = body:match("^(%d+) ", at)
-    local length = digits and #digits < 10 and math.tointeger(tonumber(digits))
+    local digits = body:match("^(%d%d?%d?%d?%d?%d?%d?) ", at)
+    local length = digits and math.tointeger(tonumber(digits))
     if not length or length > #body - at + 1 or length <= #digits + 2 then return broken "a broken extended header" end
-    local key, value = body:sub(at + #digits + 1, at + length - 2):match "^([^=]+)=(.*)$"
-    if not key then return broken "a broken extended header" end
-    values[key] = value
+    local from = at + #digits + 1
+    local stop = body:find("=", from, true)
+    if not stop or stop == from or stop > at + length - 2 then return broken "a broken extended header" end
+    local key = stop - from <= 32 and body:sub(from, stop - 1) or ""
+    if USED[key] then values[key] = body:sub(stop + 1, at + length - 2) end
     at = at + length
   end
-  return values
+  return true
+end
+
+-- Seconds with their decimals: those below zero as well, where the parts still count upwards.
+local function apply_time(entry, value)
+  local sign, seconds, part = value:match "^(%-?)(%d+)%.?(%d*)$"
+  seconds = seconds and #seconds < 16 and math.tointeger(tonumber(seconds))
+  if not seconds then return false end
+  local nsec = math.tointeger(tonumber((part .. "000000000"):sub(1, 9)))
+  if sign == "-" then
+    seconds = -seconds
+    if nsec > 0 then seconds, nsec = seconds - 1, 1000000000 - nsec end
+  end
+  entry.mtime, entry.nsec = seconds, nsec
+  return true
 end
 
 local function apply_pax(entry, values)
   entry.path, entry.link = values.path or entry.path, values.linkpath or entry.link
-  for _, name in ipairs { "size", "uid", "gid", "mtime" } do
-    if values[name] then
-      local value = math.tointeger(tonumber(values[name]:match "^(-?%d+)"))
-      if not value or (value < 0 and name ~= "mtime") then return broken("an extended header with a bad %s", name) end
+  for _, name in ipairs { "size", "uid", "gid" } do
+    local value = values[name]
+    if value then
+      value = #value < 19 and value:find "^%d+$" and math.tointeger(tonumber(value))
+      if not value then return broken("an extended header with a bad %s", name) end
       entry[name] = value
     end
   end
+  if values.mtime and not apply_time(entry, values.mtime:sub(1, 64)) then return broken "an extended header with a bad mtime" end
   return true
 end
 
 local function read_exact(source, n)
   local parts, left = {}, n
   while left > 0 do
-    local data = source:read(left)
-    if not data or data == "" then return nil end
+    local data, err, code = source:read(left)
+    if not data or data == "" then return nil, err, code end
+    if #data == n then return data end
     parts[#parts + 1] = data
     left = left - #data
   end
   return table.concat(parts)
 end
 
+-- What reading has failed with; the end alone is one in the middle.
+local function cut(err, code, where)
+  if err and code ~= "EOF" then return nil, err, code end
+  return broken("it ends %s", where)
+end
+
 local function read_header_body(source, entry)
   if entry.size > MOST_HEADER then return broken("an extended header of %d bytes", entry.size) end
-  local body = read_exact(source, entry.size)
-  if not body or not source:skip(-entry.size % BLOCK) then return broken "it ends in the middle" end
+  local body, err, code = read_exact(source, entry.size)
+  if not body or not source:skip(-entry.size % BLOCK) then return cut(err, code, "in the middle") end
   return body
 end
 
@@ -106,30 +146,30 @@ end
 local function take_special(source, entry, pending)
   local flag = entry.flag
   if flag ~= "x" and flag ~= "g" and flag ~= "L" and flag ~= "K" then return false end
+  pending.count = (pending.count or 0) + 1
+  if pending.count > MOST_HEADERS then return broken("more than %d headers in front of one entry", MOST_HEADERS) end
   local body, err, code = read_header_body(source, entry)
   if not body then return nil, err, code end
   if flag == "L" then pending.path = text(body)
   elseif flag == "K" then pending.linkpath = text(body)
   elseif flag == "x" then
-    local values
-    values, err, code = parse_pax(body)
-    if not values then return nil, err, code end
-    for key, value in pairs(values) do pending[key] = value end
+    return parse_pax(body, pending)
   end
   return true
 end
 
 -- Lets an entry be seen, and leaves out what was not read of it.
-local function show(source, entry, visit)
-  local left = entry.size
+local function show(source, entry, visit, left)
   local function read(n)
-    local data = source:read(math.min(n, left))
-    if data then left = left - #data end
+    if left == 0 then return "" end
+    local data, err, code = source:read(math.min(n, left))
+    if not data then return cut(err, code, "inside " .. entry.path) end
+    left = left - #data
     return data
   end
   local ok, err, code = visit(entry, read)
   if not ok then return nil, err, code end
-  if not source:skip(left + -entry.size % BLOCK) then return broken("it ends inside %s", entry.path) end
+  if not source:skip(left + -entry.stored % BLOCK) then return broken("it ends inside %s", entry.path) end
   return true
 end
 
@@ -140,31 +180,47 @@ local function finish(entry, pending)
   entry.type = TYPES[entry.flag] or "other"
   if entry.flag == "0" and entry.path:sub(-1) == "/" then entry.type = "directory" end
   if entry.type ~= "file" and entry.type ~= "other" then entry.size = 0 end
+  entry.stored = entry.size
   return true
 end
 
+local function read_entry(source, entry, pending, visit)
+  local ok, err, code = finish(entry, pending)
+  if not ok then return nil, err, code end
+  local left = entry.size
+  if entry.type == "file" and sparse.announced(pending) then
+    left, err, code = sparse.read(entry, pending, function(n) return read_exact(source, n) end)
+    if not left then return nil, err, code end
+  end
+  return show(source, entry, visit, left)
+end
+
 --- Reads an archive to its end.
----@param source table with read(n) -> bytes|nil at the end, skip(n) -> whether they were there
+---@param source table with read(n) -> bytes|nil at the end (or nil, message, code), skip(n) -> whether they were there
 ---@param visit fun(entry: table, read: fun(n: integer): string?): true|nil, string?, string? `entry` has path, type (also "hard",
--- a hard link to `link`, and "other"), mode, uid, gid, mtime, size, link, major, minor; `read` gives content
----@return true|nil, string?, string? EPROTO
-function M.each(source, visit)
+-- a hard link to `link`, and "other"), mode, uid, gid, mtime (seconds, also before 1970), nsec, size, link, major, minor, and of a
+-- file with holes map ({ offset, size } of each part that `read` gives, ascending) and real_size; `read` gives content, "" at its
+-- end
+---@param most? integer entries (2,000,000)
+---@return true|nil, string?, string? EPROTO, ETOOBIG: more entries, or what the source failed with
+function M.each(source, visit, most)
   local pending, count = {}, 0
+  most = most or MOST_ENTRIES
   while true do
-    local block = read_exact(source, BLOCK)
-    if not block then return broken "it ends without an end mark" end
-    if not block:find "[^%z]" then return true end
-    local entry, err, code = parse(block)
+    local block, err, code = read_exact(source, BLOCK)
+    if not block then return cut(err, code, "without an end mark") end
+    if block == BLANK then return true end
+    local entry
+    entry, err, code = parse(block)
     if not entry then return nil, err, code end
-    count = count + 1
-    if count > MOST_ENTRIES then return broken("more than %d entries", MOST_ENTRIES) end
     local special
     special, err, code = take_special(source, entry, pending)
     if special == nil then return nil, err, code end
     if not special then
+      count = count + 1
+      if count > most then return nil, ("tar: more than %d entries"):format(most), "ETOOBIG" end
       local ok
-      ok, err, code = finish(entry, pending)
-      if ok then ok, err, code = show(source, entry, visit) end
+      ok, err, code = read_entry(source, entry, pending, visit)
       if not ok then return nil, err, code end
       pending = {}
     end

@@ -13,7 +13,10 @@ local MOST_DEPTH = 256
 ---@field uid integer
 ---@field gid integer
 ---@field mtime integer
----@field size integer of a file
+---@field nsec? integer nanoseconds beside mtime
+---@field size integer of a file: bytes of content that are read, without holes
+---@field map? { offset: integer, size: integer }[] of a file with holes: its parts
+---@field real_size? integer of a file with holes: with them
 ---@field link? string of a symbolic link: what it leads to
 ---@field major? integer
 ---@field minor? integer
@@ -21,7 +24,7 @@ local MOST_DEPTH = 256
 local function describe(root, path)
   local entry, err, code = root:stat(path, true)
   if not entry then return nil, err, code end
-  entry.path = path
+  entry.path, entry.nsec = path, entry.changed % 1000000000
   if entry.type == "link" then
     entry.link, err, code = root:readlink(path)
     if not entry.link then return nil, err, code end
@@ -29,8 +32,13 @@ local function describe(root, path)
   return entry
 end
 
+local function has_gone(code)
+  return code == "ENOENT" or code == "ESRCH" -- ESRCH: of a process that has ended
+end
+
 local function visit_folder(state, folder, depth)
   local names, err, code = state.root:list(folder)
+  if not names and has_gone(code) and depth > 1 then return state.gone(folder) end
   if not names then return nil, err, code end
   if depth > MOST_DEPTH then return nil, folder .. ": too many folders inside each other", "ELOOP" end
   table.sort(names)
@@ -39,7 +47,8 @@ local function visit_folder(state, folder, depth)
     local entry
     if not state.skip(path) then
       entry, err, code = describe(state.root, path)
-      if not entry and code ~= "ENOENT" then return nil, err, code end -- ENOENT: it has just gone
+      if not entry and not has_gone(code) then return nil, err, code end
+      if not entry then state.gone(path) end
     end
     if entry then
       local ok
@@ -58,11 +67,13 @@ end
 ---@param root vmctl.Root
 ---@param skip fun(path: string): boolean
 ---@param visit fun(entry: vmctl.TarEntry): true|nil, string?, string? which may wait
+---@param gone? fun(path: string): true for what has gone since its folder was read
 ---@return true|nil, string?, string?
-function M.each(root, skip, visit)
+function M.each(root, skip, visit, gone)
   local top, err, code = root:stat "/"
   if not top then return nil, err, code end
-  return visit_folder({ root = root, skip = skip, visit = visit, device = top.device }, "/", 1)
+  local state = { root = root, skip = skip, visit = visit, gone = gone or function() return true end, device = top.device }
+  return visit_folder(state, "/", 1)
 end
 
 return M

@@ -1,30 +1,44 @@
---- Writes tar archives: ustar, with an extended header (pax) in front where a name, a link or a number has no room.
+--- Writes tar archives: ustar with GNU's long names, and base-256 where a number has no room, which all of today's readers know;
+--- and for those that know pax headers, parts of seconds and holes.
+local sparse = require "vmctl.tar.sparse"
+
 local M = {}
 
 local BLOCK = 512
 local CHUNK = 256 * 1024 -- bytes of a file that are in memory at a time
-local TYPES = { file = "0", link = "2", char = "3", block = "4", directory = "5", fifo = "6" }
-local OCTAL = { id = 0x1fffff, size = 0x1ffffffff, time = 0x1ffffffff } -- the largest numbers of each field
+local TYPES = { file = "0", hard = "1", link = "2", char = "3", block = "4", directory = "5", fifo = "6" }
+local NAME = 100
+local ZEROS = ("\0"):rep(CHUNK)
 
 local function padding(size)
   return ("\0"):rep(-size % BLOCK)
 end
 
-local function octal(value, width)
-  return ("%0" .. width - 1 .. "o\0"):format(value)
+-- Octal digits and a NUL, or a binary number behind a first byte of 0x80 (0xff when it is negative).
+local function number(value, width)
+  if value >= 0 and value < 1 << 3 * (width - 1) then return ("%0" .. width - 1 .. "o\0"):format(value) end
+  local bytes = (">i" .. math.min(width, 8)):pack(value)
+  local fill = value < 0 and "\xff" or "\0"
+  bytes = fill:rep(width - #bytes) .. bytes
+  return (value < 0 and "\xff" or "\x80") .. bytes:sub(2)
 end
 
--- A header; numbers that have no room are 0, as the extended header has them then.
 local function header(name, kind, entry, size)
-  local function fit(value, most) return value >= 0 and value <= most and value or 0 end
-  local before = string.pack("c100", name:sub(1, 100)) .. octal(entry.mode & 4095, 8) .. octal(fit(entry.uid, OCTAL.id), 8) ..
-    octal(fit(entry.gid, OCTAL.id), 8) .. octal(fit(size, OCTAL.size), 12) .. octal(fit(entry.mtime, OCTAL.time), 12)
-  local after = kind .. string.pack("c100", (entry.link or ""):sub(1, 100)) .. "ustar\00000" .. ("\0"):rep(64) ..
-    octal(entry.major or 0, 8) .. octal(fit(entry.minor or 0, OCTAL.id), 8) .. ("\0"):rep(155 + 12)
+  local before = string.pack("c100", name:sub(1, NAME)) .. number(entry.mode & 4095, 8) .. number(entry.uid, 8) ..
+    number(entry.gid, 8) .. number(size, 12) .. number(entry.mtime, 12)
+  local after = kind .. string.pack("c100", (entry.link or ""):sub(1, NAME)) .. "ustar\00000" .. ("\0"):rep(64) ..
+    number(entry.major or 0, 8) .. number(entry.minor or 0, 8) .. ("\0"):rep(155 + 12)
   local sum = 8 * 32
   for i = 1, #before do sum = sum + before:byte(i) end
   for i = 1, #after do sum = sum + after:byte(i) end
   return before .. ("%06o\0 "):format(sum) .. after
+end
+
+local OURS = { mode = 420, uid = 0, gid = 0, mtime = 0 }
+
+-- A header that says something of the next one: "x", "L" or "K".
+local function special(name, kind, body)
+  return header(name, kind, OURS, #body) .. body .. padding(#body)
 end
 
 -- "LENGTH key=value\n", where the length counts itself.
@@ -35,46 +49,77 @@ local function record(key, value)
   return length .. body
 end
 
-local function extended(name, entry, size)
+local function decimal_time(entry)
+  local seconds, nsec = entry.mtime, entry.nsec
+  if seconds < 0 and nsec > 0 then return ("-%d.%09d"):format(-seconds - 1, 1000000000 - nsec) end
+  return ("%d.%09d"):format(seconds, nsec)
+end
+
+local function extended(entry, name)
   local records = {}
-  local function need(key, value) records[#records + 1] = record(key, value) end
-  if #name > 100 then need("path", name) end
-  if entry.link and #entry.link > 100 then need("linkpath", entry.link) end
-  if size > OCTAL.size then need("size", size) end
-  if entry.uid > OCTAL.id then need("uid", entry.uid) end
-  if entry.gid > OCTAL.id then need("gid", entry.gid) end
-  if entry.mtime < 0 or entry.mtime > OCTAL.time then need("mtime", entry.mtime) end
-  if #records == 0 then return "" end
-  local body = table.concat(records)
-  return header("pax", "x", { mode = 420, uid = 0, gid = 0, mtime = 0 }, #body) .. body .. padding(#body)
-end
-
--- Exactly as many bytes as were announced: what a file has lost meanwhile is zeros, what it has gained is left out.
-local function copy(write, read, size)
-  local left = size
-  while left > 0 do
-    local data = read(math.min(left, CHUNK))
-    if not data or data == "" then data = ("\0"):rep(math.min(left, CHUNK)) end
-    local ok, err, code = write(data)
-    if not ok then return nil, err, code end
-    left = left - #data
+  if (entry.nsec or 0) ~= 0 then records[1] = record("mtime", decimal_time(entry)) end
+  if entry.map then
+    records[#records + 1] = record("GNU.sparse.major", 1) .. record("GNU.sparse.minor", 0) .. record("GNU.sparse.name", name) ..
+      record("GNU.sparse.realsize", entry.real_size)
   end
-  return write(padding(size))
+  return #records > 0 and special("pax", "x", table.concat(records)) or ""
 end
 
---- Writes an entry; sockets are left out.
+local function long_names(entry, name)
+  local link = entry.link or ""
+  return (#link > NAME and special("././@LongLink", "K", link .. "\0") or "") ..
+    (#name > NAME and special("././@LongLink", "L", name .. "\0") or "")
+end
+
+local function fill(write, left)
+  while left > 0 do
+    local ok, err, code = write(left < CHUNK and ZEROS:sub(1, left) or ZEROS)
+    if not ok then return nil, err, code end
+    left = left - CHUNK
+  end
+  return true
+end
+
+-- Exactly as many bytes as were announced: what a file has lost meanwhile is zeros, and said; what it has gained is left out.
+local function copy(write, read, size, stored, name)
+  local left, short = size, false
+  while left > 0 do
+    local data, err, code = read(math.min(left, CHUNK))
+    if not data and err then return nil, err, code end
+    local ok
+    if not data or data == "" then
+      short = true
+      ok, err, code = fill(write, left)
+      left = 0
+    else
+      ok, err, code = write(data)
+      left = left - #data
+    end
+    if not ok then return nil, err, code end
+  end
+  local ok, err, code = write(padding(stored))
+  if not ok then return nil, err, code end
+  if short then return nil, name .. ": it has become shorter while it was read", "ESHRUNK" end
+  return true
+end
+
+--- Writes an entry; sockets are left out. Waits as `write` does.
 ---@param write fun(bytes: string): any, string?, string?
 ---@param entry vmctl.TarEntry
----@param read? fun(n: integer): string? of a file: the next bytes of its content
----@return any, string?, string?
-function M.entry(write, entry, read)
+---@param read? fun(n: integer): string?, string?, string? of a file: the next bytes of its content, "" or nil at its end
+---@param knows? "pax" the reader knows pax headers
+---@return any, string?, string? ESHRUNK: the content was shorter than its size; zeros stand for the rest, and more can be written
+function M.entry(write, entry, read, knows)
   local kind = TYPES[entry.type]
   if not kind then return true end
-  local name = entry.path:gsub("^/+", "") .. (entry.type == "directory" and "/" or "")
+  local name = entry.path:match "^/*(.*)$" .. (entry.type == "directory" and "/" or "")
   local size = entry.type == "file" and entry.size or 0
-  local ok, err, code = write(extended(name, entry, size) .. header(name, kind, entry, size))
+  local map, stored = "", size
+  if knows and entry.map then map, stored = sparse.write(entry.map, entry.real_size) end
+  local head = (knows and extended(entry, name) or "") .. long_names(entry, name) .. header(name, kind, entry, stored)
+  local ok, err, code = write(head .. map)
   if not ok or size == 0 then return ok, err, code end
-  return copy(write, read, size)
+  return copy(write, read, size, stored, name)
 end
 
 --- Ends an archive.
