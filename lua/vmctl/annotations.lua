@@ -575,25 +575,30 @@ do
 local files = {}
 
 --- Copies a file or a folder with all that is in it out of a guest, which is not trusted: no link leads out of the place that
---- gets it, set-user-id bits are dropped, devices left out. Waits.
+--- gets it, none there is followed, set-user-id bits are dropped, devices left out; what is not of the type that the guest announced
+--- is refused. Folders above are made, each file gets its place by one rename. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string in the guest
----@param destination string of this machine, as for `push`; the folder above it must be there
----@param opts? table as for `push`; owner: "keep" (the default for root: as in the guest) or "mine"; exclude is for `push` alone
+---@param destination string of this machine, as for `push`; a link is refused (ELOOP) unless `follow` is set
+---@param opts? table as for `push`, and follow; owner: "keep" (the default for root: as in the guest) or "mine"; max_bytes: 64 GiB, max_entries: 1,000,000; exclude is for `push` alone
 ---@return table|nil report as for `push`
 ---@return string?
 ---@return string?
 function files.pull(where, source, destination, opts) end
 
 --- Copies a file or a folder with all that is in it into a guest. As with `cp -r` it comes into a folder that is there, else it
---- gets that path; folders above are made. Waits.
+--- gets that path; folders above are made. Everything is staged beside its place; each file gets it by one rename, and after a
+--- failure what was there is still there. Modes, owners, times to the nanosecond, hard links and holes are kept as far as the
+--- guest's tar (GNU's: all of it; others: no parts of seconds, no holes, no times of links or, out
+--- of the guest, before 1970) or a helper's protocol (no hard links
+--- either) can; an owner that cannot be kept is refused. What changes or goes meanwhile is reported, and the copy goes on. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string in the guest
----@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, exact: boolean, on_progress: function } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
----@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs
+---@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, exact: boolean, on_progress: function, max_bytes: integer, max_entries: integer } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
+---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
 ---@return string? message
----@return string? code ENOENT, EREMOTE: tar's own words, EBADMSG: check sums differ, ETIMEDOUT, ERESET …
+---@return string? code ENOENT, EINVAL: a FIFO or a socket, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
 function files.push(where, source, destination, opts) end
 
 end

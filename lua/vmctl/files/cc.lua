@@ -1,6 +1,8 @@
 --- The guest's side of a copy by the file calls of a cc helper, which needs no program in the guest.
+local content = require "vmctl.files.content"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local text = require "vmctl.base.text"
 
 local M = {}
 
@@ -9,6 +11,10 @@ methods.__index = methods
 
 local PIECE = 256 << 10
 local MOST_DEPTH = 256
+local MOST_OWNER = 0x7fffffff
+local CLEANUP = 10 -- seconds
+
+local shown = { directory = "directory", file = "file", link = "link" }
 
 ---@param fs vmctl.CcFilesystem
 ---@param label string
@@ -21,12 +27,14 @@ local function left(self)
   return math.max(0.001, self._deadline - core.now())
 end
 
---- What is at a path: "directory", "file" (anything else), or "none".
+--- What is at a path: "directory", "file", "link", "other", or "none".
+---@param path string
+---@param follow? boolean what a link leads to
 ---@return string|nil, string?, string?
-function methods:type(path)
+function methods:type(path, follow)
   local there, err, code, why = self._fs:lstat(path, left(self))
-  if there and there.type == "link" then there = self._fs:stat(path, left(self)) or there end
-  if there then return there.is_dir and "directory" or "file" end
+  if there and there.type == "link" and follow then there = self._fs:stat(path, left(self)) or there end
+  if there then return shown[there.type] or "other" end
   if type(why) == "table" then return "none" end -- the helper's answer: there is nothing that could be looked at
   return nil, err, code
 end
@@ -35,40 +43,52 @@ local function join(top, path)
   return path == "" and top or top .. "/" .. path
 end
 
--- Into the guest
+-- Into the guest. The protocol has no hard links, no parts of seconds, no times of links: the first become files of their own.
 
-local sink = {}
+local sink = { holes = true, hard = false }
 sink.__index = sink
 
 local function dress(self, path, entry)
   local guest = self.guest
-  local ok, err, code = guest._fs:chmod(path, entry.mode & 4095, left(guest))
-  if ok and self._owner == "keep" then ok, err, code = guest._fs:chown(path, entry.uid, entry.gid, left(guest)) end
-  if ok and entry.type == "file" then ok, err, code = guest._fs:chtimes(path, entry.mtime, entry.mtime, left(guest)) end
+  local ok, err, code = true, nil, nil
+  if self._owner == "keep" then ok, err, code = guest._fs:chown(path, entry.uid, entry.gid, left(guest)) end
+  local mode = entry.mode & (self._owner == "keep" and 4095 or 1023) -- whoever writes it gets no other's privileges
+  if ok then ok, err, code = guest._fs:chmod(path, mode, left(guest)) end
+  if ok then ok, err, code = guest._fs:chtimes(path, entry.mtime, entry.mtime, left(guest)) end
   return ok, err, code
 end
 
-local function fill(guest, file, read)
-  while true do
-    local data, err, code = read(PIECE)
-    if not data and err then return nil, err, code end
-    if not data or data == "" then return true end
-    local ok
-    ok, err, code = file:write(data, left(guest))
-    if not ok then return nil, err, code end
-  end
+-- Makes something under another name; it gets its own once it is whole.
+local function stage(self, path, make)
+  local guest = self.guest
+  local folder = text.split(path)
+  local unfinished = ("%s/.vmctl-%08x"):format(folder, math.random(0) & 0xffffffff)
+  local ok, err, code = make(unfinished)
+  if ok then ok, err, code = guest._fs:rename(unfinished, path, left(guest)) end
+  if not ok then guest._fs:remove(unfinished, math.max(left(guest), CLEANUP)) end
+  return ok, err, code
 end
 
 local put = {}
 
 function put.file(self, path, entry, read)
   local guest = self.guest
-  local file <close>, err, code = guest._fs:create(path, left(guest)) -- luacheck: ignore
-  if not file then return nil, err, code end
-  local ok
-  ok, err, code = fill(guest, file, read)
-  if not ok then return nil, err, code end
-  return dress(self, path, entry)
+  return stage(self, path, function(unfinished)
+    local ok, err, code = guest._fs:write_file(unfinished, "", 384, left(guest)) -- 0600; no helper's `create` is sure to make it
+    if not ok then return nil, err, code end
+    local file
+    file, err, code = guest._fs:open_file(unfinished, "w", 384, left(guest))
+    if not file then return nil, err, code end
+    ok, err, code = content.write({
+      write = function(data) return file:write(data, left(guest)) end,
+      seek = function(at) return file:seek("set", at, left(guest)) end,
+      truncate = function(size) return file:truncate(size, left(guest)) end,
+    }, entry, read)
+    local closed, why, how = file:close(left(guest))
+    if ok and not closed then ok, err, code = nil, why, how end
+    if ok then ok, err, code = dress(self, unfinished, entry) end
+    return ok, err, code
+  end)
 end
 
 function put.directory(self, path, entry)
@@ -79,11 +99,14 @@ function put.directory(self, path, entry)
 end
 
 function put.link(self, path, entry)
-  self.guest._fs:remove(path, left(self.guest))
-  return self.guest._fs:symlink(entry.link, path, left(self.guest))
+  local guest = self.guest
+  return stage(self, path, function(unfinished) return guest._fs:symlink(entry.link, unfinished, left(guest)) end)
 end
 
 function sink:put(entry, read)
+  if self._owner == "keep" and (entry.uid > MOST_OWNER or entry.gid > MOST_OWNER) then
+    return errors.fail("EOVERFLOW", "%s: the protocol has no room for the owner %d:%d", entry.path, entry.uid, entry.gid)
+  end
   return put[entry.type](self, join(self._top, entry.path), entry, read)
 end
 
@@ -101,7 +124,7 @@ function sink:close() end
 function methods:sink(folder, name, owner)
   local ok, err, code = self._fs:mkdir_all(folder, 493, left(self)) -- 0755
   if not ok then return nil, err, code end
-  return setmetatable({ guest = self, _top = join(folder, name), _owner = owner, _folders = {} }, sink)
+  return setmetatable({ guest = self, _top = join(folder == "/" and "" or folder, name), _owner = owner, _folders = {} }, sink)
 end
 
 -- Out of the guest
@@ -123,41 +146,65 @@ end
 local function visit_file(guest, path, entry, visit)
   local file <close>, err, code = guest._fs:open(path, left(guest)) -- luacheck: ignore
   if not file then return nil, err, code end
-  return visit(entry, function(n)
+  local count = 0
+  local ok
+  ok, err, code = visit(entry, function(n)
     local data, why, how = file:read(math.min(n, PIECE), left(guest))
-    if not data and how == "EOF" then return nil end
+    if not data and how == "EOF" then return "" end
+    count = count + #(data or "")
     return data, why, how
   end)
+  return ok, err, code, count
+end
+
+-- A helper's errors have no names: what is not there any more is looked for.
+local function has_gone(self, full, path, job)
+  return path ~= "" and self.guest:type(full) == "none" and job.note("vanished", path)
 end
 
 local descend
 
-local function visit_path(self, path, visit, depth)
+local function visit_path(self, path, visit, job, depth)
   local full = join(self._top, path)
   local entry, err, code = describe(self.guest, full)
-  if not entry then return nil, err, code end
+  if not entry then
+    if has_gone(self, full, path, job) then return true end
+    return nil, err, code
+  end
   entry.path = path
-  if entry.type == "file" then return visit_file(self.guest, full, entry, visit) end
-  local ok
+  local ok, count
+  if entry.type == "file" then
+    ok, err, code, count = visit_file(self.guest, full, entry, visit)
+    if not ok and count == nil and has_gone(self, full, path, job) then return true end
+    if ok and count ~= entry.size then job.note("changed", path) end
+    return ok, err, code
+  end
   ok, err, code = visit(entry)
   if not ok or entry.type ~= "directory" then return ok, err, code end
-  return descend(self, path, visit, depth + 1)
+  return descend(self, path, visit, job, depth + 1)
 end
 
-function descend(self, path, visit, depth)
+function descend(self, path, visit, job, depth)
   if depth > MOST_DEPTH then return errors.fail("ELOOP", "%s: too many folders inside each other", path) end
-  local entries, err, code = self.guest._fs:read_dir(join(self._top, path), left(self.guest))
-  if not entries then return nil, err, code end
+  local full = join(self._top, path)
+  local entries, err, code = self.guest._fs:read_dir(full, left(self.guest))
+  if not entries then
+    if has_gone(self, full, path, job) then return true end
+    return nil, err, code
+  end
   for _, entry in ipairs(entries) do
+    if entry.name == "" or entry.name == "." or entry.name:find("/", 1, true) then
+      return errors.fail("EPROTO", "%s: a name that is none", full)
+    end
     local ok
-    ok, err, code = visit_path(self, path == "" and entry.name or path .. "/" .. entry.name, visit, depth)
+    ok, err, code = visit_path(self, path == "" and entry.name or path .. "/" .. entry.name, visit, job, depth)
     if not ok then return nil, err, code end
   end
   return true
 end
 
-function source:each(visit)
-  return visit_path(self, "", visit, 1)
+function source:each(visit, job)
+  return visit_path(self, "", visit, job, 1)
 end
 
 function source:relative(path)
@@ -166,11 +213,11 @@ end
 
 --- Files and folders of the guest.
 function methods:source(folder, name)
-  return setmetatable({ guest = self, _top = join(folder, name) }, source)
+  return setmetatable({ guest = self, _top = join(folder == "/" and "" or folder, name), guess = true }, source)
 end
 
---- The SHA-256 sums of files below `top`, which are read once more for that.
----@return string[]|nil, string?, string?
+--- The SHA-256 sums of files below `top`, which are read once more for that; false for one that is not there any more.
+---@return (string|false)[]|nil, string?, string?
 function methods:hashes(top, paths)
   local list = {}
   for i, path in ipairs(paths) do
@@ -182,8 +229,20 @@ function methods:hashes(top, paths)
         hash:update(data)
       end
     end)
-    if not ok then return nil, err, code end
-    list[i] = hash:hex()
+    if not ok and self:type(join(top, path)) ~= "none" then return nil, err, code end
+    list[i] = ok and hash:hex() or false
+  end
+  return list
+end
+
+--- Sizes and times of files below `top` as they are now.
+---@param files { path: string }[]
+---@return { size: integer, mtime: integer }[] false for one that could not be looked at
+function methods:states(top, files)
+  local list = {}
+  for i, file in ipairs(files) do
+    local info = self._fs:stat(join(top, file.path), left(self))
+    list[i] = info and { size = info.size, mtime = info.mtime } or false
   end
   return list
 end

@@ -1,8 +1,10 @@
 --- The copy itself: entries from a source to a sink, counted, hashed on the way, and compared with what the guest has.
 ---
---- A source has each(visit): visit(entry, read) for every entry, where entry has path (relative, "" is the top), type, mode, uid,
---- gid, mtime, size, link, and read(n) gives a file's content. A sink has put(entry, read), finish(), and close() for when it
---- comes to nothing. Either, on the guest's side, has hashes(paths).
+--- A source has each(visit, job): visit(entry, read) for every entry, where entry has path (relative, "" is the top), type, mode,
+--- uid, gid, mtime, nsec, size, link, and of a file with holes map and real_size; read(n) gives a file's content, and again()
+--- begins anew where that is possible. What changes or vanishes meanwhile it tells job.note. A sink has put(entry, read),
+--- finish(), and close(failed); holes and hard say what it can keep. Either, on the guest's side, has hashes(top, paths).
+local content = require "vmctl.files.content"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -11,6 +13,7 @@ local M = {}
 
 local UNITS = { { 1 << 30, "GiB" }, { 1 << 20, "MiB" }, { 1 << 10, "KiB" } }
 local SHOW_AGAIN = 0.2 -- seconds between two states of the progress line
+local MOST_NOTES = 10000 -- entries of each list of a report
 
 --- A number of bytes for a person.
 ---@return string
@@ -30,70 +33,139 @@ local function show(job, entry)
   log.progress(("%s: %d files, %s, %s/s: %s"):format(job.title, report.files, M.size(report.bytes), M.size(rate // 1), entry.path))
 end
 
--- The content of a file on its way: counted and hashed.
-local function observed(job, entry, read)
-  local hash = job.verify and core.sha256() or nil
-  local function next_piece(n)
-    local data, err, code = read(n)
-    if not data then return nil, err, code end
-    job.report.bytes = job.report.bytes + #data
-    if hash then hash:update(data) end
+local function counted(job, entry, read)
+  return function(n)
+    local data, place, code = read(n)
+    if not data or data == "" then return data, place, code end
+    local report = job.report
+    report.bytes = report.bytes + #data
+    if report.bytes > job.max_bytes then
+      return errors.fail("ETOOBIG", "%s: more than %d bytes in all (max_bytes)", entry.path, job.max_bytes)
+    end
     show(job, entry)
-    if job.on_progress then job.on_progress(job.report, entry.path) end
-    return data
+    if job.on_progress then job.on_progress(report, entry.path) end
+    return data, place
   end
-  return next_piece, hash
 end
 
-local counted = { file = "files", hard = "files", directory = "directories", link = "links" }
+-- As the sink gets it: its holes are zeros where the sink knows none.
+local function put_file(job, entry, read)
+  read = counted(job, entry, entry.map and content.parts(entry.map, read) or read)
+  local sum
+  if job.verify then read, sum = content.hashed(entry, read) end
+  local sent = entry
+  if entry.map and not job.sink.holes then
+    read = content.filled(entry, read)
+    sent = setmetatable({ map = false, size = entry.real_size }, { __index = entry })
+  end
+  local ok, err, code = job.sink:put(sent, read)
+  if not ok then return nil, err, code end
+  if sum then
+    table.insert(job.hashes, { path = entry.path, hex = sum(), size = entry.real_size or entry.size, mtime = entry.mtime })
+  end
+  return true
+end
 
-local function pass(job, entry, read)
-  local kind = counted[entry.type]
+-- A file that became shorter while it was sent: once more, from a copy that stands still.
+local function put_again(job, entry, again)
+  job.note("changed", entry.path)
+  local file, size, code = content.spool(again())
+  if not file then return nil, size, code end
+  local guard <close> = file -- luacheck: ignore
+  local still = setmetatable({ size = size, map = false }, { __index = entry })
+  return put_file(job, still, function(n) return file:read(n) or "" end)
+end
+
+local kinds = { file = "files", hard = "files", directory = "directories", link = "links" }
+
+local function check(job, entry)
+  job.entries = job.entries + 1
+  if job.entries > job.max_entries then return errors.fail("ETOOBIG", "more than %d entries (max_entries)", job.max_entries) end
+  if job.entries == 1 and job.top and (entry.path ~= "" or entry.type ~= job.top) then
+    return errors.fail("EPROTO", "a %s was to come, and a %s came", job.top, entry.path == "" and entry.type or "part of one")
+  end
+  return true
+end
+
+local function pass(job, entry, read, again)
+  local ok, err, code = check(job, entry)
+  if not ok then return nil, err, code end
+  local kind = kinds[entry.type]
   if not kind then
-    table.insert(job.report.skipped, entry.path)
+    job.note("skipped", entry.path)
     return true
   end
-  local hash
-  if entry.type == "file" then read, hash = observed(job, entry, read) end
-  local ok, err, code = job.sink:put(entry, read)
+  if entry.type == "file" then
+    ok, err, code = put_file(job, entry, read)
+    if code == "ESHRUNK" and again then ok, err, code = put_again(job, entry, again) end
+  else
+    ok, err, code = job.sink:put(entry)
+  end
   if not ok then return nil, err, code end
   job.report[kind] = job.report[kind] + 1
-  if hash then table.insert(job.hashes, { path = entry.path, hex = hash:hex() }) end
   return true
 end
 
-local function compare(job, hashes)
-  local paths = {}
+-- A sum that differs: of a file that has changed in the guest meanwhile, it has to.
+local function differs(job, files)
+  local states = job.states and job.states(files) or {}
+  for i, file in ipairs(files) do
+    local now = states[i]
+    local moved = now and (now.size ~= file.size or now.mtime ~= file.mtime or file.size == 0)
+    if not moved and not job.noted[file.path] then
+      return errors.fail("EBADMSG", "%s: its check sum is another one than the guest's: the copy is broken", file.path)
+    end
+    job.note("changed", file.path)
+  end
+  return true
+end
+
+local function compare(job)
+  local paths, odd = {}, {}
   for i, file in ipairs(job.hashes) do paths[i] = file.path end
-  local there, err, code = hashes(paths)
+  local there, err, code = job.verify(paths)
   if not there then return nil, err, code end
   for i, file in ipairs(job.hashes) do
-    if there[i] ~= file.hex then
-      return errors.fail("EBADMSG", "%s: its check sum is another one than the guest's: it changed while it was copied, or the "
-        .. "copy is broken", file.path)
-    end
+    if not there[i] then job.note("vanished", file.path)
+    elseif there[i] ~= file.hex then odd[#odd + 1] = file end
   end
-  job.report.verified = #paths
-  return true
+  job.report.verified = #paths - #odd
+  if #odd == 0 then return true end
+  return differs(job, odd)
+end
+
+local function new_job(what)
+  local report = { files = 0, directories = 0, links = 0, bytes = 0, skipped = {}, changed = {}, vanished = {} }
+  local job = {
+    title = what.title, sink = what.sink, verify = what.verify, states = what.states, on_progress = what.on_progress, top = what.top,
+    max_bytes = what.max_bytes or math.maxinteger, max_entries = what.max_entries or math.maxinteger, entries = 0,
+    report = report, hashes = {}, noted = {}, began = core.now(), shown = core.now(),
+  }
+  function job.note(list, path)
+    if job.noted[path] == list or #report[list] >= MOST_NOTES then return true end
+    job.noted[path] = list
+    table.insert(report[list], path)
+    return true
+  end
+  return job
 end
 
 --- Copies everything. Waits.
----@param what { title: string, source: table, sink: table, verify: (fun(paths: string[]): string[]?)?, on_progress: function? }
+---@param what { title: string, source: table, sink: table, verify: (fun(paths: string[]): (string|false)[]?)?,
+-- states: (fun(files: table[]): { size: integer, mtime: integer }[]?)?, on_progress: function?, top: string?, max_bytes: integer?,
+-- max_entries: integer? } verify: the sums that the guest has now; states: for files whose sum differs, what the guest says of them:
+-- of one that has changed, it is reported; top: the type of the first entry
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, skipped: string[],
--- verified: integer? }|nil report, string?, string?
+-- changed: string[], vanished: string[], verified: integer? }|nil report, string?, string?
 function M.run(what)
-  local report = { files = 0, directories = 0, links = 0, bytes = 0, skipped = {} }
-  local job = {
-    title = what.title, sink = what.sink, verify = what.verify, on_progress = what.on_progress, report = report, hashes = {},
-    began = core.now(), shown = core.now(),
-  }
-  local ok, err, code = what.source:each(function(entry, read) return pass(job, entry, read) end)
+  local job = new_job(what)
+  local ok, err, code = what.source:each(function(...) return pass(job, ...) end, job)
   if ok then ok, err, code = what.sink:finish() end
-  if ok and job.verify and #job.hashes > 0 then ok, err, code = compare(job, job.verify) end
+  if ok and job.verify and #job.hashes > 0 then ok, err, code = compare(job) end
   log.progress(nil)
   if not ok then return nil, err, code end
-  report.seconds = core.now() - job.began
-  return report
+  job.report.seconds = core.now() - job.began
+  return job.report
 end
 
 return M

@@ -4,9 +4,11 @@ local copy = require "vmctl.files.copy"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local here = require "vmctl.files.here"
+local here_source = require "vmctl.files.here_source"
 local options = require "vmctl.base.options"
 local target = require "vmctl.base.target"
 local task = require "vmctl.base.task"
+local text = require "vmctl.base.text"
 
 local M = {}
 
@@ -14,8 +16,9 @@ local TIMEOUT = 3600 -- seconds
 
 local known = {
   timeout = "number>0", verify = "boolean", owner = { "keep", "mine", "target" }, exclude = "table|function", on_progress = "callable",
-  exact = "boolean",
+  exact = "boolean", max_bytes = "integer>0", max_entries = "integer>0", follow = "boolean",
 }
+local MOST_BYTES, MOST_ENTRIES = 64 << 30, 1000000 -- of what a guest sends
 
 local function is_cc(value)
   return type(value) == "table" and type(value.fs) == "table" and target.class(value.fs) == "vmctl.CcFilesystem"
@@ -33,7 +36,7 @@ end
 local function skipper(exclude)
   if type(exclude) ~= "table" then return exclude end
   return function(path)
-    local name = path:match "[^/]*$"
+    local name = text.base(path)
     for _, pattern in ipairs(exclude) do
       if name:find("^" .. pattern .. "$") then return true end
     end
@@ -46,7 +49,7 @@ local function aim(kind, source_name, destination, exact)
   if exact then return here.split(destination) end
   if kind == "directory" or destination:sub(-1) == "/" then
     if source_name == "" then return nil end
-    return (destination:gsub("(.)/+$", "%1")), source_name
+    return text.strip_folder(destination), source_name
   end
   return here.split(destination)
 end
@@ -70,7 +73,7 @@ local function join(folder, name)
 end
 
 local function send(guest, source, destination, opts)
-  local kind, err, code = guest:type(destination)
+  local kind, err, code = guest:type(destination, true)
   if not kind then return nil, err, code end
   local _, source_name = here.split(source)
   local folder, name = aim(kind, source_name, destination, opts.exact)
@@ -80,8 +83,9 @@ local function send(guest, source, destination, opts)
     if not sink then return nil, why, how end
     local report
     report, why, how = copy.run {
-      title = ("copying to %s"):format(guest.label), source = here.source(source, skipper(opts.exclude)), sink = sink,
-      verify = verifier(opts, guest, join(folder, name)), on_progress = opts.on_progress,
+      title = ("copying to %s"):format(guest.label), source = here_source.source(source, skipper(opts.exclude)), sink = sink,
+      verify = verifier(opts, guest, join(folder, name)), on_progress = opts.on_progress, max_bytes = opts.max_bytes,
+      max_entries = opts.max_entries,
     }
     sink:close()
     scope:cancel()
@@ -91,19 +95,25 @@ local function send(guest, source, destination, opts)
 end
 
 --- Copies a file or a folder with all that is in it into a guest. As with `cp -r` it comes into a folder that is there, else it
---- gets that path; folders above are made. Waits.
+--- gets that path; folders above are made. Everything is staged beside its place; each file gets it by one rename, and after a
+--- failure what was there is still there. Modes, owners, times to the nanosecond, hard links and holes are kept as far as the
+--- guest's tar (GNU's: all of it; others: no parts of seconds, no holes, no times of links or, out
+--- of the guest, before 1970) or a helper's protocol (no hard links
+--- either) can; an owner that cannot be kept is refused. What changes or goes meanwhile is reported, and the copy goes on. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string in the guest
 ---@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, exact: boolean,
--- on_progress: function } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here)
--- or "target" (whoever the agent runs as); Lua patterns of names to leave out, or a function of "/path/below"; exact:
--- `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as
--- on_progress(report, path)
+-- on_progress: function, max_bytes: integer, max_entries: integer } seconds (3600); whether check sums are compared (they are);
+-- "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names
+-- to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it
+-- is then merged into; called as on_progress(report, path)
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped:
--- string[], path: string }|nil report `skipped`: sockets, devices, FIFOs
+-- string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that
+-- were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
 ---@return string? message
----@return string? code ENOENT, EREMOTE: tar's own words, EBADMSG: check sums differ, ETIMEDOUT, ERESET …
+---@return string? code ENOENT, EINVAL: a FIFO or a socket, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than
+-- max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
 function M.push(where, source, destination, opts)
   local limit
   opts, limit = limits(opts, "files.push")
@@ -113,24 +123,46 @@ function M.push(where, source, destination, opts)
   return failed("push", source, ("%s:%s"):format(guest.label, destination), err, code)
 end
 
+-- Where a copy from a guest goes. A link there may be one that an earlier copy has brought.
+local function aim_here(source_name, destination, opts)
+  local there = core.fs.stat(destination, true)
+  if there and there.type == "link" then
+    if not opts.follow then return errors.fail("ELOOP", "it is a link (follow)") end
+    local err, code
+    destination, err, code = core.fs.real(destination)
+    if not destination then return nil, err, code end
+    there = core.fs.stat(destination, true)
+  end
+  local folder, name = aim(there and there.type, source_name, destination, opts.exact)
+  if not folder or name == "" then return errors.fail("EINVAL", "the copy needs a name") end
+  local ok, err, code = here.make_folders(folder)
+  if not ok then return nil, err, code end
+  return folder, name
+end
+
+local TYPES = { file = true, directory = true, link = true }
+
 local function fetch(guest, source, destination, opts)
   local kind, err, code = guest:type(source)
   if not kind then return nil, err, code end
   if kind == "none" then return errors.fail("ENOENT", "there is no such file in the guest") end
+  if not TYPES[kind] then return errors.fail("EINVAL", "it is no file and no folder") end
   local from, source_name = here.split(source)
   if source_name == "" then return errors.fail("EINVAL", "a source with a name expected") end
-  local there = core.fs.stat(destination)
-  local folder, name = aim(there and there.type, source_name, destination, opts.exact)
+  local folder, name, why = aim_here(source_name, destination, opts)
+  if not folder then return nil, name, why end
   local origin = guest:source(from, source_name)
   local is_root = core.fs.identity() == 0
   local sink
-  sink, err, code = here.sink(folder, name, is_root and opts.owner ~= "mine" and "keep" or "mine",
-    function(path) return origin:relative(path) end)
+  sink, err, code = here.sink(folder, name, { owner = is_root and opts.owner ~= "mine" and "keep" or "mine", guess = origin.guess,
+    relative = function(path) return origin:relative(path) end })
   if not sink then return nil, err, code end
   local report
   report, err, code = copy.run {
-    title = ("copying from %s"):format(guest.label), source = origin, sink = sink, on_progress = opts.on_progress,
-    verify = verifier(opts, guest, join(from, source_name)),
+    title = ("copying from %s"):format(guest.label), source = origin, sink = sink, on_progress = opts.on_progress, top = kind,
+    verify = verifier(opts, guest, join(from, source_name)), max_bytes = opts.max_bytes or MOST_BYTES,
+    max_entries = opts.max_entries or MOST_ENTRIES,
+    states = function(files) return guest:states(join(from, source_name), files) end,
   }
   sink:close()
   if report then report.path = join(folder, name) end
@@ -138,11 +170,13 @@ local function fetch(guest, source, destination, opts)
 end
 
 --- Copies a file or a folder with all that is in it out of a guest, which is not trusted: no link leads out of the place that
---- gets it, set-user-id bits are dropped, devices left out. Waits.
+--- gets it, none there is followed, set-user-id bits are dropped, devices left out; what is not of the type that the guest announced
+--- is refused. Folders above are made, each file gets its place by one rename. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string in the guest
----@param destination string of this machine, as for `push`; the folder above it must be there
----@param opts? table as for `push`; owner: "keep" (the default for root: as in the guest) or "mine"; exclude is for `push` alone
+---@param destination string of this machine, as for `push`; a link is refused (ELOOP) unless `follow` is set
+---@param opts? table as for `push`, and follow; owner: "keep" (the default for root: as in the guest) or "mine"; max_bytes: 64 GiB,
+-- max_entries: 1,000,000; exclude is for `push` alone
 ---@return table|nil report as for `push`, string?, string?
 function M.pull(where, source, destination, opts)
   local limit

@@ -2,6 +2,7 @@
 local copy = require "vmctl.files.copy"
 local errors = require "vmctl.errors"
 local files = require "vmctl.files"
+local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
 local targets = require "vmctl.cli.targets"
 local units = require "vmctl.cli.units"
@@ -11,7 +12,8 @@ local M = {}
 function M.describe(command)
   command:summary "Copy files and folders into a target or out of it."
   command:description("Copies a file, or a folder with all that is in it; one of the two is TARGET:PATH.\n" ..
-    "Modes and owners are kept, check sums compared.\n  vmctl cp ./site web:/srv/\n  vmctl cp web:/var/log ./logs")
+    "Modes, owners and times are kept, check sums compared; each file gets its place at once. A file that changed or went\n" ..
+    "meanwhile is named, and makes the exit code 1.\n  vmctl cp ./site web:/srv/\n  vmctl cp web:/var/log ./logs")
   command:argument("source", "A path, or TARGET:PATH."):argname "SOURCE"
   command:argument("destination", "A path, or TARGET:PATH."):argname "DESTINATION"
   command:option("--owner", "keep: as they are; target, mine: whoever writes them."):argname("WHO"):choices { "keep", "target", "mine" }
@@ -50,7 +52,12 @@ function M.run(opts)
   end
   if not report then return nil, err, code end
   output.result(opts, report, describe(report))
-  return 0
+  for _, list in ipairs { "changed", "vanished" } do
+    for _, path in ipairs(report[list]) do
+      io.stderr:write(("vmctl: %s while it was copied: %s\n"):format(list, log.one_line(path == "" and report.path or path)))
+    end
+  end
+  return #report.changed + #report.vanished > 0 and 1 or 0
 end
 
 return M

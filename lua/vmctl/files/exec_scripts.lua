@@ -1,0 +1,85 @@
+--- The shell's part of a copy by tar. Only what each POSIX shell has; the programs are those of GNU, busybox and toybox alike.
+local M = {}
+
+M.PIECE = 256 << 10
+
+-- $1: the folder, $2: the name in it. Prints which tar there is, whether the name is a folder, and where to stage.
+M.PREPARE = [[set -e; mkdir -p -- "$1"; cd -- "$1"
+case $(tar --version 2>/dev/null) in *GNU*) echo gnu;; *bsdtar*) echo pax;; *) echo plain;; esac
+if [ -d "./$2" ]; then cd -- "./$2"; echo folder; else echo other; fi
+pwd -P]]
+
+-- each FROM TO: puts something in its place. A folder that is not there is moved whole; into one that is there go the files, each by
+-- a rename of its own. Where another file system begins, mv would write in place: there it is staged once more.
+local PLACE = [[
+fail() { echo "$1" >&2; exit 1; }
+device() { stat -c %d -- "$1" 2>/dev/null || :; }
+put() {
+  if [ -d "$2" ]; then [ -L "$2" ] || fail "$2: a folder is there"; rm -f -- "$2"; fi
+  mv -f -- "$1" "$2"
+}
+files() { find "$1" -maxdepth 1 ! -type d -exec sh -c 'd=$1; shift; exec mv -f -- "$@" "$d/"' sh "$2" {} +; }
+merge() {
+  if [ "$(device "$1")" != "$(device "$2")" ]; then
+    mkdir -m 700 -- "$2/$own"
+    for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do if [ -e "$f" ] || [ -L "$f" ]; then mv -f -- "$f" "$2/$own/"; fi; done
+    set -- "$2/$own" "$2"
+  fi
+  for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    if [ -d "$f" ] && [ ! -L "$f" ]; then each "$f" "$2/${f##*/}"
+    elif [ -d "$2/${f##*/}" ]; then if [ -e "$f" ] || [ -L "$f" ]; then put "$f" "$2/${f##*/}"; fi; fi
+  done
+  files "$1" "$2"
+  case $1 in "$2/$own") rmdir -- "$1";; esac
+}
+each() {
+  if [ ! -d "$1" ] || [ -L "$1" ]; then put "$1" "$2"
+  elif [ -d "$2" ]; then merge "$1" "$2"
+  elif [ -e "$2" ] || [ -L "$2" ]; then fail "$2: it is there, and no folder"
+  else mv -- "$1" "$2"; fi
+}
+]]
+
+-- $1: where to stage, $2: under which name, $3: the top's name, $4: where it goes, $5: tar's letter for owners. The archive's
+-- "owner" has the text of its own owner: whether this tar can keep it. "folders" is an archive of them.
+M.UNPACK = [[set -e
+own=$2 stage=${1%/}/$2
+mkdir -m 700 -- "$stage"
+trap 'cd /; rm -rf -- "$stage"' EXIT
+trap 'exit 1' HUP INT TERM
+cd -- "$stage"
+]] .. PLACE .. [[
+tar -x"$5"f -
+cat >/dev/null
+if [ -f owner ] && [ "$(id -u)" = 0 ]; then
+  want=$(cat owner) have=$(stat -c %u:%g owner)
+  [ "$want" = "$have" ] || fail "this tar cannot keep the owner $want: it made it $have"
+fi
+each "$stage/t/$3" "$4"
+[ -f folders ] || exit 0
+exec 3<folders
+cd -- "$4"
+rm -rf -- "$stage"
+case $(tar --version 2>/dev/null) in *GNU*) tar --keep-directory-symlink -x"$5"f - <&3;; *) tar -x"$5"f - <&3;; esac]]
+
+-- $1: where it was staged, $2: the name. After a failure that the script above did not live to see.
+M.CLEAN = [[rm -rf -- "${1%/}/$2"; find "$1" -xdev -type d -name "$2" -prune -exec rm -rf {} + 2>/dev/null; :]]
+
+-- $1: the folder, $2: the name in it. A tar whose numbers have no room drops digits: that is looked for.
+M.PACK = [[cd -- "$1" || exit 2
+LC_ALL=C; export LC_ALL
+case $(tar --version 2>/dev/null) in
+*GNU*) exec tar --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner -S -cf - -- "$2";;
+*bsdtar*) exec tar --format pax --numeric-owner -cf - -- "$2";;
+esac
+odd=$(find "./$2" -exec stat -c '%u %g %n' {} + 2>/dev/null | while read -r u g n; do
+  if [ "$u" -gt 2097151 ] || [ "$g" -gt 2097151 ]; then echo "$n: this tar has no room for the owner $u:$g"; break; fi
+done 2>/dev/null)
+[ -z "$odd" ] || { echo "$odd" >&2; exit 3; }
+exec tar -cf - -- "$2"]]
+
+-- $1: a path, $2: not empty when a link is to be followed.
+M.TYPE = [[if [ -z "$2" ] && [ -L "$1" ]; then echo link; elif [ -d "$1" ]; then echo directory; elif [ -f "$1" ]; then echo file
+elif [ -e "$1" ]; then echo other; elif [ -L "$1" ]; then echo link; else echo none; fi]]
+
+return M

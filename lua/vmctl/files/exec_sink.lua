@@ -1,0 +1,164 @@
+--- Into a guest by its own tar: everything is unpacked into a folder of its own there, on the file system where it will be; then
+--- each file gets its place by one rename. What failed is gone, and what was there before it is still there.
+local errors = require "vmctl.errors"
+local scripts = require "vmctl.files.exec_scripts"
+local task = require "vmctl.base.task"
+local writer = require "vmctl.tar.write"
+
+local M = {}
+
+local CLEANUP = 10 -- seconds
+local PRIVILEGES = 3072 -- mode bits 06000: set-user-id and set-group-id
+local MOST_OCTAL = 0x1fffff -- the largest owner that every tar knows
+
+local sink = { hard = true }
+sink.__index = sink
+
+-- What tar says is read meanwhile: it would stand still else.
+local function listen(self, process)
+  while true do
+    local data, _, code = process:read(math.huge)
+    if not data then return code or "EOF" end
+    self.guest:keep_words(data)
+  end
+end
+
+-- As it is sent: in the staged folder, and with no more than its owner may give.
+local function staged(self, entry)
+  local new = { path = self._prefix .. (entry.path ~= "" and "/" .. entry.path or "") }
+  if entry.type == "hard" then new.link = self._prefix .. "/" .. entry.link end
+  if entry.type == "directory" then new.mode, new.uid, new.gid = 448, 0, 0 end -- 0700 until all is in it
+  if self._owner == "target" then new.mode, new.uid, new.gid = (new.mode or entry.mode) & ~PRIVILEGES, 0, 0 end
+  return setmetatable(new, { __index = entry })
+end
+
+-- tar has ended: it says why.
+local function ended(self, path, err, code)
+  local heard, late, timeout = self._listener:join(self.guest:left())
+  if not heard then return nil, late, timeout end
+  local done, why, how = self.guest:outcome("write " .. path, self._process)
+  self._over = true
+  return nil, done and err or why, done and code or how
+end
+
+local function send(self, entry, read)
+  local ok, err, code = writer.entry(self._write, entry, read, self._knows)
+  if ok then return true end
+  if code == "EPIPE" or code == "ESRCH" then return ended(self, entry.path, err, code) end
+  return nil, err, code
+end
+
+-- A short file is read before it is announced: it is as long as it is then, also where the system says nothing of that.
+local function read_ahead(entry, read)
+  local parts, size = {}, 0
+  repeat
+    local data, err, code = read(scripts.PIECE)
+    if not data and err then return nil, err, code end
+    parts[#parts + 1] = data
+    size = size + #(data or "")
+    if not data or data == "" then return table.concat(parts), true end
+  until size >= scripts.PIECE and size >= entry.size
+  return table.concat(parts), false
+end
+
+local function put_file(self, entry, read)
+  if entry.map or entry.size > scripts.PIECE then return send(self, staged(self, entry), read) end
+  local head, whole, code = read_ahead(entry, read)
+  if not head then return nil, whole, code end
+  local new = staged(self, entry)
+  new.size = #head
+  local rest = head
+  return send(self, new, function(n)
+    local data = rest:sub(1, n)
+    rest = rest:sub(n + 1)
+    return data
+  end)
+end
+
+function sink:put(entry, read)
+  if self._owner == "keep" and (entry.uid > MOST_OCTAL or entry.gid > MOST_OCTAL) and not self._odd then self._odd = entry end
+  if entry.type == "directory" then table.insert(self._folders, entry) end
+  if entry.type == "file" then return put_file(self, entry, read) end
+  return send(self, staged(self, entry))
+end
+
+local function send_text(self, name, text, like)
+  local entry = { path = name, type = "file", mode = 384, uid = like and like.uid or 0, gid = like and like.gid or 0, mtime = 0,
+    size = #text }
+  return send(self, entry, function() return text end)
+end
+
+-- The folders once more, in an archive of their own, those inside before those around: with their modes, owners and times, which
+-- they get when all is in its place.
+local function send_folders(self)
+  if #self._folders == 0 then return true end
+  local parts = {}
+  local function write(bytes)
+    parts[#parts + 1] = bytes
+    return true
+  end
+  for i = #self._folders, 1, -1 do
+    local entry = self._folders[i]
+    local new = { path = entry.path == "" and "." or "./" .. entry.path }
+    if self._owner == "target" then new.mode, new.uid, new.gid = entry.mode & ~PRIVILEGES, 0, 0 end
+    writer.entry(write, setmetatable(new, { __index = entry }), nil, self._knows)
+  end
+  writer.finish(write)
+  return send_text(self, "folders", table.concat(parts))
+end
+
+--- Ends the archive, and has all of it put in its place.
+function sink:finish()
+  local ok, err, code = true, nil, nil
+  if self._odd then ok, err, code = send_text(self, "owner", ("%d:%d"):format(self._odd.uid, self._odd.gid), self._odd) end
+  if ok then ok, err, code = send_folders(self) end
+  if ok then ok, err, code = writer.finish(self._write) end
+  if ok then ok, err, code = self._process:close_stdin(self.guest:left()) end
+  if not ok then
+    if code == "EPIPE" or code == "ESRCH" then return ended(self, "", err, code) end
+    return nil, err, code
+  end
+  ok, err, code = self._listener:join(self.guest:left())
+  if not ok then return nil, err, code end
+  ok, err, code = self.guest:outcome("write", self._process)
+  self._over = ok or code == "EREMOTE"
+  return ok, err, code
+end
+
+--- Ends it. After a failure that tar did not see, what is staged is removed.
+function sink:close()
+  if self._listener then self._listener:cancel() end
+  self._process:close()
+  if self._over then return end
+  self._over = true
+  self.guest:clean(self._base, self._stage, CLEANUP)
+end
+
+--- A place in the guest that gets files.
+---@param guest table vmctl.files.exec
+---@param folder string made if it is not there
+---@param name string of the top there
+---@param owner "keep"|"target"
+---@param scope vmctl.Scope
+---@return table|nil, string?, string?
+function M.new(guest, folder, name, owner, scope)
+  local out, err, code = guest:ask("prepare " .. folder, scripts.PREPARE, folder, name)
+  if not out then return nil, err, code end
+  local kind, place, base = out:match "^(%a+)\n(%a+)\n(.*)\n$"
+  if not kind then return errors.fail("EPROTO", "prepare %s on %s: not an answer", folder, guest.label) end
+  local stage = (".vmctl-%08x%08x"):format(math.random(0) & 0xffffffff, math.random(0) & 0xffffffff)
+  local top = place == "folder" and base or (base == "/" and "" or base) .. "/" .. name
+  local process
+  process, err, code = guest:start { "sh", "-c", scripts.UNPACK, "sh", base, stage, name, top, owner == "keep" and "p" or "o" }
+  if not process then return nil, err, code end
+  local made = setmetatable({ guest = guest, _process = process, _prefix = "t/" .. name, _folders = {}, _owner = owner, _base = base,
+    _stage = stage, _knows = kind ~= "plain" and "pax" or nil, holes = kind == "gnu" }, sink)
+  made._write = function(data)
+    if data == "" then return true end
+    return process:write(data, guest:left())
+  end
+  made._listener = task.spawn_in(scope, listen, made, process)
+  return made
+end
+
+return M

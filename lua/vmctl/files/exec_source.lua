@@ -1,0 +1,136 @@
+--- Out of a guest by its own tar: what it packs is read as it comes, and what it says of files that change or go meanwhile is told.
+local reader = require "vmctl.tar.read"
+local scripts = require "vmctl.files.exec_scripts"
+local text = require "vmctl.base.text"
+
+local M = {}
+
+local MOST_LINE = 16384 -- bytes of a line that tar says
+
+local source = {}
+source.__index = source
+
+-- From "./name/a/b" as tar says it to "a/b".
+local function relative(name, path)
+  if path:sub(1, 2) == "./" then path = path:sub(3) end
+  path = text.strip_slashes(path):match "^/*(.*)$"
+  if path == name then return "" end
+  if path:sub(1, #name + 1) == name .. "/" then return path:sub(#name + 2) end
+  return path
+end
+
+local CHANGED = { ": file changed as we read it", "; padding with zeros" }
+local VANISHED = { ": File removed before we read it", ": Cannot stat: No such file or directory",
+  ": Cannot open: No such file or directory", ": Cannot open: No such process", ": Cannot savedir: No such file or directory",
+  ": No such file or directory" }
+
+local function behind(line, endings)
+  for _, ending in ipairs(endings) do
+    if #line > #ending and line:sub(-#ending) == ending then return line:sub(1, -#ending - 1) end
+  end
+end
+
+-- A line of tar's: of an entry that has changed or gone, or else words.
+local function take_line(self, job, line)
+  local said = line:sub(1, 5) == "tar: " and line:sub(6) or line
+  local path = behind(said, CHANGED)
+  local list = path and "changed" or "vanished"
+  if path then
+    local shrunk = path:find(": File shrank by ", 1, true)
+    if shrunk then path = path:sub(1, shrunk - 1) end
+  else
+    path = behind(said, VANISHED)
+    if path and path:sub(1, 12) == "can't open '" and path:sub(-1) == "'" then path = path:sub(13, -2) end -- busybox
+  end
+  if path then
+    path = relative(self._name, path)
+    if path ~= "" or list == "changed" then
+      self._live = true
+      return job.note(list, path)
+    end
+  end
+  if said:sub(1, 31) == "Exiting with failure status due" or said:sub(1, 18) == "error exit delayed" then return end
+  self._failed = true
+  self.guest:keep_words(line .. "\n")
+end
+
+local function take_words(self, job, data)
+  local at = 1
+  while true do
+    local feed = data:find("\n", at, true)
+    if not feed then break end
+    self._line = self._line .. data:sub(at, feed - 1)
+    take_line(self, job, self._line)
+    self._line, at = "", feed + 1
+  end
+  self._line = (self._line .. data:sub(at)):sub(1, MOST_LINE)
+end
+
+-- tar's standard output as what the reader of archives reads.
+local function output(self, process, job)
+  local rest, from = "", 1
+  local function more()
+    while from > #rest do
+      local data, stream, code = process:read(self.guest:left())
+      if not data then return nil, stream, code end
+      if stream == "stdout" then rest, from = data, 1 else take_words(self, job, data) end
+    end
+    return true
+  end
+  local function read(_, n)
+    local ok, err, code = more()
+    if not ok then return nil, err, code end
+    local data = rest:sub(from, from + n - 1)
+    from = from + #data
+    return data
+  end
+  local function skip(_, n)
+    while n > 0 do
+      local data = read(nil, math.min(n, scripts.PIECE))
+      if not data then return false end
+      n = n - #data
+    end
+    return true
+  end
+  return { read = read, skip = skip, drain = function() while more() do from = #rest + 1 end end }
+end
+
+-- Of a tar that ended with a failure: whether all that it said is of entries that have changed or gone.
+local function is_live(self, record)
+  return self._live and not self._failed and record ~= nil and (record.exit_code == 1 or record.exit_code == 2)
+end
+
+--- Visits everything. See vmctl.files.copy.
+function source:each(visit, job)
+  local guest, name = self.guest, self._name
+  self._line = ""
+  local process <close>, err, code = guest:start { "sh", "-c", scripts.PACK, "sh", self._folder, name, stdin = false } -- luacheck: ignore
+  if not process then return nil, err, code end
+  local stream = output(self, process, job)
+  local ok
+  ok, err, code = reader.each(stream, function(entry, read)
+    entry.path = relative(name, entry.path)
+    return visit(entry, read)
+  end, job.max_entries)
+  if not ok and code ~= "EPROTO" then return nil, err, code end
+  stream.drain()
+  if self._line ~= "" then take_line(self, job, self._line) end
+  local ended, why, how, record = guest:outcome("read " .. name, process)
+  if not ended and not (ok and is_live(self, record)) then return nil, why, how end
+  return ok, err, code
+end
+
+--- What a hard link in the archive says, as a path below the top.
+function source:relative(path)
+  return relative(self._name, path)
+end
+
+--- Files and folders of the guest.
+---@param guest table vmctl.files.exec
+---@param folder string
+---@param name string in it
+function M.new(guest, folder, name)
+  return setmetatable({ guest = guest, _folder = folder, _name = name, guess = true }, source)
+end
+
+return M

@@ -1,0 +1,61 @@
+-- A guest planted a link where a folder was announced, and the next pull wrote through it; an archive without end filled the disk.
+local assert = require "luassert"
+local copies = require "spec.support.copies"
+local support = require "spec.support"
+local vmctl = require "vmctl"
+
+local sh, run = copies.sh, support.run
+local LIMIT = 60
+
+local function pull(tar, opts, prepare)
+  local seen
+  copies.with_agent({ tar = "case $1 in --version) exec /bin/tar --version;; esac; " .. tar }, function(client, folder)
+    sh('mkdir "$1/t" "$1/home"; echo x > "$1/t/file"; echo mine > "$1/home/kept"' .. (prepare or ""), folder)
+    seen = table.pack(vmctl.files.pull(client, folder .. "/t", folder .. "/out", opts or { verify = false }))
+    seen.folder, seen.kept = folder, sh('cd "$1/home"; ls; cat kept', folder)
+    seen.there = sh('cd "$1"; find out | LC_ALL=C sort; true', folder)
+  end)
+  return seen
+end
+
+describe("a pull from a guest that means ill", function()
+  it("refuses a top entry of another type", run(function()
+    local seen = pull 'cd "$(mktemp -d)"; ln -s /tmp t; exec /bin/tar -cf - t'
+    assert.same({ nil, "EPROTO" }, { seen[1], seen[3] })
+    assert.truthy(seen[2]:find("a directory was to come, and a link came", 1, true))
+    seen = pull 'cd "$(mktemp -d)"; mkdir t; echo x > t/file; exec /bin/tar -cf - t/file t'
+    assert.same({ nil, "EPROTO" }, { seen[1], seen[3] })
+  end, LIMIT))
+
+  it("refuses a place that is a link, unless that is asked for", run(function()
+    local plant = '; ln -s "$1/home" "$1/out"'
+    local seen = pull('exec /bin/tar "$@"', { exact = true }, plant)
+    assert.same({ nil, "ELOOP" }, { seen[1], seen[3] })
+    assert.equal("kept\nmine\n", seen.kept)
+    assert.equal("ELOOP", pull('exec /bin/tar "$@"', {}, plant)[3])
+    seen = pull('exec /bin/tar "$@"', { follow = true }, plant)
+    assert.equal(seen.folder .. "/home/t", seen[1].path)
+  end, LIMIT))
+
+  it("follows no link below that place", run(function()
+    local seen = pull('exec /bin/tar "$@"', { exact = true },
+      '; mkdir "$1/out" "$1/t/d"; echo evil > "$1/t/d/kept"; ln -s ../home "$1/out/d"')
+    assert.same({ nil, "EEXIST" }, { seen[1], seen[3] })
+    assert.equal("kept\nmine\n", seen.kept)
+  end, LIMIT))
+
+  it("ends at a number of bytes or of entries", run(function()
+    assert.equal("ETOOBIG", pull('exec /bin/tar "$@"', { max_bytes = 1 })[3])
+    assert.equal("ETOOBIG", pull('exec /bin/tar "$@"', { max_entries = 1 })[3])
+    local seen = pull('exec /bin/tar "$@"', { max_entries = 2, max_bytes = 2 })
+    assert.equal(1, seen[1].files)
+    local endless = "/bin/tar -cf - t | head -c 512; yes x | head -c 300000000"
+    assert.equal("EPROTO", pull(endless, { verify = false })[3]) -- what is no archive ends it as well
+  end, LIMIT))
+
+  it("brings no words that a terminal obeys", run(function()
+    local seen = pull "printf 'tar: \\033]0;owned\\007 \\033[2J nothing\\n' >&2; exit 2"
+    assert.equal("EREMOTE", seen[3])
+    assert.falsy(seen[2]:find "[%c\127]")
+  end, LIMIT))
+end)

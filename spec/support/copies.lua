@@ -1,0 +1,43 @@
+--- What the specs of copies share: an agent of ours on this machine that finds a tar of the spec's choice.
+local assert = require "luassert"
+local support = require "spec.support"
+local vmctl = require "vmctl"
+
+local M = {}
+
+--- Runs a shell script on this machine; its output.
+---@return string
+function M.sh(script, ...)
+  local command = { "sh", "-ec", script, "sh", ... }
+  command.check = true
+  return assert(vmctl.host:run(command)).stdout
+end
+
+local BUSYBOX = "tar stat find xargs sha256sum mv mkdir rm cat id sh rmdir"
+
+--- Calls fn(client, folder) with a client of an agent whose PATH begins with a folder that holds `tools`.
+---@param tools "busybox"|table<string, string> busybox' programs, or shell scripts by name
+---@param fn fun(client: vmctl.ExecClient, folder: string)
+function M.with_agent(tools, fn)
+  local folder = support.tmpdir()
+  M.sh('mkdir "$1/bin"', folder)
+  if tools == "busybox" then
+    M.sh('for tool in $2; do ln -s "$(command -v busybox)" "$1/bin/$tool"; done', folder, BUSYBOX)
+  else
+    for name, script in pairs(tools) do
+      local file = assert(io.open(folder .. "/bin/" .. name, "w"))
+      file:write("#!/bin/sh\n", script)
+      file:close()
+      M.sh('chmod 755 "$1"', folder .. "/bin/" .. name)
+    end
+  end
+  local program <close> = assert(vmctl.process.spawn { -- luacheck: ignore
+    os.getenv "VMCTL_AGENT" or "build/vmctl-agent", "--listen",
+    "unix:" .. folder .. "/agent", env = { PATH = folder .. "/bin:" .. os.getenv "PATH" }, stdin = "null", stderr = "inherit",
+    death_signal = "KILL" })
+  local client = assert(vmctl.exec.client("unix:" .. folder .. "/agent"))
+  assert(client:ready(30))
+  fn(client, folder)
+end
+
+return M
