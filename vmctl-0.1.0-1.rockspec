@@ -25,6 +25,7 @@ build = {
         "src/io/socket.c",
         "src/io/spawn.c",
         "src/io/spawn_child.c",
+        "src/io/standard_fds.c",
         "src/io/stream.c",
         "src/io/switch.c",
         "src/io/switch_capture.c",

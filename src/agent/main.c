@@ -1,6 +1,7 @@
 /* vmctl-agent: a static program with Lua, the core, lua-cjson and lua/vmctl inside. */
 #include "agent/embedded.h"
 #include "agent/init.h"
+#include "io/standard_fds.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -119,6 +120,8 @@ static int traceback(lua_State *L)
 
 static int run(int argc, char **argv, int first)
 {
+    if (vmctl_standard_fds_open() != 0)
+        return 1;
     tune_memory();
     raise_files();
     lua_State *L = luaL_newstate();

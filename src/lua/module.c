@@ -1,4 +1,5 @@
 /* Opens the module vmctl.core, and makes and ends the state behind it. */
+#include "io/standard_fds.h"
 #include "lua/classes.h"
 #include "lua/state.h"
 #include "wire/error.h"
@@ -25,7 +26,10 @@ static int state_new(lua_State *L)
     lua_pushcfunction(L, l_state_close);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
+    struct vmctl_standard_hold hold;
+    vmctl_standard_fds_hold(&hold); /* a program that was started without input must not read the loop's timer */
     int err = vmctl_loop_open(&st->loop);
+    vmctl_standard_fds_release(&hold);
     if (err)
         return luaL_error(L, "vmctl: no event loop: %s", vmctl_error_text(err));
     st->open = true;

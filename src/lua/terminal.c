@@ -1,5 +1,6 @@
-/* The program's own terminal, for those who talk to a person. Nothing here happens unless it is asked for, and it is undone
+/* The program's own terminal and standard descriptors, for those who talk to a person. Nothing here happens unless it is asked for, and it is undone
  * when its object is closed. */
+#include "io/standard_fds.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/state.h"
@@ -78,6 +79,16 @@ static int l_standard_input(lua_State *L)
     return 1;
 }
 
+/* core.open_standard_fds(): see io/standard_fds.h */
+static int l_open_standard_fds(lua_State *L)
+{
+    int err = vmctl_standard_fds_open();
+    if (err)
+        return vmctl_fail(L, err, "open /dev/null");
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 void vmctl_terminal_register(lua_State *L)
 {
     static const luaL_Reg methods[] = { { "close", l_raw_close }, { NULL, NULL } };
@@ -85,6 +96,7 @@ void vmctl_terminal_register(lua_State *L)
     static const luaL_Reg functions[] = { { "terminal_size", l_terminal_size },
                                           { "terminal_raw", l_terminal_raw },
                                           { "standard_input", l_standard_input },
+                                          { "open_standard_fds", l_open_standard_fds },
                                           { NULL, NULL } };
     vmctl_class(L, VMCTL_RAW, methods, meta);
     luaL_setfuncs(L, functions, 0);

@@ -102,6 +102,7 @@ end
 ---@param args string[]
 ---@return integer exit status
 function M.main(args)
+  assert(core.open_standard_fds())
   local opts, err = M.parse(args)
   if not opts then return fail(err) end
   if opts.help then

@@ -1,4 +1,5 @@
 --- The vmctl command: what each subcommand is called, how it ends, and what a person or a program sees of that.
+local core = require "vmctl.core"
 local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
@@ -172,6 +173,7 @@ end
 ---@param args string[]
 ---@return integer exit status
 function M.main(args)
+  assert(core.open_standard_fds())
   local ok, status = xpcall(main, function(err) return output.lost(err) or debug.traceback(err, 2) end, args)
   if ok then return status end
   local lost = output.lost(status)
