@@ -100,10 +100,10 @@ local function is_done(entry)
   return entry.done
 end
 
--- The payload in the envelope of an answer, a table where that is of a known type and not empty.
+-- The payload of an answer's envelope: a table if its type is known and it is not empty.
 local function opened(envelope, response_type)
   local response, err = wire.decode_response(envelope, response_type)
-  if not response and response_type then response, err = wire.decode_response(envelope) end -- it may be a refusal
+  if not response and response_type then response, err = wire.decode_response(envelope) end -- it may hold an error status
   if not response then return nil, "the answer: " .. err, "EPROTO" end
   local refused = response.status
   if refused and refused.code ~= 0 then
@@ -112,9 +112,9 @@ local function opened(envelope, response_type)
   return response.payload
 end
 
--- The same, of a call that is made now.
+-- Makes a call and returns its payload as `opened` does.
 local function exchange(session, deadline, response_type, ...)
-  local entry = setmetatable({ -- with room for all that a call ever has
+  local entry = setmetatable({ -- with room for all fields of a call
     session = session, id = nil, queue = nil, done = nil, answer = nil, err = nil, code = nil, status = nil,
   }, call_mt)
   local ok, err, code = session:open(entry, 0, deadline, deadline, ...)
@@ -141,7 +141,7 @@ local function call_failed(service_name, method, ...)
   return failed("call", service_name .. "/" .. method, ...)
 end
 
--- What came for a call, as the response: payloads are tables already, or bytes.
+-- The results of a call for its caller: payloads are tables already, or bytes.
 local function concluded(service_name, method, response_type, payload, err, code, refused)
   if not payload then return call_failed(service_name, method, err, code, refused) end
   if type(payload) == "table" then return payload end
@@ -157,8 +157,8 @@ local function check_names(service_name, method_name, what)
   end
 end
 
---- Calls a method. Waits for its answer. Whoever gives up (a time-out, a cancelled task) is not told of by the protocol: the
---- server has the time-out, too, and may still do what it was asked for.
+--- Calls a method. Waits for its answer. The protocol cannot cancel a call: after a time-out, or when the task was cancelled,
+--- the server may still finish it. The server is told the time-out.
 ---@param service_name string with its package
 ---@param method string
 ---@param request? table|string a table by the method's type; bytes go as they are; nil: the empty message
@@ -167,7 +167,7 @@ end
 ---@return table|string|nil response a table, or bytes where no type is known
 ---@return string? message
 ---@return string? code of an answer the status' name (NOT_FOUND …), the fourth value is the status; of this side: ETIMEDOUT,
--- ECANCELED, ERESET (the connection was lost: what was done is not known), ECLOSED, ETOOBIG, EPROTO, EINVAL, EOVERFLOW, ENOTSUP
+-- ECANCELED, ERESET (the connection was lost; the call may have been done or not), ECLOSED, ETOOBIG, EPROTO, EINVAL, EOVERFLOW, ENOTSUP
 ---@return { code: integer, message: string, details: table[] }? status
 function methods:call(service_name, method, request, opts)
   check_names(service_name, method, "call")
@@ -194,7 +194,7 @@ function methods:call(service_name, method, request, opts)
     exchange(self._session, deadline, response_type, envelope, request_type, request))
 end
 
--- Which sides stream: as described, or as the options say; without either, a request makes the server stream alone.
+-- Which sides stream: by the description or the options; without both, a call with a request streams from the server only.
 local function stream_spec(self, service_name, method, request, opts)
   local request_type, response_type, spec = described(self, service_name, method, opts)
   local from_client, to_client = opts.client_stream, opts.server_stream
@@ -209,8 +209,8 @@ local function stream_spec(self, service_name, method, request, opts)
   }
 end
 
---- Opens a stream. Waits only for room to send the request: the server does not answer it. To be sure that the stream is
---- there, make any call afterwards.
+--- Opens a stream. Waits only for room to send the request: the server does not answer it. To be sure that the
+--- server has it, make any call afterwards.
 ---@param service_name string
 ---@param method string
 ---@param request? table|string the argument of a method that takes no stream; else a first message
@@ -235,7 +235,7 @@ function methods:stream(service_name, method, request, opts)
   return stream
 end
 
---- Whether the connection is known to be over, and why.
+--- Says if the connection is known to have ended, and why.
 ---@return boolean, string?, string?
 function methods:closed()
   return self._session.over ~= nil, self._session.over, self._session.code

@@ -1,8 +1,8 @@
---- The client's end of a connection: ids are taken and requests written in one step, frames go to the calls and streams that
---- wait for them (docs/wire/ttrpc.md#stream-ids, docs/wire/ttrpc.md#state-machines).
+--- The client's end of a connection: takes an id and writes the request in one step, and hands frames to the calls and
+--- streams (docs/wire/ttrpc.md#stream-ids, docs/wire/ttrpc.md#state-machines).
 ---
---- A call that is alone reads its own answer. When there are others, a task reads for all, and ends when nobody waits. Meanwhile
---- ordinary unary calls are made by the core in one step each (`call`), and are none of the entries here.
+--- A single call reads its own answer. When there are several, a task reads for all, and ends when no call waits. Meanwhile
+--- ordinary unary calls are made by the core in one step each (`call`), and have no entry here.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -13,7 +13,7 @@ local wire = require "vmctl.ttrpc.wire"
 local M = {}
 
 local LOST = { EOF = true, ECONNRESET = true, EPIPE = true }
-local PASSING = { ETIMEDOUT = true, ECANCELED = true, EDEADLK = true } -- failures of one who waits, not of the connection
+local PASSING = { ETIMEDOUT = true, ECANCELED = true, EDEADLK = true } -- failures of one call, not of the connection
 
 local methods = {}
 local mt = { __name = "vmctl.TtrpcSession", __index = methods }
@@ -25,7 +25,7 @@ local mt = { __name = "vmctl.TtrpcSession", __index = methods }
 function M.new(stream)
   local self = setmetatable({
     link = links.new(stream, core.calls), _calls = nil, _entries = {}, _live = 0, _reading = false, over = nil,
-    _queues = {}, -- that nobody waits in
+    _queues = {}, -- kept for reuse
   }, mt)
   self._calls = self.link.source
   self._count = function() return self:live() end
@@ -38,7 +38,7 @@ function methods:_read_no_more()
   if self:live() > 0 and not self.over then self:_start_reader() end
 end
 
--- The end of the connection: all learn why.
+-- Ends the connection. Every call and stream gets the reason.
 local function finish(self, err, code)
   if self.over then return end
   if LOST[code] then
@@ -56,7 +56,7 @@ local function finish(self, err, code)
   self._task = nil
 end
 
---- Takes an entry out: further frames of its id are swallowed.
+--- Removes an entry: further frames of its id are dropped.
 function methods:forget(entry)
   if self._entries[entry.id] ~= entry then return end
   self._entries[entry.id] = nil
@@ -77,7 +77,7 @@ local NO_ANSWER = { "Data in place of the answer", "EPROTO" }
 
 local function dispatch(self, kind, payload, id, flags)
   local entry = self._entries[id]
-  if not entry then -- abandoned, or the echo of what crossed its end
+  if not entry then -- given up by us, or the answer to a frame that crossed its end
     if kind == wire.DATA and self._calls:fail(NO_ANSWER, id) then return end
     log.debug("ttrpc: %s: a frame of type %d for stream %d, which is not open", self.link.label, kind, id)
   elseif kind == wire.RESPONSE then
@@ -155,14 +155,14 @@ function methods:await(entry, is_done, deadline)
   while not is_done(entry) do
     local ok, err, code = read(self, deadline - core.now())
     if not ok and not is_done(entry) then
-      self:forget(entry) -- before the guard looks who is left
+      self:forget(entry) -- before the guard looks for waiting entries
       return nil, err, code
     end
   end
   return true
 end
 
---- Has the connection read all the time, for entries that nobody waits for in `await`.
+--- Starts the reading task, for entries without a call in `await`.
 function methods:attend()
   if not self._reading and not self.over then self:_start_reader() end
 end
@@ -176,7 +176,7 @@ local function sent(self, ok, err, code)
   return nil, self.over, self.code
 end
 
--- The rest of a deadline as the wire has it: 0 would stand for no limit.
+-- The remaining time for the wire, never 0, which means no limit.
 local function timeout_nano(left)
   left = left * 1e9
   if left < 1 then return 0 end
@@ -195,14 +195,14 @@ function methods:continue(id)
   self._calls:continue(id)
 end
 
---- Makes a unary call in one step, if nothing stands in the way: somebody reads already, and nobody else is writing. Waits.
+--- Makes a unary call in one step, if a task reads already and no other is writing. Waits.
 ---@param service string
 ---@param method string
 ---@param request table
 ---@param request_type string
 ---@param response_type string
 ---@param deadline number
----@return table|string|false|nil response a string: the answer's envelope, which is to be looked at; false: nothing was done
+---@return table|string|false|nil response a string: the answer's envelope, not decoded; false: nothing was done
 ---@return string?, string? message, code ETIMEDOUT, ECANCELED, EPROTO, RESOURCE_EXHAUSTED, those of the connection's end
 ---@return table? status of RESOURCE_EXHAUSTED
 function methods:call(service, method, request, request_type, response_type, deadline)
@@ -211,8 +211,8 @@ function methods:call(service, method, request, request_type, response_type, dea
   return self._calls:call(service, method, request, request_type, response_type, deadline)
 end
 
---- Opens a stream: takes the next id and sends the request, in the order of the ids. Waits within `deadline` alone for room;
---- `limit` is what the server is told. A request that is not sent, being too big for instance, spends no id.
+--- Opens a stream: takes the next id and sends the request, in the order of the ids. Waits for room until
+--- `deadline`; the server is told `limit`. A request that is not sent (too big, for instance) uses no id.
 ---@param entry table
 ---@param flags integer
 ---@param request table for wire.encode_request; type_name, message: as there
@@ -231,7 +231,7 @@ function methods:open(entry, flags, deadline, limit, request, type_name, message
   id, err, code = take_id(self)
   if not id then return nil, err, code end
   entry.id, self._entries[id], self._live = id, entry, self._live + 1
-  if self:live() == 2 then self.link.room:wake() end -- a reader that was held back for a stream alone is that no more
+  if self:live() == 2 then self.link.room:wake() end -- a reader that is held back for the only stream goes on
   ok, err, code = sent(self, self.link:put(wire.REQUEST, bytes, id, flags, deadline - now))
   if not ok then self:forget(entry) end
   return ok, err, code
@@ -244,9 +244,9 @@ function methods:send_data(id, payload, flags, timeout)
   return sent(self, self.link:send(wire.DATA, payload, id, flags, timeout))
 end
 
-local FAREWELL = 5 -- seconds in which the end of a stream that was given up must find room
+local FAREWELL = 5 -- seconds to send the end of a stream that was given up
 
---- Tells the server that a stream's input has ended, later and as well as it goes. Does not wait.
+--- Sends the end of a stream's input in the background; a failure is ignored. Does not wait.
 function methods:say_farewell(id)
   if self.over then return end
   background.spawn("ttrpc: " .. self.link.label, function()

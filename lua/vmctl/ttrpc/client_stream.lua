@@ -1,4 +1,4 @@
---- A stream as the client has it: messages out, messages in, in any order (docs/wire/ttrpc.md#call-sequences).
+--- The client's end of a stream: messages out, messages in, in any order (docs/wire/ttrpc.md#call-sequences).
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local inboxes = require "vmctl.ttrpc.message_queue"
@@ -18,7 +18,7 @@ local known = { timeout = "number" }
 
 --- A stream that is not open yet: the session opens it.
 ---@param spec { name: string, request: string?, response: string?, client_stream: boolean, server_stream: boolean }
----@param timeout number seconds that a send or recv waits when nothing else is said
+---@param timeout number seconds: the default of send and recv
 ---@param deadline number of the stream as a whole
 function M.new(session, spec, timeout, deadline)
   return setmetatable({
@@ -67,7 +67,7 @@ function methods:on_failure(err, code, refused)
   self._inbox:finish(err, code, refused)
 end
 
---- Gives it up from this side: what has come is dropped, and what still comes for it is swallowed.
+--- Gives the stream up: drops unread messages, and those that still come.
 function methods:give_up(err, code)
   self._inbox:clear()
   if self._over then return end
@@ -110,7 +110,7 @@ function methods:send(message, opts)
   return transmit(self, payload, 0, opts, "send to")
 end
 
---- Says that this was all: the server's handler gets its end of input, and may still send. Waits as `send`. Idempotent.
+--- Ends the input: the server's handler gets EOF, and may still send. Waits as `send`. Idempotent.
 ---@return true|nil, string?, string?
 function methods:close_send(opts)
   if not self._sending or self._over then
@@ -126,7 +126,7 @@ end
 ---@param opts? number|{ timeout: number } seconds; by default the client's time-out, and never beyond the stream's
 ---@return table|string|nil message
 ---@return string? message
----@return string? code EOF: all is well and over; a status by its name, with the status as fourth value; ETIMEDOUT (the stream
+---@return string? code EOF: the stream has ended with success; a status by its name, with the status as fourth value; ETIMEDOUT (the stream
 -- can still be used), ECANCELED, ERESET, ECLOSED, EPROTO, ETOOBIG (too many messages were not read)
 ---@return { code: integer, message: string, details: table[] }? status
 function methods:recv(opts)
@@ -139,8 +139,8 @@ function methods:recv(opts)
   return message
 end
 
---- Iterates over the messages that come: ends at the end, raises on any other failure. Each step waits as long as it takes,
---- or as `opts` or the stream's own limit say.
+--- Iterates over the messages: ends at EOF, raises on any other failure. Each step waits without limit, unless `opts` or the
+--- stream has one.
 ---@param opts? number|{ timeout: number }
 ---@return fun(): table|string|nil
 function methods:messages(opts)
@@ -152,8 +152,8 @@ function methods:messages(opts)
   end
 end
 
---- Ends it: what was not read is lost, what still comes is swallowed, and the server gets an end of input. The protocol
---- has nothing by which a server could be told to stop. Idempotent, never waits.
+--- Ends the stream: unread and later messages are dropped, and the server gets the end of input. The protocol cannot tell the
+--- server to stop. Idempotent, never waits.
 function methods:close()
   self:give_up("closed", "ECLOSED")
   self._sending = false

@@ -10,7 +10,7 @@ local M = {}
 
 local EMPTY = "google.protobuf.Empty"
 local SENT = {}     -- in place of an envelope
-local FINISHED = {} -- in place of a response: nothing but an end is to be sent
+local FINISHED = {} -- in place of a response: only the end of the stream is sent
 
 local function refusal(code, text, details)
   return nil, status.new(code, text, details)
@@ -18,7 +18,7 @@ end
 
 local STATUS = { ENOTSUP = "UNIMPLEMENTED", ETOOBIG = "RESOURCE_EXHAUSTED" } -- of an answer that cannot be encoded; else INTERNAL
 
--- The envelope of a unary answer, or nil and a status. SENT: it is on its way already.
+-- The envelope of a unary answer, or nil and a status. SENT: the answer is already written.
 local function encode(entry, link, response)
   local method = entry.method
   if response == true or response == nil then
@@ -55,7 +55,7 @@ local function call(entry)
   return method.handler(request, context)
 end
 
--- What the handler has spawned ends with it, and fails with it alone.
+-- Ends the tasks that the handler has spawned. Their failures are the handler's.
 local function leave_nothing(worker, ok, ...)
   local scope = worker.scope
   if scope:idle() then return ok, ... end
@@ -71,7 +71,7 @@ local function lift(...)
   return ...
 end
 
--- A limit that has passed already: the handler runs, and each wait of it fails (docs/wire/ttrpc.md#request-fields).
+-- If the limit has already passed, the handler still runs, and each of its waits fails (docs/wire/ttrpc.md#request-fields).
 local function call_in_time(entry, worker)
   local deadline = entry.context.deadline
   if not deadline then return leave_nothing(worker, xpcall(call, task.traceback, entry)) end
@@ -79,7 +79,7 @@ local function call_in_time(entry, worker)
   return lift(leave_nothing(worker, xpcall(call, task.traceback, entry)))
 end
 
--- A handler that fails once its time is over fails because of that, whatever it says.
+-- A failure after the time limit is DEADLINE_EXCEEDED, whatever the handler returns.
 local function failure(entry, refused)
   local deadline = entry.context.deadline
   if not deadline or core.now() < deadline then return refused end
@@ -98,15 +98,15 @@ local function run(entry, worker, link)
   return conclude(entry, link, call_in_time(entry, worker))
 end
 
--- The envelope of a failure. Details that make it too large, or are none, are not what the client is told of.
+-- The envelope of a failure. Details that are malformed or make it too large are left out.
 local function envelope(refused)
   local bytes, err, code = wire.encode_response(nil, refused)
   return bytes or wire.encode_response(nil, status.new(STATUS[code] or "INTERNAL", err)) or ""
 end
 
---- Runs the handler of a stream. Waits as that does; never raises.
+--- Runs the handler of a stream. Waits as the handler does; never raises.
 ---@param entry table `method`, `context`, `unary`, `payload`; a stream for handlers that are not unary
----@param worker table `scope`: for what the handler spawns; nil afterwards when that had to be ended
+---@param worker table `scope`: for the tasks that the handler spawns; nil afterwards if it had to be ended
 ---@param link vmctl.TtrpcLink on which an ordinary answer leaves at once
 ---@return integer? kind, string? payload, integer? flags of the frame that ends the stream; nil: it was sent
 function M.run(entry, worker, link)

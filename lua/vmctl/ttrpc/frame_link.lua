@@ -1,26 +1,25 @@
---- Frames over a connection, for both ends: one writer at a time, in the order of coming and within each one's own deadline;
---- one reader, which gets past frames that are too big. Output gathers in the stream, up to a bound, and leaves when the
---- loop waits next.
+--- Frames over a connection, for both ends: one writer at a time, in the order of the calls, each with its own deadline; one reader,
+--- which skips frames that are too big. Corked output is flushed once per loop turn, or when its bound is reached.
 local core = require "vmctl.core"
 local waiters = require "vmctl.base.waiters"
 local wire = require "vmctl.ttrpc.wire"
 
 local M = {}
 
-local STALL = 0.5 -- seconds that a stream which takes nothing may keep the others waiting
+local STALL = 0.5 -- seconds for which a full stream may hold up the others
 
 local methods = {}
 local mt = { __name = "vmctl.TtrpcLink", __index = methods }
 
--- All frames as they come.
+-- Reads all frames without interpreting them.
 local function plain(stream)
   return { read = function(_, timeout) return stream:read_frame(timeout) end }
 end
 
 --- Takes a connected stream.
 ---@param stream vmctl.Stream
----@param source? fun(stream: vmctl.Stream, request: integer, answer: integer): vmctl.Calls|vmctl.Requests what reads frames,
--- and sees to the ordinary ones: core.calls or core.requests; without it all come as they are
+---@param source? fun(stream: vmctl.Stream, request: integer, answer: integer): vmctl.Calls|vmctl.Requests the reader,
+-- which handles ordinary frames itself: core.calls or core.requests; without it all frames are returned
 function M.new(stream, source)
   stream:set_format(wire.format)
   stream:cork()
@@ -32,7 +31,7 @@ function M.new(stream, source)
   return self
 end
 
---- Waits for the turn to write. What is returned is to be closed.
+--- Waits for the turn to write. The caller closes the returned value.
 ---@param deadline number on the clock of core.now
 ---@return table|nil turn, string?, string? ETIMEDOUT, ECANCELED
 function methods:turn(deadline)
@@ -45,14 +44,14 @@ function methods:turn(deadline)
   return self._turn
 end
 
---- Whether nobody is writing, so that frames may be added without a turn by what does not wait.
+--- Says if no task is writing. Code that does not wait may then add frames without a turn.
 ---@return boolean
 function methods:is_free()
   return not self._writing
 end
 
---- Writes a frame; the caller has the turn. Waits while too much is queued. A frame that is queued will leave, whatever
---- happens to its sender, and counts as sent.
+--- Writes a frame; the caller has the turn. Waits while too much is queued. A queued frame counts as
+--- sent: it is written even if its sender is cancelled.
 ---@return true|nil, string?, string?
 function methods:put(kind, payload, id, flags, timeout)
   local ok, err, code, queued = self.stream:write_frame(kind, payload, id, flags, timeout)
@@ -70,7 +69,7 @@ function methods:send(kind, payload, id, flags, timeout)
   return self:put(kind, payload, id, flags, deadline and deadline - core.now() or timeout)
 end
 
--- A frame over the limit is thrown away by the next read: who it was for can be told first.
+-- A frame over the limit is skipped by the next read. Its stream can be told before that.
 local function too_big(self, err, code, frame)
   if code ~= "ETOOBIG" or type(frame) ~= "table" then return nil, err, code end
   if frame.size >= wire.RESERVED then
@@ -82,12 +81,12 @@ end
 
 --- Reads a frame. Waits.
 ---@param timeout number seconds
----@return integer|true|nil kind true: there was nothing for us but what the source took, and that is all
+---@return integer|true|nil kind true: the source has handled all frames that were there
 ---@return string payload_or_message
 ---@return integer|string id_or_code ETOOBIG: that frame alone is lost; EPROTO: the connection is
 ---@return integer|table|nil flags of ETOOBIG: { type =, stream =, flags =, size = }
----@return string? service, string? method, integer? timeout_nano of a request that core.requests has decoded, whose payload
--- is the argument alone
+---@return string? service, string? method, integer? timeout_nano of a request that core.requests has decoded; its payload
+-- is the argument
 function methods:read(timeout)
   if self._skipping then
     local deadline = core.now() + timeout
@@ -101,9 +100,9 @@ function methods:read(timeout)
   return too_big(self, payload, id, flags)
 end
 
---- Holds the reader back when a stream's messages are not read, as the peer is by that. Nobody else may wait for it long:
---- while there are other streams (live() > 1) more is kept, up to a bound, and beyond that one patience only. False: the
---- stream is to be given up.
+--- Holds the reader, and so the peer, back while a stream's messages are not read. Other streams must not wait long: while
+--- there are some (live() > 1) more messages are kept, up to a bound, and then the reader waits STALL seconds at most.
+--- Returns false if the stream has to be given up.
 ---@param inbox vmctl.TtrpcInbox
 ---@param live fun(): integer
 ---@return boolean
@@ -122,7 +121,7 @@ function methods:await_room(inbox, live)
   return not inbox:is_overfull() or inbox.code ~= nil
 end
 
---- Waits until all that was sent is with the kernel, and closes the connection.
+--- Waits until the kernel has all output, and closes the connection.
 ---@param timeout number seconds
 function methods:finish(timeout)
   local turn <close> = self:turn(core.now() + timeout) -- luacheck: ignore

@@ -1,4 +1,4 @@
---- What a server makes of a frame: the table of docs/wire/ttrpc.md#state-machines, with the answers of
+--- The server's verdict on a frame: the table of docs/wire/ttrpc.md#state-machines, with the answers of
 --- docs/wire/ttrpc.md#error-answers. Looks at a connection's state and changes only its last id; never waits, never raises.
 local status = require "vmctl.ttrpc.status"
 local wire = require "vmctl.ttrpc.wire"
@@ -8,7 +8,7 @@ local M = {}
 local CODES = status.codes
 local EVEN = "StreamID must be odd for client initiated streams"
 local REUSED = "StreamID cannot be re-used and must increment"
-local MOST_HELD = 64 << 20 -- bytes of the requests that a connection's handlers are at work on
+local MOST_HELD = 64 << 20 -- bytes of all requests that a connection's handlers hold
 
 local INACTIVE = "StreamID is no longer active"
 
@@ -18,8 +18,8 @@ local INACTIVE = "StreamID is no longer active"
 ---@field held integer bytes of their requests
 ---@field last integer the highest id of a request so far
 ---@field most integer streams at a time
----@field draining boolean nothing new is begun
----@field find fun(service: string, method: string): table?, boolean the method; whether there is the service at all
+---@field draining boolean new requests are refused
+---@field find fun(service: string, method: string): table?, boolean the method; true if there is the service
 
 -- A verdict is one of
 --   "ignore"
@@ -27,16 +27,16 @@ local INACTIVE = "StreamID is no longer active"
 --   "data", entry                   the frame is for this stream
 --   "start", request, method
 
--- What comes for a unary method is refused, and the method goes on (weakness 1).
+-- Data for a unary method is refused, and the method goes on (docs/wire/ttrpc.md#known-weaknesses-of-the-reference, 1).
 local function judge_data(state, id, flags)
   local entry = state.streams[id]
   if not entry or entry.unary then return "refuse", CODES.INVALID_ARGUMENT, INACTIVE end
   if not entry.input_over then return "data", entry end
-  if flags & wire.NO_DATA ~= 0 then return "ignore" end -- says once more that the input is over
+  if flags & wire.NO_DATA ~= 0 then return "ignore" end -- repeats that the input has ended
   return "refuse", CODES.INVALID_ARGUMENT, INACTIVE, entry
 end
 
--- nil: the id may be used, and is.
+-- nil: the id is accepted, and marked as used.
 local function judge_id(state, id)
   if id <= state.last then return "refuse", CODES.INVALID_ARGUMENT, REUSED, state.streams[id] end
   state.last = id

@@ -1,4 +1,4 @@
---- ttrpc: calls and streams over any byte stream, both ends (docs/wire/ttrpc.md#transport-and-roles). Who has dialled does not matter.
+--- ttrpc: calls and streams over any byte stream, both ends (docs/wire/ttrpc.md#transport-and-roles). Either end may have dialled.
 local M = {}
 
 --- A client of a connected stream. See vmctl.ttrpc.client.

@@ -1,13 +1,13 @@
---- Messages of one stream that have come and are not yet read, with a bound, and how the stream has ended.
+--- The unread messages of one stream, with a bound, and how the stream has ended.
 local core = require "vmctl.core"
 
 local M = {}
 
--- Above the first bounds the peer is kept waiting, unless other streams would have to wait with it; above the others it is
--- in any case, and only for a moment.
+-- Above the first bounds the peer has to wait, unless that would hold up other streams; above the others it always has to,
+-- but only for a moment.
 local MESSAGES, BYTES = 64, 1 << 20
 local MOST_MESSAGES, MOST_BYTES = 4096, 8 << 20
-local MOST_OF_ALL = 32 << 20 -- bytes that wait in all streams of a connection
+local MOST_OF_ALL = 32 << 20 -- bytes in the queues of all streams of a connection
 
 local methods = {}
 local mt = { __name = "vmctl.TtrpcInbox", __index = methods }
@@ -33,17 +33,17 @@ function methods:count()
   return self._last - self._first + 1
 end
 
---- Is so much waiting that the peer should wait?
+--- Says if the peer should wait.
 function methods:is_full()
   return self:count() >= MESSAGES or self._bytes >= BYTES
 end
 
---- Is so much waiting that no more is to be kept?
+--- Says if no further message may be kept.
 function methods:is_overfull()
   return self:count() >= MOST_MESSAGES or self._bytes >= MOST_BYTES or self._link.held >= MOST_OF_ALL
 end
 
---- Nothing more will come: what is there can still be read, then it says why.
+--- Ends the queue: its messages can still be read, then `recv` returns the reason.
 ---@param err string
 ---@param code string "EOF" at the end
 ---@param status? table

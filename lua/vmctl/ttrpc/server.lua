@@ -1,4 +1,4 @@
---- The server: services of handlers, connections, and a shutdown that lets what is at work come to its end.
+--- The server: services of handlers, connections, and a shutdown that lets running calls finish.
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.policy"
 local conversations = require "vmctl.ttrpc.server_connection"
@@ -42,9 +42,9 @@ end
 ---@param handlers table<string, function|table> by the method's name: a function, or { handler =, request =, response =,
 -- client_stream =, server_stream = } where the service is not described. A unary one is called with (request, context) and
 -- returns the response; a streaming one with (stream, context). All may wait. nil, message, code is a failure: the code is a
--- status' name, or one of ours (ENOENT: NOT_FOUND …); a fourth value are its details. An error raised is INTERNAL, and what it
--- says goes to the log alone. context: service, method, metadata (lists of values by lower-case key), deadline (by vmctl.now,
--- or nil: each wait of the handler ends then), peer (an address or nil), canceled() -> boolean: nobody waits any more
+-- status' name, or one of ours (ENOENT: NOT_FOUND …); a fourth value are its details. A raised error is INTERNAL; its
+-- text goes to the log only. context: service, method, metadata (lists of values by lower-case key), deadline (by vmctl.now,
+-- or nil: each wait of the handler ends then), peer (an address or nil), canceled() -> boolean: the client has gone
 function methods:register(what, handlers)
   local description = service.is_service(what) and what or self._descriptions[what]
   local name = service.is_service(what) and what.name or what
@@ -93,7 +93,7 @@ local function enter(self, stream)
   return conversation
 end
 
---- Serves one connection until it ends, and closes it; it does not matter who has dialled. Waits.
+--- Serves one connection until it ends, and closes it; either end may have dialled. Waits.
 ---@param stream vmctl.Stream
 ---@return true|nil, string?, string? ENOTSUP: there is no protobuf here
 function methods:converse(stream)
@@ -101,7 +101,7 @@ function methods:converse(stream)
   return true
 end
 
--- What is at work when the listener is closed by a shutdown is not to be cancelled: the accept loop hears of it afterwards.
+-- Running calls must not be cancelled when a shutdown closes the listener, so the accept loop is told after they have ended.
 local function gate(self, listener)
   return {
     accept = function(_, ...)
@@ -131,8 +131,8 @@ local function close_listeners(self)
   for listener in pairs(self._listeners) do listener:close() end
 end
 
---- Shuts down: nobody is let in, idle connections are closed, new requests on the others are answered UNAVAILABLE, and each
---- of them is closed when what was at work on it has been answered. What is left when the time is up is ended. Waits.
+--- Shuts down: stops accepting, closes idle connections, answers new requests on the others with UNAVAILABLE, and closes each
+--- after its last answer. Cancels the handlers that still run when the time is over. Waits.
 ---@param timeout? number seconds, 30 by default
 ---@return true|nil, string?, string? ETIMEDOUT: handlers had to be cancelled; ECANCELED
 function methods:shutdown(timeout)

@@ -1,4 +1,4 @@
---- The server's end of a connection: what comes is read in order, handlers are called at once and side by side
+--- The server's end of a connection: reads frames in order, and runs handlers side by side
 --- (docs/wire/ttrpc.md#state-machines, docs/wire/ttrpc.md#connection-life).
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -34,7 +34,7 @@ function M.new(stream, find, most)
   return self
 end
 
--- A client that takes nothing of what it is told is not to be served.
+-- Ends the connection of a client that does not read its answers.
 local function send(self, kind, payload, id, flags)
   local ok, err, code = self._link:send(kind, payload, id, flags, SEND_TIMEOUT)
   if ok or code == "ECANCELED" then return ok end
@@ -57,7 +57,7 @@ local function take_out(self, entry)
   if state.live == 0 and state.draining then background.spawn("ttrpc: drain", self._link.finish, self._link, LINGER) end
 end
 
--- The client has been told that the stream is over: nothing more is sent on it, and its handler ends.
+-- The client knows that the stream has ended: nothing more is sent on it, and its handler is ended.
 local function drop(self, entry, text)
   entry:drop(text)
   take_out(self, entry)
@@ -73,12 +73,12 @@ local function serve(self, entry, worker)
   take_out(self, entry)
 end
 
--- What a handler is told of a request. Most of them ask for little of it.
+-- The fields of a handler's context, made on first use: most handlers use few.
 local asked = {
   canceled = function(self, entry)
     return function() return self._over or entry.dropped ~= nil end
   end,
-  metadata = function() return {} end, -- there was none
+  metadata = function() return {} end, -- the request had none
   peer = function(self) return self._peer end,
 }
 
@@ -102,7 +102,7 @@ local function begin(self, method, id, flags, worker, service_name, method_name,
   context[2] = entry
   if not entry.unary then entry:begin(flags) end
   state.streams[id], state.live, state.held = entry, state.live + 1, state.held + #entry.payload
-  if state.live == 2 then self._link.room:wake() end -- a reader that was held back for a stream alone is that no more
+  if state.live == 2 then self._link.room:wake() end -- a reader that is held back for the only stream goes on
   self._crew:release()
   serve(self, entry, worker)
 end
@@ -131,7 +131,7 @@ local function act(self, worker, payload, id, flags, verdict, first, second, ent
   return true
 end
 
--- The same for a request that came decoded, which most do.
+-- Acts on a request that came decoded, as most do.
 local function act_on_call(self, worker, payload, id, flags, service_name, method_name, timeout_nano)
   local method, verdict, code, text, entry = rules.judge_call(self._state, id, service_name, method_name, payload)
   if not method then return act(self, worker, payload, id, flags, verdict, code, text, entry) end
@@ -145,7 +145,7 @@ local function refuse_oversize(self, text, frame)
   refuse(self, frame.stream, "RESOURCE_EXHAUSTED", text)
 end
 
--- Frames, for as long as this worker is the one that reads.
+-- Reads frames as long as this worker is the reader.
 function methods:_read(worker)
   local link, state = self._link, self._state
   while true do
@@ -181,7 +181,7 @@ function methods:run()
   end)
 end
 
---- Begins nothing new, and ends the connection as soon as nothing is open. Does not wait.
+--- Refuses new requests, and ends the connection when no stream is open. Does not wait.
 function methods:drain()
   if self._state.draining then return end
   self._state.draining = true

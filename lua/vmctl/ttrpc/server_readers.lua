@@ -1,24 +1,24 @@
---- The tasks of a server's connection. One of them reads, and calls each handler by itself; when that waits, another one
---- goes on reading. So most calls need no task of their own, and no handler keeps what comes after it waiting.
+--- The tasks of a server's connection. One of them reads and calls the handlers; when a handler waits, another task
+--- goes on reading. So most calls need no new task, and no handler holds up the frames behind its request.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 
 local M = {}
 
-local RESTING = 16 -- tasks that are kept for later
+local RESTING = 16 -- idle tasks that are kept
 
 local methods = {}
 local mt = { __name = "vmctl.TtrpcCrew", __index = methods }
 
--- A worker is a table with `task`, `scope` (what the handlers spawn belongs to it; nil when it has ended) and `dismissed`
--- (its task was cancelled, and is of no more use).
+-- A worker is a table with `task`, `scope` (of the tasks that the handlers spawn; nil when it has ended) and `dismissed`
+-- (its task was cancelled and cannot be reused).
 
 ---@param read fun(worker: table) reads while `worker` may: see `release` and `take_back`
 function M.new(read)
   return setmetatable({ _read = read, _reading = false, _called = false, _resting = 0, _rest = core.queue() }, mt)
 end
 
--- Waits to be needed. False: it is not.
+-- Waits until it is needed. False: the connection has ended, or there are idle workers enough.
 local function rest(self)
   if self._resting >= RESTING then return false end
   self._resting = self._resting + 1
@@ -28,7 +28,7 @@ local function rest(self)
   return ok
 end
 
--- Until the scope has ended, which a task left behind does. False: for good.
+-- Works until its scope has ended, as a task left behind makes it. False: the worker ends.
 local function work_in(self, worker)
   while worker.scope do
     if not self._reading then
@@ -55,13 +55,13 @@ local function hire(self)
 end
 
 --- Begins to read. Does not wait.
----@param scope vmctl.Scope what all its tasks belong to
+---@param scope vmctl.Scope the scope of all its tasks
 function methods:start(scope)
   self._scope, self._called = scope, true
   hire(self)
 end
 
---- The reader is about to do what may wait: as soon as it does, another one reads.
+--- The reader is about to call something that may wait: if it does, another worker reads.
 function methods:release()
   self._reading = false
   if self._called then return end
@@ -69,7 +69,7 @@ function methods:release()
   if self._rest:wake(1) == 0 then hire(self) end
 end
 
---- Makes a worker the reader again, unless there is another by now, or it cannot go on.
+--- Makes a worker the reader again, unless there is another one or it was dismissed.
 ---@return boolean
 function methods:take_back(worker)
   if self._reading or worker.dismissed or not worker.scope then return false end
@@ -77,12 +77,12 @@ function methods:take_back(worker)
   return true
 end
 
---- Nothing more is read: tasks end as they come to rest.
+--- Stops reading: each task ends when it becomes idle.
 function methods:finish()
   self._over = true
 end
 
---- Ends a worker that is at something of which nobody wants to know any more. Not for the caller's own.
+--- Ends a worker whose handler's result is no longer needed. Not for the caller's own.
 function M.dismiss(worker)
   worker.dismissed = true
   worker.task:cancel()

@@ -1,4 +1,4 @@
---- A stream as the server's handler has it (docs/wire/ttrpc.md#types-and-flags,
+--- The handler's end of a stream on the server (docs/wire/ttrpc.md#types-and-flags,
 --- docs/wire/ttrpc.md#call-sequences).
 local errors = require "vmctl.errors"
 local inboxes = require "vmctl.ttrpc.message_queue"
@@ -16,11 +16,11 @@ local mt = { __name = "vmctl.TtrpcIncoming", __index = methods }
 
 local known = { timeout = "number" }
 
---- What the server keeps for a request. A unary one has no inbox.
----@param worker table of crew.lua, at whose task the handler is
+--- The server's record of a request. A unary one has no inbox.
+---@param worker table of server_readers.lua, whose task runs the handler
 function M.new(link, id, method, context, payload, worker)
   local unary = not method.client_stream and not method.server_stream
-  local self = setmetatable({ -- with room for all that a unary one ever has
+  local self = setmetatable({ -- with room for all fields of a unary one
     id = id, method = method, context = context, unary = unary, payload = payload, worker = worker, dropped = nil,
     input_over = nil,
   }, mt)
@@ -33,14 +33,14 @@ end
 local ENDED = "the client has ended its side"
 
 --- The request's payload is the argument of a method that takes no stream, even an empty one; else it is a first message, if
---- there is any. The flags are taken at their word: a client that says that it sends no Data sends none.
+--- there is any. If the flags say that the client sends no Data, the input has ended.
 function methods:begin(flags)
   local payload = self.payload
   if not self.method.client_stream or payload ~= "" then self.inbox:put(payload) end
   if flags & wire.REMOTE_CLOSED ~= 0 or not self.method.client_stream then self:end_input(ENDED, "EOF") end
 end
 
---- A last message together with the end is delivered, where the reference refuses it as well: senders of it exist.
+--- A last message in the frame of the end is delivered. The reference also refuses it, but such senders exist.
 function methods:on_data(payload, flags)
   if flags & wire.NO_DATA == 0 then self.inbox:put(payload) end
   if flags & wire.REMOTE_CLOSED ~= 0 then self:end_input(ENDED, "EOF") end
@@ -51,7 +51,7 @@ function methods:end_input(err, code)
   self.inbox:finish(err, code)
 end
 
---- Nobody waits for it any more: what has come is not read, and nothing is sent.
+--- Drops the stream: unread messages are dropped, and nothing more is sent.
 function methods:drop(why)
   self.dropped = why
   if self.unary then return end
@@ -68,7 +68,7 @@ end
 --- Sends a message. Waits while the client does not take what came before.
 ---@param message table|string a table by the method's type; bytes go as they are
 ---@param opts? number|{ timeout: number } seconds, 30 by default
----@return true|nil, string?, string? ETIMEDOUT: not sent; ECANCELED: nobody is there any more; ETOOBIG, EINVAL, EPROTO
+---@return true|nil, string?, string? ETIMEDOUT: not sent; ECANCELED: the client has gone; ETOOBIG, EINVAL, EPROTO
 function methods:send(message, opts)
   if not self.method.server_stream then return failed(self, "send from", "it answers once, by what it returns", "EPROTO") end
   local timeout = opts and options.check(opts, known, "send").timeout or SEND_TIMEOUT
@@ -85,7 +85,7 @@ function methods:send(message, opts)
   return true
 end
 
---- The next message. Waits, for as long as it takes if nothing else is said.
+--- The next message. Waits, without limit by default.
 ---@param opts? number|{ timeout: number }
 ---@return table|string|nil message, string?, string? EOF: the client has ended its side; ETIMEDOUT, ECANCELED; EPROTO: a message
 -- that is not of its type

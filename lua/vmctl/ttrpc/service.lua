@@ -12,7 +12,7 @@ local mt = { __name = "vmctl.TtrpcService" }
 local known_service = { name = "string", methods = "table" }
 local known_method = { request = "string", response = "string", client_stream = "boolean", server_stream = "boolean" }
 
-local RAW = {} -- of a method that nobody has described
+local RAW = {} -- of a method without description
 
 --- Describes a service.
 ---@param description { name: string, methods: table<string, table> } name: with its package; methods: { request =, response = }
@@ -47,8 +47,7 @@ function M.table_of(list, where)
   return services
 end
 
---- The description of a method; an empty one for a method that is not described, and false where the service is but not
---- the method.
+--- The description of a method; an empty one if its service is not described; false if the service is described without it.
 ---@return table|false
 function M.method(services, service, method)
   local described = services[service]

@@ -1,9 +1,9 @@
---- The status of an answer: its codes by name, and what our own failures are on the wire (docs/wire/ttrpc.md#error-answers).
+--- The status of an answer: its codes by name, and the codes for our own failures (docs/wire/ttrpc.md#error-answers).
 local log = require "vmctl.log"
 
 local M = {}
 
-local LONGEST = 4096 -- bytes of a text that is sent: what names a file, not what holds one
+local LONGEST = 4096 -- bytes of a text that is sent
 
 --- The codes' names by number, and their numbers by name.
 M.names = {
@@ -15,7 +15,7 @@ M.names = {
 M.codes = {}
 for number, name in pairs(M.names) do M.codes[name] = number end
 
--- The codes of our own calls, which handlers hand on.
+-- Codes of this library, which handlers may return.
 local ours = {
   ECANCELED = "CANCELLED", ETIMEDOUT = "DEADLINE_EXCEEDED", EINVAL = "INVALID_ARGUMENT", EEXIST = "ALREADY_EXISTS",
   ENOENT = "NOT_FOUND", ESRCH = "NOT_FOUND", EACCES = "PERMISSION_DENIED", EPERM = "PERMISSION_DENIED", EOF = "OUT_OF_RANGE",
@@ -25,7 +25,7 @@ local ours = {
   ECONNREFUSED = "UNAVAILABLE", EAGAIN = "UNAVAILABLE", EBUSY = "UNAVAILABLE",
 }
 
---- The number for a code's name: a status' own, or that of one of our failures; anything else is UNKNOWN.
+--- The number for a code's name: of a status or of one of our failures; anything else is UNKNOWN.
 ---@param code any
 ---@return integer 1 to 16: a failure is never OK
 function M.number(code)
@@ -48,7 +48,7 @@ function M.clean(text)
   return log.sanitize(text, LONGEST)
 end
 
---- A status as the wire has it.
+--- A status for the wire.
 ---@param code string|integer
 ---@param text any
 ---@param details? table[] of google.protobuf.Any: { type_url =, value = }

@@ -9,7 +9,7 @@ local M = {
   LAST_ID = 0xffffffff,
   REQUEST = 1, RESPONSE = 2, DATA = 3,     -- types
   REMOTE_CLOSED = 1, REMOTE_OPEN = 2, NO_DATA = 4,
-  CLOSE = 1 | 4,                           -- flags of a Data frame that only ends
+  CLOSE = 1 | 4,                           -- flags of a Data frame that only ends the input
 }
 
 M.format = core.format { order = "length", length = 4, stream = 4, type = 1, flags = 1, max = M.MAX }
@@ -76,7 +76,7 @@ local function add_pairs(list, key, values)
   for _, value in ipairs(values) do list[#list + 1] = { key = key:lower(), value = tostring(value) } end
 end
 
---- Metadata as the wire has it. Keys become lower case: others are invisible to receivers (docs/wire/ttrpc.md#request-fields).
+--- Metadata for the wire. Keys become lower case: receivers do not see others (docs/wire/ttrpc.md#request-fields).
 ---@param metadata table<string, string|string[]>
 ---@return table[]
 function M.pairs_of(metadata)
@@ -90,7 +90,7 @@ function M.pairs_of(metadata)
   return list
 end
 
---- Metadata as handlers get it: a list of values for each key, in the order in which they came.
+--- Metadata for handlers: a list of values for each key, in the order in which they came.
 ---@param list? table[]
 ---@return table<string, string[]>
 function M.metadata_of(list)
