@@ -13,7 +13,7 @@ local wire = require "vmctl.socketforward.wire"
 local M = {}
 
 local AT_ONCE = 64            -- requests that are being dialled; others wait in the guest
-local SEND_TIMEOUT = 10       -- seconds for a result to leave
+local SEND_TIMEOUT = 10       -- seconds to send a result
 local CALL_TIMEOUT = 10
 local FIRST_PAUSE, LAST_PAUSE = 0.1, 5 -- seconds between attempts to get the Accept stream back
 
@@ -48,7 +48,7 @@ end
 
 local function work(self, entry, id, answer)
   local ok, follow = pcall(connection.begin, entry, id, answer)
-  self._at_work = self._at_work - 1 -- whatever became of it
+  self._at_work = self._at_work - 1 -- whether it succeeded or not
   self._freed:wake(1)
   if not ok then error(follow, 0) end
   if follow then follow() end
@@ -79,13 +79,13 @@ local function serve(self, stream)
     local request, err, code = stream:recv(math.huge)
     if request then request, err, code = take(self, stream, request) end
     if not request and code ~= "EPROTO" or code == "ECLOSED" then return nil, err, code end
-    if not request then log.info("socketforward: %s", err) end -- one message that cannot be read is no end
+    if not request then log.info("socketforward: %s", err) end -- a malformed message does not end the stream
   end
 end
 
 -- The Accept stream
 
--- The server says nothing when a stream has been opened: the answer to any call behind it tells that it is there.
+-- The server does not answer an opened stream. The answer to a later call shows that the stream is there.
 local function open(self, timeout)
   local stream, err, code = self.client:stream(wire.SERVICE, "Accept")
   if not stream then return nil, err, code end
@@ -109,7 +109,7 @@ local function renew_client(self)
   return true
 end
 
--- A new connection may lead to a guest that knows nothing; ours leaves alone what it has.
+-- Binds again on a new connection, which may lead to a restarted guest. Our guest leaves sockets alone that it has already.
 local function bind_again(self)
   for forwarder in pairs(self._forwarders) do
     local ok, err, code = forwarder:bind_again()
@@ -130,7 +130,7 @@ function methods:_set(state, err, code)
   for forwarder in pairs(self._forwarders) do forwarder:on_state(state, err, code) end
 end
 
--- A client that is closed for good and cannot be had anew.
+-- Says if the client is closed and cannot be replaced.
 local function is_lost(self)
   return self.client:closed() and not self._reconnect
 end
@@ -180,7 +180,8 @@ local function start(self)
   return true
 end
 
--- A guest that knows no Unbind goes on handing out connections, to a closed stream as well (trap 5): then it stays, to refuse.
+-- A guest without Unbind goes on handing out connections, even to a closed stream (docs/wire/socketforward.md#traps, 5). The
+-- stream then stays open to refuse them.
 local function stop(self)
   if self._count > 0 or self._kept or not self._task then return end
   self._ending = true
@@ -201,7 +202,7 @@ function methods:set_reconnect(how)
   self._reconnect = how or self._reconnect
 end
 
---- Adds entries to the table, and has the guest bind their sockets. Waits. All or nothing.
+--- Adds entries to the table, and lets the guest bind their sockets. Waits. All or nothing.
 ---@param entries table[] of one forwarder, with `id` and `socket`
 ---@return table|nil answer of Bind, string?, string? EEXIST: an id that is forwarded already; as a call
 function methods:add(entries)
@@ -228,7 +229,7 @@ function methods:bind(entries)
   return call(self, "Bind", sockets_of(entries))
 end
 
---- Has the guest take sockets away. Waits. A guest that knows no Unbind keeps them, and this end the refusing of connections.
+--- Lets the guest close sockets. Waits. A guest without Unbind keeps them, and this end goes on refusing their connections.
 ---@return true|nil, string?, string?
 function methods:unbind(entries, timeout)
   local ok, err, code, refused = call(self, "Unbind", sockets_of(entries), timeout)
@@ -237,7 +238,7 @@ function methods:unbind(entries, timeout)
   return nil, err, code, refused
 end
 
---- Takes entries out of the table: their ids are unknown from now on.
+--- Removes entries from the table: their ids are unknown from now on.
 function methods:forget(entries)
   for _, entry in ipairs(entries) do
     if self._table[entry.id] == entry then self._table[entry.id] = nil end

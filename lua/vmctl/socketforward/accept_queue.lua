@@ -1,4 +1,4 @@
---- The guest's connections that have no stream yet: which Accept stream they are offered to, and when they are given up
+--- The guest's connections that have no stream yet: offers them to Accept streams, and gives them up after their limit
 --- (docs/wire/socketforward.md#accept). Each forward has a queue of its own.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -7,14 +7,14 @@ local wire = require "vmctl.socketforward.wire"
 
 local M = {}
 
-local WINDOW = 64   -- unanswered requests of an Accept stream: the reference's client takes no more
-local SHARE = 32    -- of them for one forward: a slow one leaves room for others
+local WINDOW = 64   -- unanswered requests of an Accept stream: as many as the reference's client takes
+local SHARE = 32    -- of them for one forward, so that a slow one leaves room for others
 local LOOK = 0.25   -- seconds between two looks at deadlines and hang-ups
 
 local methods = {}
 local mt = { __name = "vmctl.SocketforwardPending", __index = methods }
 
---- on_stream(connection) is called when the host has said that its stream is there; it returns false when that is not so.
+--- on_stream(connection) is called when the host has reported success; it returns false if there is no stream.
 ---@param opts { pending_timeout: number, queue_timeout: number, on_stream: fun(connection: table): boolean }
 function M.new(opts)
   return setmetatable({
@@ -52,7 +52,7 @@ local function pop(queue)
   queue.first = queue.first + 1
 end
 
--- The end of a connection's waiting, one way or the other.
+-- Removes a connection that is served or failed.
 local function let_go(connection)
   local acceptor, forward = connection.acceptor, connection.forward
   if acceptor then
@@ -70,7 +70,7 @@ local function remove(self, connection)
   self.room:wake()
 end
 
--- The process is to see that this was no ordinary end: see Stream:reset.
+-- Resets the connection, so that the process sees a failure and no ordinary end: see Stream:reset.
 local function fail(self, connection, why, counter)
   remove(self, connection)
   connection.stream:reset()
@@ -80,8 +80,8 @@ end
 
 -- Offering
 
--- An Accept stream with room for it: the one that is known to serve the id, else in turn; one that has said that it does not
--- know the id comes last. Second: whether there is one at all that has not refused it.
+-- Chooses an Accept stream with room: the one that is known to serve the id, else in turn; streams that did not know the id
+-- come last. The second result says if there is any stream that has not refused it.
 local function choose(self, connection)
   local id, tried, list = connection.forward.id, connection.tried, self._acceptors
   local known = self._serves[id]
@@ -128,7 +128,7 @@ local function advance(self, queue)
   return false
 end
 
--- One of each queue in turn, until nothing moves.
+-- Advances each queue in turn until none changes.
 local function advance_all(self)
   local moved = true
   while moved do
@@ -144,7 +144,7 @@ end
 
 local function is_gone(connection)
   local _, gone, unread = connection.stream:hung_up()
-  return gone and not unread -- what a process has said before it went is still to be delivered
+  return gone and not unread -- bytes that the process sent before it went are still delivered
 end
 
 local function check(self, connection, now)
@@ -167,7 +167,7 @@ local function watch(self)
   self._watcher = nil
 end
 
---- A process has connected. Does not wait.
+--- Adds the connection of a process. Does not wait.
 ---@param forward table id, label, queue, pending, in_hand
 ---@param stream vmctl.Stream
 function methods:add(forward, stream)
@@ -195,7 +195,7 @@ end
 
 -- Accept streams
 
---- An Accept stream is there.
+--- Adds an Accept stream.
 ---@return table acceptor
 function methods:enter()
   local acceptor = { requests = {}, in_hand = 0, lacks = {}, outbox = {}, news = core.queue() }
@@ -228,7 +228,7 @@ local function is_known_nowhere(text)
   return text:sub(1, #wire.UNKNOWN) == wire.UNKNOWN
 end
 
---- What the host has said. A result for an id that is not pending there is ignored.
+--- Takes a result of the host. A result for an id that is not pending on that stream is ignored.
 ---@param acceptor table
 ---@param result { stream_id: string, error: string }
 function methods:settle(acceptor, result)
@@ -255,7 +255,7 @@ end
 
 local function by_number(a, b) return a.id > b.id end
 
---- An Accept stream has ended: what was sent on it fails, what was not goes to others.
+--- Removes an Accept stream that has ended: its sent requests fail, the others go to other streams.
 function methods:leave(acceptor)
   for i, other in ipairs(self._acceptors) do
     if other == acceptor then table.remove(self._acceptors, i) break end
@@ -276,7 +276,7 @@ function methods:leave(acceptor)
   advance_all(self)
 end
 
---- Forwards with these ids are new: who did not know them may know them now.
+--- Forwards with these ids are new: streams that did not know the ids are asked again.
 function methods:learn(ids)
   for _, acceptor in ipairs(self._acceptors) do
     for _, id in ipairs(ids) do acceptor.lacks[id] = nil end

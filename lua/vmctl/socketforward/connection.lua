@@ -7,7 +7,7 @@ local wire = require "vmctl.socketforward.wire"
 
 local M = {}
 
--- Opens the guest's stream and has it acknowledged: only then may the guest hear of success, for it looks once.
+-- Opens the guest's stream and waits for its ack. Success may be reported only then: the guest looks for the stream once.
 local function open_stream(forwarder, id)
   local deadline = core.now() + forwarder.open_timeout
   local stream, err, code = forwarder.open(forwarder.open_timeout)
@@ -19,7 +19,7 @@ local function open_stream(forwarder, id)
   return nil, err, code
 end
 
--- The relay between both ends, or nil, what the guest is told, and what happened here.
+-- The relay between both ends; or nil, the text for the guest, and the reason for our log.
 local function join(entry, id)
   local forwarder = entry.forwarder
   local target, err = dial.dial(entry.target, forwarder.dial_timeout)
@@ -40,7 +40,7 @@ local function refuse(entry, answer, text, why)
   answer(text)
 end
 
--- Until both directions have ended.
+-- Waits until both directions have ended.
 local function follow(entry, relay)
   local stats, err, _, partial = relay:wait(math.huge)
   if not stats then log.debug("socketforward: %s: a connection broke: %s", entry.label, err) end
@@ -51,11 +51,11 @@ local function follow(entry, relay)
   entry.forwarder:on_relay_end()
 end
 
---- Serves a request until the guest has been told what came of it. Waits.
----@param entry table what its forward id stands for: forwarder, target, label and counters
+--- Serves a request until the guest has got its result. Waits.
+---@param entry table of its forward id: forwarder, target, label and counters
 ---@param id string the stream's
 ---@param answer fun(text: string): true|nil, string? tells the guest: "" is success
----@return fun()|nil follow when there is a connection now: waits until it ends
+---@return fun()|nil follow if there is a connection: waits until it ends
 function M.begin(entry, id, answer)
   local forwarder = entry.forwarder
   entry.total = entry.total + 1
@@ -69,7 +69,7 @@ function M.begin(entry, id, answer)
   local ok, err = answer ""
   if not ok then
     entry.failed, entry.last_error = entry.failed + 1, err
-    relay:close() -- the guest does not know of it
+    relay:close() -- the guest was not told of it
   end
   return function() follow(entry, relay) end
 end

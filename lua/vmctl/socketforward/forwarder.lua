@@ -1,4 +1,4 @@
---- The host's side as users have it: what is forwarded, its counts, its state.
+--- The host's side for users: the forwarded sockets, their counts and their state.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -12,7 +12,7 @@ local M = {}
 
 local DIAL_TIMEOUT, OPEN_TIMEOUT = 4, 5 -- seconds; the guest waits 10 for both
 local LIMIT = 1024                      -- connections that are open at a time
-local PLACE_TIMEOUT = 4                 -- seconds for one of them to end when another comes
+local PLACE_TIMEOUT = 4                 -- seconds that a new connection waits for one of them to end
 local UNBIND_TIMEOUT = 5
 
 ---@class vmctl.SocketForwarder
@@ -27,7 +27,7 @@ local known_entry = { guest_path = "string", guest_address = "any", host_path = 
 
 -- Entries
 
--- What the guest is asked to bind.
+-- The Socket message that the guest gets.
 local function socket_of(id, given, mode)
   local socket = { forward_id = id, socket_path = given.guest_path or "" }
   local where
@@ -73,7 +73,7 @@ local function make_entries(self, given, level)
   return list
 end
 
--- Where the guest really listens, for those that asked for any port.
+-- Notes the real ports of entries that asked for any port.
 local function note_bound(entries, answer)
   for _, socket in ipairs(answer.bound or {}) do
     for _, entry in ipairs(entries) do
@@ -106,7 +106,7 @@ function methods:on_state(state, err, code)
   if self._on_state then self._on_state(state, err, code) end
 end
 
---- Waits for a place among the open connections, and takes it.
+--- Waits until there are fewer connections than the limit, and counts one more.
 ---@return boolean
 function methods:await_place()
   local deadline = core.now() + PLACE_TIMEOUT
@@ -124,7 +124,7 @@ end
 
 -- For users
 
---- Forwards more. Waits. All or nothing.
+--- Forwards further sockets. Waits. All or nothing.
 ---@param entries table<string, table> as for `new`
 ---@return true|nil, string?, string?
 function methods:add(entries)
@@ -146,7 +146,7 @@ local function count(entry)
   }
 end
 
---- What has been forwarded until now, running connections included. Does not wait.
+--- Counts of connections and bytes, running connections included. Does not wait.
 ---@return { total: integer, open: integer, failed: integer, to_host: integer, to_guest: integer, last_error: string?,
 -- forwards: table<string, table> } bytes; `forwards` has the same for each id
 function methods:stats()
@@ -160,7 +160,7 @@ function methods:stats()
   return all
 end
 
---- How it is. Does not wait.
+--- Its state. Does not wait.
 ---@return { state: "serving"|"reconnecting"|"failed"|"closed", error: string?, code: string?, reopened: integer } reopened:
 -- how often the Accept stream was lost and came back
 function methods:status()
@@ -179,8 +179,8 @@ function methods:guest_address(id)
   return extension and extension.address ~= "" and extension.address or "unix:" .. entry.socket.socket_path
 end
 
---- Waits until it is closed, or lost for good.
----@param timeout? number seconds; as long as it takes by default
+--- Waits until it is closed, or its client is lost and cannot be replaced.
+---@param timeout? number seconds; no limit by default
 ---@return true|nil, string?, string? ETIMEDOUT; why it was lost
 function methods:wait(timeout)
   local deadline = core.now() + (timeout or math.huge)
@@ -199,7 +199,7 @@ local function all_entries(self)
   return list
 end
 
---- Has the guest take the sockets away. Waits. `close` does it as well, later and without saying how it went.
+--- Lets the guest close the sockets. Waits. `close` does it as well, in the background and without a result.
 ---@param timeout? number seconds, 5 by default
 ---@return true|nil, string?, string? UNIMPLEMENTED: the guest's agent can not
 function methods:unbind(timeout)
@@ -212,7 +212,7 @@ function methods:unbind(timeout)
   return ok, err, code
 end
 
---- Ends it: running connections are closed, others are refused from now on, and the guest is asked to take its sockets away.
+--- Ends it: closes running connections, refuses others from now on, and asks the guest to close its sockets.
 --- Idempotent; does not wait, and never raises.
 ---@return true
 function methods:close()
@@ -242,7 +242,7 @@ function mt:__tostring()
   return ("vmctl.SocketForwarder(%s)"):format(self:status().state)
 end
 
--- How a stream to the guest is opened.
+-- Makes the function that opens a stream to the guest.
 local function opener(opts, where)
   if (opts.open == nil) == (opts.streams == nil) then error(where .. ": one of 'open' and 'streams' expected", 3) end
   if opts.open then return opts.open end
@@ -255,10 +255,10 @@ end
 ---@param client vmctl.TtrpcClient of the guest's RPC port
 ---@param entries table<string, { guest_path: string?, guest_address: string?, host_path: string?, host: string?, mode: integer? }>
 -- by forward id; guest_path or guest_address ("tcp:127.0.0.1:8080", which our agent alone understands): where the guest listens;
--- host_path or host (an address): what is dialled here; mode: of the guest's socket file (0666; our agent alone)
+-- host_path or host (an address): the socket dialled here; mode: of the guest's socket file (0666; our agent alone)
 ---@param opts { open: function?, streams: any, dial_timeout: number?, open_timeout: number?, limit: integer?, idle: number?,
 -- linger: number?, mode: integer?, reconnect: any, on_state: function? } open(timeout) gives a stream to the guest's stream
--- port, `streams` is its address; seconds to dial (4) and until the guest's word (5); connections at a time (1024, others wait
+-- port, `streams` is its address; seconds to dial (4) and until the guest's ack (5); connections at a time (1024, others wait
 -- in the guest); seconds without a byte, seconds after one side has ended (no limits by default); reconnect: an address, or a
 -- function of a time-out that gives a new client when this one is lost; on_state(state, message, code)
 ---@return vmctl.SocketForwarder|nil, string?, string? as the call of Bind: nothing is bound then

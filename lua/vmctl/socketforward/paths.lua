@@ -1,4 +1,4 @@
---- Where a guest's forwarded sockets may be, and the folders for them.
+--- Checks the paths of a guest's forwarded sockets, and makes their folders.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local place = require "vmctl.base.safe_file"
@@ -6,14 +6,14 @@ local wire = require "vmctl.socketforward.wire"
 
 local M = {}
 
-local OWN_FOLDER, OTHER_FOLDER = 457, 493 -- modes of folders that are made: 0711 for what is there for this, else 0755
+local OWN_FOLDER, OTHER_FOLDER = 457, 493 -- modes of folders that are made: 0711 for our own folder, else 0755
 
 local function check_length(path, most)
   if #path <= most then return true end
   return errors.fail("ENAMETOOLONG", "the path has %d bytes, at most %d are possible", #path, most)
 end
 
--- Absolute, and no part of it leads elsewhere.
+-- Checks that a path is absolute, without "." and "..".
 local function check_form(path)
   if place.unfit(path) then return errors.fail("EINVAL", "the path is empty or has control characters") end
   if path:sub(1, 1) ~= "/" or path:sub(-1) == "/" then return errors.fail("EINVAL", "the path is not that of a file from / on") end
@@ -23,14 +23,14 @@ local function check_form(path)
   return check_length(path, wire.MAX_PATH)
 end
 
--- The one of the folders that a path is in.
+-- Finds the folder that holds a path.
 local function find_prefix(path, folders)
   for _, folder in ipairs(folders) do
     if path:sub(1, #folder + 1) == folder .. "/" then return folder end
   end
 end
 
--- Links may lead to the folder; below it none is followed.
+-- Makes the folders of a path. Links on the path to the prefix are followed; below it none is.
 local function make_below(prefix, folder)
   local real, err, code = place.folder(prefix, { folder_mode = OWN_FOLDER })
   if not real or folder == prefix then return real, err, code end
@@ -41,7 +41,7 @@ local function make_below(prefix, folder)
   return real .. "/" .. rest
 end
 
---- The folder that a socket is to be made in, made if it is not there, and the socket's name in it.
+--- The folder of a socket, made if it does not exist, and the socket's name in it.
 ---@param path string as the host has sent it
 ---@param folders string[]|false where sockets may be; false: anywhere, abstract names ("@name") included
 ---@return string|nil folder without links; nil with a name alone: it is abstract
@@ -49,7 +49,7 @@ end
 function M.prepare(path, folders)
   if path:sub(1, 1) == "@" and not folders then
     if #path == 1 or path:find("\0", 1, true) then return errors.fail("EINVAL", "the name is empty or has a zero byte") end
-    local ok, err, code = check_length(path, wire.MAX_PATH + 1) -- '@' takes the room of the last zero byte
+    local ok, err, code = check_length(path, wire.MAX_PATH + 1) -- '@' stands for a zero byte, and there is none at the end
     if not ok then return nil, err, code end
     return nil, path
   end

@@ -1,4 +1,4 @@
---- The guest's side: sockets that processes connect to, and what leads from them to the host
+--- The guest's side: listens for processes, and forwards their connections to the host
 --- (docs/wire/socketforward.md#bind, and the sections behind it).
 local access = require "vmctl.net.policy"
 local background = require "vmctl.base.background"
@@ -16,9 +16,9 @@ local M = {}
 
 local PENDING_TIMEOUT, QUEUE_TIMEOUT = 10, 60          -- seconds
 local HANDSHAKE_TIMEOUT, UNCLAIMED_TIMEOUT = 5, 30
-local QUEUE, PENDING = 64, 1024                        -- connections of one forward and of all that have no stream yet
+local QUEUE, PENDING = 64, 1024                        -- connections without a stream, of one forward and of all
 local SOCKETS = 4096
-local FAILURE_PAUSE = 0.1                              -- seconds after an accept that failed for a reason which may pass
+local FAILURE_PAUSE = 0.1                              -- seconds after an accept that failed for a temporary reason
 
 ---@class vmctl.SocketforwardService
 local methods = {}
@@ -30,7 +30,7 @@ local known = {
   unclaimed_timeout = "number>0", unclaimed = "integer>=1", idle = "number>0", linger = "number>0", allow = "function|table",
 }
 
--- Where sockets may be: false is anywhere.
+-- The folders that may hold sockets; false: any.
 local function folders_of(opts)
   if opts.confine == false then return false end
   local list = type(opts.confine) == "table" and opts.confine or { opts.directory or wire.DIRECTORY }
@@ -53,7 +53,7 @@ local function follow(self, relay, forward)
   relay:close()
 end
 
--- The host has said that the stream is there: it was registered before the host could know.
+-- The host has reported success: the stream is there, because it was registered before its ack was sent.
 local function join(self, connection)
   local stream = self._streams:claim(connection.id)
   if not stream then return false end
@@ -70,7 +70,7 @@ end
 
 -- Listening
 
--- Nobody is accepted who would find no place in the queue: the backlog keeps them.
+-- At the limit of the queue we stop accepting: further connections wait in the backlog.
 local function await_room(self, forward)
   local pending = self._pending
   while forward.pending >= self._queue or pending.total >= self._most do
@@ -113,7 +113,7 @@ end
 
 -- Bind
 
--- The forward that a socket was bound as; one that asked for any port has another name by now.
+-- Finds the forward of a bound socket; one that asked for any port is listed under its real port.
 local function find(self, socket)
   local key = sockets.key(socket)
   local forward = self._bound[key]
@@ -128,7 +128,7 @@ local function address_of(forward)
     { forward_id = forward.id, socket_path = "", extension = { mode = forward.mode, address = forward.address } }
 end
 
--- Those that are not there already in the form that is wanted: a host that has come back keeps the connections that wait.
+-- The sockets that are not yet bound in this form. The others stay, so a host that reconnects keeps its waiting connections.
 local function missing(self, wanted, bound)
   local list = {}
   for _, socket in ipairs(wanted) do
@@ -142,8 +142,8 @@ local function missing(self, wanted, bound)
   return list
 end
 
---- Bind: makes listening sockets, all that are asked for or none. One that is there already in the same form is left alone, and
---- another forward at the same path gives way. Does not wait.
+--- Bind: makes all the listening sockets or none. A socket that is already bound in the same form is left alone; another
+--- forward at the same path is replaced. Does not wait.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
 ---@return { bound: table[] }|nil response with the real addresses of those that asked for any port
 ---@return string?, string? EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
@@ -163,7 +163,7 @@ function methods:bind(request)
   return { bound = bound }
 end
 
---- Unbind: takes sockets away; what is not there is no failure. Connections that run go on. Does not wait.
+--- Unbind: closes sockets; an unknown socket is no failure. Running connections go on. Does not wait.
 ---@param request { sockets: table[] } as they were bound
 ---@return table response empty
 function methods:unbind(request)
@@ -183,7 +183,7 @@ local function send_requests(self, acceptor, stream, scope)
     local ok, err = stream:send { stream_id = connection.id, forward_id = connection.forward.id }
     if not ok then
       log.info("socketforward: a request could not be sent: %s", err)
-      return scope:cancel() -- whoever takes nothing is not to be given more
+      return scope:cancel() -- a host that does not read gets no more requests
     end
   end
 end
@@ -201,7 +201,7 @@ local function take_results(self, acceptor, stream)
   end
 end
 
---- Accept: offers connections to the host, and takes its results, until the stream ends, be it only from the host's side.
+--- Accept: offers connections to the host, and takes its results, until the stream or its input ends.
 --- Waits.
 ---@param stream vmctl.TtrpcIncoming anything with send and recv
 ---@return nil, string?, string? nothing when the host has ended it
@@ -238,7 +238,7 @@ function methods:register(server)
   })
 end
 
---- What it has done and has in hand. Does not wait.
+--- Its counts. Does not wait.
 ---@return { sockets: integer, hosts: integer, accepted: integer, pending: integer, open: integer, total: integer,
 -- failed: integer, gone: integer, expired: integer, unclaimed: integer, to_host: integer, to_guest: integer } hosts: Accept
 -- streams; connections: accepted; without a stream yet; with one, now and ever; refused by the host or lost; whose process
@@ -257,8 +257,8 @@ function methods:stats()
   return stats
 end
 
---- Shutdown: closes all sockets, fails connections that have no stream yet, and closes streams that nobody has claimed.
---- Connections that run go on, and a later Bind works. Idempotent, does not wait.
+--- Shutdown: closes all sockets, fails connections that have no stream yet, and closes unclaimed streams. Running
+--- connections go on, and a later Bind works. Idempotent, does not wait.
 ---@return true
 function methods:shutdown()
   for _, forward in pairs(self._bound) do take_away(self, forward, "the service was shut down") end
@@ -267,7 +267,7 @@ function methods:shutdown()
   return true
 end
 
---- Shuts down and ends the connections that run as well. Idempotent, does not wait.
+--- Shuts down, and ends running connections as well. Idempotent, does not wait.
 ---@return true
 function methods:close()
   self:shutdown()

@@ -1,4 +1,4 @@
---- The listening sockets of forwards in the guest: all of a list or none, each put in its place at once and with its mode.
+--- The listening sockets of forwards in the guest: binds all of a list or none, each with its mode, by a rename.
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -9,8 +9,8 @@ local fs = core.fs
 
 local M = {}
 
-local MODE = 438    -- 0666: processes of all users may connect; the folder's mode says who gets there
-local NAME = 10     -- characters of a temporary name, at most as many as the socket's own has: it has to fit as well
+local MODE = 438    -- 0666: processes of all users may connect; the folder's mode restricts access
+local NAME = 10     -- characters of a temporary name, at most the length of the socket's own name, so that its path fits too
 local TRIES = 8
 
 local LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -24,7 +24,7 @@ local function temporary_name(name)
   return table.concat(text)
 end
 
--- In the folder where it shall be: only there it can be renamed.
+-- Listens at a temporary name in the target's folder, so that it can be renamed.
 local function listen_nearby(folder, name, mode)
   local listener, err, code, path
   for _ = 1, TRIES do
@@ -66,13 +66,13 @@ local function open_tcp(where, opts)
   return listener, at.port == 0 and tostring(listener:address()) or nil
 end
 
---- What a socket is called: no other one can be bound by that name.
+--- The key of a socket: its path or address.
 function M.key(socket)
   local extension = socket.extension
   return extension and extension.address ~= "" and extension.address or socket.socket_path
 end
 
--- Listens, but not in its place yet.
+-- Listens, at a temporary name.
 local function open(socket, opts)
   local extension = socket.extension or {}
   local bound = { id = socket.forward_id, key = M.key(socket), asked = socket, mode = extension.mode or 0 }
@@ -90,7 +90,7 @@ local function open(socket, opts)
   return bound
 end
 
--- One that is there already trades places with the new one, and lies under the temporary name until all are in place.
+-- Renames the socket to its path. An existing one is exchanged for it, and keeps the temporary name until all are renamed.
 local function put_in_place(bound)
   if not bound.temporary then return true end
   local there = fs.stat(bound.path, true)
@@ -105,7 +105,7 @@ end
 
 local function take_back(bound)
   if bound.inode then fs.rename(bound.path, bound.temporary, bound.traded) end
-  bound.listener:close() -- and with it the file, which is where it was made
+  bound.listener:close() -- this removes the file at the temporary name
 end
 
 local function fail(socket, err, code)
@@ -117,11 +117,11 @@ local function undo(list)
   for i = #list, 1, -1 do take_back(list[i]) end
 end
 
---- Binds sockets: all of them, or none and all is as it was. Does not wait.
+--- Binds all sockets; on a failure none, and the old ones are restored. Does not wait.
 ---@param wanted table[] Socket messages
 ---@param opts { folders: string[]|false, tcp: "any"?, mode: integer? }
 ---@return table[]|nil bound each with id, key, label, listener, asked, mode, and address where any port was asked for
----@return string?, string? EINVAL, EACCES, EEXIST (what is there is no socket), ENAMETOOLONG, EADDRINUSE, ENOTDIR …
+---@return string?, string? EINVAL, EACCES, EEXIST (the path is no socket), ENAMETOOLONG, EADDRINUSE, ENOTDIR …
 function M.bind(wanted, opts)
   local list = {}
   for _, socket in ipairs(wanted) do
@@ -145,14 +145,14 @@ function M.bind(wanted, opts)
   return list
 end
 
--- Is the file at its path still its own?
+-- Says if the file at its path is still its own.
 function M.is_in_place(bound)
   if not bound.path then return true end
   local now = fs.stat(bound.path, true)
   return now ~= nil and now.inode == bound.inode and now.device == bound.device
 end
 
---- Closes a socket, and removes its file unless it is another's by now. Idempotent, does not wait.
+--- Closes a socket, and removes its file unless another one has replaced it. Idempotent, does not wait.
 function M.close(bound)
   if bound.path and bound.inode and M.is_in_place(bound) then fs.remove(bound.path) end
   bound.inode = nil

@@ -1,4 +1,4 @@
---- The guest's stream manager: raw streams that the host has opened, by their ids, until somebody claims them
+--- The guest's stream manager: keeps the raw streams that the host has opened, by id, until they are claimed
 --- (docs/wire/socketforward.md#opening-a-stream).
 local accept = require "vmctl.net.server"
 local background = require "vmctl.base.background"
@@ -10,7 +10,7 @@ local M = {}
 
 local HANDSHAKES = 256  -- at a time; others wait in the backlog
 local UNCLAIMED = 1024  -- streams that wait to be claimed
-local LOOK = 0.5        -- seconds between two looks at those that nobody claims
+local LOOK = 0.5        -- seconds between two checks of unclaimed streams
 
 local methods = {}
 local mt = { __name = "vmctl.SocketforwardStreams", __index = methods }
@@ -29,7 +29,7 @@ local function remove(self, id)
   return record.stream
 end
 
--- A peer that has gone and left nothing to read is of no use to a claimer.
+-- Says if the peer has gone and left nothing to read.
 local function is_dead(record)
   local _, gone, unread = record.stream:hung_up()
   return gone and not unread
@@ -56,7 +56,7 @@ local function register(self, id, stream)
   if not self._looker then self._looker = background.spawn("socketforward: streams", look, self) end
 end
 
--- Why a stream by this id is not taken, or nil.
+-- The reason to refuse a stream with this id, or nil.
 local function objection(self, id)
   if id == "" then return "the stream has no id" end
   if self._waiting[id] then return ('stream "%s" already exists'):format(id) end
@@ -76,7 +76,7 @@ local function greet(self, stream)
     wire.answer(stream, why, deadline - core.now())
     return stream:close()
   end
-  register(self, id, stream) -- before the answer: whoever has read that may count on it
+  register(self, id, stream) -- before the answer, after which the host counts on it
   local ok = wire.answer(stream, id, deadline - core.now())
   if not ok and self._waiting[id] and self._waiting[id].stream == stream then remove(self, id):close() end
 end
@@ -88,7 +88,7 @@ function methods:serve(listener)
   return accept.serve(listener, { allow = self._opts.allow, places = self._places }, function(stream) greet(self, stream) end)
 end
 
---- Takes a stream over: the id may be used again. Does not wait.
+--- Claims a stream: the id may then be used again. Does not wait.
 ---@return vmctl.Stream|nil
 function methods:claim(id)
   return remove(self, id)
@@ -98,7 +98,7 @@ function methods:count()
   return self._count
 end
 
---- Closes all that nobody has claimed. Does not wait.
+--- Closes all unclaimed streams. Does not wait.
 function methods:close()
   for id in pairs(self._waiting) do remove(self, id):close() end
   if self._looker then self._looker:cancel() end

@@ -1,5 +1,5 @@
---- What socket forwarding has on its wires (docs/wire/socketforward.md#ports-and-connections): names, numbers, ids, and the
---- handshake with which a raw stream begins.
+--- The wire of socket forwarding (docs/wire/socketforward.md#ports-and-connections): names, numbers, ids, and the handshake at
+--- the beginning of a raw stream.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -14,7 +14,7 @@ local M = {
   MAX_ANSWER = 1024,   -- bytes of the answer to it
   MAX_PATH = 107,      -- bytes of a socket's path
 
-  -- What the guest is told: nothing of the host's paths is in it. UNKNOWN is followed by the id.
+  -- Error texts for the guest, without paths of the host. The id follows UNKNOWN.
   UNKNOWN = "unknown forward ID",
   DIAL_FAILED = "failed to dial host socket",
   OPEN_FAILED = "failed to open the stream",
@@ -52,13 +52,13 @@ function M.forward_id(container_id, destination)
   return core.sha256(container_id .. ":" .. destination):hex()
 end
 
--- The handshake (docs/wire/socketforward.md#opening-a-stream). What follows it stays in the stream.
+-- The handshake (docs/wire/socketforward.md#opening-a-stream). Later bytes stay in the stream.
 
 local function pack(text)
   return (">s4"):pack(text)
 end
 
--- A length and as many bytes.
+-- Reads a length and as many bytes.
 local function read_text(stream, most, what, deadline)
   local head, err, code = stream:read_exact(4, deadline - core.now())
   if not head then return nil, err, code end
@@ -68,20 +68,20 @@ local function read_text(stream, most, what, deadline)
   return stream:read_exact(length, deadline - core.now())
 end
 
---- The guest's side: the id that a new stream begins with. Waits.
+--- The guest's side: reads the id at the beginning of a new stream. Waits.
 ---@param timeout number seconds
 ---@return string|nil id, string?, string? ETOOBIG, ETIMEDOUT, EOF, EPROTO
 function M.receive_id(stream, timeout)
   return read_text(stream, M.MAX_ID, "an id", core.now() + timeout)
 end
 
---- The guest's side: answers, with the id or with why not. Waits.
+--- The guest's side: answers with the id, or with the reason of a refusal. Waits.
 ---@return true|nil, string?, string?
 function M.answer(stream, text, timeout)
   return stream:write(pack(text), timeout)
 end
 
---- The host's side: opens a stream by its id. Waits for the guest's word.
+--- The host's side: opens a stream by its id. Waits for the guest's ack.
 ---@param timeout number seconds
 ---@return true|nil, string?, string? EREMOTE: refused; EPROTO, ETOOBIG, ETIMEDOUT, EOF: nobody listens in the guest yet
 function M.open(stream, id, timeout)
