@@ -1,4 +1,4 @@
---- Where Ethernet wires begin: addresses with a family of their own ("tcp4:", "tcp6:"), dialling and listening.
+--- The ends of Ethernet wires: addresses with an address family ("tcp4:", "tcp6:"), dialling and listening.
 local core = require "vmctl.core"
 local access = require "vmctl.net.policy"
 local address = require "vmctl.net.address"
@@ -28,7 +28,7 @@ function M.parse(where)
   return a, family
 end
 
--- The numeric addresses of the family that a name has.
+-- The numeric addresses of a name, of the family.
 local function resolve(a, family, timeout)
   local hosts, err, code
   if not is_ipv6(a.host) and not a.host:match "^%d+%.%d+%.%d+%.%d+$" then
@@ -46,7 +46,7 @@ end
 local function dial_family(a, family, deadline)
   local hosts, err, code = resolve(a, family, deadline - core.now())
   local stream
-  for i, host in ipairs(hosts or {}) do -- each address that is left gets its share of the time
+  for i, host in ipairs(hosts or {}) do -- the remaining addresses share the remaining time
     local share = (deadline - core.now()) / (#hosts - i + 1)
     stream, err, code = dial.dial({ kind = "tcp", host = host, port = a.port }, share)
     if stream or code == "ECANCELED" then break end
@@ -54,7 +54,7 @@ local function dial_family(a, family, deadline)
   return stream, err, code
 end
 
---- Connects to what `parse` gave. Waits.
+--- Connects to an address from `parse`. Waits.
 ---@return vmctl.Stream|nil, string?, string?
 function M.connect(a, family, timeout)
   timeout = timeout or DIAL_TIMEOUT
@@ -80,7 +80,7 @@ end
 local listener = {}
 local listener_mt = { __name = "vmctl.L2Listener", __index = listener }
 
---- Waits for a connection. One that may not come in is closed, and the next awaited.
+--- Waits for a connection. Closes connections that `allow` refuses.
 ---@param timeout? number|{ timeout: number } seconds; for ever by default
 ---@return vmctl.L2Port|nil, string?, string? ECLOSED, ETIMEDOUT
 function listener:accept(timeout)
@@ -102,7 +102,7 @@ function listener:address()
   return self._listener:address()
 end
 
---- Listens no more; the ports that came of it stay. Idempotent, never waits.
+--- Stops listening; accepted ports stay. Idempotent, never waits.
 ---@return true
 function listener:close()
   return self._listener:close()

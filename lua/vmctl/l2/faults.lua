@@ -1,4 +1,4 @@
---- What a switch can do to frames on purpose: the options, as its C part takes them.
+--- The faults of a switch: checks the options, and converts them for the C part.
 local options = require "vmctl.base.options"
 
 local M = {}
@@ -15,13 +15,13 @@ local known = {
 ---@class vmctl.L2Faults
 ---@field loss? number the chance that a frame is lost, 0 to 1
 ---@field duplicate? number the chance that it comes twice
----@field corrupt? number the chance that one bit behind the addresses and the type is another
+---@field corrupt? number the chance that one bit behind the addresses and the type is flipped
 ---@field delay? number seconds by which each frame comes later
 ---@field jitter? number seconds: the delay varies by so much, up and down; frames keep their order
 ---@field reorder? number the chance that a frame is held back, so that later ones overtake it
 ---@field reorder_by? number seconds for which it is held back (0.02)
 ---@field rate? number|string bits a second: 1e7 or "10M"
----@field burst? number seconds of traffic that may wait for the rate; what comes then is dropped (0.1)
+---@field burst? number seconds of traffic that may wait for the rate; further frames are dropped (0.1)
 
 -- Bits a second.
 local function rate_of(rate, level)
@@ -34,7 +34,7 @@ local function rate_of(rate, level)
   return number * UNITS[unit]
 end
 
---- Checks faults, and adds what has a default. Raises at the line that `level` names.
+--- Checks faults, and fills in defaults. Raises at the line that `level` names.
 ---@param faults? vmctl.L2Faults
 ---@param level integer as for `error`
 ---@return table|nil
@@ -45,7 +45,7 @@ function M.check(faults, level)
   return full
 end
 
---- What the C part is told: the faults, and whether nothing goes through at all; nil for neither.
+--- The faults for the C part, with `cut` if no frame passes; nil for neither.
 function M.with_cut(faults, is_cut)
   if not is_cut then return faults end
   return options.merge(faults, { cut = true })

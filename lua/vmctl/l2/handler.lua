@@ -7,9 +7,9 @@ local log = require "vmctl.log"
 local M = {}
 
 local BATCH = 256
-local QUIET = { EOF = true, ECLOSED = true, ECANCELED = true } -- ends of reading that nobody has to hear of
+local QUIET = { EOF = true, ECLOSED = true, ECANCELED = true } -- ends of reading that are not logged
 
--- Hands frames to the handler of the moment; what is left when there is none any more is kept for `recv`.
+-- Hands frames to the current handler. Frames that are left when it was taken away are kept for `recv`.
 local function hand_out(self, frames)
   local at = 1
   while at <= #frames and self._handler do
@@ -25,7 +25,7 @@ local function hand_out(self, frames)
   table.move(frames, at, #frames, #self._kept + 1, self._kept)
 end
 
--- The task behind a handler, until there is none.
+-- The handler's task: runs until the handler is taken away.
 local function attend(self)
   while self._handler do
     self._reading = true
@@ -40,7 +40,7 @@ local function attend(self)
   end
 end
 
--- Its end, which may be a while after the handler was taken away: who reads next, and the next handler, wait for it.
+-- The task may end some time after the handler was taken away. The next reader, or the next handler, waits for that.
 local function run(self)
   attend(self)
   local leaving, following = self._leaving, self._cancelled and self._handler

@@ -4,7 +4,7 @@ local reach = require "vmctl.l2.endpoint"
 
 local M = { dial = reach.dial, listen = reach.listen, socketpair = reach.socketpair }
 
---- Makes a port of a connected stream, which it takes: of a descriptor that QEMU has the other end of, for instance.
+--- Makes a port of a connected stream, which it takes over; QEMU may have the other end of its descriptor, for instance.
 ---@type fun(stream: vmctl.Stream): vmctl.L2Port
 M.port = port.new
 

@@ -1,4 +1,4 @@
---- A switch's faults between ports: of pairs, and of groups that do not hear each other. Ports are given by handle or by name;
+--- A switch's faults between ports: for pairs, and for groups that are separated. Ports are given by handle or by name;
 --- a name that no port has is a mistake of the program and raises.
 local faults = require "vmctl.l2.faults"
 local options = require "vmctl.base.options"
@@ -6,7 +6,7 @@ local switch_port = require "vmctl.l2.switch_port"
 
 local M = {}
 
--- What is set between two ports, in one direction.
+-- The entry for one direction between two ports.
 local function pair_of(switch, from, to)
   local row = switch._pairs[from] or {}
   switch._pairs[from] = row
@@ -34,12 +34,12 @@ local function gone(...)
   end
 end
 
---- Sets the faults of what goes between two ports, in place of those that were set between them; nil clears them. A port's own
+--- Sets the faults of frames between two ports, in place of earlier ones; nil clears them. A port's own
 --- faults come on top. At once; does not wait.
 ---@param a vmctl.L2SwitchPort|string
 ---@param b vmctl.L2SwitchPort|string
 ---@param wanted? vmctl.L2Faults
----@param opts? { direction: "both"|"one" } one: only what goes from a to b; "both" by default
+---@param opts? { direction: "both"|"one" } one: only frames from a to b; "both" by default
 ---@return true|nil, string?, string? ECLOSED
 function M.faults(switch, a, b, wanted, opts)
   opts = options.check(opts, { direction = { "both", "one" } }, "faults")
@@ -91,8 +91,8 @@ local function group_of(switch, groups)
   return group
 end
 
---- Splits the network: frames pass only between ports of one group. Ports that are not named, and those that join later, are a
---- group of their own together. Replaces the partition there was. Does not wait.
+--- Splits the network: frames pass only between ports of one group. All other ports, also those that
+--- join later, form one more group. Replaces an earlier partition. Does not wait.
 ---@param groups (vmctl.L2SwitchPort|string)[][]
 ---@return true|nil, string?, string? ECLOSED
 function M.partition(switch, groups)
@@ -113,7 +113,7 @@ local function heal_all(switch, clear_faults)
     for to, pair in pairs(row) do
       pair.cut = false
       if clear_faults then pair.faults = nil end
-      tell(switch, from, to) -- takes an entry away at most
+      tell(switch, from, to) -- at most removes an entry
     end
   end
 end
@@ -137,7 +137,7 @@ function M.heal(switch, a, b)
   return true
 end
 
---- Forgets what concerned a port that is gone.
+--- Forgets the entries of a removed port.
 function M.forget(switch, port)
   switch._pairs[port] = nil
   for _, row in pairs(switch._pairs) do row[port] = nil end

@@ -8,9 +8,9 @@ local handler = require "vmctl.l2.handler"
 local M = {}
 
 local SHORTEST = 14               -- bytes of two addresses and a type
-local LONGEST_SENT = 65535        -- what every peer takes
-local LONGEST_TAKEN = 4096 + 65536 -- what QEMU itself takes
-local HANG_UP_LOOK = 0.1          -- seconds between two looks whether the peer has gone, while nobody reads
+local LONGEST_SENT = 65535        -- every peer accepts that
+local LONGEST_TAKEN = 4096 + 65536 -- QEMU's own limit
+local HANG_UP_LOOK = 0.1          -- seconds between two checks for the peer's end, while no task reads
 local BATCH = 256                 -- frames at once
 
 local format = core.format { length = 4, max = LONGEST_TAKEN }
@@ -20,7 +20,7 @@ M.format = format
 local methods = {}
 local mt = { __name = "vmctl.L2Port", __index = methods }
 
--- An address of our own: locally administered, and of one station. Nobody is told it; guests have those of their devices.
+-- A random address of our own: locally administered, unicast. It is never sent; guests have the addresses of their devices.
 local function random_address()
   local file = assert(io.open("/dev/urandom", "rb"))
   local bytes = { file:read(6):byte(1, 6) }
@@ -37,7 +37,7 @@ function M.new(stream)
   local self = setmetatable({
     _stream = stream, _label = stream:label(), _sending = channel.lock(), _over = core.queue(), _address = random_address(),
     _counts = { frames_in = 0, bytes_in = 0, frames_out = 0, bytes_out = 0, invalid = 0 },
-    _kept = {}, _first = 1, -- frames that a handler's task had read when the handler was taken away
+    _kept = {}, _first = 1, -- frames that a handler's task had read before the handler was taken away
   }, mt)
   self._reader = setmetatable({}, { __close = function() self._reading = false end })
   self._sender = setmetatable({}, { __close = function() self._sending:release() end })
@@ -51,15 +51,15 @@ local function finish(self, code)
   self._over:wake()
 end
 
-local LASTING = { ETIMEDOUT = true, ECANCELED = true, EBUSY = true } -- failures that the wire itself survives
+local LASTING = { ETIMEDOUT = true, ECANCELED = true, EBUSY = true } -- failures after which the wire is still usable
 
--- Hands a failure on. One after which the wire is out of step, or gone, ends the port.
+-- Returns a failure. Closes the port if the wire is out of step or has ended.
 local function fail(self, message, code, extra)
   if not LASTING[code] then finish(self, code) end
   return nil, message, code, extra
 end
 
--- The remaining time, of a time-out that became a deadline.
+-- The time that remains until a deadline.
 local function left(deadline)
   return deadline and math.max(0, deadline - core.now())
 end
@@ -69,7 +69,7 @@ local function deadline_of(timeout)
   return timeout and core.now() + timeout
 end
 
--- Why a frame cannot be sent, or nothing.
+-- The reason why a frame cannot be sent, or nothing.
 local function check(self, frame)
   if type(frame) ~= "string" then error("send: a frame is a string, got " .. type(frame), 3) end
   if #frame < SHORTEST then
@@ -79,7 +79,7 @@ local function check(self, frame)
   end
 end
 
--- Sends frames in one piece, alone. 4th value of a failure: how many are out, or will be.
+-- Sends frames in one batch, one sender at a time. Fourth value of a failure: how many were sent or queued.
 local function transmit(self, write, frames, deadline)
   local ok, err, code = self._sending:acquire(left(deadline))
   if not ok then return nil, ("send %s: %s"):format(self._label, err), code, 0 end
@@ -107,11 +107,11 @@ function methods:send(frame, timeout)
   return ok, err, why, done
 end
 
---- Sends frames, in as few writes as there can be. None is sent when one of them could not be. Waits.
+--- Sends frames in few writes. None is sent if one of them is invalid. Waits.
 ---@param frames string[]
 ---@param timeout? number|{ timeout: number } seconds
 ---@return true|nil ok, string? message, string? code as `send`
----@return integer? sent how many of them are out or will be
+---@return integer? sent how many were sent or queued
 function methods:send_many(frames, timeout)
   if type(frames) ~= "table" then error("send_many: an array of frames expected, got " .. type(frames), 2) end
   for _, frame in ipairs(frames) do
@@ -126,7 +126,7 @@ function methods:send_many(frames, timeout)
   return ok, err, code, done
 end
 
--- Counts what came, and leaves out what no frame is that short.
+-- Counts frames, and leaves out those that are too short.
 local function sift(self, frames)
   local counts, good = self._counts, 0
   for i = 1, #frames do
@@ -144,7 +144,7 @@ local function sift(self, frames)
   return frames
 end
 
--- Reads at least one good frame.
+-- Reads at least one valid frame.
 function methods:_receive(most, deadline)
   while true do
     local frames, err, code = self._stream:read_frames(most, left(deadline))
@@ -200,9 +200,9 @@ function methods:recv(timeout)
   return frames[1]
 end
 
---- Has a task of its own call `fn(frame, port)` for each frame that comes, one after the other. Reading begins only now:
---- nothing is lost before. Replaces the handler there was, between two frames; nil takes it away, and what was read by then is
---- left to `recv`. An error of `fn` is logged. While `fn` waits nothing is read, and the peer has to wait. Does not wait.
+--- Calls `fn(frame, port)` for each frame, one after the other, in a task of its own. Reading begins only now, so no earlier
+--- frame is lost. Replaces an earlier handler between two frames; nil takes it away, and frames already read are left to
+--- `recv`. An error of `fn` is logged. While `fn` waits nothing is read, and the peer has to wait. Does not wait.
 ---@param fn? fun(frame: string, port: vmctl.L2Port)
 ---@return true|nil, string?, string? EBUSY: a task waits in `recv`
 function methods:set_handler(fn)
@@ -210,13 +210,14 @@ function methods:set_handler(fn)
   return handler.set(self, fn)
 end
 
---- Our end's own address, drawn at random: locally administered, of one station. It is never sent, and no filter.
+--- Our end's own random address: locally administered, unicast. It is never sent, and no frame is filtered by it.
 ---@return string address as "02:00:5e:10:00:01"
 function methods:hwaddr()
   return self._address
 end
 
---- Waits until the wire has ended. Who does not read learns of it within a tenth of a second; frames may be left to read then.
+--- Waits until the wire has ended. If no task reads, the end is noticed within a tenth of a second; frames may still be
+--- unread then.
 ---@param timeout? number|{ timeout: number } seconds; for ever by default
 ---@return string|nil reason the code: ECLOSED (by `close`), EOF, ECONNRESET, ETOOBIG …
 ---@return string? message, string? code ETIMEDOUT, ECANCELED
@@ -231,7 +232,7 @@ function methods:done(timeout)
   return self._ended
 end
 
---- Ends the wire. Idempotent; never waits. Who waits on the port gets ECLOSED.
+--- Ends the wire. Idempotent; never waits. Tasks that wait on the port get ECLOSED.
 ---@return true
 function methods:close()
   finish(self, "ECLOSED")
@@ -250,7 +251,7 @@ function methods:peer()
   return self._stream:peer()
 end
 
---- What has gone in and out: frames_in, bytes_in, frames_out, bytes_out; invalid: frames of 1 to 13 bytes and zero lengths.
+--- Counters: frames_in, bytes_in, frames_out, bytes_out; invalid: frames of 1 to 13 bytes and zero lengths.
 ---@return table<string, integer>
 function methods:stats()
   local copy = {}
@@ -258,7 +259,7 @@ function methods:stats()
   return copy
 end
 
--- For a switch: its descriptor, and what was read from it and not taken. The port is closed.
+-- For a switch: returns the descriptor and the bytes that were read and not used. The port is closed.
 function methods:_detach()
   if self._handler or self._task then return errors.fail("EBUSY", "%s: a handler reads", self._label) end
   if self._sending:held() then return errors.fail("EBUSY", "%s: a task sends", self._label) end
@@ -276,7 +277,7 @@ end
 
 mt.__close = methods.close
 
---- Whether a value is a port of this kind.
+--- Says if a value is a port.
 function M.is_port(value)
   return getmetatable(value) == mt
 end

@@ -1,6 +1,6 @@
---- An Ethernet switch: frames go from socket to socket in C, and this is what programs hold of it. It learns which address is at
---- which port, floods what it does not know, leaves VLAN tags as they are (and learns each VLAN's addresses for itself), and has
---- a bounded queue a port: who does not read loses frames, which are counted, and holds up nobody.
+--- An Ethernet switch: frames go from socket to socket in C; this is its Lua face. It learns the port of each address, floods
+--- frames to unknown addresses, leaves VLAN tags as they are (and learns addresses per VLAN), and has a bounded queue per port:
+--- a port that does not read loses frames, which are counted, and holds up no other.
 local core = require "vmctl.core"
 local background = require "vmctl.base.background"
 local errors = require "vmctl.errors"
@@ -33,7 +33,7 @@ local function random_seed()
   return seed & 0x7fffffff
 end
 
--- What one port has to say: that its connection has ended, or brought frames that are no frames. Each once a connection.
+-- Logs a port's news: its connection has ended, or brought invalid frames. Each once per connection.
 local function hear(self, port)
   local counts = self._core:counts(port._index)
   if counts.invalid > port._invalid and port._complained ~= port._epoch then
@@ -48,7 +48,7 @@ local function hear(self, port)
   end
 end
 
--- The task that hears what happens in C.
+-- The task that waits for news from C.
 local function listen_to_news(self)
   local ok = true
   while ok do
@@ -61,8 +61,8 @@ end
 ---@param opts? { seed: integer, age: integer, queue: integer, name: string, faults: vmctl.L2Faults } seed: of the faults
 --- (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn
 --- nothing, flood everything);
---- queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even to one who reads);
---- name: for the log; faults: what every new port does to what it sends, until its `faults` are set
+--- queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads);
+--- name: for the log; faults: those of every new port, until its `faults` are set
 ---@return vmctl.L2Switch
 function M.new(opts)
   opts = options.check(opts, known, "l2.switch")
@@ -121,7 +121,7 @@ function methods:_new_port(name)
   return port
 end
 
---- What a port leaves behind when it goes: its counts.
+--- Forgets a removed port, and keeps its counts.
 function methods:_forget(port)
   for name, value in pairs(self._core:counts(port._index)) do self._gone[name] = (self._gone[name] or 0) + value end
   self._gone.queued = 0
@@ -133,8 +133,8 @@ function methods:_forget(port)
   self._ended:wake()
 end
 
---- Adds a port with a connection that is there already: an end of l2.socketpair, a port that was accepted or dialled, a stream.
---- The switch takes it; it is closed for its former owner. Does not wait.
+--- Adds a port with an existing connection: an end of l2.socketpair, an accepted or dialled port, a stream. The switch takes it
+--- over; the argument is closed for its former owner. Does not wait.
 ---@param wire vmctl.L2Port|vmctl.Stream
 ---@param opts? { name: string } "port-1" … by default
 ---@return vmctl.L2SwitchPort|nil, string?, string? EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
@@ -172,8 +172,8 @@ function methods:ports()
   return list
 end
 
---- The seed of the faults; sets it if given, and they begin anew. The n-th frame of a way (from a port, to a port, from one to
---- another) meets the same fate in every run with that seed in which ports are added in the same order.
+--- The seed of the faults; sets it if given, and they begin anew. The n-th frame of a direction (from a port, to a port, from one
+--- to another) has the same faults in every run with that seed, if ports are added in the same order.
 ---@param seed? integer
 ---@return integer|nil, string?, string?
 function methods:seed(seed)
@@ -186,7 +186,7 @@ function methods:seed(seed)
   return self._seed
 end
 
---- Which addresses were seen at which port: { mac, vlan, port (its name), age (seconds) } each.
+--- The learned addresses: { mac, vlan, port (its name), age (seconds) } each.
 ---@return table[]|nil, string?, string?
 function methods:addresses()
   if self._closed then return self:_fail_closed "addresses" end
@@ -195,7 +195,7 @@ function methods:addresses()
   return list
 end
 
---- Forgets all addresses: frames are flooded until they are heard again.
+--- Forgets all addresses: frames are flooded until the addresses are learned again.
 ---@return true|nil, string?, string?
 function methods:forget()
   if self._closed then return self:_fail_closed "forget" end
@@ -203,7 +203,7 @@ function methods:forget()
   return true
 end
 
--- Frames, bytes and drops from one port to each other one that anything went to.
+-- Frames, bytes and drops from one port to each other port that has any.
 local function counts_of_pairs(self, port, ports)
   local row = {}
   for _, other in ipairs(ports) do
@@ -213,7 +213,7 @@ local function counts_of_pairs(self, port, ports)
   return row
 end
 
---- The counters (see those of a port): `total`, of all ports there ever were; `ports`, by name; `pairs[from][to]`: frames, bytes
+--- The counters (see those of a port): `total`, of all ports, also removed ones; `ports`, by name; `pairs[from][to]`: frames, bytes
 --- and dropped between two ports.
 ---@return { total: table, ports: table<string, table>, pairs: table<string, table<string, table>> }|nil, string?, string?
 function methods:counts()
@@ -229,7 +229,7 @@ function methods:counts()
   return all
 end
 
---- Lets a frame in, as if it had come from a port. Does not wait.
+--- Handles a frame as if it had come from a port. Does not wait.
 ---@param port vmctl.L2SwitchPort|string
 ---@param frame string 14 to 69632 bytes
 ---@return true|nil, string?, string? EINVAL, ECLOSED
@@ -240,8 +240,8 @@ function methods:inject(port, frame)
   return self._core:inject(port._index, frame)
 end
 
---- Has `fn(frame, port)` called for each frame that comes in, once, before any fault. It may wait: when too much has gathered for
---- it (`queue` bytes, 4 MiB) the switch waits as well, or, if `lossy`, frames are left out and counted. Its errors are logged.
+--- Calls `fn(frame, port)` once for each incoming frame, before any fault. It may wait: when its queue is full (`queue` bytes,
+--- 4 MiB) the switch waits as well, or, if `lossy`, frames are left out and counted. Its errors are logged.
 ---@param fn fun(frame: string, port: vmctl.L2SwitchPort)
 ---@param opts? { lossy: boolean, queue: integer }
 ---@return vmctl.L2Tap|nil tap with close() and lost(), string?, string?
@@ -252,7 +252,7 @@ function methods:tap(fn, opts)
   return watch.tap(self, fn, opts)
 end
 
---- Writes each frame that comes in, once, to a pcapng file with an interface a port. The file is made anew, with mode 0600.
+--- Writes each incoming frame once to a pcapng file with one interface per port. Creates the file, or empties it; mode 0600.
 ---@param path string
 ---@return vmctl.Capture|nil capture with close(), which returns how many frames there were, string?, string? ENOENT …
 function methods:capture(path)

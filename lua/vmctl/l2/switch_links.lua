@@ -1,4 +1,4 @@
---- How connections come to a switch: QEMUs that dial are accepted, QEMUs that listen are dialled, and dialled again.
+--- The connections of a switch: accepts QEMUs that dial, and dials QEMUs that listen, again and again.
 local core = require "vmctl.core"
 local background = require "vmctl.base.background"
 local errors = require "vmctl.errors"
@@ -11,14 +11,14 @@ local M = {}
 local PORTS = 256
 local DIAL_TIMEOUT = 10
 local PAUSE = { 0.05, 2 }   -- first and longest pause between two dials
-local STEADY = 1            -- seconds after which a connection was none that ends at once: the next pause is the first again
-local FAILURE_PAUSE = 0.1   -- after an accept that failed for a reason which may pass
+local STEADY = 1            -- seconds: after a connection that lasted so long, pauses begin with the first again
+local FAILURE_PAUSE = 0.1   -- seconds after an accept that failed for a temporary reason
 
 ---@class vmctl.L2SwitchListener
 local listener = {}
 local listener_mt = { __name = "vmctl.L2SwitchListener", __index = listener }
 
--- The first of this listener's ports that nobody is connected to, if there is one; and how many ports it has.
+-- The first port of this listener without a connection, if there is one; and the number of its ports.
 local function idle_port(self)
   local live, idle = {}, nil
   for _, port in ipairs(self._ports) do
@@ -42,7 +42,7 @@ local function new_port(self)
   return port, err, code
 end
 
--- A newcomer is awaited only when there is a place for it: until then the backlog keeps it.
+-- Accepts only if there is a free port: otherwise connections wait in the backlog.
 local function accept(self)
   local idle, number = idle_port(self)
   if not idle and number >= self._most then return self._switch._ended:wait(math.huge, "a free port") end
@@ -76,13 +76,13 @@ function listener:address()
   return self._listener:address()
 end
 
---- The ports that came of it.
+--- Its ports.
 ---@return vmctl.L2SwitchPort[]
 function listener:ports()
   return table.move(self._ports, 1, #self._ports, 1, {})
 end
 
---- Listens no more; its ports stay. Idempotent; does not wait.
+--- Stops listening; its ports stay. Idempotent; does not wait.
 ---@return true
 function listener:close()
   self._closed = true
@@ -98,9 +98,9 @@ local listen_options = {
   name = "string", ports = "integer>=1<=256", backlog = "integer>=1", mode = "integer", allow = "function|table",
 }
 
---- Listens for QEMUs that connect. Each connection becomes a port: "NAME-1", "NAME-2" …; with `ports = 1` there is but one, and
---- it is called NAME. A port whose connection has ended stays, with its faults and counts, and is the next newcomer's: give each
---- guest an address of its own where that matters. Waits only to resolve a name.
+--- Listens for QEMUs that connect. Each connection becomes a port: "NAME-1", "NAME-2" …; with `ports = 1` there is one, called
+--- NAME. A port whose connection has ended stays, with its faults and counts, and the next connection gets it: give each guest
+--- its own address if it must keep its port. Waits only to resolve a name.
 ---@param where string|table as for l2.listen
 ---@param opts? { name: string, ports: integer, backlog: integer, mode: integer, allow: any } ports: at most so many (256)
 ---@return vmctl.L2SwitchListener|nil listener with address, ports, close; string?, string? ECLOSED, EADDRINUSE …
@@ -128,7 +128,7 @@ function dialler:close()
   self._port._switch._links[self] = nil
 end
 
--- One connection, from the dial to its end. True when there was one.
+-- Dials, and waits for the connection's end. True if there was a connection.
 local function connect_once(self)
   local port = self._port
   local stream, err, code = reach.connect(self._where, self._family, self._timeout)
@@ -170,9 +170,9 @@ end
 
 local dial_options = { name = "string", redial = "boolean", timeout = "number>0" }
 
---- Adds a port that dials a QEMU which listens (with QEMU 7.2 the way to choose: as a client it never connects again), and dials
---- again, with longer and longer pauses, for as long as nobody answers and when the connection has ended. The port stays, and
---- frames to it are dropped meanwhile. Does not wait: see `wait_connected` and `state` of the port.
+--- Adds a port that dials a listening QEMU, and dials again with growing pauses after a failure or the connection's end. (QEMU
+--- 7.2 should listen: as a client it never reconnects.) The port stays, and frames to it are dropped meanwhile. Does not wait:
+--- see `wait_connected` and `state` of the port.
 ---@param where string|table|function as for l2.dial
 ---@param opts? { name: string, redial: boolean, timeout: number } redial: true by default; timeout: seconds of one dial (10)
 ---@return vmctl.L2SwitchPort|nil, string?, string? EINVAL, EEXIST, ENOSPC, ECLOSED

@@ -1,5 +1,5 @@
---- A switch's port as programs hold it: it has a name, and keeps its place, its counts and its faults while connections to it
---- come and go.
+--- A handle for a switch's port: it has a name, and keeps its counts and its faults when its connection ends and another one
+--- begins.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local faults = require "vmctl.l2.faults"
@@ -31,14 +31,14 @@ local function gone(self)
   return errors.fail("ECLOSED", "port %s of %s: it is gone", self.name, self._switch.name)
 end
 
---- Raises, at the line that `level` names, for what no wire is.
+--- Raises, at the line that `level` names, for a value that is no wire.
 function M.check_wire(wire, level)
   if not port.is_port(wire) and not (type(wire) == "userdata" and tostring(wire):find "^vmctl%.Stream") then
     error(("a port of vmctl.l2 or a stream expected, got %s"):format(type(wire)), level + 1)
   end
 end
 
---- Whether it is still a port of its switch.
+--- Says if it is still a port of its switch.
 function methods:_here()
   return self._state ~= "gone"
 end
@@ -48,7 +48,7 @@ function methods:_set_state(state, reason)
   self._changed:wake()
 end
 
---- Connects it: a port of l2, or a stream, which it takes. Does not wait.
+--- Connects it to a port of l2 or a stream, which it takes over. Does not wait.
 ---@param wire vmctl.L2Port|vmctl.Stream
 ---@return true|nil, string?, string? EBUSY (it has a connection, or the wire is in use), ECLOSED
 function methods:attach(wire)
@@ -76,13 +76,13 @@ function methods:_connected()
   return true
 end
 
---- What it leaves when it goes, or its switch.
+--- Called when the port or its switch ends.
 function methods:_end()
   if self._network then self._network:close() end
   self:_set_state "gone"
 end
 
---- What has become of it since it was last looked at: the code with which its connection has ended, or nil.
+--- The code with which its connection has ended since the last call, or nil.
 function methods:_ended()
   if self._state ~= "connected" then return nil end
   local connected, reason = self._core:state(self._index)
@@ -91,8 +91,8 @@ function methods:_ended()
   return reason
 end
 
---- Whether somebody is connected. Does not wait.
----@return "connected"|"waiting"|"dialling"|"ended"|"gone" state waiting: nobody was yet
+--- The state of its connection. Does not wait.
+---@return "connected"|"waiting"|"dialling"|"ended"|"gone" state waiting: there was no connection yet
 ---@return string? reason of "ended": EOF, ETOOBIG, ECONNRESET …; of "dialling": the code of the last failure
 ---@return integer epoch how many connections there were, this one included
 function methods:state()
@@ -100,7 +100,7 @@ function methods:state()
   return self._state, self._reason, self._epoch
 end
 
---- Waits until somebody is connected.
+--- Waits until it is connected.
 ---@param timeout? number|{ timeout: number } seconds (30)
 ---@return integer|nil epoch, string?, string? ETIMEDOUT, ECLOSED (it was removed), ECANCELED
 function methods:wait_connected(timeout)
@@ -117,22 +117,22 @@ function methods:wait_connected(timeout)
   return self._epoch
 end
 
---- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (for it), dropped_cut, dropped_loss and dropped_rate
---- (of what it sent), invalid, duplicated, corrupted, delayed, flooded; queued: bytes that wait for it.
+--- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (to it), dropped_cut, dropped_loss and
+--- dropped_rate (from it), invalid, duplicated, corrupted, delayed, flooded; queued: bytes in its queue.
 ---@return table<string, integer>|nil, string?, string? ECLOSED
 function methods:counts()
   if not self:_here() then return gone(self) end
   return self._core:counts(self._index)
 end
 
--- Tells the C part about one way.
+-- Sets the faults of one direction in the C part.
 function methods:_tell(way)
   self._core:fault(self._index, way, faults.with_cut(self._faults[way], self._cut))
 end
 
 local WAYS = { from = { "from" }, to = { "to" }, both = { "from", "to" } }
 
---- Sets the faults of what it sends, of what it gets, or of both, in place of those it had; nil clears them. At once.
+--- Sets the faults of frames from it, to it, or both, in place of earlier ones; nil clears them. At once.
 ---@param wanted? vmctl.L2Faults
 ---@param opts? { direction: "from"|"to"|"both" } "both" by default
 ---@return true|nil, string?, string? ECLOSED
@@ -155,7 +155,7 @@ function methods:_set_cut(is_cut)
   return true
 end
 
---- Lets nothing through, in either direction, until `heal`. The connection stays.
+--- Drops all frames in both directions until `heal`. The connection stays.
 ---@return true|nil, string?, string? ECLOSED
 function methods:cut()
   return self:_set_cut(true)
@@ -175,7 +175,7 @@ function methods:disconnect()
   return true
 end
 
---- Takes it away, with its connection. Idempotent; does not wait.
+--- Removes it and its connection. Idempotent; does not wait.
 ---@return true
 function methods:remove()
   if self:_here() then self._switch:_forget(self) end

@@ -1,11 +1,11 @@
---- Looking on: a tap has a Lua function see each frame that comes into a switch.
+--- A tap calls a Lua function for each frame that comes into a switch.
 local background = require "vmctl.base.background"
 local log = require "vmctl.log"
 
 local M = {}
 
 local BATCH = 256
-local QUEUE = 4 << 20 -- bytes that wait for the function, by default
+local QUEUE = 4 << 20 -- bytes: the default limit of its queue
 
 ---@class vmctl.L2Tap
 local methods = {}
@@ -52,7 +52,7 @@ function methods:lost()
   return self._core:lost()
 end
 
---- Ends it; its function is called no more. Idempotent; does not wait.
+--- Ends it; its function is not called any more. Idempotent; does not wait.
 ---@return true
 function methods:close()
   self._closed = true

@@ -1,4 +1,4 @@
---- A switch's ways out: a TAP device of this machine, or user networking by libslirp.
+--- The uplinks of a switch: a TAP device of this machine, or user networking by libslirp.
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 
@@ -30,12 +30,12 @@ local function plan(where)
   return opts
 end
 
---- Adds a port that leads out. `"user"`: by libslirp, a network 10.0.2.0/24 as QEMU's own: the gateway 10.0.2.2, DHCP from
---- 10.0.2.15 on, a name server 10.0.2.3; what guests send goes on by sockets of this process, in a thread of its own. `{ tap = … }`:
---- a TAP device, made if there is none of that name (and gone with the port then); with "%d" in it the kernel chooses a number,
---- and the port's `device` is the name. Setting it up is up to `ip`. Does not wait.
+--- Adds an uplink port. `"user"`: a network 10.0.2.0/24 by libslirp, as QEMU's own: the gateway 10.0.2.2, DHCP from
+--- 10.0.2.15 on, a name server 10.0.2.3; the guests' traffic goes through sockets of this process, in a thread. `{ tap = … }`:
+--- a TAP device, created if there is none of that name, and then removed with the port; for "%d" in it the kernel chooses a number, and
+--- the port's `device` is the name. Configure it with `ip`. Does not wait.
 ---@param where "user"|{ [1]: "user"?, tap: string?, name: string?, restricted: boolean?, host_loopback: boolean?, ipv6: boolean? }
---- name: of the port ("uplink"); for "user": restricted: guests reach that network's own services alone; host_loopback: 10.0.2.2
+--- name: of the port ("uplink"); for "user": restricted: guests reach only that network's own services; host_loopback: 10.0.2.2
 --- leads to this machine's loopback (false); ipv6: fec0::/64 as well (true)
 ---@return vmctl.L2SwitchPort|nil, string?, string? ENOSYS (no libslirp), EPERM and EBUSY (of the device), EEXIST, ECLOSED
 function M.uplink(switch, where)
