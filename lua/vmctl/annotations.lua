@@ -664,7 +664,7 @@ function l2.dial(where, opts) end
 ---@return string?
 function l2.listen(where, opts) end
 
---- Makes a port of a connected stream, which it takes: of a descriptor that QEMU has the other end of, for instance.
+--- Makes a port of a connected stream, which it takes over; QEMU may have the other end of its descriptor, for instance.
 ---@param stream vmctl.Stream
 ---@return vmctl.L2Port
 function l2.port(stream) end
@@ -678,7 +678,7 @@ function l2.socketpair() end
 --- Makes a switch.
 ---
 --- Makes a switch. It works until it is closed. Does not wait.
----@param opts? { seed: integer, age: integer, queue: integer, name: string, faults: vmctl.L2Faults } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even to one who reads); name: for the log; faults: what every new port does to what it sends, until its `faults` are set
+---@param opts? { seed: integer, age: integer, queue: integer, name: string, faults: vmctl.L2Faults } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); name: for the log; faults: those of every new port, until its `faults` are set
 ---@return vmctl.L2Switch
 function l2.switch(opts) end
 
@@ -901,7 +901,7 @@ local qga = {}
 
 --- A client that has connected and is in step with the agent. Waits.
 ---
---- Connects to an agent and gets in step with it. Waits. Wire document, section B2.
+--- Connects to an agent and gets in step with it. Waits. docs/wire/qmp-qga.md#agent-synchronising.
 ---@param where string|table|function an address: the chardev of a virtio-serial port, a socket of the agent's own
 ---@param opts? { timeout: number, dial_timeout: number, sync_timeout: number, max_line: integer } seconds for a command that names none (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60); bytes of a line (64 MiB)
 ---@return vmctl.QgaClient|nil
@@ -917,7 +917,7 @@ local qmp = {}
 
 --- A client that has connected and negotiated. Waits.
 ---
---- Connects to a monitor, reads its greeting and negotiates. Waits. Wire document, section A2.
+--- Connects to a monitor, reads its greeting and negotiates. Waits. docs/wire/qmp-qga.md#qmp-start.
 ---@param where string|table|function an address: "unix:/run/vm/qmp.sock"
 ---@param opts? { timeout: number, dial_timeout: number, greeting_timeout: number, max_line: integer, events: integer, oob: boolean } seconds for a command that names none (5 for query-…, 30 for others), for connecting (5), for each step of the greeting (5); bytes of a line (16 MiB); events that one listener may be behind (256: then the oldest go); oob: false does without out-of-band commands
 ---@return vmctl.QmpClient|nil
@@ -1061,8 +1061,8 @@ local socketforward = {}
 ---
 --- Forwards sockets of a guest to sockets of this host. Waits until the guest has bound them.
 ---@param client vmctl.TtrpcClient of the guest's RPC port
----@param entries table<string, { guest_path: string?, guest_address: string?, host_path: string?, host: string?, mode: integer? }> by forward id; guest_path or guest_address ("tcp:127.0.0.1:8080", which our agent alone understands): where the guest listens; host_path or host (an address): what is dialled here; mode: of the guest's socket file (0666; our agent alone)
----@param opts { open: function?, streams: any, dial_timeout: number?, open_timeout: number?, limit: integer?, idle: number?, linger: number?, mode: integer?, reconnect: any, on_state: function? } open(timeout) gives a stream to the guest's stream port, `streams` is its address; seconds to dial (4) and until the guest's word (5); connections at a time (1024, others wait in the guest); seconds without a byte, seconds after one side has ended (no limits by default); reconnect: an address, or a function of a time-out that gives a new client when this one is lost; on_state(state, message, code)
+---@param entries table<string, { guest_path: string?, guest_address: string?, host_path: string?, host: string?, mode: integer? }> by forward id; guest_path or guest_address ("tcp:127.0.0.1:8080", which our agent alone understands): where the guest listens; host_path or host (an address): the socket dialled here; mode: of the guest's socket file (0666; our agent alone)
+---@param opts { open: function?, streams: any, dial_timeout: number?, open_timeout: number?, limit: integer?, idle: number?, linger: number?, mode: integer?, reconnect: any, on_state: function? } open(timeout) gives a stream to the guest's stream port, `streams` is its address; seconds to dial (4) and until the guest's ack (5); connections at a time (1024, others wait in the guest); seconds without a byte, seconds after one side has ended (no limits by default); reconnect: an address, or a function of a time-out that gives a new client when this one is lost; on_state(state, message, code)
 ---@return vmctl.SocketForwarder|nil
 ---@return string?
 ---@return string? as the call of Bind: nothing is bound then
@@ -2275,13 +2275,13 @@ do
 ---@class vmctl.L2Faults
 ---@field loss? number the chance that a frame is lost, 0 to 1
 ---@field duplicate? number the chance that it comes twice
----@field corrupt? number the chance that one bit behind the addresses and the type is another
+---@field corrupt? number the chance that one bit behind the addresses and the type is flipped
 ---@field delay? number seconds by which each frame comes later
 ---@field jitter? number seconds: the delay varies by so much, up and down; frames keep their order
 ---@field reorder? number the chance that a frame is held back, so that later ones overtake it
 ---@field reorder_by? number seconds for which it is held back (0.02)
 ---@field rate? number|string bits a second: 1e7 or "10M"
----@field burst? number seconds of traffic that may wait for the rate; what comes then is dropped (0.1)
+---@field burst? number seconds of traffic that may wait for the rate; further frames are dropped (0.1)
 local L2Faults = {}
 
 end
@@ -2290,7 +2290,7 @@ do
 ---@class vmctl.L2Listener
 local L2Listener = {}
 
---- Waits for a connection. One that may not come in is closed, and the next awaited.
+--- Waits for a connection. Closes connections that `allow` refuses.
 ---@param timeout? number|{ timeout: number } seconds; for ever by default
 ---@return vmctl.L2Port|nil
 ---@return string?
@@ -2303,7 +2303,7 @@ function L2Listener:accept(timeout) end
 ---@return string?
 function L2Listener:address() end
 
---- Listens no more; the ports that came of it stay. Idempotent, never waits.
+--- Stops listening; accepted ports stay. Idempotent, never waits.
 ---@return true
 function L2Listener:close() end
 
@@ -2319,18 +2319,19 @@ local L2Port = {}
 ---@return string?
 function L2Port:address() end
 
---- Ends the wire. Idempotent; never waits. Who waits on the port gets ECLOSED.
+--- Ends the wire. Idempotent; never waits. Tasks that wait on the port get ECLOSED.
 ---@return true
 function L2Port:close() end
 
---- Waits until the wire has ended. Who does not read learns of it within a tenth of a second; frames may be left to read then.
+--- Waits until the wire has ended. If no task reads, the end is noticed within a tenth of a second; frames may still be
+--- unread then.
 ---@param timeout? number|{ timeout: number } seconds; for ever by default
 ---@return string|nil reason the code: ECLOSED (by `close`), EOF, ECONNRESET, ETOOBIG …
 ---@return string? message
 ---@return string? code ETIMEDOUT, ECANCELED
 function L2Port:done(timeout) end
 
---- Our end's own address, drawn at random: locally administered, of one station. It is never sent, and no filter.
+--- Our end's own random address: locally administered, unicast. It is never sent, and no frame is filtered by it.
 ---@return string address as "02:00:5e:10:00:01"
 function L2Port:hwaddr() end
 
@@ -2365,25 +2366,25 @@ function L2Port:recv_many(most, timeout) end
 ---@return integer? sent 1: the frame is queued nevertheless, and will go out
 function L2Port:send(frame, timeout) end
 
---- Sends frames, in as few writes as there can be. None is sent when one of them could not be. Waits.
+--- Sends frames in few writes. None is sent if one of them is invalid. Waits.
 ---@param frames string[]
 ---@param timeout? number|{ timeout: number } seconds
 ---@return true|nil ok
 ---@return string? message
 ---@return string? code as `send`
----@return integer? sent how many of them are out or will be
+---@return integer? sent how many were sent or queued
 function L2Port:send_many(frames, timeout) end
 
---- Has a task of its own call `fn(frame, port)` for each frame that comes, one after the other. Reading begins only now:
---- nothing is lost before. Replaces the handler there was, between two frames; nil takes it away, and what was read by then is
---- left to `recv`. An error of `fn` is logged. While `fn` waits nothing is read, and the peer has to wait. Does not wait.
+--- Calls `fn(frame, port)` for each frame, one after the other, in a task of its own. Reading begins only now, so no earlier
+--- frame is lost. Replaces an earlier handler between two frames; nil takes it away, and frames already read are left to
+--- `recv`. An error of `fn` is logged. While `fn` waits nothing is read, and the peer has to wait. Does not wait.
 ---@param fn? fun(frame: string, port: vmctl.L2Port)
 ---@return true|nil
 ---@return string?
 ---@return string? EBUSY: a task waits in `recv`
 function L2Port:set_handler(fn) end
 
---- What has gone in and out: frames_in, bytes_in, frames_out, bytes_out; invalid: frames of 1 to 13 bytes and zero lengths.
+--- Counters: frames_in, bytes_in, frames_out, bytes_out; invalid: frames of 1 to 13 bytes and zero lengths.
 ---@return table<string, integer>
 function L2Port:stats() end
 
@@ -2394,8 +2395,8 @@ do
 ---@field name string
 local L2Switch = {}
 
---- Adds a port with a connection that is there already: an end of l2.socketpair, a port that was accepted or dialled, a stream.
---- The switch takes it; it is closed for its former owner. Does not wait.
+--- Adds a port with an existing connection: an end of l2.socketpair, an accepted or dialled port, a stream. The switch takes it
+--- over; the argument is closed for its former owner. Does not wait.
 ---@param wire vmctl.L2Port|vmctl.Stream
 ---@param opts? { name: string } "port-1" … by default
 ---@return vmctl.L2SwitchPort|nil
@@ -2403,13 +2404,13 @@ local L2Switch = {}
 ---@return string? EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
 function L2Switch:add(wire, opts) end
 
---- Which addresses were seen at which port: { mac, vlan, port (its name), age (seconds) } each.
+--- The learned addresses: { mac, vlan, port (its name), age (seconds) } each.
 ---@return table[]|nil
 ---@return string?
 ---@return string?
 function L2Switch:addresses() end
 
---- Writes each frame that comes in, once, to a pcapng file with an interface a port. The file is made anew, with mode 0600.
+--- Writes each incoming frame once to a pcapng file with one interface per port. Creates the file, or empties it; mode 0600.
 ---@param path string
 ---@return vmctl.Capture|nil capture with close(), which returns how many frames there were
 ---@return string?
@@ -2420,7 +2421,7 @@ function L2Switch:capture(path) end
 ---@return true
 function L2Switch:close() end
 
---- The counters (see those of a port): `total`, of all ports there ever were; `ports`, by name; `pairs[from][to]`: frames, bytes
+--- The counters (see those of a port): `total`, of all ports, also removed ones; `ports`, by name; `pairs[from][to]`: frames, bytes
 --- and dropped between two ports.
 ---@return { total: table, ports: table<string, table>, pairs: table<string, table<string, table>> }|nil
 ---@return string?
@@ -2435,9 +2436,9 @@ function L2Switch:counts() end
 ---@return string? ECLOSED
 function L2Switch:cut(a, b) end
 
---- Adds a port that dials a QEMU which listens (with QEMU 7.2 the way to choose: as a client it never connects again), and dials
---- again, with longer and longer pauses, for as long as nobody answers and when the connection has ended. The port stays, and
---- frames to it are dropped meanwhile. Does not wait: see `wait_connected` and `state` of the port.
+--- Adds a port that dials a listening QEMU, and dials again with growing pauses after a failure or the connection's end. (QEMU
+--- 7.2 should listen: as a client it never reconnects.) The port stays, and frames to it are dropped meanwhile. Does not wait:
+--- see `wait_connected` and `state` of the port.
 ---@param where string|table|function as for l2.dial
 ---@param opts? { name: string, redial: boolean, timeout: number } redial: true by default; timeout: seconds of one dial (10)
 ---@return vmctl.L2SwitchPort|nil
@@ -2445,18 +2446,18 @@ function L2Switch:cut(a, b) end
 ---@return string? EINVAL, EEXIST, ENOSPC, ECLOSED
 function L2Switch:dial(where, opts) end
 
---- Sets the faults of what goes between two ports, in place of those that were set between them; nil clears them. A port's own
+--- Sets the faults of frames between two ports, in place of earlier ones; nil clears them. A port's own
 --- faults come on top. At once; does not wait.
 ---@param a vmctl.L2SwitchPort|string
 ---@param b vmctl.L2SwitchPort|string
 ---@param wanted? vmctl.L2Faults
----@param opts? { direction: "both"|"one" } one: only what goes from a to b; "both" by default
+---@param opts? { direction: "both"|"one" } one: only frames from a to b; "both" by default
 ---@return true|nil
 ---@return string?
 ---@return string? ECLOSED
 function L2Switch:faults(a, b, wanted, opts) end
 
---- Forgets all addresses: frames are flooded until they are heard again.
+--- Forgets all addresses: frames are flooded until the addresses are learned again.
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -2470,7 +2471,7 @@ function L2Switch:forget() end
 ---@return string? ECLOSED
 function L2Switch:heal(a, b) end
 
---- Lets a frame in, as if it had come from a port. Does not wait.
+--- Handles a frame as if it had come from a port. Does not wait.
 ---@param port vmctl.L2SwitchPort|string
 ---@param frame string 14 to 69632 bytes
 ---@return true|nil
@@ -2478,9 +2479,9 @@ function L2Switch:heal(a, b) end
 ---@return string? EINVAL, ECLOSED
 function L2Switch:inject(port, frame) end
 
---- Listens for QEMUs that connect. Each connection becomes a port: "NAME-1", "NAME-2" …; with `ports = 1` there is but one, and
---- it is called NAME. A port whose connection has ended stays, with its faults and counts, and is the next newcomer's: give each
---- guest an address of its own where that matters. Waits only to resolve a name.
+--- Listens for QEMUs that connect. Each connection becomes a port: "NAME-1", "NAME-2" …; with `ports = 1` there is one, called
+--- NAME. A port whose connection has ended stays, with its faults and counts, and the next connection gets it: give each guest
+--- its own address if it must keep its port. Waits only to resolve a name.
 ---@param where string|table as for l2.listen
 ---@param opts? { name: string, ports: integer, backlog: integer, mode: integer, allow: any } ports: at most so many (256)
 ---@return vmctl.L2SwitchListener|nil listener with address, ports, close
@@ -2488,8 +2489,8 @@ function L2Switch:inject(port, frame) end
 ---@return string? ECLOSED, EADDRINUSE …
 function L2Switch:listen(where, opts) end
 
---- Splits the network: frames pass only between ports of one group. Ports that are not named, and those that join later, are a
---- group of their own together. Replaces the partition there was. Does not wait.
+--- Splits the network: frames pass only between ports of one group. All other ports, also those that
+--- join later, form one more group. Replaces an earlier partition. Does not wait.
 ---@param groups (vmctl.L2SwitchPort|string)[][]
 ---@return true|nil
 ---@return string?
@@ -2505,16 +2506,16 @@ function L2Switch:port(name) end
 ---@return vmctl.L2SwitchPort[]
 function L2Switch:ports() end
 
---- The seed of the faults; sets it if given, and they begin anew. The n-th frame of a way (from a port, to a port, from one to
---- another) meets the same fate in every run with that seed in which ports are added in the same order.
+--- The seed of the faults; sets it if given, and they begin anew. The n-th frame of a direction (from a port, to a port, from one
+--- to another) has the same faults in every run with that seed, if ports are added in the same order.
 ---@param seed? integer
 ---@return integer|nil
 ---@return string?
 ---@return string?
 function L2Switch:seed(seed) end
 
---- Has `fn(frame, port)` called for each frame that comes in, once, before any fault. It may wait: when too much has gathered for
---- it (`queue` bytes, 4 MiB) the switch waits as well, or, if `lossy`, frames are left out and counted. Its errors are logged.
+--- Calls `fn(frame, port)` once for each incoming frame, before any fault. It may wait: when its queue is full (`queue` bytes,
+--- 4 MiB) the switch waits as well, or, if `lossy`, frames are left out and counted. Its errors are logged.
 ---@param fn fun(frame: string, port: vmctl.L2SwitchPort)
 ---@param opts? { lossy: boolean, queue: integer }
 ---@return vmctl.L2Tap|nil tap with close() and lost()
@@ -2522,11 +2523,11 @@ function L2Switch:seed(seed) end
 ---@return string?
 function L2Switch:tap(fn, opts) end
 
---- Adds a port that leads out. `"user"`: by libslirp, a network 10.0.2.0/24 as QEMU's own: the gateway 10.0.2.2, DHCP from
---- 10.0.2.15 on, a name server 10.0.2.3; what guests send goes on by sockets of this process, in a thread of its own. `{ tap = … }`:
---- a TAP device, made if there is none of that name (and gone with the port then); with "%d" in it the kernel chooses a number,
---- and the port's `device` is the name. Setting it up is up to `ip`. Does not wait.
----@param where "user"|{ [1]: "user"?, tap: string?, name: string?, restricted: boolean?, host_loopback: boolean?, ipv6: boolean? } name: of the port ("uplink"); for "user": restricted: guests reach that network's own services alone; host_loopback: 10.0.2.2 leads to this machine's loopback (false); ipv6: fec0::/64 as well (true)
+--- Adds an uplink port. `"user"`: a network 10.0.2.0/24 by libslirp, as QEMU's own: the gateway 10.0.2.2, DHCP from
+--- 10.0.2.15 on, a name server 10.0.2.3; the guests' traffic goes through sockets of this process, in a thread. `{ tap = … }`:
+--- a TAP device, created if there is none of that name, and then removed with the port; for "%d" in it the kernel chooses a number, and
+--- the port's `device` is the name. Configure it with `ip`. Does not wait.
+---@param where "user"|{ [1]: "user"?, tap: string?, name: string?, restricted: boolean?, host_loopback: boolean?, ipv6: boolean? } name: of the port ("uplink"); for "user": restricted: guests reach only that network's own services; host_loopback: 10.0.2.2 leads to this machine's loopback (false); ipv6: fec0::/64 as well (true)
 ---@return vmctl.L2SwitchPort|nil
 ---@return string?
 ---@return string? ENOSYS (no libslirp), EPERM and EBUSY (of the device), EEXIST, ECLOSED
@@ -2544,11 +2545,11 @@ local L2SwitchListener = {}
 ---@return string?
 function L2SwitchListener:address() end
 
---- Listens no more; its ports stay. Idempotent; does not wait.
+--- Stops listening; its ports stay. Idempotent; does not wait.
 ---@return true
 function L2SwitchListener:close() end
 
---- The ports that came of it.
+--- Its ports.
 ---@return vmctl.L2SwitchPort[]
 function L2SwitchListener:ports() end
 
@@ -2559,21 +2560,21 @@ do
 ---@field name string
 local L2SwitchPort = {}
 
---- Connects it: a port of l2, or a stream, which it takes. Does not wait.
+--- Connects it to a port of l2 or a stream, which it takes over. Does not wait.
 ---@param wire vmctl.L2Port|vmctl.Stream
 ---@return true|nil
 ---@return string?
 ---@return string? EBUSY (it has a connection, or the wire is in use), ECLOSED
 function L2SwitchPort:attach(wire) end
 
---- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (for it), dropped_cut, dropped_loss and dropped_rate
---- (of what it sent), invalid, duplicated, corrupted, delayed, flooded; queued: bytes that wait for it.
+--- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (to it), dropped_cut, dropped_loss and
+--- dropped_rate (from it), invalid, duplicated, corrupted, delayed, flooded; queued: bytes in its queue.
 ---@return table<string, integer>|nil
 ---@return string?
 ---@return string? ECLOSED
 function L2SwitchPort:counts() end
 
---- Lets nothing through, in either direction, until `heal`. The connection stays.
+--- Drops all frames in both directions until `heal`. The connection stays.
 ---@return true|nil
 ---@return string?
 ---@return string? ECLOSED
@@ -2585,7 +2586,7 @@ function L2SwitchPort:cut() end
 ---@return string? ECLOSED
 function L2SwitchPort:disconnect() end
 
---- Sets the faults of what it sends, of what it gets, or of both, in place of those it had; nil clears them. At once.
+--- Sets the faults of frames from it, to it, or both, in place of earlier ones; nil clears them. At once.
 ---@param wanted? vmctl.L2Faults
 ---@param opts? { direction: "from"|"to"|"both" } "both" by default
 ---@return true|nil
@@ -2599,17 +2600,17 @@ function L2SwitchPort:faults(wanted, opts) end
 ---@return string? ECLOSED
 function L2SwitchPort:heal() end
 
---- Takes it away, with its connection. Idempotent; does not wait.
+--- Removes it and its connection. Idempotent; does not wait.
 ---@return true
 function L2SwitchPort:remove() end
 
---- Whether somebody is connected. Does not wait.
----@return "connected"|"waiting"|"dialling"|"ended"|"gone" state waiting: nobody was yet
+--- The state of its connection. Does not wait.
+---@return "connected"|"waiting"|"dialling"|"ended"|"gone" state waiting: there was no connection yet
 ---@return string? reason of "ended": EOF, ETOOBIG, ECONNRESET …; of "dialling": the code of the last failure
 ---@return integer epoch how many connections there were, this one included
 function L2SwitchPort:state() end
 
---- Waits until somebody is connected.
+--- Waits until it is connected.
 ---@param timeout? number|{ timeout: number } seconds (30)
 ---@return integer|nil epoch
 ---@return string?
@@ -2622,7 +2623,7 @@ do
 ---@class vmctl.L2Tap
 local L2Tap = {}
 
---- Ends it; its function is called no more. Idempotent; does not wait.
+--- Ends it; its function is not called any more. Idempotent; does not wait.
 ---@return true
 function L2Tap:close() end
 
@@ -3345,7 +3346,8 @@ function QmpClient:closed() end
 ---@return fun(): { event: string, data: table, timestamp: { seconds: integer, microseconds: integer }?, lost: integer? }|nil
 function QmpClient:events(opts) end
 
---- Executes a command. Waits for its answer; commands of other tasks go on meanwhile. Wire document, sections A3 and A4.
+--- Executes a command. Waits for its answer; commands of other tasks go on meanwhile.
+--- docs/wire/qmp-qga.md#qmp-messages, docs/wire/qmp-qga.md#qmp-commands.
 ---@param name string
 ---@param arguments? table by QEMU's names
 ---@param opts? number|{ timeout: number, oob: boolean } oob: out of band, overtaking what is under way, where QEMU allows it
@@ -3599,14 +3601,14 @@ do
 ---@class vmctl.SocketForwarder
 local SocketForwarder = {}
 
---- Forwards more. Waits. All or nothing.
+--- Forwards further sockets. Waits. All or nothing.
 ---@param entries table<string, table> as for `new`
 ---@return true|nil
 ---@return string?
 ---@return string?
 function SocketForwarder:add(entries) end
 
---- Ends it: running connections are closed, others are refused from now on, and the guest is asked to take its sockets away.
+--- Ends it: closes running connections, refuses others from now on, and asks the guest to close its sockets.
 --- Idempotent; does not wait, and never raises.
 ---@return true
 function SocketForwarder:close() end
@@ -3615,23 +3617,23 @@ function SocketForwarder:close() end
 ---@return string|nil
 function SocketForwarder:guest_address(id) end
 
---- What has been forwarded until now, running connections included. Does not wait.
+--- Counts of connections and bytes, running connections included. Does not wait.
 ---@return { total: integer, open: integer, failed: integer, to_host: integer, to_guest: integer, last_error: string?, forwards: table<string, table> } bytes; `forwards` has the same for each id
 function SocketForwarder:stats() end
 
---- How it is. Does not wait.
+--- Its state. Does not wait.
 ---@return { state: "serving"|"reconnecting"|"failed"|"closed", error: string?, code: string?, reopened: integer } reopened: how often the Accept stream was lost and came back
 function SocketForwarder:status() end
 
---- Has the guest take the sockets away. Waits. `close` does it as well, later and without saying how it went.
+--- Lets the guest close the sockets. Waits. `close` does it as well, in the background and without a result.
 ---@param timeout? number seconds, 5 by default
 ---@return true|nil
 ---@return string?
 ---@return string? UNIMPLEMENTED: the guest's agent can not
 function SocketForwarder:unbind(timeout) end
 
---- Waits until it is closed, or lost for good.
----@param timeout? number seconds; as long as it takes by default
+--- Waits until it is closed, or its client is lost and cannot be replaced.
+---@param timeout? number seconds; no limit by default
 ---@return true|nil
 ---@return string?
 ---@return string? ETIMEDOUT; why it was lost
@@ -3643,7 +3645,7 @@ do
 ---@class vmctl.SocketforwardService
 local SocketforwardService = {}
 
---- Accept: offers connections to the host, and takes its results, until the stream ends, be it only from the host's side.
+--- Accept: offers connections to the host, and takes its results, until the stream or its input ends.
 --- Waits.
 ---@param stream vmctl.TtrpcIncoming anything with send and recv
 ---@return nil
@@ -3651,15 +3653,15 @@ local SocketforwardService = {}
 ---@return string? nothing when the host has ended it
 function SocketforwardService:accept(stream) end
 
---- Bind: makes listening sockets, all that are asked for or none. One that is there already in the same form is left alone, and
---- another forward at the same path gives way. Does not wait.
+--- Bind: makes all the listening sockets or none. A socket that is already bound in the same form is left alone; another
+--- forward at the same path is replaced. Does not wait.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
 ---@return { bound: table[] }|nil response with the real addresses of those that asked for any port
 ---@return string?
 ---@return string? EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
 function SocketforwardService:bind(request) end
 
---- Shuts down and ends the connections that run as well. Idempotent, does not wait.
+--- Shuts down, and ends running connections as well. Idempotent, does not wait.
 ---@return true
 function SocketforwardService:close() end
 
@@ -3674,16 +3676,16 @@ function SocketforwardService:register(server) end
 ---@return string? ECANCELED
 function SocketforwardService:serve_streams(listener) end
 
---- Shutdown: closes all sockets, fails connections that have no stream yet, and closes streams that nobody has claimed.
---- Connections that run go on, and a later Bind works. Idempotent, does not wait.
+--- Shutdown: closes all sockets, fails connections that have no stream yet, and closes unclaimed streams. Running
+--- connections go on, and a later Bind works. Idempotent, does not wait.
 ---@return true
 function SocketforwardService:shutdown() end
 
---- What it has done and has in hand. Does not wait.
+--- Its counts. Does not wait.
 ---@return { sockets: integer, hosts: integer, accepted: integer, pending: integer, open: integer, total: integer, failed: integer, gone: integer, expired: integer, unclaimed: integer, to_host: integer, to_guest: integer } hosts: Accept streams; connections: accepted; without a stream yet; with one, now and ever; refused by the host or lost; whose process left before; given up; unclaimed: streams without a connection; bytes
 function SocketforwardService:stats() end
 
---- Unbind: takes sockets away; what is not there is no failure. Connections that run go on. Does not wait.
+--- Unbind: closes sockets; an unknown socket is no failure. Running connections go on. Does not wait.
 ---@param request { sockets: table[] } as they were bound
 ---@return table response empty
 function SocketforwardService:unbind(request) end
@@ -3852,29 +3854,29 @@ do
 ---@class vmctl.TtrpcClient
 local TtrpcClient = {}
 
---- Calls a method. Waits for its answer. Whoever gives up (a time-out, a cancelled task) is not told of by the protocol: the
---- server has the time-out, too, and may still do what it was asked for.
+--- Calls a method. Waits for its answer. The protocol cannot cancel a call: after a time-out, or when the task was cancelled,
+--- the server may still finish it. The server is told the time-out.
 ---@param service_name string with its package
 ---@param method string
 ---@param request? table|string a table by the method's type; bytes go as they are; nil: the empty message
 ---@param opts? number|{ timeout: number, metadata: table<string, string|string[]>, request_type: string, response_type: string } types: for a method that is not described
 ---@return table|string|nil response a table, or bytes where no type is known
 ---@return string? message
----@return string? code of an answer the status' name (NOT_FOUND …), the fourth value is the status; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection was lost: what was done is not known), ECLOSED, ETOOBIG, EPROTO, EINVAL, EOVERFLOW, ENOTSUP
+---@return string? code of an answer the status' name (NOT_FOUND …), the fourth value is the status; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection was lost; the call may have been done or not), ECLOSED, ETOOBIG, EPROTO, EINVAL, EOVERFLOW, ENOTSUP
 ---@return { code: integer, message: string, details: table[] }? status
 function TtrpcClient:call(service_name, method, request, opts) end
 
 --- Ends the connection: all calls and streams fail with ECLOSED, and so do later ones. Idempotent, never waits.
 function TtrpcClient:close() end
 
---- Whether the connection is known to be over, and why.
+--- Says if the connection is known to have ended, and why.
 ---@return boolean
 ---@return string?
 ---@return string?
 function TtrpcClient:closed() end
 
---- Opens a stream. Waits only for room to send the request: the server does not answer it. To be sure that the stream is
---- there, make any call afterwards.
+--- Opens a stream. Waits only for room to send the request: the server does not answer it. To be sure that the
+--- server has it, make any call afterwards.
 ---@param service_name string
 ---@param method string
 ---@param request? table|string the argument of a method that takes no stream; else a first message
@@ -3894,7 +3896,7 @@ local TtrpcIncoming = {}
 ---@return fun(): table|string|nil
 function TtrpcIncoming:messages(opts) end
 
---- The next message. Waits, for as long as it takes if nothing else is said.
+--- The next message. Waits, without limit by default.
 ---@param opts? number|{ timeout: number }
 ---@return table|string|nil message
 ---@return string?
@@ -3906,7 +3908,7 @@ function TtrpcIncoming:recv(opts) end
 ---@param opts? number|{ timeout: number } seconds, 30 by default
 ---@return true|nil
 ---@return string?
----@return string? ETIMEDOUT: not sent; ECANCELED: nobody is there any more; ETOOBIG, EINVAL, EPROTO
+---@return string? ETIMEDOUT: not sent; ECANCELED: the client has gone; ETOOBIG, EINVAL, EPROTO
 function TtrpcIncoming:send(message, opts) end
 
 end
@@ -3918,7 +3920,7 @@ local TtrpcServer = {}
 --- Ends all connections now; their handlers are cancelled. Idempotent, never waits.
 function TtrpcServer:close() end
 
---- Serves one connection until it ends, and closes it; it does not matter who has dialled. Waits.
+--- Serves one connection until it ends, and closes it; either end may have dialled. Waits.
 ---@param stream vmctl.Stream
 ---@return true|nil
 ---@return string?
@@ -3927,7 +3929,7 @@ function TtrpcServer:converse(stream) end
 
 --- Adds a service. Does not wait.
 ---@param what string|vmctl.TtrpcService its full name, or its description
----@param handlers table<string, function|table> by the method's name: a function, or { handler =, request =, response =, client_stream =, server_stream = } where the service is not described. A unary one is called with (request, context) and returns the response; a streaming one with (stream, context). All may wait. nil, message, code is a failure: the code is a status' name, or one of ours (ENOENT: NOT_FOUND …); a fourth value are its details. An error raised is INTERNAL, and what it says goes to the log alone. context: service, method, metadata (lists of values by lower-case key), deadline (by vmctl.now, or nil: each wait of the handler ends then), peer (an address or nil), canceled() -> boolean: nobody waits any more
+---@param handlers table<string, function|table> by the method's name: a function, or { handler =, request =, response =, client_stream =, server_stream = } where the service is not described. A unary one is called with (request, context) and returns the response; a streaming one with (stream, context). All may wait. nil, message, code is a failure: the code is a status' name, or one of ours (ENOENT: NOT_FOUND …); a fourth value are its details. A raised error is INTERNAL; its text goes to the log only. context: service, method, metadata (lists of values by lower-case key), deadline (by vmctl.now, or nil: each wait of the handler ends then), peer (an address or nil), canceled() -> boolean: the client has gone
 function TtrpcServer:register(what, handlers) end
 
 --- Serves those who connect until the listener is closed, or the server is shut down; may be called for several listeners.
@@ -3938,8 +3940,8 @@ function TtrpcServer:register(what, handlers) end
 ---@return string? ECANCELED
 function TtrpcServer:serve(listener) end
 
---- Shuts down: nobody is let in, idle connections are closed, new requests on the others are answered UNAVAILABLE, and each
---- of them is closed when what was at work on it has been answered. What is left when the time is up is ended. Waits.
+--- Shuts down: stops accepting, closes idle connections, answers new requests on the others with UNAVAILABLE, and closes each
+--- after its last answer. Cancels the handlers that still run when the time is over. Waits.
 ---@param timeout? number seconds, 30 by default
 ---@return true|nil
 ---@return string?
@@ -3958,18 +3960,18 @@ do
 ---@class vmctl.TtrpcStream
 local TtrpcStream = {}
 
---- Ends it: what was not read is lost, what still comes is swallowed, and the server gets an end of input. The protocol
---- has nothing by which a server could be told to stop. Idempotent, never waits.
+--- Ends the stream: unread and later messages are dropped, and the server gets the end of input. The protocol cannot tell the
+--- server to stop. Idempotent, never waits.
 function TtrpcStream:close() end
 
---- Says that this was all: the server's handler gets its end of input, and may still send. Waits as `send`. Idempotent.
+--- Ends the input: the server's handler gets EOF, and may still send. Waits as `send`. Idempotent.
 ---@return true|nil
 ---@return string?
 ---@return string?
 function TtrpcStream:close_send(opts) end
 
---- Iterates over the messages that come: ends at the end, raises on any other failure. Each step waits as long as it takes,
---- or as `opts` or the stream's own limit say.
+--- Iterates over the messages: ends at EOF, raises on any other failure. Each step waits without limit, unless `opts` or the
+--- stream has one.
 ---@param opts? number|{ timeout: number }
 ---@return fun(): table|string|nil
 function TtrpcStream:messages(opts) end
@@ -3978,7 +3980,7 @@ function TtrpcStream:messages(opts) end
 ---@param opts? number|{ timeout: number } seconds; by default the client's time-out, and never beyond the stream's
 ---@return table|string|nil message
 ---@return string? message
----@return string? code EOF: all is well and over; a status by its name, with the status as fourth value; ETIMEDOUT (the stream can still be used), ECANCELED, ERESET, ECLOSED, EPROTO, ETOOBIG (too many messages were not read)
+---@return string? code EOF: the stream has ended with success; a status by its name, with the status as fourth value; ETIMEDOUT (the stream can still be used), ECANCELED, ERESET, ECLOSED, EPROTO, ETOOBIG (too many messages were not read)
 ---@return { code: integer, message: string, details: table[] }? status
 function TtrpcStream:recv(opts) end
 

@@ -58,7 +58,7 @@ end
 
 -- Calls found(path, anchor, citation) for each citation in a line; gives the document named last.
 local function citations_in(line, path, last, found)
-  if line:find("wire " .. "document", 1, true) then found("", "", "wire " .. "document") end
+  if line:lower():find("wire " .. "document", 1, true) then found("", "", "wire " .. "document") end
   for document, anchor in line:gmatch "(docs/[%w_/-]+%.md)#?([%w_-]*)" do
     last = document
     found(document, anchor, document .. (anchor ~= "" and "#" .. anchor or ""))

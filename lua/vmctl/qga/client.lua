@@ -22,7 +22,7 @@ end
 local known = { timeout = "number>0", dial_timeout = "number>0", sync_timeout = "number>0", max_line = "integer>0" }
 local call_options = { timeout = "number" }
 
---- Connects to an agent and gets in step with it. Waits. Wire document, section B2.
+--- Connects to an agent and gets in step with it. Waits. docs/wire/qmp-qga.md#agent-synchronising.
 ---@param where string|table|function an address: the chardev of a virtio-serial port, a socket of the agent's own
 ---@param opts? { timeout: number, dial_timeout: number, sync_timeout: number, max_line: integer } seconds for a command that
 -- names none (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60); bytes of a line (64 MiB)

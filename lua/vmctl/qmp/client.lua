@@ -76,7 +76,7 @@ local function begin(stream, at, opts)
   return self
 end
 
---- Connects to a monitor, reads its greeting and negotiates. Waits. Wire document, section A2.
+--- Connects to a monitor, reads its greeting and negotiates. Waits. docs/wire/qmp-qga.md#qmp-start.
 ---@param where string|table|function an address: "unix:/run/vm/qmp.sock"
 ---@param opts? { timeout: number, dial_timeout: number, greeting_timeout: number, max_line: integer, events: integer,
 -- oob: boolean } seconds for a command that names none (5 for query-…, 30 for others), for connecting (5), for each step of the
@@ -102,7 +102,8 @@ local function time_of(self, name, given)
   return given or self._timeout or (name:find("^query%-") and QUERY or COMMAND)
 end
 
---- Executes a command. Waits for its answer; commands of other tasks go on meanwhile. Wire document, sections A3 and A4.
+--- Executes a command. Waits for its answer; commands of other tasks go on meanwhile.
+--- docs/wire/qmp-qga.md#qmp-messages, docs/wire/qmp-qga.md#qmp-commands.
 ---@param name string
 ---@param arguments? table by QEMU's names
 ---@param opts? number|{ timeout: number, oob: boolean } oob: out of band, overtaking what is under way, where QEMU allows it
