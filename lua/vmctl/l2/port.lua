@@ -222,12 +222,12 @@ end
 ---@return string|nil reason the code: ECLOSED (by `close`), EOF, ECONNRESET, ETOOBIG …
 ---@return string? message, string? code ETIMEDOUT, ECANCELED
 function methods:done(timeout)
-  local deadline = deadline_of(timeout)
+  local deadline = core.deadline(left(deadline_of(timeout)) or math.huge) -- a limit around it counts as well
   while not self._ended do
     if self._stream:hung_up() then return "EOF" end
-    local pause = math.min(HANG_UP_LOOK, left(deadline) or math.huge)
+    local pause = math.min(HANG_UP_LOOK, left(deadline))
     local _, err, code = self._over:wait(pause, "the end of " .. self._label)
-    if code and (code ~= "ETIMEDOUT" or deadline and left(deadline) <= 0) and not self._ended then return nil, err, code end
+    if code and (code ~= "ETIMEDOUT" or left(deadline) <= 0) and not self._ended then return nil, err, code end
   end
   return self._ended
 end

@@ -132,7 +132,7 @@ end
 ---@return any value, string?, string? as qmp's; after ETIMEDOUT and ECANCELED the next request gets in step first; the fourth
 -- value is the agent's error
 function methods:request(name, arguments, timeout)
-  return self._lock:with(timeout, exchange, self, name, arguments, core.now() + timeout)
+  return self._lock:with(timeout, exchange, self, name, arguments, core.deadline(timeout))
 end
 
 local function order(self, name, arguments, grace, deadline)
@@ -150,7 +150,7 @@ end
 ---@param timeout number seconds until it is sent
 ---@return true|nil, string?, string?, table? as `request`
 function methods:order(name, arguments, grace, timeout)
-  return self._lock:with(timeout, order, self, name, arguments, grace, core.now() + timeout)
+  return self._lock:with(timeout, order, self, name, arguments, grace, core.deadline(timeout))
 end
 
 --- Gets in step with the agent. Waits.
@@ -158,7 +158,7 @@ end
 function methods:synchronise(timeout)
   return self._lock:with(timeout, function()
     if self.over then return nil, self.over, self.code end
-    return synchronise(self, core.now() + timeout)
+    return synchronise(self, core.deadline(timeout)) -- an earlier limit around it ends the asking, too
   end)
 end
 

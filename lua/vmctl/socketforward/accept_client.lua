@@ -139,10 +139,8 @@ local function recover(self)
   local pause = FIRST_PAUSE
   while true do
     if is_lost(self) then return nil end
-    local ok, _, code = core.sleep(pause)
-    if not ok and code == "ECANCELED" then return nil end
-    local stream, err
-    stream, err, code = reopen(self)
+    if not core.sleep(pause) then return nil end
+    local stream, err, code = reopen(self)
     if stream then return stream end
     log.info("socketforward: the Accept stream is not back: %s", err)
     self:_set("reconnecting", err, code)
