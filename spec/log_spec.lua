@@ -56,11 +56,10 @@ describe("log.sanitize", function()
   end)
 
   it("takes long and hostile input in a moment", function()
-    local begin = os.clock()
-    log.sanitize(("\27]"):rep(100000))
-    log.sanitize(("\27["):rep(100000))
-    log.sanitize("\27[" .. ("1"):rep(200000))
-    assert.is_true(os.clock() - begin < 2)
+    -- Quadratic work would take hours.
+    log.sanitize(("\27]"):rep(1000000))
+    log.sanitize(("\27["):rep(1000000))
+    log.sanitize("\27[" .. ("1"):rep(2000000))
   end)
 end)
 

@@ -141,10 +141,11 @@ describe("vmctl.pipeline: as in a shell", function()
 
   it("data flows before anybody has ended", run(function()
     local file = support.tmpdir() .. "/seen"
-    local begin = vmctl.now()
-    local running = vmctl.spawn(pipeline, { "echo go; sleep 0.5", { "sh", "-c", 'read x; echo "$x" >"$1"', "sh", file } })
+    local first = "echo go; while ! [ -e " .. file .. ".seen ]; do sleep 0.05; done"
+    local running = vmctl.spawn(pipeline, { first, { "sh", "-c", 'read x; echo "$x" >"$1"', "sh", file } })
     support.eventually(function() return io.open(file) and io.open(file):read "l" == "go" end)
-    assert.is_true(vmctl.now() - begin < 0.4)
+    assert.equal("waiting", running:status())
+    assert(io.open(file .. ".seen", "w")):close()
     assert.equal(0, running:join().exit_code)
   end))
 end)
@@ -161,12 +162,10 @@ describe("vmctl.pipeline: time", function()
   end))
 
   it("runs out even if the output never does, or nobody takes it", run(function()
-    local begin = vmctl.now()
     assert.equal("ETIMEDOUT", code(pipeline { "yes", timeout = 0.2, max_output = 100 }))
     assert.equal("ETIMEDOUT", code(pipeline { "yes", "cat", timeout = 0.2, max_output = 100 }))
     assert.equal("ETIMEDOUT", code(pipeline { "yes", "sleep 60", timeout = 0.2 }))
     assert.equal("ETIMEDOUT", code(pipeline { "cat", "cat", stdin = function() vmctl.sleep(60) end, timeout = 0.2 }))
-    assert.is_true(vmctl.now() - begin < 2)
   end, 5))
 
   it("a slow reader makes the writer wait, in bounded memory", run(function()

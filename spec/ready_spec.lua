@@ -44,10 +44,10 @@ describe("vmctl.ready.wait", function()
 
   it("asks again with growing pauses, up to the interval", run(function()
     local times = {}
-    ready.wait(function() times[#times + 1] = vmctl.now() end, { timeout = 0.6, interval = 0.1 })
-    assert.is_true(#times >= 8 and #times <= 16, #times .. " attempts")
-    assert.is_true(times[2] - times[1] < 0.05)
-    assert.is_true(times[#times - 1] - times[#times - 2] > 0.07)
+    support.passed(ready.wait, function() times[#times + 1] = vmctl.now() end, { timeout = 24, interval = 4 })
+    assert.is_true(#times >= 8 and #times <= 30, #times .. " attempts")
+    assert.is_true(times[2] - times[1] < 2)
+    assert.is_true(times[#times - 1] - times[#times - 2] > 2.8)
   end))
 
   it("asks at least once, and does not spin with an interval of 0", run(function()
@@ -406,11 +406,9 @@ describe("vmctl.ready.console", function()
       vm._fate.record = { exit_code = 1 }
       vm._fate.known:wake()
     end)
-    local begin = vmctl.now()
     local _, err, why = ready.wait(ready.console(vm, "login:"))
     assert.equal("ERESET", why)
     assert.matches("the machine has ended; QEMU ended with exit code 1", err)
-    assert.is_true(vmctl.now() - begin < 1)
     err = message(ready.all { vm = ready.console(vm, "login:"), function() return false end })
     assert.matches("^wait for 2: 2 not ready: vm %('login:' on the console of stub%): the machine has ended; QEMU ended with exit code 1; ",
       err)

@@ -256,11 +256,7 @@ describe("stereos server: connections", function()
       local silent = {}
       for i = 1, count do
         silent[i] = assert(vmctl.dial(address))
-        if i % 100 == 0 then
-          local begin = vmctl.now()
-          assert.equal("pong", host.ask(good, PING).type)
-          assert.is_true(vmctl.now() - begin < 1)
-        end
+        if i % 100 == 0 then assert.equal("pong", host.ask(good, PING).type) end
       end
       assert.equal("pong", host.ask(silent[count], PING).type) -- all of them were accepted
       guest:lifecycle "healthy"

@@ -193,7 +193,7 @@ describe("stereos server", function()
   end))
 
   it("calls `after` when the ack is out, and serves on meanwhile", run(function()
-    local order, near = {}, nil
+    local order, near, may_go_off = {}, nil, vmctl.channel()
     near = host.connect {
       shutdown = function() return true end,
       set_config = function() return nil, "full" end,
@@ -201,7 +201,7 @@ describe("stereos server", function()
         shutdown = function(payload)
           order[#order + 1] = payload.reason
           order[#order + 1] = near:read_line(1024, 0) and "acked"
-          vmctl.sleep(0.02)
+          may_go_off:recv()
           order[#order + 1] = "off"
         end,
         set_config = function() error "after a failure" end,
@@ -212,6 +212,7 @@ describe("stereos server", function()
     support.eventually(function() return order[2] end)
     assert.equal("pong", host.ask(near, '{"type":"ping"}\n').type)
     assert.same({ "mb down", "acked" }, order)
+    may_go_off:send(true)
     support.eventually(function() return order[3] end)
     near:close()
   end))
@@ -246,12 +247,12 @@ end)
 
 describe("stereos server: handlers", function()
   it("that change the guest take turns over all connections; ping and get_health do not wait", run(function()
-    local working, most, order = 0, 0, {}
+    local working, most, order, may_end = 0, 0, {}, vmctl.channel()
     local guest = server.new {
       set_config = function(payload)
         working = working + 1
         most = math.max(most, working)
-        vmctl.sleep(0.02)
+        may_end:recv()
         working = working - 1
         order[#order + 1] = payload.content
         return true
@@ -264,11 +265,14 @@ describe("stereos server: handlers", function()
       hosts[i]:write(('{"type":"set_config","payload":{"content":"%d"}}\n'):format(i))
     end
     local other = host.connect(guest)
-    vmctl.sleep(0.005)
+    support.settle()
     assert.equal("pong", host.ask(other, '{"type":"ping"}\n').type)
     assert.equal("degraded", host.ask(other, '{"type":"get_health"}\n').payload.state)
-    assert.is_true(#order < 2)
-    for i = 1, 5 do assert.is_true(host.receive(hosts[i]).payload.ok) end
+    assert.same({}, order)
+    for i = 1, 5 do
+      may_end:send(true)
+      assert.is_true(host.receive(hosts[i]).payload.ok)
+    end
     assert.equal("1 2 3 4 5", table.concat(order, " "))
     assert.equal(1, most)
     for i = 1, 5 do hosts[i]:close() end
@@ -295,12 +299,15 @@ describe("stereos server: handlers", function()
         return ok, err, code
       end,
       shutdown = function() return true end,
-    }, { handler_timeout = 0.05 })
+    }, { handler_timeout = 10 })
     local slow, next_one = host.connect(guest), host.connect(guest)
     slow:write '{"type":"set_config","payload":{"content":""}}\n'
-    vmctl.sleep(0.01)
-    assert.is_true(host.request(next_one, "shutdown").ok)
-    local ack = host.receive(slow).payload
+    local ack
+    support.passed(function()
+      vmctl.sleep(5)
+      assert.is_true(host.request(next_one, "shutdown").ok)
+      ack = host.receive(slow).payload
+    end)
     assert.same({ false, "set_config", "ETIMEDOUT" }, { ack.ok, ack.reply_to, ack.code })
     assert.equal("pong", host.ask(slow, '{"type":"ping"}\n').type)
     slow:close()
@@ -316,7 +323,7 @@ describe("stereos server: handlers", function()
       end
     end }, { handler_timeout = 0.05 })
     near:write '{"type":"set_config","payload":{"content":""}}\n'
-    local ack = host.receive(near, 3).payload
+    local ack = host.receive(near).payload
     assert.same({ false, "set_config", "EIO" }, { ack.ok, ack.reply_to, ack.code })
     local before = waits
     assert.equal("pong", host.ask(near, '{"type":"ping"}\n').type)
@@ -335,7 +342,7 @@ describe("stereos server: handlers", function()
     }, { handler_timeout = 0.05 })
     local first, second = host.connect(guest), host.connect(guest)
     first:write '{"type":"set_config","payload":{"content":""}}\n'
-    vmctl.sleep(0.01)
+    support.settle()
     local ack = host.request(second, "set_config", { content = "" })
     assert.same({ false, "EBUSY", "another request has been at work for 0.05 s" }, { ack.ok, ack.code, ack.error })
     first:close()
@@ -343,15 +350,16 @@ describe("stereos server: handlers", function()
   end))
 
   it("finish their work when the host goes meanwhile", run(function()
-    local done = false
+    local done, gone = false, vmctl.channel()
     local near, task = host.connect { set_config = function()
-      vmctl.sleep(0.02)
+      gone:recv()
       done = true
       return true
     end }
     near:write '{"type":"set_config","payload":{"content":""}}\n'
-    vmctl.sleep(0.005)
+    support.settle()
     near:close()
+    gone:send(true)
     task:join()
     assert.is_true(done)
   end))
@@ -434,9 +442,9 @@ describe("stereos server: lifecycle", function()
     local guest = server.new { get_health = function() return { agents = agents } end }
     local near = host.connect(guest)
     near:write('{"type":"get_health"}\n')
-    vmctl.sleep(0.02) -- the reply is under way, and does not fit into the socket
+    support.settle() -- the reply is under way, and does not fit into the socket
     for i = 1, 10 do guest:lifecycle("degraded", tostring(i)) end
-    vmctl.sleep(0.01)
+    support.settle()
     assert.equal(4000, #host.receive(near).payload.agents)
     for i = 1, 10 do assert.equal(tostring(i), host.receive(near).payload.message) end
     assert.equal("pong", host.ask(near, '{"type":"ping"}\n').type)
@@ -454,7 +462,7 @@ describe("stereos server: lifecycle", function()
         guest:lifecycle("ready", text .. i)
         assert.equal(text .. i, host.receive(good).payload.message)
       end
-      task:join(1)
+      task:join(30)
     end)
     assert.equal("done", task:status())
     assert.is_true(deaf:hung_up())
@@ -469,13 +477,9 @@ describe("stereos server: lifecycle", function()
     local writer = vmctl.spawn(function()
       while deaf:write(('{"type":"nope"}\n'):rep(1000), 1) do end
     end)
-    local written
-    repeat -- until the guest reads no more, being stuck in its replies
-      written = deaf:stats().bytes_out
-      vmctl.sleep(0.1)
-    until deaf:stats().bytes_out == written
+    support.settle() -- now the guest reads no more, being stuck in its replies
     for _ = 1, 20 do guest:lifecycle "ready" end
-    task:join(1)
+    task:join(30)
     assert.equal("done", task:status())
     deaf:close()
     writer:join()

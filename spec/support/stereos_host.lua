@@ -8,6 +8,8 @@ local vmctl = require "vmctl"
 
 local M = {}
 
+local LIMIT = 30 -- seconds until what must come has come
+
 --- Connects to a server; the connection is served until it ends.
 ---@param guest vmctl.StereosServer|table a server, or the handlers of a new one
 ---@param opts? table of a new one
@@ -21,7 +23,7 @@ end
 --- The next line, decoded by lua-cjson itself.
 ---@return table|nil message { type=, payload= }, string?, string?
 function M.receive(host, timeout)
-  local line, err, code = host:read_line(1 << 20, timeout or 1)
+  local line, err, code = host:read_line(1 << 20, timeout or LIMIT)
   if not line then return nil, err, code end
   return cjson.decode(line)
 end
@@ -41,7 +43,7 @@ end
 
 --- Checks that the connection ends now.
 function M.ended(host)
-  local line, _, code = host:read_line(1 << 20, 1)
+  local line, _, code = host:read_line(1 << 20, LIMIT)
   assert.is_nil(line)
   assert.is_true(code == "EOF" or code == "ECONNRESET", code)
   host:close()
