@@ -86,6 +86,7 @@ int vmctl_loop_open(struct vmctl_loop *loop)
     *loop = (struct vmctl_loop){ .grace = -1 };
     vmctl_list_init(&loop->handles);
     vmctl_list_init(&loop->chores);
+    vmctl_list_init(&loop->drains);
     int tick = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (tick < 0)
         return -errno;

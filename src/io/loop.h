@@ -29,6 +29,8 @@ struct vmctl_loop {
     struct vmctl_timer **heap;
     size_t timers, heap_size;
     struct vmctl_list handles;  /* of struct vmctl_handle */
+    struct vmctl_list drains;   /* see drain.h */
+    unsigned ndrains;
     struct vmctl_list chores;   /* of struct vmctl_chore: what is to be done before the next wait */
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
     double skew;                /* how far this loop's clock is ahead of the monotonic one */

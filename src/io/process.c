@@ -26,11 +26,23 @@ static void process_unwatch(struct vmctl_process *p)
     vmctl_list_remove(&p->handle.link);
 }
 
+static uint64_t process_bit(int signal)
+{
+    return signal > 0 && signal <= 64 ? UINT64_C(1) << (signal - 1) : 0;
+}
+
+/* Does the group go with its leader? If it was asked for, and if the leader died of a signal of ours: that was meant for all. */
+static bool process_takes_group(const struct vmctl_process *p, const siginfo_t *end)
+{
+    return p->sweep || (end->si_code != CLD_EXITED && (p->sent & process_bit(end->si_status)));
+}
+
 /* The group is swept before its leader is reaped: until then the number cannot belong to anybody else. */
 static bool process_reap(struct vmctl_process *p)
 {
     siginfo_t info = { 0 };
-    if (p->sweep && waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == p->pid)
+    if ((p->sweep || p->sent) && waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        info.si_pid == p->pid && process_takes_group(p, &info))
         kill(-p->pid, SIGKILL);
     int got = vmctl_spawn_reap(p->pid, p->pidfd, &p->code, &p->signal);
     if (got == 0)
@@ -124,7 +136,10 @@ int vmctl_process_kill(struct vmctl_process *p, int signal, bool group)
 {
     if (p->done)
         return -ESRCH;
-    return vmctl_spawn_kill(p->pid, p->pidfd, signal, group && p->group);
+    int err = vmctl_spawn_kill(p->pid, p->pidfd, signal, group && p->group);
+    if (!err && group && p->group)
+        p->sent |= process_bit(signal);
+    return err;
 }
 
 void vmctl_process_drop(struct vmctl_process *p)

@@ -20,6 +20,7 @@ struct vmctl_process {
     int code, signal;           /* once done: one of them is -1; both: somebody else reaped it */
     bool group;                 /* it leads a process group: signals go to all of it */
     bool sweep;                 /* what is left of its group when it ends is killed */
+    uint64_t sent;              /* signals that its group was sent, by number: if it dies of one, the group is swept as well */
     bool dropped;               /* its owner is gone: free it when it is reaped */
 };
 
