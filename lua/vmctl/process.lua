@@ -1,5 +1,6 @@
 --- Child processes of this machine.
 local core = require "vmctl.core"
+local interpreter = require "vmctl.base.interpreter"
 local options = require "vmctl.base.options"
 local signals = require "vmctl.signals"
 local users = require "vmctl.base.users"
@@ -67,12 +68,21 @@ local function split(command)
   return argv, opts
 end
 
+-- The kernel says "no such file" of a program that is there when what shall run it is not.
+local function failure(spec, err, code, step)
+  local missing = step == "exec" and code == "ENOENT" and interpreter.missing(spec.file or spec.argv[1], spec.env)
+  if missing then err = ("start %s: its interpreter %s: No such file or directory"):format(spec.argv[1], missing) end
+  return nil, err, code, step
+end
+
 --- Starts a process. Does not wait.
 ---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env),
 -- stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name",
 -- "uid", "uid:gid"), group (default true), session, death_signal, sweep (what is left of its group at its end is killed), fds
 -- (an array of at most 5 more descriptors: its 3, 4, …)
----@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, close, string?, string?
+---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
+---@return string? message, string? code
+---@return string? step that failed: exec, chdir, user, pipe, fork, setuid …
 function M.spawn(command)
   local argv, opts = split(command)
   options.check(opts, known, "spawn")
@@ -87,11 +97,11 @@ function M.spawn(command)
   }
   if opts.user then
     local who, err, code = users.resolve(opts.user)
-    if not who then return nil, ("start %s: %s"):format(argv[1], err), code end
+    if not who then return nil, ("start %s: %s"):format(argv[1], err), code, "user" end
     spec.uid, spec.gid, spec.groups = who.uid, who.gid, who.groups
   end
   local process, stdin, stdout, stderr = core.process(spec)
-  if not process then return nil, stdin, stdout end
+  if not process then return failure(spec, stdin, stdout, stderr) end
   if opts.tty then stdout = stdin end
   return setmetatable({
     _process = process, name = argv[1], pid = process:pid(), stdin = stdin, stdout = stdout, stderr = stderr,
@@ -113,6 +123,11 @@ end
 ---@return true|nil, string?, string? ESRCH once it has ended
 function methods:kill(signal)
   return self._process:kill(signals.number(signal or "TERM"))
+end
+
+--- From now on its end takes what is left of its group with it, as the option `sweep` does. Does not wait.
+function methods:sweep()
+  self._process:sweep()
 end
 
 --- Kills it if it still runs, and closes its streams. Idempotent, never waits.

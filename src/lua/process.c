@@ -1,4 +1,5 @@
 /* The class vmctl.Process. Names, defaults and checks are Lua's business: core.process takes a table that is complete. */
+#include "io/drain.h"
 #include "io/process.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
@@ -216,6 +217,20 @@ static void open_stdio(lua_State *L, struct vmctl_stream *s, const struct stdio 
     lua_pop(L, 1);
 }
 
+/* The fourth value is the step that failed. */
+static int process_fail(lua_State *L, int err, const struct vmctl_spawn *how, const char *step)
+{
+    const char *name = how->argv[0];
+    if (strcmp(step, "chdir") == 0)
+        vmctl_fail(L, err, "start %s: working directory %s", name, how->cwd);
+    else if (strcmp(step, "exec") == 0)
+        vmctl_fail(L, err, "start %s", name);
+    else
+        vmctl_fail(L, err, "start %s (%s)", name, step);
+    lua_pushstring(L, step);
+    return 4;
+}
+
 /* core.process(table) -> process, stdin, stdout, stderr (nil where there is no pipe; with a tty one stream, as stdin) */
 static int l_process(lua_State *L)
 {
@@ -239,7 +254,7 @@ static int l_process(lua_State *L)
         err = vmctl_process_start(&st->loop, &how, &lp->p, &step);
     stdio_drop(&io, err != 0);
     if (err)
-        return vmctl_fail(L, err, "start %s (%s)", how.argv[0], step);
+        return process_fail(L, err, &how, step);
     lp->p->sweep = sweep;
     lp->pid = lp->p->pid;
     for (int i = 0; i < 3; i++) {
@@ -280,6 +295,24 @@ static int l_process_stream(lua_State *L)
     vmctl_stream_open(s, io.ours[1], io.ours[0], VMCTL_STREAM_PIPE);
     vmctl_stream_label(s, label);
     vmctl_trace_open(L, s, -1, "child");
+    return 1;
+}
+
+/* core.drain(stream) -> can somebody still write to it? Closes the stream: from now on what comes is read and thrown away. */
+static int l_drain(lua_State *L)
+{
+    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    bool usable = s->rfd >= 0 && s->kind == VMCTL_STREAM_PIPE && !s->file && s->rerr == 0;
+    int fd = usable ? fcntl(s->rfd, F_DUPFD_CLOEXEC, 0) : -1;
+    int err = fd < 0 ? usable ? -errno : 0 : vmctl_drain_start(&st->loop, fd);
+    if (err < 0 && fd >= 0)
+        close(fd);
+    vmctl_trace_close(L, s, "close");
+    vmctl_stream_close(s);
+    if (err < 0)
+        return vmctl_fail(L, err, "drain %s", vmctl_stream_name(s));
+    lua_pushboolean(L, err);
     return 1;
 }
 
@@ -346,6 +379,15 @@ static int l_process_kill(lua_State *L)
     return 1;
 }
 
+/* p:sweep(): at its end what is left of its group is killed */
+static int l_process_sweep(lua_State *L)
+{
+    struct lua_process *lp = process_check(L, 1);
+    if (lp->p)
+        lp->p->sweep = true;
+    return 0;
+}
+
 static int l_process_pid(lua_State *L)
 {
     lua_pushinteger(L, process_check(L, 1)->pid);
@@ -377,13 +419,14 @@ void vmctl_process_register(lua_State *L)
 {
     static const luaL_Reg methods[] = { { "wait", l_process_wait },     { "kill", l_process_kill },
                                         { "pid", l_process_pid },       { "close", l_process_close },
-                                        { NULL, NULL } };
+                                        { "sweep", l_process_sweep },   { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_process_close },
                                      { "__close", l_process_close },
                                      { "__tostring", l_process_tostring },
                                      { NULL, NULL } };
     static const luaL_Reg functions[] = { { "process", l_process },
                                           { "process_stream", l_process_stream },
+                                          { "drain", l_drain },
                                           { "environ", l_environ },
                                           { NULL, NULL } };
     vmctl_class(L, VMCTL_PROCESS, methods, meta);
