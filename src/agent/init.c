@@ -82,7 +82,7 @@ void vmctl_init_setup(void)
     load_modules();
     raise_loopback();
     setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
-    setenv("HOME", "/root", 0);
+    unsetenv("HOME"); /* the kernel says "/"; commands have that of their user, from /etc/passwd */
     if (chdir("/") < 0)
         complain("chdir", "/");
 }

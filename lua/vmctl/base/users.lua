@@ -1,4 +1,5 @@
 --- Users and groups from /etc/passwd and /etc/group. No NSS: the static agent has none, and guests rarely do.
+local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 
 local M = {}
@@ -37,7 +38,7 @@ local function user_id(who, prefix)
   local entry = find(records(prefix .. "/etc/passwd"), who)
   if entry then
     local uid, gid = id(entry[3]), id(entry[4])
-    return uid and gid and { uid = uid, gid = gid, name = entry[1], home = entry[6] } or nil
+    return uid and gid and { uid = uid, gid = gid, name = entry[1], home = entry[6], shell = entry[7] } or nil
   end
   local uid = id(who)
   return uid and { uid = uid, gid = uid } or nil
@@ -63,7 +64,8 @@ end
 -- uid has the gid of the same number.
 ---@param spec string
 ---@param prefix? string a root folder other than "/"
----@return { uid: integer, gid: integer, groups: integer[], name: string?, home: string? }|nil, string?, string? EINVAL
+---@return { uid: integer, gid: integer, groups: integer[], name: string?, home: string?, shell: string? }|nil found, string?
+---@return string? code EINVAL
 function M.resolve(spec, prefix)
   prefix = prefix or ""
   local who, group = spec:match "^([^:]+):([^:]+)$"
@@ -78,6 +80,48 @@ function M.resolve(spec, prefix)
     found.groups = found.name and supplementary(found.name, found.gid, prefix) or { found.gid }
   end
   return found
+end
+
+local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+local function given(text)
+  return text ~= nil and text ~= "" and text or nil
+end
+
+--- What a login tells a user's programs about the user. A user of whom nothing is written down has "/" as home.
+---@param who { uid: integer, name: string?, home: string?, shell: string? } as from resolve
+---@return table<string, string> HOME, USER, LOGNAME, SHELL, PATH
+function M.login(who)
+  local name = who.name or (who.uid == 0 and "root" or tostring(who.uid))
+  return {
+    HOME = given(who.home) or (who.uid == 0 and "/root" or "/"), USER = name, LOGNAME = name,
+    SHELL = given(who.shell) or "/bin/sh", PATH = PATH,
+  }
+end
+
+-- The logins of users that were asked for, as long as /etc/passwd stays as it is: commands are started often.
+local known = { users = {} }
+
+local function login_of(who)
+  local there = core.fs.stat "/etc/passwd"
+  local version = there and there.changed .. ":" .. there.inode .. ":" .. there.size
+  if known.version ~= version then known = { version = version, users = {} } end
+  if known.users[who] == nil then
+    local found = user_id(who, "")
+    known.users[who] = found and M.login(found) or false
+  end
+  return known.users[who] or {}
+end
+
+--- Completes the environment of a command as a login would. Reads /etc/passwd; does not wait.
+---@param env table<string, string> changed in place; what is there stays, but of another user's what names the user does not
+---@param user? string whose command it is, as for resolve; by default the user that this process runs as
+function M.complete(env, user)
+  if not user and env.HOME and env.USER and env.LOGNAME and env.SHELL and env.PATH then return end
+  local who = user and user:match "^([^:]+)" or tostring((core.fs.identity()))
+  for name, value in pairs(login_of(who)) do
+    if not env[name] or (user and name ~= "PATH") then env[name] = value end
+  end
 end
 
 return M
