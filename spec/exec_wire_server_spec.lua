@@ -68,7 +68,7 @@ describe("exec server: requests cut at every byte:", function()
   end
 
   local outcomes = {
-    exec_env_wd = function(response) return response.exit_code == 1 and response.error:find "No such file" end,
+    exec_env_wd = function(response) return response.exit_code == 127 and response.error:find "No such file" end,
     exec_html_escape = function(response) return response.exit_code > 0 and response.stderr:find "b" end,
   }
   if require("vmctl.core").fs.identity() == 0 then

@@ -42,7 +42,7 @@ describe("vmctl.pipeline: a result", function()
     local result = assert(pipeline { "echo x", { "no-such-program" }, "cat" })
     assert.equal(2, result.failed.stage)
     assert.equal(127, result.stages[2].exit_code)
-    assert.is_truthy(result.stages[2].stderr:find "No such file")
+    assert.is_truthy(result.stages[2].error:find "No such file")
     assert.equal("", result.stdout)
   end))
 

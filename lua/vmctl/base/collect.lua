@@ -121,7 +121,8 @@ local function check(record, name)
 end
 
 --- Runs a started process to its end. `opts`: stdin (string, stream or function), check, max_output, on_output(data, stream).
----@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, truncated: integer? }|nil
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, truncated: integer?,
+-- lingering: true? }|nil
 ---@return string? message, string? code, table? record partial output on a time-out or a lost link
 function M.finish(process, opts, deadline)
   local out = { stdout = M.collector(opts.max_output), stderr = M.collector(opts.max_output) }
@@ -141,7 +142,7 @@ function M.finish(process, opts, deadline)
     record.error = err
     return nil, err, code, record
   end
-  record.exit_code, record.signal, record.error = ended.exit_code, ended.signal, ended.error
+  for _, name in ipairs { "exit_code", "signal", "error", "lingering" } do record[name] = ended[name] end
   if opts.check then return check(record, name) end
   return record
 end

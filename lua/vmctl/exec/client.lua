@@ -108,8 +108,9 @@ end
 
 --- Starts a command. Waits until the agent has the request.
 ---@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name:
--- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, stdin = false for none (with
--- an older agent of the reference there is none in any case, see has_stdin)
+-- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its
+-- process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the
+-- reference there is none in any case, see has_stdin)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close, string?, string?
 function methods:start(command)
   local parsed = request.parse(command, "start")
@@ -190,7 +191,9 @@ end
 -- longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr")
 -- (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was
 -- lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
----@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result:
+-- `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still
+-- holds its output, of which nothing more is kept
 ---@return string? message, string? code ETIMEDOUT, ERESET …, table? partial the output until then
 function methods:run(command)
   local parsed = request.parse(command, "run")

@@ -1,8 +1,10 @@
 --- The agent's commands: starts them, feeds them, reports their end after their last output, and ends them with their host.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local job = require "vmctl.base.job"
 local launch = require "vmctl.exec.launch"
 local log = require "vmctl.log"
+local signals = require "vmctl.signals"
 local task = require "vmctl.base.task"
 local wire = require "vmctl.exec.wire"
 
@@ -10,16 +12,11 @@ local M = {}
 
 local T = wire.types
 local SEND_TIMEOUT = 30
-local GRACE = 2           -- seconds between SIGTERM (or SIGHUP) and SIGKILL when the host has gone
-local LINGER = 1          -- seconds for which output may still come from processes that have left the command's group
+local GRACE = 2           -- seconds for which a host may still send when it has its answer
+local LINGER = job.LINGER
+local CANNOT = 126        -- the exit code of a command that cannot be run
 local CAPTURE = 44 << 20  -- bytes of stdout and stderr together that an answer of 64 MiB can carry as base64
 local PIPES = 4 << 20     -- bytes: what both pipes of a command can hold is less
-
--- Ends a command whose host has gone, with its whole process group: the signal first, SIGKILL after the grace period.
-local function hang_up(child, signal)
-  child:kill(signal)
-  if not child:wait(GRACE) then child:kill "KILL" end
-end
 
 -- Writes to the child's standard input, and watches the host meanwhile: a child that does not read must not hide its end.
 local function feed(conn, child, data)
@@ -41,33 +38,33 @@ end
 -- The running commands by the token of their request. A host whose connection is full of input signals over another one.
 local running = {}
 
-local function register(token, job)
-  if token then running[token] = job end
+local function register(token, entry)
+  if token then running[token] = entry end
   return setmetatable({}, { __close = function()
     if token then running[token] = nil end
   end })
 end
 
-local function signal(job, payload)
-  if payload:sub(1, 2) == wire.CLOSE_OUTPUT and job.fanin then
-    job.fanin:drop(job.child.stdout)
+local function signal(entry, payload)
+  if payload:sub(1, 2) == wire.CLOSE_OUTPUT and entry.fanin then
+    entry.fanin:drop(entry.child.stdout)
   else
-    job.child:kill(math.min(payload:byte(1), 64))
+    entry.child:kill(math.min(payload:byte(1), 64))
   end
 end
 
 --- Signal as a first message, which only a host of ours sends: two bytes as on the command's own connection, and its token.
 -- A command that has ended gets no answer, as any first message that makes no sense.
 function M.signal(conn, payload)
-  local job = running[payload:sub(3)]
-  if not job then return errors.fail("ESRCH", "a signal for a command that is not there") end
-  signal(job, payload)
+  local entry = running[payload:sub(3)]
+  if not entry then return errors.fail("ESRCH", "a signal for a command that is not there") end
+  signal(entry, payload)
   return conn:write_frame(T.READY, "", SEND_TIMEOUT)
 end
 
 -- Reads the host's messages while the command runs. When the host has gone, ends the command.
-local function listen(conn, job, mode)
-  local child = job.child
+local function listen(conn, entry, mode)
+  local child = entry.child
   while true do
     local type, payload = conn:read_frame(math.huge)
     if not type then break end
@@ -77,17 +74,17 @@ local function listen(conn, job, mode)
     elseif type == T.STDIN and child.stdin then
       if not feed(conn, child, payload) then break end
     elseif type == T.SIGNAL and #payload > 0 then
-      signal(job, payload)
+      signal(entry, payload)
     elseif type == T.RESIZE and mode == T.EXEC_TTY then
       local rows, cols = wire.decode_resize(payload)
       if rows then child.stdin:resize(rows, cols) end
     end
   end
-  hang_up(child, mode == T.EXEC_TTY and "HUP" or "TERM")
+  job.hang_up(child, mode == T.EXEC_TTY and "HUP" or "TERM")
 end
 
--- Sends all output before the exit: the fan-in ends with the pipes. Processes that left the group may keep a pipe open; they
--- are waited for until they are silent for a moment, or have sent more than a pipe can have held when the command ended.
+-- Sends all output before the exit: the fan-in ends with the pipes. Others may keep a pipe open; they are waited for until they
+-- are silent for a moment, or have sent more than a pipe can have held when the command ended.
 local function drain(conn, fanin)
   local quiet, before = 0, conn:stats().bytes_out
   while quiet < LINGER and conn:stats().bytes_out - before < PIPES do
@@ -99,32 +96,40 @@ local function drain(conn, fanin)
   fanin:wait(math.huge)
 end
 
-local function exit_of(record)
-  if record.signal then return -1, require("vmctl.signals").number(record.signal) end
-  return record.exit_code
+-- How it ended, as wire.encode_exit and encode_response take it.
+local function exit_of(record, lingering)
+  local signalled = record.signal and signals.number(record.signal)
+  return { exit_code = signalled and -1 or record.exit_code, signal = signalled, lingering = lingering or nil }
+end
+
+-- Its end was not seen: as where the host program has the kernel reap its children. One that is ended with its server has no
+-- result; its host sees the link end.
+local function unseen(why, code)
+  if code ~= "ECHILD" then return nil, why end
+  return { exit_code = -1, error = why }
 end
 
 -- Ends a command whose output cannot be delivered: the host has gone, or the command itself has read some of it.
 local function watch(child, fanin)
   local ok, _, code = fanin:wait(math.huge)
-  if not ok and code ~= "ECANCELED" then hang_up(child, "TERM") end
+  if not ok and code ~= "ECANCELED" then job.hang_up(child, "TERM") end
 end
 
--- Sends a started child's output to the host. Returns the exit code and the signal after the last output.
+-- Sends a started child's output to the host. Returns how it ended after the last output.
 local function supervise(conn, child, token, mode, ...)
   local guard <close> = child -- luacheck: ignore
   local fanin, err = core.fanin(conn, ...)
-  if not fanin then return nil, err end
-  local job = { child = child, fanin = fanin }
-  local entry <close> = register(token, job) -- luacheck: ignore
+  if not fanin then return { exit_code = CANNOT, error = err } end
+  local entry = { child = child, fanin = fanin }
+  local registered <close> = register(token, entry) -- luacheck: ignore
   return task.scope(function(scope)
-    task.spawn_in(scope, listen, conn, job, mode)
+    task.spawn_in(scope, listen, conn, entry, mode)
     task.spawn_in(scope, watch, child, fanin)
-    local record, why = child:wait(math.huge)
+    local record, why, code = child:wait(math.huge)
     if record then drain(conn, fanin) end
     scope:cancel()
-    if not record then return nil, why end
-    return exit_of(record)
+    if not record then return unseen(why, code) end
+    return exit_of(record, job.leave_output(child))
   end)
 end
 
@@ -144,8 +149,8 @@ end
 
 -- Exec: all output inside the one answer.
 function M.plain(conn, payload, opts)
-  local child, err, failed = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
-  if not child then return answer(conn, { exit_code = failed, error = err }) end
+  local child, request = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
+  if not child then return answer(conn, { exit_code = request.exit_code, error = request.text }) end
   local guard <close> = child -- luacheck: ignore
   local texts, total, cut = { stdout = {}, stderr = {} }, 0, false
   local function collect(name)
@@ -154,53 +159,55 @@ function M.plain(conn, payload, opts)
       if total <= CAPTURE then table.insert(texts[name], data) else cut = true end
     end
   end
-  local code, sig = task.scope(function(scope)
+  local ended, why = task.scope(function(scope)
     local listener = task.spawn_in(scope, listen, conn, { child = child }, T.EXEC)
     local out, err_out = task.spawn_in(scope, collect, "stdout"), task.spawn_in(scope, collect, "stderr")
-    local record, why = child:wait(math.huge)
+    local record, err, code = child:wait(math.huge)
     if not out:join(LINGER) then out:cancel() end
     if not err_out:join(LINGER) then err_out:cancel() end
     listener:cancel()
-    if not record then return nil, why end
-    return exit_of(record)
+    if not record then return unseen(err, code) end
+    return exit_of(record, job.leave_output(child))
   end)
-  if not code then return nil, sig end
-  local cut_text = cut and ("output cut after %d bytes"):format(CAPTURE) or nil
-  return answer(conn, { exit_code = code, signal = sig, stdout = table.concat(texts.stdout),
-    stderr = table.concat(texts.stderr), error = cut_text })
+  if not ended then return nil, why end
+  if cut then ended.error = ("output cut after %d bytes"):format(CAPTURE) end
+  ended.stdout, ended.stderr = table.concat(texts.stdout), table.concat(texts.stderr)
+  return answer(conn, ended)
 end
 
 -- ExecStream: output as it comes, the result without it.
 function M.streamed(conn, payload, opts)
-  local child, token, failed = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
-  if not child then return answer(conn, { exit_code = failed, error = token }) end
-  local code, sig = supervise(conn, child, token, T.EXEC_STREAM, T.STDOUT, child.stdout, T.STDERR, child.stderr)
-  if not code then return nil, sig end
-  return answer(conn, { exit_code = code, signal = sig })
+  local child, request = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
+  if not child then return answer(conn, { exit_code = request.exit_code, error = request.text }) end
+  local ended, why = supervise(conn, child, request.token, T.EXEC_STREAM, T.STDOUT, child.stdout, T.STDERR, child.stderr)
+  if not ended then return nil, why end
+  return answer(conn, ended)
 end
 
-local function refuse(conn, err, code)
-  log.debug("exec: %s", err)
-  conn:write_frame(T.STDERR, wire.text(err) .. "\n", SEND_TIMEOUT)
-  return finish(conn, T.EXIT, wire.encode_exit(code), SEND_TIMEOUT)
+local function tell_exit(conn, ended, why)
+  if not ended then return nil, why end
+  return finish(conn, T.EXIT, wire.encode_exit(ended.exit_code, ended.signal, ended), SEND_TIMEOUT)
+end
+
+-- A host of the reference reads no reason in an exit message: it gets that as the command's stderr.
+local function refuse(conn, failure)
+  log.debug("exec: %s", failure.text)
+  if not failure.ours then conn:write_frame(T.STDERR, wire.text(failure.text) .. "\n", SEND_TIMEOUT) end
+  return tell_exit(conn, { exit_code = failure.exit_code, error = failure.ours and failure.text or nil })
 end
 
 -- ExecPipe: standard input as well.
 function M.piped(conn, payload, opts)
-  local child, token, failed = launch.start(payload, opts, { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
-  if not child then return refuse(conn, token, failed) end
-  local code, sig = supervise(conn, child, token, T.EXEC_PIPE, T.STDOUT, child.stdout, T.STDERR, child.stderr)
-  if not code then return nil, sig end
-  return finish(conn, T.EXIT, wire.encode_exit(code, sig), SEND_TIMEOUT)
+  local child, request = launch.start(payload, opts, { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
+  if not child then return refuse(conn, request) end
+  return tell_exit(conn, supervise(conn, child, request.token, T.EXEC_PIPE, T.STDOUT, child.stdout, T.STDERR, child.stderr))
 end
 
 -- ExecTTY: a terminal; one stream.
 function M.terminal(conn, payload, opts)
-  local child, token, failed = launch.start(payload, opts, { tty = true })
-  if not child then return refuse(conn, token, failed) end
-  local code, sig = supervise(conn, child, token, T.EXEC_TTY, T.STDOUT, child.stdin)
-  if not code then return nil, sig end
-  return finish(conn, T.EXIT, wire.encode_exit(code, sig), SEND_TIMEOUT)
+  local child, request = launch.start(payload, opts, { tty = true })
+  if not child then return refuse(conn, request) end
+  return tell_exit(conn, supervise(conn, child, request.token, T.EXEC_TTY, T.STDOUT, child.stdin))
 end
 
 return M

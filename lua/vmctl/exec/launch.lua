@@ -1,12 +1,14 @@
 --- Makes a child process of a request: its command line, environment, folder and user.
 local core = require "vmctl.core"
+local job = require "vmctl.base.job"
 local process = require "vmctl.process"
 local users = require "vmctl.base.users"
 local wire = require "vmctl.exec.wire"
 
 local M = {}
 
-local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+-- Exit codes of commands that could not be started, as a shell has them.
+local CANNOT, NOT_FOUND = 126, 127
 
 local function decode_all(encoded)
   local list = {}
@@ -27,17 +29,19 @@ local function command_line(request)
   return argv
 end
 
--- The agent's environment, then the server's, then the request's.
+local function given(text)
+  return text ~= "" and text or nil
+end
+
+-- The agent's environment as a login of the user completes it, then the server's, then the request's.
 local function environment(request, opts)
   local env = process.environment()
-  env.PATH = env.PATH or PATH
+  users.complete(env, given(request.user))
   local exact, err = decode_all(request.env_b64 or {})
   if not exact then return nil, err end
   for _, layer in ipairs { opts.env or {}, request.env or {}, exact } do
     for name, value in pairs(layer) do env[name] = value end
   end
-  local who = request.user and users.resolve(request.user)
-  if who and who.home and not (request.env or {}).HOME then env.HOME = who.home end
   for name, value in pairs(env) do
     if (name .. value):find("\0", 1, true) or name == "" or name:find("=", 1, true) then
       return nil, "request: a NUL byte or '=' in the environment"
@@ -46,11 +50,7 @@ local function environment(request, opts)
   return env
 end
 
-local function given(text)
-  return text ~= "" and text or nil
-end
-
--- The argument of process.spawn.
+-- What process.spawn takes.
 local function describe(payload, opts)
   local request, err = wire.decode_request(payload)
   if not request then return nil, err end
@@ -63,22 +63,26 @@ local function describe(payload, opts)
   spec.env, err = environment(request, opts)
   if not spec.env then return nil, err end
   spec.clear_env, spec.cwd, spec.user = true, given(request.working_dir), given(request.user)
-  spec.sweep, spec.session, spec.death_signal = true, true, "KILL"
   return spec, request
 end
 
+-- What is not there is "not found"; everything else could not be run.
+local function exit_code(code, step)
+  local missing = code == "ENOENT" or code == "ENOTDIR" or step == "user"
+  return missing and NOT_FOUND or CANNOT
+end
+
 --- Starts what a request asks for.
----@param stdio table stdin, stdout and stderr as for process.spawn
----@return vmctl.Child|nil child, string? token of the request; or nil, a text, and the exit code that stands for it
+---@param stdio table what process.spawn shall make of its three streams
+---@return vmctl.Child|nil child, table request; or nil, { text, exit code that stands for it, is the host one of ours? }
 function M.start(payload, opts, stdio)
   local spec, request = describe(payload, opts)
-  if not spec then return nil, request, 1 end
+  if not spec then return nil, { text = request, exit_code = CANNOT } end
   for name, value in pairs(stdio) do spec[name] = value end
   if spec.tty then spec.rows, spec.cols = request.rows, request.cols end
-  local child, err, code = process.spawn(spec)
-  if child then return child, request.token end
-  local no_program = err:find("(exec)", 1, true)
-  return nil, err, no_program and (code == "EACCES" and 126 or 127) or code == "EINVAL" and 127 or 1
+  local child, err, code, step = job.start(spec, request.keep)
+  if child then return child, request end
+  return nil, { text = err, exit_code = exit_code(code, step), ours = request.argv_b64 ~= nil }
 end
 
 return M

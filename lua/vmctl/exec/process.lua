@@ -43,7 +43,19 @@ local function settle(self, record)
   return "end"
 end
 
--- Reads the output that a reference agent sends after Exit in a terminal session.
+-- The record of what an agent said of the end.
+local function conclude(self, said)
+  local record = { lingering = said.lingering }
+  if said.error ~= "" then record.error = said.error end
+  if said.exit_code ~= -1 then
+    record.exit_code = said.exit_code
+  elseif said.signal or not record.error then
+    record.signal = said.signal and signals.name(said.signal) or "unknown"
+  end
+  return settle(self, record)
+end
+
+-- Output that a reference agent sends behind Exit in a terminal session.
 local function read_tail(self)
   if self._mode ~= T.EXEC_TTY or self._revision == "vmctl" then return end
   local deadline, parts = core.now() + TAIL_MOST, {}
@@ -56,11 +68,11 @@ local function read_tail(self)
 end
 
 local function on_exit(self, payload)
-  local code, signal = wire.decode_exit(payload)
+  local code, signal, more = wire.decode_exit(payload)
   if not code then return lost(self, signal, "EPROTO") end
   read_tail(self)
-  if code == -1 then return settle(self, { signal = signal and signals.name(signal) or "unknown" }) end
-  return settle(self, { exit_code = code })
+  return conclude(self, { exit_code = code, signal = signal, error = more and more.error or "",
+    lingering = more and more.lingering })
 end
 
 local function on_result(self, payload)
@@ -70,12 +82,7 @@ local function on_result(self, payload)
     if #response.stdout > 0 then self:_keep(response.stdout, "stdout") end
     if #response.stderr > 0 then self:_keep(response.stderr, "stderr") end
   end
-  if response.error ~= "" then
-    return settle(self, { exit_code = response.exit_code, error = response.error })
-  elseif response.exit_code == -1 then
-    return settle(self, { signal = response.signal and signals.name(response.signal) or "unknown" })
-  end
-  return settle(self, { exit_code = response.exit_code })
+  return conclude(self, response)
 end
 
 -- Reads one message. Returns data and the stream's name; or "end" when the record is there; or nil, message, code.
@@ -127,8 +134,9 @@ end
 
 --- Waits for the end. Output that nobody read is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
 ---@param timeout? number seconds
----@return { exit_code: integer?, signal: string?, error: string? }|nil record, string?, string? ERESET: the link was lost and
--- how the command ended is unknown
+---@return { exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil record: `error` of a command that could
+-- not be started (exit code 126 or 127) or whose end the agent did not see; `lingering` when others still hold its output
+---@return string? message, string? code ERESET: the link was lost and how the command ended is unknown
 function methods:wait(timeout)
   local deadline = core.now() + (timeout or self._timeout or math.huge)
   while not self._record do

@@ -9,7 +9,7 @@ local M = {}
 
 local T = wire.types
 
-local common = { cwd = "string", env = "table", user = "string", merge_stderr = "boolean" }
+local common = { cwd = "string", env = "table", user = "string", merge_stderr = "boolean", keep = "boolean" }
 local alone = { tty = "boolean", rows = "integer", cols = "integer", timeout = "number" }
 
 -- The options of a command, by the call.
@@ -128,6 +128,7 @@ function M.encode(parsed, revision, type, token)
     request.argv_b64 = base64_all(exact_command(parsed))
     request.env_b64 = next(env_bytes) and base64_all(env_bytes) or nil
     request.token = token
+    if opts.keep == false then request.keep = false end
   else
     request.command = shell_command(parsed, env_bytes)
   end

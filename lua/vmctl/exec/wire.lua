@@ -15,7 +15,7 @@ M.types = {
 }
 
 local T = M.types
-local REQUEST, CHUNK, RESULT, SMALL = 1 << 20, 64 << 10, 64 << 20, 64
+local REQUEST, CHUNK, RESULT, EXIT, SMALL = 1 << 20, 64 << 10, 64 << 20, 4 << 10, 64
 
 M.CHUNK = CHUNK
 
@@ -32,7 +32,7 @@ M.format = core.format {
     [T.PORT_FORWARD] = REQUEST, [T.READ_FILE] = REQUEST, [T.LIST_FILES] = REQUEST, [T.READY] = REQUEST,
     [T.WRITE_FILE] = RESULT, [T.EXEC_RESULT] = RESULT, [T.FILE_RESULT] = RESULT,
     [T.STDOUT] = CHUNK, [T.STDERR] = CHUNK, [T.STDIN] = CHUNK,
-    [T.SIGNAL] = SMALL, [T.RESIZE] = SMALL, [T.EXIT] = SMALL,
+    [T.SIGNAL] = SMALL, [T.RESIZE] = SMALL, [T.EXIT] = EXIT,
   },
 }
 
@@ -63,7 +63,7 @@ end
 
 local fields = {
   command = "string", working_dir = "string", stdin = "string", user = "string", rows = "number", cols = "number",
-  args = "table", env = "table", argv_b64 = "table", env_b64 = "table", token = "string",
+  args = "table", env = "table", argv_b64 = "table", env_b64 = "table", token = "string", keep = "boolean",
 }
 
 local function check_strings(request, name, keys)
@@ -76,7 +76,7 @@ local function check_strings(request, name, keys)
 end
 
 --- Encodes a request from a table with the JSON's names: command, working_dir, env, user, rows, cols. Members of our own,
--- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), token (see CLOSE_OUTPUT).
+-- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), token (see CLOSE_OUTPUT), keep (see vmctl.base.job).
 ---@param request table
 ---@return string|nil json, string?, string? EINVAL
 function M.encode_request(request)
@@ -117,7 +117,8 @@ function M.text(bytes)
 end
 
 --- Encodes an ExecResponse. stdout and stderr are bytes, or nil for null (never started, or streamed).
----@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer? }
+---@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer?, lingering: boolean? }
+-- signal and lingering (somebody can still write to its output, see vmctl.base.job) are ours
 ---@return string json
 function M.encode_response(response)
   local function base64(bytes)
@@ -125,7 +126,7 @@ function M.encode_response(response)
   end
   return assert(json.encode(json.object {
     exit_code = response.exit_code, stdout = base64(response.stdout), stderr = base64(response.stderr),
-    error = M.text(response.error or ""), signal = response.signal,
+    error = M.text(response.error or ""), signal = response.signal, lingering = response.lingering,
   }))
 end
 
@@ -138,7 +139,8 @@ end
 
 --- Decodes an ExecResponse; absent members mean empty. exit_code is signed.
 ---@param text string
----@return { exit_code: integer, stdout: string, stderr: string, error: string, signal: integer? }|nil, string?, string?
+---@return { exit_code: integer, stdout: string, stderr: string, error: string, signal: integer?, lingering: true? }|nil, string?
+---@return string? code EPROTO
 function M.decode_response(text)
   local response, err = json.decode(text)
   if type(response) ~= "table" then return errors.fail("EPROTO", "response: %s", err or "not a JSON object") end
@@ -152,22 +154,37 @@ function M.decode_response(text)
   local said = response.error or ""
   if type(said) ~= "string" then return errors.fail("EPROTO", "response: 'error' is not a string") end
   return { exit_code = exit_code, stdout = stdout, stderr = stderr, error = said,
-    signal = math.type(response.signal) == "integer" and response.signal or nil }
+    signal = math.type(response.signal) == "integer" and response.signal or nil,
+    lingering = response.lingering == true or nil }
 end
 
---- Exit: a code of 32 bits, two's complement; ours adds the signal as a fifth byte, which others ignore.
+local LINGERING, FAILED = 1, 2 -- flags of an exit message
+local EXIT_HEAD = 6
+
+--- Exit: a code of 32 bits, two's complement. Ours adds what others ignore: the signal as a fifth byte (0: none), then flags and,
+-- of a command that could not be started or whose end was not seen, the reason.
 ---@param code integer
 ---@param signal? integer
+---@param more? { lingering: boolean?, error: string? }
 ---@return string payload
-function M.encode_exit(code, signal)
-  return string.pack(">i4", code) .. (signal and string.char(signal) or "")
+function M.encode_exit(code, signal, more)
+  local reason = more and more.error
+  local flags = (more and more.lingering and LINGERING or 0) | (reason and FAILED or 0)
+  local payload = string.pack(">i4", code)
+  if flags == 0 then return payload .. (signal and string.char(signal) or "") end
+  return payload .. string.char(signal or 0, flags) .. M.text(reason or ""):sub(1, EXIT - EXIT_HEAD)
 end
 
 --- A payload under four bytes carries no exit code: that is an error, never 0.
----@return integer|nil code, integer|string? signal, string?
+---@return integer|nil code, integer|string? signal, string|{ lingering: true?, error: string? }|nil code, or what was added
 function M.decode_exit(payload)
   if #payload < 4 then return errors.fail("EPROTO", "an exit message of %d bytes has no exit code", #payload) end
-  return string.unpack(">i4", payload), payload:byte(5)
+  local signal, flags = payload:byte(5, EXIT_HEAD)
+  if not flags then return string.unpack(">i4", payload), signal end
+  local more = {
+    lingering = flags & LINGERING ~= 0 or nil, error = flags & FAILED ~= 0 and payload:sub(EXIT_HEAD + 1) or nil,
+  }
+  return string.unpack(">i4", payload), signal ~= 0 and signal or nil, more
 end
 
 --- Resize: u16 rows, u16 columns.

@@ -1,15 +1,15 @@
 --- A command of an instance: described, started once, waited for, killed.
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
-local process = require "vmctl.process"
+local job = require "vmctl.base.job"
 local signals = require "vmctl.signals"
 local task = require "vmctl.base.task"
+local users = require "vmctl.base.users"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
 
 local MOST_OUTPUT = wire.MAX - 16 -- bytes that an answer can carry
-local LINGER = 1       -- seconds for which output may still come from others when the command itself has ended
 local SIGNALLED = 128  -- + the signal's number: the exit code of a command that a signal has ended
 -- What an exit code says of a start that failed: minus these.
 local NUMBERS = { EPERM = 1, ENOENT = 2, E2BIG = 7, ENOEXEC = 8, ENOMEM = 12, EACCES = 13, ENOTDIR = 20, EISDIR = 21,
@@ -21,7 +21,7 @@ local methods = {}
 local mt = { __name = "vmctl.CcCommand", __index = methods }
 
 --- A command that has not been started.
----@param place vmctl.CcPlace where it runs: environment (a list of NAME=VALUE), user, folder(path), sweep
+---@param place vmctl.CcPlace where it runs: environment (a list of NAME=VALUE), user, folder(path)
 ---@param name string
 ---@param args string[] without the name
 ---@return vmctl.CcCommand
@@ -55,9 +55,10 @@ end
 -- What process.spawn takes.
 local function describe(self, stdout, stderr)
   local spec = table.move(self.args, 1, #self.args, 2, { self.name })
-  spec.env, spec.clear_env, spec.user = self._env, true, self._place.user
+  spec.env, spec.clear_env, spec.user = {}, true, self._place.user
+  for name, value in pairs(self._env) do spec.env[name] = value end
+  users.complete(spec.env)
   spec.stdin, spec.stdout, spec.stderr = "null", stdout, stderr
-  spec.session, spec.death_signal, spec.sweep = true, "KILL", self._place.sweep
   return spec
 end
 
@@ -80,7 +81,7 @@ function methods:start(stdout, stderr)
   local dir, err, code = self._place:folder(self.dir)
   if not dir then return fail_start(self, self.dir, err, code) end
   spec.cwd = dir
-  self._child, err, code = process.spawn(spec)
+  self._child, err, code = job.start(spec)
   if not self._child then return fail_start(self, self.name, err, code) end
   return true
 end
@@ -154,9 +155,11 @@ function methods:_await_output(child, reader)
     if not self._ended then return failure.of("wait", self.name, err, code) end
     return self.exit_code
   end
-  reader:join(LINGER)
-  child.stdout:close() -- of whoever else has it nothing more is wanted; the reader ends
-  reader:join(LINGER)
+  if not reader:join(job.LINGER) then
+    reader:cancel()
+    reader:join(job.LINGER)
+    job.leave_output(child)
+  end
   return settle(self, record)
 end
 
@@ -181,18 +184,17 @@ end
 ---@field environment string[]
 ---@field user? string
 ---@field work_dir string
----@field sweep boolean what is left of a command's process group at its end is killed
 local places = {}
 local places_mt = { __name = "vmctl.CcPlace", __index = places }
 
 --- Makes a place.
 ---@param root vmctl.Root
----@param options { environment: string[], user: string?, work_dir: string?, sweep: boolean? }
+---@param options { environment: string[], user: string?, work_dir: string? }
 ---@return vmctl.CcPlace
 function M.place(root, options)
   return setmetatable({
     environment = options.environment, user = options.user, work_dir = options.work_dir or "/",
-    sweep = options.sweep == true, _root = root,
+    _root = root,
   }, places_mt)
 end
 

@@ -23,7 +23,7 @@ local mt = { __name = "vmctl.CcBackend", __index = methods }
 --- Makes a backend.
 ---@param handles vmctl.CcHandles
 ---@param options { root: string, environment: string[]?, user: string?, work_dir: string?, image: table?, guest: boolean? }
--- guest: this machine is the guest itself, so it may listen to all who come, and what a command leaves behind stays
+-- guest: this machine is the guest itself, so it may listen to all who come
 ---@return vmctl.CcBackend|nil, string?, string? code of opening the root folder
 function M.new(handles, options)
   local root, err, code = core.fs.root(options.root)
@@ -32,7 +32,6 @@ function M.new(handles, options)
     root = root, handles = handles, image = options.image, any_host = options.guest and "0.0.0.0" or "127.0.0.1",
     only_loopback = not options.guest, _open = true, _loose = {}, place = command.place(root, {
       environment = options.environment or command.environment(), user = options.user, work_dir = options.work_dir,
-      sweep = not options.guest,
     }),
   }, mt)
 end
