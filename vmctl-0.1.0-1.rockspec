@@ -14,6 +14,7 @@ build = {
     ["vmctl.core"] = {
       sources = {
         "src/io/addr.c",
+        "src/io/drain.c",
         "src/io/fanin.c",
         "src/io/fs_replace.c",
         "src/io/fs_root.c",
@@ -109,6 +110,8 @@ build = {
     ["vmctl.base.background"] = "lua/vmctl/base/background.lua",
     ["vmctl.base.channel"] = "lua/vmctl/base/channel.lua",
     ["vmctl.base.collect"] = "lua/vmctl/base/collect.lua",
+    ["vmctl.base.interpreter"] = "lua/vmctl/base/interpreter.lua",
+    ["vmctl.base.job"] = "lua/vmctl/base/job.lua",
     ["vmctl.base.options"] = "lua/vmctl/base/options.lua",
     ["vmctl.base.safe_file"] = "lua/vmctl/base/safe_file.lua",
     ["vmctl.base.stream_name"] = "lua/vmctl/base/stream_name.lua",

@@ -504,7 +504,7 @@ function exec.client(where, opts) end
 --- A payload under four bytes carries no exit code: that is an error, never 0.
 ---@return integer|nil code
 ---@return integer|string? signal
----@return string?
+---@return string|{ lingering: true?, error: string? }|nil code, or what was added
 function exec.decode_exit(payload) end
 
 --- Decodes and checks a request.
@@ -521,19 +521,21 @@ function exec.decode_resize(payload) end
 
 --- Decodes an ExecResponse; absent members mean empty. exit_code is signed.
 ---@param text string
----@return { exit_code: integer, stdout: string, stderr: string, error: string, signal: integer? }|nil
+---@return { exit_code: integer, stdout: string, stderr: string, error: string, signal: integer?, lingering: true? }|nil
 ---@return string?
----@return string?
+---@return string? code EPROTO
 function exec.decode_response(text) end
 
---- Exit: a code of 32 bits, two's complement; ours adds the signal as a fifth byte, which others ignore.
+--- Exit: a code of 32 bits, two's complement. Ours adds what others ignore: the signal as a fifth byte (0: none), then flags and,
+--- of a command that could not be started or whose end was not seen, the reason.
 ---@param code integer
 ---@param signal? integer
+---@param more? { lingering: boolean?, error: string? }
 ---@return string payload
-function exec.encode_exit(code, signal) end
+function exec.encode_exit(code, signal, more) end
 
 --- Encodes a request from a table with the JSON's names: command, working_dir, env, user, rows, cols. Members of our own,
---- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), token (see CLOSE_OUTPUT).
+--- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), token (see CLOSE_OUTPUT), keep (see vmctl.base.job).
 ---@param request table
 ---@return string|nil json
 ---@return string?
@@ -545,7 +547,7 @@ function exec.encode_request(request) end
 function exec.encode_resize(rows, cols) end
 
 --- Encodes an ExecResponse. stdout and stderr are bytes, or nil for null (never started, or streamed).
----@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer? }
+---@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer?, lingering: boolean? } signal and lingering (somebody can still write to its output, see vmctl.base.job) are ours
 ---@return string json
 function exec.encode_response(response) end
 
@@ -822,9 +824,10 @@ function process.environment() end
 
 --- Starts a process. Does not wait.
 ---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (what is left of its group at its end is killed), fds (an array of at most 5 more descriptors: its 3, 4, …)
----@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, close
----@return string?
----@return string?
+---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
+---@return string? message
+---@return string? code
+---@return string? step that failed: exec, chdir, user, pipe, fork, setuid …
 function process.spawn(command) end
 
 --- A command whose stdin and stdout are one stream: the address `exec:`. Its end is the end of the stream; closing the
@@ -2035,6 +2038,9 @@ function Child:close() end
 ---@return string? ESRCH once it has ended
 function Child:kill(signal) end
 
+--- From now on its end takes what is left of its group with it, as the option `sweep` does. Does not wait.
+function Child:sweep() end
+
 --- Waits for the end of the process.
 ---@param timeout? number seconds, 600 by default
 ---@return { exit_code: integer?, signal: string? }|nil record
@@ -2126,14 +2132,14 @@ function ExecClient:ready(timeout) end
 
 --- Runs a command to its end. Waits.
 ---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
----@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET …
 ---@return table? partial the output until then
 function ExecClient:run(command) end
 
 --- Starts a command. Waits until the agent has the request.
----@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
+---@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
 ---@return string?
 ---@return string?
@@ -2196,9 +2202,9 @@ function ExecProcess:resize(rows, cols, timeout) end
 
 --- Waits for the end. Output that nobody read is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
 ---@param timeout? number seconds
----@return { exit_code: integer?, signal: string?, error: string? }|nil record
----@return string?
----@return string? ERESET: the link was lost and how the command ended is unknown
+---@return { exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil record: `error` of a command that could not be started (exit code 126 or 127) or whose end the agent did not see; `lingering` when others still hold its output
+---@return string? message
+---@return string? code ERESET: the link was lost and how the command ended is unknown
 function ExecProcess:wait(timeout) end
 
 --- Writes to its standard input. Waits while the command does not read.
@@ -2719,7 +2725,7 @@ function Machine:events(opts) end
 
 --- Runs a command to its end. Waits.
 ---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
----@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET …
 ---@return table? partial the output until then
@@ -2856,7 +2862,7 @@ function Machine:resume() end
 
 --- Runs a command to its end. Waits.
 ---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
----@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string? }|nil result
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET …
 ---@return table? partial the output until then
@@ -2926,7 +2932,7 @@ function Machine:snapshot(name, opts) end
 function Machine:socketforward(entries, opts) end
 
 --- Starts a command. Waits until the agent has the request.
----@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
+---@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
 ---@return string?
 ---@return string?

@@ -142,7 +142,7 @@ function M.finish(process, opts, deadline)
     record.error = err
     return nil, err, code, record
   end
-  for _, name in ipairs { "exit_code", "signal", "error", "lingering" } do record[name] = ended[name] end
+  for _, key in ipairs { "exit_code", "signal", "error", "lingering" } do record[key] = ended[key] end
   if opts.check then return check(record, name) end
   return record
 end

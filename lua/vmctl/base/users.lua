@@ -114,13 +114,13 @@ local function login_of(who)
 end
 
 --- Completes the environment of a command as a login would. Reads /etc/passwd; does not wait.
----@param env table<string, string> changed in place; what is there stays, but of another user's what names the user does not
+---@param env table<string, string> changed in place; what is there stays
 ---@param user? string whose command it is, as for resolve; by default the user that this process runs as
 function M.complete(env, user)
-  if not user and env.HOME and env.USER and env.LOGNAME and env.SHELL and env.PATH then return end
+  if env.HOME and env.USER and env.LOGNAME and env.SHELL and env.PATH then return end
   local who = user and user:match "^([^:]+)" or tostring((core.fs.identity()))
   for name, value in pairs(login_of(who)) do
-    if not env[name] or (user and name ~= "PATH") then env[name] = value end
+    env[name] = env[name] or value
   end
 end
 

@@ -7,6 +7,8 @@ local wire = require "vmctl.exec.wire"
 
 local M = {}
 
+local OWN = { "HOME", "USER", "LOGNAME", "SHELL", "MAIL" } -- what the agent's environment says of its own user
+
 -- Exit codes of commands that could not be started, as a shell has them.
 local CANNOT, NOT_FOUND = 126, 127
 
@@ -36,7 +38,9 @@ end
 -- The agent's environment as a login of the user completes it, then the server's, then the request's.
 local function environment(request, opts)
   local env = process.environment()
-  users.complete(env, given(request.user))
+  local user = given(request.user)
+  for _, name in ipairs(user and OWN or {}) do env[name] = nil end
+  users.complete(env, user)
   local exact, err = decode_all(request.env_b64 or {})
   if not exact then return nil, err end
   for _, layer in ipairs { opts.env or {}, request.env or {}, exact } do

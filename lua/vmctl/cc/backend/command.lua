@@ -57,7 +57,7 @@ local function describe(self, stdout, stderr)
   local spec = table.move(self.args, 1, #self.args, 2, { self.name })
   spec.env, spec.clear_env, spec.user = {}, true, self._place.user
   for name, value in pairs(self._env) do spec.env[name] = value end
-  users.complete(spec.env)
+  users.complete(spec.env, self._place.user)
   spec.stdin, spec.stdout, spec.stderr = "null", stdout, stderr
   return spec
 end
