@@ -2,6 +2,7 @@
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
+local random = require "vmctl.base.random"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -27,10 +28,7 @@ end
 
 -- A random id in the usual form, 8-4-4-4-12.
 local function new_id()
-  local file = assert(io.open("/dev/urandom", "rb"))
-  local bytes = file:read(16)
-  file:close()
-  local hex = bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
+  local hex = assert(random.bytes(16)):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
   return ("%s-%s-%s-%s-%s"):format(hex:sub(1, 8), hex:sub(9, 12), hex:sub(13, 16), hex:sub(17, 20), hex:sub(21))
 end
 

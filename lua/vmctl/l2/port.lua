@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local channel = require "vmctl.base.channel"
 local errors = require "vmctl.errors"
 local handler = require "vmctl.l2.handler"
+local random = require "vmctl.base.random"
 
 local M = {}
 
@@ -22,9 +23,7 @@ local mt = { __name = "vmctl.L2Port", __index = methods }
 
 -- A random address of our own: locally administered, unicast. It is never sent; guests have the addresses of their devices.
 local function random_address()
-  local file = assert(io.open("/dev/urandom", "rb"))
-  local bytes = { file:read(6):byte(1, 6) }
-  file:close()
+  local bytes = { assert(random.bytes(6)):byte(1, 6) }
   bytes[1] = bytes[1] & 0xfc | 0x02
   return ("%02x:%02x:%02x:%02x:%02x:%02x"):format(table.unpack(bytes))
 end

@@ -8,6 +8,7 @@ local faults = require "vmctl.l2.faults"
 local links = require "vmctl.l2.switch_links"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local random = require "vmctl.base.random"
 local scenario = require "vmctl.l2.partition"
 local switch_port = require "vmctl.l2.switch_port"
 local uplink = require "vmctl.l2.uplink"
@@ -27,10 +28,7 @@ local known = {
 }
 
 local function random_seed()
-  local file = assert(io.open("/dev/urandom", "rb"))
-  local seed = ("<i8"):unpack((file:read(8)))
-  file:close()
-  return seed & 0x7fffffff
+  return ("<i8"):unpack((assert(random.bytes(8)))) & 0x7fffffff
 end
 
 -- Logs a port's news: its connection has ended, or brought invalid frames. Each once per connection.

@@ -4,6 +4,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local random = require "vmctl.base.random"
 local yamux = require "vmctl.yamux"
 
 local M = {}
@@ -18,19 +19,12 @@ local HELLO_AGAIN = 0.1        -- seconds between hellos while nobody answers
 local CONNECT_TIMEOUT = 10
 local LINE = 32
 
-local function nonce()
-  local file = assert(io.open("/dev/urandom", "rb"))
-  local bytes = file:read(NONCE)
-  file:close()
-  return bytes
-end
-
 --- The host's side of the hello. Waits until the guest has answered it, at most until the time-out.
 ---@param link vmctl.Stream
 ---@param timeout number
 ---@return true|nil, string?, string?
 local function greet(link, timeout)
-  local deadline, number = core.now() + timeout, nonce()
+  local deadline, number = core.now() + timeout, assert(random.bytes(NONCE))
   local expected = ANSWER .. number
   repeat
     local left = deadline - core.now()

@@ -3,6 +3,7 @@
 --- touches cost anything, loads the devices' state, and goes on where the template stopped.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
+local random = require "vmctl.base.random"
 
 local M = {}
 
@@ -89,11 +90,6 @@ local function loaded(answer)
   return nil, "QEMU's state is " .. answer.status
 end
 
-local function random_bytes(count)
-  local file <close> = assert(io.open("/dev/urandom", "rb"))
-  return file:read(count)
-end
-
 -- The guest's clock stood still, and its random numbers would be those of every other copy: what is only written to the kernel
 -- counts after a while, so our agent has it count at once.
 local REFRESH = [[
@@ -102,9 +98,9 @@ cat >/dev/urandom
 command -v vmctl-agent >/dev/null && echo "require('vmctl.core').fs.reseed('$2')" | vmctl-agent --lua -]]
 
 local function refresh(vm, timeout)
-  local number = ("<I8"):unpack(random_bytes(8))
+  local number = ("<I8"):unpack((assert(random.bytes(8))))
   local done, err = vm:run { "sh", "-c", REFRESH, "sh", tostring(os.time()), ("%016x"):format(number),
-    stdin = random_bytes(SEED), timeout = timeout }
+    stdin = assert(random.bytes(SEED)), timeout = timeout }
   if not done then return log.info("%s: setting its clock: %s", vm.name, err) end
   if done.exit_code ~= 0 then log.info("%s: its random numbers may be those of other copies: %s", vm.name, done.stderr) end
 end

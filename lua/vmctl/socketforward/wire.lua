@@ -3,6 +3,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local random = require "vmctl.base.random"
 
 local M = {
   PORT = 1025,         -- RPC
@@ -27,10 +28,8 @@ local RANDOM = 4 -- bytes: six characters of base64 without padding
 local MAX_PREFIX = 200 -- bytes: the rest has at most 31, and MAX_ID is for both
 
 local function random_text()
-  local file, err = io.open("/dev/urandom", "rb")
-  local bytes = file and file:read(RANDOM)
-  if file then file:close() end
-  if not bytes or #bytes < RANDOM then return errors.fail("EIO", "no random bytes: %s", err or "/dev/urandom has ended") end
+  local bytes, err, code = random.bytes(RANDOM)
+  if not bytes then return nil, err, code end
   return (core.base64_encode(bytes):gsub("[+/=]", { ["+"] = "-", ["/"] = "_", ["="] = "" }))
 end
 
