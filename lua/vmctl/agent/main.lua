@@ -5,6 +5,7 @@ local dial = require "vmctl.net.dial"
 local exec = require "vmctl.exec"
 local mux = require "vmctl.mux"
 local options = require "vmctl.agent.options"
+local ports = require "vmctl.net.agent_ports"
 local task = require "vmctl.base.task"
 
 local VERSION = "0.1.0"
@@ -123,12 +124,12 @@ end
 
 local function serve_link(scope, link, serving, control, cc, forwards)
   local server = mux.server()
-  task.spawn_in(scope, exec.serve, server:listen(exec.PORT), serving)
-  task.spawn_in(scope, exec.serve_ready, server:listen(exec.READY_PORT), {})
-  task.spawn_in(scope, serve_lazily, server:listen(options.STEREOS_PORT), control)
-  task.spawn_in(scope, serve_lazily, server:listen(options.CC_PORT), cc)
-  task.spawn_in(scope, serve_lazily, server:listen(options.FORWARD_PORT), forwards.rpc)
-  task.spawn_in(scope, serve_lazily, server:listen(options.FORWARD_STREAM_PORT), forwards.streams)
+  task.spawn_in(scope, exec.serve, server:listen(ports.EXEC), serving)
+  task.spawn_in(scope, exec.serve_ready, server:listen(ports.READY), {})
+  task.spawn_in(scope, serve_lazily, server:listen(ports.STEREOS), control)
+  task.spawn_in(scope, serve_lazily, server:listen(ports.CC), cc)
+  task.spawn_in(scope, serve_lazily, server:listen(ports.FORWARD), forwards.rpc)
+  task.spawn_in(scope, serve_lazily, server:listen(ports.FORWARD_STREAMS), forwards.streams)
   task.spawn_in(scope, server.run, server, link)
 end
 

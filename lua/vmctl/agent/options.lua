@@ -1,34 +1,25 @@
 --- vmctl-agent's command line: what it says, and what it listens on when it says nothing.
 local core = require "vmctl.core"
 local address = require "vmctl.net.address"
-local exec = require "vmctl.exec"
 local mux = require "vmctl.mux"
+local ports = require "vmctl.net.agent_ports"
 
 local M = {}
 
---- StereOS' control plane; vmctl.stereos.wire has it too, but is loaded only when it is needed.
-M.STEREOS_PORT = 1024
-
---- Socket forwarding; vmctl.socketforward.wire has them too.
-M.FORWARD_PORT, M.FORWARD_STREAM_PORT = 1025, 1026
-
---- cc-helper's protocol, for a helper on the host.
-M.CC_PORT = 5004
-
-M.USAGE = [[
+M.USAGE = (([[
 vmctl-agent [options]        serves commands and files to a host (as PID 1: boots the guest first)
 vmctl-agent --lua SCRIPT [ARG ...]
                              runs a Lua script with vmctl inside ("-": from standard input); other modules by LUA_PATH
 
   --listen ADDRESS    serve the exec protocol there; may be given more than once
-                      (vsock:any:5000, unix:/run/agent.sock, tcp:127.0.0.1:5000)
+                      (vsock:any:{EXEC}, unix:/run/agent.sock, tcp:127.0.0.1:{EXEC})
   --ready ADDRESS     accept and close connections there, as a sign of readiness
-  --stereos ADDRESS   serve StereOS' control plane there; may be given more than once (vsock:any:1024)
-  --cc ADDRESS        serve cc-helper's file, command and network requests there (vsock:any:5004)
-  --forward ADDRESS   serve socket forwarding there (ttrpc; vsock:any:1025), and its streams at
+  --stereos ADDRESS   serve StereOS' control plane there; may be given more than once (vsock:any:{STEREOS})
+  --cc ADDRESS        serve cc-helper's file, command and network requests there (vsock:any:{CC})
+  --forward ADDRESS   serve socket forwarding there (ttrpc; vsock:any:{FORWARD}), and its streams at
   --forward-streams ADDRESS
-                      (vsock:any:1026); both may be given more than once
-  --dial-rpc ADDRESS  dial a host that waits for this connection, and serve socket forwarding on it (vsock:host:1025)
+                      (vsock:any:{FORWARD_STREAMS}); both may be given more than once
+  --dial-rpc ADDRESS  dial a host that waits for this connection, and serve socket forwarding on it (vsock:host:{FORWARD})
   --forward-folder DIR
                       sockets may be forwarded in this folder alone; may be given more than once
   --mux PATH          serve streams over this virtio-serial port: exec, readiness, the control plane, cc, forwarding
@@ -41,9 +32,10 @@ vmctl-agent --lua SCRIPT [ARG ...]
                       (as PID 1: the kernel's own; else systemctl poweroff or poweroff)
   --version, --help
 
-Without --listen, --stereos, --cc, --forward, --dial-rpc and --mux: AF_VSOCK ports 5000, 5002, 1024, 5004, 1025 and 1026 where
-the guest has a CID, and the virtio-serial port org.vmctl.mux.0 where there is one.
-]]
+Without --listen, --stereos, --cc, --forward, --dial-rpc and --mux:
+AF_VSOCK ports {EXEC}, {READY}, {STEREOS}, {CC}, {FORWARD} and {FORWARD_STREAMS} where the guest has a CID,
+and the virtio-serial port org.vmctl.mux.0 where there is one.
+]]):gsub("{([%u_]+)}", ports))
 
 local function parse_cid(text)
   return text == "any" and "any" or math.tointeger(tonumber(text))
@@ -142,12 +134,12 @@ function M.complete(opts)
   if count(opts) == 0 then
     local cid = core.local_cid()
     if cid and cid >= 3 and cid ~= 0xffffffff then
-      opts.listen = { "vsock:any:" .. exec.PORT }
-      opts.ready = { "vsock:any:" .. exec.READY_PORT }
-      opts.stereos = { "vsock:any:" .. M.STEREOS_PORT }
-      opts.forward = { "vsock:any:" .. M.FORWARD_PORT }
-      opts.forward_streams = { "vsock:any:" .. M.FORWARD_STREAM_PORT }
-      opts.cc = { "vsock:any:" .. M.CC_PORT }
+      opts.listen = { "vsock:any:" .. ports.EXEC }
+      opts.ready = { "vsock:any:" .. ports.READY }
+      opts.stereos = { "vsock:any:" .. ports.STEREOS }
+      opts.forward = { "vsock:any:" .. ports.FORWARD }
+      opts.forward_streams = { "vsock:any:" .. ports.FORWARD_STREAMS }
+      opts.cc = { "vsock:any:" .. ports.CC }
     end
     local port = find_port(mux.PORT_NAME)
     if port then opts.mux = { port } end

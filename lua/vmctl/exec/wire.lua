@@ -2,10 +2,11 @@
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local errors = require "vmctl.errors"
+local ports = require "vmctl.net.agent_ports"
 
 local M = {}
 
-M.PORT, M.READY_PORT, M.FILES_PORT = 5000, 5002, 5001
+M.PORT, M.READY_PORT, M.FILES_PORT = ports.EXEC, ports.READY, ports.EXEC_FILES
 
 --- Message types by name (docs/wire/exec.md#message-types).
 M.types = {

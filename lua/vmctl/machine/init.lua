@@ -1,5 +1,6 @@
 --- Guests under QEMU: launching, reaching, ending them.
 local address = require "vmctl.net.address"
+local agent_ports = require "vmctl.net.agent_ports"
 local background = require "vmctl.base.background"
 local console = require "vmctl.machine.console"
 local control = require "vmctl.machine.control"
@@ -20,7 +21,6 @@ local task = require "vmctl.base.task"
 
 local M = {}
 
-local FORWARD_PORT, FORWARD_STREAM_PORT = 1025, 1026
 local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
 
 local methods = {}
@@ -184,7 +184,7 @@ local function forwarding_client(vm)
   if vm._fate.record then return errors.fail("ERESET", "%s: %s", vm.name, report.ending(vm)) end
   if not vm._forwarding or vm._forwarding:closed() then
     local err, code
-    vm._forwarding, err, code = require("vmctl.ttrpc").connect(vm:address(FORWARD_PORT))
+    vm._forwarding, err, code = require("vmctl.ttrpc").connect(vm:address(agent_ports.FORWARD))
     if not vm._forwarding then return nil, err, code end
   end
   return vm._forwarding
@@ -199,7 +199,7 @@ function methods:socketforward(entries, opts)
   local client, err, code = forwarding_client(self)
   if not client then return nil, err, code end
   opts = options.merge({
-    streams = self:address(FORWARD_STREAM_PORT), reconnect = function() return forwarding_client(self) end,
+    streams = self:address(agent_ports.FORWARD_STREAMS), reconnect = function() return forwarding_client(self) end,
   }, opts)
   return require("vmctl.socketforward").forward(client, entries, opts)
 end

@@ -3,11 +3,12 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local ports = require "vmctl.net.agent_ports"
 local random = require "vmctl.base.random"
 
 local M = {
-  PORT = 1025,         -- RPC
-  STREAM_PORT = 1026,  -- raw streams
+  PORT = ports.FORWARD, -- RPC
+  STREAM_PORT = ports.FORWARD_STREAMS,
   SERVICE = "nerdbox.services.socketforward.v1.SocketForward",
   DIRECTORY = "/run/socketfwd",
   PREFIX = "socketfwd",

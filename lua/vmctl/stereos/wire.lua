@@ -2,10 +2,11 @@
 --- (docs/wire/stereos.md#framing, docs/wire/stereos.md#messages). No function here waits.
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
+local ports = require "vmctl.net.agent_ports"
 
 local M = {
-  PORT = 1024, GUEST_CID = 3, DEFAULT_TIMEOUT = 10, -- the reference's
-  MAX_LINE = 1 << 20,                               -- bytes with the line feed
+  PORT = ports.STEREOS, GUEST_CID = 3, DEFAULT_TIMEOUT = 10, -- the reference's
+  MAX_LINE = 1 << 20, -- bytes with the line feed
 }
 
 M.types = {

@@ -5,12 +5,12 @@ local initramfs = require "vmctl.cc_helper.vm.initramfs"
 local instance = require "vmctl.cc_helper.vm.instance"
 local machine = require "vmctl.machine"
 local pool = require "vmctl.cc_helper.vm.pool"
+local ports = require "vmctl.net.agent_ports"
 local source = require "vmctl.cc_helper.vm.source"
 local store = require "vmctl.cc_helper.snapshot_store"
 
 local M = {}
 
-local PORT = require("vmctl.agent.options").CC_PORT
 local BOOT_TIMEOUT, NETWORK_TIMEOUT = 120, 10 -- seconds
 local LEAST_MEMORY, SPARE_MEMORY, MEMORY_FACTOR = 256, 192, 3 -- MiB, MiB; the archive is there twice while it is unpacked
 local MOST_MEMORY = 1 << 20
@@ -120,7 +120,7 @@ local function boot(self, from, folder)
   vm, err, code = launch(self, from, folder, size)
   if not vm then return nil, err, code end
   os.remove(folder .. "/initramfs")
-  local connections = pool.new(vm:address(PORT))
+  local connections = pool.new(vm:address(ports.CC))
   local ok
   ok, err, code = connections:hold()
   if not ok then

@@ -4,6 +4,7 @@ local forward = require "vmctl.forward"
 local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
+local ports = require "vmctl.net.agent_ports"
 local targets = require "vmctl.cli.targets"
 local units = require "vmctl.cli.units"
 
@@ -21,7 +22,7 @@ end
 
 -- Where a target's agent has its socket forwarding.
 local function ports_of(name)
-  return targets.address(name, 1025), targets.address(name, 1026)
+  return targets.address(name, ports.FORWARD), targets.address(name, ports.FORWARD_STREAMS)
 end
 
 local function place(text, opts, is_from)
