@@ -12,6 +12,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(WARN)
 SRC := $(wildcard src/wire/*.c src/io/*.c src/lua/*.c)
 OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 CORE := $(BUILD)/vmctl/core.so
+ROCKSPEC := vmctl-$(shell $(LUA) -e 'print(dofile "lua/vmctl/base/version.lua")')-1.rockspec
 KERNEL_DIR := build/kernel
 FULL_KERNEL_DIR := build/kernel-full
 IMAGE := build/guest.img
@@ -209,7 +210,7 @@ examples:
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/examples.lua $(EMBED)
 
 rockspec:
-	@$(LUA) tools/rockspec.lua > vmctl-0.1.0-1.rockspec
+	@$(LUA) tools/rockspec.lua > $(ROCKSPEC)
 
 # What editors read of the Lua modules, from their docstrings; of the C core's classes lua/vmctl/meta.lua speaks.
 annotations:

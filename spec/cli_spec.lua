@@ -14,7 +14,7 @@ describe("the command line", function()
     assert.equal(0, help.exit_code)
     for _, word in ipairs { "run", "exec", "shell", "124 ", "TARGET" } do assert.truthy(help.stdout:find(word, 1, true), word) end
     assert.truthy(cli.run({ "exec", "--help" }).stdout:find("vmctl exec web", 1, true))
-    assert.equal("vmctl 0.1.0\n", cli.run({ "--version" }).stdout)
+    assert.equal(vmctl._VERSION .. "\n", cli.run({ "--version" }).stdout)
   end, LIMIT))
 
   it("says what is wrong with its arguments", run(function()

@@ -20,7 +20,7 @@ describe("the rock", function()
 
   it("installs with luarocks into a tree of its own, and works with only that tree on the path", function()
     local output, ok = sh(("mkdir %s/source && cp -r src lua bin LICENSE *.rockspec %s/source && cd %s/source && " ..
-      "luarocks --lua-version 5.4 --tree %s/tree make --deps-mode none vmctl-0.1.0-1.rockspec"):format(dir, dir, dir, dir))
+      "luarocks --lua-version 5.4 --tree %s/tree make --deps-mode none vmctl-*-1.rockspec"):format(dir, dir, dir, dir))
     assert.is_true(ok, output)
     local program = [[
       local vmctl = require "vmctl"
@@ -42,7 +42,7 @@ describe("the rock", function()
   it("installs the vmctl command, which starts from there", function()
     local output, ok = sh(("cd / && %s/tree/bin/vmctl --version"):format(dir))
     assert.is_true(ok, output)
-    assert.equal("vmctl 0.1.0", output:match "[^\n]+")
+    assert.equal(require "vmctl"._VERSION, output:match "[^\n]+")
     output, ok = sh(("cd / && %s/tree/bin/vmctl exec host -- echo from the rock"):format(dir))
     assert.is_true(ok, output)
     assert.equal("from the rock", output:match "[^\n]+")

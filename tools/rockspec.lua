@@ -22,7 +22,7 @@ end
 io.write(([[
 rockspec_format = "3.0"
 package = "vmctl"
-version = "0.1.0-1"
+version = "%s-1"
 source = { url = "git+file://." }
 description = {
   summary = "Run virtual machines from Lua: reach guests, know when they are ready, run pipelines in them",
@@ -46,4 +46,4 @@ build = {
   },
   install = { bin = { "bin/vmctl", "bin/vmctl-cc-helper" } },
 }
-]]):format(table.concat(sources, "\n"), table.concat(modules, "\n")))
+]]):format(dofile "lua/vmctl/base/version.lua", table.concat(sources, "\n"), table.concat(modules, "\n")))

@@ -6,9 +6,10 @@ local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local log = require "vmctl.log"
 local task = require "vmctl.base.task"
+local version = require "vmctl.base.version"
 
 ---@class vmctl
-local M = { _VERSION = "vmctl 0.1.0" }
+local M = { _VERSION = "vmctl " .. version }
 
 for _, module in ipairs { task, channel, dial } do
   for name, value in pairs(module) do M[name] = value end

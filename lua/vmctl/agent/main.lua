@@ -7,8 +7,8 @@ local mux = require "vmctl.mux"
 local options = require "vmctl.agent.options"
 local ports = require "vmctl.net.agent_ports"
 local task = require "vmctl.base.task"
+local version = require "vmctl.base.version"
 
-local VERSION = "0.1.0"
 local IDLE_MEMORY = 1024    -- KiB of Lua's own that an agent without connections may keep: it needs about 500
 local TRIM_PAUSE = 0.5      -- seconds between two times that little is given back to the system
 local FAILURE_PAUSE = 0.1   -- seconds after an accept that failed for a reason which may pass
@@ -180,7 +180,7 @@ return function(args)
     io.stdout:write(options.USAGE)
     return 0
   elseif opts.version then
-    print("vmctl-agent " .. VERSION)
+    print("vmctl-agent " .. version)
     return 0
   elseif opts.lua then
     return require("vmctl.agent.run_script").run(table.unpack(opts.lua, 1, opts.lua.n))

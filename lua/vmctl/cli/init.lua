@@ -3,12 +3,11 @@ local core = require "vmctl.core"
 local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
+local version = require "vmctl.base.version"
 
 require "vmctl" -- reads VMCTL_LOG and VMCTL_TRACE
 
 local M = {}
-
-M.VERSION = "0.1.0"
 
 --- Exit codes of the command line itself; `run`, `exec` and `shell` give the command's own, and 128 + n for signal n.
 M.OK, M.NO, M.TIMED_OUT, M.FAILED = 0, 1, 124, 125
@@ -155,7 +154,7 @@ local function main(args)
   local parsed, opts = parser:pparse(args)
   if not parsed then return usage(args, named and named.parser or parser, opts) end
   if opts.version then
-    output.write("vmctl " .. M.VERSION .. "\n")
+    output.write("vmctl " .. version .. "\n")
     return M.OK
   end
   if not opts.command then

@@ -8,6 +8,7 @@ local forwardservice = require "vmctl.exec.forwardservice"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local version = require "vmctl.base.version"
 local wire = require "vmctl.exec.wire"
 
 local M = {}
@@ -22,7 +23,7 @@ local known = {
 }
 
 local function hello(conn)
-  local body = assert(json.encode(json.object { agent = "vmctl", version = "0.1.0", exec = 1 }))
+  local body = assert(json.encode(json.object { agent = "vmctl", version = version, exec = 1 }))
   return conn:write_frame(T.READY, body, SEND_TIMEOUT)
 end
 
