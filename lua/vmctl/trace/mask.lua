@@ -113,7 +113,7 @@ local function ttrpc_request(session, payload, id)
   local wire = require "vmctl.ttrpc.wire"
   local request = wire.decode_request(payload)
   if not request then return nil, true end
-  local known = require("vmctl.socketforward.services")[request.service] ~= nil
+  local known = require("vmctl.ttrpc.nerdbox_services")[request.service] ~= nil
   remember_call(session, id, known)
   local call = request.service .. "/" .. request.method
   if not known then return nil, true, false, call end

@@ -1,7 +1,7 @@
 --- Descriptions of services: which messages a method takes and gives, and which sides stream. Messages of a described method
 --- are tables; those of others are bytes.
 local errors = require "vmctl.errors"
-local nerdbox = require "vmctl.socketforward.services"
+local nerdbox = require "vmctl.ttrpc.nerdbox_services"
 local options = require "vmctl.base.options"
 local protobuf = require "vmctl.protobuf"
 
