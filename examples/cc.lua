@@ -21,7 +21,7 @@ end
 
 local function play_both(scope, image)
   local folder = assert(fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-example"))
-  local helper <close> = assert(cc.helper { root = not image and folder or nil })
+  local helper <close> = assert(vmctl.cc_helper.new { root = not image and folder or nil })
   local server <close> = assert(cc.server(folder .. ".sock", helper:handler()))
   vmctl.spawn_in(scope, server.serve_one, server)
   local client <close> = assert(cc.connect(folder .. ".sock"))

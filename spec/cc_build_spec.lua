@@ -54,7 +54,7 @@ describe("a container file", function()
     local script = ([[
       local vmctl = require "vmctl"
       vmctl.run(function()
-        local helper <close> = assert(vmctl.cc.helper { root = %q })
+        local helper <close> = assert(vmctl.cc_helper.new { root = %q })
         local server = assert(vmctl.cc.server(nil, helper:handler()))
         local near, far = assert(vmctl.pair())
         vmctl.spawn(server.converse, server, far)

@@ -14,7 +14,7 @@ describe("vmctl", function()
     machine = "launch", process = "spawn", mux = "connect", signals = "number", loop = "step",
     l2 = "switch", qmp = "connect", qga = "connect",
     stereos = "connect", ready = "wait", config = "push", socketforward = "forward", scenario = "machines",
-    ttrpc = "connect", protobuf = "encode", trace = "start", clock = "virtual", doctor = "check",
+    ttrpc = "connect", protobuf = "encode", trace = "start", clock = "virtual", doctor = "check", cc = "connect", cc_helper = "new",
   }
   for name, member in pairs(parts) do
     it("loads " .. name .. " when it is first used", function()

@@ -38,7 +38,7 @@ local function add(name)
   list[#list + 1] = path
   local text = file:read "a"
   file:close()
-  for needed in text:gmatch 'require%s*%(?%s*"(vmctl[%w_.]*)"' do add(needed) end -- lazy ones as well
+  for needed in text:gmatch 'require%s*%(?%s*"(vmctl[%w_.]*%w)"' do add(needed) end -- lazy ones as well
 end
 
 for _, name in ipairs(ROOTS) do add(name) end

@@ -5,6 +5,7 @@ do
 ---@class vmctl
 ---@field address vmctl.address
 ---@field cc vmctl.cc
+---@field cc_helper vmctl.cc_helper
 ---@field clock vmctl.clock
 ---@field config vmctl.config
 ---@field doctor vmctl.doctor
@@ -318,15 +319,6 @@ function cc.encoder() end
 ---@return "$PATH" last
 function cc.find_helper(library) end
 
---- What answers a server's requests for real: guests, or a folder of this machine.
----
---- Makes a helper. Does not wait.
----@param opts? { root: string?, kernel: string?, modules_dir: string?, agent: string?, cache_dir: string?, most_handles: integer?, boot_timeout: number?, launch: table? } root: the folder that is the instance; else what guests need: the kernel (without it $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024); boot_timeout: seconds (120)
----@return vmctl.CcHelper|nil
----@return string?
----@return string?
-function cc.helper(opts) end
-
 --- A mux without handlers: it answers each request that it is of an unknown type.
 ---@return vmctl.CcMux
 function cc.mux() end
@@ -377,6 +369,19 @@ function cc.spawn(opts) end
 --- advises.
 ---@return boolean
 function cc.use_helper() end
+
+end
+
+do
+---@class vmctl.cc_helper
+local cc_helper = {}
+
+--- Makes a helper. Does not wait.
+---@param opts? { root: string?, kernel: string?, modules_dir: string?, agent: string?, cache_dir: string?, most_handles: integer?, boot_timeout: number?, launch: table? } root: the folder that is the instance; else what guests need: the kernel (without it $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024); boot_timeout: seconds (120)
+---@return vmctl.CcHelper|nil
+---@return string?
+---@return string?
+function cc_helper.new(opts) end
 
 end
 

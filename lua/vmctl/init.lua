@@ -27,10 +27,10 @@ end
 M.loop = core.loop
 
 local rooms = {
-  address = true, cc = true, clock = true, config = true, doctor = true, errors = true, exec = true, files = true, format = true,
-  forward = true, host = true, json = true, l2 = true, log = true, machine = true, mux = true, pipeline = true, process = true,
-  protobuf = true, qga = true, qmp = true, ready = true, replay = true, scenario = true, signals = true, socketforward = true,
-  stereos = true, trace = true, ttrpc = true, vsock = true,
+  address = true, cc = true, cc_helper = true, clock = true, config = true, doctor = true, errors = true, exec = true,
+  files = true, format = true, forward = true, host = true, json = true, l2 = true, log = true, machine = true, mux = true,
+  pipeline = true, process = true, protobuf = true, qga = true, qmp = true, ready = true, replay = true, scenario = true,
+  signals = true, socketforward = true, stereos = true, trace = true, ttrpc = true, vsock = true,
 }
 
 setmetatable(M, {

@@ -5,8 +5,8 @@ return {
     { "Core", "vmctl", "vmctl.address", "vmctl.vsock", "vmctl.process", "vmctl.signals" },
     { "Machines", "vmctl.machine", "vmctl.machine.image", "vmctl.host", "vmctl.ready", "vmctl.config", "vmctl.files" },
     { "Testing", "vmctl.scenario", "vmctl.clock", "vmctl.trace", "vmctl.doctor" },
-    { "Protocols", "vmctl.exec", "vmctl.stereos", "vmctl.socketforward", "vmctl.ttrpc", "vmctl.protobuf", "vmctl.l2", "vmctl.cc",
-      "vmctl.qmp", "vmctl.qga", "vmctl.mux" },
+    { "Protocols", "vmctl.exec", "vmctl.stereos", "vmctl.socketforward", "vmctl.ttrpc", "vmctl.protobuf", "vmctl.l2",
+      "vmctl.cc", "vmctl.cc_helper", "vmctl.qmp", "vmctl.qga", "vmctl.mux" },
     { "Helpers", "vmctl.json", "vmctl.log", "vmctl.errors" },
   },
 

@@ -18,11 +18,6 @@ function M.server(...)
   return require("vmctl.cc.server").new(...)
 end
 
---- What answers a server's requests for real: guests, or a folder of this machine. See vmctl.cc_helper.
-function M.helper(...)
-  return require("vmctl.cc_helper").new(...)
-end
-
 --- A client of a connected stream. See vmctl.cc.client.
 function M.client(...)
   return require("vmctl.cc.client").new(...)

@@ -50,7 +50,7 @@ end
 -- boot_timeout: seconds (120)
 ---@return vmctl.CcHelper|nil, string?, string?
 function M.new(opts)
-  opts = options.check(opts, known, "cc.helper")
+  opts = options.check(opts, known, "cc_helper.new")
   local self = setmetatable({ _mux = mux.new(), _handles = handles.new(opts.most_handles) }, mt)
   self._snapshots = snapshots.new(self._handles, opts.cache_dir)
   local ok, err, code = (opts.root and with_folder or with_guests)(self, opts)
