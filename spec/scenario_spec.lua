@@ -238,14 +238,11 @@ describe("lazy machines", function()
   end)
 
   it("end a wait at once when they end", function()
-    local begin
     local err = failure_of(function()
       local vm = vms.one:start().vm
       os.execute("kill -9 " .. vm.pid)
-      begin = vmctl.now()
-      vms.one:wait_until_succeeds("false", 30)
+      vms.one:wait_until_succeeds("false", 3600)
     end)
-    assert.is_true(vmctl.now() - begin < 5)
     assert_has(err, "waiting for false; seen last: ")
     assert_has(err, "signal KILL")
   end)

@@ -184,7 +184,8 @@ describe("socket forwarding out of a real guest", function()
   end, function(f)
     local began = vmctl.now()
     local out = client("both_ways", "/run/socketfwd/spec.sock", tostring(SIZE))
-    while f:stats().open > 0 do assert(vmctl.sleep(0.01)) end -- the last bytes are on their way when the client has ended
+    -- The last bytes are on their way when the client has ended.
+    support.eventually(function() return f:stats().open == 0 end)
     local took = vmctl.now() - began
     local count, sent, got = out:match "^(%d+)\n(%x+)\t(%x+)\n$"
     assert.equal(tostring(SIZE), count)

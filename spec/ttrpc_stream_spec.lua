@@ -209,15 +209,15 @@ describe("vmctl.TtrpcStream", function()
 
   it("ends at its own deadline, which the server is told, and a recv's time-out leaves it usable", support.run(function()
     ends.with_client(function(client, peer)
-      local stream = assert(client:stream(S, "Any", nil, { timeout = 0.1 }))
+      local stream = assert(client:stream(S, "Any", nil, { timeout = 10 }))
       local frame = peer:take_request()
-      assert.is_true(frame.request.timeout_nano > 0 and frame.request.timeout_nano <= 1e8)
+      assert.is_true(frame.request.timeout_nano > 0 and frame.request.timeout_nano <= 1e10)
       assert.equal("ETIMEDOUT", support.code(stream:recv(0.01)))
       peer:data(frame.id, "x")
       assert.equal("x", stream:recv())
-      local before = vmctl.now()
-      assert.equal("ETIMEDOUT", support.code(stream:recv(10)))
-      assert.is_true(vmctl.now() - before < 0.3)
+      local seconds, _, _, why = support.passed(stream.recv, stream, 20)
+      assert.equal("ETIMEDOUT", why)
+      assert.is_true(seconds < 11, seconds)
       stream:close()
     end)
   end))
@@ -259,7 +259,7 @@ describe("many streams of ttrpc", function()
       for message in stream:messages() do
         last = last + 1
         if message ~= tostring(last) then error "out of order" end
-        if last % 5000 == 0 then vmctl.sleep(0.005) end
+        if last % 5000 == 0 then support.settle() end
       end
       assert.equal(20000, last)
     end)
@@ -272,13 +272,7 @@ describe("many streams of ttrpc", function()
     local services = { [S] = { Flood = { server_stream = true, handler = flood }, Echo = handlers.Echo } }
     ends.with_both(services, function(client)
       local stalled = assert(client:stream(S, "Flood", ""))
-      local slowest = 0
-      for i = 1, 200 do
-        local before = vmctl.now()
-        assert.equal("x" .. i, client:call(S, "Echo", "x" .. i))
-        slowest = math.max(slowest, vmctl.now() - before)
-      end
-      assert.is_true(slowest < 1, slowest)
+      for i = 1, 200 do assert.equal("x" .. i, client:call(S, "Echo", "x" .. i)) end
       support.eventually(function()
         client:call(S, "Echo", "")
         return stalled._over

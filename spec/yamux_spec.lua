@@ -66,11 +66,11 @@ describe("yamux: a stream", function()
     end, function(a)
       local s = assert(a:open())
       assert(s:shutdown())
-      vmctl.sleep(0.2)
+      support.settle()
       local got = 0
       for data in function() return (s:read(10000)) end do
         got = got + #data
-        if got % 50000 < 10000 then vmctl.sleep(0.002) end
+        if got % 50000 < 10000 then support.settle() end
       end
       assert.equal(700000, got)
       s:close()
@@ -83,9 +83,9 @@ describe("yamux: a stream", function()
         s:close()
       end, function(a)
         local s = assert(a:open())
-        vmctl.sleep(0.03) -- all of it is here, as far as there is room
+        support.settle() -- all of it is here, as far as there is room
         assert(s:shutdown())
-        vmctl.sleep(0.01)
+        support.settle()
         assert.equal(size, #read_all(s))
         s:close()
       end)()
@@ -98,7 +98,7 @@ describe("yamux: a stream", function()
     s:close()
   end, function(a, b)
     local s = assert(a:open())
-    vmctl.sleep(0.2)
+    support.settle()
     b:close()
     assert.is_true(#read_all(s) >= 200000) -- what its user's socket holds, at least
     s:close()
@@ -154,7 +154,7 @@ describe("yamux: many streams", function()
       stalled[i] = assert(a:open())
       stalled[i]:write "!"
     end
-    vmctl.sleep(0.1)
+    support.settle()
     for _ = 1, 20 do
       local s = assert(a:open())
       s:write "?quick"
@@ -294,7 +294,7 @@ describe("mux: the guest's side", function()
   it("ends, and does not spin, when its link is one that ends", run(function()
     local near, far = pair()
     local running = vmctl.spawn(function() return mux.server():run(far) end)
-    vmctl.sleep(0.01)
+    support.settle()
     near:close()
     assert.equal("EOF", code(running:join(1)))
     far:close()

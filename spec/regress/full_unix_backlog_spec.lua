@@ -46,12 +46,12 @@ describe("a full Unix backlog", function()
 
   it("is ETIMEDOUT when it stays full, and the time is not spent spinning", run(function()
     local listener <close>, path = full_listener() -- luacheck: ignore
-    local cpu, before = os.clock(), vmctl.now()
-    local _, message, name = vmctl.dial("unix:" .. path, { timeout = 0.2 })
+    local cpu = os.clock()
+    local seconds, _, message, name = support.passed(vmctl.dial, "unix:" .. path, { timeout = 10 })
     assert.equal("ETIMEDOUT", name)
     assert.truthy(message:find(path, 1, true))
-    assert.is_true(vmctl.now() - before < 0.4)
-    assert.is_true(os.clock() - cpu < 0.05)
+    assert.is_true(seconds >= 10 and seconds < 25, seconds)
+    assert.is_true(os.clock() - cpu < 1) -- of the processor, for some dozens of attempts
   end))
 
   it("does not hinder cancelling", run(function()
