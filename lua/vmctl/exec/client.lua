@@ -11,7 +11,7 @@ local pipeline = require "vmctl.exec.pipeline"
 local probe = require "vmctl.exec.probe"
 local process = require "vmctl.exec.process"
 local request = require "vmctl.exec.request"
-local runner = require "vmctl.base.collect"
+local runner = require "vmctl.process.collect"
 local wire = require "vmctl.exec.wire"
 
 local M = {}

@@ -1,7 +1,7 @@
 --- The agent's commands: starts them, feeds them, reports their end after their last output, and ends them with their host.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local job = require "vmctl.base.job"
+local job = require "vmctl.process.job"
 local launch = require "vmctl.exec.launch"
 local log = require "vmctl.log"
 local signals = require "vmctl.signals"

@@ -1,8 +1,8 @@
 --- Makes a child process of a request: its command line, environment, folder and user.
 local core = require "vmctl.core"
-local job = require "vmctl.base.job"
+local job = require "vmctl.process.job"
 local process = require "vmctl.process"
-local users = require "vmctl.base.users"
+local users = require "vmctl.process.users"
 local wire = require "vmctl.exec.wire"
 
 local M = {}

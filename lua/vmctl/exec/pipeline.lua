@@ -3,7 +3,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 local request = require "vmctl.exec.request"
-local runner = require "vmctl.base.collect"
+local runner = require "vmctl.process.collect"
 local task = require "vmctl.base.task"
 
 local M = {}

@@ -3,7 +3,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local place = require "vmctl.base.safe_file"
-local users = require "vmctl.base.users"
+local users = require "vmctl.process.users"
 
 local fs = core.fs
 

@@ -5,7 +5,7 @@ local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local place = require "vmctl.base.safe_file"
 local process = require "vmctl.process"
-local users = require "vmctl.base.users"
+local users = require "vmctl.process.users"
 
 local M = {}
 

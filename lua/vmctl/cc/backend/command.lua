@@ -1,10 +1,10 @@
 --- A command of an instance: described, started once, waited for, killed.
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
-local job = require "vmctl.base.job"
+local job = require "vmctl.process.job"
 local signals = require "vmctl.signals"
 local task = require "vmctl.base.task"
-local users = require "vmctl.base.users"
+local users = require "vmctl.process.users"
 local wire = require "vmctl.cc.wire"
 
 local M = {}

@@ -1,9 +1,9 @@
 --- Child processes of this machine.
 local core = require "vmctl.core"
-local interpreter = require "vmctl.base.interpreter"
+local interpreter = require "vmctl.process.interpreter"
 local options = require "vmctl.base.options"
 local signals = require "vmctl.signals"
-local users = require "vmctl.base.users"
+local users = require "vmctl.process.users"
 
 local M = {}
 
