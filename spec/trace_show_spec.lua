@@ -68,7 +68,7 @@ describe("vmctl.trace.read", function()
 end)
 
 local EXEC = [[
-{"ev":"start","t":100.0,"pid":7,"time":"2026-01-02T03:04:05Z","version":"vmctl 0.1.0"}
+{"ev":"start","t":100.0,"pid":7,"time":"2026-01-02T03:04:05Z","version":"vmctl 9.8.7"}
 {"ev":"open","t":100.5,"s":"7.1","how":"dial","address":"vsock:3:5000"}
 {"ev":"name","t":100.5,"s":"7.1","address":"vsock:3:5000","protocol":"exec"}
 {"ev":"frame","t":100.6,"s":"7.1","dir":"out","type":12,"size":40,"masked":true,"text":"{\"argv_b64\":[\"bHM=\",\"LWw=\"]}"}

@@ -540,7 +540,7 @@ function exec.decode_response(text) end
 function exec.encode_exit(code, signal, more) end
 
 --- Encodes a request from a table with the JSON's names: command, working_dir, env, user, rows, cols. Members of our own,
---- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), token (see CLOSE_OUTPUT), keep (see vmctl.base.job).
+--- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), token (see CLOSE_OUTPUT), keep (see vmctl.process.job).
 ---@param request table
 ---@return string|nil json
 ---@return string?
@@ -552,7 +552,7 @@ function exec.encode_request(request) end
 function exec.encode_resize(rows, cols) end
 
 --- Encodes an ExecResponse. stdout and stderr are bytes, or nil for null (never started, or streamed).
----@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer?, lingering: boolean? } signal and lingering (somebody can still write to its output, see vmctl.base.job) are ours
+---@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer?, lingering: boolean? } signal and lingering (somebody can still write to its output, see vmctl.process.job) are ours
 ---@return string json
 function exec.encode_response(response) end
 

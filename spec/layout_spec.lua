@@ -1,0 +1,132 @@
+-- The floors of lua/vmctl, and what holds for the repository as a whole. No exceptions are made here: what fails is moved, or the
+-- table below is changed for a reason that the commit tells.
+local assert = require "luassert"
+local cycles = require "spec.support.cycles"
+local layout = require "spec.support.lua_layout"
+local vmctl = require "vmctl"
+
+-- A room needs rooms of lower floors alone: never one above it or beside it.
+local floors = {
+  { "errors" },
+  { "log" },
+  { "base" },
+  { "annotations", "clock", "format", "json", "meta", "protobuf", "signals", "tar", "yamux" },
+  { "process" },
+  { "net" },
+  { "address", "cc", "exec", "l2", "mux", "qmp", "stereos", "ttrpc", "vsock" },
+  { "files", "guest", "host", "qga", "socketforward" },
+  { "config", "forward", "pipeline", "trace" },
+  { "machine", "replay" },
+  { "cc_helper", "doctor", "ready" },
+  { "scenario" },
+  { "vmctl" },
+  { "agent", "cli" },
+}
+
+local function upvalue(fn, wanted)
+  for i = 1, 255 do
+    local name, value = debug.getupvalue(fn, i)
+    if name == wanted then return value end
+  end
+end
+
+local function read(path)
+  local file <close> = assert(io.open(path))
+  return file:read "a"
+end
+
+-- vmctl loads its rooms by their names.
+local rooms = upvalue(getmetatable(vmctl).__index, "rooms")
+
+describe("the check of the floors", function()
+  local function complaints_of(texts)
+    return layout.complaints(layout.rooms(layout.graph(texts)), { { "base" }, { "exec", "qmp" }, { "cli" } })
+  end
+
+  local function house(changed)
+    local texts = {
+      ["vmctl.base.task"] = "return {}", ["vmctl.exec"] = 'require "vmctl.base.task"', ["vmctl.qmp"] = "",
+      ["vmctl.cli"] = 'require "vmctl.exec"',
+    }
+    for name, text in pairs(changed) do texts[name] = text end
+    return texts
+  end
+
+  it("accepts arrows that lead down", function() assert.same({}, complaints_of(house {})) end)
+
+  it("finds an arrow upward, also in a function and in a table of names", function()
+    for _, text in ipairs {
+      'local exec = require "vmctl.exec"', 'return function() return require("vmctl.exec").run end',
+      'local names = { exec = "vmctl.exec" }', 'local ok = pcall(require, "vmctl.exec")',
+    } do
+      assert.same({ "vmctl.base.task needs vmctl.exec, which is not below it" }, complaints_of(house { ["vmctl.base.task"] = text }))
+    end
+  end)
+
+  it("finds an arrow to a room beside", function()
+    assert.same({ "vmctl.qmp.client needs vmctl.exec, which is not below it" },
+      complaints_of(house { ["vmctl.qmp.client"] = 'local exec = require "vmctl.exec"' }))
+  end)
+
+  it("takes no comment for an arrow", function()
+    assert.same({}, complaints_of(house { ["vmctl.base.task"] = '--- See "vmctl.exec".\nreturn {} -- for "vmctl.exec"' }))
+  end)
+
+  it("finds a room on no floor, and a floor's room that is not there", function()
+    local texts = house { ["vmctl.attic"] = "" }
+    texts["vmctl.cli"] = nil
+    assert.same({ "attic is on no floor", "there is no room cli" }, complaints_of(texts))
+  end)
+
+  it("finds modules that need each other", function()
+    local texts = house { ["vmctl.exec"] = 'require "vmctl.exec.client"', ["vmctl.exec.client"] = 'require "vmctl.exec"' }
+    assert.same({ { "vmctl.exec", "vmctl.exec.client" } }, cycles.find(layout.graph(texts)))
+  end)
+end)
+
+describe("the modules", function()
+  local graph = layout.graph(layout.texts())
+  for room in pairs(rooms) do graph.vmctl["vmctl." .. room] = ("vmctl needs vmctl.%s"):format(room) end
+
+  it("need lower floors alone", function() assert.same({}, layout.complaints(layout.rooms(graph), floors)) end)
+
+  it("need each other in no circle", function() assert.equal("", cycles.describe(graph)) end)
+end)
+
+describe("the names in the README", function()
+  local names = layout.readme_names()
+
+  it("are those that vmctl has", function()
+    local known = {}
+    for room in pairs(rooms) do known[#known + 1] = room end
+    table.sort(known)
+    assert.same(known, names)
+  end)
+
+  for _, name in ipairs(names) do
+    it(("vmctl.%s is what require returns"):format(name), function()
+      local value = require("vmctl." .. name)
+      assert.is_not_nil(value)
+      assert.equal(value, vmctl[name])
+    end)
+  end
+end)
+
+describe("the version", function()
+  local version = require "vmctl.base.version"
+
+  it("stands in one file", function()
+    local pattern, others = ("grep -rlF --exclude-dir=build %q lua src bin tools Makefile spec examples fuzz bench"):format(version), {}
+    local pipe <close> = assert(io.popen(pattern))
+    for path in pipe:lines() do others[#others + 1] = path end
+    assert.same({ "lua/vmctl/base/version.lua" }, others)
+  end)
+
+  it("is the rock's, and has a section in the list of changes", function()
+    local rockspec = read(("vmctl-%s-1.rockspec"):format(version))
+    assert.is_truthy(rockspec:find(('version = "%s-1"'):format(version), 1, true))
+    assert.is_truthy(read "CHANGELOG.md":find(("\n## [%s]"):format(version), 1, true))
+  end)
+
+  it("is what vmctl tells", function() assert.equal("vmctl " .. version, vmctl._VERSION) end)
+end)
