@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -49,6 +50,13 @@ static void on_tick(struct ev_loop *ev, ev_io *w, int events)
         return; /* armed anew meanwhile */
     loop->armed = INFINITY;
     loop->due = true;
+}
+
+static void on_pending(struct ev_loop *ev)
+{
+    struct vmctl_loop *loop = ev_userdata(ev);
+    loop->happened += ev_pending_count(ev);
+    ev_invoke_pending(ev);
 }
 
 static void loop_set_tick(struct vmctl_loop *loop, double at)
@@ -102,6 +110,8 @@ int vmctl_loop_open(struct vmctl_loop *loop)
         close(tick);
         return -ENOMEM;
     }
+    ev_set_userdata(loop->ev, loop);
+    ev_set_invoke_pending_cb(loop->ev, on_pending);
     ev_io_init(&loop->tick, on_tick, tick, EV_READ);
     ev_io_start(loop->ev, &loop->tick);
     ev_unref(loop->ev); /* it alone is nothing to wait for */
@@ -147,11 +157,32 @@ static void loop_expire(struct vmctl_loop *loop)
     }
 }
 
+/* Holds SIGINT back from here to the wait, which lets it in. True: do not wait. */
+static bool loop_hold_signals(struct vmctl_loop *loop, sigset_t *before)
+{
+    sigset_t held;
+    sigemptyset(&held);
+    sigaddset(&held, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &held, before);
+    return loop->interrupted(loop);
+}
+
+static int loop_epoll(struct vmctl_loop *loop, struct epoll_event *events)
+{
+    if (!loop->interrupted)
+        return epoll_wait(loop->fd, events, LOOP_EVENTS, -1);
+    sigset_t before;
+    int timeout = loop_hold_signals(loop, &before) ? 0 : -1;
+    int n = epoll_pwait(loop->fd, events, LOOP_EVENTS, timeout, &before);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return n;
+}
+
 /* As libev would have waited and looked: only with no limit of its own, and when it has nothing new to tell the kernel. */
 static void loop_wait(struct vmctl_loop *loop)
 {
     struct epoll_event events[LOOP_EVENTS];
-    int n = epoll_wait(loop->fd, events, LOOP_EVENTS, -1);
+    int n = loop_epoll(loop, events);
     for (int i = 0; i < n; i++) {
         const uint32_t e = events[i].events, broken = EPOLLERR | EPOLLHUP;
         int what = (e & (EPOLLIN | broken) ? EV_READ : 0) | (e & (EPOLLOUT | broken) ? EV_WRITE : 0);
@@ -184,50 +215,79 @@ static bool loop_do_chores(struct vmctl_loop *loop)
     return woken;
 }
 
-/* A virtual clock */
-
-static void on_pending(struct ev_loop *ev)
+static void loop_look(struct vmctl_loop *loop)
 {
-    struct vmctl_loop *loop = ev_userdata(ev);
-    loop->happened += ev_pending_count(ev);
-    ev_invoke_pending(ev);
+    loop->happened = 0;
+    loop->changed = false;
+    loop->active = ev_run(loop->ev, EVRUN_NOWAIT);
 }
+
+/* Waits until libev would have something to look at, at most `most` seconds. False: a signal, or it was not to wait. */
+static bool loop_sleep(struct vmctl_loop *loop, double most)
+{
+    struct pollfd p = { .fd = loop->fd, .events = POLLIN };
+    struct timespec limit = { .tv_sec = isinf(most) ? 0 : (time_t)most };
+    limit.tv_nsec = isinf(most) ? 0 : (long)((most - (double)limit.tv_sec) * 1e9);
+    sigset_t before;
+    if (!loop->interrupted)
+        return ppoll(&p, 1, isinf(most) ? NULL : &limit, NULL) >= 0;
+    int n = loop_hold_signals(loop, &before) ? -1 : ppoll(&p, 1, isinf(most) ? NULL : &limit, &before);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return n >= 0;
+}
+
+/* What libev does not do itself: a wait that misses no signal. */
+static void loop_run_held(struct vmctl_loop *loop, bool wait)
+{
+    loop_look(loop);
+    if (!wait || loop->happened || (loop->active <= 0 && isinf(loop->armed)))
+        return;
+    if (loop_sleep(loop, INFINITY))
+        loop_look(loop);
+}
+
+static void loop_run(struct vmctl_loop *loop, bool wait)
+{
+    /* libev does not wait if it knows of nothing to wait for: the tick does not count, but is a reason */
+    bool only_tick = wait && !isinf(loop->armed);
+    loop->changed = false;
+    if (only_tick)
+        ev_ref(loop->ev);
+    loop->active = ev_run(loop->ev, wait ? EVRUN_ONCE : EVRUN_NOWAIT);
+    if (only_tick) {
+        ev_unref(loop->ev);
+        loop->active--;
+    }
+}
+
+/* A virtual clock */
 
 void vmctl_loop_set_virtual(struct vmctl_loop *loop, double grace)
 {
     loop->grace = grace;
     loop_set_tick(loop, INFINITY); /* the kernel's timer knows nothing of leaps; the next poll sets it if it is wanted */
     loop->due = loop->timers > 0;
-    ev_set_userdata(loop->ev, loop);
-    ev_set_invoke_pending_cb(loop->ev, grace < 0 ? ev_invoke_pending : on_pending);
-}
-
-static void loop_look(struct vmctl_loop *loop)
-{
-    loop->changed = false;
-    loop->active = ev_run(loop->ev, EVRUN_NOWAIT);
 }
 
 /* Waits for fds alone, in real time, for the grace or for as long as there is no timer that could end the wait. What runs
  * outside of this process gets no more than that: see vmctl_loop_set_virtual. */
-static void loop_await_fds(struct vmctl_loop *loop, double left)
+static bool loop_await_fds(struct vmctl_loop *loop, double left)
 {
-    struct pollfd p = { .fd = loop->fd, .events = POLLIN };
     double most = left < loop->grace ? left : loop->grace;
-    int ms = isinf(left) ? -1 : (int)ceil(most * 1000);
-    if (poll(&p, 1, ms) > 0)
-        loop_look(loop);
+    if (!loop_sleep(loop, isinf(left) ? left : most))
+        return false;
+    loop_look(loop);
+    return true;
 }
 
 static bool loop_poll_virtual(struct vmctl_loop *loop, double until)
 {
-    loop->happened = 0;
     loop_look(loop);
     double first = loop->timers ? loop->heap[0]->at : INFINITY, next = until < first ? until : first;
     double left = next - vmctl_loop_now(loop);
     bool wait = until > 0 && !loop->happened && left > 0;
-    if (wait && loop->active > 0 && (isinf(left) || loop->grace > 0))
-        loop_await_fds(loop, left);
+    if (wait && loop->active > 0 && (isinf(left) || loop->grace > 0) && !loop_await_fds(loop, left))
+        return true; /* a signal, and not the end of the wait */
     left = next - vmctl_loop_now(loop);
     if (wait && !loop->happened && !isinf(left) && left > 0)
         loop->skew += left;
@@ -250,16 +310,10 @@ bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
         loop_wait(loop);
     } else {
         loop->turns = 0;
-        /* libev does not wait if it knows of nothing to wait for: the tick does not count, but is a reason */
-        bool only_tick = wait && !isinf(loop->armed);
-        loop->changed = false;
-        if (only_tick)
-            ev_ref(loop->ev);
-        loop->active = ev_run(loop->ev, wait ? EVRUN_ONCE : EVRUN_NOWAIT);
-        if (only_tick) {
-            ev_unref(loop->ev);
-            loop->active--;
-        }
+        if (loop->interrupted)
+            loop_run_held(loop, wait);
+        else
+            loop_run(loop, wait);
     }
     if (loop->due)
         loop_expire(loop);

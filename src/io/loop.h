@@ -35,7 +35,8 @@ struct vmctl_loop {
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
     double skew;                /* how far this loop's clock is ahead of the monotonic one */
     double grace;               /* on a virtual clock: seconds that fds get before time leaps; below 0: the clock is real */
-    unsigned happened;          /* events that libev has handed out, counted on a virtual clock only */
+    unsigned happened;          /* events that libev has handed out */
+    bool (*interrupted)(struct vmctl_loop *loop); /* NULL, or: is the wait that is about to begin to end at once? See interrupt.h */
     bool changed;               /* watchers were started or stopped since libev last looked */
 };
 

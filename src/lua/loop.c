@@ -1,6 +1,7 @@
 /* The loop as a host program with its own event loop sees it, and its clock. */
 #include "lua/classes.h"
 #include "lua/fail.h"
+#include "lua/interrupt.h"
 #include "lua/park.h"
 
 #include <math.h>
@@ -40,6 +41,7 @@ static int l_loop_step(lua_State *L)
     if (st->driver)
         return luaL_error(L, "step inside of a task or a callback of the same loop");
     bool alive = vmctl_drive(L, st, seconds > 0 ? vmctl_loop_now(&st->loop) + seconds : -INFINITY, NULL, true);
+    vmctl_interrupt_raise(L, st);
     vmctl_scope_raise_orphans(L, st);
     lua_pushboolean(L, alive);
     return 1;

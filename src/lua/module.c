@@ -37,7 +37,7 @@ static int state_new(lua_State *L)
     vmctl_lua_set(L);
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     vmctl_task_init(&st->root, st);
-    st->root.running = lua_tothread(L, -1);
+    st->main = st->root.running = lua_tothread(L, -1);
     st->root.status = VMCTL_TASK_RUNNING;
     st->ready_tail = &st->ready;
     lua_pop(L, 1);

@@ -2,6 +2,7 @@
 #include "lua/park.h"
 
 #include "lua/fail.h"
+#include "lua/interrupt.h"
 
 #include <errno.h>
 #include <lauxlib.h>
@@ -42,9 +43,11 @@ static void root_wait(lua_State *L, struct vmctl_task *t)
     }
     struct vmctl_lua *st = t->state;
     vmctl_drive(L, st, INFINITY, root_woken, false);
-    if (t->status == VMCTL_TASK_PARKED) /* nothing is left that could wake it */
-        vmctl_task_ready(t, -EDEADLK);
+    if (t->status == VMCTL_TASK_PARKED) /* interrupted, or nothing is left that could wake it */
+        vmctl_task_ready(t, st->interrupted ? -EINTR : -EDEADLK);
     t->status = VMCTL_TASK_RUNNING;
+    if (!t->shielded)
+        vmctl_interrupt_raise(L, st);
     vmctl_scope_raise_orphans(L, st);
 }
 
@@ -106,6 +109,7 @@ static int task_turn(lua_State *L, struct vmctl_task *t, int why, int status, lu
     }
     if (!t->state->driver) {
         vmctl_drive(L, t->state, -INFINITY, NULL, true);
+        vmctl_interrupt_raise(L, t->state);
         vmctl_scope_raise_orphans(L, t->state);
     }
     t->why = why;

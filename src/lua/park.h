@@ -24,7 +24,8 @@
 /* Waits in `q` (NULL: for time alone) until somebody wakes the task, or until the deadline. */
 int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at, int status, lua_KContext ctx, lua_KFunction k);
 
-/* As vmctl_park, but neither time nor cancelling ends it. */
+/* As vmctl_park, but neither time nor cancelling ends it. An interrupt does, with EINTR: the caller comes to its end without
+ * delay, and then calls vmctl_interrupt_raise. */
 int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int status, lua_KContext ctx, lua_KFunction k);
 
 /* How the wait ended: 0, -ETIMEDOUT, -ECANCELED, or what the waker said. */

@@ -14,6 +14,7 @@ struct vmctl_lua {
     struct vmctl_scope *root_scope;
     struct vmctl_task *current;     /* the task that runs now; NULL: none */
     struct vmctl_task *ready, **ready_tail;
+    lua_State *main;                /* the main state: lives as long as this */
     lua_State *driver;              /* who drives the loop now; NULL: nobody */
     int tables;                     /* the driver's stack index of the two tables below */
     lua_Integer living;             /* highest place ever used; its address is the registry key of the table of tasks */
@@ -21,6 +22,8 @@ struct vmctl_lua {
     lua_KFunction root_next;        /* of the plain script: the continuation that parked; root_loop calls it */
     lua_KContext root_ctx;
     bool traced;                    /* a hook wants to see what streams carry: stream_trace.c */
+    lua_Hook heard;                 /* a hook of the main state that was called and raised nothing: interrupt.c */
+    bool interrupted;               /* a hook raised an error; its address is the registry key of that */
     bool orphans;                   /* a task of the root scope failed and nobody was there to hear */
     bool open;
 };

@@ -1,5 +1,6 @@
 /* Running tasks: rounds of those that are ready and of the loop's events. Here and in task_wrap.c is all that resumes. */
 #include "lua/classes.h"
+#include "lua/interrupt.h"
 #include "lua/state.h"
 #include "lua/task.h"
 
@@ -138,6 +139,13 @@ struct drive {
     bool once, alive;
 };
 
+static bool drive_is_over(lua_State *L, const struct drive *d)
+{
+    if (vmctl_interrupt_pending(d->st) && vmctl_interrupt_hear(L, d->st))
+        return true;
+    return d->done && d->done(d->st);
+}
+
 static int drive_rounds(lua_State *L)
 {
     struct drive *d = lua_touserdata(L, 1);
@@ -149,30 +157,42 @@ static int drive_rounds(lua_State *L)
         int rounds = 0;
         do {
             run_ready(L, st);
-            if (d->done && d->done(st))
+            if (drive_is_over(L, d))
                 return 0;
         } while (st->ready && !d->once && ++rounds < TASK_ROUNDS);
         d->alive = vmctl_loop_poll(&st->loop, st->ready ? -INFINITY : d->until) || st->ready;
         if (d->once)
             run_ready(L, st);
-        if (d->once || !d->alive || (d->done && d->done(st)) || (!isinf(d->until) && vmctl_loop_now(&st->loop) >= d->until))
+        if (drive_is_over(L, d) || d->once || !d->alive || (!isinf(d->until) && vmctl_loop_now(&st->loop) >= d->until))
             return 0;
     }
 }
 
-/* Rounds of tasks and events until `done`, until a time, or once. False: nothing is left that could ever happen. */
+/* The plain script waits no more: an error is about to pass its call. */
+static void drive_unpark_root(struct vmctl_lua *st)
+{
+    vmctl_list_remove(&st->root.waiter.link);
+    st->root.status = VMCTL_TASK_RUNNING;
+}
+
+/* Rounds of tasks and events until `done`, until a time, once, or until an interrupt, which the caller then raises. False:
+ * nothing is left that could ever happen. */
 bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(struct vmctl_lua *), bool once)
 {
     struct drive d = { st, until, done, once, true };
     luaL_checkstack(L, LUA_MINSTACK, "driving the loop");
     st->driver = L;
+    vmctl_interrupt_watch(st);
     lua_pushcfunction(L, drive_rounds);
     lua_pushlightuserdata(L, &d);
     int status = lua_pcall(L, 1, 0, 0); /* tasks catch their own errors: only a lack of memory ends up here */
+    vmctl_interrupt_unwatch(st);
     st->driver = NULL;
     st->current = NULL;
-    if (status != LUA_OK)
+    if (status != LUA_OK) {
+        drive_unpark_root(st);
         lua_error(L);
+    }
     return d.alive;
 }
 

@@ -1,5 +1,6 @@
 /* The class vmctl.Scope: a scope does not end before its tasks have, and one task's failure ends them all. */
 #include "lua/classes.h"
+#include "lua/interrupt.h"
 #include "lua/park.h"
 
 #include <errno.h>
@@ -34,11 +35,13 @@ static int scope_wait(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_scope *s = vmctl_scope_check(L, 1);
     struct vmctl_lua *st = vmctl_lua_get(L);
-    if (status == LUA_YIELD && vmctl_why(st, L) == -EDEADLK) /* a plain script, and nothing left that could wake the tasks */
+    int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
+    if (why == -EDEADLK || why == -EINTR) /* a plain script: nothing is left that could wake the tasks, or it is to end */
         vmctl_scope_cancel(s);
     if (s->live)
         return vmctl_park_shielded(st, L, &s->idle, status, ctx, scope_wait);
     scope_end(s);
+    vmctl_interrupt_raise(L, st);
     lua_pushboolean(L, !s->failed);
     if (!s->failed)
         return 1;
