@@ -54,6 +54,7 @@ build = {
         "src/lua/fs_stat.c",
         "src/lua/fs_system.c",
         "src/lua/hash.c",
+        "src/lua/interrupt.c",
         "src/lua/listener.c",
         "src/lua/loop.c",
         "src/lua/module.c",
