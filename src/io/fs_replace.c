@@ -16,19 +16,19 @@
 
 enum { TEMPORARY_NAME = 32, TEMPORARY_TRIES = 16 };
 
-static int place_open_folder(int at, const char *name)
+static int replace_open_folder(int at, const char *name)
 {
     return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-static int place_give(int fd, const struct vmctl_place *how)
+static int replace_give(int fd, const struct vmctl_fs_attributes *how)
 {
     if (!how->own || fchown(fd, how->uid, how->gid) == 0)
         return 0;
     return how->lenient && errno == EPERM ? 0 : -errno;
 }
 
-static bool place_is_empty(int folder)
+static bool replace_is_empty(int folder)
 {
     int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -48,17 +48,17 @@ static bool place_is_empty(int folder)
 
 /* A folder that was just made. Whoever may write to its parent could have put another in its place meanwhile: one that
  * holds something is not given away. */
-static int place_dress_folder(int fd, const struct vmctl_place *how)
+static int replace_dress_folder(int fd, const struct vmctl_fs_attributes *how)
 {
-    if (!place_is_empty(fd))
+    if (!replace_is_empty(fd))
         return -EEXIST;
-    int err = place_give(fd, how);
+    int err = replace_give(fd, how);
     if (!err && fchmod(fd, how->folder_mode) < 0)
         err = -errno;
     return err;
 }
 
-static int place_check_owner(int fd, const struct vmctl_place *how)
+static int replace_check_owner(int fd, const struct vmctl_fs_attributes *how)
 {
     struct stat st;
     if (!how->own)
@@ -69,30 +69,30 @@ static int place_check_owner(int fd, const struct vmctl_place *how)
 }
 
 /* EINVAL: a file system without disk. */
-static int place_sync_folder(int fd)
+static int replace_sync_folder(int fd)
 {
     return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
 }
 
 /* One step down. `how` is the last folder's, or has no owner. */
-static int place_step(int at, const char *name, const struct vmctl_place *how, int *out_fd)
+static int replace_step(int at, const char *name, const struct vmctl_fs_attributes *how, int *out_fd)
 {
-    int err = 0, fd = place_open_folder(at, name);
+    int err = 0, fd = replace_open_folder(at, name);
     if (fd < 0 && errno == ENOENT) {
         bool made = mkdirat(at, name, 0700) == 0;
         if (!made && errno != EEXIST)
             return -errno;
-        fd = place_open_folder(at, name);
+        fd = replace_open_folder(at, name);
         if (fd >= 0 && made) {
-            err = place_dress_folder(fd, how);
+            err = replace_dress_folder(fd, how);
             if (!err)
-                err = place_sync_folder(at);
+                err = replace_sync_folder(at);
         }
     }
     if (fd < 0)
         return errno == ENOTDIR || errno == ELOOP ? -ENOTDIR : -errno; /* the kernel says either of a link */
     if (!err)
-        err = place_check_owner(fd, how);
+        err = replace_check_owner(fd, how);
     if (err) {
         close(fd);
         return err;
@@ -101,9 +101,9 @@ static int place_step(int at, const char *name, const struct vmctl_place *how, i
     return 0;
 }
 
-int vmctl_place_enter(const char *base, const char *path, const struct vmctl_place *how, int *out_fd)
+int vmctl_fs_enter(const char *base, const char *path, const struct vmctl_fs_attributes *how, int *out_fd)
 {
-    const struct vmctl_place above = { .folder_mode = how->folder_mode };
+    const struct vmctl_fs_attributes above = { .folder_mode = how->folder_mode };
     char copy[PATH_MAX];
     size_t len = strlen(path);
     if (len >= sizeof copy)
@@ -119,7 +119,7 @@ int vmctl_place_enter(const char *base, const char *path, const struct vmctl_pla
         if (*rest)
             *rest++ = '\0';
         rest += strspn(rest, "/");
-        int next = -1, err = strcmp(name, "..") == 0 ? -EINVAL : place_step(fd, name, *rest ? &above : how, &next);
+        int next = -1, err = strcmp(name, "..") == 0 ? -EINVAL : replace_step(fd, name, *rest ? &above : how, &next);
         close(fd);
         if (err)
             return err;
@@ -129,7 +129,7 @@ int vmctl_place_enter(const char *base, const char *path, const struct vmctl_pla
     return 0;
 }
 
-int vmctl_place_write(int fd, const char *bytes, size_t len)
+int vmctl_fs_write_all(int fd, const char *bytes, size_t len)
 {
     while (len) {
         ssize_t n = write(fd, bytes, len);
@@ -143,7 +143,7 @@ int vmctl_place_write(int fd, const char *bytes, size_t len)
     return 0;
 }
 
-static int place_open_regular(int at, const char *name, struct stat *st)
+static int replace_open_regular(int at, const char *name, struct stat *st)
 {
     int fd = openat(at, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
@@ -154,7 +154,7 @@ static int place_open_regular(int at, const char *name, struct stat *st)
     return err ? err : fd;
 }
 
-static bool place_has_bytes(int fd, const char *bytes, size_t len)
+static bool replace_has_bytes(int fd, const char *bytes, size_t len)
 {
     char part[4096];
     while (len) {
@@ -169,26 +169,26 @@ static bool place_has_bytes(int fd, const char *bytes, size_t len)
     return true;
 }
 
-static bool place_has_owner(const struct stat *st, const struct vmctl_place *how)
+static bool replace_has_owner(const struct stat *st, const struct vmctl_fs_attributes *how)
 {
     if (!how->own || (how->lenient && st->st_uid == geteuid()))
         return st->st_uid == geteuid();
     return st->st_uid == how->uid && st->st_gid == how->gid;
 }
 
-static bool place_is_same(int folder, const char *name, const char *bytes, size_t len, const struct vmctl_place *how)
+static bool replace_is_same(int folder, const char *name, const char *bytes, size_t len, const struct vmctl_fs_attributes *how)
 {
     struct stat st;
-    int fd = place_open_regular(folder, name, &st);
+    int fd = replace_open_regular(folder, name, &st);
     if (fd < 0)
         return false;
     bool same = (st.st_mode & 07777) == how->mode && st.st_nlink == 1 && (uintmax_t)st.st_size == len &&
-                place_has_owner(&st, how) && place_has_bytes(fd, bytes, len);
+                replace_has_owner(&st, how) && replace_has_bytes(fd, bytes, len);
     close(fd);
     return same;
 }
 
-static int place_temporary(int folder, char *name, int *out_fd)
+static int replace_temporary(int folder, char *name, int *out_fd)
 {
     for (int i = 0; i < TEMPORARY_TRIES; i++) {
         uint64_t random;
@@ -206,28 +206,28 @@ static int place_temporary(int folder, char *name, int *out_fd)
     return -EEXIST;
 }
 
-static int place_fill(int fd, const char *bytes, size_t len, const struct vmctl_place *how)
+static int replace_fill(int fd, const char *bytes, size_t len, const struct vmctl_fs_attributes *how)
 {
-    int err = vmctl_place_write(fd, bytes, len);
+    int err = vmctl_fs_write_all(fd, bytes, len);
     if (!err)
-        err = place_give(fd, how);
+        err = replace_give(fd, how);
     if (!err && (fchmod(fd, how->mode) < 0 || fsync(fd) < 0))
         err = -errno;
     return err;
 }
 
-int vmctl_place_file(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_place *how,
+int vmctl_fs_replace(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how,
                      bool *changed)
 {
-    if (place_is_same(folder, name, bytes, len, how)) {
+    if (replace_is_same(folder, name, bytes, len, how)) {
         *changed = false;
         return 0;
     }
     char temporary[TEMPORARY_NAME];
-    int fd = -1, err = place_temporary(folder, temporary, &fd);
+    int fd = -1, err = replace_temporary(folder, temporary, &fd);
     if (err)
         return err;
-    err = place_fill(fd, bytes, len, how);
+    err = replace_fill(fd, bytes, len, how);
     if (close(fd) < 0 && !err)
         err = -errno;
     if (!err && renameat(folder, temporary, folder, name) < 0)
@@ -237,13 +237,13 @@ int vmctl_place_file(int folder, const char *name, const void *bytes, size_t len
         return err;
     }
     *changed = true;
-    return place_sync_folder(folder);
+    return replace_sync_folder(folder);
 }
 
-int vmctl_place_read(const char *path, void *bytes, size_t max, size_t *len)
+int vmctl_fs_read(const char *path, void *bytes, size_t max, size_t *len)
 {
     struct stat st;
-    int fd = place_open_regular(AT_FDCWD, path, &st);
+    int fd = replace_open_regular(AT_FDCWD, path, &st);
     if (fd < 0)
         return fd;
     size_t have = 0;

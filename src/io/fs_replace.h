@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-struct vmctl_place {
+struct vmctl_fs_attributes {
     mode_t mode;        /* of the file, exactly: no umask */
     mode_t folder_mode; /* of folders that have to be made */
     bool own;           /* the file, and the last folder if it is made, shall belong to uid and gid */
@@ -17,18 +17,18 @@ struct vmctl_place {
 
 /* Opens the folder `path` below the folder `base`, making what is missing. Links are followed in `base` alone; ".." is
  * -EINVAL. With `own`, a last folder of somebody else than that user or ourselves is -EPERM. */
-int vmctl_place_enter(const char *base, const char *path, const struct vmctl_place *how, int *out_fd);
+int vmctl_fs_enter(const char *base, const char *path, const struct vmctl_fs_attributes *how, int *out_fd);
 
 /* Lets a new file take the place of `name` in a folder, written to disk first; its temporary name begins with a dot.
  * A file that is as it shall be (content, mode, owner) is left alone: `changed` is false then. */
-int vmctl_place_file(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_place *how,
+int vmctl_fs_replace(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how,
                      bool *changed);
 
 /* Reads a regular file, at most `max` bytes (VMCTL_ETOOBIG); what is no regular file is -EINVAL. Never waits
  * for a FIFO, never follows a link. */
-int vmctl_place_read(const char *path, void *bytes, size_t max, size_t *len);
+int vmctl_fs_read(const char *path, void *bytes, size_t max, size_t *len);
 
 /* Writes all of it. */
-int vmctl_place_write(int fd, const char *bytes, size_t len);
+int vmctl_fs_write_all(int fd, const char *bytes, size_t len);
 
 #endif

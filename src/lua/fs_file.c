@@ -71,7 +71,7 @@ static int l_file_write(lua_State *L)
     const struct lua_file *f = file_check(L);
     size_t len;
     const char *bytes = luaL_checklstring(L, 2, &len);
-    int err = f->fd < 0 ? -EBADF : vmctl_place_write(f->fd, bytes, len);
+    int err = f->fd < 0 ? -EBADF : vmctl_fs_write_all(f->fd, bytes, len);
     if (err)
         return file_fail(L, err, "write");
     lua_pushboolean(L, 1);

@@ -36,7 +36,7 @@ static int l_replace(lua_State *L)
     int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
         return vmctl_fail(L, -errno, "write %s", path);
-    int err = vmctl_place_write(fd, bytes, len);
+    int err = vmctl_fs_write_all(fd, bytes, len);
     if (!err)
         err = file_dress(fd, path, mode);
     if (!err && fsync(fd) < 0)
@@ -64,9 +64,9 @@ static lua_Integer number_field(lua_State *L, int table, const char *name, lua_I
 }
 
 /* { mode, folder_mode, uid, gid, lenient } */
-static struct vmctl_place check_place(lua_State *L, int arg)
+static struct vmctl_fs_attributes check_attributes(lua_State *L, int arg)
 {
-    struct vmctl_place how = { .mode = 0644, .folder_mode = 0755 };
+    struct vmctl_fs_attributes how = { .mode = 0644, .folder_mode = 0755 };
     if (lua_isnoneornil(L, arg))
         return how;
     luaL_checktype(L, arg, LUA_TTABLE);
@@ -86,8 +86,8 @@ static struct vmctl_place check_place(lua_State *L, int arg)
 static int l_folders(lua_State *L)
 {
     const char *base = luaL_checkstring(L, 1), *path = luaL_checkstring(L, 2);
-    struct vmctl_place how = check_place(L, 3);
-    int fd, err = vmctl_place_enter(base, path, &how, &fd);
+    struct vmctl_fs_attributes how = check_attributes(L, 3);
+    int fd, err = vmctl_fs_enter(base, path, &how, &fd);
     if (err)
         return vmctl_fail(L, err, "make folder %s/%s", strcmp(base, "/") == 0 ? "" : base, path);
     close(fd);
@@ -95,18 +95,18 @@ static int l_folders(lua_State *L)
     return 1;
 }
 
-/* fs.place(base, folder, name, bytes, [options]) -> true, changed: io/fs_replace.h says how. The bytes are in no message. */
-static int l_place(lua_State *L)
+/* fs.replace_in(base, folder, name, bytes, [options]) -> true, changed: io/fs_replace.h says how. The bytes are in no message. */
+static int l_replace_in(lua_State *L)
 {
     size_t len;
     const char *base = luaL_checkstring(L, 1), *folder = luaL_checkstring(L, 2), *name = luaL_checkstring(L, 3);
     const char *bytes = luaL_checklstring(L, 4, &len);
-    struct vmctl_place how = check_place(L, 5);
+    struct vmctl_fs_attributes how = check_attributes(L, 5);
     luaL_argcheck(L, *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0, 3, "no file's name");
     bool changed = false;
-    int fd, err = vmctl_place_enter(base, folder, &how, &fd);
+    int fd, err = vmctl_fs_enter(base, folder, &how, &fd);
     if (!err) {
-        err = vmctl_place_file(fd, name, bytes, len, &how, &changed);
+        err = vmctl_fs_replace(fd, name, bytes, len, &how, &changed);
         close(fd);
     }
     if (err)
@@ -124,7 +124,7 @@ static int l_read(lua_State *L)
     luaL_argcheck(L, max > 0 && max <= 1 << 30, 2, "a number of bytes expected");
     void *bytes = lua_newuserdatauv(L, (size_t)max, 0); /* before there is an fd that an error would lose */
     size_t len = 0;
-    int err = vmctl_place_read(path, bytes, (size_t)max, &len);
+    int err = vmctl_fs_read(path, bytes, (size_t)max, &len);
     if (err)
         return vmctl_fail(L, err, "read %s", path);
     lua_pushlstring(L, bytes, len);
@@ -134,7 +134,7 @@ static int l_read(lua_State *L)
 void vmctl_fs_replace_register(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "replace", l_replace }, { "folders", l_folders }, { "place", l_place }, { "read", l_read }, { NULL, NULL }
+        { "replace", l_replace }, { "folders", l_folders }, { "replace_in", l_replace_in }, { "read", l_read }, { NULL, NULL }
     };
     luaL_setfuncs(L, functions, 0);
 }

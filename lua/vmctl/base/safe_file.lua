@@ -52,7 +52,7 @@ function M.file(path, bytes, options)
   local folder, name = M.split(path)
   local real, err, code = M.folder(folder, options)
   if not real then return nil, err, code end
-  return fs.place("/", real, name, bytes, options)
+  return fs.replace_in("/", real, name, bytes, options)
 end
 
 --- Why a text can not be a name or a path: nil when it can.

@@ -1,6 +1,6 @@
 --- set_config: the guest's configuration file, /etc/stereos/jcard.toml, which StereOS' agentd reads again and again. So it is
 --- replaced at once (docs/wire/stereos.md#guest-actions).
-local place = require "vmctl.base.safe_file"
+local safe_file = require "vmctl.base.safe_file"
 
 local M = {}
 
@@ -15,7 +15,7 @@ local MODE = 420 -- 0644
 function M.handler(opts)
   local path = opts.root .. (opts.config_path or M.PATH)
   return function(payload)
-    local ok, changed, code = place.file(path, payload.content, { mode = MODE })
+    local ok, changed, code = safe_file.file(path, payload.content, { mode = MODE })
     if not ok then return nil, changed, code end
     return true, { changed = changed }
   end

@@ -5,7 +5,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
-local place = require "vmctl.base.safe_file"
+local safe_file = require "vmctl.base.safe_file"
 local wire = require "vmctl.stereos.wire"
 
 local fs, S = core.fs, wire.states
@@ -150,7 +150,7 @@ local function watch(folder)
     elseif stream or code ~= "ENOENT" and code ~= "ENOTDIR" or at == "/" then
       return stream, err, code
     else
-      missing, at = at, place.split(at)
+      missing, at = at, safe_file.split(at)
     end
   end
 end

@@ -2,7 +2,7 @@
 --- the user's, who may have put links there that lead elsewhere: none is followed.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local place = require "vmctl.base.safe_file"
+local safe_file = require "vmctl.base.safe_file"
 local users = require "vmctl.process.users"
 
 local fs = core.fs
@@ -49,7 +49,7 @@ end
 
 -- A user of the passwd file, by name alone.
 local function find_user(name, root)
-  if place.unfit(name) or name:find("[:/]") then return errors.fail("EINVAL", "the user's name is not usable") end
+  if safe_file.unfit(name) or name:find("[:/]") then return errors.fail("EINVAL", "the user's name is not usable") end
   local user = users.resolve(name, root)
   if not user or user.name ~= name then return errors.fail("ENOENT", "there is no user '%s'", name) end
   local home = user.home or ""
@@ -62,7 +62,7 @@ end
 
 -- The folder above the home, and the way from there to .ssh. What is above the home belongs to root, and may be a link.
 local function find_ssh(user, root)
-  local above, name = place.split(user.home)
+  local above, name = safe_file.split(user.home)
   local base, err, code = fs.real(root .. above)
   if not base then return nil, err, code end
   if name == "" then return base, ".ssh" end
@@ -82,7 +82,7 @@ local function inject(root, payload)
   if not user then return nil, err, code end
   local base, ssh, why = find_ssh(user, root)
   if not base then return nil, ssh, why end
-  return fs.place(base, ssh, "authorized_keys", keys,
+  return fs.replace_in(base, ssh, "authorized_keys", keys,
     { mode = FILE_MODE, folder_mode = FOLDER_MODE, uid = user.uid, gid = user.gid, lenient = root ~= "" })
 end
 

@@ -3,7 +3,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
-local place = require "vmctl.base.safe_file"
+local safe_file = require "vmctl.base.safe_file"
 local process = require "vmctl.process"
 local users = require "vmctl.process.users"
 
@@ -42,7 +42,7 @@ end
 ---@param path string
 ---@return string|nil path without doubled slashes and ".", string?, string? EINVAL, EACCES
 function M.check_path(path)
-  if place.unfit(path) or #path > PATH_LENGTH then return errors.fail("EINVAL", "the path is not usable") end
+  if safe_file.unfit(path) or #path > PATH_LENGTH then return errors.fail("EINVAL", "the path is not usable") end
   if path:sub(1, 1) ~= "/" then return errors.fail("EINVAL", "the path is not absolute") end
   local parts = {}
   for part in path:gmatch "[^/]+" do
@@ -65,7 +65,7 @@ local function find_target(root, asked)
   if not path then return nil, err, code end
   local top, target = "", nil
   if root ~= "" then top, err, code = core.fs.real(root) end
-  if top then target, err, code = place.resolve(top .. path) end
+  if top then target, err, code = safe_file.resolve(top .. path) end
   if not target then return nil, err, code end
   if target:sub(1, #top) ~= top then return errors.fail("EACCES", "%s leads out of the root folder", asked) end
   path, err, code = M.check_path(target:sub(#top + 1))
@@ -76,7 +76,7 @@ end
 local function check(payload)
   if DATA[payload.fs_type] == nil then
     return errors.fail("EINVAL", "fs_type is 'virtiofs' or '9p'")
-  elseif place.unfit(payload.tag) or #payload.tag > TAG_LENGTH then
+  elseif safe_file.unfit(payload.tag) or #payload.tag > TAG_LENGTH then
     return errors.fail("EINVAL", "the tag is not usable")
   end
   return true
@@ -100,8 +100,8 @@ end
 local function make_folder(root, target)
   if core.fs.stat(target) then return true end
   local user = users.resolve(USER, root)
-  if user and place.folder(target, { uid = user.uid, gid = user.gid, lenient = true }) then return true end
-  return place.folder(target)
+  if user and safe_file.folder(target, { uid = user.uid, gid = user.gid, lenient = true }) then return true end
+  return safe_file.folder(target)
 end
 
 local EXPLANATIONS = {

@@ -3,7 +3,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local mounts = require "vmctl.guest.mounts"
-local place = require "vmctl.base.safe_file"
+local safe_file = require "vmctl.base.safe_file"
 
 local fs = core.fs
 
@@ -23,7 +23,7 @@ end
 
 -- One part of a path, and no other's.
 local function check_name(name, what)
-  if place.unfit(name) or #name > NAME_LENGTH or name:find "/" or name:find "^%.%.?$" then
+  if safe_file.unfit(name) or #name > NAME_LENGTH or name:find "/" or name:find "^%.%.?$" then
     return errors.fail("EINVAL", "%s: not usable as a name", what)
   end
   return true
@@ -44,13 +44,13 @@ local function create_bundle(root)
     local ok, err, code = check_bundle(request)
     if not ok then return nil, err, code end
     local folder
-    folder, err, code = place.folder(root .. BUNDLES)
+    folder, err, code = safe_file.folder(root .. BUNDLES)
     if not folder then return nil, err, code end
     local path = folder .. "/" .. request.id
     ok, err, code = fs.mkdir(path)
     if ok then ok, err, code = fs.mkdir(path .. "/rootfs") end
     for name, bytes in pairs(request.files) do
-      if ok then ok, err, code = fs.place("/", path, name, bytes) end
+      if ok then ok, err, code = fs.replace_in("/", path, name, bytes) end
     end
     if not ok then return nil, err, code end
     return { bundle = path:sub(#root + 1) }

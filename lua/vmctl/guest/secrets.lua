@@ -2,7 +2,7 @@
 --- (docs/wire/stereos.md#guest-actions).
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local place = require "vmctl.base.safe_file"
+local safe_file = require "vmctl.base.safe_file"
 
 local fs = core.fs
 
@@ -21,7 +21,7 @@ local MOUNT_OPTIONS = "mode=0700,size=16m"
 ---@param name string
 ---@return string? why
 function M.unfit(name)
-  local why = place.unfit(name)
+  local why = safe_file.unfit(name)
   if why then return why end
   if #name > NAME_LENGTH then return ("longer than %d bytes"):format(NAME_LENGTH) end
   if name:find("/", 1, true) then return "it has a '/'" end
@@ -39,7 +39,7 @@ end
 
 -- The folder, in memory: without a root folder of its own a mount makes it so.
 local function prepare(folder, in_root)
-  local real, err, code = place.folder(folder, { folder_mode = FOLDER_MODE })
+  local real, err, code = safe_file.folder(folder, { folder_mode = FOLDER_MODE })
   if not real or in_root then return real, err, code end
   local kind
   kind, err, code = fs.filesystem(real)
@@ -59,7 +59,7 @@ local function inject(folder, in_root, payload)
   local real
   real, err, code = prepare(folder, in_root)
   if not real then return nil, err, code end
-  return fs.place("/", real, payload.name, payload.value, { mode = payload.mode ~= 0 and payload.mode or MODE })
+  return fs.replace_in("/", real, payload.name, payload.value, { mode = payload.mode ~= 0 and payload.mode or MODE })
 end
 
 --- The handler of inject_secret.

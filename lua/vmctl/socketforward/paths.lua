@@ -1,7 +1,7 @@
 --- Checks the paths of a guest's forwarded sockets, and makes their folders.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local place = require "vmctl.base.safe_file"
+local safe_file = require "vmctl.base.safe_file"
 local wire = require "vmctl.socketforward.wire"
 
 local M = {}
@@ -15,7 +15,7 @@ end
 
 -- Checks that a path is absolute, without "." and "..".
 local function check_form(path)
-  if place.unfit(path) then return errors.fail("EINVAL", "the path is empty or has control characters") end
+  if safe_file.unfit(path) then return errors.fail("EINVAL", "the path is empty or has control characters") end
   if path:sub(1, 1) ~= "/" or path:sub(-1) == "/" then return errors.fail("EINVAL", "the path is not that of a file from / on") end
   for part in path:sub(2):gmatch "[^/]*" do
     if part == "" or part == "." or part == ".." then return errors.fail("EINVAL", "the path has an empty part, a '.' or a '..'") end
@@ -32,7 +32,7 @@ end
 
 -- Makes the folders of a path. Links on the path to the prefix are followed; below it none is.
 local function make_below(prefix, folder)
-  local real, err, code = place.folder(prefix, { folder_mode = OWN_FOLDER })
+  local real, err, code = safe_file.folder(prefix, { folder_mode = OWN_FOLDER })
   if not real or folder == prefix then return real, err, code end
   local rest = folder:sub(#prefix + 2)
   local ok
@@ -55,7 +55,7 @@ function M.prepare(path, folders)
   end
   local ok, err, code = check_form(path)
   if not ok then return nil, err, code end
-  local folder, name = place.split(path)
+  local folder, name = safe_file.split(path)
   local prefix = find_prefix(path, folders or { wire.DIRECTORY })
   if folders and not prefix then
     return errors.fail("EACCES", "the path is not in %s", table.concat(folders, " or "))
@@ -63,7 +63,7 @@ function M.prepare(path, folders)
   if prefix then
     folder, err, code = make_below(prefix, folder)
   else
-    folder, err, code = place.folder(folder, { folder_mode = OTHER_FOLDER })
+    folder, err, code = safe_file.folder(folder, { folder_mode = OTHER_FOLDER })
   end
   if folder then ok, err, code = check_length(folder .. "/" .. name, wire.MAX_PATH) end
   if not folder or not ok then return nil, err, code end

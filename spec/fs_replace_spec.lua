@@ -1,4 +1,4 @@
--- The core's own part of putting files where others may write: fs.folders, fs.place, fs.read, fs.watch.
+-- The core's own part of putting files where others may write: fs.folders, fs.replace_in, fs.read, fs.watch.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest_root"
@@ -30,23 +30,23 @@ describe("fs.folders", function()
   end))
 end)
 
-describe("fs.place", function()
+describe("fs.replace_in", function()
   it("takes names of files only, and numbers as modes", run(function()
     local base = support.tmpdir()
-    for _, name in ipairs { "", ".", "..", "a/b" } do assert.is_false((pcall(fs.place, base, "", name, "x"))) end
-    assert.is_false((pcall(fs.place, base, "", "name", "x", { mode = "0600" })))
-    assert.is_false((pcall(fs.place, base, "", "name", "x", { uid = true })))
+    for _, name in ipairs { "", ".", "..", "a/b" } do assert.is_false((pcall(fs.replace_in, base, "", name, "x"))) end
+    assert.is_false((pcall(fs.replace_in, base, "", "name", "x", { mode = "0600" })))
+    assert.is_false((pcall(fs.replace_in, base, "", "name", "x", { uid = true })))
     assert.same({}, fs.list(base))
   end))
 
   it("makes a file with any bytes, and says when it is there already", run(function()
     local base = support.tmpdir()
     for _, bytes in ipairs { "", "\0", ("ab\0\255"):rep(5000) } do
-      assert.same({ true, true }, { fs.place(base, "x/y", "name", bytes, { mode = 256 }) })
-      assert.same({ true, false }, { fs.place(base, "x/y", "name", bytes, { mode = 256 }) })
+      assert.same({ true, true }, { fs.replace_in(base, "x/y", "name", bytes, { mode = 256 }) })
+      assert.same({ true, false }, { fs.replace_in(base, "x/y", "name", bytes, { mode = 256 }) })
       assert.equal(bytes, guest.content(base .. "/x/y/name"))
     end
-    assert.same({ true, true }, { fs.place(base, "x/y", "name", ("ab\0\255"):rep(4999) .. "ab\0\254", { mode = 256 }) })
+    assert.same({ true, true }, { fs.replace_in(base, "x/y", "name", ("ab\0\255"):rep(4999) .. "ab\0\254", { mode = 256 }) })
     assert.same({ "name" }, fs.list(base .. "/x/y"))
   end))
 end)
