@@ -216,13 +216,8 @@ static int replace_fill(int fd, const char *bytes, size_t len, const struct vmct
     return err;
 }
 
-int vmctl_fs_replace(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how,
-                     bool *changed)
+int vmctl_fs_write_new(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how)
 {
-    if (replace_is_same(folder, name, bytes, len, how)) {
-        *changed = false;
-        return 0;
-    }
     char temporary[TEMPORARY_NAME];
     int fd = -1, err = replace_temporary(folder, temporary, &fd);
     if (err)
@@ -236,8 +231,17 @@ int vmctl_fs_replace(int folder, const char *name, const void *bytes, size_t len
         unlinkat(folder, temporary, 0);
         return err;
     }
-    *changed = true;
     return replace_sync_folder(folder);
+}
+
+int vmctl_fs_replace(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how,
+                     bool *changed)
+{
+    bool same = replace_is_same(folder, name, bytes, len, how);
+    int err = same ? 0 : vmctl_fs_write_new(folder, name, bytes, len, how);
+    if (!err)
+        *changed = !same;
+    return err;
 }
 
 int vmctl_fs_read(const char *path, void *bytes, size_t max, size_t *len)

@@ -19,8 +19,10 @@ struct vmctl_fs_attributes {
  * -EINVAL. With `own`, a last folder of somebody else than that user or ourselves is -EPERM. */
 int vmctl_fs_enter(const char *base, const char *path, const struct vmctl_fs_attributes *how, int *out_fd);
 
-/* Lets a new file take the place of `name` in a folder, written to disk first; its temporary name begins with a dot.
- * A file that is as it shall be (content, mode, owner) is left alone: `changed` is false then. */
+/* Lets a new file take the place of `name` in a folder, written to disk first; its temporary name begins with a dot. */
+int vmctl_fs_write_new(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how);
+
+/* The same, but a file that is as it shall be (content, mode, owner) is left alone: `changed` is false then. */
 int vmctl_fs_replace(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how,
                      bool *changed);
 

@@ -6,49 +6,60 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* What the new file shall be: the old one's mode and owner if there is one and no mode is given. */
-static int file_dress(int fd, const char *path, lua_Integer mode)
+static struct vmctl_fs_attributes attributes_of(int folder, const char *name, lua_Integer mode)
 {
     struct stat old;
-    bool exists = stat(path, &old) == 0;
-    if (exists && fchown(fd, old.st_uid, old.st_gid) < 0 && errno != EPERM)
-        return -errno;
-    mode_t wanted = mode >= 0 ? (mode_t)mode : exists ? old.st_mode & 07777 : 0644;
-    return fchmod(fd, wanted) < 0 ? -errno : 0;
+    struct vmctl_fs_attributes how = { .mode = 0644, .lenient = true };
+    if (fstatat(folder, name, &old, 0) == 0) {
+        how.mode = old.st_mode & 07777;
+        how.own = true;
+        how.uid = old.st_uid;
+        how.gid = old.st_gid;
+    }
+    if (mode >= 0)
+        how.mode = (mode_t)mode & 07777;
+    return how;
+}
+
+/* Opens the folder that a path's last name is in. */
+static int open_folder_of(const char *path, const char **name)
+{
+    char folder[PATH_MAX] = ".";
+    const char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    if (!**name)
+        return -EISDIR;
+    if (slash) {
+        size_t len = slash == path ? 1 : (size_t)(slash - path);
+        if (len >= sizeof folder)
+            return -ENAMETOOLONG;
+        memcpy(folder, path, len);
+        folder[len] = '\0';
+    }
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
 }
 
 /* fs.replace(path, bytes, [mode]): a new file takes the place of an old one at once, never half; written to disk first. */
 static int l_replace(lua_State *L)
 {
     size_t len;
-    const char *path = luaL_checkstring(L, 1), *bytes = luaL_checklstring(L, 2, &len);
+    const char *path = luaL_checkstring(L, 1), *bytes = luaL_checklstring(L, 2, &len), *name;
     lua_Integer mode = luaL_optinteger(L, 3, -1);
-    char temporary[4096];
-    int n = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-    if (n < 0 || (size_t)n >= sizeof temporary)
-        return vmctl_fail(L, -ENAMETOOLONG, "write %s", path);
-    int fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0)
-        return vmctl_fail(L, -errno, "write %s", path);
-    int err = vmctl_fs_write_all(fd, bytes, len);
-    if (!err)
-        err = file_dress(fd, path, mode);
-    if (!err && fsync(fd) < 0)
-        err = -errno;
-    if (close(fd) < 0 && !err)
-        err = -errno;
-    if (!err && rename(temporary, path) < 0)
-        err = -errno;
-    if (err) {
-        unlink(temporary);
+    int err, folder = open_folder_of(path, &name);
+    if (folder < 0)
+        return vmctl_fail(L, folder, "write %s", path);
+    struct vmctl_fs_attributes how = attributes_of(folder, name, mode);
+    err = vmctl_fs_write_new(folder, name, bytes, len, &how);
+    close(folder);
+    if (err)
         return vmctl_fail(L, err, "write %s", path);
-    }
     lua_pushboolean(L, 1);
     return 1;
 }
