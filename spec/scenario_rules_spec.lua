@@ -74,12 +74,10 @@ describe("a scenario's snapshots", function()
     local script = require "spec.support.script"
     local folder = support.tmpdir()
     assert.equal(-1, (script.run([[
-      local groups, snapshot = require "vmctl.scenario.group", require "vmctl.scenario.snapshot"
-      local machine = require "vmctl.machine"
-      local group = groups.new({ "a" }, { snapshot = true, artefacts = os.getenv "TMPDIR" .. "/artefacts" }, 1)
+      local scenario, snapshot = require "vmctl.scenario", require "vmctl.scenario.snapshot"
       snapshot.arguments = function() os.execute("kill -9 $PPID") end -- the folder is made by now
-      assert(group:_begin "t")
-      group:_start()
+      local options = { snapshot = true, artefacts = os.getenv "TMPDIR" .. "/artefacts" }
+      scenario.run("t", { "a" }, options, function(vms) vms:start() end)
     ]], { env = { "TMPDIR=" .. folder } })))
     assert.truthy(require "vmctl.core".fs.stat(folder .. "/artefacts/t"))
     support.eventually(function()

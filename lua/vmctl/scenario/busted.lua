@@ -1,5 +1,6 @@
 --- What ties scenarios to busted: a test begins with its first hook and ends with its last one, whatever happens in between.
 local failure = require "vmctl.scenario.failure"
+local groups = require "vmctl.scenario.group"
 local guard = require "vmctl.scenario.test_body"
 
 local M = {}
@@ -29,15 +30,9 @@ local function wrap(busted, group, element)
   element.run = function(...)
     element.run = body -- the same element may run again
     local ok, err = pcall(guard.call, group, body, ...)
-    if not ok and group._failed_in_verb then busted.fail(err, 0) end
+    if not ok and groups.run_of(group):failed_in_verb() then busted.fail(err, 0) end
     if not ok then error(err, 0) end
   end
-end
-
-local function begin(group, test)
-  local ok, err = group:_begin(test)
-  if not ok then error(err, 0) end
-  group._is_named = false
 end
 
 --- Has busted begin and end a scenario in the describe that is being read.
@@ -45,17 +40,22 @@ end
 ---@param group vmctl.Scenario
 ---@param is_shared boolean machines live as long as the describe
 function M.attach(busted, group, is_shared)
+  local run, is_named = groups.run_of(group), false
   local here = failure.location():gsub("^.*/", ""):gsub("%W+$", "")
   local start, stop = "before_each", "after_each"
   if is_shared then start, stop = "lazy_setup", "lazy_teardown" end
-  busted[start](function() begin(group, here) end)
-  busted[stop](function() group:_finish() end)
+  busted[start](function()
+    local ok, err = run:begin(here)
+    if not ok then error(err, 0) end
+    is_named = false
+  end)
+  busted[stop](function() run:finish() end)
   if not is_shared then busted.lazy_setup(function() end) end -- without it there is no teardown either
   busted.lazy_teardown(function() group:close() end)
   busted.subscribe({ "test", "start" }, function(element, parent)
-    if group:artefacts() then
-      if not group._is_named then group:_rename(full_name(busted, is_shared and parent or element)) end
-      group._is_named = true
+    if run:is_on() then
+      if not is_named then run:rename(full_name(busted, is_shared and parent or element)) end
+      is_named = true
       wrap(busted, group, element)
     end
     return nil, true

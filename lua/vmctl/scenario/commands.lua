@@ -19,16 +19,16 @@ local function prepare(self, verb, command)
   for i, word in ipairs(command) do
     words[i] = tostring(word):find "^[%w%-_./:=,+@%%]+$" and word or ("'%s'"):format((tostring(word):gsub("'", "'\\''")))
   end
-  return options.merge({ timeout = self._group._timeout }, command), table.concat(words, " ")
+  return options.merge({ timeout = self._run.timeout }, command), table.concat(words, " ")
 end
 
 -- Runs it to its end and notes that. Record, or nil, message, code, partial.
 local function run(self, vm, command, shown, timeout)
-  command = options.merge(command, timeout and { timeout = timeout } or { timeout = command.timeout or self._group._timeout })
+  command = options.merge(command, timeout and { timeout = timeout } or { timeout = command.timeout or self._run.timeout })
   local begin = core.now()
   local record, err, code, partial = vm:run(command)
-  self._group:note("%s: %s: %s (%.2f s)", self.name, shown, record and failure.outcome(record) or err, core.now() - begin)
-  if self._group._artefacts then self._group._artefacts:note_output(record or partial or {}) end
+  self._run:note("%s: %s: %s (%.2f s)", self.name, shown, record and failure.outcome(record) or err, core.now() - begin)
+  self._run:note_output(record or partial or {})
   return record, err, code, partial
 end
 
@@ -95,7 +95,7 @@ function M:spawn(command)
   local prepared, shown = prepare(self, "spawn", command)
   prepared.timeout = type(command) == "table" and command.timeout or nil
   local process, err = vm:start(prepared)
-  self._group:note("%s: spawn: %s", self.name, shown)
+  self._run:note("%s: spawn: %s", self.name, shown)
   if not process then self:_fail("spawn", err, failure.command_sections(shown)) end
   return process
 end

@@ -1,19 +1,16 @@
 --- The machines of one test: started side by side, joined by networks, ended whatever happens.
-local artefacts = require "vmctl.scenario.artefacts"
 local channel = require "vmctl.base.channel"
-local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
 local machines = require "vmctl.scenario.machine"
-local network = require "vmctl.scenario.network"
 local options = require "vmctl.base.options"
 local snapshot = require "vmctl.scenario.snapshot"
 local store = require "vmctl.scenario.snapshot_store"
 local task = require "vmctl.base.task"
+local test_run = require "vmctl.scenario.test_run"
 
 local M = {}
 
-local TIMEOUT = 60      -- seconds: each verb that is given none
-local START = 600       -- seconds for all machines together
+local START = 600 -- seconds for all machines together
 
 local methods = {}
 local mt = { __name = "vmctl.Scenario" }
@@ -46,7 +43,7 @@ local function by_name(specs, defaults, level)
   return all, names
 end
 
-local function network_names(specs)
+local function network_numbers(specs)
   local numbers, names = {}, {}
   for _, spec in pairs(specs) do
     for _, name in ipairs(spec.networks or {}) do
@@ -69,16 +66,25 @@ function M.new(specs, opts, level)
   opts = options.check(opts, known, "scenario", level + 1)
   local all, names = by_name(specs, opts.defaults, level + 1)
   local self = setmetatable({
-    _options = opts, _names = names, _machines = {}, _timeout = opts.timeout or TIMEOUT, _lock = channel.lock(),
-    _network_numbers = network_names(all), _store = store.new(),
+    _options = opts, _names = names, _machines = {}, _lock = channel.lock(), _store = store.new(),
   }, mt)
+  self._run = test_run.new(opts, network_numbers(all), function()
+    for _, machine in ipairs(self:machines()) do machine:_forget() end
+  end)
   for i, name in ipairs(names) do
     if opts.snapshot and all[name].lazy then
       error(("scenario: machine '%s': 'lazy' and 'snapshot' exclude each other"):format(name), level + 1)
     end
-    self._machines[name] = machines.new(self, name, i, all[name])
+    self._machines[name] = machines.new(self, self._run, name, i, all[name])
   end
   return self
+end
+
+--- The run of its tests, for the other parts of this room.
+---@param group vmctl.Scenario
+---@return vmctl.TestRun
+function M.run_of(group)
+  return rawget(group, "_run")
 end
 
 --- The machines, in the order of their names.
@@ -87,41 +93,6 @@ function methods:machines()
   local list = {}
   for i, name in ipairs(self._names) do list[i] = self._machines[name] end
   return list
-end
-
---- Begins a test. Does not start machines: the first verb does. Waits for nothing.
----@param test string its name
----@return true|nil, string?, string?
-function methods:_begin(test)
-  local err, code
-  self._artefacts, err, code = artefacts.open(test, self._options)
-  if not self._artefacts then return nil, err, code end
-  self._folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-scenario")
-  if not self._folder then return nil, err, code end
-  self.test, self._networks = test, {}
-  self._failed, self._failed_in_verb, self._passed, self._raised = false, false, false, nil
-  return true
-end
-
---- Gives the test that has begun its name, once it is known.
-function methods:_rename(test)
-  self.test = test
-  self._artefacts:rename(test)
-end
-
---- The networks, made at the first call.
----@return table<string, vmctl.ScenarioNetwork>|nil, string?, string?
-function methods:_open_networks()
-  for name, number in pairs(self._network_numbers) do
-    if not self._networks[name] then
-      local made, err, code = network.open(name, number, {
-        folder = self._folder, capture = self._artefacts:file(name, ".pcapng"), seed = self._options.seed,
-      })
-      if not made then return nil, err, code end
-      self._networks[name] = made
-    end
-  end
-  return self._networks
 end
 
 -- Calls `fn(machine)` for all at once. The first failure ends the other calls.
@@ -187,7 +158,7 @@ end
 ---@param list? vmctl.ScenarioMachine[]
 ---@return true|nil, string?, string?
 function methods:_start(list)
-  if not self._artefacts then return nil, "no test is running", "ECLOSED" end
+  if not self._run:is_on() then return nil, "no test is running", "ECLOSED" end
   if not list then
     list = {}
     for _, machine in ipairs(self:machines()) do
@@ -202,7 +173,7 @@ end
 ---@return vmctl.Scenario
 function methods:start()
   local ok, err = self:_start()
-  if not ok then self:_raise("start: " .. err) end
+  if not ok then self._run:raise("start: " .. err) end
   return self
 end
 
@@ -243,60 +214,36 @@ end
 function methods:switch(name)
   local open = self:_some_networks(name, "switch")
   local first, found = next(open)
-  if next(open, first) then self:_raise "switch: there are several networks: name one" end
+  if next(open, first) then self._run:raise "switch: there are several networks: name one" end
   return found.switch
 end
 
 --- The networks of that name, or all. Raises where there is none.
 function methods:_some_networks(name, verb)
-  local open, err = nil, "no test is running"
-  if self._artefacts then open, err = self:_open_networks() end
-  if not open then self:_raise(verb .. ": " .. err) end
-  if name and not open[name] then self:_raise(("%s: no network '%s'"):format(verb, name)) end
-  if not next(open) then self:_raise(verb .. ": the machines have no 'networks'") end
+  local open, err = self._run:open_networks()
+  if not open then self._run:raise(verb .. ": " .. err) end
+  if name and not open[name] then self._run:raise(("%s: no network '%s'"):format(verb, name)) end
+  if not next(open) then self._run:raise(verb .. ": the machines have no 'networks'") end
   return name and { [name] = open[name] } or open
 end
 
 --- Adds a line to the test's commands.log.
+---@param text string as for string.format
 function methods:note(text, ...)
-  if self._artefacts then self._artefacts:note(text, ...) end
+  self._run:note(text, ...)
 end
 
 --- The folder of what the running test leaves: logs, captures, screenshots.
 ---@return string|nil path
 function methods:artefacts()
-  return self._artefacts and self._artefacts.path
-end
-
---- Raises a failure, at the user's line, that says where the artefacts are.
-function methods:_raise(text)
-  local path = self:artefacts()
-  text = failure.location() .. text .. (path and "\n  artefacts: " .. path or "")
-  self._raised = text
-  self:note("FAILED %s", text:match "[^\n]*")
-  error(text, 0)
-end
-
---- Ends a test: machines, networks, files. Idempotent; does not wait.
----@param failed? boolean whether it did; default: its body did, or a verb raised and the body never came to its end
----@return string|nil path of the artefacts, if they stay
-function methods:_finish(failed)
-  if not self._artefacts then return nil end
-  if failed == nil then failed = self._failed or self._raised ~= nil and not self._passed end
-  for _, machine in ipairs(self:machines()) do machine:_forget() end
-  for _, each in pairs(self._networks) do each:close() end
-  local path = self._artefacts.path
-  local stays = self._artefacts:close(failed)
-  if self._folder then artefacts.remove(self._folder) end
-  self._artefacts, self._folder, self._networks = nil, nil, nil
-  return stays and path or nil
+  return self._run:path()
 end
 
 --- Ends everything, booted snapshots as well. Idempotent; does not wait.
----@param failed? boolean keep the artefacts, as for `_finish`
+---@param failed? boolean keep the artefacts; default: a verb or the test's body failed
 ---@return string|nil path of the artefacts, if they stay
 function methods:close(failed)
-  local path = self:_finish(failed)
+  local path = self._run:finish(failed)
   self._store:close()
   return path
 end

@@ -43,7 +43,7 @@ function M.machines(specs, opts)
   if not busted then error("scenario.machines: busted does not run; see scenario.open and scenario.run", 2) end
   local group = groups.new(specs, opts, 2)
   open[group] = true
-  hooks.attach(busted, group, group._options.shared == true)
+  hooks.attach(busted, group, opts ~= nil and opts.shared == true)
   return group
 end
 
@@ -53,7 +53,7 @@ end
 ---@return vmctl.Scenario
 function M.open(specs, opts)
   local group = groups.new(specs, opts, 2)
-  local ok, err = group:_begin "scenario"
+  local ok, err = groups.run_of(group):begin "scenario"
   if not ok then error(err, 2) end
   open[group] = true
   return group
@@ -68,7 +68,7 @@ end
 function M.run(name, specs, opts, fn)
   if fn == nil then opts, fn = nil, opts end
   local group <close> = groups.new(specs, opts, 2)
-  local ok, err = group:_begin(name)
+  local ok, err = groups.run_of(group):begin(name)
   if not ok then error(err, 2) end
   open[group] = true
   return guard.call(group, fn, group)

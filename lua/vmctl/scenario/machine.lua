@@ -26,13 +26,20 @@ end
 
 local OWN = { networks = true, lazy = true, boot_timeout = true } -- options that are not machine.launch's
 
-function M.new(group, name, number, spec)
+--- Makes a machine that does not run yet.
+---@param group vmctl.Scenario
+---@param run vmctl.TestRun
+---@param name string
+---@param number integer its place among the machines, from 1
+---@param spec table
+---@return vmctl.ScenarioMachine
+function M.new(group, run, name, number, spec)
   local for_launch = {}
   for key, value in pairs(spec) do
     if not OWN[key] then for_launch[key] = value end
   end
   return setmetatable({
-    name = name, lazy = spec.lazy == true, number = number, _group = group, _spec = for_launch, _state = "new",
+    name = name, lazy = spec.lazy == true, number = number, _group = group, _run = run, _spec = for_launch, _state = "new",
     _networks = spec.networks or {}, _boot_timeout = spec.boot_timeout or BOOT,
   }, mt)
 end
@@ -47,14 +54,14 @@ end
 ---@param name? string
 ---@return string
 function methods:ip(name)
-  local number = self._group._network_numbers[name or self._networks[1]]
+  local number = self._run.networks[name or self._networks[1]]
   if not number then self:_fail("ip", "no such network") end
   return network.address(number, self.number)
 end
 
 -- Options of a launch: as given, with a file for the console, cards for the networks and what a snapshot wants.
 local function launch_options(self, how, folder)
-  local networks, err, code = self._group:_open_networks()
+  local networks, err, code = self._run:open_networks()
   if not networks then return nil, err, code end
   local nics = table.move(self._spec.nics or {}, 1, #(self._spec.nics or {}), 1, {})
   for _, name in ipairs(self._networks) do
@@ -64,17 +71,17 @@ local function launch_options(self, how, folder)
     nics[#nics + 1] = card
   end
   return options.merge(self._spec, {
-    name = self.name, nics = nics, console_log = self._group._artefacts.path .. "/" .. self.name .. ".console.log",
+    name = self.name, nics = nics, console_log = self._run:path() .. "/" .. self.name .. ".console.log",
     args = how ~= "kernel" and snapshot.arguments(self._spec, folder, how == "copy") or self._spec.args,
   })
 end
 
 -- Gives its cards their addresses.
 local function configure(self, timeout)
-  if #self._networks == 0 or self._group._options.configure == false then return true end
+  if #self._networks == 0 or not self._run.configures then return true end
   local cards, hosts = {}, {}
   for i, name in ipairs(self._networks) do
-    local number = self._group._network_numbers[name]
+    local number = self._run.networks[name]
     cards[i] = { mac = network.mac(number, self.number), address = self:ip(name) }
   end
   for _, other in ipairs(self._group:machines()) do
@@ -96,7 +103,8 @@ local function bring_up(self, how, folder)
     if ok then ok, err, code = configure(self, self._boot_timeout) end
   end
   if not ok then return nil, err, code end
-  for _, name in ipairs(self._networks) do self._group._networks[name]:apply() end
+  local networks = assert(self._run:open_networks())
+  for _, name in ipairs(self._networks) do networks[name]:apply() end
   return true
 end
 
@@ -122,10 +130,10 @@ function methods:_launch(how, folder)
   ok, err, code = bring_up(self, how, folder)
   if not ok then
     self:_release():close()
-    self._group:note("%s: did not start: %s", self.name, err)
+    self._run:note("%s: did not start: %s", self.name, err)
     return nil, err, code
   end
-  self._group:note("%s: %s after %.2f s", self.name, how == "copy" and "started from its snapshot" or "booted", core.now() - begin)
+  self._run:note("%s: %s after %.2f s", self.name, how == "copy" and "started from its snapshot" or "booted", core.now() - begin)
   return true
 end
 
@@ -142,15 +150,21 @@ function methods:_forget()
   self.vm, self._state = nil, "new"
 end
 
+--- Whether it was given a screen.
+---@return boolean
+function methods:has_screen()
+  return self._spec.display ~= nil and self._spec.display ~= false
+end
+
 --- The running vm, for a verb: the first one starts the scenario. Raises for a machine that is off.
 ---@param verb string
 ---@return vmctl.Machine
 function methods:_running(verb)
   if self._state == "new" then
     local ok, err = self._group:_start(self.lazy and { self } or nil)
-    if not ok then self._group:_raise(("%s: %s: it did not start: %s"):format(self.name, verb, err)) end
+    if not ok then self._run:raise(("%s: %s: it did not start: %s"):format(self.name, verb, err)) end
   end
-  if not self.vm then self._group:_raise(("%s: %s: it is off: start it first"):format(self.name, verb)) end
+  if not self.vm then self._run:raise(("%s: %s: it is off: start it first"):format(self.name, verb)) end
   return self.vm
 end
 
@@ -170,7 +184,7 @@ function methods:_fail(verb, text, sections)
   if self.vm and not text:find("\nthe console's last lines:", 1, true) then
     parts[#parts + 1] = failure.section("console of " .. self.name, self.vm:console(), CONSOLE_LINES)
   end
-  self._group:_raise(table.concat(parts, "\n"))
+  self._run:raise(table.concat(parts, "\n"))
 end
 
 --- Starts it, if it is off, and waits until it is ready.
@@ -182,7 +196,7 @@ function methods:start()
   elseif self._state == "off" then
     ok, err = self:_launch "kernel"
   end
-  if not ok then self._group:_raise(("%s: start: %s"):format(self.name, err)) end
+  if not ok then self._run:raise(("%s: start: %s"):format(self.name, err)) end
   return self
 end
 
@@ -191,16 +205,16 @@ end
 function methods:shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "shutdown")
   local vm = self:_running "shutdown"
-  self._group:note("%s: shutdown", self.name)
-  local ok, err = vm:shutdown { timeout = opts.timeout or self._group._timeout }
+  self._run:note("%s: shutdown", self.name)
+  local ok, err = vm:shutdown { timeout = opts.timeout or self._run.timeout }
   self:_release()
-  if not ok then self._group:_raise(("%s: %s"):format(self.name, err)) end
+  if not ok then self._run:raise(("%s: %s"):format(self.name, err)) end
 end
 
 --- Ends it at once, as a power failure does.
 function methods:crash()
   local vm = self:_running "crash"
-  self._group:note("%s: crash", self.name)
+  self._run:note("%s: crash", self.name)
   self:_release()
   vm:kill()
 end
@@ -217,7 +231,7 @@ end
 ---@param opts? { timeout: number }|number seconds
 function methods:wait_for_shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "wait_for_shutdown")
-  local vm, timeout = self:_running "wait_for_shutdown", opts.timeout or self._group._timeout
+  local vm, timeout = self:_running "wait_for_shutdown", opts.timeout or self._run.timeout
   local ended, err = vm:wait(timeout)
   if not ended then self:_fail("wait_for_shutdown", ("it still runs after %g s: %s"):format(timeout, err)) end
   self:_release():close()
@@ -225,7 +239,7 @@ end
 
 local function set_blocked(self, verb, is_blocked)
   if #self._networks == 0 then self:_fail(verb, "it has no 'networks'") end
-  self._group:note("%s: %s", self.name, verb)
+  self._run:note("%s: %s", self.name, verb)
   for _, name in ipairs(self._networks) do
     self._group:_some_networks(name, verb)[name]:block(self.name, is_blocked)
   end
@@ -249,9 +263,9 @@ end
 ---@return string path
 function methods:screenshot(name)
   self:_running "screenshot"
-  local path = self._group._artefacts:file(name or self.name, ".png")
+  local path = self._run:file(name or self.name, ".png")
   ask(self, "screenshot", "screendump", path)
-  self._group:note("%s: screenshot %s", self.name, path)
+  self._run:note("%s: screenshot %s", self.name, path)
   return path
 end
 
@@ -259,20 +273,20 @@ end
 ---@param keys string
 function methods:send_key(keys)
   ask(self, "send_key", "send_key", keys)
-  self._group:note("%s: send_key %s", self.name, keys)
+  self._run:note("%s: send_key %s", self.name, keys)
 end
 
 --- Types a text on its keyboard.
 ---@param text string
 function methods:send_chars(text)
   ask(self, "send_chars", "send_chars", text)
-  self._group:note("%s: send_chars of %d bytes", self.name, #text)
+  self._run:note("%s: send_chars of %d bytes", self.name, #text)
 end
 
 --- Types a text on its serial console.
 ---@param text string
 function methods:send_console(text)
-  ask(self, "send_console", "console_write", text, self._group._timeout)
+  ask(self, "send_console", "console_write", text, self._run.timeout)
 end
 
 --- A shell in it, on this program's terminal, until it ends: to look around in a test that has stopped.

@@ -50,7 +50,7 @@ end
 ---@return any value
 function M.wait(machine, verb, what, opts, attempt, sections)
   local now = core.now()
-  local state = { verb = verb, what = what, timeout = opts.timeout or machine._group._timeout, begin = now, said = now, attempts = 0 }
+  local state = { verb = verb, what = what, timeout = opts.timeout or machine._run.timeout, begin = now, said = now, attempts = 0 }
   local value, why = ask(state, attempt, opts.interval or PAUSE)
   log.progress(nil)
   if value then return value end

@@ -1,11 +1,11 @@
 --- The body of a test: run as a task with a limit, and, when it fails, with all that is known added to what it says.
 local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
+local groups = require "vmctl.scenario.group"
 local task = require "vmctl.base.task"
 
 local M = {}
 
-local LIMIT = 600 -- seconds for a test
 local CONSOLE_LINES = 6
 
 -- A test framework's objects name their kind.
@@ -15,9 +15,9 @@ local function kind_of(err)
 end
 
 -- What only a failure outside the verbs needs: they have told this already.
-local function surroundings(group)
-  local parts, limit = {}, group._options.limit or LIMIT
-  if core.now() - group._begun >= limit then parts[1] = ("  the test ran out of its limit of %g s"):format(limit) end
+local function surroundings(group, seconds)
+  local parts, limit = {}, groups.run_of(group).limit
+  if seconds >= limit then parts[1] = ("  the test ran out of its limit of %g s"):format(limit) end
   for _, machine in ipairs(group:machines()) do
     if machine.vm then parts[#parts + 1] = failure.section("console of " .. machine.name, machine.vm:console(), CONSOLE_LINES) end
   end
@@ -25,16 +25,10 @@ local function surroundings(group)
   return #parts > 0 and "\n" .. table.concat(parts, "\n") or ""
 end
 
--- A verb's failure went through tasks and subtests: what they put behind it is about vmctl, not about the test.
-local function trim(text, raised)
-  local from, to = text:find(raised, 1, true)
-  return from and text:sub(1, to) or nil
-end
-
 local function screenshots(group)
   for _, machine in ipairs(group:machines()) do
-    if machine.vm and machine._spec.display then
-      machine.vm:screendump(group._artefacts:file(machine.name .. "-failed", ".png"))
+    if machine.vm and machine:has_screen() then
+      machine.vm:screendump(groups.run_of(group):file(machine.name .. "-failed", ".png"))
     end
   end
 end
@@ -51,26 +45,23 @@ local function interact(group, text)
 end
 
 -- The error as it is to go on, and its text.
-local function explain(group, err)
+local function explain(group, err, seconds)
+  local told = groups.run_of(group):fail(err)
   if type(err) == "table" and type(err.message) == "string" then
-    err.message = err.message .. surroundings(group)
+    err.message = err.message .. surroundings(group, seconds)
     return err, err.message
   elseif type(err) ~= "string" then
-    return err, tostring(err) .. surroundings(group)
+    return err, tostring(err) .. surroundings(group, seconds)
   end
-  local told = group._raised and trim(err, group._raised)
-  group._failed_in_verb = told ~= nil
-  local text = told or err .. surroundings(group)
+  local text = told or err .. surroundings(group, seconds)
   return text, text
 end
 
-local function report(group, err)
-  group._failed = true
+local function report(group, err, seconds)
   local text
-  err, text = explain(group, err)
+  err, text = explain(group, err, seconds)
   screenshots(group)
-  if not group._raised then group:note("FAILED %s", text:match "[^\n]*") end
-  group._artefacts:write("report.txt", text)
+  groups.run_of(group):write("report.txt", text)
   interact(group, text)
   return err
 end
@@ -87,14 +78,14 @@ end
 ---@return any ... what fn returned
 function M.call(group, fn, ...)
   local args, results = table.pack(...), nil
-  group._begun = core.now()
+  local run, begin = groups.run_of(group), core.now()
   local ok, err = pcall(task.run, function()
-    results = table.pack(task.timeout(group._options.limit or LIMIT, xpcall, fn, note_line, table.unpack(args, 1, args.n)))
+    results = table.pack(task.timeout(run.limit, xpcall, fn, note_line, table.unpack(args, 1, args.n)))
   end)
   if ok and not results[1] then ok, err = false, results[2] end
-  if not ok and kind_of(err) ~= "pending" then err = report(group, err) end
+  if not ok and kind_of(err) ~= "pending" then err = report(group, err, core.now() - begin) end
   if not ok then error(err, 0) end
-  group._passed = true
+  run:pass()
   return table.unpack(results, 2, results.n)
 end
 

@@ -14,9 +14,9 @@ function M:copy_to_guest(source, destination, opts)
   opts = options.check(opts, copy_options, "copy_to_guest")
   local vm = self:_running "copy_to_guest"
   local done, err = files.push(vm, source, destination, { exact = true, owner = "target",
-    timeout = opts.timeout or self._group._timeout })
+    timeout = opts.timeout or self._run.timeout })
   if not done then self:_fail("copy_to_guest", err) end
-  self._group:note("%s: copy_to_guest %s to %s", self.name, source, destination)
+  self._run:note("%s: copy_to_guest %s to %s", self.name, source, destination)
 end
 
 --- Copies a file, or what is in a folder, out of the guest. Waits.
@@ -28,11 +28,11 @@ end
 function M:copy_from_guest(source, destination, opts)
   opts = options.check(opts, copy_options, "copy_from_guest")
   local vm = self:_running "copy_from_guest"
-  destination = destination or self._group._artefacts:file(source:match "([^/]+)/*$" or "root")
+  destination = destination or self._run:file(source:match "([^/]+)/*$" or "root")
   local done, err = files.pull(vm, source, destination, { exact = true, owner = "mine",
-    timeout = opts.timeout or self._group._timeout })
+    timeout = opts.timeout or self._run.timeout })
   if not done then self:_fail("copy_from_guest", err) end
-  self._group:note("%s: copy_from_guest %s to %s", self.name, source, destination)
+  self._run:note("%s: copy_from_guest %s to %s", self.name, source, destination)
   return destination
 end
 

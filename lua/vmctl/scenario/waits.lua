@@ -85,7 +85,7 @@ end
 function M:wait_for_console_text(pattern, opts)
   opts = options.check(opts, { timeout = "number", plain = "boolean" }, "wait_for_console_text")
   local vm = self:_running "wait_for_console_text"
-  local found, err = vm:wait_console(pattern, { timeout = opts.timeout or self._group._timeout, plain = opts.plain })
+  local found, err = vm:wait_console(pattern, { timeout = opts.timeout or self._run.timeout, plain = opts.plain })
   if not found then self:_fail("wait_for_console_text", err) end
   return found
 end
