@@ -242,6 +242,14 @@ function methods:console()
   return self._console:text()
 end
 
+--- Hands what the guest's console has kept, and then all that comes, to `take`, until that returns something false or the console
+--- ends. One that is slower than the console misses what is no longer kept. Waits.
+---@param take fun(data: string): any
+---@return true|nil, string?, string? ECANCELED
+function methods:follow_console(take)
+  return self._console:follow(take)
+end
+
 --- Types on the guest's console.
 ---@return true|nil, string?, string?
 function methods:console_write(bytes, timeout)
