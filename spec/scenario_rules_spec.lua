@@ -6,6 +6,7 @@ local groups = require "vmctl.scenario.group"
 local network = require "vmctl.scenario.network"
 local scenario = require "vmctl.scenario"
 local snapshot = require "vmctl.scenario.snapshot"
+local subnets = require "vmctl.scenario.subnet"
 local support = require "spec.support"
 local there = require "spec.support.scenario"
 
@@ -67,6 +68,52 @@ describe("the options of a scenario", function()
     assert.equal(1, code)
     assert_has(text, "scenario.machines: busted does not run; see scenario.open and scenario.run")
   end))
+end)
+
+describe("a scenario's networks", function()
+  local function subnet(text) return assert(subnets.parse(text)) end
+
+  it("have subnets of IPv4 and IPv6", function()
+    assert.equal("10.1.2.1", subnet "10.1.2.0/24":address(1))
+    assert.equal("10.1.255.254", subnet "10.1.0.0/16":address(65534))
+    assert.is_nil(subnet "10.1.0.0/16":address(65535))
+    assert.is_nil(subnet "10.1.2.0/30":address(3))
+    assert.equal("fd00:7:0:0:0:0:0:ff", subnet "fd00:7::/64":address(255))
+    assert.equal("0:0:0:0:0:0:0:3", subnet "::/0":address(3))
+    assert.is_nil(subnet "1:2:3:4:5:6:7:8/128":address(1))
+    assert.equal("2001:db8:1:2:3:4:5:1", subnet "2001:db8:1:2:3:4:5::/112":address(1))
+  end)
+
+  it("know which addresses are theirs", function()
+    assert.is_true(subnet "10.1.2.64/26":contains "10.1.2.127")
+    for _, text in ipairs { "10.1.2.128", "10.1.2.64", "10.1.2.256", "10.1.2", "fd00::1", "", "x" } do
+      assert.is_false(subnet "10.1.2.64/26":contains(text))
+    end
+    assert.is_true(subnet "fd00:7::/64":contains "fd00:7::beef")
+    for _, text in ipairs { "fd00:8::1", "fd00:7::", "fd00:7::1::2", "fd00:7:1", "fd00:7::12345", "10.1.2.3", "1:2:3:4:5:6:7:8:9" } do
+      assert.is_false(subnet "fd00:7::/64":contains(text))
+    end
+  end)
+
+  it("are refused where they are none", function()
+    for _, text in ipairs { "10.1.2.0", "10.1.2.0/33", "10.1.2.1/24", "10.1.2/24", "fd00::/129", "fd00::1/64", "/24", "x/1" } do
+      assert.is_nil(subnets.parse(text), text)
+    end
+  end)
+
+  it("give each mistake the names in it", function()
+    local lan = { networks = { "lan" } }
+    refused("network 'lan': '10.0.0.1/24' has bits behind its first 24", { a = lan }, { networks = { lan = "10.0.0.1/24" } }, 1)
+    refused("network 'lan': a subnet as a string expected, got number", { a = lan }, { networks = { lan = 10 } }, 1)
+    refused("network 'lna': no machine is in it", { a = lan }, { networks = { lna = "10.0.0.0/24" } }, 1)
+    refused("machine 'b': there is no address 2 in 10.0.0.0/31", { a = {}, b = lan }, { networks = { lan = "10.0.0.0/31" } }, 1)
+    refused("machine 'a': '10.0.1.1' is no address in 10.0.0.0/24", { a = { networks = { lan = "10.0.1.1" } } },
+      { networks = { lan = "10.0.0.0/24" } }, 1)
+    refused("machines 'a' and 'b' have the address 10.77.1.2", { a = { networks = { lan = "10.77.1.2" } }, b = lan }, nil, 1)
+    local ok, err = pcall(function() scenario.open({ a = lan }, { networks = { lan = "x" } }) end)
+    assert.is_false(ok)
+    assert_has(err, HERE)
+  end)
 end)
 
 describe("a scenario's snapshots", function()

@@ -42,6 +42,12 @@ describe("two machines on a network", function()
     assert.same({ "ab", "x" }, { vms.one:succeed("printf a", "printf b; printf x >&2") })
     assert.equal("said\n", (vms.one:fail "echo said; false"))
     assert.equal("in", (vms.one:succeed { "cat", stdin = "in" }))
+    vms.one:fail("false | true", "cd /none; echo next", "echo $unset")
+    vms.one:succeed { "false | true; echo $unset", strict = false }
+    assert_has(failure_of(vms.one.fail, vms.one, "nosuchcommand"), "exit code 127 after ")
+    assert_has(failure_of(vms.one.fail, vms.one, "kill -SEGV $$"), "signal SEGV ended it")
+    vms.one:fail { "nosuchcommand", strict = true, exit_code = 127 }
+    assert_has(failure_of(vms.one.wait_until_fails, vms.one, "nosuchcommand", 0.3), "exit_code = N asks for it")
   end)
 
   it("say what failed, at the line of the test", function()

@@ -1,4 +1,5 @@
---- The folder of one test: console logs, the log of commands, screenshots, captures. It stays when the test fails.
+--- The folder of one test: console logs, the log of commands, screenshots, captures. It stays when the test fails; what a verb
+--- put there for the test stays in any case.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 
@@ -53,7 +54,7 @@ function M.open(test, opts)
   if not ok then return nil, ("artefacts of '%s': %s"):format(test, err), code end
   local keep = opts.keep
   if keep == nil then keep = (os.getenv "VMCTL_KEEP_ARTEFACTS" or "0") ~= "0" end
-  return setmetatable({ path = path, _root = root, _begin = core.now(), _keep = keep }, mt)
+  return setmetatable({ path = path, _root = root, _begin = core.now(), _keep = keep, _kept = {} }, mt)
 end
 
 --- Gives it the name of another test. Files that are open stay so.
@@ -67,7 +68,7 @@ end
 --- The path of a file in it. A number is added when there is one of this name.
 ---@param name string
 ---@param ending? string ".png"
----@return string
+---@return string path
 function methods:file(name, ending)
   ending = ending or ""
   local path, number = ("%s/%s%s"):format(self.path, M.file_name(name), ending), 1
@@ -76,6 +77,16 @@ function methods:file(name, ending)
     path = ("%s/%s-%d%s"):format(self.path, M.file_name(name), number, ending)
   end
   return path
+end
+
+--- Has a file or folder in it stay, whatever becomes of the test.
+---@param path string as `file` gave it; or the folder's own: all of it stays
+function methods:keep(path)
+  if path == self.path then
+    self._keep = true
+  elseif path:sub(1, #self.path + 1) == self.path .. "/" then
+    self._kept[path:sub(#self.path + 2):match "^[^/]+"] = true
+  end
 end
 
 --- Adds a line to commands.log, with the seconds since the test began.
@@ -106,15 +117,21 @@ function methods:write(name, text)
   file:close()
 end
 
---- Ends it: the folder stays after a failure, or when it was asked to.
+--- Ends it: the folder stays after a failure, or when it was asked to; after a success with no more than what is to stay.
 ---@param failed boolean
 ---@return boolean whether it stays
 function methods:close(failed)
   if self._log then self._log:close() end
   self._log = nil
   if failed or self._keep then return true end
-  M.remove(self.path)
-  return false
+  if not next(self._kept) then
+    M.remove(self.path)
+    return false
+  end
+  for _, name in ipairs(core.fs.list(self.path) or {}) do
+    if not self._kept[name] then M.remove(self.path .. "/" .. name) end
+  end
+  return true
 end
 
 return M

@@ -12,17 +12,46 @@ local function is_users(source)
   return source:sub(1, #ROOM) ~= ROOM and not source:find("/busted/", 1, true) and not source:find("/luassert/", 1, true)
 end
 
+-- The level of the user's function that called, for the function that asks; nil where there is none.
+local function users_level()
+  for level = 3, FRAMES do
+    local info = debug.getinfo(level, "Sl")
+    if not info then return nil end
+    if info.currentline > 0 and is_users(info.source) then return level - 1, info end
+  end
+end
+
 --- The line of the user's code that called: "spec/x_spec.lua:12: ". Frames of vmctl itself and of busted are passed over.
 ---@return string empty where there is none
 function M.location()
-  for level = 2, FRAMES do
-    local info = debug.getinfo(level, "Sl")
-    if not info then return "" end
-    if info.currentline > 0 and is_users(info.source) then
-      return ("%s:%d: "):format(info.short_src, info.currentline)
-    end
+  local level, info = users_level()
+  return level and ("%s:%d: "):format(info.short_src, info.currentline) or ""
+end
+
+--- The local variables of the user's function that called, and those that it uses of functions around it.
+---@return table<string, any>
+function M.locals()
+  local found, level = {}, users_level()
+  if not level then return found end
+  local fn = debug.getinfo(level, "f").func
+  for i = 1, math.huge do
+    local name, value = debug.getupvalue(fn, i)
+    if not name then break end
+    if name ~= "_ENV" then found[name] = value end
   end
-  return ""
+  for i = 1, math.huge do
+    local name, value = debug.getlocal(level, i)
+    if not name then break end
+    if name:find "^[%a_]" then found[name] = value end
+  end
+  return found
+end
+
+--- The words of an error: a text's own, or those of a test framework's object.
+---@param err any
+---@return string
+function M.text_of(err)
+  return type(err) == "table" and type(err.message) == "string" and err.message or tostring(err)
 end
 
 local function count_lines(text)

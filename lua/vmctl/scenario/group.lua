@@ -3,7 +3,9 @@ local channel = require "vmctl.base.channel"
 local failure = require "vmctl.scenario.failure"
 local machines = require "vmctl.scenario.machine"
 local options = require "vmctl.base.options"
+local plans = require "vmctl.scenario.plan"
 local snapshot = require "vmctl.scenario.snapshot"
+local steps = require "vmctl.scenario.steps"
 local store = require "vmctl.scenario.snapshot_store"
 local task = require "vmctl.base.task"
 local test_run = require "vmctl.scenario.test_run"
@@ -15,9 +17,11 @@ local START = 600 -- seconds for all machines together
 local methods = {}
 local mt = { __name = "vmctl.Scenario" }
 
+for name, fn in pairs(steps) do methods[name] = fn end
+
 local known = {
   defaults = "table", shared = "boolean", snapshot = "boolean", prepare = "callable", timeout = "number>0", limit = "number>0",
-  artefacts = "string", keep = "boolean", configure = "boolean", seed = "integer",
+  artefacts = "string", keep = "boolean", configure = "boolean", seed = "integer", networks = "table",
 }
 
 function mt:__index(key)
@@ -43,19 +47,6 @@ local function by_name(specs, defaults, level)
   return all, names
 end
 
-local function network_numbers(specs)
-  local numbers, names = {}, {}
-  for _, spec in pairs(specs) do
-    for _, name in ipairs(spec.networks or {}) do
-      if not numbers[name] then names[#names + 1] = name end
-      numbers[name] = 0
-    end
-  end
-  table.sort(names)
-  for i, name in ipairs(names) do numbers[name] = i end
-  return numbers
-end
-
 --- Makes a scenario, in which nothing runs yet. Raises at the line that `level` names for malformed options.
 ---@param specs table
 ---@param opts? table
@@ -68,7 +59,7 @@ function M.new(specs, opts, level)
   local self = setmetatable({
     _options = opts, _names = names, _machines = {}, _lock = channel.lock(), _store = store.new(),
   }, mt)
-  self._run = test_run.new(opts, network_numbers(all), function()
+  self._run = test_run.new(opts, plans.new(names, all, opts.networks, level + 1), function()
     for _, machine in ipairs(self:machines()) do machine:_forget() end
   end)
   for i, name in ipairs(names) do

@@ -29,13 +29,15 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs hear of 
 ---@field artefacts? string folder for what tests leave (VMCTL_ARTEFACTS, "build/artefacts")
 ---@field keep? boolean keep that after success too (VMCTL_KEEP_ARTEFACTS=1)
 ---@field configure? boolean false: leave the cards of `networks` as they are, without addresses
+---@field networks? table<string, string> subnets by the networks' names, "192.168.7.0/24" or "fd00:7::/64"; else 10.77.N.0/24
 ---@field seed? integer of the networks' faults
 
 --- Machines for the tests of the describe in which this is called: new ones for each, started side by side when a test first
 --- uses one of them, and ended with it, whatever happens. (They are gone before the after_each of one's own: use `finally`.)
 --- Does not wait.
----@param specs table by name: options as for vmctl.machine.launch, and networks (names: a card each, all in one switch, with
--- addresses and /etc/hosts), lazy (only its own verbs start it), boot_timeout (seconds, 60); names alone have the defaults
+---@param specs table by name: options as for vmctl.machine.launch, and networks (names: a card each, in that
+-- network's switch, with an address and /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan), lazy (only its own
+-- verbs start it), boot_timeout (seconds, 60); names alone have the defaults
 ---@param opts? vmctl.ScenarioOptions
 ---@return vmctl.Scenario vms: `vms.NAME` is a machine; start, partition, heal, switch, artefacts
 function M.machines(specs, opts)

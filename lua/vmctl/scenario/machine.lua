@@ -5,8 +5,11 @@ local failure = require "vmctl.scenario.failure"
 local launch = require "vmctl.machine".launch
 local network = require "vmctl.scenario.network"
 local options = require "vmctl.base.options"
+local plans = require "vmctl.scenario.plan"
+local screen = require "vmctl.scenario.screen"
 local snapshot = require "vmctl.scenario.snapshot"
 local transfer = require "vmctl.scenario.transfer"
+local units = require "vmctl.scenario.units"
 local waits = require "vmctl.scenario.waits"
 
 local M = {}
@@ -20,7 +23,7 @@ local CONSOLE_LINES = 12
 local methods = {}
 local mt = { __name = "vmctl.ScenarioMachine", __index = methods }
 
-for _, part in ipairs { commands, waits, transfer } do
+for _, part in ipairs { commands, waits, transfer, units, screen } do
   for name, fn in pairs(part) do methods[name] = fn end
 end
 
@@ -40,7 +43,7 @@ function M.new(group, run, name, number, spec)
   end
   return setmetatable({
     name = name, lazy = spec.lazy == true, number = number, _group = group, _run = run, _spec = for_launch, _state = "new",
-    _networks = spec.networks or {}, _boot_timeout = spec.boot_timeout or BOOT,
+    _networks = plans.names_of(spec.networks), _boot_timeout = spec.boot_timeout or BOOT, _owned = {},
   }, mt)
 end
 
@@ -54,9 +57,9 @@ end
 ---@param name? string
 ---@return string
 function methods:ip(name)
-  local number = self._run.networks[name or self._networks[1]]
-  if not number then self:_fail("ip", "no such network") end
-  return network.address(number, self.number)
+  local address = self._run.plan:address(self.name, name or self._networks[1])
+  if not address then self:_fail("ip", name and ("it is not in a network '%s'"):format(name) or "it has no 'networks'") end
+  return address
 end
 
 -- Options of a launch: as given, with a file for the console, cards for the networks and what a snapshot wants.
@@ -81,8 +84,8 @@ local function configure(self, timeout)
   if #self._networks == 0 or not self._run.configures then return true end
   local cards, hosts = {}, {}
   for i, name in ipairs(self._networks) do
-    local number = self._run.networks[name]
-    cards[i] = { mac = network.mac(number, self.number), address = self:ip(name) }
+    local number, subnet = self._run.plan.numbers[name], self._run.plan.subnets[name]
+    cards[i] = { mac = network.mac(number, self.number), address = ("%s/%d"):format(self:ip(name), subnet.prefix) }
   end
   for _, other in ipairs(self._group:machines()) do
     if other._networks[1] then hosts[#hosts + 1] = ("%s %s\n"):format(other:ip(), other.name) end
@@ -137,15 +140,28 @@ function methods:_launch(how, folder)
   return true
 end
 
+--- Has something closed when it is off.
+---@param closeable { close: function }
+function methods:_own(closeable)
+  table.insert(self._owned, closeable)
+end
+
+local function close_owned(self)
+  for _, each in ipairs(self._owned) do each:close() end
+  self._owned = {}
+end
+
 --- Gives its vm away: it is off then.
 function methods:_release()
   local vm = self.vm
+  close_owned(self)
   self.vm, self._state = nil, "off"
   return vm
 end
 
 --- Ends it with its test.
 function methods:_forget()
+  close_owned(self)
   if self.vm then self.vm:close() end
   self.vm, self._state = nil, "new"
 end
@@ -160,6 +176,7 @@ end
 ---@param verb string
 ---@return vmctl.Machine
 function methods:_running(verb)
+  self._run:check()
   if self._state == "new" then
     local ok, err = self._group:_start(self.lazy and { self } or nil)
     if not ok then self._run:raise(("%s: %s: it did not start: %s"):format(self.name, verb, err)) end
@@ -227,10 +244,11 @@ function methods:reboot(opts)
   return self:start()
 end
 
---- Waits until it has ended by itself.
----@param opts? { timeout: number }|number seconds
+--- Waits until it has ended by itself. One that is off already has.
+---@param opts? { timeout: number? }|number seconds
 function methods:wait_for_shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "wait_for_shutdown")
+  if self._state == "off" then return end
   local vm, timeout = self:_running "wait_for_shutdown", opts.timeout or self._run.timeout
   local ended, err = vm:wait(timeout)
   if not ended then self:_fail("wait_for_shutdown", ("it still runs after %g s: %s"):format(timeout, err)) end
@@ -250,52 +268,6 @@ function methods:block() set_blocked(self, "block", true) end
 
 --- Ends `block`.
 function methods:unblock() set_blocked(self, "unblock", false) end
-
--- Calls a method of the vm that may not be possible on this machine.
-local function ask(self, verb, method, ...)
-  local vm = self:_running(verb)
-  local ok, err = vm[method](vm, ...)
-  if not ok then self:_fail(verb, err) end
-end
-
---- A picture of its screen, as PNG among the artefacts.
----@param name? string of the file; the machine's by default
----@return string path
-function methods:screenshot(name)
-  self:_running "screenshot"
-  local path = self._run:file(name or self.name, ".png")
-  ask(self, "screenshot", "screendump", path)
-  self._run:note("%s: screenshot %s", self.name, path)
-  return path
-end
-
---- Presses keys together: "ctrl-alt-delete", "ret".
----@param keys string
-function methods:send_key(keys)
-  ask(self, "send_key", "send_key", keys)
-  self._run:note("%s: send_key %s", self.name, keys)
-end
-
---- Types a text on its keyboard.
----@param text string
-function methods:send_chars(text)
-  ask(self, "send_chars", "send_chars", text)
-  self._run:note("%s: send_chars of %d bytes", self.name, #text)
-end
-
---- Types a text on its serial console.
----@param text string
-function methods:send_console(text)
-  ask(self, "send_console", "console_write", text, self._run.timeout)
-end
-
---- A shell in it, on this program's terminal, until it ends: to look around in a test that has stopped.
----@param command? string[]|string "sh" by default
-function methods:shell_interact(command)
-  local vm = self:_running "shell_interact"
-  local ok, err = require "vmctl.scenario.terminal".interact(vm, command or { "sh", "-i" })
-  if not ok then self:_fail("shell_interact", err) end
-end
 
 function mt:__tostring()
   return ("vmctl.ScenarioMachine(%s, %s)"):format(self.name, self._state)

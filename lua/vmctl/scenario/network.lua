@@ -8,7 +8,7 @@ local mt = { __name = "vmctl.ScenarioNetwork", __index = methods }
 
 --- Makes a network. It lasts until `close`.
 ---@param name string
----@param number integer 1 …: the third part of its addresses
+---@param number integer 1 …: a part of its cards' addresses
 ---@param opts { folder: string, capture: string, seed: integer? } where its sockets are, and the capture goes
 ---@return vmctl.ScenarioNetwork|nil, string?, string?
 function M.open(name, number, opts)
@@ -23,14 +23,10 @@ function M.open(name, number, opts)
   }, mt)
 end
 
---- The address of the machine with a number.
+--- The hardware address of a machine's card.
 ---@param network integer
 ---@param machine integer
-function M.address(network, machine)
-  return ("10.77.%d.%d"):format(network, machine)
-end
-
---- The hardware address of its card.
+---@return string
 function M.mac(network, machine)
   return ("52:54:00:77:%02x:%02x"):format(network, machine)
 end
@@ -85,7 +81,8 @@ function methods:close()
   self.switch:close()
 end
 
--- $1: names of this machine's networks' peers, as lines of /etc/hosts; then pairs: hardware address, address.
+-- $1: names of this machine's networks' peers, as lines of /etc/hosts; then pairs: hardware address, address with its length. An
+-- IPv6 address counts at once: nobody else can have it.
 local CONFIGURE = [[
 set -e
 [ -z "$1" ] || printf '%s' "$1" >> /etc/hosts
@@ -97,14 +94,16 @@ while [ $# -gt 1 ]; do
     if [ "$(cat "$card/address")" = "$1" ]; then found=${card##*/}; fi
   done
   if [ -z "$found" ]; then echo "no network card with address $1" >&2; exit 1; fi
+  detection=/proc/sys/net/ipv6/conf/$found/accept_dad
+  [ ! -e "$detection" ] || echo 0 > "$detection"
   ip link set "$found" up
-  ip addr add "$2/24" dev "$found"
+  ip addr add "$2" dev "$found"
   shift 2
 done
 ]]
 
 --- The command that gives a guest's cards their addresses, and tells it its peers' names.
----@param cards { mac: string, address: string }[]
+---@param cards { mac: string, address: string }[] addresses with their length: "10.1.2.3/24"
 ---@param hosts string lines for /etc/hosts
 ---@return string[]
 function M.configuration(cards, hosts)

@@ -40,23 +40,36 @@ local function ask(state, attempt, interval)
   end
 end
 
---- Asks until there is an answer. Raises, by the machine, when there is none in time or can never be.
----@param machine vmctl.ScenarioMachine
----@param verb string
----@param what string what is waited for
----@param opts { timeout: number?, interval: number? }
+--- Asks until there is an answer.
+---@param asked { verb: string, what: string, timeout: number, interval: number?, fail: fun(text: string, sections: string[]?) } what
+-- is waited for, seconds for all of it, the longest pause (1), and what raises when there is no answer in time or can never be
 ---@param attempt fun(left: number): any, string?, string? a value; or nil, what was seen instead, and a code if there is one
 ---@param sections? fun(): string[] further parts of the report
 ---@return any value
-function M.wait(machine, verb, what, opts, attempt, sections)
+function M.ask(asked, attempt, sections)
   local now = core.now()
-  local state = { verb = verb, what = what, timeout = opts.timeout or machine._run.timeout, begin = now, said = now, attempts = 0 }
-  local value, why = ask(state, attempt, opts.interval or PAUSE)
+  local state = { verb = asked.verb, what = asked.what, timeout = asked.timeout, begin = now, said = now, attempts = 0 }
+  local value, why = ask(state, attempt, asked.interval or PAUSE)
   log.progress(nil)
   if value then return value end
   local attempts = state.attempts == 1 and "1 attempt" or state.attempts .. " attempts"
-  machine:_fail(verb, ("%s after %.1f s, %s, waiting for %s; seen last: %s"):format(why, core.now() - state.begin, attempts,
-    log.one_line(what, SHOWN), log.one_line(tostring(state.last), SHOWN * 2)), sections and sections())
+  asked.fail(("%s after %.1f s, %s, waiting for %s; seen last: %s"):format(why, core.now() - state.begin, attempts,
+    log.one_line(asked.what, SHOWN), log.one_line(tostring(state.last), SHOWN * 2)), sections and sections())
+end
+
+--- As `ask`, for a machine, which raises.
+---@param machine vmctl.ScenarioMachine
+---@param verb string
+---@param what string
+---@param opts { timeout: number?, interval: number? }
+---@param attempt fun(left: number): any, string?, string?
+---@param sections? fun(): string[]
+---@return any value
+function M.wait(machine, verb, what, opts, attempt, sections)
+  return M.ask({
+    verb = verb, what = what, timeout = opts.timeout or machine._run.timeout, interval = opts.interval,
+    fail = function(text, parts) machine:_fail(verb, text, parts) end,
+  }, attempt, sections)
 end
 
 return M

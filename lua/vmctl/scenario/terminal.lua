@@ -1,4 +1,4 @@
---- A shell in a guest on this program's own terminal.
+--- A shell in a guest, or its console, on this program's own terminal.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local signals = require "vmctl.signals"
@@ -8,6 +8,14 @@ local M = {}
 
 local READ = 4096       -- bytes of typing at a time
 local LONGEST = 86400   -- seconds that a person may look around
+local WRITE = 10        -- seconds for a console to take what is typed
+local LEAVE = "\29"     -- Ctrl-]
+
+local function show(data)
+  io.stdout:write(data)
+  io.stdout:flush()
+  return true
+end
 
 local function type_into(process, input)
   while true do
@@ -35,8 +43,7 @@ local function relay(process)
     local sizing = task.spawn_in(scope, follow_size, process, watch)
     local data = process:read(math.huge)
     while data do
-      io.stdout:write(data)
-      io.stdout:flush()
+      show(data)
       data = process:read(math.huge)
     end
     typing:cancel()
@@ -45,14 +52,65 @@ local function relay(process)
   end)
 end
 
+--- Whether a person is there.
+---@return true|nil, string?, string? ENOTTY: standard input or output is no terminal
+function M.has_terminal()
+  if core.isatty(0) and core.isatty(1) then return true end
+  return errors.fail("ENOTTY", "a terminal is needed: standard input or output is none")
+end
+
+local function finish(before, begin, ok, ...)
+  core.limit(nil, before + (core.now() - begin))
+  if not ok then error(..., 0) end
+  return ...
+end
+
+--- Calls `fn(…)` under no time limit: a person takes as long as it takes. The limit of the caller is that much later then.
+---@param fn fun(...): ...
+---@return any ... what fn returned
+function M.at_leisure(fn, ...)
+  local begin, before = core.now(), core.limit(math.huge)
+  core.limit(nil, math.huge)
+  return finish(before, begin, pcall(fn, ...))
+end
+
+local function type_keys(vm)
+  local input <close>, err, code = core.standard_input()
+  if not input then return nil, err, code end
+  while true do
+    local data = input:read(READ, math.huge)
+    local at = data and data:find(LEAVE, 1, true)
+    if at then data = data:sub(1, at - 1) end
+    if not data or data ~= "" and not vm:console_write(data, WRITE) or at then return true end
+  end
+end
+
+local function converse(vm)
+  local raw <close>, err, code = core.terminal_raw(0)
+  if not raw then return nil, err, code end
+  return task.race {
+    function() return vm:follow_console(show) end,
+    function() return type_keys(vm) end,
+  }
+end
+
+--- A guest's serial console on the terminal, until Ctrl-] is typed or it ends. Waits.
+---@param vm vmctl.Machine
+---@return true|nil, string?, string? ENOTTY: standard input or output is no terminal
+function M.console(vm)
+  local ok, err, code = M.has_terminal()
+  if not ok then return nil, err, code end
+  io.stdout:write(("The console of %s; Ctrl-] leaves it.\r\n"):format(vm.name))
+  return M.at_leisure(converse, vm)
+end
+
 --- Runs a command in a guest on the terminal. Waits until it has ended.
 ---@param vm vmctl.Machine
 ---@param command string[]|string
 ---@return true|nil, string?, string? ENOTTY: standard input or output is no terminal
 function M.interact(vm, command)
-  if not (core.isatty(0) and core.isatty(1)) then
-    return errors.fail("ENOTTY", "a terminal is needed: standard input or output is none")
-  end
+  local there, why, how = M.has_terminal()
+  if not there then return nil, why, how end
   local argv = type(command) == "string" and { "sh", "-c", command } or table.move(command, 1, #command, 1, {})
   argv.tty, argv.timeout = true, LONGEST
   argv.rows, argv.cols = core.terminal_size(0)
@@ -60,7 +118,7 @@ function M.interact(vm, command)
   local process, err, code = vm:start(argv)
   if not process then return nil, err, code end
   local ok
-  ok, err, code = relay(process)
+  ok, err, code = M.at_leisure(relay, process)
   process:close()
   if not ok then return nil, err, code end
   return true

@@ -72,20 +72,36 @@ local function note_line(err)
   return err
 end
 
+-- Runs `fn(…)` as a task of its own, which a condition can cancel, under the test's limit. Its results as of xpcall.
+local function perform(run, fn, ...)
+  local results
+  local args = table.pack(...)
+  task.scope(function(scope)
+    run:set_body(task.spawn_in(scope, function()
+      results = table.pack(task.timeout(run.limit, xpcall, fn, note_line, table.unpack(args, 1, args.n)))
+    end))
+  end)
+  return results
+end
+
 --- Runs a test's body. Raises what it raises, with more in it.
 ---@param group vmctl.Scenario which has begun
 ---@param fn function
 ---@return any ... what fn returned
 function M.call(group, fn, ...)
-  local args, results = table.pack(...), nil
-  local run, begin = groups.run_of(group), core.now()
+  local run, begin, results = groups.run_of(group), core.now(), nil
+  local args = table.pack(...)
   local ok, err = pcall(task.run, function()
-    results = table.pack(task.timeout(run.limit, xpcall, fn, note_line, table.unpack(args, 1, args.n)))
+    run:check() -- a condition of a hook
+    results = perform(run, fn, table.unpack(args, 1, args.n))
+    run:check()
   end)
+  run:set_body(nil)
+  if ok and not results then ok, err = false, "the test was cancelled before it began" end
   if ok and not results[1] then ok, err = false, results[2] end
   if not ok and kind_of(err) ~= "pending" then err = report(group, err, core.now() - begin) end
   if not ok then error(err, 0) end
-  run:pass()
+  run:pass(table.unpack(results, 2, results.n))
   return table.unpack(results, 2, results.n)
 end
 

@@ -1,6 +1,7 @@
 --- One test from its beginning to its end: its name, its files, its networks, and how it went. All that belongs to the running
 --- test is in this object. The scenario, its machines, the test's body and busted's hooks ask it and tell it.
 local artefacts = require "vmctl.scenario.artefacts"
+local condition = require "vmctl.scenario.condition"
 local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
 local network = require "vmctl.scenario.network"
@@ -13,19 +14,19 @@ local TIMEOUT, LIMIT = 60, 600 -- seconds: for each verb that is given none, for
 ---@field name? string of the test that runs
 ---@field timeout number seconds for a verb that is given none
 ---@field limit number seconds for a test
----@field networks table<string, integer> the number of each network
+---@field plan vmctl.ScenarioPlan of its networks
 ---@field configures boolean whether cards get addresses
 local methods = {}
 local mt = { __name = "vmctl.TestRun", __index = methods }
 
 --- Makes a run in which no test has begun yet. It is used for one test after the other.
 ---@param opts vmctl.ScenarioOptions
----@param networks table<string, integer> the number of each network
+---@param plan vmctl.ScenarioPlan of its networks
 ---@param end_machines fun() is called when a test ends, before its networks and files go
 ---@return vmctl.TestRun
-function M.new(opts, networks, end_machines)
+function M.new(opts, plan, end_machines)
   return setmetatable({
-    timeout = opts.timeout or TIMEOUT, limit = opts.limit or LIMIT, networks = networks, configures = opts.configure ~= false,
+    timeout = opts.timeout or TIMEOUT, limit = opts.limit or LIMIT, plan = plan, configures = opts.configure ~= false,
     _opts = opts, _end_machines = end_machines,
   }, mt)
 end
@@ -40,7 +41,7 @@ function methods:begin(name)
   folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-scenario")
   if not folder then return nil, err, code end
   self.name, self._artefacts, self._folder, self._networks = name, files, folder, {}
-  self._outcome, self._raised, self._is_verbs = nil, nil, false
+  self._outcome, self._raised, self._is_verbs, self._broken, self._conditions = nil, nil, false, nil, {}
   return true
 end
 
@@ -69,6 +70,12 @@ function methods:file(name, ending)
   return self._artefacts:file(name, ending)
 end
 
+--- Has a file or folder among the artefacts stay, whatever becomes of the test. Any other path is left as it is.
+---@param path string
+function methods:keep(path)
+  self._artefacts:keep(path)
+end
+
 --- Writes a file of the artefacts.
 ---@param name string
 ---@param text string
@@ -92,7 +99,7 @@ end
 ---@return table<string, vmctl.ScenarioNetwork>|nil, string?, string?
 function methods:open_networks()
   if not self:is_on() then return nil, "no test is running", "ECLOSED" end
-  for name, number in pairs(self.networks) do
+  for name, number in pairs(self.plan.numbers) do
     if not self._networks[name] then
       local made, err, code = network.open(name, number, {
         folder = self._folder, capture = self:file(name, ".pcapng"), seed = self._opts.seed,
@@ -104,19 +111,66 @@ function methods:open_networks()
   return self._networks
 end
 
---- Raises a verb's failure, at the user's line; it says where the artefacts are.
----@param text string
-function methods:raise(text)
+-- A failure as it is told: where the artefacts are is in it.
+local function told(self, text)
   local path = self:path()
-  text = failure.location() .. text .. (path and "\n  artefacts: " .. path or "")
-  self._raised = text
+  text = text .. (path and "\n  artefacts: " .. path or "")
   self:note("FAILED %s", text:match "[^\n]*")
-  error(text, 0)
+  return text
 end
 
---- The body came to its end.
-function methods:pass()
+--- Raises a verb's failure, at the user's line; it says where the artefacts are. What a condition ended is that condition's failure.
+---@param text string
+function methods:raise(text)
+  self:check()
+  self._raised = told(self, failure.location() .. text)
+  error(self._raised, 0)
+end
+
+--- Watches a condition until the test ends. Waits for a first look.
+---@param what string
+---@param fn fun(): boolean?
+---@param interval? number seconds
+---@return vmctl.ScenarioCondition
+function methods:watch(what, fn, interval)
+  local watched = condition.watch(self, what, fn, interval)
+  table.insert(self._conditions, watched)
+  return watched
+end
+
+--- Says that a condition does not hold any more: the body is cancelled, and each verb raises from now on.
+---@param text string
+function methods:break_off(text)
+  if self._broken or not self:is_on() then return end
+  self._broken = told(self, text)
+  if self._body then self._body:cancel() end
+end
+
+--- Whether a condition does not hold any more.
+---@return boolean
+function methods:is_broken() return self._broken ~= nil end
+
+--- Raises when a condition does not hold any more.
+function methods:check()
+  if not self._broken or not self:is_on() then return end
+  self._raised = self._broken
+  error(self._broken, 0)
+end
+
+--- Tells which task the test's body is; nil: it has ended.
+---@param body? vmctl.Task
+function methods:set_body(body)
+  self._body = body
+end
+
+--- The body came to its end. Paths among the artefacts that it gave back stay.
+---@param ... any what it returned
+function methods:pass(...)
   self._outcome = "passed"
+  for i = 1, select("#", ...) do
+    local value = select(i, ...)
+    if type(value) == "string" and self:is_on() then self:keep(value) end
+  end
 end
 
 --- The body ended with an error.
@@ -124,6 +178,10 @@ end
 ---@return string|nil text of the verb that raised it: other parts of vmctl may have put words behind it. Nil: no verb did
 function methods:fail(err)
   self._outcome = "failed"
+  if self._broken then
+    self._is_verbs = true
+    return self._broken
+  end
   local raised = type(err) == "string" and self._raised
   local from, to = (raised and err or ""):find(raised or "\0", 1, true)
   self._is_verbs = from ~= nil
@@ -141,6 +199,7 @@ function methods:failed_in_verb() return self._is_verbs end
 function methods:finish(failed)
   if not self:is_on() then return nil end
   if failed == nil then failed = self._outcome == "failed" or self._raised ~= nil and self._outcome ~= "passed" end
+  for _, each in ipairs(self._conditions) do each:close() end
   self._end_machines()
   for _, each in pairs(self._networks) do each:close() end
   local path = self:path()

@@ -50,44 +50,34 @@ function M:wait_for_closed_port(port, opts)
   end)
 end
 
--- $1: the unit. What it says that it is; exit code 99: no systemd in this guest.
-local UNIT = [[command -v systemctl >/dev/null 2>&1 || exit 99
-systemctl show --no-pager -p ActiveState -p SubState -p Result -p Job -- "$1"]]
-
-local function look_at_unit(vm, unit, left)
-  local record, err, code = vm:run { "sh", "-c", UNIT, "sh", unit, timeout = left }
-  if not record then return nil, err, code end
-  if record.exit_code == 99 then return nil, "this guest has no systemctl", "ENOTSUP" end
-  local state = record.stdout:match "ActiveState=(%S+)"
-  if state == "active" then return true end
-  local seen = record.stdout:gsub("%s+", " "):gsub(" $", "")
-  if state == "failed" then return nil, seen, "EINVAL" end
-  if state == "inactive" and (record.stdout:match "Job=(%d+)" or "0") == "0" then
-    return nil, seen .. " (inactive, and nothing is about to start it)", "EINVAL"
-  end
-  return nil, seen ~= "" and seen or record.stderr
+--- Waits until a Unix socket accepts connections (stream sockets alone).
+---@param path string
+---@param opts? { timeout: number?, interval: number? }|number seconds
+function M:wait_for_open_unix_socket(path, opts)
+  opts = options.check(opts, wait_options, "wait_for_open_unix_socket")
+  local vm = self:_running "wait_for_open_unix_socket"
+  poll.wait(self, "wait_for_open_unix_socket", "socket " .. path, opts, function(left)
+    local stream, err, code = vm:connect({ kind = "unix", path = path }, math.min(left, ATTEMPT))
+    if not stream then return nil, err, code end
+    stream:close()
+    return true
+  end)
 end
 
---- Waits until a unit of systemd is active. One that failed, or that nothing is about to start, ends the wait at once.
----@param unit string
----@param opts? { timeout: number, interval: number }|number
-function M:wait_for_unit(unit, opts)
-  opts = options.check(opts, wait_options, "wait_for_unit")
-  local vm = self:_running "wait_for_unit"
-  poll.wait(self, "wait_for_unit", unit, opts, function(left) return look_at_unit(vm, unit, left) end)
-end
+local event_options = { timeout = "number" }
 
---- Waits until the console shows a Lua pattern, in what it has kept or in what comes. Of a machine that began with a snapshot it
---- keeps what came since.
----@param pattern string
----@param opts? { timeout: number, plain: boolean }|number
----@return string match
-function M:wait_for_console_text(pattern, opts)
-  opts = options.check(opts, { timeout = "number", plain = "boolean" }, "wait_for_console_text")
-  local vm = self:_running "wait_for_console_text"
-  local found, err = vm:wait_console(pattern, { timeout = opts.timeout or self._run.timeout, plain = opts.plain })
-  if not found then self:_fail("wait_for_console_text", err) end
-  return found
+--- Waits for an event of QEMU, in those that came since the monitor was first used or in what comes. Events that a machine sent
+-- before are not known: use `vm:qmp` first where that matters.
+---@param what string|fun(event: table): boolean "RESET", "STOP", "GUEST_PANICKED" …, or a function that knows it
+---@param opts? { timeout: number? }|number seconds
+---@return table event as QEMU sent it: event, data, timestamp
+function M:wait_for_qmp_event(what, opts)
+  opts = options.check(opts, event_options, "wait_for_qmp_event")
+  local vm = self:_running "wait_for_qmp_event"
+  local event, err = vm:wait_event(what, { timeout = opts.timeout or self._run.timeout })
+  if not event then self:_fail("wait_for_qmp_event", err) end
+  self._run:note("%s: wait_for_qmp_event %s", self.name, event.event)
+  return event
 end
 
 return M
