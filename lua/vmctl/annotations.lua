@@ -1006,7 +1006,7 @@ local scenario = {}
 --- Machines for the tests of the describe in which this is called: new ones for each, started side by side when a test first
 --- uses one of them, and ended with it, whatever happens. (They are gone before the after_each of one's own: use `finally`.)
 --- Does not wait.
----@param specs table by name: options as for vmctl.machine.launch, and networks (names: a card each, all in one switch, with addresses and /etc/hosts), lazy (only its own verbs start it), boot_timeout (seconds, 60); names alone have the defaults
+---@param specs table by name: options as for vmctl.machine.launch, and networks (names: a card each, in that network's switch, with an address and /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan), lazy (only its own verbs start it), boot_timeout (seconds, 60); names alone have the defaults
 ---@param opts? vmctl.ScenarioOptions
 ---@return vmctl.Scenario vms: `vms.NAME` is a machine; start, partition, heal, switch, artefacts
 function scenario.machines(specs, opts) end
@@ -2736,6 +2736,14 @@ function Machine:events(opts) end
 ---@return table? partial the output until then
 function Machine:exec(command) end
 
+--- Hands what the guest's console has kept, and then all that comes, to `take`, until that returns something false or the console
+--- ends. One that is slower than the console misses what is no longer kept. Waits.
+---@param take fun(data: string): any
+---@return true|nil
+---@return string?
+---@return string? ECANCELED
+function Machine:follow_console(take) end
+
 --- Opens a connection to a TCP port as the guest sees it. Waits.
 ---@param host string "127.0.0.1" is the guest itself
 ---@param port integer
@@ -3399,8 +3407,13 @@ local Scenario = {}
 ---@return string|nil path
 function Scenario:artefacts() end
 
+--- Stops the test where this stands, with a Lua prompt on this program's terminal: the machines by their names, `vms`, and the caller's
+--- local variables can be used. `continue` or Ctrl-D goes on. The machines run meanwhile; the time is not counted into the test's
+--- limit. Where there is no terminal the test goes on, and its log says so. Waits.
+function Scenario:breakpoint() end
+
 --- Ends everything, booted snapshots as well. Idempotent; does not wait.
----@param failed? boolean keep the artefacts, as for `_finish`
+---@param failed? boolean keep the artefacts; default: a verb or the test's body failed
 ---@return string|nil path of the artefacts, if they stay
 function Scenario:close(failed) end
 
@@ -3413,12 +3426,29 @@ function Scenario:heal(name) end
 function Scenario:machines() end
 
 --- Adds a line to the test's commands.log.
+---@param text string as for string.format
 function Scenario:note(text, ...) end
 
 --- Divides the networks: between groups nothing goes through. Machines in no group are together. Replaces the partition there was.
 ---@param groups (string|vmctl.ScenarioMachine)[][]
 ---@param name? string of one network; else all
 function Scenario:partition(groups, name) end
+
+--- Watches something that must hold while the next steps run: it is asked at once, and then beside them every `interval` seconds. When
+--- it does not hold, the test ends there: the step that waits is cut off, and the test fails with the condition's words. Waits for
+--- the first answer.
+---@param what string the reports' word for it
+---@param fn? fun(): boolean it does not hold when this raises (as verbs do), or returns false
+---@param opts? { interval: number? } seconds between an answer and the next question, 1 by default
+---@return vmctl.ScenarioCondition condition until `close` (`local steady <close> = …`), or the test's end
+function Scenario:polling_condition(what, fn, opts) end
+
+--- Calls a function again and again until it neither raises nor returns false or nil. (One that returns nothing at all has done what
+--- it should.) Waits.
+---@param fn fun(left: number): ... gets the seconds that are left
+---@param opts? { timeout: number?, interval: number?, what: string? }|number seconds for all calls, and the longest pause (1); what: the reports' word for it
+---@return any # ... what fn returned at last
+function Scenario:retry(fn, opts) end
 
 --- Starts all machines, side by side, and waits until they are ready. Without it the first verb does so (but for machines with
 --- `lazy`). Raises when one does not come up.
@@ -3433,6 +3463,33 @@ function Scenario:switch(name) end
 end
 
 do
+--- what a verb runs: an exact list, or one shell command with `strict`; and options of vm:run
+---@class vmctl.ScenarioCommand
+---@field strict? boolean the list is one shell command: true: under `set -eu` and pipefail, as a string; false: plain `sh -c`
+---@field exit_code? integer for fail and wait_until_fails: the only one that is wanted
+---@field signal? string|integer for fail and wait_until_fails: the only end that is wanted
+---@field timeout? number seconds
+---@field stdin? string
+---@field cwd? string
+---@field env? table<string, string>
+---@field user? string
+---@field tty? boolean
+local ScenarioCommand = {}
+
+end
+
+do
+---@class vmctl.ScenarioCondition
+---@field what string
+local ScenarioCondition = {}
+
+--- Watches it no longer. Idempotent, does not wait.
+---@return true
+function ScenarioCondition:close() end
+
+end
+
+do
 ---@class vmctl.ScenarioMachine
 ---@field name string
 ---@field vm? vmctl.Machine while it runs: everything that machines can
@@ -3441,34 +3498,62 @@ local ScenarioMachine = {}
 --- Cuts it off from its networks; its cards do not notice.
 function ScenarioMachine:block() end
 
---- Copies a file, or what is in a folder, out of the guest. Waits.
+--- Its serial console on this program's terminal, until Ctrl-] is typed or it ends: what it has kept is shown first. The time that
+--- it takes is not counted into the test's limit.
+function ScenarioMachine:console_interact() end
+
+--- Copies a file, or what is in a folder, out of the guest. What lies among the artefacts stays there when the test passes. Waits.
 ---@param source string in the guest
 ---@param destination? string the file's own path, or the folder that gets what is in `source`; by default a file or folder of that name among the artefacts
----@param opts? { timeout: number }|number seconds
+---@param opts? { timeout: number? }|number seconds
 ---@return string path where it is now
 function ScenarioMachine:copy_from_guest(source, destination, opts) end
 
 --- Copies a file, or what is in a folder, into the guest, with its mode. Folders on the way are made. Waits.
 ---@param source string of this machine
 ---@param destination string in the guest: the file's own path, or the folder that gets what is in `source`
----@param opts? { timeout: number }|number seconds
+---@param opts? { timeout: number? }|number seconds
 function ScenarioMachine:copy_to_guest(source, destination, opts) end
 
 --- Ends it at once, as a power failure does.
 function ScenarioMachine:crash() end
 
 --- Runs a command, whatever its exit code is. Raises only when its end was not seen (a time-out, a machine that is gone).
----@param command string[]|string as for vm:run, with its options; a string is a shell command
+---@param command vmctl.ScenarioCommand|string a list is run exactly as it is; a string is a shell command under `set -eu`, and pipefail where the guest's shell has it: it ends where one of its parts fails. `{ "…", strict = false }` is plain `sh -c`
 ---@return integer exit_code 128 and the signal's number when a signal ended it
 ---@return string stdout
 ---@return string stderr
 function ScenarioMachine:execute(command) end
 
---- Runs commands that must fail.
----@param ... string[]|string
+--- Runs commands that must fail, by their own word: a command that is missing (exit codes 126, 127) or that a signal ended has
+--- not said anything. `{ …, exit_code = 127 }` and `{ …, signal = "SEGV" }` ask for just that end.
+---@param ... vmctl.ScenarioCommand|string as for `execute`
 ---@return string stdout of all
 ---@return string stderr of all
 function ScenarioMachine:fail(...) end
+
+--- Makes a TCP port of the guest a port of this machine, for programs here. It lasts until the machine is off or the test ends. Waits.
+---@param port integer of the guest
+---@param opts? { port: integer?, host: string?, guest_host: string? } port: of this machine (0, any, by default); host: its address here (127.0.0.1); guest_host: the address in the guest (127.0.0.1)
+---@return integer port of this machine
+function ScenarioMachine:forward_port(port, opts) end
+
+--- What a text screen of the guest shows (/dev/tty1 …), read from its kernel; a display need not be there. Waits. Raises where the
+--- guest has no such screen.
+---@param number integer of the tty, from 1
+---@return string text lines without trailing spaces
+function ScenarioMachine:get_tty_text(number) end
+
+--- A property of a unit, as systemd tells it. Waits. Raises where the unit has no such property.
+---@param unit string
+---@param name string "ActiveState", "MainPID" …
+---@param opts? { timeout: number?, user: string? }|number seconds
+---@return string value empty where systemd has none
+function ScenarioMachine:get_unit_property(unit, name, opts) end
+
+--- Whether it was given a screen.
+---@return boolean
+function ScenarioMachine:has_screen() end
 
 --- Its address in a network; its first one by default.
 ---@param name? string
@@ -3479,12 +3564,24 @@ function ScenarioMachine:ip(name) end
 ---@return vmctl.Machine
 function ScenarioMachine:machine() end
 
+--- All of a file of the guest. Waits.
+---@param path string
+---@param opts? { timeout: number? }|number seconds
+---@return string content
+function ScenarioMachine:read_file(path, opts) end
+
 --- Powers it off by its own means and boots it again, always from its kernel. Waits until it is ready.
 ---@param opts? { timeout: number }|number seconds for the power-off
 ---@return vmctl.ScenarioMachine
 function ScenarioMachine:reboot(opts) end
 
---- A picture of its screen, as PNG among the artefacts.
+--- Raises unless a unit is in a state now. To wait for it: `wait_for_unit`. Waits for systemd's answer.
+---@param unit string
+---@param state? string of ActiveState, "active" by default
+---@param opts? { timeout: number?, user: string? }|number seconds
+function ScenarioMachine:require_unit_state(unit, state, opts) end
+
+--- A picture of its screen, as PNG among the artefacts; it stays there when the test passes, too.
 ---@param name? string of the file; the machine's by default
 ---@return string path
 function ScenarioMachine:screenshot(name) end
@@ -3501,7 +3598,8 @@ function ScenarioMachine:send_console(text) end
 ---@param keys string
 function ScenarioMachine:send_key(keys) end
 
---- A shell in it, on this program's terminal, until it ends: to look around in a test that has stopped.
+--- A shell in it, on this program's terminal, until it ends: to look around in a test that has stopped. The time that it takes is
+--- not counted into the test's limit.
 ---@param command? string[]|string "sh" by default
 function ScenarioMachine:shell_interact(command) end
 
@@ -3510,7 +3608,7 @@ function ScenarioMachine:shell_interact(command) end
 function ScenarioMachine:shutdown(opts) end
 
 --- Starts a command that goes on beside the test, and ends with its machine at the latest.
----@param command string[]|string as for vm:start
+---@param command vmctl.ScenarioCommand|string as for `execute`; without a time-out unless it names one
 ---@return vmctl.ExecProcess process with read, write, kill, wait, close
 function ScenarioMachine:spawn(command) end
 
@@ -3518,15 +3616,33 @@ function ScenarioMachine:spawn(command) end
 ---@return vmctl.ScenarioMachine
 function ScenarioMachine:start() end
 
+--- Starts a unit, and waits until systemd has done so.
+---@param unit string
+---@param opts? { timeout: number?, user: string? }|number seconds
+function ScenarioMachine:start_job(unit, opts) end
+
 --- Whether it runs, as far as the scenario knows.
 ---@return "new"|"on"|"off" state new: not started in this test
 function ScenarioMachine:state() end
 
+--- Stops a unit, and waits until systemd has done so.
+---@param unit string
+---@param opts? { timeout: number?, user: string? }|number seconds
+function ScenarioMachine:stop_job(unit, opts) end
+
 --- Runs commands that must succeed, one after the other.
----@param ... string[]|string
+---@param ... vmctl.ScenarioCommand|string as for `execute`
 ---@return string stdout of all
 ---@return string stderr of all
 function ScenarioMachine:succeed(...) end
+
+--- Calls systemctl, whatever its exit code is. Waits. Raises where the guest has none.
+---@param arguments string[]|string words; a string is split at its spaces
+---@param opts? { timeout: number?, user: string? } user: asks the service manager of that user, who must be logged in
+---@return integer exit_code
+---@return string stdout
+---@return string stderr
+function ScenarioMachine:systemctl(arguments, opts) end
 
 --- Ends `block`.
 function ScenarioMachine:unblock() end
@@ -3539,7 +3655,7 @@ function ScenarioMachine:wait_for_closed_port(port, opts) end
 --- Waits until the console shows a Lua pattern, in what it has kept or in what comes. Of a machine that began with a snapshot it
 --- keeps what came since.
 ---@param pattern string
----@param opts? { timeout: number, plain: boolean }|number
+---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string match
 function ScenarioMachine:wait_for_console_text(pattern, opts) end
 
@@ -3553,26 +3669,51 @@ function ScenarioMachine:wait_for_file(path, opts) end
 ---@param opts? { timeout: number, interval: number, host: string }|number host: 127.0.0.1 by default
 function ScenarioMachine:wait_for_open_port(port, opts) end
 
---- Waits until it has ended by itself.
----@param opts? { timeout: number }|number seconds
+--- Waits until a Unix socket accepts connections (stream sockets alone).
+---@param path string
+---@param opts? { timeout: number?, interval: number? }|number seconds
+function ScenarioMachine:wait_for_open_unix_socket(path, opts) end
+
+--- Waits for an event of QEMU, in those that came since the monitor was first used or in what comes. Events that a machine sent
+--- before are not known: use `vm:qmp` first where that matters.
+---@param what string|fun(event: table): boolean "RESET", "STOP", "GUEST_PANICKED" …, or a function that knows it
+---@param opts? { timeout: number? }|number seconds
+---@return table event as QEMU sent it: event, data, timestamp
+function ScenarioMachine:wait_for_qmp_event(what, opts) end
+
+--- Waits until it has ended by itself. One that is off already has.
+---@param opts? { timeout: number? }|number seconds
 function ScenarioMachine:wait_for_shutdown(opts) end
 
 --- Waits until a unit of systemd is active. One that failed, or that nothing is about to start, ends the wait at once.
 ---@param unit string
----@param opts? { timeout: number, interval: number }|number
+---@param opts? { timeout: number?, interval: number? }|number seconds
 function ScenarioMachine:wait_for_unit(unit, opts) end
 
---- Runs a command again and again until it fails. Waits.
----@param command string[]|string
+--- Runs a command again and again until it fails as `fail` wants it. Waits.
+---@param command vmctl.ScenarioCommand|string as for `fail`
 ---@param opts? { timeout: number, interval: number }|number
 ---@return string stdout of the last run
 function ScenarioMachine:wait_until_fails(command, opts) end
 
 --- Runs a command again and again until it succeeds. Waits.
----@param command string[]|string its `timeout` is that of each run
+---@param command vmctl.ScenarioCommand|string as for `execute`; its `timeout` is that of each run
 ---@param opts? { timeout: number, interval: number }|number seconds: for all of it, and the longest pause (1)
 ---@return string stdout of the last run
 function ScenarioMachine:wait_until_succeeds(command, opts) end
+
+--- Waits until a text screen of the guest shows a Lua pattern.
+---@param number integer of the tty, from 1
+---@param pattern string
+---@param opts? { timeout: number?, interval: number? }|number seconds
+---@return string match
+function ScenarioMachine:wait_until_tty_matches(number, pattern, opts) end
+
+--- Writes a file of the guest, its folders included; in place of an old one at once, never half. Waits.
+---@param path string
+---@param content string
+---@param opts? { timeout: number?, mode: integer? }|number without a mode an old file keeps its own, and a new one has 0644
+function ScenarioMachine:write_file(path, content, opts) end
 
 end
 
@@ -3587,6 +3728,7 @@ do
 ---@field artefacts? string folder for what tests leave (VMCTL_ARTEFACTS, "build/artefacts")
 ---@field keep? boolean keep that after success too (VMCTL_KEEP_ARTEFACTS=1)
 ---@field configure? boolean false: leave the cards of `networks` as they are, without addresses
+---@field networks? table<string, string> subnets by the networks' names, "192.168.7.0/24" or "fd00:7::/64"; else 10.77.N.0/24
 ---@field seed? integer of the networks' faults
 local ScenarioOptions = {}
 

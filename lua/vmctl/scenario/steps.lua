@@ -66,7 +66,7 @@ function M:breakpoint()
   local done, err = require "vmctl.scenario.prompt".run(here, names)
   if done then return end
   self._run:note("breakpoint: %s", err)
-  log.error("%s: passed over: %s", here, err)
+  log.write(("%s: breakpoint passed over: %s\n"):format(here, err))
 end
 
 return M
