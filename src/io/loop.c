@@ -273,7 +273,7 @@ void vmctl_loop_set_virtual(struct vmctl_loop *loop, double grace)
  * outside of this process gets no more than that: see vmctl_loop_set_virtual. */
 static bool loop_await_fds(struct vmctl_loop *loop, double left)
 {
-    double most = left < loop->grace ? left : loop->grace;
+    double most = loop->at_work || left < loop->grace ? left : loop->grace;
     if (!loop_sleep(loop, isinf(left) ? left : most))
         return false;
     loop_look(loop);
@@ -286,7 +286,7 @@ static bool loop_poll_virtual(struct vmctl_loop *loop, double until)
     double first = loop->timers ? loop->heap[0]->at : INFINITY, next = until < first ? until : first;
     double left = next - vmctl_loop_now(loop);
     bool wait = until > 0 && !loop->happened && left > 0;
-    if (wait && loop->active > 0 && (isinf(left) || loop->grace > 0) && !loop_await_fds(loop, left))
+    if (wait && loop->active > 0 && (isinf(left) || loop->grace > 0 || loop->at_work) && !loop_await_fds(loop, left))
         return true; /* a signal, and not the end of the wait */
     left = next - vmctl_loop_now(loop);
     if (wait && !loop->happened && !isinf(left) && left > 0)

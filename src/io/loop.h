@@ -16,6 +16,8 @@ struct vmctl_timer {
     void (*expired)(struct vmctl_timer *t);
 };
 
+struct vmctl_workers;
+
 struct vmctl_loop {
     struct ev_loop *ev;
     ev_io tick;                 /* a timerfd: readable when the first timer of the heap is due */
@@ -31,6 +33,8 @@ struct vmctl_loop {
     struct vmctl_list handles;  /* of struct vmctl_handle */
     struct vmctl_list drains;   /* see drain.h */
     unsigned ndrains;
+    struct vmctl_workers *workers; /* see workers.h; NULL until they are needed */
+    bool at_work;               /* somebody waits for them: a virtual clock does not leap over that */
     struct vmctl_list chores;   /* of struct vmctl_chore: what is to be done before the next wait */
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
     double skew;                /* how far this loop's clock is ahead of the monotonic one */
