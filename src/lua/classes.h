@@ -45,6 +45,7 @@ void vmctl_terminal_register(lua_State *L);
 void vmctl_signals_register(lua_State *L);
 void vmctl_hash_register(lua_State *L);
 void vmctl_fs_register(lua_State *L);
+void vmctl_work_register(lua_State *L);
 void vmctl_switch_register(lua_State *L);
 void vmctl_tap_register(lua_State *L);
 void vmctl_capture_register(lua_State *L);

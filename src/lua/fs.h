@@ -22,6 +22,16 @@ const char *vmctl_fs_type(mode_t mode);
 /* Whether a number is a user's or a group's, or -1. */
 bool vmctl_fs_is_owner(lua_Integer id);
 
+/* For work.c. Copies an object of core.fs from one Lua state to another, with a descriptor of its own, or (`move`) with that of the
+ * first, which is closed then. -EINVAL: it is none; or why there is no descriptor. The copy is pushed unless it is none. */
+int vmctl_fs_copy(lua_State *from, int at, lua_State *to, bool move);
+
+/* Closes an object of core.fs. */
+void vmctl_fs_release(lua_State *L, int at);
+
+/* The name that a vmctl.File was opened by; NULL: it is none. Valid while it lives. */
+const char *vmctl_fs_name(lua_State *L, int at);
+
 /* Pushes a closed vmctl.File of that name; the result is where its fd goes. */
 int *vmctl_file_new(lua_State *L, const char *name);
 

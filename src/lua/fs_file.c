@@ -1,11 +1,13 @@
 /* The class vmctl.File: a file of a core.fs.root. These calls block as all file I/O does; a FIFO or a device that has nothing
  * is EAGAIN. */
 #include "io/fs_replace.h"
+#include "io/fs_root.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/fs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +15,56 @@
 struct lua_file {
     int fd;
 };
+
+/* The descriptor inside a vmctl.File or a vmctl.Root. */
+static int *fs_descriptor(lua_State *L, int at)
+{
+    struct lua_file *f = luaL_testudata(L, at, VMCTL_FILE);
+    struct vmctl_root *r = f ? NULL : luaL_testudata(L, at, VMCTL_ROOT);
+    return f ? &f->fd : r ? &r->fd : NULL;
+}
+
+const char *vmctl_fs_name(lua_State *L, int at)
+{
+    if (!luaL_testudata(L, at, VMCTL_FILE))
+        return NULL;
+    lua_getiuservalue(L, at, 1);
+    const char *name = lua_tostring(L, -1);
+    lua_pop(L, 1);
+    return name;
+}
+
+void vmctl_fs_release(lua_State *L, int at)
+{
+    int *fd = fs_descriptor(L, at);
+    if (fd && *fd >= 0)
+        close(*fd);
+    if (fd)
+        *fd = -1;
+}
+
+int vmctl_fs_copy(lua_State *from, int at, lua_State *to, bool move)
+{
+    int *fd = fs_descriptor(from, at), *out;
+    if (!fd)
+        return -EINVAL;
+    const char *name = vmctl_fs_name(from, at);
+    if (name) {
+        out = vmctl_file_new(to, name);
+    } else {
+        struct vmctl_root *r = lua_newuserdatauv(to, sizeof *r, 0);
+        *r = *(const struct vmctl_root *)lua_touserdata(from, at);
+        out = &r->fd;
+        *out = -1;
+        luaL_setmetatable(to, VMCTL_ROOT);
+    }
+    if (*fd < 0) /* closed: so is the copy */
+        return 0;
+    *out = move ? *fd : fcntl(*fd, F_DUPFD_CLOEXEC, 0);
+    if (move)
+        *fd = -1;
+    return *out < 0 ? -errno : 0;
+}
 
 enum { READ_MOST = 64 << 20 };
 

@@ -2,6 +2,7 @@
 #include "io/standard_fds.h"
 #include "lua/classes.h"
 #include "lua/state.h"
+#include "lua/work.h"
 #include "wire/error.h"
 
 #include <string.h>
@@ -15,6 +16,7 @@ static int l_state_close(lua_State *L)
     vmctl_task_end_all(L, st);
     st->open = st->traced = false;
     vmctl_loop_close(&st->loop);
+    vmctl_work_close(st);
     return 0;
 }
 
@@ -80,6 +82,7 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_signals_register(L);
     vmctl_hash_register(L);
     vmctl_fs_register(L);
+    vmctl_work_register(L);
     vmctl_switch_register(L);
     vmctl_tap_register(L);
     vmctl_capture_register(L);

@@ -8,6 +8,8 @@
 #include <lua.h>
 #include <stdbool.h>
 
+enum { VMCTL_SPARE_WORKS = 2 };
+
 struct vmctl_lua {
     struct vmctl_loop loop;
     struct vmctl_task root;         /* stands for the plain script */
@@ -21,6 +23,8 @@ struct vmctl_lua {
     lua_Integer free_places;        /* how many; its address is the registry key of their list */
     lua_KFunction root_next;        /* of the plain script: the continuation that parked; root_loop calls it */
     lua_KContext root_ctx;
+    void *spare_work[VMCTL_SPARE_WORKS]; /* work.c */
+    int spare_works;
     bool traced;                    /* a hook wants to see what streams carry: stream_trace.c */
     lua_Hook heard;                 /* a hook of the main state that was called and raised nothing: interrupt.c */
     bool interrupted;               /* a hook raised an error; its address is the registry key of that */

@@ -1,0 +1,10 @@
+/* What the state does for calls that workers make: see work.c. */
+#ifndef VMCTL_LUA_WORK_H
+#define VMCTL_LUA_WORK_H
+
+#include "lua/state.h"
+
+/* Frees what was kept for further calls. */
+void vmctl_work_close(struct vmctl_lua *st);
+
+#endif
