@@ -1,0 +1,161 @@
+-- Calls of core.fs that worker threads make.
+local assert = require "luassert"
+local core = require "vmctl.core"
+local hanging = require "spec.support.hanging_mount"
+local script = require "spec.support.script"
+local support = require "spec.support"
+local vmctl = require "vmctl"
+
+local code, fs, work = support.code, core.fs, core.work
+local LIMIT = 60
+local WORKERS, QUEUE = 8, 256
+local unavailable = hanging.missing()
+
+local function on_hanging(title, fn)
+  if unavailable then
+    return it(title, function() pending(unavailable) end)
+  end
+  it(title, support.run(function() hanging.with(fn) end, LIMIT))
+end
+
+describe("core.work", function()
+  it("gives what the function gives: values, tables, failures", support.run(function()
+    local direct, by_worker = fs.stat "/etc/passwd", work(nil, "stat", fs.stat, "/etc/passwd")
+    assert.same(direct, by_worker)
+    assert.same({ fs.stat "/no/such" }, { work(nil, "stat", fs.stat, "/no/such") })
+    local names, list = fs.list "/etc", work(nil, "list", fs.list, "/etc")
+    table.sort(names)
+    table.sort(list)
+    assert.same(names, list)
+    assert.same({ true, true }, { work(nil, "place", fs.place, "/", support.tmpdir(), "f", "a\0b", { mode = 384 }) })
+  end))
+
+  it("works on objects, which stay the caller's", support.run(function()
+    local root = assert(work(nil, "root", fs.root, support.tmpdir()))
+    local file = assert(work(nil, "open", root.open, root, "/f", "+cx", 384))
+    local data = ("x"):rep(1 << 20) .. "\0end"
+    assert.is_true(work(nil, "write", file.write, file, data))
+    assert.equal(0, work(nil, "seek", file.seek, file, 0, 0))
+    assert.equal(#data, file:stat().size)
+    assert.equal(data, work(nil, "read", file.read, file, #data + 1))
+    assert.is_true(work(nil, "close", file.close, file))
+    assert.equal("ECLOSED", code(file:read(1)))
+    assert.equal("ECLOSED", code(work(nil, "read", file.read, file, 1)))
+    local names, types = work(nil, "list", root.list, root, "/")
+    assert.same({ { "f" }, { "file" } }, { names, types })
+    root:close()
+  end))
+
+  it("lets others run meanwhile, and works in a plain script", function()
+    assert.equal("file", work(nil, "stat", fs.stat, "/etc/passwd").type)
+    vmctl.run(function()
+      local tasks = {}
+      for i = 1, 100 do tasks[i] = vmctl.spawn(work, nil, "stat", fs.stat, "/etc/passwd") end
+      for i = 1, 100 do assert.equal("file", tasks[i]:join().type) end
+    end)
+  end)
+
+  it("raises for what is no function of core.fs, and for arguments that cannot be copied", support.run(function()
+    for _, call in ipairs { { print, "x" }, { fs.watch, "/" }, { core.process, {} }, { function() end }, { fs.stat, print },
+      { fs.stat, {} }, { fs.stat }, { fs.stat, coroutine.create(print) }, { fs.place, "/", "/tmp", "n", "x", { mode = "a" } } } do
+      assert.is_false((pcall(work, nil, "call", table.unpack(call))))
+    end
+    local deep = {}
+    for _ = 1, 10 do deep = { deep } end
+    assert.is_false((pcall(work, nil, "call", fs.stat, deep)))
+  end))
+
+  it("does what nobody waits for: later, and in a cancelled task", support.run(function()
+    local folder = support.tmpdir()
+    assert(fs.mkdir(folder .. "/a") and fs.mkdir(folder .. "/b"))
+    assert.is_true(core.work_later("remove", fs.remove, folder .. "/a"))
+    local task
+    task = vmctl.spawn(function()
+      task:cancel()
+      assert.equal("ECANCELED", code(work(nil, "remove", fs.remove, folder .. "/b")))
+    end)
+    task:join()
+    support.eventually(function() return #fs.list(folder) == 0 end)
+  end))
+
+  it("ends before the script that does not wait for it", support.run(function()
+    local folder = support.tmpdir()
+    assert(fs.mkdir(folder .. "/a"))
+    script.check(([[local core = require "vmctl.core"
+      core.work_later("remove", core.fs.remove, %q)]]):format(folder .. "/a"))
+    assert.is_nil(fs.stat(folder .. "/a"))
+  end, LIMIT))
+
+  it("leaves no descriptor and no memory behind", support.run(function()
+    local root = assert(fs.root(support.tmpdir()))
+    local fds = support.fds()
+    for i = 1, 500 do
+      local file = assert(work(nil, "open", root.open, root, "/f" .. i % 10, "+c", 384))
+      assert(work(nil, "write", file.write, file, "x"))
+      assert(work(nil, "close", file.close, file))
+    end
+    local after = support.fds()
+    for text in pairs(fds) do after[text] = nil end
+    for text in pairs(after) do assert.is_truthy(text:find("event", 1, true), text) end
+    root:close()
+  end, LIMIT))
+
+  it("takes real time on a virtual clock", function()
+    local info = vmctl.clock.virtual(function() return work(30, "stat", fs.stat, "/etc/passwd") end)
+    assert.equal("file", info.type)
+  end)
+end)
+
+describe("a file call that hangs", function()
+  on_hanging("costs its caller its time, and nobody else", function(folder)
+    local hung = vmctl.spawn(work, 0.3, "stat", fs.stat, folder .. "/x")
+    assert.equal("file", work(nil, "stat", fs.stat, "/etc/passwd").type)
+    local _, message, why = hung:join()
+    assert.equal("ETIMEDOUT", why)
+    assert.equal("stat " .. folder .. "/x: timed out", message)
+  end)
+
+  on_hanging("ends with its task", function(folder)
+    local task = vmctl.spawn(work, 60, "list", fs.list, folder)
+    vmctl.sleep(0.05)
+    task:cancel()
+    assert.equal("ECANCELED", code(task:join()))
+  end)
+
+  on_hanging("does not keep a script from ending", function(folder)
+    script.check(([[local core = require "vmctl.core"
+      local _, _, code = core.work(0.05, "stat", core.fs.stat, %q)
+      assert(code == "ETIMEDOUT")]]):format(folder .. "/x"))
+  end)
+
+  on_hanging("takes a worker; when all are taken, the pool says so, and when its queue is full", function(folder)
+    local tasks = {}
+    for i = 1, WORKERS do tasks[i] = vmctl.spawn(work, 3, "stat", fs.stat, folder .. "/x" .. i) end
+    vmctl.sleep(0.05)
+    local _, message, why = work(0.05, "stat", fs.stat, "/etc/passwd")
+    assert.equal("ETIMEDOUT", why)
+    assert.is_truthy(message:find "no worker was free, 8 calls have not come back$")
+    local refused
+    for i = 1, QUEUE + 1 do
+      local ok, err, how = core.work_later("stat", fs.stat, "/etc/passwd")
+      if not ok then
+        refused = { i, err, how }
+        break
+      end
+    end
+    assert.is_true(refused[1] >= QUEUE - 1)
+    assert.equal("EBUSY", refused[3])
+    assert.is_truthy(refused[2]:find "too many calls wait for a worker")
+    for i = 1, WORKERS do assert.equal("ETIMEDOUT", code(tasks[i]:join())) end
+  end)
+
+  if not unavailable then
+    it("gives its worker back when it ends", support.run(function()
+      hanging.with(function(folder)
+        for i = 1, WORKERS do vmctl.spawn(work, 0.2, "stat", fs.stat, folder .. "/x" .. i) end
+        vmctl.sleep(0.3)
+      end)
+      assert.equal("file", work(20, "stat", fs.stat, "/etc/passwd").type)
+    end, LIMIT))
+  end
+end)
