@@ -1,0 +1,64 @@
+-- tools/deps on systems of all kinds: what is missing is named with the command that installs it.
+local assert = require "luassert"
+local support = require "spec.support"
+local vmctl = require "vmctl"
+
+local LIMIT = 60
+local TOOLS = { "sh", "dirname", "grep", "sed", "sort", "tr", "paste", "id", "cat", "head" }
+
+-- A PATH on which there is next to nothing, and a system of that name.
+local function deps_on(id, groups)
+  local folder = support.tmpdir()
+  for _, tool in ipairs(TOOLS) do
+    assert(vmctl.host:run { "sh", "-c", 'ln -s "$(command -v "$1")" "$2/"', "sh", tool, folder, check = true })
+  end
+  local file = assert(io.open(folder .. "/os-release", "w"))
+  file:write("ID=", id, "\n")
+  file:close()
+  local command = { "tools/deps", table.unpack(groups) }
+  command.env = { PATH = folder, OS_RELEASE = folder .. "/os-release" }
+  return assert(vmctl.host:run(command))
+end
+
+describe("tools/deps", function()
+  it("names the packages and the command of each distribution that it knows", support.run(function()
+    for id, words in pairs { fedora = { "dnf install", "lua%-devel", "libev%-devel" }, arch = { "pacman %-S", " lua ", "libev" },
+      alpine = { "apk add", "lua5%.4%-dev", "busybox%-static" }, ["opensuse-leap"] = { "zypper install", "lua54%-devel", "qemu%-x86" } } do
+      local result = deps_on(id, { "build", "guest" })
+      assert.equal(1, result.exit_code)
+      for _, word in ipairs(words) do assert.matches(word, result.stderr) end
+      assert.equal(1, select(2, result.stderr:gsub("\n", "\n")))
+    end
+  end, LIMIT))
+
+  it("names what is needed on a system that it does not know", support.run(function()
+    local result = deps_on("plan9", { "build" })
+    assert.equal(1, result.exit_code)
+    for _, word in ipairs { "a C compiler", "the headers of Lua 5%.4", "libev's headers" } do assert.matches(word, result.stderr) end
+  end, LIMIT))
+
+  it("is content, wherever it is, when all is there", support.run(function()
+    local file = support.tmpdir() .. "/os-release"
+    assert(vmctl.host:run { "sh", "-c", "echo ID=plan9 > " .. file, check = true })
+    local result = assert(vmctl.host:run { "tools/deps", "build", "guest", "test", env = { OS_RELEASE = file } })
+    assert.same({ 0, "", "" }, { result.exit_code, result.stdout, result.stderr })
+  end, LIMIT))
+
+  it("refuses a group that it does not know", support.run(function()
+    local result = assert(vmctl.host:run { "tools/deps", "nonsense" })
+    assert.equal(1, result.exit_code)
+    assert.matches("unknown group 'nonsense'", result.stderr)
+  end, LIMIT))
+end)
+
+describe("vmctl's parts", function()
+  it("are refused with a sentence when they are not of one version", support.run(function()
+    local program = [[
+      package.loaded["vmctl.base.version"] = "9.9.9"
+      print(select(2, pcall(require, "vmctl")))
+    ]]
+    local result = assert(vmctl.host:run { "lua5.4", "-e", program,
+      env = { LUA_PATH = package.path, LUA_CPATH = package.cpath } })
+    assert.matches("core%.so is of version %d+%.%d+%.%d+, the Lua files are of 9%.9%.9: install both from one place", result.stdout)
+  end, LIMIT))
+end)
