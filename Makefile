@@ -2,17 +2,24 @@
 
 CC = gcc
 CLANG ?= clang
-LUA ?= lua5.4
+LUA ?= $(or $(shell tools/find-lua),lua5.4)
+LUA := $(LUA)
+LUA_PC := $(or $(shell tools/find-lua pc),lua5.4)
 BUILD ?= build
 CFLAGS ?= -O2 -g
-LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null)
+LUA_CFLAGS := $(shell pkg-config --cflags $(LUA_PC) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(WARN) -Isrc $(LUA_CFLAGS) $(CFLAGS)
+
+# Stands in lua/vmctl/base/version.lua; the core carries it, so that it is noticed when the two are not of one version.
+VERSION := $(shell tools/version)
+$(BUILD)/obj/lua/module.o $(BUILD)/agent/lua/module.o: ALL_CFLAGS += -DVMCTL_VERSION='"$(VERSION)"'
+$(BUILD)/obj/lua/module.o $(BUILD)/agent/lua/module.o: lua/vmctl/base/version.lua
 
 SRC := $(wildcard src/wire/*.c src/io/*.c src/lua/*.c)
 OBJ := $(SRC:src/%.c=$(BUILD)/obj/%.o)
 CORE := $(BUILD)/vmctl/core.so
-ROCKSPEC := vmctl-$(shell $(LUA) -e 'print(dofile "lua/vmctl/base/version.lua")')-1.rockspec
+ROCKSPEC := vmctl-$(VERSION)-1.rockspec
 KERNEL_DIR := build/kernel
 FULL_KERNEL_DIR := build/kernel-full
 IMAGE := build/guest.img
@@ -31,6 +38,7 @@ help:
 	@echo 'make demo         boot a guest and run a pipeline in it (installs what is missing from Debian'"'"'s packages)'
 	@echo 'make test         every spec, several files at a time, with real guests among them'
 	@echo '                  SPECS="spec/exec_spec.lua …" only these, JOBS=4 files at a time, FILTER=text tests named so'
+	@echo 'make install      everything below PREFIX (/usr/local), with DESTDIR in front; make uninstall; make dist: an archive'
 	@echo 'make              the module; make agent: the static guest agent; make guest: kernel and image'
 	@echo 'make examples     runs each example; make bench [ONLY=name]: speed against peers'
 	@echo 'make check        warnings as errors with gcc and clang, cppcheck, luacheck, the rockspec, the docstrings'
@@ -95,7 +103,7 @@ $(BUILD)/pb/%.o: src/%.c
 
 $(PB_MADE) &: $(PROTO) tools/pb-messages
 	@mkdir -p $(PB_GEN)
-	$(V)protoc-c -Iproto --c_out=$(PB_GEN) $(PROTO)
+	$(V)protoc-c -Iproto --c_out=$(PB_GEN) $(PROTO) >$(PB_GEN)/log 2>&1 || { cat $(PB_GEN)/log >&2; exit 1; }
 	$(V)cd $(PB_GEN) && $(CURDIR)/tools/pb-messages vmctl_pb_builtin $(PROTO:proto/%.proto=%.pb-c.h) > builtin.c
 
 # Envelopes are made by the code of protoc-c.
@@ -110,9 +118,22 @@ endif
 
 # The agent: everything inside one static program. Its resolver knows no NSS, and what it does not use is left out.
 AGENT := $(BUILD)/vmctl-agent
-AGENT_LUA := $(shell $(LUA) tools/agent-modules.lua)
+AGENT_LUA := $(shell $(LUA) tools/agent-modules.lua 2>/dev/null)
 AGENT_SRC := $(SRC) $(wildcard src/agent/*.c)
 AGENT_OBJ := $(AGENT_SRC:src/%.c=$(BUILD)/agent/%.o) $(BUILD)/agent/embedded.o
+STRIP ?= $(if $(filter %gcc,$(CC)),$(patsubst %gcc,%strip,$(CC)),strip)
+# Where no static lua-cjson is, CJSON_SRC=DIR names a folder with its sources.
+ifdef CJSON_SRC
+AGENT_OBJ += $(patsubst %,$(BUILD)/agent/cjson/%.o,lua_cjson strbuf fpconv)
+AGENT_CJSON :=
+
+$(BUILD)/agent/cjson/%.o: $(CJSON_SRC)/%.c
+	@mkdir -p $(@D)
+	$(V)$(CC) $(ALL_CFLAGS) -w -DENABLE_CJSON_GLOBAL=0 -c -o $@ $<
+else
+AGENT_CJSON := -llua5.4-cjson
+endif
+AGENT_LUA_LIB ?= $(or $(shell pkg-config --libs-only-l $(LUA_PC) 2>/dev/null),-llua5.4)
 AGENT_FLAGS := -DVMCTL_STATIC_RESOLVER -Os -ffunction-sections -fdata-sections
 ifdef PB
 AGENT_SRC += $(PB_SRC)
@@ -126,9 +147,9 @@ endif
 agent: $(AGENT)
 
 $(AGENT): $(AGENT_OBJ)
-	$(V)$(CC) -static -pthread -Wl,--gc-sections -o $@.tmp $(AGENT_OBJ) $(AGENT_LIBS) -llua5.4-cjson -llua5.4 -lev -lm 2>$@.log || \
-	  { cat $@.log >&2; exit 1; }
-	$(V)strip $@.tmp && mv $@.tmp $@
+	$(V)$(CC) -static -pthread -Wl,--gc-sections $(LDFLAGS) -o $@.tmp $(AGENT_OBJ) $(AGENT_LIBS) $(AGENT_CJSON) \
+	  $(AGENT_LUA_LIB) -lev -lm >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
+	$(V)$(STRIP) $@.tmp && mv $@.tmp $@
 
 $(BUILD)/agent/embedded.c: tools/embed.lua tools/agent-modules.lua $(AGENT_LUA)
 	@mkdir -p $(@D)
@@ -202,7 +223,7 @@ EMBED := $(BUILD)/examples/embed
 
 $(EMBED): examples/embed.c
 	@mkdir -p $(@D)
-	$(V)$(CC) $(ALL_CFLAGS) -o $@ $< $(LDFLAGS) $$(pkg-config --libs lua5.4) -lm
+	$(V)$(CC) $(ALL_CFLAGS) -o $@ $< $(LDFLAGS) $$(pkg-config --libs $(LUA_PC)) -lm
 
 examples:
 	@tools/deps build guest
@@ -226,5 +247,6 @@ doc:
 clean:
 	rm -rf build
 
+include tools/install.mk
 include bench/bench.mk
 include interop/interop.mk

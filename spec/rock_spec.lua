@@ -1,4 +1,7 @@
+-- What users install: the rock, and `make install`. Each is used from a place of its own.
 local assert = require "luassert"
+
+local VERSION = require "vmctl.base.version"
 
 -- Runs a shell command; its output, and whether it succeeded.
 local function sh(command)
@@ -7,44 +10,76 @@ local function sh(command)
   return output, (pipe:close())
 end
 
-describe("the rock", function()
+-- The same where the checkout's modules are not on Lua's path.
+local function elsewhere(command)
+  return sh("cd / && unset LUA_PATH LUA_CPATH LUA_PATH_5_4 LUA_CPATH_5_4; " .. command)
+end
+
+local PROGRAM = [[
+  local vmctl = require "vmctl"
+  assert(package.searchpath("vmctl", package.path):find(arg[1], 1, true))
+  assert(package.searchpath("vmctl.core", package.cpath):find(arg[1], 1, true))
+  print(assert(vmctl.host:run { "echo", "from " .. arg[1] }).stdout)
+]]
+
+describe("what users install", function()
   local dir
 
   setup(function()
     dir = sh("mktemp -d /tmp/vmctl-rock-XXXXXX"):match "%S+"
+    local file = assert(io.open(dir .. "/program.lua", "w"))
+    file:write(PROGRAM)
+    file:close()
   end)
 
   teardown(function()
     sh("rm -rf " .. dir)
   end)
 
-  it("installs with luarocks into a tree of its own, and works with only that tree on the path", function()
-    local output, ok = sh(("mkdir %s/source && cp -r src lua bin LICENSE *.rockspec %s/source && cd %s/source && " ..
-      "luarocks --lua-version 5.4 --tree %s/tree make --deps-mode none vmctl-*-1.rockspec"):format(dir, dir, dir, dir))
+  local function works_in(tree)
+    local output, ok = elsewhere(("LUA_PATH='%s/share/lua/5.4/?.lua;%s/share/lua/5.4/?/init.lua;;' " ..
+      "LUA_CPATH='%s/lib/lua/5.4/?.so;;' lua5.4 %s/program.lua %s"):format(tree, tree, tree, dir, tree))
     assert.is_true(ok, output)
-    local program = [[
-      local vmctl = require "vmctl"
-      assert(package.searchpath("vmctl", package.path):find(arg[1], 1, true))
-      assert(package.searchpath("vmctl.core", package.cpath):find(arg[1], 1, true))
-      print(assert(vmctl.host:run { "echo", "from the rock" }).stdout)
-    ]]
-    local file = assert(io.open(dir .. "/program.lua", "w"))
-    file:write(program)
-    file:close()
-    local cjson = package.searchpath("cjson", package.cpath)
-    output, ok = sh(("cd / && LUA_PATH='%s/tree/share/lua/5.4/?.lua;%s/tree/share/lua/5.4/?/init.lua' " ..
-      "LUA_CPATH='%s/tree/lib/lua/5.4/?.so;%s' lua5.4 %s/program.lua %s"):format(dir, dir, dir,
-      cjson:gsub("cjson%.so$", "?.so"), dir, dir))
+    assert.equal("from " .. tree, output:match "[^\n]+")
+    output, ok = elsewhere(("%s/bin/vmctl --version"):format(tree))
     assert.is_true(ok, output)
-    assert.equal("from the rock", output:match "[^\n]+")
+    assert.equal("vmctl " .. VERSION, output:match "[^\n]+")
+    output, ok = elsewhere(("%s/bin/vmctl exec host -- echo a command"):format(tree))
+    assert.is_true(ok, output)
+    assert.equal("a command", output:match "[^\n]+")
+    output, ok = elsewhere(("%s/bin/vmctl-agent --version && %s/bin/vmctl-cc-helper --help"):format(tree, tree))
+    assert.is_true(ok, output)
+    assert.equal("vmctl-agent " .. VERSION, output:match "[^\n]+")
+    output = elsewhere(("nm -D --defined-only %s/lib/lua/5.4/vmctl/core.so"):format(tree))
+    assert.same({ 1, "luaopen_vmctl_core" }, { select(2, output:gsub("\n", "\n")), output:match "T (%S+)" })
+  end
+
+  it("is packed with luarocks, installed into a tree of its own, used, and boots a guest", function()
+    local output, ok = sh(("mkdir %s/source && git ls-files -z | xargs -0 cp --parents -t %s/source && cd %s/source && git init -q && " ..
+      "git add -A && make -s pack"):format(dir, dir, dir))
+    assert.is_true(ok, output)
+    local rock = dir .. "/source/" .. output:match "(%S+%.src%.rock)"
+    output, ok = sh(("cd %s && luarocks --lua-version 5.4 --tree %s/tree install --deps-mode none %s"):format(dir, dir, rock))
+    assert.is_true(ok, output)
+    works_in(dir .. "/tree")
+    local here = sh("pwd"):match "[^\n]+"
+    output, ok = elsewhere(("%s/tree/bin/vmctl run --kernel %s/build/kernel/vmlinuz --initrd %s/build/guest.img -- echo booted")
+      :format(dir, here, here))
+    assert.is_true(ok, output)
+    assert.matches("booted", output)
   end)
 
-  it("installs the vmctl command, which starts from there", function()
-    local output, ok = sh(("cd / && %s/tree/bin/vmctl --version"):format(dir))
+  it("is installed by make, with its programs, pages and completions, and uninstalled without a trace", function()
+    local output, ok = sh(("make -s install DESTDIR=%s/dest PREFIX=/usr"):format(dir))
     assert.is_true(ok, output)
-    assert.equal(require "vmctl"._VERSION, output:match "[^\n]+")
-    output, ok = sh(("cd / && %s/tree/bin/vmctl exec host -- echo from the rock"):format(dir))
+    works_in(dir .. "/dest/usr")
+    for _, path in ipairs { "share/man/man1/vmctl.1", "share/bash-completion/completions/vmctl", "share/zsh/site-functions/_vmctl",
+      "share/fish/vendor_completions.d/vmctl.fish", "share/lua/5.4/vmctl/annotations.lua", "share/doc/vmctl/examples/hello.lua",
+      "bin/vmctl-build-image" } do
+      assert.matches("^[1-9]", sh(("wc -c < %s/dest/usr/%s"):format(dir, path)), path)
+    end
+    output, ok = sh(("make -s uninstall DESTDIR=%s/dest PREFIX=/usr && find %s/dest -type f"):format(dir, dir))
     assert.is_true(ok, output)
-    assert.equal("from the rock", output:match "[^\n]+")
+    assert.equal("", output)
   end)
 end)

@@ -1,29 +1,11 @@
--- Prints the rockspec from what is in src/ and lua/.
-local function list(command)
-  local files = {}
-  local pipe = assert(io.popen(command))
-  for path in pipe:lines() do files[#files + 1] = path end
-  pipe:close()
-  table.sort(files)
-  return files
-end
-
-local modules = {}
-for _, path in ipairs(list "find lua/vmctl -name '*.lua'") do
-  local name = path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
-  modules[#modules + 1] = ('    ["%s"] = "%s",'):format(name, path)
-end
-
-local sources = {}
-for _, path in ipairs(list "ls src/wire/*.c src/io/*.c src/lua/*.c") do
-  sources[#sources + 1] = ('        "%s",'):format(path)
-end
-
-io.write(([[
+-- Prints the rockspec. The Makefile builds and installs the rock, so that it has what a checkout has: the core with one exported
+-- symbol, the optional modules where their libraries are, the agent where its static libraries are.
+-- lua5.4 tools/rockspec.lua [FOLDER]: where the archive of `make dist` is; a release names the place that it is uploaded to.
+local text = [[
 rockspec_format = "3.0"
 package = "vmctl"
 version = "%s-1"
-source = { url = "git+file://." }
+source = { url = "file://@/vmctl-%s.tar.gz", dir = "vmctl-%s" }
 description = {
   summary = "Run virtual machines from Lua: reach guests, know when they are ready, run pipelines in them",
   license = "MIT",
@@ -31,19 +13,15 @@ description = {
 dependencies = { "lua ~> 5.4", "lua-cjson >= 2.1.0", "argparse >= 0.7" }
 external_dependencies = { LIBEV = { header = "ev.h", library = "ev" } }
 build = {
-  type = "builtin",
-  modules = {
-    ["vmctl.core"] = {
-      sources = {
-%s
-      },
-      defines = { "_GNU_SOURCE" },
-      incdirs = { "src", "$(LIBEV_INCDIR)" },
-      libdirs = { "$(LIBEV_LIBDIR)" },
-      libraries = { "ev", "m", "pthread" },
-    },
-%s
+  type = "make",
+  build_target = "rock",
+  build_variables = {
+    CFLAGS = "$(CFLAGS) -I$(LUA_INCDIR) -I$(LIBEV_INCDIR)", LDFLAGS = "-L$(LIBEV_LIBDIR)", LUA = "$(LUA)",
   },
-  install = { bin = { "bin/vmctl", "bin/vmctl-cc-helper" } },
+  install_target = "install-rock",
+  install_variables = { BINDIR = "$(BINDIR)", LUADIR = "$(LUADIR)", LIBDIR = "$(LIBDIR)", LUA = "$(LUA)" },
 }
-]]):format(dofile "lua/vmctl/base/version.lua", table.concat(sources, "\n"), table.concat(modules, "\n")))
+]]
+
+local values = { ["%s"] = dofile "lua/vmctl/base/version.lua", ["@"] = arg[1] or "build/dist" }
+io.write((text:gsub("%%s", values):gsub("@", values)))

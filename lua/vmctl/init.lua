@@ -1,6 +1,7 @@
 --- vmctl runs virtual machines from Lua: reach a guest over whatever wire there is, know when it is ready, run pipelines of
 -- commands in it. Its rooms (vmctl.exec, vmctl.machine …) are loaded when they are first used: `vmctl.NAME` is what
 -- `require "vmctl.NAME"` returns.
+require "vmctl.base.same_version"
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"

@@ -53,12 +53,25 @@ static int state_new(lua_State *L)
     return 0;
 }
 
+enum { LUA_OLDEST = 3 }; /* 5.4.3: a <close> variable may wait from there on */
+
+/* The Lua that runs, which need not be the one of the headers. */
+static void check_lua(lua_State *L)
+{
+    luaL_checkversion(L);
+    const char *at = strstr(lua_ident, "Lua 5.4.");
+    if (at && at[8] < '0' + LUA_OLDEST && (at[9] < '0' || at[9] > '9'))
+        luaL_error(L, "vmctl needs Lua 5.4.3 or newer, and this is 5.4.%c", at[8]);
+}
+
 __attribute__((visibility("default"))) int luaopen_vmctl_core(lua_State *L);
 
 int luaopen_vmctl_core(lua_State *L)
 {
-    luaL_checkversion(L);
+    check_lua(L);
     lua_newtable(L);
+    lua_pushliteral(L, VMCTL_VERSION);
+    lua_setfield(L, -2, "version");
     vmctl_task_register(L);
     vmctl_wrap_register(L);
     vmctl_scope_register(L);

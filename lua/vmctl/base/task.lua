@@ -1,6 +1,7 @@
 --- Tasks: coroutines that wait, in scopes that end them all. Every call that may wait can be made in a task (it yields)
 -- or in a plain script (it drives the loop until it is done).
 local core = require "vmctl.core"
+require "vmctl.base.same_version"
 
 local M = {}
 

@@ -4,6 +4,8 @@ local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
+local log = require "vmctl.log"
+local version = require "vmctl.base.version"
 local wire = require "vmctl.exec.wire"
 
 local M = {}
@@ -29,6 +31,9 @@ function M:probe(timeout)
     local hello = json.decode(body)
     self.revision = "vmctl"
     self.agent = type(hello) == "table" and hello or {}
+    if self.agent.version ~= version then
+      log.info("%s: its agent is vmctl's %s, this is %s", self.address, tostring(self.agent.version), version)
+    end
     return self.revision
   elseif answer then
     return errors.fail("EPROTO", "probe %s: an answer of type %d", self.address, answer)
