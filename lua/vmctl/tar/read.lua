@@ -81,7 +81,8 @@ local function parse_pax(body, values)
     if not length or length > #body - at + 1 or length <= #digits + 2 then return broken "a broken extended header" end
     local from = at + #digits + 1
     local stop = body:find("=", from, true)
-    if not stop or stop == from or stop > at + length - 2 then return broken "a broken extended header" end
+    local whole = stop and stop > from and stop <= at + length - 2 and body:byte(at + length - 1) == 10
+    if not whole then return broken "a broken extended header" end
     local key = stop - from <= 32 and body:sub(from, stop - 1) or ""
     if USED[key] then values[key] = body:sub(stop + 1, at + length - 2) end
     at = at + length
@@ -178,7 +179,7 @@ local function finish(entry, pending)
   if not ok then return nil, err, code end
   if entry.path:find("\0", 1, true) or entry.link:find("\0", 1, true) then return broken "a name with a NUL byte" end
   entry.type = TYPES[entry.flag] or "other"
-  if entry.flag == "0" and entry.path:sub(-1) == "/" then entry.type = "directory" end
+  if (entry.flag == "0" or entry.flag == "\0") and entry.path:sub(-1) == "/" then entry.type = "directory" end
   if entry.type ~= "file" and entry.type ~= "other" then entry.size = 0 end
   entry.stored = entry.size
   return true
