@@ -33,6 +33,17 @@ function M.refusing(folder, times, number)
   }
 end
 
+--- The variables with which a call of a program fails with EIO on files whose path holds `part`.
+---@param call "readdir"|"read"|"write"|"close"|"fsync"
+---@return string[] env
+function M.failing(folder, call, part)
+  local before = os.getenv "LD_PRELOAD"
+  return {
+    ("LD_PRELOAD=%s%s"):format(before and before .. ":" or "", M.build("faulty", folder)),
+    "FAULT_CALL=" .. call, "FAULT_PATH=" .. part, "FAULT_ERROR=5",
+  }
+end
+
 --- The functions of native.c.
 ---@return { buffers: fun(fd: integer, bytes: integer), act_as: fun(uid: integer) }
 function M.functions()

@@ -195,9 +195,14 @@ static int l_file_stat(lua_State *L)
 static int l_file_close(lua_State *L)
 {
     struct lua_file *f = file_check(L);
-    int fd = f->fd;
+    int err = f->fd >= 0 && close(f->fd) < 0 ? -errno : 0;
     f->fd = -1;
-    return file_result(L, fd < 0 ? 0 : close(fd), "close");
+    if (err) {
+        lua_getiuservalue(L, 1, 1);
+        return vmctl_fail(L, err, "close %s", lua_tostring(L, -1));
+    }
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 void vmctl_fs_file_register(lua_State *L)
