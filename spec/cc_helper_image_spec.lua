@@ -175,7 +175,7 @@ describe("patterns of what a snapshot leaves out", function()
       ["/var/x.log"] = true, ["/abc"] = true, ["/a/c"] = false, ["/x/proc/1"] = false } do
       assert.equal(wanted, skip(path), path)
     end
-    assert.is_nil(glob.compile { ("*a"):rep(9) })
+    assert.is_nil(glob.compile { ("a"):rep(5000) })
     assert.is_nil(glob.compile { "" })
   end)
 end)

@@ -3,6 +3,7 @@
 -- the module (`log.debug(...)`): a level that is off is an empty function there. No function here yields.
 
 local errors = require "vmctl.errors"
+local texts = require "vmctl.base.text"
 
 local M = {}
 
@@ -100,7 +101,7 @@ function M.sanitize(bytes, limit)
     end
     bytes = bytes:sub(cut + 1)
   end
-  local text = escape(bytes:gsub("\r+\n", "\n"), "[\0-\8\11-\31\127]")
+  local text = escape(texts.unix_lines(bytes), "[\0-\8\11-\31\127]")
   return cut > 0 and CUT:format(cut) .. text or text
 end
 

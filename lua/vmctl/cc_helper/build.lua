@@ -2,6 +2,7 @@
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
 local process = require "vmctl.process"
+local text = require "vmctl.base.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -38,7 +39,7 @@ local function run(argv)
   record, err, code = child:wait(math.max(0, deadline - core.now()))
   if not record then return failure.of("build", "", err, code) end
   if record.exit_code == 0 then return true end
-  return failure.say("build", "", said:match "([^\n]+)\n*$" or "buildah failed")
+  return failure.say("build", "", said:find "%S" and text.last_line(text.trim_end(said)) or "buildah failed")
 end
 
 local function build_command(options, file, context, name)
@@ -105,8 +106,8 @@ end
 --- Removes a temporary folder with all that is in it.
 ---@param path string absolute
 function M.remove_folder(path)
-  local root <close> = core.fs.root(path:match "^(.*)/[^/]+$" or "/")
-  if root then root:remove_all(path:match "[^/]+$") end
+  local root <close> = core.fs.root(text.split(path) or "/")
+  if root then root:remove_all(text.base(path)) end
 end
 
 return M

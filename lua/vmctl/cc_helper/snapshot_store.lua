@@ -3,6 +3,7 @@
 --- of its own here, so no name or link in it means anything to this machine.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
+local texts = require "vmctl.base.text"
 
 local M = {}
 
@@ -138,7 +139,8 @@ function M.each(folder, visit)
   local text, err, code = core.fs.read(folder .. "/manifest", MOST_MANIFEST)
   if not text then return nil, err, code end
   if text:sub(1, #MAGIC) ~= MAGIC then return nil, folder .. ": no snapshot", "EPROTO" end
-  local cache, image = folder:gsub("/+$", ""):match "^(.*)/[^/]*$" or "..", {}
+  if text:sub(-1) ~= "\n" then return nil, folder .. ": a broken manifest", "EPROTO" end -- else a pattern would look for its end
+  local cache, image = texts.split(texts.strip_slashes(folder)) or "..", {}
   for line in text:sub(#MAGIC + 1):gmatch "([^\n]*)\n" do
     local about = line:match "^image (%S+)$"
     if about then

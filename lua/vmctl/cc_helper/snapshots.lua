@@ -3,6 +3,7 @@ local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local glob = require "vmctl.cc.backend.glob"
 local store = require "vmctl.cc_helper.snapshot_store"
+local text = require "vmctl.base.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -39,7 +40,7 @@ function methods:cache(asked)
   if cache:find("\0", 1, true) or cache:sub(1, 1) ~= "/" then
     return failure.argument "cache_dir: an absolute path expected"
   end
-  return (cache:gsub("/+$", ""))
+  return text.strip_slashes(cache)
 end
 
 --- Makes a snapshot.

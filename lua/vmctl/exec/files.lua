@@ -122,9 +122,12 @@ stat -c '%s %a %F/%n' -- "$f"; done]]
   local done, err, code = run_checked(self, what, { "sh", "-c", script, "sh", path }, timeout)
   if not done then return nil, err, code end
   local files = {}
-  for size, mode, kind, name in done.stdout:gmatch "(%d+) (%d+) ([^/\n]*)/([^\n]*)\n" do
-    files[#files + 1] = { name = name, size = math.tointeger(tonumber(size)), mode = tonumber(mode, 8),
-      is_dir = kind == "directory" }
+  for line in done.stdout:gmatch "[^\n]+" do
+    local size, mode, kind, name = line:match "^(%d+) ([0-7]+) ([^/]*)/(.*)$"
+    if size and #size < 19 and #mode < 8 then
+      files[#files + 1] = { name = name, size = math.tointeger(tonumber(size)), mode = tonumber(mode, 8),
+        is_dir = kind == "directory" }
+    end
   end
   return files
 end

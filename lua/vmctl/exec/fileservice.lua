@@ -2,17 +2,19 @@
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local process = require "vmctl.process"
+local text = require "vmctl.base.text"
 local wire = require "vmctl.exec.wire"
 
 local M = {}
 
 local T = wire.types
 local SEND_TIMEOUT = 30
+local MOST_PATH = 4096 -- bytes: the kernel's limit
 local READ_TIMEOUT = 10
 local READ_MAX = 16 << 20 -- as the reference; larger files are read by a command
 
-local function send(conn, text)
-  local ok, err, code = conn:write_frame(T.FILE_RESULT, text, SEND_TIMEOUT)
+local function send(conn, body)
+  local ok, err, code = conn:write_frame(T.FILE_RESULT, body, SEND_TIMEOUT)
   if ok then conn:shutdown(SEND_TIMEOUT) end
   return ok, err, code
 end
@@ -39,13 +41,15 @@ local function decode(payload, opts)
   local request, err = json.decode(payload)
   if type(request) ~= "table" then return nil, err or "request: not a JSON object" end
   local path = request.path
-  if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then return nil, "request: no usable 'path'" end
+  if type(path) ~= "string" or path == "" or #path > MOST_PATH or path:find("\0", 1, true) then
+    return nil, "request: no usable 'path'"
+  end
   return request, opts.root and below_root(opts.root, path) or path
 end
 
 local function make_folders(path)
-  local at = path:match "^(.+)/[^/]+$"
-  if not at or core.fs.stat(at) then return end
+  local at = text.split(path)
+  if not at or at == "" or core.fs.stat(at) then return end
   make_folders(at)
   core.fs.mkdir(at, 493)
 end
@@ -110,7 +114,7 @@ local function read_by_child(path)
     size = size + #(data or "")
   until not data or size > READ_MAX
   local said = size == 0 and child.stderr:read(wire.CHUNK, deadline - core.now())
-  if said then return nil, (said:gsub("^cat: ", "read "):gsub("%s+$", "")) end
+  if said then return nil, text.trim_end((said:gsub("^cat: ", "read "))) end
   return table.concat(parts)
 end
 

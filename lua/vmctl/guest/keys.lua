@@ -44,7 +44,7 @@ function M.check(text)
     if why then return errors.fail("EINVAL", "line %d of the keys: %s", number, why) end
   end
   if keys == 0 then return errors.fail("EINVAL", "there is no key in it") end
-  return (text:gsub("\n*$", "\n"))
+  return (text:match "^.*[^\n]" or "") .. "\n"
 end
 
 -- A user of the passwd file, by name alone.

@@ -29,7 +29,10 @@ end
 function M.parse(text)
   local list = {}
   for line in text:gmatch "[^\n]+" do
-    local path, options, kind, source = line:match "^%S+ %S+ %S+ %S+ (%S+) (%S+).- %- (%S+) (%S*)"
+    local path, options = line:match "^%S+ %S+ %S+ %S+ (%S+) (%S+)"
+    local dash = line:find(" - ", 1, true)
+    local kind, source = line:match("^(%S+) (%S*)", dash and dash + 3 or #line + 1)
+    path = kind and path
     if path then
       list[#list + 1] = { path = unescape(path), type = kind, source = unescape(source),
         read_only = ("," .. options .. ","):find(",ro,", 1, true) ~= nil }

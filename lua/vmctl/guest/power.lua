@@ -3,6 +3,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local process = require "vmctl.process"
+local texts = require "vmctl.base.text"
 
 local M = {}
 
@@ -33,7 +34,7 @@ local function run(argv)
   record, err, code = child:wait(deadline - core.now())
   if not record then return nil, err, code end
   if record.exit_code == 0 then return true end
-  local text = said ~= "" and log.one_line(said:gsub("%s+$", ""), SAID) or "it said nothing"
+  local text = said ~= "" and log.one_line(texts.trim_end(said), SAID) or "it said nothing"
   return errors.fail("EIO", "%s ended with %s: %s", argv[1], record.exit_code or record.signal, text)
 end
 

@@ -1,10 +1,12 @@
 --- A guest's console: kept in a bounded ring, in a file if asked, and waited for.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
+local texts = require "vmctl.base.text"
 
 local M = {}
 
 local SIZE = 256 * 1024
+local PAUSE = 0.02 -- seconds between two looks for a pattern
 local ERRNO = { [2] = "ENOENT", [13] = "EACCES", [20] = "ENOTDIR", [21] = "EISDIR", [28] = "ENOSPC", [30] = "EROFS" }
 
 local ring = {}
@@ -47,14 +49,8 @@ end
 
 --- The last lines, safe to show: no control bytes, no terminal escapes.
 function ring:tail(lines)
-  local text = log.sanitize(self:text():gsub("\r", ""):gsub("%s+$", ""), 4096)
-  local at = #text + 1
-  for _ = 1, lines do
-    local before = text:sub(1, at - 1):match ".*()\n"
-    if not before then return text end
-    at = before
-  end
-  return text:sub(at + 1)
+  local text = log.sanitize(texts.trim_end((self:text():gsub("\r", ""))), 4096)
+  return texts.tail(text, lines)
 end
 
 --- Adds all that a stream brings, until it ends. Waits.
@@ -133,16 +129,36 @@ end
 
 function methods:write(bytes, timeout) return self._stream:write(bytes, timeout) end
 
+-- Looks for plain text in what has come since the last look, and for a pattern in all of it: a guest that sends single bytes must
+-- not have each of them cost a look at all of them, so there is a pause between two such looks.
+local function new_search(kept, pattern, plain)
+  local seen = kept.total - #kept:text()
+  if not plain and pattern:find "[%^%$%*%+%?%.%(%)%[%]%%%-]" then
+    return function()
+      local text = kept:text()
+      local from, to = text:find(pattern)
+      return from and text:sub(from, to)
+    end, PAUSE
+  end
+  return function()
+    local text = kept:since(math.max(seen - #pattern + 1, 0))
+    seen = kept.total
+    return text:find(pattern, 1, true) and pattern
+  end, 0
+end
+
 --- Waits for a pattern.
 ---@return string|nil match, string?, string? ETIMEDOUT, EOF
 function methods:wait(pattern, timeout, plain)
   local deadline = core.now() + timeout
+  local search, pause = new_search(self._ring, pattern, plain)
   while true do
-    local text = self._ring:text()
-    local from, to = text:find(pattern, 1, plain)
-    if from then return text:sub(from, to) end
+    local found = search()
+    if found then return found end
     if self._ended then return nil, "the console has ended", "EOF" end
     local ok, err, code = self._news:wait(deadline - core.now(), "wait for the console")
+    if not ok then return nil, err, code end
+    if pause > 0 and deadline - core.now() > pause then ok, err, code = core.sleep(pause) end
     if not ok then return nil, err, code end
   end
 end

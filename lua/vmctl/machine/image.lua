@@ -3,6 +3,7 @@
 
 local cpio = require "vmctl.machine.cpio"
 local options = require "vmctl.base.options"
+local texts = require "vmctl.base.text"
 
 local M = {}
 
@@ -71,7 +72,7 @@ local function run(step, path, command)
   local output = pipe:read "a" or ""
   local ok, _, status = pipe:close()
   if ok then return output end
-  return fail(step, path, output:match "([^\n]+)\n*$" or "exit status " .. tostring(status), "EIO")
+  return fail(step, path, output:find "%S" and texts.last_line(texts.trim_end(output)) or "exit status " .. tostring(status), "EIO")
 end
 
 -- A table of a 64-bit ELF file: where it starts, the size of an entry, how many there are. This and what is built on it

@@ -240,7 +240,8 @@ end
 -- How the part after "KIND:" splits into fields.
 local split = {
   tcp = function(rest)
-    local host, port = rest:match "^%[([^%[%]]*:[^%[%]]*)%]:([^:]*)$"
+    local host, port = rest:match "^%[([^%[%]]*)%]:([^:]*)$"
+    if host and not host:find(":", 1, true) then host, port = nil, nil end
     if not host then
       host, port = rest:match "^([^:%[%]]*):([^:]*)$"           -- an IPv6 host without brackets has one ':' too many
     end

@@ -2,6 +2,7 @@
 --- put there for the test stays in any case.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
+local texts = require "vmctl.base.text"
 
 local M = {}
 
@@ -103,7 +104,7 @@ function methods:note_output(record)
   for _, name in ipairs { "stdout", "stderr" } do
     local text = record[name]
     if text and text ~= "" then
-      local part = log.sanitize(log.mask(text:gsub("%s+$", "")), SHOWN)
+      local part = log.sanitize(log.mask(texts.trim_end(text)), SHOWN)
       self._log:write(("          %s| %s\n"):format(name, (part:gsub("\n", ("\n          %s| "):format(name)))))
     end
   end

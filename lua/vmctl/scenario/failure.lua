@@ -1,5 +1,6 @@
 --- How a scenario tells what went wrong: one text with all that somebody needs who was not there.
 local log = require "vmctl.log"
+local texts = require "vmctl.base.text"
 
 local M = {}
 
@@ -66,14 +67,10 @@ end
 ---@return string tail, integer shown lines, integer total lines
 function M.tail(text, lines)
   lines = lines or LINES
-  text = text:gsub("%s+$", "")
+  text = texts.trim_end(text)
   if text == "" then return "", 0, 0 end
-  local total, at = count_lines(text), #text + 1
-  for _ = 1, lines do
-    at = text:sub(1, at - 1):match ".*()\n"
-    if not at then break end
-  end
-  local tail = log.sanitize(log.mask(at and text:sub(at + 1) or text), BYTES)
+  local total = count_lines(text)
+  local tail = log.sanitize(log.mask(texts.tail(text, lines)), BYTES)
   return tail, math.min(lines, total), total
 end
 

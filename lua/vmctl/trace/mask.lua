@@ -143,7 +143,7 @@ end
 
 -- Its requests may begin with a mark that brings both sides back in step.
 function lines.qga(text)
-  return lines.qmp(text:match "[^\xff]*$")
+  return lines.qmp(text:match "^.*\xff(.*)$" or text)
 end
 
 --- Can the secrets of a protocol's messages be told from the rest?

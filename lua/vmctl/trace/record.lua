@@ -6,6 +6,7 @@ local log = require "vmctl.log"
 local mask = require "vmctl.trace.mask"
 local naming = require "vmctl.base.stream_name"
 local protocols = require "vmctl.trace.protocols"
+local texts = require "vmctl.base.text"
 
 local M = {}
 
@@ -142,14 +143,18 @@ end
 
 -- Lines are written in one piece or in several, and several at once.
 local function written(self, session, bytes)
-  local rest = (session.rest or "") .. bytes
-  for each in rest:gmatch "([^\n]*)\n" do message(self, "line", "out", session, each) end
-  rest = rest:match "[^\n]*$"
+  local parts = session.rest or { size = 0 }
+  parts[#parts + 1], parts.size, session.rest = bytes, parts.size + #bytes, parts
+  if not bytes:find("\n", 1, true) and parts.size <= REST then return end
+  local whole = table.concat(parts)
+  local from = texts.last_line_at(whole)
+  for each in whole:sub(1, from - 1):gmatch "([^\n]*)\n" do message(self, "line", "out", session, each) end
+  local rest = whole:sub(from)
   if #rest > REST then
     message(self, "bytes", "out", session, rest)
     rest = ""
   end
-  session.rest = rest ~= "" and rest or nil
+  session.rest = rest ~= "" and { rest, size = #rest } or nil
 end
 
 local events = {

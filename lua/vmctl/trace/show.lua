@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local protocols = require "vmctl.trace.protocols"
+local texts = require "vmctl.base.text"
 
 local M = {}
 
@@ -95,7 +96,7 @@ function methods:format(record)
   self._start = self._start or record.t
   local session = record.s and session_of(self, record)
   local what = messages[record.ev] and session and message(self, record, session) or told(record)
-  what = what:gsub("%s+$", "")
+  what = texts.trim_end(what)
   return ("%11.6f %-4s %s"):format(record.t - self._start, session and "#" .. session.number or "", what)
 end
 

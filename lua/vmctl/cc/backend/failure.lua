@@ -13,7 +13,7 @@ local specific = {
 
 -- What went wrong, without what was tried: our messages have that in front, and the system's words hold no ": ".
 local function cause_of(message)
-  local cause = message:match ".*: (.-)$" or message
+  local cause = message:match "^.*: (.*)$" or message
   return (cause:gsub("^%u%l", string.lower))
 end
 

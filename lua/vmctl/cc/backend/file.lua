@@ -3,6 +3,7 @@
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local mode = require "vmctl.cc.mode"
+local text = require "vmctl.base.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -28,7 +29,8 @@ end
 ---@param info table as core.fs.stat gives it
 ---@return string payload
 function M.info(path, info)
-  local name = path:match "([^/]+)/*$" or "/"
+  local name = text.base(text.strip_slashes(path))
+  if name == "" then name = "/" end
   return pack(">I1s4i8I4i8I1I1", 0, name, info.size, mode.from_posix(info.mode, info.type), info.mtime,
     info.type == "directory" and 1 or 0, info.type == "link" and 1 or 0)
 end

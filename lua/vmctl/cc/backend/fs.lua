@@ -4,6 +4,7 @@ local fields = require "vmctl.cc.backend.fields"
 local file = require "vmctl.cc.backend.file"
 local mode = require "vmctl.cc.mode"
 local response = require "vmctl.cc.response"
+local text = require "vmctl.base.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -103,8 +104,8 @@ function requests.FS_MKDIR_ALL(b, path, perm)
   local function make(at)
     local ok, err, code = b.root:mkdir(at, perm & PERMISSIONS)
     if ok then return true end
-    local above = at:match "^(.*[^/])/+[^/]+/*$"
-    if code == "ENOENT" and above and make(above) then return b.root:mkdir(at, perm & PERMISSIONS) end
+    local above = text.strip_slashes(text.split(text.strip_slashes(at)) or "")
+    if code == "ENOENT" and above ~= "" and make(above) then return b.root:mkdir(at, perm & PERMISSIONS) end
     local there = b.root:stat(at)
     if there and there.type == "directory" then return true end
     return nil, err, code

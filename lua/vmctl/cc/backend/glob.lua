@@ -2,18 +2,54 @@
 --- that does not begin with "/" may begin at any name. What is below a folder that matches is left out with it.
 local M = {}
 
-local MOST_STARS = 8 -- of a pattern: each multiplies the time that a long path may take
+local MOST_PATTERN = 4096
+local SLASH = 47
 
-local WILD = { ["**"] = ".*", ["*"] = "[^/]*", ["?"] = "[^/]" }
-
-local function translate(pattern)
+-- A list of bytes and of "*", "?", "**".
+local function parse(pattern)
   local parts, at = {}, 1
+  if pattern:sub(1, 1) ~= "/" then parts = { "**", SLASH } end
   while at <= #pattern do
-    local wild = pattern:match("^%*%*", at) or pattern:match("^[*?]", at)
-    parts[#parts + 1] = wild and WILD[wild] or pattern:sub(at, at):gsub("%W", "%%%0")
-    at = at + (wild and #wild or 1)
+    local char = pattern:sub(at, at)
+    if pattern:sub(at, at + 1) == "**" then
+      at = at + 1
+      parts[#parts + 1] = "**"
+    else
+      parts[#parts + 1] = (char == "*" or char == "?") and char or char:byte()
+    end
+    at = at + 1
   end
-  return table.concat(parts)
+  return parts
+end
+
+local function fits(part, byte)
+  return part == byte or part == "?" and byte ~= SLASH
+end
+
+-- Goes back to the last wildcard alone, which takes one byte more: at most as often as the path and the pattern are long.
+local function matches(parts, path)
+  local i, j = 1, 1
+  local name, name_at, any, any_at -- behind the last "*" and "**": the part, and where it has come to in the path
+  while i <= #path do
+    local part, byte = parts[j], path:byte(i)
+    if part == "**" then
+      j, any, any_at, name = j + 1, j + 1, i, nil
+    elseif part == "*" then
+      j, name, name_at = j + 1, j + 1, i
+    elseif fits(part, byte) then
+      i, j = i + 1, j + 1
+    elseif name and path:byte(name_at) ~= SLASH then
+      name_at = name_at + 1
+      i, j = name_at, name
+    elseif any then
+      any_at = any_at + 1
+      i, j, name = any_at, any, nil
+    else
+      return false
+    end
+  end
+  while parts[j] == "*" or parts[j] == "**" do j = j + 1 end
+  return parts[j] == nil
 end
 
 --- Compiles patterns.
@@ -22,15 +58,13 @@ end
 function M.compile(patterns)
   local compiled = {}
   for i, pattern in ipairs(patterns) do
-    local _, stars = pattern:gsub("%*+", "")
-    if stars > MOST_STARS then return nil, ("the pattern %q has more than %d wildcards"):format(pattern, MOST_STARS) end
+    if #pattern > MOST_PATTERN then return nil, ("a pattern of %d bytes"):format(#pattern) end
     if pattern:find("\0", 1, true) or pattern == "" then return nil, "a pattern that is empty or has a NUL byte" end
-    local anchored = pattern:sub(1, 1) == "/"
-    compiled[i] = (anchored and "^" or "^.*/") .. translate(pattern) .. "$"
+    compiled[i] = parse(pattern)
   end
   return function(path)
-    for _, pattern in ipairs(compiled) do
-      if path:find(pattern) then return true end
+    for _, parts in ipairs(compiled) do
+      if matches(parts, path) then return true end
     end
     return false
   end

@@ -4,6 +4,7 @@ local json = require "vmctl.json"
 local process = require "vmctl.process"
 local slice = require "vmctl.cc_helper.vm.slice"
 local tar = require "vmctl.tar.read"
+local texts = require "vmctl.base.text"
 local tree = require "vmctl.cc_helper.vm.tree"
 
 local M = {}
@@ -18,6 +19,15 @@ local function fail(text, ...)
   return nil, text:format(...), "EPROTO"
 end
 
+-- A path without "." and "..".
+local function without_dots(path)
+  local parts = {}
+  for part in path:gmatch "[^/]+" do
+    if part == ".." then parts[#parts] = nil elseif part ~= "." then parts[#parts + 1] = part end
+  end
+  return table.concat(parts, "/")
+end
+
 -- The files of the outer archive, by name.
 local function index_archive(path)
   local whole, err, code = slice.whole(path)
@@ -26,7 +36,7 @@ local function index_archive(path)
   local files, links = {}, {}
   local ok
   ok, err, code = tar.each(source, function(entry)
-    local name = entry.path:gsub("^%./+", ""):gsub("/+$", "")
+    local name = texts.strip_slashes((entry.path:gsub("^%./+", "")))
     if entry.type == "file" then files[name] = slice.new(path, source:position(), entry.size) end
     if entry.type == "link" or entry.type == "hard" then links[name] = entry end
     return true
@@ -34,8 +44,7 @@ local function index_archive(path)
   if not ok then return nil, err, code end
   for name, entry in pairs(links) do -- docker names layers that it has already written by links, "../ID/layer.tar"
     local target = entry.type == "hard" and entry.link or (name:match "^(.*/)[^/]*$" or "") .. entry.link
-    target = target:gsub("[^/]+/%.%./", ""):gsub("^%./", "")
-    files[name] = files[name] or files[target]
+    files[name] = files[name] or files[without_dots(target)]
   end
   return files
 end
@@ -98,6 +107,7 @@ local function lay(onto, part)
   if not reader then return nil, err, code end
   return tar.each(reader, function(entry)
     core.yield()
+    if entry.map then return fail("%s: a sparse file in a layer, which is not supported", entry.path:sub(1, 300)) end
     local content = entry.type == "file" and slice.new(part.path, reader:position(), entry.size) or nil
     return onto:apply(entry, content)
   end)

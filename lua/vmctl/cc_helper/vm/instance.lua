@@ -6,6 +6,7 @@ local inside = require "vmctl.cc.backend.inside"
 local relay = require "vmctl.cc_helper.vm.relay"
 local stream = require "vmctl.cc_helper.vm.stream"
 local tar = require "vmctl.tar.read"
+local text = require "vmctl.base.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -94,7 +95,8 @@ local function fill(self, options, add)
   if not source then return nil, err, code, where end
   return tar.each(source, function(entry, read)
     core.yield()
-    entry.path = "/" .. entry.path:gsub("/+$", "")
+    if entry.map then return nil, entry.path .. ": a sparse file, which the agent does not send", "EPROTO" end
+    entry.path = "/" .. text.strip_slashes(entry.path)
     return add(entry, entry.type == "file" and read or nil)
   end)
 end

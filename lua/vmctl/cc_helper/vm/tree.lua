@@ -1,5 +1,7 @@
 --- A root file system that is only thought of: paths, what they are, where their content can be read. Layers are laid onto it
 --- one after the other, with their whiteouts. It has no way out: links lead to places in it, and nothing is on any disk.
+local text = require "vmctl.base.text"
+
 local M = {}
 
 local MOST_LINKS, MOST_DEPTH = 40, 256
@@ -108,7 +110,8 @@ end
 ---@param content? table the slice with its content
 ---@return true|nil, string?, string?
 function methods:apply(entry, content)
-  local above, name = entry.path:match "^(.-)/?([^/]*)/*$"
+  local above, name = text.split(text.strip_slashes(entry.path))
+  above = above or ""
   if name == OPAQUE then
     local parent = enter(self, split(above), false)
     if parent then parent.children = {} end
