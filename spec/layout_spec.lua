@@ -7,7 +7,7 @@ local vmctl = require "vmctl"
 
 -- A room needs rooms of lower floors alone: never one above it or beside it.
 local floors = {
-  { "errors" },
+  { "errors", "text" },
   { "log" },
   { "base" },
   { "annotations", "clock", "format", "json", "meta", "protobuf", "signals", "tar", "yamux" },

@@ -14,7 +14,7 @@ local mask = require "vmctl.trace.mask"
 local mounts = require "vmctl.guest.mounts"
 local qmp = require "vmctl.qmp.wire"
 local reader = require "vmctl.tar.read"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 local tree = require "vmctl.cc_helper.vm.tree"
 local writer = require "vmctl.tar.write"
 

@@ -3,7 +3,7 @@
 -- the module (`log.debug(...)`): a level that is off is an empty function there. No function here yields.
 
 local errors = require "vmctl.errors"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 
 local M = {}
 

@@ -2,7 +2,7 @@
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
 local process = require "vmctl.process"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}

@@ -3,7 +3,7 @@
 --- of its own here, so no name or link in it means anything to this machine.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 
 local M = {}
 

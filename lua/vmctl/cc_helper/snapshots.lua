@@ -3,7 +3,7 @@ local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local glob = require "vmctl.cc.backend.glob"
 local store = require "vmctl.cc_helper.snapshot_store"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}

@@ -2,7 +2,7 @@
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local process = require "vmctl.process"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 local wire = require "vmctl.exec.wire"
 
 local M = {}

@@ -3,7 +3,7 @@ local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 local wire = require "vmctl.exec.wire"
 
 local M = {}

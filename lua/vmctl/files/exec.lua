@@ -6,7 +6,7 @@ local exec_sink = require "vmctl.files.exec_sink"
 local exec_source = require "vmctl.files.exec_source"
 local log = require "vmctl.log"
 local scripts = require "vmctl.files.exec_scripts"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 
 local M = {}
 

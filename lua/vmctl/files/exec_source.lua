@@ -1,7 +1,7 @@
 --- Out of a guest by its own tar: what it packs is read as it comes, and what it says of files that change or go meanwhile is told.
 local reader = require "vmctl.tar.read"
 local scripts = require "vmctl.files.exec_scripts"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 
 local M = {}
 

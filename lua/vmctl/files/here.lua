@@ -3,7 +3,7 @@
 local content = require "vmctl.files.content"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 
 local M = {}
 

@@ -1,7 +1,7 @@
 --- Files and folders of this machine, as they are read: also those that change or go meanwhile.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 local walk = require "vmctl.tar.walk"
 
 local M = {}

@@ -8,7 +8,7 @@ local here_source = require "vmctl.files.here_source"
 local options = require "vmctl.base.options"
 local target = require "vmctl.base.target"
 local task = require "vmctl.base.task"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 
 local M = {}
 

@@ -3,7 +3,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local process = require "vmctl.process"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 
 local M = {}
 

@@ -1,7 +1,7 @@
 --- A guest's console: kept in a bounded ring, in a file if asked, and waited for.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 
 local M = {}
 

@@ -1,6 +1,6 @@
 --- What is told of a guest that is not as it should be.
 local log = require "vmctl.log"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 
 local M = {}
 

@@ -3,7 +3,7 @@
 
 local cpio = require "vmctl.machine.cpio"
 local options = require "vmctl.base.options"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 
 local M = {}
 

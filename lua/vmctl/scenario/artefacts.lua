@@ -2,7 +2,7 @@
 --- put there for the test stays in any case.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 
 local M = {}
 

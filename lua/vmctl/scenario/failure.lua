@@ -1,6 +1,6 @@
 --- How a scenario tells what went wrong: one text with all that somebody needs who was not there.
 local log = require "vmctl.log"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 
 local M = {}
 

@@ -6,7 +6,7 @@ local log = require "vmctl.log"
 local mask = require "vmctl.trace.mask"
 local naming = require "vmctl.base.stream_name"
 local protocols = require "vmctl.trace.protocols"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 
 local M = {}
 

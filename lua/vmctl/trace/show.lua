@@ -4,7 +4,7 @@ local core = require "vmctl.core"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local protocols = require "vmctl.trace.protocols"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 
 local M = {}
 

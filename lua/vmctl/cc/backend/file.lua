@@ -3,7 +3,7 @@
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local mode = require "vmctl.cc.mode"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}

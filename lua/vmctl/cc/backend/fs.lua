@@ -4,7 +4,7 @@ local fields = require "vmctl.cc.backend.fields"
 local file = require "vmctl.cc.backend.file"
 local mode = require "vmctl.cc.mode"
 local response = require "vmctl.cc.response"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}

@@ -4,7 +4,7 @@ local json = require "vmctl.json"
 local process = require "vmctl.process"
 local slice = require "vmctl.cc_helper.vm.slice"
 local tar = require "vmctl.tar.read"
-local texts = require "vmctl.base.text"
+local texts = require "vmctl.text"
 local tree = require "vmctl.cc_helper.vm.tree"
 
 local M = {}

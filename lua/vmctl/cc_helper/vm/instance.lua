@@ -6,7 +6,7 @@ local inside = require "vmctl.cc.backend.inside"
 local relay = require "vmctl.cc_helper.vm.relay"
 local stream = require "vmctl.cc_helper.vm.stream"
 local tar = require "vmctl.tar.read"
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}

@@ -1,6 +1,6 @@
 --- A root file system that is only thought of: paths, what they are, where their content can be read. Layers are laid onto it
 --- one after the other, with their whiteouts. It has no way out: links lead to places in it, and nothing is on any disk.
-local text = require "vmctl.base.text"
+local text = require "vmctl.text"
 
 local M = {}
 
