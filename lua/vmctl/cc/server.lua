@@ -6,7 +6,7 @@ local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
-local sessions = require "vmctl.cc.session"
+local sessions = require "vmctl.cc.server_connection"
 local task = require "vmctl.base.task"
 local wire = require "vmctl.cc.wire"
 

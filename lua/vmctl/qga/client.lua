@@ -3,7 +3,7 @@ local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local dial = require "vmctl.net.dial"
 local options = require "vmctl.base.options"
-local sessions = require "vmctl.qga.session"
+local sessions = require "vmctl.qga.connection"
 
 local M = {}
 

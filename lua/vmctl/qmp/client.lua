@@ -7,7 +7,7 @@ local events = require "vmctl.qmp.events"
 local naming = require "vmctl.base.stream_name"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
-local sessions = require "vmctl.qmp.session"
+local sessions = require "vmctl.qmp.connection"
 local wire = require "vmctl.qmp.wire"
 
 local M = {}

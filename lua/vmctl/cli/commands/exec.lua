@@ -1,6 +1,6 @@
 --- vmctl exec: one command in a target.
 local errors = require "vmctl.errors"
-local session = require "vmctl.cli.session"
+local guest_command = require "vmctl.cli.guest_command"
 local targets = require "vmctl.cli.targets"
 local output = require "vmctl.cli.output"
 local units = require "vmctl.cli.units"
@@ -52,7 +52,7 @@ local function report(target, command, opts)
   local result, err, code, partial = target:run(command)
   if not result then return nil, err, code, partial end
   output.result(opts, result)
-  return session.status(result)
+  return guest_command.status(result)
 end
 
 --- Runs it in a target. Waits.
@@ -61,7 +61,7 @@ function M.perform(target, opts)
   local command, err, code = M.command(opts)
   if not command then return nil, err, code end
   if opts.json then return report(target, command, opts) end
-  local how = opts.tty and session.terminal or session.run
+  local how = opts.tty and guest_command.terminal or guest_command.run
   return how(target, command, opts)
 end
 

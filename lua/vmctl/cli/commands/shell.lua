@@ -1,5 +1,5 @@
 --- vmctl shell: a terminal in a target.
-local session = require "vmctl.cli.session"
+local guest_command = require "vmctl.cli.guest_command"
 local targets = require "vmctl.cli.targets"
 
 local M = { words = 1, json = false }
@@ -22,7 +22,7 @@ function M.run(opts)
   local command = { cwd = opts.cwd, user = opts.user, env = { TERM = os.getenv "TERM" or "linux" } }
   local words = opts.rest and #opts.rest > 0 and opts.rest or DEFAULT
   for i, word in ipairs(words) do command[i] = word end
-  return session.terminal(target, command, {})
+  return guest_command.terminal(target, command, {})
 end
 
 return M

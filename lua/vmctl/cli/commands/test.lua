@@ -1,7 +1,7 @@
 --- vmctl test: scenarios, run by busted.
 local errors = require "vmctl.errors"
 local process = require "vmctl.process"
-local session = require "vmctl.cli.session"
+local guest_command = require "vmctl.cli.guest_command"
 
 local M = { words = 0 }
 
@@ -38,7 +38,7 @@ function M.run(opts)
   local record
   record, err, code = child:wait(math.huge)
   if not record then return nil, err, code end
-  if record.signal then return session.status(record) end
+  if record.signal then return guest_command.status(record) end
   return record.exit_code == 0 and 0 or 1
 end
 
