@@ -82,7 +82,7 @@ describe("cc server: a handler", function()
   it("may be a function of the type, the payload and the context", run(function()
     local seen
     local function handler(kind, payload, context)
-      seen = { kind, payload, type(context.session), context.type }
+      seen = { kind, payload, type(context.connection), context.type }
       return "\0ok"
     end
     ends.with_server(handler, function(peer)

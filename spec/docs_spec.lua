@@ -103,7 +103,7 @@ describe("the model of what is public", function()
     assert.equal("lua/vmctl/machine/init.lua", model.parts["vmctl.machine"].by_name.launch.path)
     assert.truthy(model.reached["vmctl.Machine"])
     assert.truthy(model.reached["vmctl.Stream"])
-    assert.is_nil(model.reached["vmctl.StereosSession"])
+    assert.is_nil(model.reached["vmctl.StereosConnection"])
   end)
 
   it("has the docstring of the function that does the work, whoever hands the call on", function()

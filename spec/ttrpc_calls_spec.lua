@@ -32,7 +32,7 @@ local function with_calls(fn)
   end)
 end
 
-local function in_one_step(client) return client._session._calls:live() end
+local function in_one_step(client) return client._connection._calls:live() end
 
 describe("vmctl.Calls", function()
   it("writes what the envelope of a single call is, byte for byte", support.run(function()

@@ -240,7 +240,7 @@ describe("vmctl.TtrpcClient", function()
 
   it("says so when the ids are used up", support.run(function()
     ends.with_client(function(client, peer)
-      client._session:continue(wire.LAST_ID)
+      client._connection:continue(wire.LAST_ID)
       local call = vmctl.spawn(client.call, client, S, "Echo", "x")
       assert.equal(0xffffffff, peer:echo().id)
       assert.equal("x", call:join())

@@ -51,7 +51,7 @@ describe("vmctl.TtrpcStream", function()
       end
       assert(stream:close_send())
       assert.equal("EOF", support.code(stream:recv()))
-      assert.equal(0, client._session:live())
+      assert.equal(0, client._connection:live())
     end)
   end))
 
@@ -112,7 +112,7 @@ describe("vmctl.TtrpcStream", function()
         assert.same({ "ABORTED", 10 }, { code, status.code })
       end
       assert.equal("ABORTED", support.code(stream:send "x"))
-      assert.equal(0, client._session:live())
+      assert.equal(0, client._connection:live())
     end)
   end))
 
@@ -134,7 +134,7 @@ describe("vmctl.TtrpcStream", function()
           end
         end
       end
-      assert.equal(0, client._session:live())
+      assert.equal(0, client._connection:live())
     end)
   end))
 
@@ -278,7 +278,7 @@ describe("many streams of ttrpc", function()
         return stalled._over
       end)
       assert.equal("ETOOBIG", support.code(stalled:recv())) -- what was kept for it has been dropped
-      assert.equal(0, client._session.link.held)
+      assert.equal(0, client._connection.link.held)
     end)
   end, 20))
 

@@ -10,7 +10,7 @@ local function relative(chunk)
 end
 
 -- What stands above a function for our own eyes only: `--`, without the third dash, says that it is not for users.
--- So does a heading that names others as the callers ("For the hub", "What the session calls") for all below it.
+-- So does a heading that names others as the callers ("For the hub", "What the connection calls") for all below it.
 local function is_ours(path, line)
   local lines = source.lines(path)
   for i = line, 2, -1 do

@@ -8,7 +8,7 @@ local methods = {}
 local mt = { __name = "vmctl.CcMux", __index = methods }
 
 --- Sets the handler of a type; the last one counts. It is called with a decoder of the request's payload and a context
---- ({ type =, peer =, session = }: `session` is a table of the connection's own, which goes with it), may wait, and returns
+--- ({ type =, peer =, connection = }: `connection` is a table of the connection's own, which goes with it), may wait, and returns
 --- the answer: bytes or a response builder, with the code byte in front; nothing, "" or true for an answer without fields. A
 --- failure is nil, message, code, { op =, path = }: the code is a number of vmctl.cc.codes or an errno's name; what the fourth
 --- value holds as `code`, `message`, `op` and `path` counts first, so that another helper's failure can be passed on as it is.

@@ -6,7 +6,7 @@ local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
-local sessions = require "vmctl.cc.server_connection"
+local connections = require "vmctl.cc.server_connection"
 local task = require "vmctl.base.task"
 local wire = require "vmctl.cc.wire"
 
@@ -24,8 +24,8 @@ local known = {
 
 local function attend(self, stream, scope)
   self._live[scope] = true
-  local session = sessions.new(stream, self._handler, self._format, self._max)
-  local ok, err = xpcall(session.run, debug.traceback, session)
+  local connection = connections.new(stream, self._handler, self._format, self._max)
+  local ok, err = xpcall(connection.run, debug.traceback, connection)
   self._live[scope] = nil
   if not ok then log.error("cc: %s: %s", stream:label(), err) end
 end

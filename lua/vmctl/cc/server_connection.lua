@@ -14,7 +14,7 @@ local LINGER = 2        -- seconds for which input is still thrown away when a c
 local NOTHING = "\0"    -- the answer without fields
 
 local methods = {}
-local mt = { __name = "vmctl.CcSession", __index = methods }
+local mt = { __name = "vmctl.CcServerConnection", __index = methods }
 
 -- The frame of a failure. What the fourth value of a handler holds may be another helper's failure, with its code.
 local function refusal(message, code, where)
@@ -132,7 +132,7 @@ end
 function M.new(stream, handler, format, max)
   stream:set_format(format)
   naming.name(stream, "cc")
-  local context = { peer = stream:label(), session = {} }
+  local context = { peer = stream:label(), connection = {} }
   return setmetatable({ _stream = stream, _handler = handler, _max = max, _context = context }, mt)
 end
 

@@ -3,7 +3,7 @@ local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local dial = require "vmctl.net.dial"
 local options = require "vmctl.base.options"
-local sessions = require "vmctl.qga.connection"
+local connections = require "vmctl.qga.connection"
 
 local M = {}
 
@@ -34,14 +34,14 @@ function M.connect(where, opts)
   local stream
   stream, err, code = dial.dial(at, opts.dial_timeout or DIAL)
   if not stream then return nil, err, code end
-  local session = sessions.new(stream, opts.max_line or MAX_LINE)
+  local connection = connections.new(stream, opts.max_line or MAX_LINE)
   local ok
-  ok, err, code = session:synchronise(opts.sync_timeout or SYNC)
+  ok, err, code = connection:synchronise(opts.sync_timeout or SYNC)
   if not ok then
-    session:close()
+    connection:close()
     return nil, ("connect to the guest agent at %s: %s"):format(at, err), code
   end
-  return setmetatable({ address = at, _session = session, _timeout = opts.timeout or COMMAND }, mt)
+  return setmetatable({ address = at, _connection = connection, _timeout = opts.timeout or COMMAND }, mt)
 end
 
 function methods:_failed(name, err, code, problem)
@@ -50,7 +50,7 @@ end
 
 function methods:_execute(name, arguments, timeout)
   timeout = timeout or self._timeout
-  local value, err, code, problem = self._session:request(name, arguments, timeout)
+  local value, err, code, problem = self._connection:request(name, arguments, timeout)
   if value ~= nil then return value end
   if code == "ETIMEDOUT" then err = ("%s within %g s"):format(err, timeout) end
   return self:_failed(name, err, code, problem)
@@ -170,7 +170,7 @@ function methods:frozen(fn)
 end
 
 function methods:_order(name, arguments, what)
-  local ok, err, code, problem = self._session:order(name, arguments, GRACE, self._timeout)
+  local ok, err, code, problem = self._connection:order(name, arguments, GRACE, self._timeout)
   if ok then return true end
   return self:_failed(what, err, code, problem)
 end
@@ -201,7 +201,7 @@ end
 ---@return true|nil, string?, string?
 function methods:synchronise(opts)
   local timeout = options.check(opts, call_options, "synchronise").timeout or SYNC
-  local ok, err, code = self._session:synchronise(timeout)
+  local ok, err, code = self._connection:synchronise(timeout)
   if not ok then return self:_failed("synchronise", err, code) end
   return true
 end
@@ -209,12 +209,12 @@ end
 --- Whether the connection is known to be over, and why.
 ---@return boolean, string?, string?
 function methods:closed()
-  return self._session.over ~= nil, self._session.over, self._session.code
+  return self._connection.over ~= nil, self._connection.over, self._connection.code
 end
 
 --- Ends the connection. Idempotent, never waits.
 function methods:close()
-  self._session:close()
+  self._connection:close()
   return true
 end
 

@@ -13,7 +13,7 @@ local MAX_ID = 1 << 53          -- other agents' JSON may have doubles for numbe
 local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true }
 
 local methods = {}
-local mt = { __name = "vmctl.QgaSession", __index = methods }
+local mt = { __name = "vmctl.QgaConnection", __index = methods }
 
 --- Takes a connected stream.
 ---@param stream vmctl.Stream

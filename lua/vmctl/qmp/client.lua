@@ -7,7 +7,7 @@ local events = require "vmctl.qmp.events"
 local naming = require "vmctl.base.stream_name"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
-local sessions = require "vmctl.qmp.connection"
+local connections = require "vmctl.qmp.connection"
 local wire = require "vmctl.qmp.wire"
 
 local M = {}
@@ -54,7 +54,7 @@ end
 
 local function negotiate(self, opts)
   local enable = self._oob and { enable = { "oob" } } or nil
-  local ok, err, code = self._session:request("qmp_capabilities", enable, nil, opts.greeting_timeout or GREETING)
+  local ok, err, code = self._connection:request("qmp_capabilities", enable, nil, opts.greeting_timeout or GREETING)
   if ok == nil then return nil, "capabilities: " .. err, code end
   return true
 end
@@ -66,10 +66,10 @@ local function begin(stream, at, opts)
   local self = setmetatable({
     address = at, version = greeting.version.qemu, package = greeting.version.package or "",
     capabilities = set_of(greeting.capabilities), _timeout = opts.timeout, _hub = hub, _backlog = hub:listen(),
-    _session = sessions.new(stream, hub, opts.max_line or MAX_LINE),
+    _connection = connections.new(stream, hub, opts.max_line or MAX_LINE),
   }, mt)
   self._oob = self.capabilities.oob and opts.oob ~= false
-  self._session:start()
+  self._connection:start()
   local ok
   ok, err, code = negotiate(self, opts)
   if not ok then return nil, err, code end
@@ -121,7 +121,7 @@ function methods:execute(name, arguments, opts)
   if opts.oob and not self._oob then
     return errors.fail("ENOTSUP", "%s on %s: out-of-band commands are not on offer", name, self)
   end
-  local value, err, code, problem = self._session:request(name, arguments, opts.oob and "exec-oob" or nil,
+  local value, err, code, problem = self._connection:request(name, arguments, opts.oob and "exec-oob" or nil,
     time_of(self, name, opts.timeout))
   if value == nil then return nil, ("%s on %s: %s"):format(name, self, err), code, problem end
   return value
@@ -208,12 +208,12 @@ end
 --- Whether the connection is known to be over, and why.
 ---@return boolean, string?, string?
 function methods:closed()
-  return self._session.over ~= nil, self._session.over, self._session.code
+  return self._connection.over ~= nil, self._connection.over, self._connection.code
 end
 
 --- Ends the connection: commands that wait fail with ECLOSED, and so do later ones. Idempotent, never waits.
 function methods:close()
-  self._session:close()
+  self._connection:close()
   return true
 end
 

@@ -12,7 +12,7 @@ local LOST = "the connection ended"
 local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true, EPROTO = true } -- EPROTO: in the middle of a line
 
 local methods = {}
-local mt = { __name = "vmctl.QmpSession", __index = methods }
+local mt = { __name = "vmctl.QmpConnection", __index = methods }
 
 --- Takes a connected stream whose greeting has been read. `start` begins its work.
 ---@param stream vmctl.Stream
@@ -25,7 +25,7 @@ function M.new(stream, hub, max_line)
   }, mt)
 end
 
--- Ends the session: all that wait for an answer learn at once why there will be none.
+-- Ends the connection: all that wait for an answer learn at once why there will be none.
 local function finish(self, err, code)
   if self.over then return end
   self.over, self.code = err, code

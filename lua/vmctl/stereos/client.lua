@@ -8,7 +8,7 @@ local dial = require "vmctl.net.dial"
 local events = require "vmctl.stereos.events"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
-local sessions = require "vmctl.stereos.client_connection"
+local connections = require "vmctl.stereos.client_connection"
 local wire = require "vmctl.stereos.wire"
 
 local M = {}
@@ -40,34 +40,34 @@ local function label(self)
 end
 
 local function dial_anew(self, deadline)
-  local session = self._session
+  local connection = self._connection
   if self._closed then return nil, "closed", "ECLOSED" end
-  if session and session:is_usable(core.now()) then return session end -- another task has connected meanwhile
+  if connection and connection:is_usable(core.now()) then return connection end -- another task has connected meanwhile
   local stream, err, code = dial.dial(self.address, math.min(self._dial_timeout, deadline - core.now()))
   if not stream then return nil, err, code end
   if self._closed then
     stream:close()
     return nil, "closed", "ECLOSED"
   end
-  self._session = sessions.new(stream, self._hub, self._max_line)
-  return self._session
+  self._connection = connections.new(stream, self._hub, self._max_line)
+  return self._connection
 end
 
 -- The connection in use, or a new one. One task connects; the others wait for it.
 local function connected(self, deadline)
   local lock = self._dialling or channel.lock()
   self._dialling = lock
-  local session, err, code = lock:with(deadline - core.now(), dial_anew, self, deadline)
+  local connection, err, code = lock:with(deadline - core.now(), dial_anew, self, deadline)
   if not lock:held() then self._dialling = nil end
-  return session, err, code
+  return connection, err, code
 end
 
 --- Connects, unless it is connected. Waits.
 ---@param timeout? number seconds
 ---@return true|nil, string?, string? as vmctl.dial
 function methods:connect(timeout)
-  local session, err, code = connected(self, core.now() + (timeout or self._dial_timeout))
-  if not session then return nil, ("connect to the StereOS guest at %s: %s"):format(label(self), err), code end
+  local connection, err, code = connected(self, core.now() + (timeout or self._dial_timeout))
+  if not connection then return nil, ("connect to the StereOS guest at %s: %s"):format(label(self), err), code end
   return true
 end
 
@@ -77,15 +77,15 @@ end
 
 -- Sends one request. Returns the kind and the payload of its reply.
 local function exchange(self, request, line, timeout)
-  local session, now = self._session, core.now()
+  local connection, now = self._connection, core.now()
   local deadline = now + timeout
-  if not session or not session:is_usable(now) then
+  if not connection or not connection:is_usable(now) then
     local err, code
-    session, err, code = connected(self, deadline)
-    if not session then return failed(self, request, err, code) end
+    connection, err, code = connected(self, deadline)
+    if not connection then return failed(self, request, err, code) end
     timeout = deadline - core.now()
   end
-  local kind, payload, code = session:request(request, line, timeout, deadline)
+  local kind, payload, code = connection:request(request, line, timeout, deadline)
   if kind then return kind, payload end
   if code == "ETIMEDOUT" then payload = ("no reply within %g s"):format(timeout) end
   return failed(self, request, payload, code)
@@ -212,7 +212,7 @@ end
 
 -- Lets the connection read lifecycle messages as they come, if there is a connection.
 function methods:_attend()
-  if self._session then self._session:attend() end
+  if self._connection then self._connection:attend() end
 end
 
 local REDIAL = { 0.1, 2 } -- first and longest pause between attempts of an iterator to connect again
@@ -224,17 +224,17 @@ local function next_event(self, listener, deadline)
     local event = listener:take()
     if event then return event end
     if self._closed then return nil, "closed", "ECLOSED" end
-    local session, err, code = connected(self, math.min(deadline, core.now() + self._dial_timeout))
-    if session then
-      session:attend()
+    local connection, err, code = connected(self, math.min(deadline, core.now() + self._dial_timeout))
+    if connection then
+      connection:attend()
     elseif code == "ECANCELED" then
       return nil, err, code
     end
     local left = deadline - core.now()
     local ok, why
-    ok, why, code = listener:wait(session and left or math.min(pause, left))
+    ok, why, code = listener:wait(connection and left or math.min(pause, left))
     if not ok and (code ~= "ETIMEDOUT" or core.now() >= deadline) then return nil, err or why, code end
-    pause = session and REDIAL[1] or math.min(2 * pause, REDIAL[2])
+    pause = connection and REDIAL[1] or math.min(2 * pause, REDIAL[2])
   end
 end
 
@@ -284,7 +284,7 @@ end
 --- Ends the connection; calls that wait fail with ECLOSED, and so do later ones. Idempotent, never waits.
 function methods:close()
   self._closed = true
-  if self._session then self._session:close() end
+  if self._connection then self._connection:close() end
   self._hub:changed()
   return true
 end

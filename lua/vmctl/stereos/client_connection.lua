@@ -20,11 +20,11 @@ local LOST = "the connection ended before the reply"
 local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true, EPROTO = true } -- EPROTO: in the middle of a line
 
 local methods = {}
-local mt = { __name = "vmctl.StereosSession", __index = methods }
+local mt = { __name = "vmctl.StereosConnection", __index = methods }
 
 --- Takes a connected stream.
 ---@param stream vmctl.Stream
----@param hub table gets lifecycle messages: publish(payload); changed() when the session ends; heard: does anybody listen?
+---@param hub table gets lifecycle messages: publish(payload); changed() when the connection ends; heard: does anybody listen?
 ---@param max_line integer bytes with the line feed
 function M.new(stream, hub, max_line)
   naming.name(stream, "stereos")
@@ -38,7 +38,7 @@ end
 
 -- The end
 
--- Ends the session. Every call that waits for a reply gets the reason.
+-- Ends the connection. Every call that waits for a reply gets the reason.
 local function finish(self, message, code)
   self.over, self._code = self.over or message, self._code or code
   self._stream:close()
@@ -83,7 +83,7 @@ local function mismatch(request, kind, payload)
 end
 
 -- Reads to the next reply and returns its kind and payload. Lifecycle messages and empty lines are no replies. A line that
--- is no message ends the session. `timeout` is the time to the deadline, given to save a look at the clock.
+-- is no message ends the connection. `timeout` is the time to the deadline, given to save a look at the clock.
 local function read_reply(self, timeout, deadline)
   local stream, max = self._stream, self._max_line
   while true do

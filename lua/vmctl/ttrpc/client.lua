@@ -5,7 +5,7 @@ local dial = require "vmctl.net.dial"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local service = require "vmctl.ttrpc.service"
-local sessions = require "vmctl.ttrpc.client_connection"
+local connections = require "vmctl.ttrpc.client_connection"
 local status = require "vmctl.ttrpc.status"
 local streams = require "vmctl.ttrpc.client_stream"
 local wire = require "vmctl.ttrpc.wire"
@@ -29,7 +29,7 @@ local function new(stream, opts, where)
   local usable, err, code = wire.encode_request { service = "", method = "" } -- is there a protobuf?
   if not usable then return nil, err, code end
   return setmetatable({
-    _session = sessions.new(stream), _timeout = opts.timeout or TIMEOUT, _metadata = opts.metadata,
+    _connection = connections.new(stream), _timeout = opts.timeout or TIMEOUT, _metadata = opts.metadata,
     _services = service.table_of(opts.services, where),
   }, mt)
 end
@@ -72,7 +72,7 @@ local function metadata_of(self, given)
   return wire.pairs_of(base and given and options.merge(base, given) or base or given)
 end
 
--- A unary call as the session knows it.
+-- A unary call as the connection knows it.
 local call = {}
 local call_mt = { __index = call }
 
@@ -92,7 +92,7 @@ function call:on_failure(err, code, refused)
 end
 
 function call:on_data()
-  self.session:forget(self)
+  self.connection:forget(self)
   self:on_failure("Data in place of the answer", "EPROTO")
 end
 
@@ -113,15 +113,15 @@ local function opened(envelope, response_type)
 end
 
 -- Makes a call and returns its payload as `opened` does.
-local function exchange(session, deadline, response_type, ...)
+local function exchange(connection, deadline, response_type, ...)
   local entry = setmetatable({ -- with room for all fields of a call
-    session = session, id = nil, queue = nil, done = nil, answer = nil, err = nil, code = nil, status = nil,
+    connection = connection, id = nil, queue = nil, done = nil, answer = nil, err = nil, code = nil, status = nil,
   }, call_mt)
-  local ok, err, code = session:open(entry, 0, deadline, deadline, ...)
+  local ok, err, code = connection:open(entry, 0, deadline, deadline, ...)
   if not ok then return nil, err, code end
-  ok, err, code = session:await(entry, is_done, deadline)
+  ok, err, code = connection:await(entry, is_done, deadline)
   if not entry.done then
-    session:forget(entry)
+    connection:forget(entry)
     if code == "ETIMEDOUT" then err = "no answer in time" end
     if not ok then return nil, err, code end
   end
@@ -177,7 +177,7 @@ function methods:call(service_name, method, request, opts)
   local has_metadata = self._metadata or opts.metadata
   if request_type and response_type and not has_metadata and type(request) == "table" then
     local response, err, code, refused =
-      self._session:call(service_name, method, request, request_type, response_type, deadline)
+      self._connection:call(service_name, method, request, request_type, response_type, deadline)
     if type(response) == "table" then return response end
     if response then response, err, code, refused = opened(response, response_type) end
     if response ~= false then return concluded(service_name, method, response_type, response, err, code, refused) end
@@ -191,7 +191,7 @@ function methods:call(service_name, method, request, opts)
     request_type = nil
   end
   return concluded(service_name, method, response_type,
-    exchange(self._session, deadline, response_type, envelope, request_type, request))
+    exchange(self._connection, deadline, response_type, envelope, request_type, request))
 end
 
 -- Which sides stream: by the description or the options; without both, a call with a request streams from the server only.
@@ -224,26 +224,26 @@ function methods:stream(service_name, method, request, opts)
   local payload, err, code = service.encode(spec.request, request)
   if not payload then return failed("open", spec.name, err, code) end
   local limit = opts.timeout and deadline_of(opts.timeout) or math.huge
-  local stream = streams.new(self._session, spec, self._timeout, limit)
+  local stream = streams.new(self._connection, spec, self._timeout, limit)
   local flags = spec.client_stream and wire.REMOTE_OPEN or wire.REMOTE_CLOSED
   local ok
-  ok, err, code = self._session:open(stream, flags, math.min(limit, deadline_of(self._timeout)), limit, {
+  ok, err, code = self._connection:open(stream, flags, math.min(limit, deadline_of(self._timeout)), limit, {
     service = service_name, method = method, payload = payload, metadata = metadata_of(self, opts.metadata),
   })
   if not ok then return failed("open", spec.name, err, code) end
-  self._session:attend()
+  self._connection:attend()
   return stream
 end
 
 --- Says if the connection is known to have ended, and why.
 ---@return boolean, string?, string?
 function methods:closed()
-  return self._session.over ~= nil, self._session.over, self._session.code
+  return self._connection.over ~= nil, self._connection.over, self._connection.code
 end
 
 --- Ends the connection: all calls and streams fail with ECLOSED, and so do later ones. Idempotent, never waits.
 function methods:close()
-  self._session:close()
+  self._connection:close()
   return true
 end
 
@@ -251,7 +251,7 @@ mt.__close = methods.close
 mt.__gc = methods.close
 
 function mt:__tostring()
-  return ("vmctl.TtrpcClient(%s)"):format(self._session.link.label)
+  return ("vmctl.TtrpcClient(%s)"):format(self._connection.link.label)
 end
 
 return M

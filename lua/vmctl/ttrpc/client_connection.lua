@@ -16,7 +16,7 @@ local LOST = { EOF = true, ECONNRESET = true, EPIPE = true }
 local PASSING = { ETIMEDOUT = true, ECANCELED = true, EDEADLK = true } -- failures of one call, not of the connection
 
 local methods = {}
-local mt = { __name = "vmctl.TtrpcSession", __index = methods }
+local mt = { __name = "vmctl.TtrpcConnection", __index = methods }
 
 -- Entries are calls and streams: tables with `id`, on_response(bytes), on_data(bytes, flags), on_failure(err, code).
 

@@ -16,13 +16,13 @@ local mt = { __name = "vmctl.TtrpcStream", __index = methods }
 
 local known = { timeout = "number" }
 
---- A stream that is not open yet: the session opens it.
+--- A stream that is not open yet: the connection opens it.
 ---@param spec { name: string, request: string?, response: string?, client_stream: boolean, server_stream: boolean }
 ---@param timeout number seconds: the default of send and recv
 ---@param deadline number of the stream as a whole
-function M.new(session, spec, timeout, deadline)
+function M.new(connection, spec, timeout, deadline)
   return setmetatable({
-    _session = session, _spec = spec, _timeout = timeout, _deadline = deadline, _inbox = inboxes.new(session.link),
+    _connection = connection, _spec = spec, _timeout = timeout, _deadline = deadline, _inbox = inboxes.new(connection.link),
     _sending = spec.client_stream,
   }, mt)
 end
@@ -31,7 +31,7 @@ local function failed(self, what, err, code, extra)
   return nil, ("%s %s: %s"):format(what, self._spec.name, err), code, extra
 end
 
--- What the session calls
+-- What the connection calls
 
 local ENDED = "the stream has ended"
 
@@ -71,9 +71,9 @@ end
 function methods:give_up(err, code)
   self._inbox:clear()
   if self._over then return end
-  self._session:forget(self)
+  self._connection:forget(self)
   self:on_failure(err, code)
-  if self._sending then self._session:say_farewell(self.id) end
+  if self._sending then self._connection:say_farewell(self.id) end
   self._sending = false
 end
 
@@ -94,7 +94,7 @@ local function transmit(self, payload, flags, opts, what)
     local text = ("message length %d exceed maximum message size of %d"):format(#payload, wire.MAX)
     return failed(self, what, text, "ETOOBIG")
   end
-  local ok, err, code = self._session:send_data(self.id, payload, flags, time_left(self, opts, "ttrpc " .. what))
+  local ok, err, code = self._connection:send_data(self.id, payload, flags, time_left(self, opts, "ttrpc " .. what))
   if not ok then return failed(self, what, err, code) end
   return true
 end
@@ -130,7 +130,7 @@ end
 -- can still be used), ECANCELED, ERESET, ECLOSED, EPROTO, ETOOBIG (too many messages were not read)
 ---@return { code: integer, message: string, details: table[] }? status
 function methods:recv(opts)
-  if not self._over then self._session:attend() end
+  if not self._over then self._connection:attend() end
   local payload, err, code, refused = self._inbox:recv(time_left(self, opts, "ttrpc recv"))
   if not payload then return failed(self, "receive from", err, code, refused) end
   local message
