@@ -73,7 +73,7 @@ describe("vmctl.clock.virtual", function()
       end)
       for i = 1, 200 do
         assert(a:write(("%03d"):format(i)))
-        assert.equal(("%03d"):format(i), a:read_exact(3, 0.001))
+        assert.equal(("%03d"):format(i), a:read_exact(3, 20))
       end
       echo:join()
     end, { grace = 0 })
