@@ -1,3 +1,4 @@
+/* Empties the read ends of pipes into nothing, so that whoever still writes to them lives on. */
 #include "io/drain.h"
 
 #include "io/spawn.h"

@@ -1,3 +1,4 @@
+/* Makes calls that may block in a few threads of its own, and tells their owners on the loop. */
 #include "io/workers.h"
 
 #include <errno.h>
