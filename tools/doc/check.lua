@@ -6,7 +6,7 @@ local M = {}
 
 -- A sentence that begins so says what the function gives.
 local VALUE = {
-  "^What ", "^Whether ", "^The ", "^A ", "^An ", "^Who ", "^How ", "^Where ", "^Which ", "^Has ",
+  "^What ", "^Whether ", "^The ", "^A ", "^An ", "^Who ", "^How ", "^Where ", "^Which ", "^Has ", "^Says ",
   "^Returns ", "^[^.]*%f[%a]returns ",
 }
 
