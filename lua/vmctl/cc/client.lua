@@ -1,5 +1,5 @@
 --- The client of a helper: one call at a time, in the order in which tasks make them (docs/wire/cc-ipc.md#call-close-isalive).
---- Nothing on the wire tells which request an answer belongs to: after a call that broke off, the connection is over.
+--- Nothing on the wire tells which request an answer belongs to: after a call that was given up, the connection is closed.
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local decoder = require "vmctl.cc.decoder"
@@ -15,7 +15,7 @@ local wire = require "vmctl.cc.wire"
 local M = {}
 
 local TIMEOUT = 60        -- seconds of a call that names none
-local LONG_TIMEOUT = 3600 -- the same of one that may block (wire.may_block)
+local LONG_TIMEOUT = 3600 -- seconds of a call that may block (wire.may_block)
 local MESSAGE = 1000      -- bytes of a helper's message that are shown
 
 local RESPONSE, ERROR = wire.types.RESPONSE, wire.types.ERROR
@@ -83,7 +83,7 @@ end
 
 local LOST = { EOF = true, ECONNRESET = true, EPIPE = true }
 
--- A call that broke off.
+-- Fails a call whose answer will not come, and with it the connection.
 local function broken_off(self, kind, err, code)
   if LOST[code] then
     err, code = "the connection ended before the answer", "ERESET"
@@ -96,7 +96,7 @@ local function broken_off(self, kind, err, code)
   return failed(self, kind, err, code)
 end
 
--- What the helper says about a failure: its own words, which name what failed; or the request, where they do not.
+-- The helper's failure, with its message; the request's name is added if the message does not name the operation.
 local function refused(self, kind, body)
   if body.code == 0 then body.code = wire.codes.UNKNOWN end
   local code = wire.errno_of(body.code, body.message)
@@ -121,7 +121,7 @@ local function read_answer(self, kind, answer, payload, code)
   return broken_off(self, kind, payload, code)
 end
 
--- A helper that closes may have said why before.
+-- A request could not be sent: the helper may have sent an error before it closed.
 local function unsent(self, kind, err, code)
   if code == "ETOOBIG" then return failed(self, kind, ("a payload over the limit of %d bytes"):format(self._max), code) end
   if LOST[code] then
@@ -164,16 +164,16 @@ local function payload_of(payload)
   return e:bytes()
 end
 
---- Sends a request and waits for its answer. One that is not answered in time, or whose task is cancelled, takes the
---- connection with it, unless it was still in the queue: a late answer would be taken for that of the next call.
+--- Sends a request and waits for its answer. After a time-out, or when the task was cancelled,
+--- the connection is closed, unless the call was still queued: a late answer would be taken for that of the next call.
 ---@param kind integer one of vmctl.cc.types
 ---@param payload? string|fun(e: vmctl.CcEncoder) the request's fields
 ---@param opts? number|{ timeout: number } seconds, the queue included
 ---@return vmctl.CcDecoder|nil answer its fields, the code byte is read
 ---@return string? message
----@return string? code EREMOTE: the helper says no, the fourth value is what it said (ETIMEDOUT and ECANCELED with a fourth
+---@return string? code EREMOTE: the helper has failed, the fourth value is its error (ETIMEDOUT and ECANCELED with a fourth
 -- value: the helper's own); ENOTSUP: it does not know the request; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection
--- was lost: what was done is not known), ECLOSED, EPROTO, ETOOBIG
+-- was lost; the request may have been done or not), ECLOSED, EPROTO, ETOOBIG
 ---@return { code: integer, message: string, op: string, path: string }? error
 function methods:call(kind, payload, opts)
   if math.type(kind) ~= "integer" then error("cc call: a request's type expected, got " .. tostring(kind), 2) end
@@ -186,18 +186,18 @@ end
 
 -- Life
 
---- Whether the next call has a chance: neither closed nor given up, and the helper is still there. Does not wait.
+--- Says if a call can be made: the client is not closed, and the helper is still there. Does not wait.
 ---@return boolean
 function methods:alive()
   if self._broken then return false end
   local child = self._owned and self._owned.child
   if child and (child:wait(0)) then return false end
-  return self._calling or not self._stream:hung_up() -- who is calling will hear of it
+  return self._calling or not self._stream:hung_up() -- the running call will notice
 end
 
---- Ends the connection; calls that wait fail with ECLOSED, and so do later ones. A helper that `spawn` started ends by that;
---- it has two seconds, else it is killed. Waits for that alone. Idempotent. (An instance is not ended by it where the helper
---- has other clients: close the instance first.)
+--- Ends the connection; calls that wait fail with ECLOSED, and so do later ones. Waits only for a helper
+--- that `spawn` started: it ends, or is killed after two seconds. Idempotent. (If the helper has other clients, its instance
+--- goes on: close the instance first.)
 ---@return true
 function methods:close()
   give_up(self, "closed")
@@ -223,7 +223,7 @@ function methods:max_payload()
   return self._max
 end
 
--- Has `close` end what belongs to the connection: a started helper.
+-- Lets `close` also end a started helper.
 function methods:_own(owned)
   self._owned = owned
   return self
@@ -239,7 +239,7 @@ function methods:instance(opts, timeout)
   return require("vmctl.cc.instance").new(self, opts, timeout)
 end
 
---- The machine that the helper has already, by the doing of another client. Does not wait, and does not ask.
+--- The machine that another client has booted in the helper. Does not wait, and does not ask the helper.
 ---@return vmctl.CcInstance
 function methods:current_instance()
   return require("vmctl.cc.instance").attach(self)

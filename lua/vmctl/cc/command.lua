@@ -1,7 +1,7 @@
 --- A command in the machine, as an object (docs/wire/cc-ipc.md#command-0x04xx). Its state is kept here: the helper would
---- wait for ever for one that was never started, and cannot tell one that still runs from one that ended with 0. Each method
+--- wait for ever for a command that was never started, and reports 0 for a running one. Each method
 --- waits, takes a time-out in seconds as its last argument, and fails as client:call does. While a call waits for the
---- command's end nothing else goes over the connection, not even `kill`.
+--- command's end, no other request can be sent on the connection, not even `kill`.
 local options = require "vmctl.base.options"
 local request = require "vmctl.cc.request"
 local wire = require "vmctl.cc.wire"
@@ -25,7 +25,7 @@ local calls = {
 
 local known = { "string", dir = "string", env = "table" }
 
--- Calls a request of a command that has not been freed.
+-- Calls a request, unless the command was freed.
 local function ask(self, name, timeout, ...)
   if not self._handle then return nil, ("cc command %s: freed"):format(self.name), "ECLOSED" end
   return calls[name](self.client, timeout, self._handle, ...)
@@ -58,7 +58,7 @@ end
 
 --- A command, which is not started yet.
 ---@param client vmctl.CcClient
----@param argv table the program and its arguments, and by name `dir` and `env` (added to what it has)
+---@param argv table the program and its arguments, and by name `dir` and `env` (added to its environment)
 ---@return vmctl.CcCommand|nil, string?, string?, table?
 function M.new(client, argv, timeout)
   options.check(argv, known, "cc command")
@@ -109,7 +109,7 @@ end
 
 -- The run
 
--- A command runs once: a helper that is asked twice may answer with the code of the first time.
+-- A command runs once: a second start may be answered with the exit code of the first.
 local function begin(self)
   if self._state == "new" then return true end
   return nil, ("cc command %s: already started"):format(self.name), "EBUSY"
@@ -131,7 +131,7 @@ local function ended(self, exit_code)
 end
 
 --- Waits for the end of a command that was started.
----@param timeout? number seconds, an hour by default; when they are over the connection is given up
+---@param timeout? number seconds, an hour by default; then the connection is closed
 ---@return integer|nil exit_code below 0: it could not be started (minus an errno)
 ---@return string? message
 ---@return string? code EINVAL: it was not started; and as client:call
@@ -168,7 +168,7 @@ local function run_for_output(self, name, timeout)
   return output, ended(self, exit_code)
 end
 
---- Runs it to its end; its standard error is dropped. (The reference's helper drops the output as well where the exit code is
+--- Runs it to its end; its standard error is dropped. (The reference's helper drops the output as well if the exit code is
 --- not 0.)
 ---@return string|nil stdout
 ---@return integer|string|nil exit_code, or the message
@@ -186,7 +186,7 @@ end
 
 --- The exit code as far as it is known.
 ---@return integer|nil exit_code
----@return boolean|string|nil is_final false: it may still run, as 0 is also said of that; or the message
+---@return boolean|string|nil is_final false: it may still run, which is reported as 0 too; or the message
 ---@return string? code EINVAL: it was not started
 ---@return table? error
 function methods:exit_code(timeout)
@@ -212,7 +212,7 @@ function methods:kill(timeout)
   return forget(self, "kill", timeout)
 end
 
---- Frees it: it goes on if it runs, and nobody will hear of its end. Idempotent.
+--- Frees it. A running command goes on, and its end is not reported. Idempotent.
 ---@return true|nil, string?, string?, table?
 function methods:free(timeout)
   return forget(self, "free", timeout)

@@ -7,7 +7,7 @@ local M = {}
 
 M.SHORT = "unexpected EOF"
 
--- The fewest bytes of an item of each list.
+-- The smallest size of an item, for each list.
 local STRING_SIZE, MOUNT_SIZE, ENTRY_SIZE, ARGUMENT_SIZE = 4, 9, 9, 8
 
 local INFO_REST = 22 -- bytes of a FileInfo behind its name
@@ -15,7 +15,7 @@ local INFO_REST = 22 -- bytes of a FileInfo behind its name
 local methods = {}
 local mt = { __name = "vmctl.CcDecoder", __index = methods }
 
--- Nothing is left to read from now on; `remaining` still tells where it was.
+-- Makes all later reads fail; `remaining` keeps its value.
 local function short(self)
   if not self._remaining then self._remaining = #self._bytes - self._at + 1 end
   self._bytes, self._at = "", 1
@@ -44,7 +44,7 @@ methods.int64 = number(">i8", 8)
 --- From 2^63 on the integer is negative: compare with math.ult.
 methods.uint64 = number(">I8", 8)
 
---- Whatever is not 0 is true.
+--- Any byte but 0 is true.
 ---@return boolean|nil, string?, string?
 function methods:bool()
   local value, err, code = self:uint8()
@@ -52,7 +52,7 @@ function methods:bool()
   return value ~= 0
 end
 
---- Bytes with their length in front. Of one that is cut, the length has been read.
+--- Bytes with their length in front. If they are cut, the length has been consumed.
 ---@return string|nil, string?, string?
 function methods:string()
   local at, bytes = self._at, self._bytes
@@ -67,7 +67,7 @@ end
 
 methods.bytes = methods.string
 
--- The number of items of a list each of which has `least` bytes.
+-- Reads the number of items of a list; each has at least `least` bytes.
 local function count(self, least)
   local n, err, code = self:uint32()
   if not n then return nil, err, code end
@@ -75,7 +75,7 @@ local function count(self, least)
   return n
 end
 
--- A list: its number of items, and as many of what read(self) gives.
+-- Reads a list: the number of items, and the items by read(self).
 local function list(self, least, read)
   local n, err, code = count(self, least)
   if not n then return nil, err, code end
@@ -95,7 +95,7 @@ function methods:string_slice()
   return list(self, STRING_SIZE, methods.string)
 end
 
--- Structures. Their fields are read one after the other; a lack shows at the last one, since none is got after it.
+-- Structures. All fields are read, and the last one is checked: after a failure every later read fails.
 
 --- The body of an error; `code` 0 is none, and has no texts.
 ---@return { code: integer, message: string, op: string, path: string }|nil, string?, string?
@@ -154,7 +154,7 @@ function methods:dir_entries()
   return list(self, ENTRY_SIZE, methods.dir_entry)
 end
 
---- What a snapshot leaves out, and where it is kept.
+--- The options of a snapshot.
 ---@return { excludes: string[], cache_dir: string }|nil, string?, string?
 function methods:snapshot_options()
   local options = { excludes = self:string_slice(), cache_dir = self:string() }
@@ -162,7 +162,7 @@ function methods:snapshot_options()
   return options
 end
 
--- Of a name that comes twice the last value counts.
+-- The last value of a repeated name counts.
 local function build_args(self)
   local n = count(self, ARGUMENT_SIZE)
   if not n or n == 0 then return nil end
@@ -194,7 +194,7 @@ function methods:remaining()
   return self._remaining or #self._bytes - self._at + 1
 end
 
---- Whether a method has lacked bytes: then none of what came after it has been read.
+--- Says if a method has failed for lack of bytes. All later ones have failed as well.
 ---@return boolean
 function methods:failed()
   return self._remaining ~= nil

@@ -96,7 +96,7 @@ end
 
 -- Structures
 
---- The body of an error (docs/wire/cc-ipc.md#error-body); of code 0 nothing but the code.
+--- The body of an error (docs/wire/cc-ipc.md#error-body); code 0 has no further fields.
 ---@param err { code: integer, message: string?, op: string?, path: string? }
 ---@return vmctl.CcEncoder itself
 function methods:error(err)
@@ -114,13 +114,13 @@ local function mount_bytes(mount, level)
 end
 
 --- A shared folder.
----@param mount { tag: string, host_path: string?, writable: boolean? } host_path: none is an empty, writable file system
+---@param mount { tag: string, host_path: string?, writable: boolean? } without host_path: an empty, writable file system
 ---@return vmctl.CcEncoder itself
 function methods:mount_config(mount)
   return add(self, mount_bytes(mount, 4))
 end
 
--- Seconds as the wire has them: cut, not rounded (docs/wire/cc-ipc.md#traps, 4).
+-- Seconds as nanoseconds for the wire: cut, not rounded (docs/wire/cc-ipc.md#traps, 4).
 local function nanoseconds(options)
   if options.timeout_ns then return as_long(options.timeout_ns, "instance_options: timeout_ns") end
   local seconds = options.timeout or 0
@@ -130,7 +130,7 @@ local function nanoseconds(options)
   return math.type(seconds) == "integer" and seconds * 1000000000 or math.tointeger(math.floor(seconds * 1e9))
 end
 
---- What a new instance is to be like. Does not wait.
+--- The options of a new instance. Does not wait.
 ---@param options { memory_mb: integer?, cpus: integer?, timeout: number?, timeout_ns: integer?, user: string?,
 -- enable_dmesg: boolean?, mounts: table[]? } all may be left out; timeout in seconds, or to the nanosecond
 ---@return vmctl.CcEncoder itself
@@ -145,7 +145,7 @@ function methods:instance_options(options)
   return self
 end
 
---- What a file is.
+--- A file's properties.
 ---@param info { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean }
 -- mode: Go's (see vmctl.cc.mode); mod_time: Unix seconds
 ---@return vmctl.CcEncoder itself

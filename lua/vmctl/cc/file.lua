@@ -1,4 +1,4 @@
---- An open file of the machine, used as one of Lua's own (docs/wire/cc-ipc.md#file-0x03xx). Each method waits, takes a
+--- An open file of the machine, with the methods of Lua's files (docs/wire/cc-ipc.md#file-0x03xx). Each method waits, takes a
 --- time-out in seconds as its last argument (for each request that it makes), and fails as client:call does; EOF at the end.
 local mode = require "vmctl.cc.mode"
 local request = require "vmctl.cc.request"
@@ -33,7 +33,7 @@ local function ended(self)
   return nil, ("cc file %s: at its end"):format(self.path), "EOF"
 end
 
--- Reading. `_ahead` holds what was read from the helper and not yet given out.
+-- Reading. `_ahead` holds bytes that were read ahead from the helper.
 
 -- At most `most` bytes; "" at the end.
 local function fetch(self, most, timeout)
@@ -54,7 +54,7 @@ local function read_bytes(self, size, timeout)
   while left > 0 do
     local bytes, err, code, more = fetch(self, left, timeout)
     if not bytes then
-      self._ahead = table.concat(parts) -- what came is not lost
+      self._ahead = table.concat(parts) -- bytes already read are kept
       return nil, err, code, more
     end
     if bytes == "" then break end
@@ -96,7 +96,7 @@ local function read_line(self, keep, timeout)
 end
 
 --- Reads.
----@param what? integer|"a"|"l"|"L" that many bytes (fewer only at the end), all that is left (1 GiB at most), a line without
+---@param what? integer|"a"|"l"|"L" that many bytes (fewer only at the end), all the rest (1 GiB at most), a line without
 -- or with its line feed; "l" by default
 ---@return string|nil bytes, string?, string?, table? EOF at the end, but "" of "a" there
 function methods:read(what, timeout)
@@ -111,7 +111,7 @@ function methods:read(what, timeout)
   return bytes, err, code, more
 end
 
---- An iterator over what is left: `for line in file:lines() do`. It ends at the end and raises any other failure.
+--- An iterator over the rest: `for line in file:lines() do`. It ends at the end of the file, and raises any other failure.
 ---@param what? any as for `read`
 ---@return fun(): string?
 function methods:lines(what, timeout)
@@ -124,7 +124,7 @@ end
 
 -- Writing
 
--- The helper is further than our reader, by what was read ahead.
+-- Seeks back by the bytes that were read ahead, so that the helper's offset is ours.
 local function settle(self, timeout)
   local ahead = #self._ahead
   if ahead == 0 then return true end
@@ -173,7 +173,7 @@ function methods:seek(whence, offset, timeout)
   return at
 end
 
---- Has what was written put onto the disk.
+--- Writes the file's data to the disk.
 ---@return true|nil, string?, string?, table?
 function methods:sync(timeout)
   return done(ask(self, "sync", timeout))
@@ -187,7 +187,7 @@ function methods:truncate(size, timeout)
   return done(ask(self, "truncate", timeout, size))
 end
 
---- What it is, as fs:stat gives it.
+--- Its properties, as from fs:stat.
 ---@return table|nil, string?, string?, table?
 function methods:stat(timeout)
   local info, err, code, more = field("file_info", ask(self, "stat", timeout))
@@ -195,13 +195,13 @@ function methods:stat(timeout)
   return mode.shown(info)
 end
 
---- The path that it was opened with, as the helper has it.
+--- The path that it was opened with, as the helper knows it.
 ---@return string|nil, string?, string?, table?
 function methods:name(timeout)
   return field("string", ask(self, "name", timeout))
 end
 
---- Closes it. Idempotent. (One that is dropped stays open in the helper until that ends.)
+--- Closes it. Idempotent. (A file that is dropped without `close` stays open in the helper.)
 ---@return true|nil, string?, string?, table? it is closed in any case
 function methods:close(timeout)
   local handle = self._handle

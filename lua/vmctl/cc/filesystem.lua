@@ -46,8 +46,8 @@ function methods:open(path, timeout)
   return opened(self, path, calls.open(self.client, timeout, path))
 end
 
---- Opens an empty file for reading and writing; one that is there is emptied. (The reference's helper does neither make nor
---- empty it: there, write_file does.)
+--- Opens an empty file for reading and writing; an existing one is emptied. (The reference's helper neither creates nor empties
+--- the file: use write_file there.)
 ---@param path string
 ---@return vmctl.CcFile|nil, string?, string?, table?
 function methods:create(path, timeout)
@@ -56,9 +56,9 @@ end
 
 local access = { r = 0, w = 1, rw = 2 }
 
---- Opens a file that is there.
+--- Opens an existing file.
 ---@param path string
----@param how "r"|"w"|"rw" nothing else is meant alike by all helpers
+---@param how "r"|"w"|"rw" helpers differ in all other flags
 ---@param permissions? integer 0644 by default
 ---@return vmctl.CcFile|nil, string?, string?, table?
 function methods:open_file(path, how, permissions, timeout)
@@ -69,7 +69,7 @@ end
 
 -- Whole files
 
--- Reads on until the end: a file may grow, and one of /proc has no size.
+-- Reads to the end, not to the size: a file may grow, and one of /proc has no size.
 local function read_pieces(self, path, timeout)
   local file <close>, err, code, more = self:open(path, timeout) -- luacheck: ignore
   if not file then return nil, err, code, more end
@@ -97,8 +97,8 @@ local function append(self, path, data, permissions, timeout)
   return file:write(data, timeout)
 end
 
---- Writes a file; one that is there gets new content. A large one is written piece by piece (the reference's helper, which
---- cannot do that, gets it in one piece).
+--- Writes a file, or replaces the content of an existing one. A large one is written piece by piece (to the reference's helper
+--- in one piece: it cannot do that).
 ---@param path string
 ---@param data string
 ---@param permissions? integer 0644 by default
@@ -115,9 +115,9 @@ function methods:write_file(path, data, permissions, timeout)
   return done(calls.write_file(self.client, timeout, path, data, permissions))
 end
 
--- What is there
+-- Looking
 
---- What a file is; a link is followed.
+--- A file's properties; links are followed.
 ---@param path string
 ---@return { name: string, size: integer, mode: integer, type: string, mtime: integer, is_dir: boolean, is_symlink: boolean }|nil
 ---@return string? message, string? code, table? error mode: permissions with the bits above them; type as core.fs.stat's
@@ -136,8 +136,8 @@ end
 
 --- The entries of a folder, by name.
 ---@param path string
----@return { name: string, is_dir: boolean, type: string, mode: integer }[]|nil, string?, string?, table? mode: 0 where the
--- helper does not tell it
+---@return { name: string, is_dir: boolean, type: string, mode: integer }[]|nil, string?, string?, table? mode: 0 if the
+-- helper does not report it
 function methods:read_dir(path, timeout)
   local entries, err, code, more = field("dir_entries", calls.read_dir(self.client, timeout, path))
   if not entries then return nil, err, code, more end
@@ -159,35 +159,35 @@ end
 --- Removes a file or an empty folder.
 function methods:remove(path, timeout) return done(calls.remove(self.client, timeout, path)) end
 
---- Removes whatever is there, and all that is in it; nothing being there is fine.
+--- Removes a file or a folder with everything in it; a missing path is a success.
 function methods:remove_all(path, timeout) return done(calls.remove_all(self.client, timeout, path)) end
 
---- Makes a folder, which must not be there.
+--- Makes a folder; an existing one is an error.
 function methods:mkdir(path, permissions, timeout)
   return done(calls.mkdir(self.client, timeout, path, permissions or FOLDER_MODE))
 end
 
---- Makes a folder and those above it, as far as they are not there.
+--- Makes a folder and its missing parents.
 function methods:mkdir_all(path, permissions, timeout)
   return done(calls.mkdir_all(self.client, timeout, path, permissions or FOLDER_MODE))
 end
 
 function methods:rename(old, new, timeout) return done(calls.rename(self.client, timeout, old, new)) end
 
---- Makes a link at `path` that says `target`.
+--- Makes a symbolic link at `path` to `target`.
 function methods:symlink(target, path, timeout) return done(calls.symlink(self.client, timeout, target, path)) end
 
---- Sets the permissions; not all helpers heed the bits above the lowest nine.
+--- Sets the permissions; some helpers ignore all but the lowest nine bits.
 function methods:chmod(path, permissions, timeout) return done(calls.chmod(self.client, timeout, path, permissions)) end
 
---- Sets the owner. Beware of -1: the reference's helper does not leave that one alone, it stores 4294967295.
+--- Sets the owner. Do not pass -1: the reference's helper stores it as 4294967295.
 function methods:chown(path, uid, gid, timeout) return done(calls.chown(self.client, timeout, path, uid, gid)) end
 
 --- Sets the times of the last access and change: whole Unix seconds.
 function methods:chtimes(path, atime, mtime, timeout) return done(calls.chtimes(self.client, timeout, path, atime, mtime)) end
 
---- Keeps the file system as it is now.
----@param opts? { excludes: string[], cache_dir: string } patterns of what is left out, such as "/proc/*"
+--- Makes a snapshot of the file system.
+---@param opts? { excludes: string[], cache_dir: string } patterns of paths to leave out, such as "/proc/*"
 ---@return vmctl.CcSnapshot|nil, string?, string?, table?
 function methods:snapshot(opts, timeout)
   opts = options.check(opts or {}, { excludes = "table", cache_dir = "string" }, "cc fs snapshot")

@@ -1,4 +1,4 @@
---- Where the helper's program is, and what the environment says about it (docs/wire/cc-ipc.md#finding-the-helper,
+--- Finds the helper's program, and reads the environment's settings for it (docs/wire/cc-ipc.md#finding-the-helper,
 --- docs/wire/cc-ipc.md#socket-path, docs/wire/cc-ipc.md#usehelper).
 local core = require "vmctl.core"
 
@@ -6,12 +6,12 @@ local M = {}
 
 local NAME = "cc-helper"
 local USER_FOLDER = "/.local/share/cc/bin/"
-local EXECUTABLE = 73 -- 0111: for whomever; that the kernel will not run it for us shows when it is started
+local EXECUTABLE = 73 -- 0111: executable by anybody; if we may not run it, the start fails
 
 local counter = 0
-local advice -- what use_helper has found out
+local advice -- the result of use_helper
 
--- Every candidate that was tried is remembered. A path is made absolute: a bare name would be looked for in PATH later.
+-- Tries a candidate, and notes it. The path is made absolute, because a bare name would later be looked up in PATH.
 local function try(tried, path)
   table.insert(tried, path)
   local found = core.fs.stat(path)
@@ -25,7 +25,7 @@ local function folder_of(path)
   return folder or "."
 end
 
--- Relative entries of PATH are left out: what they find depends on where one is.
+-- Skips relative entries of PATH: their meaning depends on the working directory.
 local function in_path()
   for folder in (os.getenv "PATH" or ""):gmatch "[^:]+" do
     local path = folder:sub(1, 1) == "/" and try({}, folder .. "/" .. NAME)
@@ -49,7 +49,7 @@ end
 ---@return string|nil path absolute
 ---@return string? message
 ---@return string? code ENOENT
----@return string[]? searched what was tried, "$PATH" last
+---@return string[]? searched the paths tried, "$PATH" last
 function M.helper(library)
   local tried = {}
   local path = search(tried, library)
@@ -64,8 +64,8 @@ function M.temporary()
   return folder and folder ~= "" and folder or "/tmp"
 end
 
---- A path for a helper's socket: another one at each call. Who binds it should rather do so in a private folder, as `spawn`
---- does. Does not wait.
+--- A path for a helper's socket: another one at each call. It is safer to bind in a private folder, as `spawn` does.
+--- Does not wait.
 ---@param folder? string $TMPDIR or /tmp by default
 ---@return string
 function M.socket_path(folder)
@@ -79,15 +79,15 @@ local words = {
   ["1"] = true, ["true"] = true, yes = true, on = true, ["0"] = false, ["false"] = false, no = false, off = false,
 }
 
---- Whether machines are to run in a helper: what $CC_USE_HELPER says, looked at once. Unset, or no word for yes: no. It only
---- advises.
+--- Says if $CC_USE_HELPER asks to run machines in a helper. Reads it once. Unset, or any other text than a yes: false. The
+--- caller decides what to do.
 ---@return boolean
 function M.use_helper()
   if advice == nil then advice = words[(os.getenv "CC_USE_HELPER" or ""):lower()] or false end
   return advice
 end
 
---- Has $CC_USE_HELPER looked at again.
+--- Forgets the result of use_helper, so that $CC_USE_HELPER is read again.
 function M.reset_use_helper()
   advice = nil
 end

@@ -1,5 +1,5 @@
 --- The protocol of cc-helper, both ends: a machine in a process of its own, driven over a Unix socket
---- (docs/wire/cc-ipc.md#framing). What each function gives is said in the module that it comes from.
+--- (docs/wire/cc-ipc.md#framing). Each function is described in its own module.
 local decoder = require "vmctl.cc.decoder"
 local encoder = require "vmctl.cc.encoder"
 local mode = require "vmctl.cc.mode"
@@ -33,22 +33,22 @@ function M.spawn(...)
   return require("vmctl.cc.spawn").spawn(...)
 end
 
---- Where the helper is. See vmctl.cc.find.
+--- Finds the helper. See vmctl.cc.find.
 function M.find_helper(...)
   return require("vmctl.cc.find").helper(...)
 end
 
---- A path for a helper's socket that nobody else has. See vmctl.cc.find.
+--- A unique path for a helper's socket. See vmctl.cc.find.
 function M.socket_path(...)
   return require("vmctl.cc.find").socket_path(...)
 end
 
---- Whether the environment asks for a helper. See vmctl.cc.find.
+--- Says if the environment asks for a helper. See vmctl.cc.find.
 function M.use_helper()
   return require("vmctl.cc.find").use_helper()
 end
 
---- Has the environment looked at again.
+--- Lets use_helper read the environment again; returns nothing.
 function M.reset_use_helper()
   return require("vmctl.cc.find").reset_use_helper()
 end

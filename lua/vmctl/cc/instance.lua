@@ -1,4 +1,4 @@
---- A machine in a helper, as an object (docs/wire/cc-ipc.md#instance-0x01xx). There is one of them in a helper at most.
+--- A machine in a helper, as an object (docs/wire/cc-ipc.md#instance-0x01xx). A helper has at most one.
 local commands = require "vmctl.cc.command"
 local core = require "vmctl.core"
 local encoder = require "vmctl.cc.encoder"
@@ -26,7 +26,7 @@ local is_running = request.define "INSTANCE_IS_RUNNING"
 local set_console = request.define("INSTANCE_SET_CONSOLE", "cols:i32 rows:i32")
 local set_network = request.define("INSTANCE_SET_NETWORK", "enabled:bool")
 
--- What a source without a kind is: as it looks on this machine, which is the helper's as well.
+-- Guesses the kind of a source from this machine's files, which are the helper's as well.
 local function kind_of(source)
   local found = core.fs.stat(source)
   if not found then return "image" end
@@ -79,7 +79,7 @@ end
 ---@param client vmctl.CcClient
 ---@param opts { source: string, tar: string, directory: string, image: string, cache_dir: string, memory: integer,
 -- cpus: integer, timeout: number, user: string, dmesg: boolean, mounts: table[] } one of the first four: an image's tar, a
--- prepared folder, a reference (pulled where it is not in cache_dir), or whichever of them `source` looks like; MiB; seconds
+-- prepared folder, a reference (pulled if it is not in cache_dir), or `source` for any of these, guessed; MiB; seconds
 -- that the helper gives the machine, none by default; "uid" or "uid:gid"; { tag =, host_path =, writable = } each
 ---@param timeout? number seconds to wait for the answer, an hour by default
 ---@return vmctl.CcInstance|nil instance, string?, string?, table? as client:call
@@ -98,8 +98,8 @@ function methods:close(timeout)
   return request.done(close(self.client, timeout))
 end
 
---- Waits until the machine has ended. Nothing else can be asked for on this connection meanwhile.
----@param timeout? number seconds, an hour by default; when they are over the connection is given up
+--- Waits until the machine has ended. No other request can be made on this connection meanwhile.
+---@param timeout? number seconds, an hour by default; then the connection is closed
 ---@return true|nil, string?, string?, table? EREMOTE: it ended badly
 function methods:wait(timeout)
   return request.done(wait(self.client, timeout))
@@ -130,7 +130,7 @@ function methods:set_network(enabled, timeout)
   return request.done(set_network(self.client, timeout, enabled))
 end
 
---- Replaces the machine's init by a program and waits for its end, which is the machine's as well.
+--- Replaces the machine's init by a program, and waits for its end, which ends the machine.
 ---@param argv string[] the program and its arguments
 ---@param timeout? number seconds, an hour by default
 ---@return true|nil, string?, string?, table? EREMOTE: an exit code other than 0, or it could not be started

@@ -1,10 +1,9 @@
---- File modes: Go's, which are on the wire, and POSIX', which this side shows (docs/wire/cc-ipc.md#file-mode).
+--- Converts file modes between Go's, on the wire, and POSIX', for users (docs/wire/cc-ipc.md#file-mode).
 local M = {}
 
 local PERMISSIONS = 0x1ff
 
--- Go's type bits with the POSIX type that they mean, and what core.fs calls it. A character device has two bits: it goes
--- first.
+-- Go's type bits, with the POSIX type and its name in core.fs. A character device has two bits, so it comes first.
 local types = {
   { go = 0x04200000, posix = 0x2000, name = "char" },
   { go = 0x80000000, posix = 0x4000, name = "directory" },
@@ -33,12 +32,12 @@ local function type_of(go)
   return REGULAR
 end
 
---- The st_mode that a mode on the wire means: type, set-user-id, set-group-id, sticky, permissions.
+--- The st_mode for a mode on the wire: type, set-user-id, set-group-id, sticky, permissions.
 ---@param go integer
 ---@return integer st_mode
 ---@return string type "file", "directory", "link", "fifo", "socket", "char", "block", "other"
 function M.to_posix(go)
-  if go <= PERMISSIONS then return go | REGULAR.posix, REGULAR.name end -- most are like that
+  if go <= PERMISSIONS then return go | REGULAR.posix, REGULAR.name end -- the most frequent case
   local kind = type_of(go)
   local mode = go & PERMISSIONS | kind.posix
   for _, flag in ipairs(flags) do
@@ -61,7 +60,7 @@ function M.from_posix(mode, name)
   return go
 end
 
---- What is known of a file, in POSIX' terms.
+--- A file's properties, in POSIX' terms.
 ---@param info table as a decoder's file_info gives it
 ---@return { name: string, size: integer, mode: integer, type: string, mtime: integer, is_dir: boolean, is_symlink: boolean }
 function M.shown(info)

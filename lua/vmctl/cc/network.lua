@@ -1,6 +1,6 @@
 --- Listeners in the machine's network and the connections that they accept, as objects (docs/wire/cc-ipc.md#network-0x05xx).
 --- Each method waits, takes a time-out in seconds as its last argument, and fails as client:call does; EOF at the end of a
---- connection. One that waits for a peer keeps the connection to the helper, and gives it up when the time is over.
+--- connection. A call that waits for a peer blocks the connection to the helper, and closes it after a time-out.
 local request = require "vmctl.cc.request"
 local wire = require "vmctl.cc.wire"
 
@@ -34,7 +34,7 @@ end
 local connection = {}
 local connection_mt = { __name = "vmctl.CcConnection", __index = connection }
 
---- Reads what is there, at least a byte.
+--- Reads the bytes that are there, at least one.
 ---@param most? integer bytes, 1 MiB by default and at most
 ---@return string|nil bytes, string?, string?, table? EOF
 function connection:read(most, timeout)

@@ -1,4 +1,4 @@
---- Requests as functions: what is given is checked and packed after a signature, and the call is made.
+--- Makes functions of requests: they check and pack their arguments by a signature, and make the call.
 local mode = require "vmctl.cc.mode"
 local wire = require "vmctl.cc.wire"
 
@@ -19,13 +19,13 @@ local function text(value)
   return nil, "a string"
 end
 
--- A path or a word for the kernel ends at a NUL: what comes after it would be lost in silence.
+-- Refuses a NUL in a path or a word for the kernel, which would cut it there.
 local function word(value)
   if type(value) ~= "string" then return nil, "a string" end
   return value, nil, value:find("\0", 1, true) ~= nil
 end
 
--- The kinds of fields: how it is packed; what it must be. A third result that is true: a string which holds a NUL.
+-- The kinds of fields: the packing format and the check. The check's third result is true for a string with a NUL.
 local kinds = {
   handle = { "I8", integer(math.mininteger, math.maxinteger) },
   u32 = { "I4", integer(0, 0xffffffff) },
@@ -59,7 +59,7 @@ local function parse(signature)
 end
 
 --- Makes a function of a request: fn(client, timeout, …) with the fields' values calls it and gives what client:call gives.
---- A value of the wrong type raises at the line of who called the function's caller; a NUL where none may be is EINVAL.
+--- A value of the wrong type raises at the line that called the function's caller; a forbidden NUL is EINVAL.
 ---@param name string of vmctl.cc.types
 ---@param signature? string "name:kind name:kind …"
 ---@return fun(client: vmctl.CcClient, timeout: number?, ...): vmctl.CcDecoder|nil, string?, string?, table?
@@ -67,7 +67,7 @@ function M.define(name, signature)
   local kind, what = wire.types[name], name:lower()
   local fields, format = parse(signature or "")
   local count = #fields
-  -- The level is that of `error` for who called the function's caller, one more for `checked` itself.
+  -- The level for `error` is that of the line that called the function's caller, plus one for `checked` itself.
   local function checked(field, value)
     local fit, wanted, has_nul = field.check(value)
     if fit == nil then
@@ -98,7 +98,7 @@ function M.define(name, signature)
   end
 end
 
---- Words for a program. Raises at the line that `level` names for what is no list of strings.
+--- Checks words for a program. Raises at the line that `level` names if it is no list of strings.
 ---@return true|nil, string?, string? EINVAL
 function M.check_words(words, what, level)
   for i, each in ipairs(words) do
@@ -108,7 +108,7 @@ function M.check_words(words, what, level)
   return true
 end
 
---- What a call gave, read by a method of the decoder: `return request.field("string", call(…))`. An answer that is too short
+--- Reads a call's answer by a method of the decoder: `return request.field("string", call(…))`. An answer that is too short
 --- is EPROTO.
 ---@param name string
 ---@return any|nil, string?, string?, table?
@@ -119,7 +119,7 @@ function M.field(name, d, err, code, more)
   return nil, "cc: the answer is too short: " .. why, "EPROTO"
 end
 
---- The same for an answer without fields: true.
+--- As `field`, for an answer without fields: true.
 ---@return true|nil, string?, string?, table?
 function M.done(d, err, code, more)
   if not d then return nil, err, code, more end

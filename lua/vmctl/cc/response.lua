@@ -23,7 +23,7 @@ function M.new()
   return setmetatable({ _n = 0 }, mt)
 end
 
---- Whether a value is a builder.
+--- Says if a value is a builder.
 function M.is_response(value)
   return getmetatable(value) == mt
 end

@@ -30,7 +30,7 @@ function methods:handler()
   return self
 end
 
--- A handler that stumbles over a field that was not there has been sent too little; so has one that did not look.
+-- If a field was missing, the request was too short, whether the handler has raised over it or ignored it.
 local function finish(d, ok, result, message, code, where)
   if d:failed() and not (ok and result == nil and message) then return nil, decoder.SHORT, wire.codes.UNKNOWN end
   if not ok then error(result, 0) end
@@ -44,7 +44,7 @@ function mt:__call(kind, payload, context)
   return finish(d, xpcall(fn, debug.traceback, d, context))
 end
 
---- A mux without handlers: it answers each request that it is of an unknown type.
+--- A mux without handlers: it answers each request with "unknown message type".
 ---@return vmctl.CcMux
 function M.new()
   return setmetatable({ _handlers = {} }, mt)

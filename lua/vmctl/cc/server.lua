@@ -1,4 +1,4 @@
---- The server: who may connect, connections side by side, and an end (docs/wire/cc-ipc.md#server).
+--- The server: access, parallel connections, and a close that ends them (docs/wire/cc-ipc.md#server).
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.policy"
 local core = require "vmctl.core"
@@ -12,7 +12,7 @@ local wire = require "vmctl.cc.wire"
 
 local M = {}
 
-local ACCEPT_PAUSE = 0.1 -- seconds after an accept that failed for a reason which may pass
+local ACCEPT_PAUSE = 0.1 -- seconds after an accept that failed for a temporary reason
 
 ---@class vmctl.CcServer
 local methods = {}
@@ -42,7 +42,7 @@ function methods:converse(stream)
   return true
 end
 
---- Serves those who connect until the server or the listener is closed; what still runs is cancelled then. May be called for
+--- Accepts and serves connections until the server or the listener is closed; running handlers are cancelled then. May be called for
 --- several listeners. Waits.
 ---@param listener? vmctl.Listener another one than that of the server's own path
 ---@return true|nil, string?, string? ECANCELED
@@ -57,7 +57,7 @@ function methods:serve(listener)
   return ok, err, code
 end
 
--- The first connection of somebody who may connect.
+-- Accepts the first connection that `allow` admits.
 local function accept_one(self, deadline)
   while true do
     local stream, err, code = self._listener:accept(deadline - core.now())
@@ -75,8 +75,8 @@ local function accept_one(self, deadline)
   end
 end
 
---- Serves the first connection until it ends. Nobody else gets in: the listener is closed, and its file goes. Waits.
----@param timeout? number seconds for somebody to connect; none by default
+--- Serves the first connection until it ends. Closes the listener and removes its file, so that nobody else connects. Waits.
+---@param timeout? number seconds until the first connection; no limit by default
 ---@return true|nil, string?, string? ETIMEDOUT, ECANCELED; a server that is closed meanwhile is no failure
 function methods:serve_one(timeout)
   if not self._listener then error("cc server: it has no path", 2) end
@@ -95,8 +95,8 @@ function methods:socket_path()
   return self._path
 end
 
---- Ends it: its socket's file goes unless somebody else's is there by now, connections are closed and handlers cancelled;
---- `serve` and `serve_one` return when they have ended. Idempotent, never waits.
+--- Ends it: removes its socket's file unless another server has replaced it, closes connections, and cancels handlers; `serve`
+--- and `serve_one` return when these have ended. Idempotent, never waits.
 function methods:close()
   self._closed = true
   if self._listener then self._listener:close() end
@@ -117,14 +117,13 @@ local function is_callable(handler)
   return type(handler) == "function" or type(meta) == "table" and meta.__call ~= nil
 end
 
---- Makes a server. Its socket is this user's alone (0600), what a dead server has left at the path is replaced, and a live
---- one's is not. Does not wait.
+--- Makes a server. Its socket has mode 0600. A dead server's socket at the path is replaced; a live server's is not. Does not wait.
 ---@param path? string of a Unix socket; nil: none, for `converse` and for listeners of other kinds
 ---@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.cc.router; requests of one
 -- connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when
 -- its client goes away; an error that it raises goes to the log and is answered with code 99
 ---@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see
--- vmctl.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last one has gone
+-- vmctl.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close; string?
 ---@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …
 function M.new(path, handler, opts)

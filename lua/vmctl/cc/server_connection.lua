@@ -10,16 +10,16 @@ local wire = require "vmctl.cc.wire"
 local M = {}
 
 local SEND_TIMEOUT = 60 -- seconds in which a client must have taken an answer
-local LINGER = 2        -- seconds for which input is still thrown away when a client has been told to go
+local LINGER = 2        -- seconds for which input is still dropped after the last error was sent
 local NOTHING = "\0"    -- the answer without fields
 
 local methods = {}
 local mt = { __name = "vmctl.CcServerConnection", __index = methods }
 
--- The frame of a failure. What the fourth value of a handler holds may be another helper's failure, with its code.
+-- The frame of a failure. A handler's fourth value may be another helper's failure, with its code.
 local function refusal(message, code, where)
   if type(where) ~= "table" then where = {} end
-  if code == "EOF" then message = code end -- the word that clients look for
+  if code == "EOF" then message = code end -- clients compare the message with that word
   local body = { code = wire.code_of(code), message = tostring(message) }
   if math.type(where.code) == "integer" and wire.code_of(where.code) == where.code then
     body.code, body.message = where.code, tostring(where.message or message)
@@ -30,7 +30,7 @@ local function refusal(message, code, where)
   return wire.types.ERROR, encoder.new():error(body):bytes()
 end
 
--- The frame for what a handler has returned.
+-- The frame for a handler's results.
 local function answer(self, kind, ok, result, message, code, where)
   if not ok then
     log.error("cc: %s: %s", wire.names[kind] or ("request 0x%04x"):format(kind), result)
@@ -55,8 +55,8 @@ local function handle(self, kind, payload)
   return answer(self, kind, xpcall(self._handler, debug.traceback, kind, payload, self._context))
 end
 
--- A request that may take long: should the client go away meanwhile, nobody is to wait for its answer. For this the next
--- request is read ahead.
+-- Handles a request that may take long, and cancels it if the client goes away. To notice that, it reads the next request
+-- ahead.
 local function handle_watched(self, kind, payload)
   return task.scope(function(scope)
     local worker = task.spawn_in(scope, handle, self, kind, payload)
@@ -79,14 +79,14 @@ local function read(self)
   return table.unpack(ahead, 1, ahead.n)
 end
 
--- Which part of a frame the stream ended in.
+-- Says in which part of a frame the stream has ended.
 local function broken_off(stream)
   local bytes = stream:stats().buffered_in
   if bytes < wire.HEADER_SIZE then return "read header: unexpected EOF" end
   return bytes == wire.HEADER_SIZE and "read payload: EOF" or "read payload: unexpected EOF"
 end
 
--- Tells the client, should it still read, why there will be no further answer.
+-- Tells the client, which may still read, why there will be no further answer.
 local function finish(self, err, code, frame)
   local stream = self._stream
   if code == "EOF" or code == "ECLOSED" or code == "ECANCELED" then return end
@@ -101,7 +101,7 @@ local function finish(self, err, code, frame)
   local kind, body = refusal(text, number)
   stream:write_frame(kind, body, LINGER)
   stream:shutdown(LINGER)
-  -- A socket that is closed with bytes unread resets the connection, and what was said may be lost with it.
+  -- Closing a socket with unread bytes resets the connection, which may destroy the error.
   if code == "ETOOBIG" then stream:skip_frame(LINGER) end
 end
 

@@ -1,4 +1,4 @@
---- A kept file system, as an object (docs/wire/cc-ipc.md#snapshot-0x06xx, docs/wire/cc-ipc.md#dockerfile-0x07xx). Each method
+--- A snapshot of a file system, as an object (docs/wire/cc-ipc.md#snapshot-0x06xx, docs/wire/cc-ipc.md#dockerfile-0x07xx). Each method
 --- waits, takes a time-out in seconds as its last argument, and fails as client:call does.
 local options = require "vmctl.base.options"
 local request = require "vmctl.cc.request"
@@ -30,7 +30,7 @@ local function new(client, d, err, code, more)
   return setmetatable({ client = client, _handle = handle }, mt)
 end
 
---- Takes one of the machine's file system.
+--- Takes a snapshot of the machine's file system.
 ---@param opts { excludes: string[]?, cache_dir: string? }
 ---@return vmctl.CcSnapshot|nil, string?, string?, table?
 function M.take(client, opts, timeout)
@@ -49,7 +49,7 @@ end
 --- Builds an image; needs no machine. Waits: minutes.
 ---@param client vmctl.CcClient
 ---@param opts { dockerfile: string, context_dir: string?, cache_dir: string, build_args: table<string, string>? } the text of
--- the file, the folder that it may copy from, where the result is kept
+-- the file, the folder that it may copy from, the folder for the result
 ---@return vmctl.CcSnapshot|nil, string?, string?, table?
 function M.build(client, opts, timeout)
   opts = options.check(opts, known, "cc build_dockerfile")
@@ -61,13 +61,13 @@ function M.build(client, opts, timeout)
   return new(client, client:call(wire.types.BUILD_DOCKERFILE, function(e) e:dockerfile_options(opts) end, timeout))
 end
 
---- What identifies its content.
+--- The key that identifies its content.
 ---@return string|nil, string?, string?, table?
 function methods:cache_key(timeout)
   return field("string", ask(self, "cache_key", timeout))
 end
 
---- The one that it was made from: an object of its own at each call, to be closed on its own.
+--- The snapshot that it was made from. Each call makes a new object, which has to be closed.
 ---@return vmctl.CcSnapshot|nil, string?, string?, table? ENOENT: it has none
 function methods:parent(timeout)
   local parent, err, code, more = new(self.client, ask(self, "parent", timeout))
@@ -82,7 +82,7 @@ function methods:as_source(timeout)
   return field("uint64", ask(self, "as_source", timeout))
 end
 
---- Lets go of it; what was kept stays. Idempotent.
+--- Frees the handle; the stored snapshot stays. Idempotent.
 ---@return true|nil, string?, string?, table? it is closed in any case
 function methods:close(timeout)
   local handle = self._handle

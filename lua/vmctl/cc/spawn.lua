@@ -1,4 +1,4 @@
---- A helper of one's own: its program is started, and ends with the client (docs/wire/cc-ipc.md#starting-a-helper,
+--- Starts a helper of one's own, which ends with its client (docs/wire/cc-ipc.md#starting-a-helper,
 --- docs/wire/cc-ipc.md#call-close-isalive).
 local client = require "vmctl.cc.client"
 local core = require "vmctl.core"
@@ -17,7 +17,7 @@ local known = {
   ready_timeout = "number>0", timeout = "number>0", long_timeout = "number>0", max_payload = "integer>=1<=4294967295",
 }
 
--- What was made for a client, and goes with it: the process, the socket (the helper may have left it) and its folder.
+-- What a client owns: the process, the socket (the helper may leave it behind) and its folder.
 local owned = {}
 local owned_mt = { __index = owned }
 
@@ -26,7 +26,7 @@ local function remove_files(self)
   os.remove(self.folder)
 end
 
---- Waits for the helper's end, and makes it end.
+--- Waits for the helper's end, and kills it after the limit.
 function owned:close()
   if self.child and not self.child:wait(END_TIMEOUT) then
     self.child:kill "KILL"
@@ -35,7 +35,7 @@ function owned:close()
   self:abandon()
 end
 
---- The same at once, without waiting.
+--- Kills the helper without waiting.
 function owned:abandon()
   if self.child then self.child:close() end
   remove_files(self)
@@ -45,7 +45,7 @@ local function how_it_ended(record)
   return record.signal and "was killed by signal " .. record.signal or "ended with exit code " .. record.exit_code
 end
 
--- Tries until somebody listens. A helper that ends before is not waited for.
+-- Tries to connect until the helper listens or has ended.
 local function connect(self, opts)
   local deadline = core.now() + (opts.ready_timeout or READY_TIMEOUT)
   local client_options = { timeout = opts.timeout, long_timeout = opts.long_timeout, max_payload = opts.max_payload }
@@ -85,12 +85,12 @@ end
 --- Starts a helper as `PROGRAM -socket PATH` and connects to it; the socket is in a folder of this user's own. It sends no
 --- message: the machine is booted by client:instance. Waits until the helper listens.
 ---@param opts? { helper: string, library: string, arguments: string[], env: table, cwd: string, stderr: string|integer,
--- ready_timeout: number, timeout: number, long_timeout: number, max_payload: integer } the program, else it is looked for
--- (vmctl.cc.find_helper, with `library`); arguments behind the two of the protocol; of its process, see vmctl.process;
+-- ready_timeout: number, timeout: number, long_timeout: number, max_payload: integer } the program, found by
+-- vmctl.cc.find_helper (with `library`) by default; arguments after the protocol's two; options of its process, see vmctl.process;
 -- seconds until it must listen (10); the rest as for vmctl.cc.client
 ---@return vmctl.CcClient|nil client whose `close` ends the helper
 ---@return string? message
----@return string? code ENOENT: no helper, the fourth value is where it was looked for; EEXIT: it ended, the fourth value is how;
+---@return string? code ENOENT: no helper, the fourth value lists the paths tried; EEXIT: it ended, the fourth value is its status;
 -- ETIMEDOUT, ECANCELED, EACCES …
 ---@return table? more
 function M.spawn(opts)

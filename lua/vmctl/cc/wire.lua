@@ -48,7 +48,7 @@ for first, names in pairs(requests) do
   end
 end
 
---- The requests that may take as long as they like, by type: they wait for a program, a peer or a machine.
+--- The requests without a bound on their time, by type: they wait for a program, a peer or a machine.
 ---@type table<integer, true>
 M.may_block = {}
 
@@ -66,14 +66,14 @@ M.codes = {
   HYPERVISOR_UNAVAILABLE = 6, IO = 7, NETWORK = 8, CANCELLED = 9, UNKNOWN = 99,
 }
 
---- What a request to InstanceNew starts from, by name.
+--- The source types of InstanceNew, by name.
 ---@type table<string, integer>
 M.sources = { TAR = 0, DIRECTORY = 1, REFERENCE = 2 }
 
 -- Code 2 with these words: the helper does not know the request (docs/wire/cc-ipc.md#known-weaknesses-of-the-reference).
 local UNKNOWN_TYPE = "unknown message type"
 
---- How a failure that was read off the wire is called on this side.
+--- The code of this library for a failure read from the wire.
 ---@param code integer
 ---@param message string
 ---@return "ETIMEDOUT"|"ECANCELED"|"ENOTSUP"|"EREMOTE"
@@ -89,8 +89,7 @@ local by_errno = {
   EOF = M.codes.UNKNOWN,
 }
 
---- The number that stands on the wire for a handler's code: a number stays, and an errno's name that has none of its own is
---- IO.
+--- The number on the wire for a handler's code: a number is kept, and an errno's name without its own number is IO.
 ---@param code integer|string|nil
 ---@return integer
 function M.code_of(code)
@@ -99,7 +98,7 @@ function M.code_of(code)
   return by_errno[code] or M.codes.IO
 end
 
---- The answer to a request that nobody knows (docs/wire/cc-ipc.md#framing).
+--- The answer to a request of an unknown type (docs/wire/cc-ipc.md#framing).
 ---@param kind integer
 ---@return nil, string, integer
 function M.unknown_type(kind)

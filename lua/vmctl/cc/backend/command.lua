@@ -1,4 +1,4 @@
---- A command of an instance: described, started once, waited for, killed.
+--- A command of an instance: set up, started once, waited for, killed.
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
 local job = require "vmctl.process.job"
@@ -11,7 +11,7 @@ local M = {}
 
 local MOST_OUTPUT = wire.MAX - 16 -- bytes that an answer can carry
 local SIGNALLED = 128  -- + the signal's number: the exit code of a command that a signal has ended
--- What an exit code says of a start that failed: minus these.
+-- A failed start has minus one of these as its exit code.
 local NUMBERS = { EPERM = 1, ENOENT = 2, E2BIG = 7, ENOEXEC = 8, ENOMEM = 12, EACCES = 13, ENOTDIR = 20, EISDIR = 21,
   ETXTBSY = 26, ENAMETOOLONG = 36, ELOOP = 40 }
 local EIO = 5
@@ -52,7 +52,7 @@ function methods:environ()
   return list
 end
 
--- What process.spawn takes.
+-- The argument of process.spawn.
 local function describe(self, stdout, stderr)
   local spec = table.move(self.args, 1, #self.args, 2, { self.name })
   spec.env, spec.clear_env, spec.user = {}, true, self._place.user
@@ -62,7 +62,7 @@ local function describe(self, stdout, stderr)
   return spec
 end
 
--- A start that failed is known by its exit code as well, but for a name that is in no folder of PATH.
+-- A failed start also sets the exit code, except when PATH has no such program.
 local function fail_start(self, path, message, code)
   local looked_up = not self.name:find("/", 1, true) and code == "ENOENT"
   if not looked_up then self.exit_code = -(NUMBERS[code] or EIO) end
@@ -86,7 +86,7 @@ function methods:start(stdout, stderr)
   return true
 end
 
--- Keeps how it ended.
+-- Notes how it ended.
 local function settle(self, record)
   self.exit_code = record.exit_code or SIGNALLED + signals.number(record.signal)
   self._ended = true
@@ -104,19 +104,19 @@ function methods:wait()
     return failure.say("exec", self.name, "it could not be started")
   end
   local record, err, code = self._child:wait(math.huge)
-  if self._ended then return self.exit_code end -- another has waited as well, or it was killed
+  if self._ended then return self.exit_code end -- another task has waited as well, or it was killed
   if not record then return failure.of("wait", self.name, err, code) end
   return settle(self, record)
 end
 
---- The exit code as far as it is known; 0 while it runs.
+--- The exit code; 0 while it runs.
 function methods:known_exit_code()
   local record = self._child and not self._ended and self._child:wait(0)
   if record then settle(self, record) end
   return self.exit_code
 end
 
--- Reads all output; what is beyond the limit is thrown away, and told.
+-- Reads all output; output beyond the limit is dropped and reported.
 local function collect(stream)
   local parts, size = {}, 0
   for data in function() return (stream:read(math.maxinteger, math.huge)) end do
@@ -127,7 +127,7 @@ local function collect(stream)
 end
 
 --- Runs it and gives its output, however it ends. Waits.
----@param stderr "null"|"stdout" what becomes of the other stream
+---@param stderr "null"|"stdout" drop its standard error, or mix it into the output
 ---@return string|nil output, integer|string exit_code, integer?, table?
 function methods:output(stderr)
   local ok, err, code, where = self:start("pipe", stderr)
@@ -148,7 +148,7 @@ function methods:output(stderr)
   end)
 end
 
--- Waits for the end of the command, and of its output as far as it is its own.
+-- Waits for the end of the command and of its own output.
 function methods:_await_output(child, reader)
   local record, err, code = child:wait(math.huge)
   if not record then
@@ -163,17 +163,17 @@ function methods:_await_output(child, reader)
   return settle(self, record)
 end
 
---- Ends it if it runs. Does not wait: who waits for it will hear.
+--- Ends it if it runs. Does not wait: tasks that wait for it are woken by its end.
 function methods:kill()
   if self._child and not self._ended then self._child:kill "KILL" end
 end
 
---- Whether it runs.
+--- Says if it runs.
 function methods:is_running()
   return self._child ~= nil and self:known_exit_code() == 0 and not self._ended
 end
 
---- Kills it and lets go of it.
+--- Kills it and closes its handles.
 function methods:close()
   self:kill()
   if self._child then self._child:close() end
@@ -198,7 +198,7 @@ function M.place(root, options)
   }, places_mt)
 end
 
---- Where this machine has a folder of the instance.
+--- The path on this machine of a folder of the instance.
 ---@return string|nil, string?, string?
 function places:folder(path)
   return self._root:real(path == "" and "/" or path)

@@ -1,4 +1,5 @@
---- CmdNew to CmdKill. Where the reference waits for ever, kills nothing or loses output, this does what the name says.
+--- CmdNew to CmdKill. The reference waits for ever, kills nothing or loses output in some of them; here each does
+--- what its name says.
 local command = require "vmctl.cc.backend.command"
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
@@ -14,7 +15,7 @@ local function add(b, name, args)
   return pack(">I1I8", 0, handle)
 end
 
--- The image's entrypoint with its default command, or with the arguments that are given instead of that.
+-- The image's entrypoint, with the given arguments or else its default command.
 local function entrypoint(b, args)
   local image = b.image or {}
   local argv = {}
@@ -57,7 +58,7 @@ function requests.CMD_WAIT(cmd)
   return exit_code(cmd:wait())
 end
 
--- By the reference's rule a failure with a code other than 0 is a success with that code, "already started" included.
+-- By the reference's rule, a failure with an exit code other than 0 is a success with that code, also "already started".
 function requests.CMD_RUN(cmd)
   local ok, err, code, where = cmd:start()
   if ok then return exit_code(cmd:wait()) end
@@ -79,7 +80,7 @@ function requests.CMD_EXIT_CODE(cmd)
   return exit_code(cmd:known_exit_code())
 end
 
--- Forgets a command. One that runs goes on; it ends with the instance.
+-- Forgets a command. A running one goes on, until the instance ends.
 local function free(b, handle)
   local cmd = b.handles:take("cmd", handle)
   if cmd then b:leave(cmd) end

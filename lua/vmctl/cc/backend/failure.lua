@@ -1,5 +1,5 @@
 --- Failures as the helper answers them (docs/wire/cc-ipc.md#error-mapping): `op path: cause` as the message, op and path beside it.
---- Where the reference hides every cause behind IO, a time-out, a cancelled call and something closed keep their own codes.
+--- The reference hides every cause behind IO; here time-outs, cancelled calls and closed objects keep their codes.
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -11,13 +11,13 @@ local specific = {
   ENOTRUNNING = codes.NOT_RUNNING, ENOHYPERVISOR = codes.HYPERVISOR_UNAVAILABLE,
 }
 
--- What went wrong, without what was tried: our messages have that in front, and the system's words hold no ": ".
+-- The cause without the operation: our messages put the operation in front, and the system's texts hold no ": ".
 local function cause_of(message)
   local cause = message:match "^.*: (.*)$" or message
   return (cause:gsub("^%u%l", string.lower))
 end
 
---- A failure with its cause in one's own words.
+--- A failure with a given text as its cause.
 ---@param op string
 ---@param path string "" for none
 ---@param cause string
@@ -29,7 +29,7 @@ function M.say(op, path, cause, code)
   return nil, target .. ": " .. cause, number, { op = op, path = path }
 end
 
---- A failure of this library's, of which only the system's words are kept.
+--- A failure of this library, reduced to the system's text.
 ---@param op string
 ---@param path string
 ---@param message string
@@ -39,7 +39,7 @@ function M.of(op, path, message, code)
   return M.say(op, path, cause_of(message), code)
 end
 
---- A request that cannot be meant so.
+--- An invalid request.
 ---@return nil, string, integer
 function M.argument(text, ...)
   return nil, text:format(...), codes.INVALID_ARGUMENT

@@ -1,4 +1,4 @@
---- The fields of each request that has to do with the inside of an instance (docs/wire/cc-ipc.md#message-table), and how a
+--- The fields of each request about the inside of an instance (docs/wire/cc-ipc.md#message-table), and how a
 --- handler for one is registered: all fields are read, then the instance or the handle is looked up, then it is called.
 local decoder = require "vmctl.cc.decoder"
 local failure = require "vmctl.cc.backend.failure"
@@ -6,7 +6,7 @@ local wire = require "vmctl.cc.wire"
 
 local M = {}
 
--- path, text: a string; args: several. A path or an argument with a NUL byte never gets to the system, which would end it there.
+-- path, text: a string; args: several. A path or an argument with a NUL byte is refused: the system would cut it there.
 M.fields = {
   FS_OPEN = "path", FS_CREATE = "path", FS_OPEN_FILE = "path int32 uint32", FS_READ_FILE = "path",
   FS_WRITE_FILE = "path bytes uint32", FS_STAT = "path", FS_LSTAT = "path", FS_REMOVE = "path", FS_REMOVE_ALL = "path",
@@ -39,7 +39,7 @@ local function has_nul(value)
   return false
 end
 
--- What reads a field: value, and whether it is one that the system may see.
+-- The reader of a field: returns the value, and true if the system may get it.
 local function reader(name)
   if name == "path" or name == "args" then
     local method = name == "path" and "string" or "string_slice"
@@ -78,7 +78,7 @@ end
 --- Registers a handler.
 ---@param mux vmctl.CcMux
 ---@param kind string
----@param guard fun(first: any): any|nil, string?, integer? gives what stands for the first field (an object for its handle), or
+---@param guard fun(first: any): any|nil, string?, integer? maps the first field (a handle to its object), or
 -- refuses
 ---@param fn fun(first: any, second: any, third: any): ... as a mux calls it; may wait
 function M.on(mux, kind, guard, fn)

@@ -1,5 +1,5 @@
---- FileClose to FileName: open files. Nothing here waits. Where the reference does nothing (write, truncate, sync) or hides
---- a failure (read), this does what the name says.
+--- FileClose to FileName: open files. Nothing here waits. In the reference some do nothing (write, truncate, sync) or hide a
+--- failure (read); here each does what its name says.
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local mode = require "vmctl.cc.mode"
@@ -13,7 +13,7 @@ local pack = string.pack
 local methods = {}
 local mt = { __name = "vmctl.CcOpenFile", __index = methods }
 
---- An open file and the path that it was opened by.
+--- An open file with its path.
 ---@param opened vmctl.File
 ---@param path string
 function M.new(opened, path)
@@ -25,8 +25,8 @@ function methods:close()
 end
 
 --- An answer that holds a FileInfo.
----@param path string of which the last name is shown
----@param info table as core.fs.stat gives it
+---@param path string its last name goes into the answer
+---@param info table as from core.fs.stat
 ---@return string payload
 function M.info(path, info)
   local name = text.base(text.strip_slashes(path))

@@ -1,4 +1,4 @@
---- FsOpen to FsChtimes: files below the folder that stands for the instance's "/". Nothing here waits.
+--- FsOpen to FsChtimes: files below the folder that is the instance's "/". Nothing here waits.
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local file = require "vmctl.cc.backend.file"
@@ -13,8 +13,8 @@ local pack = string.pack
 
 local WHOLE = wire.MAX - 5      -- bytes of a file that an answer can carry
 local CHUNK = 1 << 20
-local PERMISSIONS = 0x1ff       -- of a mode on the wire; the rest is of no effect as an argument
--- Linux' open flags that count beside the access mode, as letters of core.fs.root.
+local PERMISSIONS = 0x1ff       -- of a mode on the wire; other bits of an argument are ignored
+-- Linux' open flags that are supported beside the access mode, as letters of core.fs.root.
 local FLAGS = { [0x40] = "c", [0x80] = "x", [0x200] = "t", [0x400] = "a", [0x10000] = "d", [0x20000] = "l" }
 local ACCESS = { [0] = "r", "w", "+" }
 
@@ -33,7 +33,7 @@ function requests.FS_OPEN(b, path)
   return open(b, path, "r")
 end
 
--- The reference wants the file to exist. Ours does what the name says.
+-- Creates the file, unlike the reference, where it has to exist.
 function requests.FS_CREATE(b, path)
   return open(b, path, "+ct", 420)
 end
@@ -47,7 +47,7 @@ function requests.FS_OPEN_FILE(b, path, flags, perm)
   return open(b, path, letters, perm & PERMISSIONS)
 end
 
--- All of a file, as long as an answer can carry it. Those that the kernel makes up say that they are empty.
+-- Reads a whole file, if an answer can carry it. Files of the kernel report size 0, so the size is not used.
 local function read_whole(opened)
   local parts, size = {}, 0
   repeat
@@ -76,7 +76,7 @@ local function open_to_write(b, path, perm)
   local opened, err, code = b.root:open(path, "wt")
   if opened or code ~= "ENOENT" then return opened, err, code end
   opened = b.root:open(path, "wcx", perm)
-  if not opened then return b.root:open(path, "wct", perm) end -- a link that leads nowhere yet
+  if not opened then return b.root:open(path, "wct", perm) end -- a link without a target
   opened:chmod(perm)
   return opened
 end
@@ -131,7 +131,7 @@ function requests.FS_READ_DIR(b, path)
   return response.new():success():dir_entries(entries)
 end
 
--- Those that give nothing: the request, its method of vmctl.Root, the operation's name, how the arguments are changed.
+-- Requests without a result: the request, the method of vmctl.Root, the operation's name, a conversion of the arguments.
 local function plain(kind, method, op, prepare)
   requests[kind] = function(b, path, second, third)
     if prepare then second, third = prepare(second, third) end

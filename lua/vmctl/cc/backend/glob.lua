@@ -1,5 +1,5 @@
---- Patterns for paths, as snapshots leave out by them: `*` and `?` stay inside a name, `**` goes through folders. A pattern
---- that does not begin with "/" may begin at any name. What is below a folder that matches is left out with it.
+--- Patterns for the paths that snapshots leave out: `*` and `?` stay inside a name, `**` crosses folders. A pattern
+--- that does not begin with "/" may begin at any name. A folder that matches is left out with its contents.
 local M = {}
 
 local MOST_PATTERN = 4096
@@ -54,7 +54,7 @@ end
 
 --- Compiles patterns.
 ---@param patterns string[]
----@return fun(path: string): boolean|nil matches, string? of an absolute path; or nil and why there is none
+---@return fun(path: string): boolean|nil matches, string? for an absolute path; or nil and why the patterns are invalid
 function M.compile(patterns)
   local compiled = {}
   for i, pattern in ipairs(patterns) do

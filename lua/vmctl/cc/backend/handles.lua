@@ -11,7 +11,7 @@ local mt = { __name = "vmctl.CcHandles", __index = methods }
 
 local NAMES = { "file", "cmd", "listener", "conn", "snapshot" }
 
---- No handles.
+--- An empty table of handles.
 ---@param most? integer how many of a kind (1024)
 ---@return vmctl.CcHandles
 function M.new(most)
@@ -20,7 +20,7 @@ function M.new(most)
   return self
 end
 
---- Whether there is room for one more.
+--- Fails if there is no room for one more.
 ---@return true|nil, string?, integer?
 function methods:room(kind)
   if self._counts[kind] < self._most then return true end
@@ -51,7 +51,7 @@ function methods:get(kind, handle)
   return nil, ("invalid %s handle"):format(kind), wire.codes.INVALID_HANDLE
 end
 
---- The same, and the handle is free from now on.
+--- The object of a handle, which is removed from the table.
 ---@return table|nil, string?, integer?
 function methods:take(kind, handle)
   local object, err, code = self:get(kind, handle)
@@ -61,7 +61,7 @@ function methods:take(kind, handle)
   return object
 end
 
---- Closes all objects and forgets them. The numbers go on.
+--- Closes and forgets all objects. Numbers are not reused.
 function methods:clear()
   for _, kind in ipairs(NAMES) do
     local objects = self._kinds[kind]

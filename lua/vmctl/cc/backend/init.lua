@@ -1,5 +1,5 @@
---- What serves the inside of an instance on this very machine: the files below a folder, the commands and the listeners that
---- go with it. The agent has one in a guest, whose folder is "/"; a helper with --local has one of a folder of its machine.
+--- Serves the inside of an instance on this machine: the files below a folder, commands and listeners. The agent has a backend
+--- in a guest, whose folder is "/"; a helper with --local has one for a folder of its machine.
 local command = require "vmctl.cc.backend.command"
 local commands = require "vmctl.cc.backend.commands"
 local core = require "vmctl.core"
@@ -10,7 +10,7 @@ local wire = require "vmctl.cc.wire"
 
 local M = {}
 
-local LOOSE_MOST = 256 -- commands that run without a handle before those that have ended are looked for
+local LOOSE_MOST = 256 -- commands without a handle before ended ones are removed
 
 ---@class vmctl.CcBackend
 ---@field root vmctl.Root
@@ -36,20 +36,20 @@ function M.new(handles, options)
   }, mt)
 end
 
---- Whether there is an instance.
+--- Fails if there is no instance.
 ---@return true|nil, string?, integer?
 function methods:present()
   if self._open then return true end
   return nil, "no instance", wire.codes.INVALID_HANDLE
 end
 
---- Opens or closes the door: while it is closed there is "no instance". Closing ends all that was open.
+--- Enables or disables it: while it is disabled there is "no instance". Disabling closes everything that was open.
 function methods:open(open)
   self._open = open
   if not open then self:clear() end
 end
 
---- A command that nobody has a handle of any more: it goes on until it ends, or all does.
+--- Keeps a running command whose handle was freed, until it or the instance ends.
 function methods:leave(cmd)
   if not cmd:is_running() then return cmd:close() end
   if #self._loose >= LOOSE_MOST then

@@ -1,5 +1,5 @@
---- What a helper asks its guest's agent beyond the protocol, by types that the protocol does not use: the guest's files as one
---- archive. And where in the guest a helper leaves its own things.
+--- Requests of a helper to its guest's agent beyond the protocol, with types that the protocol does not use: the guest's files
+--- as one archive. And the folders of the guest that a helper uses itself.
 local archive = require "vmctl.tar.write"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -12,10 +12,10 @@ local M = {}
 
 M.FOLDER = "/.vmctl"
 M.IMAGE_FILE = "/.vmctl/image.json"
---- Of a guest's files, those that no image had.
+--- Files of a guest that belong to no image.
 M.OURS = { "/.vmctl", "/etc/vmctl", "/init" }
 
---- string_slice excludes -> uint64 conn: a tar archive, to be read from there.
+--- string_slice excludes -> uint64 conn: a connection that delivers a tar archive.
 M.ARCHIVE = 0x7F00
 
 local SEND_TIMEOUT = 120 -- seconds in which the helper must have taken the next bytes
@@ -32,7 +32,7 @@ local function write_archive(b, stream, skip)
     end
     return archive.entry(write, entry, function(n) return file:read(n) end)
   end)
-  if ok then archive.finish(write) end -- else its end is missing, which the helper notices
+  if ok then archive.finish(write) end -- else the end is missing, and the helper notices that
 end
 
 local function start_archive(b, excludes)
@@ -49,7 +49,7 @@ local function start_archive(b, excludes)
   return string.pack(">I1I8", 0, handle)
 end
 
--- Best effort, as the protocol has it: not every guest has a console that is a terminal.
+-- Best effort, as in the protocol: not every guest's console is a terminal.
 local function set_console(cols, rows)
   if cols > 0 and rows > 0 and cols < 65536 and rows < 65536 then core.fs.resize_terminal("/dev/console", rows, cols) end
 end
