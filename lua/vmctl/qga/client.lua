@@ -1,4 +1,4 @@
---- The client of a guest agent: any command, and the usual ones by name. Commands, files and power are in files beside this.
+--- The client of a guest agent: any command, and methods for the usual ones. Processes and files are in exec.lua and file.lua.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local dial = require "vmctl.net.dial"
@@ -8,7 +8,7 @@ local connections = require "vmctl.qga.connection"
 local M = {}
 
 local DIAL, SYNC, COMMAND, FREEZE = 5, 5, 10, 60        -- seconds
-local GRACE = 1                 -- seconds in which an order that is answered only when it fails must have failed
+local GRACE = 1                 -- seconds in which a command that answers only failures must have failed
 local MAX_LINE = 64 << 20       -- bytes: 16 MiB of each stream of a command, as base64 in one line
 
 ---@class vmctl.QgaClient
@@ -22,10 +22,11 @@ end
 local known = { timeout = "number>0", dial_timeout = "number>0", sync_timeout = "number>0", max_line = "integer>0" }
 local call_options = { timeout = "number" }
 
---- Connects to an agent and gets in step with it. Waits. docs/wire/qmp-qga.md#agent-synchronising.
+--- Connects to an agent and synchronises with it. Waits. docs/wire/qmp-qga.md#agent-synchronising.
 ---@param where string|table|function an address: the chardev of a virtio-serial port, a socket of the agent's own
----@param opts? { timeout: number, dial_timeout: number, sync_timeout: number, max_line: integer } seconds for a command that
--- names none (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60); bytes of a line (64 MiB)
+---@param opts? { timeout: number, dial_timeout: number, sync_timeout: number, max_line: integer } seconds for a command
+-- without its own limit (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60);
+-- bytes of a line (64 MiB)
 ---@return vmctl.QgaClient|nil, string?, string? as vmctl.dial; ETIMEDOUT: no agent answers; ERESET
 function M.connect(where, opts)
   opts = options.check(opts, known, "qga.connect")
@@ -62,7 +63,7 @@ end
 ---@param opts? number|{ timeout: number }
 ---@return any value, string? message
 ---@return string? code EREMOTE: it failed there; ENOTSUP: no such command, or not allowed; ETIMEDOUT (it may still be done; the
--- next call gets in step with the agent first); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
+-- next call synchronises with the agent first); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
 ---@return { class: string, desc: string }? problem the agent's own words
 function methods:execute(name, arguments, opts)
   if type(name) ~= "string" then error("execute: a command's name expected, got " .. type(name), 2) end
@@ -72,7 +73,7 @@ function methods:execute(name, arguments, opts)
   return self:_execute(name, arguments, options.check(opts, call_options, "execute").timeout)
 end
 
---- Asks for a sign of life. Waits.
+--- Asks if the agent answers. Waits.
 ---@param opts? number|{ timeout: number }
 ---@return true|nil, string?, string?
 function methods:ping(opts)
@@ -93,7 +94,7 @@ function methods:info(opts)
   return { version = info.version, commands = commands }
 end
 
---- Whether the agent has a command and may execute it. Asks each time, for that changes when a file system is frozen. Waits.
+--- Says if the agent has a command and may execute it. Asks each time, because freezing a file system changes it. Waits.
 ---@return boolean|nil, string?, string?
 function methods:supports(name)
   local info, err, code = self:info()
@@ -102,7 +103,7 @@ function methods:supports(name)
   return entry ~= nil and entry.enabled
 end
 
--- Questions without arguments: what comes back is as the agent's schema has it.
+-- Commands without arguments: the answer is described by the agent's schema.
 local QUESTIONS = {
   network_interfaces = "guest-network-get-interfaces", osinfo = "guest-get-osinfo", users = "guest-get-users",
   timezone = "guest-get-timezone", filesystems = "guest-get-fsinfo", disks = "guest-get-disks", vcpus = "guest-get-vcpus",
@@ -112,7 +113,7 @@ local QUESTIONS = {
 for method, command in pairs(QUESTIONS) do
   --- Asks the agent. Waits.
   ---@param opts? number|{ timeout: number }
-  ---@return any answer as the agent's schema has it; nil, message, code on failure
+  ---@return any answer as in the agent's schema; nil, message, code on failure
   methods[method] = function(self, opts)
     return self:_execute(command, nil, options.check(opts, call_options, method).timeout)
   end
@@ -141,7 +142,7 @@ function methods:set_time(nanoseconds, opts)
   return ok and true, err, code, problem
 end
 
---- Freezes the guest's file systems: what they hold on disk is whole, and nothing writes until `thaw`. Better: `frozen`.
+--- Freezes the guest's file systems: the disks are consistent, and writes wait until `thaw`. `frozen` is the safer call.
 ---@return integer|nil count of file systems, string?, string?, table?
 function methods:freeze(opts)
   return self:_execute("guest-fsfreeze-freeze", nil, options.check(opts, call_options, "freeze").timeout or FREEZE)
@@ -153,19 +154,19 @@ function methods:thaw(opts)
   return self:_execute("guest-fsfreeze-thaw", nil, options.check(opts, call_options, "thaw").timeout or FREEZE)
 end
 
--- In a task of its own: a caller whose time is up, or who was cancelled, must not leave the guest frozen.
+-- Thaws in a task of its own: a caller that timed out or was cancelled must not leave the guest frozen.
 local thawing = { __close = function(guard)
   background.spawn("thaw", guard.client.thaw, guard.client):join(FREEZE)
 end }
 
---- Calls `fn()` while the guest's file systems are frozen, and thaws them whatever happens: an error of `fn` comes out after
+--- Calls `fn()` while the guest's file systems are frozen, and always thaws them: an error of `fn` is raised after
 --- that. Waits.
 ---@return any ... what fn returned; nil, message, code when they could not be frozen
 function methods:frozen(fn)
   local ok, err, code = self:freeze()
   if not ok and code ~= "ETIMEDOUT" then return nil, err, code end
   local guard <close> = setmetatable({ client = self }, thawing) -- luacheck: ignore
-  if not ok then return nil, err, code end -- frozen late, perhaps
+  if not ok then return nil, err, code end -- the guest may be frozen nevertheless
   return (function(...) return ... end)(fn())
 end
 
@@ -175,7 +176,7 @@ function methods:_order(name, arguments, what)
   return self:_failed(what, err, code, problem)
 end
 
---- Has the guest power off, halt or reboot. Waits a moment only, for a refusal: that it is down must be seen at the machine.
+--- Tells the guest to power off, halt or reboot. Waits only a moment, for a refusal; use vm:wait to see that it is down.
 ---@param mode? "powerdown"|"halt"|"reboot"
 ---@return true|nil, string?, string?, table?
 function methods:shutdown(mode)
@@ -187,7 +188,7 @@ end
 
 local SUSPENDS = { ram = true, disk = true, hybrid = true }
 
---- Suspends the guest. Waits a moment only, for a refusal.
+--- Suspends the guest. Waits only a moment, for a refusal.
 ---@param how? "ram"|"disk"|"hybrid"
 ---@return true|nil, string?, string?, table?
 function methods:suspend(how)
@@ -196,7 +197,7 @@ function methods:suspend(how)
   return self:_order("guest-suspend-" .. how, nil, "guest-suspend-" .. how)
 end
 
---- Gets in step with the agent again, after a restore for instance, which the connection shows no sign of. Waits.
+--- Synchronises with the agent again, after a restore for instance, which the connection does not show. Waits.
 ---@param opts? number|{ timeout: number }
 ---@return true|nil, string?, string?
 function methods:synchronise(opts)
@@ -206,7 +207,7 @@ function methods:synchronise(opts)
   return true
 end
 
---- Whether the connection is known to be over, and why.
+--- Says if the connection is known to have ended, and why.
 ---@return boolean, string?, string?
 function methods:closed()
   return self._connection.over ~= nil, self._connection.over, self._connection.code

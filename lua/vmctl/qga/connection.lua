@@ -1,5 +1,6 @@
---- One connection to a guest agent: one command at a time, in the order of the calls, and back in step whenever a call gave up
---- (docs/wire/qmp-qga.md#agent-channel, docs/wire/qmp-qga.md#agent-synchronising). What the agent says late never goes to the next caller.
+--- One connection to a guest agent: one command at a time, in the order of the calls; synchronises again after a call gave up
+--- (docs/wire/qmp-qga.md#agent-channel, docs/wire/qmp-qga.md#agent-synchronising). A late
+--- answer never goes to the next caller.
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local naming = require "vmctl.base.stream_name"
@@ -7,9 +8,9 @@ local wire = require "vmctl.qmp.wire"
 
 local M = {}
 
-local MARK = "\xff"             -- in no JSON text: what comes before it is of no interest any more
-local FIRST_SYNC_PAUSE = 1      -- seconds without an answer after which the agent is asked again; then twice as many
-local MAX_ID = 1 << 53          -- other agents' JSON may have doubles for numbers
+local MARK = "\xff"             -- occurs in no JSON text; input before it is dropped
+local FIRST_SYNC_PAUSE = 1      -- seconds without an answer after which the agent is asked again; doubled each time
+local MAX_ID = 1 << 53          -- other agents may read numbers as doubles
 local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true }
 
 local methods = {}
@@ -30,11 +31,11 @@ local function finish(self, err, code)
   self._stream:close()
 end
 
--- A wait failed. A connection that has ended does not come back.
+-- A wait has failed. Ends the session if the connection has ended.
 local function give_up(self, err, code)
   if ENDINGS[code] then
     finish(self, "the connection ended", "ERESET")
-  elseif code == "EPROTO" and self._stream:hung_up() then -- it ended inside a line
+  elseif code == "EPROTO" and self._stream:hung_up() then -- the connection ended inside a line
     finish(self, "the connection ended", "ERESET")
   end
   if self.over then return nil, self.over, self.code end
@@ -46,7 +47,7 @@ local function next_id(self)
   return self._last
 end
 
--- The next line behind a mark that answers this very question.
+-- Reads to the line behind a mark that answers this request.
 local function await_mark(self, id, deadline)
   while true do
     local ok, err, code = self._stream:skip_past(MARK, deadline - core.now())
@@ -58,7 +59,7 @@ local function await_mark(self, id, deadline)
   end
 end
 
--- Gets in step: asks under a mark, again from time to time, for an agent may have been restarted in between.
+-- Synchronises: asks behind a mark, and repeats that, because the agent may have been restarted meanwhile.
 local function synchronise(self, deadline)
   local pause = FIRST_SYNC_PAUSE
   while true do
@@ -78,7 +79,7 @@ local function synchronise(self, deadline)
   end
 end
 
--- Whether a message answers a request. Older agents do not repeat the number; what no agent could read has none either.
+-- Says if a message answers a request. Older agents do not repeat the number, nor do errors about malformed requests.
 local function is_answer(self, kind, message, id)
   if message.id ~= nil then self._echoes = true end
   if kind == "error" and message.id == nil then return true end
@@ -109,7 +110,7 @@ local function send(self, name, arguments, deadline)
   local id = next_id(self)
   local text, why, how = wire.encode(name, arguments, id)
   if not text then return nil, why, how end
-  self._in_step = false -- until the answer has come: whoever gives up, and however, owes one
+  self._in_step = false -- until the answer has come: it is still due if the call is given up
   ok, err, code = self._stream:write(text .. "\n", deadline - core.now())
   if not ok then return give_up(self, err, code) end
   return id
@@ -129,7 +130,7 @@ end
 ---@param name string
 ---@param arguments? table
 ---@param timeout number seconds in all
----@return any value, string?, string? as qmp's; after ETIMEDOUT and ECANCELED the next request gets in step first; the fourth
+---@return any value, string?, string? as of qmp; after ETIMEDOUT and ECANCELED the next request synchronises first; the fourth
 -- value is the agent's error
 function methods:request(name, arguments, timeout)
   return self._lock:with(timeout, exchange, self, name, arguments, core.deadline(timeout))
@@ -145,7 +146,7 @@ local function order(self, name, arguments, grace, deadline)
   return nil, value, code
 end
 
---- Sends a request that is answered only when it fails. Waits for that a moment.
+--- Sends a request that is answered only if it fails. Waits a moment for that.
 ---@param grace number seconds
 ---@param timeout number seconds until it is sent
 ---@return true|nil, string?, string?, table? as `request`
@@ -153,8 +154,8 @@ function methods:order(name, arguments, grace, timeout)
   return self._lock:with(timeout, order, self, name, arguments, grace, core.deadline(timeout))
 end
 
---- Gets in step with the agent. Waits.
----@return true|nil, string?, string? ETIMEDOUT: nobody answers
+--- Synchronises with the agent. Waits.
+---@return true|nil, string?, string? ETIMEDOUT: no answer
 function methods:synchronise(timeout)
   return self._lock:with(timeout, function()
     if self.over then return nil, self.over, self.code end

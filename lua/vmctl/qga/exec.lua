@@ -1,4 +1,4 @@
---- Commands through a guest agent: started, asked after with growing pauses, ended by a second command
+--- Commands through a guest agent: starts them, polls them with growing pauses, kills them by a second command
 --- (docs/wire/qmp-qga.md#guest-exec). Methods of vmctl.QgaClient.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -8,9 +8,9 @@ local options = require "vmctl.base.options"
 local M = {}
 
 local RUN = 60                                          -- seconds
-local PAUSES = { 0.01, 0.02, 0.05, 0.1, 0.25 }          -- between questions; the last one goes on. Each question blocks the agent
+local PAUSES = { 0.01, 0.02, 0.05, 0.1, 0.25 }          -- between polls; the last one is repeated. Each poll blocks the agent
 local KILL = 5                                          -- seconds for ending a command that was given up
--- An agent replaces the whole environment when one variable is given: PATH must not be lost over that.
+-- A given variable replaces the agent's whole environment, so PATH is added.
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 local known = { [1] = "string", stdin = "string", env = "table", capture = "boolean", timeout = "number", check = "boolean" }
@@ -65,7 +65,7 @@ local function decoded(text)
   return text and core.base64_decode(text) or ""
 end
 
--- What the agent tells once, and never again.
+-- The agent reports the result once.
 local function result_of(status)
   return {
     exit_code = status.exitcode, signal = status.signal, stdout = decoded(status["out-data"]),
@@ -78,13 +78,13 @@ end
 ---@param timeout? number seconds, 60 by default
 ---@return { exit_code: integer?, signal: integer?, stdout: string, stderr: string, stdout_truncated: boolean,
 -- stderr_truncated: boolean }|nil result an agent keeps 16 MiB of each stream
----@return string?, string? code ETIMEDOUT: it goes on; EREMOTE: the agent knows nothing of it (any more)
+---@return string?, string? code ETIMEDOUT: it goes on; EREMOTE: the agent does not know it (any more)
 function process:wait(timeout)
   timeout = timeout or RUN
   local deadline, step = core.now() + timeout, 1
   while not self._result do
     local status, err, code, problem = self._client:_execute("guest-exec-status", { pid = self.pid },
-      math.max(deadline - core.now(), self._client._timeout)) -- a result that is under way is not to be lost
+      math.max(deadline - core.now(), self._client._timeout)) -- long enough not to lose a result on its way
     if not status then return nil, err, code, problem end
     if status.exited then
       self._result = result_of(status)
@@ -102,7 +102,7 @@ function process:wait(timeout)
   return self._result
 end
 
---- Sends it a signal, by a second command: the agent has no way of its own. Waits.
+--- Sends it a signal, by a second command: the agent has no command for that. Waits.
 ---@param signal? string "TERM" by default
 ---@return true|nil, string?, string?
 function process:kill(signal)
@@ -115,10 +115,10 @@ function process:kill(signal)
   return true
 end
 
---- Runs a command. Waits for its end; one that takes too long is killed. Its output comes when it has ended, not before.
+--- Runs a command. Waits for its end; one that takes too long is killed. Its output comes after its end.
 ---@param command table|string { "program", "argument" …, stdin =, env =, capture =, timeout =, check = }; a string is for the
 -- guest's shell. stdin: bytes; env: variables that take the place of the agent's (PATH is kept); capture: false throws output
--- away; timeout: seconds, 60; check: an exit code other than 0 is a failure. There is no working directory and no user to be given
+-- away; timeout: seconds, 60; check: an exit code other than 0 is a failure. A working directory or a user cannot be given
 ---@return table|nil result as of `wait`
 ---@return string? message
 ---@return string? code as `execute`; ETIMEDOUT; EEXIT with `check`, the fourth value is the result
@@ -129,7 +129,7 @@ function M.run(client, command)
   local result
   result, err, code, problem = child:wait(command.timeout)
   if not result then
-    if code == "ETIMEDOUT" or code == "ECANCELED" then -- a task of its own: this one may have no time left
+    if code == "ETIMEDOUT" or code == "ECANCELED" then -- in a task of its own: this one may have no time left
       background.spawn("kill", child.kill, child, "KILL"):join(KILL)
     end
     return nil, err, code, problem

@@ -5,7 +5,7 @@ local options = require "vmctl.base.options"
 
 local M = {}
 
-local PIECE = 64 * 1024         -- bytes for a request: larger ones keep others waiting
+local PIECE = 64 * 1024         -- bytes per request: larger ones hold up other calls
 local MAX_FILE = 256 << 20      -- bytes that read_file takes into memory by default
 
 ---@class vmctl.QgaFile
@@ -14,7 +14,7 @@ local file_mt = { __name = "vmctl.QgaFile", __index = file }
 
 --- Opens a file of the guest. Waits.
 ---@param path string
----@param mode? string as C's fopen has it: "r" by default
+---@param mode? string as for C's fopen: "r" by default
 ---@return vmctl.QgaFile|nil file with read, write, seek, flush, close, string?, string?, table? EREMOTE: it cannot be opened
 function M.open(client, path, mode)
   if type(path) ~= "string" then error("open: a path expected, got " .. type(path), 2) end
@@ -29,7 +29,7 @@ function file:_call(name, arguments)
   return self._client:_execute(name, arguments)
 end
 
---- Reads what comes next, at most `count` bytes. Waits.
+--- Reads at most `count` bytes. Waits.
 ---@param count? integer 64 KiB by default and at most
 ---@return string|nil bytes, string?, string? EOF at the end
 function file:read(count)
@@ -42,7 +42,7 @@ function file:read(count)
   return bytes
 end
 
---- Writes bytes, all of them. Waits.
+--- Writes all bytes. Waits.
 ---@return true|nil, string?, string?, table?
 function file:write(bytes)
   local at = 1
@@ -59,7 +59,7 @@ function file:write(bytes)
   return true
 end
 
---- Moves to another place. Waits.
+--- Moves the offset. Waits.
 ---@param whence? "set"|"cur"|"end"
 ---@param offset? integer bytes
 ---@return integer|nil position, string?, string?, table?
@@ -69,14 +69,14 @@ function file:seek(whence, offset)
   return answer.position
 end
 
---- Has the agent write what it still buffers. Waits.
+--- Lets the agent flush its buffer. Waits.
 ---@return true|nil, string?, string?, table?
 function file:flush()
   local ok, err, code, problem = self:_call("guest-file-flush", {})
   return ok and true, err, code, problem
 end
 
---- Closes it. Idempotent; waits for the agent's word, for what was buffered may not have found room.
+--- Closes it. Idempotent; waits for the agent's answer, because flushing its buffer may fail.
 ---@return true|nil, string?, string?, table?
 function file:close()
   if not self._handle then return true end
@@ -107,7 +107,7 @@ function M.read_file(client, path, opts)
   return table.concat(parts)
 end
 
--- Into a file that is closed when this returns.
+-- Writes into a new file, and closes it.
 local function put(client, path, bytes)
   local to, err, code, problem = M.open(client, path, "wb")
   if not to then return nil, err, code, problem end
@@ -119,11 +119,11 @@ local function put(client, path, bytes)
   return true
 end
 
---- Writes a whole file: beside its place first, so that nobody ever sees half of it. Waits.
+--- Writes a whole file: to a temporary name first, and then renames it. Waits.
 ---@param path string
 ---@param bytes string
----@param opts? { mode: integer, direct: boolean } mode: of the file, 0644 by the agent's umask without it; direct: written in
--- its place, for guests without `mv`
+---@param opts? { mode: integer, direct: boolean } mode: of the file; without it, by the agent's umask, 0644; direct: write in
+-- place, for guests without `mv`
 ---@return true|nil, string?, string?, table?
 function M.write_file(client, path, bytes, opts)
   opts = options.check(opts, { mode = "integer>=0<=4095", direct = "boolean" }, "write_file")

@@ -3,7 +3,7 @@ local M = {
   PORT_NAME = "org.qemu.guest_agent.0", -- of its virtio-serial port
 }
 
---- A client that has connected and is in step with the agent. Waits. See vmctl.qga.client.
+--- A client that has connected and synchronised with the agent. Waits. See vmctl.qga.client.
 function M.connect(...)
   return require("vmctl.qga.client").connect(...)
 end
