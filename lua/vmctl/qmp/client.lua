@@ -1,4 +1,4 @@
---- The client of a QEMU monitor. One client may be used by many tasks, with any number of commands under way.
+--- The client of a QEMU monitor. Many tasks may use one client, and run commands at the same time.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local dial = require "vmctl.net.dial"
@@ -18,7 +18,7 @@ local MAX_LINE = 16 << 20               -- bytes: the schema has 0.2 MB
 
 ---@class vmctl.QmpClient
 ---@field version { major: integer, minor: integer, micro: integer } QEMU's
----@field package string  what the distributor adds to it
+---@field package string  the distributor's suffix
 ---@field capabilities table<string, true>  what the server offers; "oob" is then in use
 local methods = {}
 local mt = { __name = "vmctl.QmpClient", __index = methods }
@@ -28,7 +28,7 @@ local known = {
   oob = "boolean",
 }
 
--- Reads up to the greeting. A server has one client at a time: the next one waits in silence.
+-- Reads the greeting. A server has one client at a time; a second one gets no greeting until the first leaves.
 local function read_greeting(stream, opts)
   local timeout = opts.greeting_timeout or GREETING
   naming.name(stream, "qmp")
@@ -79,11 +79,11 @@ end
 --- Connects to a monitor, reads its greeting and negotiates. Waits. docs/wire/qmp-qga.md#qmp-start.
 ---@param where string|table|function an address: "unix:/run/vm/qmp.sock"
 ---@param opts? { timeout: number, dial_timeout: number, greeting_timeout: number, max_line: integer, events: integer,
--- oob: boolean } seconds for a command that names none (5 for query-…, 30 for others), for connecting (5), for each step of the
--- greeting (5); bytes of a line (16 MiB); events that one listener may be behind (256: then the oldest go); oob: false does
+-- oob: boolean } seconds for a command without its own limit (5 for query-…, 30 for others), for connecting (5), for each step of the
+-- greeting (5); bytes of a line (16 MiB); events kept for one listener (256; then the oldest are dropped); oob: false does
 -- without out-of-band commands
 ---@return vmctl.QmpClient|nil, string?, string? as vmctl.dial; ETIMEDOUT: no greeting, another client may be connected; EPROTO:
--- no monitor; ERESET
+-- it is no monitor; ERESET
 function M.connect(where, opts)
   opts = options.check(opts, known, "qmp.connect")
   local at, err, code = address.parse(where)
@@ -106,7 +106,7 @@ end
 --- docs/wire/qmp-qga.md#qmp-messages, docs/wire/qmp-qga.md#qmp-commands.
 ---@param name string
 ---@param arguments? table by QEMU's names
----@param opts? number|{ timeout: number, oob: boolean } oob: out of band, overtaking what is under way, where QEMU allows it
+---@param opts? number|{ timeout: number, oob: boolean } oob: out of band, before running commands, if QEMU allows it
 ---@return any value what the command returns, often an empty table
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be
@@ -127,7 +127,7 @@ function methods:execute(name, arguments, opts)
   return value
 end
 
---- Whether QEMU has a command. Asks once, and waits then.
+--- Says if QEMU has a command. Asks at the first call, and waits then.
 ---@return boolean|nil, string?, string?
 function methods:supports(name)
   if not self._commands then
@@ -139,9 +139,9 @@ function methods:supports(name)
   return self._commands[name] == true
 end
 
---- An iterator over the events from now on: `for event in client:events() do`. Each step waits for the next one. It ends when
---- the client is closed, the connection is lost or the time-out is over, of which nil, message, code tell who calls the function
---- itself. Who is more than 256 events behind loses the oldest: the next event then has their number as `lost`.
+--- An iterator over the events from now on: `for event in client:events() do`. Each step waits for the next one. The loop
+--- ends when the client is closed, the connection is lost or the time-out is over; a caller of the function itself then gets nil,
+--- message, code. A listener more than 256 events behind loses the oldest: the next event has their number as `lost`.
 ---@param opts? number|{ timeout: number } seconds for each event; none by default
 ---@return fun(): { event: string, data: table, timestamp: { seconds: integer, microseconds: integer }?, lost: integer? }|nil
 function methods:events(opts)
@@ -152,7 +152,7 @@ function methods:events(opts)
     if not event then return nil, ("events of %s: %s"):format(self, err), code end
     local lost = listener:lost()
     if lost == 0 then return event end
-    return options.merge(event, { lost = lost }) -- the others' event stays as it is
+    return options.merge(event, { lost = lost }) -- the event is shared with other listeners
   end
 end
 
@@ -165,8 +165,8 @@ local function call_each(listener, label, fn)
   end
 end
 
---- Calls `fn(event)` for each event from now on, in a task of its own, until the connection ends: `fn` may wait, and an error of
---- it is logged. Does not wait.
+--- Calls `fn(event)` for each event from now on, in a task of its own, until the connection ends: `fn` may wait, and its errors
+--- are logged. Does not wait.
 ---@param fn fun(event: table)
 ---@return fun() cancel ends it
 function methods:on_event(fn)
@@ -184,9 +184,9 @@ local function matcher(what)
   return function(event) return event.event == what end
 end
 
---- Waits for an event. One that came before counts as well, if no call before took it and `clear_events` did not forget it: the
---- event of a command often comes before its answer. Of more than 256 that nobody took the oldest are dropped.
----@param what string|fun(event: table): boolean its name, or what it must fulfil
+--- Waits for an event. An earlier event counts as well, unless another call took it or `clear_events` dropped it: the event of a
+--- command often comes before its answer. Of more than 256 untaken events the oldest are dropped.
+---@param what string|fun(event: table): boolean its name, or a condition
 ---@param opts? number|{ timeout: number } seconds, 60 by default
 ---@return table|nil event, string?, string? ETIMEDOUT, ERESET, ECLOSED
 function methods:wait_event(what, opts)
@@ -200,12 +200,12 @@ function methods:wait_event(what, opts)
   return nil, ("wait for %s of %s: %s"):format(type(what) == "string" and what or "an event", self, err), code
 end
 
---- Forgets the events that `wait_event` could still find. Does not wait.
+--- Drops the events that `wait_event` could still return. Does not wait.
 function methods:clear_events()
   self._backlog:clear()
 end
 
---- Whether the connection is known to be over, and why.
+--- Says if the connection is known to have ended, and why.
 ---@return boolean, string?, string?
 function methods:closed()
   return self._connection.over ~= nil, self._connection.over, self._connection.code

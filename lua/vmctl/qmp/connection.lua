@@ -1,5 +1,5 @@
---- One connection to a monitor: requests go out with numbers, a task reads and brings each answer to who waits for it
---- (docs/wire/qmp-qga.md#qmp-messages). A late answer is known by its number, so a call that gives up harms no other.
+--- One connection to a monitor: sends requests with numbers; a task reads, and hands each answer to its caller
+--- (docs/wire/qmp-qga.md#qmp-messages). A late answer is recognised by its number, so a call that gives up harms no other.
 local background = require "vmctl.base.background"
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
@@ -39,7 +39,7 @@ local function finish(self, err, code)
   self._hub:finish(err, code)
 end
 
--- An error without a number is about a request that could not be read: whose, nobody knows.
+-- An error without a number is about a malformed request, and cannot be assigned to a call.
 local function on_answer(self, kind, message)
   local record = self._pending[message.id]
   if record then
@@ -78,12 +78,12 @@ local function read_all(self)
   end
 end
 
---- Reads from now on. Does not wait.
+--- Starts the reading task. Does not wait.
 function methods:start()
   self._task = background.spawn("qmp", read_all, self)
 end
 
--- A request whose rest cannot be sent any more would make nonsense of the next one.
+-- Ends the session after a request was sent in part: its rest would corrupt the next one.
 local function transmit(self, text, deadline)
   return self._lock:with(deadline - core.now(), function()
     if self.over then return nil, self.over, self.code end

@@ -1,5 +1,5 @@
---- Events of a monitor, to those who want to hear. Nobody who listens slowly holds anybody up: of what a listener has not
---- fetched the oldest goes.
+--- Hands the events of a monitor to its listeners. A slow listener holds nobody up: it loses the oldest events that it has
+--- not fetched.
 local core = require "vmctl.core"
 
 local M = {}
@@ -9,8 +9,8 @@ M.KEPT = 256 -- events for one listener
 local hub = {}
 local hub_mt = { __name = "vmctl.QmpHub", __index = hub }
 
---- Where a connection hands its events in.
----@param kept? integer events that each listener may be behind
+--- A connection publishes its events here.
+---@param kept? integer events kept for each listener
 function M.hub(kept)
   return setmetatable({ _kept = kept or M.KEPT, _listeners = setmetatable({}, { __mode = "k" }) }, hub_mt)
 end
@@ -20,7 +20,7 @@ function hub:publish(event)
   for listener in pairs(self._listeners) do listener:_put(event) end
 end
 
---- There will be no more: who waits learns why, once he has what came before. Never waits.
+--- Ends it: listeners get the remaining events, and then the reason. Never waits.
 function hub:finish(err, code)
   self._over, self._code = self._over or err, self._code or code
   for listener in pairs(self._listeners) do listener._news:wake() end
@@ -78,7 +78,7 @@ function listener:next(fits, timeout)
   end
 end
 
---- Forgets what came until now. Does not wait.
+--- Drops the events that came until now. Does not wait.
 function listener:clear()
   self._events, self._lost = {}, 0
 end

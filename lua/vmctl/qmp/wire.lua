@@ -1,4 +1,4 @@
---- QMP on the wire, which is the guest agent's as well: one JSON object a line, checked on the way in and out
+--- The wire of QMP and of the guest agent: one JSON object a line, checked on the way in and out
 --- (docs/wire/qmp-qga.md#qmp-start, docs/wire/qmp-qga.md#qmp-messages). No function here waits.
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
@@ -9,7 +9,7 @@ local M = {
 }
 
 local CODES = { DeviceNotFound = "ENODEV", CommandNotFound = "ENOTSUP", KVMMissingCap = "ENOTSUP" }
-local DESC = 1000 -- bytes of the other side's words in a message of ours
+local DESC = 1000 -- bytes of the other side's text in our messages
 
 local function is_object(value)
   return type(value) == "table" and not json.is_array(value)
@@ -18,7 +18,7 @@ end
 --- A request as its bytes, without a line feed: QEMU needs none (servers that read lines do).
 ---@param name string the command
 ---@param arguments? table by the JSON's names
----@param id? integer comes back with the answer
+---@param id? integer which the answer repeats
 ---@param verb? "execute"|"exec-oob"
 ---@return string|nil text, string?, string? EINVAL: the arguments are no object, or not JSON; ETOOBIG
 function M.encode(name, arguments, id, verb)
@@ -69,7 +69,7 @@ local function check_event(message)
   return "event"
 end
 
---- Reads a line: what kind of message it is, and the message as it came (an event's `data` is never nil).
+--- Parses a line: the kind of the message, and the message (an event's `data` is never nil).
 ---@param line string
 ---@return "greeting"|"return"|"error"|"event"|nil kind, table|string message, string? code "EPROTO"
 function M.parse(line)
@@ -94,7 +94,7 @@ end
 
 --- An error of the other side as a failure of ours.
 ---@param problem { class: string, desc: string }
----@return nil, string message its words, string code ENODEV, ENOTSUP: there is no such device, no such command; else EREMOTE
+---@return nil, string message its text, string code ENODEV, ENOTSUP: there is no such device, no such command; else EREMOTE
 ---@return { class: string, desc: string } problem
 function M.failure(problem)
   return nil, log.one_line(problem.desc, DESC), CODES[problem.class] or "EREMOTE", problem
