@@ -4,7 +4,7 @@ local M = {}
 M.SIZE = 12                    -- bytes of a header
 M.DATA, M.WINDOW, M.PING, M.GO_AWAY = 0, 1, 2, 3
 M.SYN, M.ACK, M.FIN, M.RST = 1, 2, 4, 8
-M.WINDOW_SIZE = 256 * 1024     -- bytes that a stream's sender may be ahead of its reader
+M.WINDOW_SIZE = 256 * 1024     -- bytes that a sender may be ahead of the reader
 M.PIECE = 32 * 1024            -- bytes of one data frame, so that streams take turns
 
 local HEADER = ">BBI2I4I4"

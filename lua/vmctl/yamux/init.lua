@@ -1,4 +1,4 @@
---- Many streams over one (yamux, the published specification, version 0). Each is an ordinary vmctl.Stream for its user.
+--- Many streams over one (yamux, the published specification, version 0). Users get each as an ordinary vmctl.Stream.
 local background = require "vmctl.base.background"
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
@@ -12,17 +12,17 @@ local M = {}
 local DATA, WINDOW, PING, GO_AWAY = frame.DATA, frame.WINDOW, frame.PING, frame.GO_AWAY
 local SYN, ACK, FIN, RST = frame.SYN, frame.ACK, frame.FIN, frame.RST
 local FRAME_TIMEOUT = 5        -- seconds in which a frame that has begun must end
-local SEND_TIMEOUT = 30        -- seconds after which a link that takes nothing is over
+local SEND_TIMEOUT = 30        -- seconds after which a blocked link is given up
 local LINGER = 60              -- seconds for which a peer may keep a stream open that the user has closed
 local OPEN_TIMEOUT = 10
 local STREAMS = 1024
-local BACKLOG = 256            -- streams opened that the peer has not answered yet: hashicorp's implementation resets more
-local OWED = 2048              -- answers that may wait for the link to take them
+local BACKLOG = 256            -- opened streams without an answer of the peer: hashicorp's implementation resets more
+local OWED = 2048              -- answers that may wait for the link
 
 local methods = {}
 local mt = { __name = "vmctl.YamuxSession", __index = methods }
 
--- A frame is taken whole or not at all: it is smaller than what a stream buffers.
+-- Writes a frame whole or not at all: it is smaller than a stream's buffer.
 local function send(self, ...)
   return self._lock:with(self._send_timeout, self._link.write, self._link, frame.pack(...), self._send_timeout)
 end
@@ -40,7 +40,7 @@ local function close_streams(self)
   for _, st in pairs(streams) do st:close() end
 end
 
--- The link has ended: what the streams' users have not read yet is theirs, for a moment.
+-- The link has ended. Users may still read buffered bytes for a moment.
 local function drain_streams(self)
   for _, st in pairs(self._streams) do st:reset() end
   local deadline = core.now() + stream.LAST_READ
@@ -58,8 +58,8 @@ function methods:must_send(...)
   self._scope:cancel()
 end
 
--- What the reader of the link owes the peer leaves by a task of its own: were reading to wait until the link takes it, two sides
--- that both write much would wait for each other.
+-- The reader's answers are written by another task. If the reader waited for the link, two sides that both write much would
+-- wait for each other.
 local function answer(self, ...)
   if self._owed == OWED then return errors.fail("EPROTO", "the peer asks, and takes no answers") end
   self._owed = self._owed + 1
@@ -70,12 +70,12 @@ local function answer(self, ...)
   return true
 end
 
---- For the session's streams: whether one of them still belongs to it.
+--- For the session's streams: says if one still belongs to it.
 function methods:has(st)
   return self._streams[st.id] == st
 end
 
--- The peer has said something about a stream that was opened here: there is room for another.
+-- The peer has answered an opened stream: there is room for another.
 local function on_answer(self, st)
   if not st.is_unanswered then return end
   st.is_unanswered = false
@@ -115,7 +115,7 @@ end
 
 local function on_ping(self, flags, number)
   if flags & SYN ~= 0 then return answer(self, PING, ACK, 0, number) end
-  if number <= self._pings then self._pong = math.max(self._pong, number) end -- they are answered in order
+  if number <= self._pings then self._pong = math.max(self._pong, number) end -- pings are answered in order
   self._ponged:wake()
   return true
 end
@@ -126,7 +126,7 @@ local function on_stream_frame(self, kind, flags, id, length, payload)
     if not ok then return nil, err, code end
   end
   local st = self._streams[id]
-  if not st then return true end -- of one that has just ended here
+  if not st then return true end -- for a stream that has just ended here
   on_answer(self, st)
   if flags & RST ~= 0 then
     st:reset()
@@ -174,8 +174,8 @@ end
 ---@param link vmctl.Stream
 ---@param opts { client: boolean, on_stream: fun(stream: vmctl.Stream, id: integer)?, on_strange: function?,
 -- send_timeout: number?, linger: number?, backlog: integer? } on_stream runs as a task for each stream that the peer opens;
--- on_strange gets the 12 bytes of a header that is no yamux; send_timeout: seconds (30) after which a link that takes nothing is
--- over; linger: seconds (60) for which the peer may keep a stream that was closed here; backlog: streams (256) that it may leave
+-- on_strange gets the 12 bytes of a header that is no yamux; send_timeout: seconds (30) after which a blocked link is given
+-- up; linger: seconds (60) for which the peer may keep a stream that was closed here; backlog: streams (256) that it may leave
 -- unanswered
 ---@return vmctl.YamuxSession
 function M.session(link, opts)
@@ -188,7 +188,7 @@ function M.session(link, opts)
 end
 
 --- Works until the link ends, and with it all streams. Waits.
----@return nil, string message, string code why it ended
+---@return nil, string message, string code the reason of its end
 function methods:run()
   task.scope(function(scope)
     self._scope = scope
@@ -220,7 +220,7 @@ local function await_room(self, timeout)
   while self._unanswered >= self._backlog and not self._over and not self._going do
     local ok, err, code = self._answered:wait(deadline - core.now(), "the peer answers none")
     if not ok then
-      if self._unanswered < self._backlog then self._answered:wake(1) end -- it was for this one, who has given up
+      if self._unanswered < self._backlog then self._answered:wake(1) end -- this call was woken, but has given up: wake the next one
       return nil, ("open a stream on %s: %s"):format(self._link:label(), err), code
     end
   end
@@ -240,9 +240,9 @@ local function request(self, id)
   return nil, err, code
 end
 
---- Opens a stream. Waits until the request is with the peer's kernel, and before that while too many are unanswered.
+--- Opens a stream. Waits while too many are unanswered, and until the peer's kernel has the request.
 ---@param timeout? number seconds (10) for the answers to earlier ones
----@return vmctl.Stream|nil, string?, string? ECONNREFUSED: the session has ended, or the peer wants no more; ETIMEDOUT
+---@return vmctl.Stream|nil, string?, string? ECONNREFUSED: the session has ended, or the peer accepts no more; ETIMEDOUT
 function methods:open(timeout)
   local ok, err, code = await_room(self, timeout or OPEN_TIMEOUT)
   if not ok then return nil, err, code end
@@ -251,8 +251,8 @@ function methods:open(timeout)
   return request(self, id)
 end
 
---- Tells the peer to open no more streams, and refuses those that it still opens; what is open goes on. Waits until the word is
---- with the peer's kernel.
+--- Tells the peer to open no more streams, and refuses new ones; open streams go on. Waits until the peer's kernel has the
+--- message.
 ---@return true|nil, string?, string?
 function methods:go_away()
   if self._over then return nil, table.unpack(self._why) end
@@ -260,7 +260,7 @@ function methods:go_away()
   return send(self, GO_AWAY, 0, 0, 0)
 end
 
---- Asks the peer for a sign of life. Waits.
+--- Asks if the peer answers. Waits.
 ---@param timeout number seconds
 ---@return number|nil seconds, string?, string?
 function methods:ping(timeout)
@@ -276,8 +276,8 @@ function methods:ping(timeout)
   return core.now() - begin
 end
 
---- Ends it, but for the link, which the next session may have: the other side has begun anew. Its streams end at once. Does not
---- wait; `ended` does.
+--- Ends the session and its streams, and leaves the link to the next session: the other side has begun one. Does not wait;
+--- `ended` does.
 ---@param err string
 ---@param code string
 function methods:drop(err, code)
@@ -285,7 +285,7 @@ function methods:drop(err, code)
   if self._task then self._task:cancel() end
 end
 
---- Waits until a session that was dropped has let go of the link.
+--- Waits until a dropped session no longer uses the link.
 ---@param timeout number
 function methods:ended(timeout)
   if self._task then self._task:join(timeout) end

@@ -1,5 +1,5 @@
---- One stream of a yamux session: a socket pair, of which the user has one end, and two tasks that carry between the other end
---- and the session.
+--- One stream of a yamux session: a socket pair whose one end the user has, and two tasks that copy between the other end and the
+--- session.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -9,7 +9,7 @@ local M = {}
 
 local DATA, WINDOW, FIN, RST = frame.DATA, frame.WINDOW, frame.FIN, frame.RST
 
-M.LAST_READ = 1                -- seconds in which a user can still read what came before the peer reset the stream
+M.LAST_READ = 1                -- seconds in which a user can still read bytes that came before a reset
 
 local methods = {}
 local mt = { __name = "vmctl.YamuxStream", __index = methods }
@@ -18,7 +18,7 @@ function methods:_is_live()
   return self._session:has(self)
 end
 
--- What a stream cannot do without: if it cannot be sent, the session is over.
+-- Sends a frame; if that fails, the session ends.
 function methods:_send(kind, flags, length, payload)
   return self._session:must_send(kind, flags, self.id, length, payload)
 end
@@ -32,7 +32,7 @@ function methods:_end_if_done()
   if self._sent_fin and self._delivered then self:_end() end
 end
 
--- The user has ended his writing, and perhaps closed altogether: then the peer has a while to end its side as well.
+-- The user has shut down or closed the stream. After a close, the peer has some time to end its side as well.
 function methods:_finish_out()
   self._sent_fin = true
   self:_send(DATA, FIN, 0)
@@ -48,7 +48,7 @@ function methods:_finish_out()
   end
 end
 
--- From the user's end to the peer, as far as its window reaches.
+-- Copies from the user's end to the peer, within the peer's window.
 local function pump_out(self)
   while true do
     while self._send_window == 0 and not self._reset and self:_is_live() do
@@ -62,7 +62,7 @@ local function pump_out(self)
       self:_send(DATA, RST, 0)
       return self:_end()
     end
-    if not self._reset then -- else nobody wants it
+    if not self._reset then -- else the peer does not read it
       self._send_window = self._send_window - #data
       if not self:_send(DATA, 0, #data, data) then return end
     end
@@ -71,7 +71,7 @@ end
 
 function methods:_deliver(data)
   if not self._inner:write(data, math.huge) then
-    self:_send(DATA, RST, 0) -- the user has closed: the peer need not send on
+    self:_send(DATA, RST, 0) -- the user has closed: the peer should stop sending
     return self:_end()
   end
   self._consumed = self._consumed + #data
@@ -82,7 +82,7 @@ function methods:_deliver(data)
   return self:_send(WINDOW, 0, grown)
 end
 
--- From the peer to the user's end. The window grows again by what the user has taken, so memory is bounded by it.
+-- Copies from the peer to the user's end. The window grows by the bytes that the user has read, so it bounds the memory.
 local function pump_in(self)
   while self:_is_live() do
     local data = self._incoming[self._first]
@@ -93,7 +93,7 @@ local function pump_in(self)
     elseif self._reset then
       return self:_end()
     elseif self._got_fin then
-      self._inner:shutdown(math.huge) -- what the user has not taken yet goes first
+      self._inner:shutdown(math.huge) -- after the bytes that the user has not read yet
       self._delivered = true
       return self:_end_if_done()
     elseif not self._arrived:wait(math.huge) then
@@ -116,14 +116,14 @@ function M.new(session, id)
   }, mt), outer
 end
 
---- Starts the two tasks. They may live longer than the limit of who opens the stream.
+--- Starts the two tasks. They may live longer than the task that opens the stream.
 function methods:start(scope)
   self._scope = scope
   background.spawn_in(scope, pump_out, self)
   background.spawn_in(scope, pump_in, self)
 end
 
---- Data has come.
+--- Takes data of the peer.
 ---@return true|nil, string?, string? EPROTO: more than the window allows
 function methods:push(data)
   self._recv_window = self._recv_window - #data
@@ -134,20 +134,20 @@ function methods:push(data)
   return true
 end
 
---- The peer has taken that many bytes.
+--- The peer has read that many bytes.
 function methods:grow(bytes)
   self._send_window = self._send_window + bytes
   self._changed:wake()
 end
 
---- The peer has ended its writing.
+--- The peer has ended its direction.
 function methods:finish()
   self._got_fin = true
   self._arrived:wake()
 end
 
---- The peer has given the stream up, or the link has ended. What had arrived before is still delivered, but a user who does
---- not read must soon notice as well.
+--- The peer has reset the stream, or the link has ended. Bytes that came before are still delivered for a moment; then a user
+--- that does not read notices the end as well.
 function methods:reset()
   if self._reset then return end
   self._reset = true
@@ -159,7 +159,7 @@ function methods:reset()
   end)
 end
 
---- Lets go of the user's end. Idempotent.
+--- Gives up the user's end. Idempotent.
 function methods:close()
   self._inner:close()
   self._changed:wake()
