@@ -1,6 +1,6 @@
---- The way to a guest without AF_VSOCK: one virtio-serial port that carries many streams. A serial port has no connections
---- (docs/wire/hybrid-vsock.md#resynchronisation), so each session begins with a hello that cannot be mistaken; then yamux, in which each
---- stream opens with the hybrid handshake's "CONNECT port".
+--- Reaches a guest without AF_VSOCK: one virtio-serial port carries many streams. A serial port has no connections
+--- (docs/wire/hybrid-vsock.md#resynchronisation), so each session begins
+--- with an unmistakable hello; then yamux, in which each stream begins with the hybrid handshake's "CONNECT port".
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -12,10 +12,10 @@ local M = {}
 --- The virtio-serial port's name.
 M.PORT_NAME = "org.vmctl.mux.0"
 
--- 0xFF can not begin a yamux frame, whose first byte is its version, 0.
+-- No yamux frame begins with 0xFF: its first byte is the version, 0.
 local HELLO, ANSWER = "\xff\xfevmctl?\n", "\xff\xfevmctl!\n"
 local NONCE, HEAD = 16, 12     -- bytes of the random number; of a yamux header
-local HELLO_AGAIN = 0.1        -- seconds between hellos while nobody answers
+local HELLO_AGAIN = 0.1        -- seconds between hellos without an answer
 local CONNECT_TIMEOUT = 10
 local LINE = 32
 
@@ -40,11 +40,11 @@ local host = {}
 local host_mt = { __name = "vmctl.Mux", __index = host }
 
 --- Begins a session over a link to the guest. Waits for the guest's answer.
----@param link vmctl.Stream which it takes
+---@param link vmctl.Stream which it takes over
 ---@param timeout number seconds
 ---@return vmctl.Mux|nil mux with connect(port, timeout), ping, close, string?, string?
 function M.connect(link, timeout)
-  link:discard() -- what a session before this one left
+  link:discard() -- input left by an earlier session
   local ok, err, code = greet(link, timeout)
   if not ok then return nil, err, code end
   local self = setmetatable({ _link = link, _session = yamux.session(link, { client = true }) }, host_mt)
@@ -56,7 +56,7 @@ end
 --- Connects to a port of the guest's agent. Waits.
 ---@param port integer
 ---@param timeout? number
----@return vmctl.Stream|nil, string?, string? ECONNREFUSED: nobody serves that port
+---@return vmctl.Stream|nil, string?, string? ECONNREFUSED: the port is not served
 function host:connect(port, timeout)
   timeout = timeout or CONNECT_TIMEOUT
   local s, err, code = self._session:open(timeout)
@@ -74,7 +74,7 @@ function host:connect(port, timeout)
   return nil, ("connect to port %d of the guest: %s"):format(port, err), code
 end
 
---- Asks the other end for a sign of life. Waits.
+--- Asks if the other end answers. Waits.
 ---@param timeout? number seconds
 ---@return true|nil, string?, string?
 function host:ping(timeout)
@@ -87,13 +87,13 @@ function host:alive()
   return self._session:alive()
 end
 
---- Ends the session and leaves the link to the next one: the guest has begun anew. Never waits.
+--- Ends the session and leaves the link to the next one: the guest has begun a new session. Never waits.
 function host:drop()
   self._dropped = true
   self._session:drop("the guest has begun anew", "ERESET")
 end
 
---- Waits until a session that was dropped has let go of the link.
+--- Waits until a dropped session no longer uses the link.
 function host:ended(timeout)
   self._session:ended(timeout)
 end
@@ -106,7 +106,7 @@ end
 
 host_mt.__close = host.close
 
--- A listener's shape for connections that come out of the mux.
+-- A listener for connections that come out of the mux.
 local virtual = {}
 local virtual_mt = { __name = "vmctl.VirtualListener", __index = virtual }
 
@@ -154,7 +154,7 @@ local function welcome(self, s)
   if not s:write(("OK %d\n"):format(port), CONNECT_TIMEOUT) or not listener._channel:send(s, CONNECT_TIMEOUT) then s:close() end
 end
 
--- A header that is no yamux: the rest of a hello. One of our own session was only late; another means a new host.
+-- Reads the rest of a hello after a header that is no yamux. Our own session's hello was late; another one means a new host.
 local function other_hello(link, number)
   return function(head)
     local rest, err, code = link:read_exact(#HELLO + NONCE - HEAD, 1)
@@ -167,7 +167,8 @@ local function other_hello(link, number)
   end
 end
 
--- A serial port says EOF once for a host that has left, and then waits for the next one; other links say it again at once.
+-- Says if a link has ended. A serial port reports EOF once when a host leaves, and then waits for the next one; other links
+-- report it again at once.
 local function is_over(link)
   local _, _, code = link:read_exact(#HELLO + NONCE, 0)
   return code == "EOF"
@@ -175,7 +176,7 @@ end
 
 --- Serves one host after the other on a link, for ever. Waits.
 ---@param link vmctl.Stream
----@return nil, string, string why the link itself ended
+---@return nil, string, string the reason of the link's end
 function guest:run(link)
   local number
   while true do
