@@ -4,7 +4,7 @@
 -- A table has the fields of the .proto file by their names:
 --
 --   int32, sint32, sfixed32, uint32, fixed32, int64, sint64, sfixed64   integer; on encode also a float without fraction
---   uint64, fixed64                 integer of the same 64 bits: from 2^63 on negative, as math.ult and "%x" take them
+--   uint64, fixed64                 integer of the same 64 bits: negative from 2^63 on (use math.ult and "%x")
 --   float, double, bool             number, boolean
 --   string                          string; UTF-8 is checked both ways, and encode refuses a zero byte in it
 --   bytes                           string
@@ -15,10 +15,10 @@
 --
 -- After a decode, a field without presence that was not sent is 0, "" or false, a repeated one or a map is an empty table, and a
 -- message, a field declared `optional`, or a member of a oneof is nil. Fields that the .proto does not know are skipped, and groups
--- are refused. On encode, what is absent or zero is left out; a field that the message does not have, or two members of
--- one oneof, are refused. Messages are at most 100 deep in each other. Equal tables give equal bytes, fields in the order
--- of their numbers. protobuf-c itself has two limits: a message that was sent in parts is merged, but for its numbers and
--- booleans, where the last part counts even if it does not have them; and protoc-c before 1.5 refuses `optional` in proto3.
+-- are refused. On encode, absent and zero fields are left out; an unknown field, or two members of one
+-- oneof, are refused. Messages nest at most 100 deep. Equal tables give equal bytes, fields in the order
+-- of their numbers. protobuf-c itself has two limits: a message that was sent in parts is merged, except that numbers and
+-- booleans are those of the last part, even if it lacks them; and protoc-c before 1.5 refuses `optional` in proto3.
 local errors = require "vmctl.errors"
 
 local M = {}
@@ -34,18 +34,18 @@ local function check(value, wanted, call, what)
   end
 end
 
---- Whether messages can be had: vmctl/pb.so is there.
+--- True if vmctl/pb.so could be loaded.
 ---@type boolean
 M.available = core ~= nil
 
 --- The bytes of a message. Does not wait.
 ---@param name string the message's full name: "ttrpc.Request"
 ---@param fields table
----@param slot? string a field of bytes, which is to hold another message
+---@param slot? string a field of bytes that gets another message
 ---@param inner? string that message's full name
 ---@param inner_fields? table
----@return string|nil bytes, string? message, string? code EINVAL (no such message, or the message names the field that does
--- not fit), ENOTSUP
+---@return string|nil bytes, string? message, string? code EINVAL (no such message, or a field that does not fit, which
+-- the text names), ENOTSUP
 function M.encode(name, fields, slot, inner, inner_fields)
   if type(name) ~= "string" then check(name, "string", "encode", "name") end
   if type(fields) ~= "table" then check(fields, "table", "encode", "fields") end
@@ -53,13 +53,13 @@ function M.encode(name, fields, slot, inner, inner_fields)
   return core.encode(name, fields, slot, inner, inner_fields)
 end
 
---- The fields of a message. What it takes is bounded by some thirty times the bytes. Does not wait.
+--- The fields of a message. Its memory is bounded by about thirty times the bytes. Does not wait.
 ---@param name string the message's full name
 ---@param bytes string
 ---@param slot? string a field of bytes that holds another message, and becomes a table, unless it is empty
 ---@param inner? string that message's full name
----@return table|nil fields, string? message, string? code EINVAL (no such message), EPROTO (these bytes are none, a text
--- is not UTF-8, messages are too deep in each other, or there are far too many of them), ENOTSUP
+---@return table|nil fields, string? message, string? code EINVAL (no such message), EPROTO (malformed bytes, a text
+-- that is not UTF-8, messages nested too deep, or far too many of them), ENOTSUP
 function M.decode(name, bytes, slot, inner)
   if type(name) ~= "string" then check(name, "string", "decode", "name") end
   if type(bytes) ~= "string" then check(bytes, "string", "decode", "bytes") end
@@ -67,7 +67,7 @@ function M.decode(name, bytes, slot, inner)
   return core.decode(name, bytes, slot, inner)
 end
 
---- Whether a message is known.
+--- Says if a message is known.
 ---@param name string its full name
 ---@return boolean|nil exists, string? message, string? code ENOTSUP
 function M.exists(name)
@@ -96,7 +96,7 @@ end
 ---@field enum? string the full name of its enum
 ---@field values? table<string, integer> the enum's values
 
---- What a message has, in the order of the numbers.
+--- The fields of a message, in the order of the numbers.
 ---@param name string its full name
 ---@return vmctl.ProtobufField[]|nil fields, string? message, string? code EINVAL (no such message), ENOTSUP
 function M.fields(name)
@@ -105,12 +105,12 @@ function M.fields(name)
   return core.fields(name)
 end
 
---- Adds messages of one's own: a shared object of what protoc-c made, with a list of them as tools/pb-messages prints it
--- (examples/protobuf.lua shows the commands). Its code is trusted as this program's own is, and stays loaded. Messages are
--- known by this Lua state alone. Does not wait, but for the disk.
----@param path string with a slash in it: other names are looked for where the system keeps its libraries
+--- Adds your own messages: a shared object of protoc-c's output, with a list of the messages as tools/pb-messages prints it
+-- (examples/protobuf.lua shows the commands). Its code is trusted like this program's own, and stays loaded. The messages
+-- are known in this Lua state only. Waits only for the disk.
+---@param path string with a slash in it; other names are searched in the system's library folders
 ---@param symbol? string the list's name ("vmctl_messages")
----@return string[]|nil names of what it brought, string? message, string? code ENOENT (it cannot be loaded), EINVAL (no such
+---@return string[]|nil names of the added messages, string? message, string? code ENOENT (it cannot be loaded), EINVAL (no such
 -- list, or another message of the same name is known already: then nothing was added), ENOTSUP (a static program, as the
 -- agent is)
 function M.load(path, symbol)
