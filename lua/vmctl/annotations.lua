@@ -307,7 +307,7 @@ function cc.decoder(bytes, at) end
 ---@return vmctl.CcEncoder
 function cc.encoder() end
 
---- Where the helper is.
+--- Finds the helper.
 ---
 --- Looks for the helper: $CC_HELPER_PATH, beside the running program, beside a library, in the user's own folder, in PATH. It
 --- must be a file that can be executed. Does not wait.
@@ -315,17 +315,17 @@ function cc.encoder() end
 ---@return string|nil path absolute
 ---@return string? message
 ---@return string? code ENOENT
----@return string[]? searched what was tried
+---@return string[]? searched the paths tried
 ---@return "$PATH" last
 function cc.find_helper(library) end
 
---- A mux without handlers: it answers each request that it is of an unknown type.
+--- A mux without handlers: it answers each request with "unknown message type".
 ---@return vmctl.CcMux
 function cc.mux() end
 
---- Has the environment looked at again.
+--- Lets use_helper read the environment again; returns nothing.
 ---
---- Has $CC_USE_HELPER looked at again.
+--- Forgets the result of use_helper, so that $CC_USE_HELPER is read again.
 function cc.reset_use_helper() end
 
 --- An empty builder with the methods of an encoder.
@@ -334,20 +334,19 @@ function cc.response() end
 
 --- A server on a Unix socket.
 ---
---- Makes a server. Its socket is this user's alone (0600), what a dead server has left at the path is replaced, and a live
---- one's is not. Does not wait.
+--- Makes a server. Its socket has mode 0600. A dead server's socket at the path is replaced; a live server's is not. Does not wait.
 ---@param path? string of a Unix socket; nil: none, for `converse` and for listeners of other kinds
 ---@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.cc.router; requests of one connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when its client goes away; an error that it raises goes to the log and is answered with code 99
----@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see vmctl.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last one has gone
+---@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see vmctl.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close
 ---@return string?
 ---@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …
 function cc.server(path, handler, opts) end
 
---- A path for a helper's socket that nobody else has.
+--- A unique path for a helper's socket.
 ---
---- A path for a helper's socket: another one at each call. Who binds it should rather do so in a private folder, as `spawn`
---- does. Does not wait.
+--- A path for a helper's socket: another one at each call. It is safer to bind in a private folder, as `spawn` does.
+--- Does not wait.
 ---@param folder? string $TMPDIR or /tmp by default
 ---@return string
 function cc.socket_path(folder) end
@@ -356,17 +355,17 @@ function cc.socket_path(folder) end
 ---
 --- Starts a helper as `PROGRAM -socket PATH` and connects to it; the socket is in a folder of this user's own. It sends no
 --- message: the machine is booted by client:instance. Waits until the helper listens.
----@param opts? { helper: string, library: string, arguments: string[], env: table, cwd: string, stderr: string|integer, ready_timeout: number, timeout: number, long_timeout: number, max_payload: integer } the program, else it is looked for (vmctl.cc.find_helper, with `library`); arguments behind the two of the protocol; of its process, see vmctl.process; seconds until it must listen (10); the rest as for vmctl.cc.client
+---@param opts? { helper: string, library: string, arguments: string[], env: table, cwd: string, stderr: string|integer, ready_timeout: number, timeout: number, long_timeout: number, max_payload: integer } the program, found by vmctl.cc.find_helper (with `library`) by default; arguments after the protocol's two; options of its process, see vmctl.process; seconds until it must listen (10); the rest as for vmctl.cc.client
 ---@return vmctl.CcClient|nil client whose `close` ends the helper
 ---@return string? message
----@return string? code ENOENT: no helper, the fourth value is where it was looked for; EEXIT: it ended, the fourth value is how; ETIMEDOUT, ECANCELED, EACCES …
+---@return string? code ENOENT: no helper, the fourth value lists the paths tried; EEXIT: it ended, the fourth value is its status; ETIMEDOUT, ECANCELED, EACCES …
 ---@return table? more
 function cc.spawn(opts) end
 
---- Whether the environment asks for a helper.
+--- Says if the environment asks for a helper.
 ---
---- Whether machines are to run in a helper: what $CC_USE_HELPER says, looked at once. Unset, or no word for yes: no. It only
---- advises.
+--- Says if $CC_USE_HELPER asks to run machines in a helper. Reads it once. Unset, or any other text than a yes: false. The
+--- caller decides what to do.
 ---@return boolean
 function cc.use_helper() end
 
@@ -806,7 +805,7 @@ do
 local mux = {}
 
 --- Begins a session over a link to the guest. Waits for the guest's answer.
----@param link vmctl.Stream which it takes
+---@param link vmctl.Stream which it takes over
 ---@param timeout number seconds
 ---@return vmctl.Mux|nil mux with connect(port, timeout), ping, close
 ---@return string?
@@ -846,50 +845,50 @@ end
 
 do
 ---@class vmctl.protobuf
----@field available boolean Whether messages can be had: vmctl/pb.so is there.
+---@field available boolean True if vmctl/pb.so could be loaded.
 local protobuf = {}
 
---- The fields of a message. What it takes is bounded by some thirty times the bytes. Does not wait.
+--- The fields of a message. Its memory is bounded by about thirty times the bytes. Does not wait.
 ---@param name string the message's full name
 ---@param bytes string
 ---@param slot? string a field of bytes that holds another message, and becomes a table, unless it is empty
 ---@param inner? string that message's full name
 ---@return table|nil fields
 ---@return string? message
----@return string? code EINVAL (no such message), EPROTO (these bytes are none, a text is not UTF-8, messages are too deep in each other, or there are far too many of them), ENOTSUP
+---@return string? code EINVAL (no such message), EPROTO (malformed bytes, a text that is not UTF-8, messages nested too deep, or far too many of them), ENOTSUP
 function protobuf.decode(name, bytes, slot, inner) end
 
 --- The bytes of a message. Does not wait.
 ---@param name string the message's full name: "ttrpc.Request"
 ---@param fields table
----@param slot? string a field of bytes, which is to hold another message
+---@param slot? string a field of bytes that gets another message
 ---@param inner? string that message's full name
 ---@param inner_fields? table
 ---@return string|nil bytes
 ---@return string? message
----@return string? code EINVAL (no such message, or the message names the field that does not fit), ENOTSUP
+---@return string? code EINVAL (no such message, or a field that does not fit, which the text names), ENOTSUP
 function protobuf.encode(name, fields, slot, inner, inner_fields) end
 
---- Whether a message is known.
+--- Says if a message is known.
 ---@param name string its full name
 ---@return boolean|nil exists
 ---@return string? message
 ---@return string? code ENOTSUP
 function protobuf.exists(name) end
 
---- What a message has, in the order of the numbers.
+--- The fields of a message, in the order of the numbers.
 ---@param name string its full name
 ---@return vmctl.ProtobufField[]|nil fields
 ---@return string? message
 ---@return string? code EINVAL (no such message), ENOTSUP
 function protobuf.fields(name) end
 
---- Adds messages of one's own: a shared object of what protoc-c made, with a list of them as tools/pb-messages prints it
---- (examples/protobuf.lua shows the commands). Its code is trusted as this program's own is, and stays loaded. Messages are
---- known by this Lua state alone. Does not wait, but for the disk.
----@param path string with a slash in it: other names are looked for where the system keeps its libraries
+--- Adds your own messages: a shared object of protoc-c's output, with a list of the messages as tools/pb-messages prints it
+--- (examples/protobuf.lua shows the commands). Its code is trusted like this program's own, and stays loaded. The messages
+--- are known in this Lua state only. Waits only for the disk.
+---@param path string with a slash in it; other names are searched in the system's library folders
 ---@param symbol? string the list's name ("vmctl_messages")
----@return string[]|nil names of what it brought
+---@return string[]|nil names of the added messages
 ---@return string? message
 ---@return string? code ENOENT (it cannot be loaded), EINVAL (no such list, or another message of the same name is known already: then nothing was added), ENOTSUP (a static program, as the agent is)
 function protobuf.load(path, symbol) end
@@ -907,11 +906,11 @@ do
 ---@field PORT_NAME string
 local qga = {}
 
---- A client that has connected and is in step with the agent. Waits.
+--- A client that has connected and synchronised with the agent. Waits.
 ---
---- Connects to an agent and gets in step with it. Waits. docs/wire/qmp-qga.md#agent-synchronising.
+--- Connects to an agent and synchronises with it. Waits. docs/wire/qmp-qga.md#agent-synchronising.
 ---@param where string|table|function an address: the chardev of a virtio-serial port, a socket of the agent's own
----@param opts? { timeout: number, dial_timeout: number, sync_timeout: number, max_line: integer } seconds for a command that names none (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60); bytes of a line (64 MiB)
+---@param opts? { timeout: number, dial_timeout: number, sync_timeout: number, max_line: integer } seconds for a command without its own limit (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60); bytes of a line (64 MiB)
 ---@return vmctl.QgaClient|nil
 ---@return string?
 ---@return string? as vmctl.dial; ETIMEDOUT: no agent answers; ERESET
@@ -927,10 +926,10 @@ local qmp = {}
 ---
 --- Connects to a monitor, reads its greeting and negotiates. Waits. docs/wire/qmp-qga.md#qmp-start.
 ---@param where string|table|function an address: "unix:/run/vm/qmp.sock"
----@param opts? { timeout: number, dial_timeout: number, greeting_timeout: number, max_line: integer, events: integer, oob: boolean } seconds for a command that names none (5 for query-…, 30 for others), for connecting (5), for each step of the greeting (5); bytes of a line (16 MiB); events that one listener may be behind (256: then the oldest go); oob: false does without out-of-band commands
+---@param opts? { timeout: number, dial_timeout: number, greeting_timeout: number, max_line: integer, events: integer, oob: boolean } seconds for a command without its own limit (5 for query-…, 30 for others), for connecting (5), for each step of the greeting (5); bytes of a line (16 MiB); events kept for one listener (256; then the oldest are dropped); oob: false does without out-of-band commands
 ---@return vmctl.QmpClient|nil
 ---@return string?
----@return string? as vmctl.dial; ETIMEDOUT: no greeting, another client may be connected; EPROTO: no monitor; ERESET
+---@return string? as vmctl.dial; ETIMEDOUT: no greeting, another client may be connected; EPROTO: it is no monitor; ERESET
 function qmp.connect(where, opts) end
 
 end
@@ -1356,7 +1355,7 @@ do
 ---@class vmctl.CcClient
 local CcClient = {}
 
---- Whether the next call has a chance: neither closed nor given up, and the helper is still there. Does not wait.
+--- Says if a call can be made: the client is not closed, and the helper is still there. Does not wait.
 ---@return boolean
 function CcClient:alive() end
 
@@ -1371,24 +1370,24 @@ function CcClient:alive() end
 ---@return table? as `call`
 function CcClient:build_dockerfile(opts, timeout) end
 
---- Sends a request and waits for its answer. One that is not answered in time, or whose task is cancelled, takes the
---- connection with it, unless it was still in the queue: a late answer would be taken for that of the next call.
+--- Sends a request and waits for its answer. After a time-out, or when the task was cancelled,
+--- the connection is closed, unless the call was still queued: a late answer would be taken for that of the next call.
 ---@param kind integer one of vmctl.cc.types
 ---@param payload? string|fun(e: vmctl.CcEncoder) the request's fields
 ---@param opts? number|{ timeout: number } seconds, the queue included
 ---@return vmctl.CcDecoder|nil answer its fields, the code byte is read
 ---@return string? message
----@return string? code EREMOTE: the helper says no, the fourth value is what it said (ETIMEDOUT and ECANCELED with a fourth value: the helper's own); ENOTSUP: it does not know the request; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection was lost: what was done is not known), ECLOSED, EPROTO, ETOOBIG
+---@return string? code EREMOTE: the helper has failed, the fourth value is its error (ETIMEDOUT and ECANCELED with a fourth value: the helper's own); ENOTSUP: it does not know the request; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection was lost; the request may have been done or not), ECLOSED, EPROTO, ETOOBIG
 ---@return { code: integer, message: string, op: string, path: string }? error
 function CcClient:call(kind, payload, opts) end
 
---- Ends the connection; calls that wait fail with ECLOSED, and so do later ones. A helper that `spawn` started ends by that;
---- it has two seconds, else it is killed. Waits for that alone. Idempotent. (An instance is not ended by it where the helper
---- has other clients: close the instance first.)
+--- Ends the connection; calls that wait fail with ECLOSED, and so do later ones. Waits only for a helper
+--- that `spawn` started: it ends, or is killed after two seconds. Idempotent. (If the helper has other clients, its instance
+--- goes on: close the instance first.)
 ---@return true
 function CcClient:close() end
 
---- The machine that the helper has already, by the doing of another client. Does not wait, and does not ask.
+--- The machine that another client has booted in the helper. Does not wait, and does not ask the helper.
 ---
 --- The machine of a helper that has one. Does not wait.
 ---@return vmctl.CcInstance
@@ -1430,12 +1429,12 @@ function CcCommand:environ(timeout) end
 
 --- The exit code as far as it is known.
 ---@return integer|nil exit_code
----@return boolean|string|nil is_final false: it may still run, as 0 is also said of that; or the message
+---@return boolean|string|nil is_final false: it may still run, which is reported as 0 too; or the message
 ---@return string? code EINVAL: it was not started
 ---@return table? error
 function CcCommand:exit_code(timeout) end
 
---- Frees it: it goes on if it runs, and nobody will hear of its end. Idempotent.
+--- Frees it. A running command goes on, and its end is not reported. Idempotent.
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -1456,7 +1455,7 @@ function CcCommand:get_env(name, timeout) end
 ---@return table?
 function CcCommand:kill(timeout) end
 
---- Runs it to its end; its standard error is dropped. (The reference's helper drops the output as well where the exit code is
+--- Runs it to its end; its standard error is dropped. (The reference's helper drops the output as well if the exit code is
 --- not 0.)
 ---@return string|nil stdout
 ---@return integer|string|nil exit_code, or the message
@@ -1494,7 +1493,7 @@ function CcCommand:set_env(name, value, timeout) end
 function CcCommand:start(timeout) end
 
 --- Waits for the end of a command that was started.
----@param timeout? number seconds, an hour by default; when they are over the connection is given up
+---@param timeout? number seconds, an hour by default; then the connection is closed
 ---@return integer|nil exit_code below 0: it could not be started (minus an errno)
 ---@return string? message
 ---@return string? code EINVAL: it was not started; and as client:call
@@ -1521,7 +1520,7 @@ function CcConnection:close(timeout) end
 ---@return table?
 function CcConnection:local_addr(timeout) end
 
---- Reads what is there, at least a byte.
+--- Reads the bytes that are there, at least one.
 ---@param most? integer bytes, 1 MiB by default and at most
 ---@return string|nil bytes
 ---@return string?
@@ -1550,13 +1549,13 @@ do
 ---@class vmctl.CcDecoder
 local CcDecoder = {}
 
---- Whatever is not 0 is true.
+--- Any byte but 0 is true.
 ---@return boolean|nil
 ---@return string?
 ---@return string?
 function CcDecoder:bool() end
 
---- Bytes with their length in front. Of one that is cut, the length has been read.
+--- Bytes with their length in front. If they are cut, the length has been consumed.
 ---@return string|nil
 ---@return string?
 ---@return string?
@@ -1586,7 +1585,7 @@ function CcDecoder:dockerfile_options() end
 ---@return string?
 function CcDecoder:error() end
 
---- Whether a method has lacked bytes: then none of what came after it has been read.
+--- Says if a method has failed for lack of bytes. All later ones have failed as well.
 ---@return boolean
 function CcDecoder:failed() end
 
@@ -1624,13 +1623,13 @@ function CcDecoder:mount_config() end
 ---@return integer
 function CcDecoder:remaining() end
 
---- What a snapshot leaves out, and where it is kept.
+--- The options of a snapshot.
 ---@return { excludes: string[], cache_dir: string }|nil
 ---@return string?
 ---@return string?
 function CcDecoder:snapshot_options() end
 
---- Bytes with their length in front. Of one that is cut, the length has been read.
+--- Bytes with their length in front. If they are cut, the length has been consumed.
 ---@return string|nil
 ---@return string?
 ---@return string?
@@ -1696,17 +1695,17 @@ function CcEncoder:dir_entry(entry) end
 ---@return vmctl.CcEncoder itself
 function CcEncoder:dockerfile_options(options) end
 
---- The body of an error (docs/wire/cc-ipc.md#error-body); of code 0 nothing but the code.
+--- The body of an error (docs/wire/cc-ipc.md#error-body); code 0 has no further fields.
 ---@param err { code: integer, message: string?, op: string?, path: string? }
 ---@return vmctl.CcEncoder itself
 function CcEncoder:error(err) end
 
---- What a file is.
+--- A file's properties.
 ---@param info { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean } mode: Go's (see vmctl.cc.mode); mod_time: Unix seconds
 ---@return vmctl.CcEncoder itself
 function CcEncoder:file_info(info) end
 
---- What a new instance is to be like. Does not wait.
+--- The options of a new instance. Does not wait.
 ---@param options { memory_mb: integer?, cpus: integer?, timeout: number?, timeout_ns: integer?, user: string?, enable_dmesg: boolean?, mounts: table[]? } all may be left out; timeout in seconds, or to the nanosecond
 ---@return vmctl.CcEncoder itself
 function CcEncoder:instance_options(options) end
@@ -1722,7 +1721,7 @@ function CcEncoder:int32(value) end
 function CcEncoder:int64(value) end
 
 --- A shared folder.
----@param mount { tag: string, host_path: string?, writable: boolean? } host_path: none is an empty, writable file system
+---@param mount { tag: string, host_path: string?, writable: boolean? } without host_path: an empty, writable file system
 ---@return vmctl.CcEncoder itself
 function CcEncoder:mount_config(mount) end
 
@@ -1817,7 +1816,7 @@ function CcInstance:command(argv, timeout) end
 ---@return table?
 function CcInstance:entrypoint(argv, timeout) end
 
---- Replaces the machine's init by a program and waits for its end, which is the machine's as well.
+--- Replaces the machine's init by a program, and waits for its end, which ends the machine.
 ---@param argv string[] the program and its arguments
 ---@param timeout? number seconds, an hour by default
 ---@return true|nil
@@ -1866,8 +1865,8 @@ function CcInstance:set_console(cols, rows, timeout) end
 ---@return table?
 function CcInstance:set_network(enabled, timeout) end
 
---- Waits until the machine has ended. Nothing else can be asked for on this connection meanwhile.
----@param timeout? number seconds, an hour by default; when they are over the connection is given up
+--- Waits until the machine has ended. No other request can be made on this connection meanwhile.
+---@param timeout? number seconds, an hour by default; then the connection is closed
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -1940,8 +1939,8 @@ do
 ---@class vmctl.CcServer
 local CcServer = {}
 
---- Ends it: its socket's file goes unless somebody else's is there by now, connections are closed and handlers cancelled;
---- `serve` and `serve_one` return when they have ended. Idempotent, never waits.
+--- Ends it: removes its socket's file unless another server has replaced it, closes connections, and cancels handlers; `serve`
+--- and `serve_one` return when these have ended. Idempotent, never waits.
 function CcServer:close() end
 
 --- Serves one connection until it ends, and closes it. It does not count among `connections`. Waits.
@@ -1951,7 +1950,7 @@ function CcServer:close() end
 ---@return string? ECLOSED: the server is closed
 function CcServer:converse(stream) end
 
---- Serves those who connect until the server or the listener is closed; what still runs is cancelled then. May be called for
+--- Accepts and serves connections until the server or the listener is closed; running handlers are cancelled then. May be called for
 --- several listeners. Waits.
 ---@param listener? vmctl.Listener another one than that of the server's own path
 ---@return true|nil
@@ -1959,8 +1958,8 @@ function CcServer:converse(stream) end
 ---@return string? ECANCELED
 function CcServer:serve(listener) end
 
---- Serves the first connection until it ends. Nobody else gets in: the listener is closed, and its file goes. Waits.
----@param timeout? number seconds for somebody to connect; none by default
+--- Serves the first connection until it ends. Closes the listener and removes its file, so that nobody else connects. Waits.
+---@param timeout? number seconds until the first connection; no limit by default
 ---@return true|nil
 ---@return string?
 ---@return string? ETIMEDOUT, ECANCELED; a server that is closed meanwhile is no failure
@@ -1982,21 +1981,21 @@ local CcSnapshot = {}
 ---@return table?
 function CcSnapshot:as_source(timeout) end
 
---- What identifies its content.
+--- The key that identifies its content.
 ---@return string|nil
 ---@return string?
 ---@return string?
 ---@return table?
 function CcSnapshot:cache_key(timeout) end
 
---- Lets go of it; what was kept stays. Idempotent.
+--- Frees the handle; the stored snapshot stays. Idempotent.
 ---@return true|nil
 ---@return string?
 ---@return string?
 ---@return table? it is closed in any case
 function CcSnapshot:close(timeout) end
 
---- The one that it was made from: an object of its own at each call, to be closed on its own.
+--- The snapshot that it was made from. Each call makes a new object, which has to be closed.
 ---@return vmctl.CcSnapshot|nil
 ---@return string?
 ---@return string?
@@ -3025,16 +3024,16 @@ function Mux:close() end
 ---@param timeout? number
 ---@return vmctl.Stream|nil
 ---@return string?
----@return string? ECONNREFUSED: nobody serves that port
+---@return string? ECONNREFUSED: the port is not served
 function Mux:connect(port, timeout) end
 
---- Ends the session and leaves the link to the next one: the guest has begun anew. Never waits.
+--- Ends the session and leaves the link to the next one: the guest has begun a new session. Never waits.
 function Mux:drop() end
 
---- Waits until a session that was dropped has let go of the link.
+--- Waits until a dropped session no longer uses the link.
 function Mux:ended(timeout) end
 
---- Asks the other end for a sign of life. Waits.
+--- Asks if the other end answers. Waits.
 ---@param timeout? number seconds
 ---@return true|nil
 ---@return string?
@@ -3056,7 +3055,7 @@ function MuxServer:listen(port) end
 ---@param link vmctl.Stream
 ---@return nil
 ---@return string
----@return string why the link itself ended
+---@return string the reason of the link's end
 function MuxServer:run(link) end
 
 end
@@ -3083,7 +3082,7 @@ local QgaClient = {}
 --- Ends the connection. Idempotent, never waits.
 function QgaClient:close() end
 
---- Whether the connection is known to be over, and why.
+--- Says if the connection is known to have ended, and why.
 ---@return boolean
 ---@return string?
 ---@return string?
@@ -3091,7 +3090,7 @@ function QgaClient:closed() end
 
 --- Asks the agent. Waits.
 ---@param opts? number|{ timeout: number }
----@return any answer as the agent's schema has it
+---@return any answer as in the agent's schema
 ---@return nil # , message, code on failure
 function QgaClient:disks(opts) end
 
@@ -3101,17 +3100,17 @@ function QgaClient:disks(opts) end
 ---@param opts? number|{ timeout: number }
 ---@return any value
 ---@return string? message
----@return string? code EREMOTE: it failed there; ENOTSUP: no such command, or not allowed; ETIMEDOUT (it may still be done; the next call gets in step with the agent first); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
+---@return string? code EREMOTE: it failed there; ENOTSUP: no such command, or not allowed; ETIMEDOUT (it may still be done; the next call synchronises with the agent first); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
 ---@return { class: string, desc: string }? problem the agent's own words
 function QgaClient:execute(name, arguments, opts) end
 
 --- Asks the agent. Waits.
 ---@param opts? number|{ timeout: number }
----@return any answer as the agent's schema has it
+---@return any answer as in the agent's schema
 ---@return nil # , message, code on failure
 function QgaClient:filesystems(opts) end
 
---- Freezes the guest's file systems: what they hold on disk is whole, and nothing writes until `thaw`. Better: `frozen`.
+--- Freezes the guest's file systems: the disks are consistent, and writes wait until `thaw`. `frozen` is the safer call.
 ---@return integer|nil count of file systems
 ---@return string?
 ---@return string?
@@ -3120,11 +3119,11 @@ function QgaClient:freeze(opts) end
 
 --- Asks the agent. Waits.
 ---@param opts? number|{ timeout: number }
----@return any answer as the agent's schema has it
+---@return any answer as in the agent's schema
 ---@return nil # , message, code on failure
 function QgaClient:freeze_status(opts) end
 
---- Calls `fn()` while the guest's file systems are frozen, and thaws them whatever happens: an error of `fn` comes out after
+--- Calls `fn()` while the guest's file systems are frozen, and always thaws them: an error of `fn` is raised after
 --- that. Waits.
 ---@return any # ... what fn returned
 ---@return nil # , message, code when they could not be frozen
@@ -3151,13 +3150,13 @@ function QgaClient:info(opts) end
 
 --- Asks the agent. Waits.
 ---@param opts? number|{ timeout: number }
----@return any answer as the agent's schema has it
+---@return any answer as in the agent's schema
 ---@return nil # , message, code on failure
 function QgaClient:network_interfaces(opts) end
 
 --- Opens a file of the guest. Waits.
 ---@param path string
----@param mode? string as C's fopen has it: "r" by default
+---@param mode? string as for C's fopen: "r" by default
 ---@return vmctl.QgaFile|nil file with read, write, seek, flush, close
 ---@return string?
 ---@return string?
@@ -3166,11 +3165,11 @@ function QgaClient:open(path, mode) end
 
 --- Asks the agent. Waits.
 ---@param opts? number|{ timeout: number }
----@return any answer as the agent's schema has it
+---@return any answer as in the agent's schema
 ---@return nil # , message, code on failure
 function QgaClient:osinfo(opts) end
 
---- Asks for a sign of life. Waits.
+--- Asks if the agent answers. Waits.
 ---@param opts? number|{ timeout: number }
 ---@return true|nil
 ---@return string?
@@ -3186,8 +3185,8 @@ function QgaClient:ping(opts) end
 ---@return table?
 function QgaClient:read_file(path, opts) end
 
---- Runs a command. Waits for its end; one that takes too long is killed. Its output comes when it has ended, not before.
----@param command table|string { "program", "argument" …, stdin =, env =, capture =, timeout =, check = }; a string is for the guest's shell. stdin: bytes; env: variables that take the place of the agent's (PATH is kept); capture: false throws output away; timeout: seconds, 60; check: an exit code other than 0 is a failure. There is no working directory and no user to be given
+--- Runs a command. Waits for its end; one that takes too long is killed. Its output comes after its end.
+---@param command table|string { "program", "argument" …, stdin =, env =, capture =, timeout =, check = }; a string is for the guest's shell. stdin: bytes; env: variables that take the place of the agent's (PATH is kept); capture: false throws output away; timeout: seconds, 60; check: an exit code other than 0 is a failure. A working directory or a user cannot be given
 ---@return table|nil result as of `wait`
 ---@return string? message
 ---@return string? code as `execute`; ETIMEDOUT; EEXIT with `check`, the fourth value is the result
@@ -3201,7 +3200,7 @@ function QgaClient:run(command) end
 ---@return table?
 function QgaClient:set_time(nanoseconds, opts) end
 
---- Has the guest power off, halt or reboot. Waits a moment only, for a refusal: that it is down must be seen at the machine.
+--- Tells the guest to power off, halt or reboot. Waits only a moment, for a refusal; use vm:wait to see that it is down.
 ---@param mode? "powerdown"|"halt"|"reboot"
 ---@return true|nil
 ---@return string?
@@ -3217,13 +3216,13 @@ function QgaClient:shutdown(mode) end
 ---@return table?
 function QgaClient:start(command) end
 
---- Whether the agent has a command and may execute it. Asks each time, for that changes when a file system is frozen. Waits.
+--- Says if the agent has a command and may execute it. Asks each time, because freezing a file system changes it. Waits.
 ---@return boolean|nil
 ---@return string?
 ---@return string?
 function QgaClient:supports(name) end
 
---- Suspends the guest. Waits a moment only, for a refusal.
+--- Suspends the guest. Waits only a moment, for a refusal.
 ---@param how? "ram"|"disk"|"hybrid"
 ---@return true|nil
 ---@return string?
@@ -3231,7 +3230,7 @@ function QgaClient:supports(name) end
 ---@return table?
 function QgaClient:suspend(how) end
 
---- Gets in step with the agent again, after a restore for instance, which the connection shows no sign of. Waits.
+--- Synchronises with the agent again, after a restore for instance, which the connection does not show. Waits.
 ---@param opts? number|{ timeout: number }
 ---@return true|nil
 ---@return string?
@@ -3247,26 +3246,26 @@ function QgaClient:thaw(opts) end
 
 --- Asks the agent. Waits.
 ---@param opts? number|{ timeout: number }
----@return any answer as the agent's schema has it
+---@return any answer as in the agent's schema
 ---@return nil # , message, code on failure
 function QgaClient:timezone(opts) end
 
 --- Asks the agent. Waits.
 ---@param opts? number|{ timeout: number }
----@return any answer as the agent's schema has it
+---@return any answer as in the agent's schema
 ---@return nil # , message, code on failure
 function QgaClient:users(opts) end
 
 --- Asks the agent. Waits.
 ---@param opts? number|{ timeout: number }
----@return any answer as the agent's schema has it
+---@return any answer as in the agent's schema
 ---@return nil # , message, code on failure
 function QgaClient:vcpus(opts) end
 
---- Writes a whole file: beside its place first, so that nobody ever sees half of it. Waits.
+--- Writes a whole file: to a temporary name first, and then renames it. Waits.
 ---@param path string
 ---@param bytes string
----@param opts? { mode: integer, direct: boolean } mode: of the file, 0644 by the agent's umask without it; direct: written in its place, for guests without `mv`
+---@param opts? { mode: integer, direct: boolean } mode: of the file; without it, by the agent's umask, 0644; direct: write in place, for guests without `mv`
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -3279,28 +3278,28 @@ do
 ---@class vmctl.QgaFile
 local QgaFile = {}
 
---- Closes it. Idempotent; waits for the agent's word, for what was buffered may not have found room.
+--- Closes it. Idempotent; waits for the agent's answer, because flushing its buffer may fail.
 ---@return true|nil
 ---@return string?
 ---@return string?
 ---@return table?
 function QgaFile:close() end
 
---- Has the agent write what it still buffers. Waits.
+--- Lets the agent flush its buffer. Waits.
 ---@return true|nil
 ---@return string?
 ---@return string?
 ---@return table?
 function QgaFile:flush() end
 
---- Reads what comes next, at most `count` bytes. Waits.
+--- Reads at most `count` bytes. Waits.
 ---@param count? integer 64 KiB by default and at most
 ---@return string|nil bytes
 ---@return string?
 ---@return string? EOF at the end
 function QgaFile:read(count) end
 
---- Moves to another place. Waits.
+--- Moves the offset. Waits.
 ---@param whence? "set"|"cur"|"end"
 ---@param offset? integer bytes
 ---@return integer|nil position
@@ -3309,7 +3308,7 @@ function QgaFile:read(count) end
 ---@return table?
 function QgaFile:seek(whence, offset) end
 
---- Writes bytes, all of them. Waits.
+--- Writes all bytes. Waits.
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -3323,7 +3322,7 @@ do
 ---@field pid integer in the guest
 local QgaProcess = {}
 
---- Sends it a signal, by a second command: the agent has no way of its own. Waits.
+--- Sends it a signal, by a second command: the agent has no command for that. Waits.
 ---@param signal? string "TERM" by default
 ---@return true|nil
 ---@return string?
@@ -3334,7 +3333,7 @@ function QgaProcess:kill(signal) end
 ---@param timeout? number seconds, 60 by default
 ---@return { exit_code: integer?, signal: integer?, stdout: string, stderr: string, stdout_truncated: boolean, stderr_truncated: boolean }|nil result an agent keeps 16 MiB of each stream
 ---@return string?
----@return string? code ETIMEDOUT: it goes on; EREMOTE: the agent knows nothing of it (any more)
+---@return string? code ETIMEDOUT: it goes on; EREMOTE: the agent does not know it (any more)
 function QgaProcess:wait(timeout) end
 
 end
@@ -3342,25 +3341,25 @@ end
 do
 ---@class vmctl.QmpClient
 ---@field version { major: integer, minor: integer, micro: integer } QEMU's
----@field package string what the distributor adds to it
+---@field package string the distributor's suffix
 ---@field capabilities table<string, true> what the server offers; "oob" is then in use
 local QmpClient = {}
 
---- Forgets the events that `wait_event` could still find. Does not wait.
+--- Drops the events that `wait_event` could still return. Does not wait.
 function QmpClient:clear_events() end
 
 --- Ends the connection: commands that wait fail with ECLOSED, and so do later ones. Idempotent, never waits.
 function QmpClient:close() end
 
---- Whether the connection is known to be over, and why.
+--- Says if the connection is known to have ended, and why.
 ---@return boolean
 ---@return string?
 ---@return string?
 function QmpClient:closed() end
 
---- An iterator over the events from now on: `for event in client:events() do`. Each step waits for the next one. It ends when
---- the client is closed, the connection is lost or the time-out is over, of which nil, message, code tell who calls the function
---- itself. Who is more than 256 events behind loses the oldest: the next event then has their number as `lost`.
+--- An iterator over the events from now on: `for event in client:events() do`. Each step waits for the next one. The loop
+--- ends when the client is closed, the connection is lost or the time-out is over; a caller of the function itself then gets nil,
+--- message, code. A listener more than 256 events behind loses the oldest: the next event has their number as `lost`.
 ---@param opts? number|{ timeout: number } seconds for each event; none by default
 ---@return fun(): { event: string, data: table, timestamp: { seconds: integer, microseconds: integer }?, lost: integer? }|nil
 function QmpClient:events(opts) end
@@ -3369,28 +3368,28 @@ function QmpClient:events(opts) end
 --- docs/wire/qmp-qga.md#qmp-messages, docs/wire/qmp-qga.md#qmp-commands.
 ---@param name string
 ---@param arguments? table by QEMU's names
----@param opts? number|{ timeout: number, oob: boolean } oob: out of band, overtaking what is under way, where QEMU allows it
+---@param opts? number|{ timeout: number, oob: boolean } oob: out of band, before running commands, if QEMU allows it
 ---@return any value what the command returns, often an empty table
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be done); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
 ---@return { class: string, desc: string }? problem QEMU's own words
 function QmpClient:execute(name, arguments, opts) end
 
---- Calls `fn(event)` for each event from now on, in a task of its own, until the connection ends: `fn` may wait, and an error of
---- it is logged. Does not wait.
+--- Calls `fn(event)` for each event from now on, in a task of its own, until the connection ends: `fn` may wait, and its errors
+--- are logged. Does not wait.
 ---@param fn fun(event: table)
 ---@return fun() cancel ends it
 function QmpClient:on_event(fn) end
 
---- Whether QEMU has a command. Asks once, and waits then.
+--- Says if QEMU has a command. Asks at the first call, and waits then.
 ---@return boolean|nil
 ---@return string?
 ---@return string?
 function QmpClient:supports(name) end
 
---- Waits for an event. One that came before counts as well, if no call before took it and `clear_events` did not forget it: the
---- event of a command often comes before its answer. Of more than 256 that nobody took the oldest are dropped.
----@param what string|fun(event: table): boolean its name, or what it must fulfil
+--- Waits for an event. An earlier event counts as well, unless another call took it or `clear_events` dropped it: the event of a
+--- command often comes before its answer. Of more than 256 untaken events the oldest are dropped.
+---@param what string|fun(event: table): boolean its name, or a condition
 ---@param opts? number|{ timeout: number } seconds, 60 by default
 ---@return table|nil event
 ---@return string?
