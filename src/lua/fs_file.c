@@ -191,6 +191,16 @@ static int l_file_stat(lua_State *L)
     return 1;
 }
 
+/* f:fileno() -> the descriptor, which stays the file's */
+static int l_file_fileno(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    if (f->fd < 0)
+        return file_fail(L, -EBADF, "fileno of");
+    lua_pushinteger(L, f->fd);
+    return 1;
+}
+
 /* Idempotent; a failure is one of writing back (a full disk on a network). */
 static int l_file_close(lua_State *L)
 {
@@ -209,8 +219,8 @@ void vmctl_fs_file_register(lua_State *L)
 {
     static const luaL_Reg methods[] = { { "read", l_file_read },   { "write", l_file_write },       { "seek", l_file_seek },
                                         { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },
-                                        { "close", l_file_close }, { "chmod", l_file_chmod },
-                                        { "extent", l_file_extent }, { NULL, NULL } };
+                                        { "close", l_file_close }, { "chmod", l_file_chmod },       { "extent", l_file_extent },
+                                        { "fileno", l_file_fileno }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_file_close }, { "__close", l_file_close }, { NULL, NULL } };
     vmctl_class(L, VMCTL_FILE, methods, meta);
 }

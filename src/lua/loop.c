@@ -4,6 +4,7 @@
 #include "lua/interrupt.h"
 #include "lua/park.h"
 
+#include <errno.h>
 #include <math.h>
 #include <time.h>
 
@@ -76,9 +77,25 @@ static int l_unix_time(lua_State *L)
     return 1;
 }
 
+/* core.set_unix_time(nanoseconds) -> true: sets the clock on the wall */
+static int l_set_unix_time(lua_State *L)
+{
+    lua_Integer at = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, at >= 0, 1, "a time since 1970 expected");
+    struct timespec then = { .tv_sec = (time_t)(at / 1000000000), .tv_nsec = (long)(at % 1000000000) };
+    if (clock_settime(CLOCK_REALTIME, &then) < 0)
+        return vmctl_fail(L, -errno, "set the clock");
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 void vmctl_loop_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "now", l_now }, { "virtual", l_virtual }, { "unix_time", l_unix_time }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "now", l_now },
+                                          { "virtual", l_virtual },
+                                          { "unix_time", l_unix_time },
+                                          { "set_unix_time", l_set_unix_time },
+                                          { NULL, NULL } };
     static const luaL_Reg loop[] = { { "pollfd", l_loop_pollfd },
                                      { "events", l_loop_events },
                                      { "timeout", l_loop_timeout },
