@@ -1,7 +1,6 @@
 -- One probe at a time, against real sockets and commands. Many at once: ready_all_spec.lua.
 local assert = require "luassert"
 local agent = require "spec.support.agent"
-local console = require "vmctl.machine.console"
 local core = require "vmctl.core"
 local support = require "spec.support"
 local vmctl = require "vmctl"
@@ -21,18 +20,14 @@ end
 
 local function message(...) return (select(2, ...)) end
 
--- What a machine is to a wait for its console.
-local function machine()
-  local vm = setmetatable({ name = "stub", _fate = { known = core.queue() }, _console = assert(console.open "stub") },
-    { __name = "vmctl.Machine" })
-  function vm:wait(timeout)
-    if not self._fate.record then
-      local ok, err, why = self._fate.known:wait(timeout, "wait for its end")
-      if not ok then return nil, err, why end
-    end
-    return self._fate.record
-  end
-  return vm
+-- A machine whose QEMU is this script. Its standard output is the console, both ways.
+local function machine(script)
+  local path = support.tmpdir() .. "/qemu"
+  local file <close> = assert(io.open(path, "w"))
+  file:write("#!/bin/sh\n", script, "\n")
+  file:close()
+  assert(core.fs.chmod(path, 448))
+  return assert(vmctl.machine.launch { name = "stub", qemu = path, kernel = path, channel = "mux" })
 end
 
 describe("vmctl.ready.wait", function()
@@ -384,34 +379,23 @@ end)
 
 describe("vmctl.ready.console", function()
   it("waits for a pattern in what has come and in what comes", run(function()
-    local vm = machine()
-    local reader = vmctl.spawn(vm._console.run, vm._console)
-    local guest = vmctl.dial(vmctl.address.fd(vm._console.child_fd))
-    assert(guest:write "Linux version 6.1\n")
+    local vm <close> = machine "echo Linux version 6.1; read line <&1; printf 'login (x):'; exec sleep 1000"
     assert.equal("version 6.1", select(2, assert(ready.wait(ready.console(vm, "version [%d.]+")))))
-    later(function() guest:write "login (x):" end)
+    later(function() vm:console_write "\n" end)
     assert.equal("n (x)", select(2, assert(ready.wait(ready.console(vm, "n (x)", { plain = true })))))
     local _, err, why = ready.wait(ready.console(vm, "never"), 0.1)
     assert.equal("ETIMEDOUT", why)
     assert.matches("^stub: wait for 'never' on the console of stub: .*\nthe console's last lines:\nLinux version 6.1\nlogin", err)
-    guest:close()
-    vm._console:close()
-    reader:join()
   end))
 
   it("ends at once when the machine ends", run(function()
-    local vm = machine()
-    vm._closed = true -- as far as its last words go
-    later(function()
-      vm._fate.record = { exit_code = 1 }
-      vm._fate.known:wake()
-    end)
+    local vm <close> = machine "read line <&1; exit 1"
+    later(function() vm:console_write "\n" end)
     local _, err, why = ready.wait(ready.console(vm, "login:"))
     assert.equal("ERESET", why)
     assert.matches("the machine has ended; QEMU ended with exit code 1", err)
     err = message(ready.all { vm = ready.console(vm, "login:"), function() return false end })
     assert.matches("^wait for 2: 2 not ready: vm %('login:' on the console of stub%): the machine has ended; QEMU ended with exit code 1; ",
       err)
-    vm._console:close()
   end))
 end)

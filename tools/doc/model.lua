@@ -140,13 +140,14 @@ local function find(list, name)
 end
 
 -- "As vmctl.exec.client has it": the method of that name, or of another name that the same function has here, of the class
--- which that function gives.
+-- which that function gives; "As vmctl.Control has it": of that class.
 local function same_as(model, entry, siblings)
   local text = entry.block and entry.block.text or ""
   local part, name = text:match "^As (vmctl[%w_.]*)%.([%w_]+) has [it%w]+%."
   local other = part and model.parts[part]
   other = other and other.by_name[name]
   local class = other and other.block and other.block.returns[1] and types.classes(other.block.returns[1].type)()
+  class = class or part and ("%s.%s"):format(part, name)
   local methods = class and model.classes[class] and model.classes[class].methods or {}
   local method = find(methods, entry.name)
   for _, sibling in ipairs(siblings) do

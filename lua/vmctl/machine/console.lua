@@ -1,4 +1,5 @@
 --- A guest's console: kept in a bounded ring, in a file if asked, and waited for.
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local texts = require "vmctl.text"
@@ -81,7 +82,7 @@ function M.open(name, size, path)
   ours:label("console of " .. name)
   return setmetatable({
     _stream = ours, _theirs = theirs, child_fd = theirs:fileno(), _ring = M.ring(size or SIZE), _news = core.queue(),
-    _file = file,
+    _file = file, _name = name,
   }, mt)
 end
 
@@ -90,8 +91,8 @@ function methods:started()
   self._theirs:close()
 end
 
---- Keeps what comes until the console ends. Waits.
-function methods:run()
+-- Keeps what comes until the console ends.
+local function run(self)
   while true do
     local data = self._stream:read(math.maxinteger, math.huge)
     if not data then break end
@@ -101,6 +102,23 @@ function methods:run()
   end
   self._ended = true
   self._news:wake()
+end
+
+--- Keeps what comes, in the background, until it is closed. Does not wait.
+function methods:begin()
+  self._task = background.spawn("console of " .. self._name, run, self)
+end
+
+--- Waits until nothing more can come.
+---@param timeout number seconds
+---@return true|nil, string?, string? ETIMEDOUT
+function methods:await_end(timeout)
+  local deadline = core.now() + timeout
+  while not self._ended do
+    local ok, err, code = self._news:wait(deadline - core.now(), "wait for the console's end")
+    if not ok then return nil, err, code end
+  end
+  return true
 end
 
 function methods:text() return self._ring:text() end
@@ -164,6 +182,7 @@ function methods:wait(pattern, timeout, plain)
 end
 
 function methods:close()
+  if self._task then self._task:cancel() end
   self._stream:close()
   self._theirs:close()
   if self._file then self._file:close() end

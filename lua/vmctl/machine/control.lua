@@ -1,9 +1,8 @@
---- What a machine's monitor is for: the guest paused, resumed, reset, told to power off; its events; its network's cable. Methods
---- of vmctl.Machine.
+--- What a machine's monitor is for: the guest paused, resumed, reset, told to power off; its events; its network's cable. A machine
+--- has the methods of its control.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
-local report = require "vmctl.machine.explain"
 
 local M = {}
 
@@ -11,48 +10,65 @@ local CONNECT, RESET, EVENT = 30, 30, 60 -- seconds
 
 local call_options = { timeout = "number" }
 
+local methods = {}
+local mt = { __name = "vmctl.Control", __index = methods }
+
+--- Makes it. It does not know the machine.
+---@param parts { name: string, monitor: vmctl.Monitor, process: vmctl.QemuProcess, report: vmctl.Report, epoch: vmctl.Epoch,
+-- macs: string[], reboots: boolean? } macs: the network cards' addresses; reboots: QEMU was told to start a guest again that reboots
+function M.new(parts)
+  return setmetatable({
+    _name = parts.name, _monitor = parts.monitor, _process = parts.process, _report = parts.report, _epoch = parts.epoch,
+    _macs = parts.macs, _reboots = parts.reboots,
+  }, mt)
+end
+
+--- What the machine is called.
+---@return string
+function methods:name() return self._name end
+
 --- The client of QEMU's monitor: connected at the first call and closed with the machine. Waits at the first call.
 ---@param timeout? number seconds, 30 by default
 ---@return vmctl.QmpClient|nil, string?, string? ECLOSED, ETIMEDOUT, ERESET: QEMU has ended
-function M:qmp(timeout)
-  if self._closed then return errors.fail("ECLOSED", "%s: closed", self.name) end
-  if self._fate.record then return errors.fail("ERESET", "%s: %s", self.name, report.ending(self)) end
+function methods:qmp(timeout)
+  local ok, err, code = self._process:check()
+  if not ok then return nil, err, code end
   return self._monitor:client(timeout or CONNECT)
 end
 
 --- Executes a command of QEMU's monitor. As vmctl.QmpClient has it.
-function M:_monitor_execute(name, arguments, timeout)
+function methods:execute(name, arguments, timeout)
   local client, err, code = self:qmp()
   if not client then return nil, err, code end
   return client:execute(name, arguments, timeout)
 end
 
 local function order(self, name, arguments)
-  local ok, err, code, problem = self:_monitor_execute(name, arguments)
+  local ok, err, code, problem = self:execute(name, arguments)
   if ok == nil then return nil, err, code, problem end
   return true
 end
 
 --- How the guest is, in QEMU's words: "running", "paused", "shutdown", "guest-panicked" … Waits.
 ---@return string|nil status, string?, string? ERESET: QEMU has ended
-function M:status()
-  local answer, err, code = self:_monitor_execute "query-status"
+function methods:status()
+  local answer, err, code = self:execute "query-status"
   if not answer then return nil, err, code end
   return answer.status
 end
 
 --- Stops the guest's processors; `resume` lets them go on. Waits until they stand still. Idempotent.
 ---@return true|nil, string?, string?, table? as vmctl.QmpClient.execute, here and below
-function M:pause() return order(self, "stop") end
+function methods:pause() return order(self, "stop") end
 
 --- Lets the guest's processors run. Idempotent.
 ---@return true|nil, string?, string?, table?
-function M:resume() return order(self, "cont") end
+function methods:resume() return order(self, "cont") end
 
 --- Presses the power button. Waits for QEMU's word only: whether the guest heeds it, `wait` tells (a microvm's or an init that
 --- knows no ACPI does not; `shutdown` asks the agent).
 ---@return true|nil, string?, string?, table?
-function M:powerdown() return order(self, "system_powerdown") end
+function methods:powerdown() return order(self, "system_powerdown") end
 
 local function act_on_reboot(self, action)
   return order(self, "set-action", { reboot = action })
@@ -62,14 +78,14 @@ end
 --- with ERESET. Waits until it is reset.
 ---@param opts? number|{ timeout: number } seconds, 30 by default
 ---@return true|nil, string?, string?, table?
-function M:reset(opts)
+function methods:reset(opts)
   opts = options.check(opts, call_options, "reset")
   local deadline, before = core.now() + (opts.timeout or RESET), self._epoch.number
   local ok, err, code, problem = act_on_reboot(self, "reset") -- QEMU was told to end instead
   if ok then ok, err, code, problem = order(self, "system_reset") end
   if ok then ok, err, code = self._epoch:wait_beyond(before, deadline - core.now()) end
   if not self._reboots and code ~= "ECLOSED" and code ~= "ERESET" then act_on_reboot(self, "shutdown") end
-  if not ok then return nil, ("reset %s: %s"):format(self.name, err), code, problem end
+  if not ok then return nil, ("reset %s: %s"):format(self._name, err), code, problem end
   return true
 end
 
@@ -77,16 +93,16 @@ end
 ---@param nic integer the card's place in `nics`, from 1
 ---@param up boolean
 ---@return true|nil, string?, string?, table? EINVAL: there is no such card
-function M:set_link(nic, up)
+function methods:set_link(nic, up)
   if math.type(nic) ~= "integer" or type(up) ~= "boolean" then error("set_link: a card's number and true or false expected", 2) end
-  if not self.macs[nic] then return errors.fail("EINVAL", "set_link of %s: there is no card %d", self.name, nic) end
+  if not self._macs[nic] then return errors.fail("EINVAL", "set_link of %s: there is no card %d", self._name, nic) end
   return order(self, "set_link", { name = "nic" .. nic - 1, up = up })
 end
 
 --- An iterator over QEMU's events from now on, as vmctl.QmpClient has it. Waits until the monitor is connected.
 ---@param opts? number|{ timeout: number } seconds for each event
 ---@return function|nil iterator, string?, string?
-function M:events(opts)
+function methods:events(opts)
   local client, err, code = self:qmp()
   if not client then return nil, err, code end
   return client:events(opts)
@@ -98,27 +114,28 @@ end
 ---@param what string|fun(event: table): boolean
 ---@param opts? number|{ timeout: number } seconds, 60 by default
 ---@return table|nil event, string? with the console's last lines, string? ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
-function M:wait_event(what, opts)
+function methods:wait_event(what, opts)
   local timeout = options.check(opts, call_options, "wait_event").timeout or EVENT
   local deadline = core.now() + timeout
   local client, err, code = self:qmp(timeout)
   local event
   if client then event, err, code = client:wait_event(what, deadline - core.now()) end
   if event then return event end
-  if self._closed then return errors.fail("ECLOSED", "%s: closed", self.name) end
-  return report.explain(self, err, code)
+  local _, closed, how = self._process:check()
+  if how == "ECLOSED" then return nil, closed, how end
+  return self._report:explain(err, code)
 end
 
 --- Counts how often the guest has begun anew: 1 from its launch on, one more after each reset, reboot or restore. Connections into
 --- it do not outlive an epoch. Does not wait.
 ---@return integer
-function M:epoch()
+function methods:epoch()
   return self._epoch.number
 end
 
 --- Calls `fn(number, why)` whenever a new epoch begins, in a task of its own: why is "reset", "reboot" or "restore". Does not wait.
 ---@return fun() cancel ends it
-function M:on_epoch(fn)
+function methods:on_epoch(fn)
   if type(fn) ~= "function" then error("on_epoch: a function expected, got " .. type(fn), 2) end
   return self._epoch:listen(fn)
 end

@@ -15,19 +15,23 @@ function M.is_broken(code)
   return BROKEN[code] == true
 end
 
---- How QEMU ended, which it has.
----@param vm vmctl.Machine
----@return string
-function M.ending(vm)
-  local record = vm._fate.record
-  return "QEMU ended with " .. (record.signal and "signal " .. record.signal or "exit code " .. tostring(record.exit_code))
+local methods = {}
+local mt = { __name = "vmctl.Report", __index = methods }
+
+--- What can be told about a guest.
+---@param name string
+---@param process vmctl.QemuProcess
+---@param console vmctl.Console
+function M.new(name, process, console)
+  return setmetatable({ _name = name, _process = process, _console = console }, mt)
 end
 
--- A QEMU whose link has broken is about to end, and to say why.
-local function await_last_words(vm)
-  if vm._closed or not vm:wait(LAST_WORDS) then return end
-  vm._tasks.stderr:join(LAST_WORDS)
-  vm._tasks.console:join(LAST_WORDS)
+--- A failure with how QEMU ended, if it has. Does not wait.
+---@param what string
+---@param code string
+---@return nil, string message, string code
+function methods:brief(what, code)
+  return nil, self._process:record() and what .. "; " .. self._process:ending() or what, code
 end
 
 -- The line of a kernel's last panic.
@@ -38,19 +42,22 @@ end
 
 --- A failure with all that is known: how QEMU ended and what it said, a kernel's panic, the console's last lines. Waits a
 --- moment when the way to the guest has broken.
----@param vm vmctl.Machine
 ---@param what string
 ---@param code string
 ---@return nil, string message, string code
-function M.explain(vm, what, code)
-  if BROKEN[code] then await_last_words(vm) end
-  local parts = { ("%s: %s"):format(vm.name, what) }
-  if vm._fate.record then parts[#parts + 1] = "; " .. M.ending(vm) end
-  local panic = last_panic(vm._console:text())
+function methods:explain(what, code)
+  local process, console = self._process, self._console
+  if BROKEN[code] then
+    process:await_last_words(LAST_WORDS)
+    if process:record() then console:await_end(LAST_WORDS) end
+  end
+  local parts = { ("%s: %s"):format(self._name, what) }
+  if process:record() then parts[#parts + 1] = "; " .. process:ending() end
+  local panic = last_panic(console:text())
   if panic then parts[#parts + 1] = "; " .. panic end
-  local said = vm._stderr and vm._stderr:tail(TAIL_LINES) or ""
+  local said = process:said(TAIL_LINES)
   if said ~= "" then parts[#parts + 1] = "\nQEMU said:\n" .. said end
-  local tail = vm._console:tail(TAIL_LINES)
+  local tail = console:tail(TAIL_LINES)
   parts[#parts + 1] = tail ~= "" and "\nthe console's last lines:\n" .. tail or "\nnothing came on the console"
   return nil, table.concat(parts), code
 end

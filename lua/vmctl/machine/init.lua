@@ -1,20 +1,18 @@
 --- Guests under QEMU: launching, reaching, ending them.
 local address = require "vmctl.net.address"
-local agent_ports = require "vmctl.net.agent_ports"
-local background = require "vmctl.base.background"
+local agent_channel = require "vmctl.machine.agent_channel"
+local agent_clients = require "vmctl.machine.agent_clients"
 local console = require "vmctl.machine.console"
 local control = require "vmctl.machine.control"
 local core = require "vmctl.core"
 local epoch = require "vmctl.machine.epoch"
 local errors = require "vmctl.errors"
-local exec = require "vmctl.exec"
-local link = require "vmctl.machine.agent_channel"
+local explain = require "vmctl.machine.explain"
 local monitor = require "vmctl.machine.monitor"
 local options = require "vmctl.base.options"
 local ports = require "vmctl.machine.ports"
-local process = require "vmctl.process"
 local qemu = require "vmctl.machine.qemu"
-local report = require "vmctl.machine.explain"
+local qemu_process = require "vmctl.machine.qemu_process"
 local screen = require "vmctl.machine.screen"
 local snapshots = require "vmctl.machine.snapshots"
 local task = require "vmctl.base.task"
@@ -26,10 +24,6 @@ local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 6
 local methods = {}
 local mt = { __name = "vmctl.Machine", __index = methods }
 
-for _, part in ipairs { control, screen.methods, snapshots.methods, ports.methods } do
-  for name, fn in pairs(part) do methods[name] = fn end
-end
-
 local known = {
   kernel = "string", initrd = "string", append = "string", memory = "string|integer", cpus = "integer", accel = "string",
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
@@ -37,18 +31,9 @@ local known = {
   display = { true, false, "std", "virtio" }, reboot = "boolean",
 }
 
--- Knows nothing of the machine: a task that did would keep it from being collected.
-local function watch(child, fate)
-  local record, _, code = child:wait(math.huge)
-  if not record and code ~= "ECHILD" then return end -- closed
-  fate.record = record or {}
-  fate.known:wake()
-end
-
--- Neither does this: events of the monitor that begin a new epoch.
-local function watch_resets(vm)
-  local epochs = vm._epoch
-  vm._monitor.on_event = function(event)
+-- Events of the monitor that begin a new epoch.
+local function watch_resets(qmp_monitor, epochs)
+  qmp_monitor.on_event = function(event)
     if event.event == "RESET" then epochs:advance(event.data.guest and "reboot" or "reset") end
   end
 end
@@ -59,21 +44,36 @@ local function open_channels(vm, spec, opts)
   if not vm._console then return nil, err, code end
   vm._monitor, err, code = monitor.open(vm.name)
   if not vm._monitor then return nil, err, code end
-  vm._channel, err, code = link.choose(spec, opts, vm.name)
+  vm._channel, err, code = agent_channel.choose(spec, opts, vm.name)
   if not vm._channel then return nil, err, code end
-  vm._epoch = epoch.new(vm._channel)
-  watch_resets(vm)
   return true
 end
 
-local function start_qemu(vm, spec, channel)
+-- What the machine is made of, around its channels. None of it knows the machine, which the collector may so take at any time.
+local function add_parts(vm, opts)
+  vm._epoch = epoch.new(vm._channel)
+  watch_resets(vm._monitor, vm._epoch)
+  vm._report = explain.new(vm.name, vm._process, vm._console)
+  vm._control = control.new {
+    name = vm.name, monitor = vm._monitor, process = vm._process, report = vm._report, epoch = vm._epoch, macs = vm.macs,
+    reboots = opts.reboot,
+  }
+  vm._clients = agent_clients.new(vm._channel, vm._process, opts.exec_timeout)
+  vm._screen, vm._snapshots = screen.new(vm._control), snapshots.new(vm._control)
+  vm._ports = ports.new(vm._control, vm._channel.kind == "mux")
+end
+
+local function start_qemu(vm, spec)
+  local channel = vm._channel
   local argv = qemu.command(spec, channel:arguments(spec))
   argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
   argv.fds = { vm._monitor.fd }
   argv.death_signal = "KILL"
-  local child, err, code = process.spawn(argv)
-  if not child then return nil, err, code end
-  vm._child, vm.pid, vm.command = child, child.pid, argv
+  local ok, err, code = vm._process:start(argv)
+  for _, part in ipairs { channel, vm._console, vm._monitor } do part:started() end
+  if not ok then return nil, ("launch %s: %s"):format(vm.name, err), code end
+  vm.pid, vm.command = vm._process.pid, argv
+  vm._console:begin()
   return true
 end
 
@@ -91,35 +91,27 @@ function M.launch(opts)
   opts = options.check(opts or {}, known, "machine.launch")
   local spec, err, code = qemu.describe(opts)
   if not spec then return nil, err, code end
+  local name = opts.name or "guest"
   local vm = setmetatable({
-    name = opts.name or "guest", accel = spec.accel, accel_reason = spec.accel_reason, macs = spec.macs,
-    _exec_timeout = opts.exec_timeout, _reboots = opts.reboot, _fate = { known = core.queue() },
+    name = name, accel = spec.accel, accel_reason = spec.accel_reason, macs = spec.macs, _process = qemu_process.new(name),
   }, mt)
   local ok
   ok, err, code = open_channels(vm, spec, opts)
+  if ok then
+    add_parts(vm, opts)
+    ok, err, code = start_qemu(vm, spec)
+  end
   if not ok then
     vm:close()
     return nil, err, code
   end
-  ok, err, code = start_qemu(vm, spec, vm._channel)
-  for _, channel in ipairs { vm._channel, vm._console, vm._monitor } do channel:started() end
-  if not ok then
-    vm:close()
-    return nil, ("launch %s: %s"):format(vm.name, err), code
-  end
-  vm._stderr = console.ring(16 * 1024)
-  vm._tasks = {
-    console = background.spawn(vm.name .. " console", vm._console.run, vm._console),
-    stderr = background.spawn(vm.name .. " stderr", vm._stderr.follow, vm._stderr, vm._child.stderr),
-    process = background.spawn(vm.name .. " process", watch, vm._child, vm._fate),
-  }
   if opts.reboot then vm._monitor:begin() end -- its reboots must not go unseen
   return vm
 end
 
 local function reach_agent(vm, timeout)
   local deadline = core.now() + timeout
-  local client, err, code = vm:_client()
+  local client, err, code = vm._clients:exec()
   if not client then return nil, err, code end
   local ok
   ok, err, code = vm._channel:connect(timeout)
@@ -141,19 +133,25 @@ function methods:wait_ready(opts)
     end,
   }
   if ok then return core.now() - begin end
-  if report.is_broken(code) then code = "ERESET" end
-  return report.explain(self, ("not ready after %.1f s: %s"):format(core.now() - begin, err), code)
+  if explain.is_broken(code) then code = "ERESET" end
+  return self._report:explain(("not ready after %.1f s: %s"):format(core.now() - begin, err), code)
 end
 
+-- For probes, and for the config room.
 function methods:_client()
-  if self._closed then return errors.fail("ECLOSED", "%s: closed", self.name) end
-  if self._fate.record then return errors.fail("ERESET", "%s: %s", self.name, report.ending(self)) end
-  if not self._exec then
-    local err, code
-    self._exec, err, code = exec.client(self:address(exec.PORT), { timeout = self._exec_timeout })
-    if not self._exec then return nil, err, code end
-  end
-  return self._exec
+  return self._clients:exec()
+end
+
+--- As wait_console, without a report when it fails. For probes.
+function methods:_seek_console(pattern, timeout, plain)
+  return self._console:wait(pattern, timeout, plain)
+end
+
+--- A failure of a wait for the guest with all that is known of it; see vmctl.Report.
+---@param brief? boolean with no more than QEMU's end
+function methods:_explain(what, code, brief)
+  if brief then return self._report:brief(what, code) end
+  return self._report:explain(what, code)
 end
 
 --- The address of a port of the guest's agent, for vmctl.dial and the protocols' clients.
@@ -161,47 +159,6 @@ end
 ---@return vmctl.Address
 function methods:address(port)
   return self._channel:address(port)
-end
-
---- The client of the guest's StereOS control plane (port 1024): made at the first call, which alone may have options, and closed
---- with the machine. Does not wait.
----@param opts? table of vmctl.stereos.client
----@return vmctl.StereosClient|nil, string?, string? ECLOSED, ERESET: QEMU has ended
-function methods:stereos(opts)
-  if self._closed then return errors.fail("ECLOSED", "%s: closed", self.name) end
-  if self._fate.record then return errors.fail("ERESET", "%s: %s", self.name, report.ending(self)) end
-  if not self._stereos then
-    local stereos = require "vmctl.stereos"
-    local err, code
-    self._stereos, err, code = stereos.client(self:address(stereos.PORT), opts)
-    if not self._stereos then return nil, err, code end
-  end
-  return self._stereos
-end
-
-local function forwarding_client(vm)
-  if vm._closed then return errors.fail("ECLOSED", "%s: closed", vm.name) end
-  if vm._fate.record then return errors.fail("ERESET", "%s: %s", vm.name, report.ending(vm)) end
-  if not vm._forwarding or vm._forwarding:closed() then
-    local err, code
-    vm._forwarding, err, code = require("vmctl.ttrpc").connect(vm:address(agent_ports.FORWARD))
-    if not vm._forwarding then return nil, err, code end
-  end
-  return vm._forwarding
-end
-
---- Forwards sockets of the guest to sockets of this host: see vmctl.socketforward.forward. The connection to the guest is shared
---- by all of them, had anew when it is lost, and closed with the machine. Waits until the guest has bound the sockets.
----@param entries table<string, table>
----@param opts? table
----@return vmctl.SocketForwarder|nil, string?, string? ECLOSED, ERESET: QEMU has ended
-function methods:socketforward(entries, opts)
-  local client, err, code = forwarding_client(self)
-  if not client then return nil, err, code end
-  opts = options.merge({
-    streams = self:address(agent_ports.FORWARD_STREAMS), reconnect = function() return forwarding_client(self) end,
-  }, opts)
-  return require("vmctl.socketforward").forward(client, entries, opts)
 end
 
 --- Brings the guest into a declared state. See vmctl.config.push.
@@ -215,10 +172,48 @@ end
 for _, name in ipairs { "run", "start", "read_file", "write_file", "list_files", "forward", "connect" } do
   --- As vmctl.exec.client has it.
   methods[name] = function(self, ...)
-    local client, err, code = self:_client()
+    local client, err, code = self._clients:exec()
     if not client then return nil, err, code end
     return client[name](client, ...)
   end
+end
+
+for _, name in ipairs { "stereos", "socketforward" } do
+  --- As vmctl.AgentClients has it.
+  methods[name] = function(self, ...) return self._clients[name](self._clients, ...) end
+end
+
+for _, name in ipairs { "qmp", "status", "pause", "resume", "powerdown", "reset", "set_link", "events", "wait_event", "epoch",
+  "on_epoch" } do
+  --- As vmctl.Control has it.
+  methods[name] = function(self, ...) return self._control[name](self._control, ...) end
+end
+
+for _, name in ipairs { "send_key", "send_chars", "screendump" } do
+  --- As vmctl.Screen has it.
+  methods[name] = function(self, ...) return self._screen[name](self._screen, ...) end
+end
+
+for _, name in ipairs { "add_port", "remove_port" } do
+  --- As vmctl.Ports has it.
+  methods[name] = function(self, ...) return self._ports[name](self._ports, ...) end
+end
+
+for _, name in ipairs { "snapshot", "delete_snapshot" } do
+  --- As vmctl.Snapshots has it.
+  methods[name] = function(self, ...) return self._snapshots[name](self._snapshots, ...) end
+end
+
+--- Brings the guest back to a snapshot: of its own, or, with `path`, of another machine that was launched with the same options.
+--- A new epoch begins: calls in flight fail with ERESET. Waits.
+---@param name string
+---@param opts? number|{ timeout: number, path: string }
+---@return true|nil, string?, string?, table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands still
+function methods:restore(name, opts)
+  local ok, err, code, problem = self._snapshots:load(name, opts)
+  if not ok then return nil, err, code, problem end
+  self._epoch:advance "restore"
+  return true
 end
 
 methods.exec = methods.run
@@ -263,7 +258,7 @@ end
 function methods:wait_console(pattern, opts)
   opts = options.check(opts, { timeout = "number", plain = "boolean" }, "wait_console")
   local found, err, code = self._console:wait(pattern, opts.timeout or READY_TIMEOUT, opts.plain)
-  if not found then return report.explain(self, ("console never showed '%s': %s"):format(pattern, err), code) end
+  if not found then return self._report:explain(("console never showed '%s': %s"):format(pattern, err), code) end
   return found
 end
 
@@ -271,14 +266,7 @@ end
 ---@param timeout? number seconds, 600 by default
 ---@return { exit_code: integer?, signal: string? }|nil record of QEMU's end, string?, string? ETIMEDOUT, ECLOSED
 function methods:wait(timeout)
-  local fate = self._fate
-  local deadline = core.now() + (timeout or WAIT_TIMEOUT)
-  while not fate.record do
-    if self._closed then return errors.fail("ECLOSED", "wait for the end of %s: closed", self.name) end
-    local ok, err, code = fate.known:wait(deadline - core.now(), ("wait for the end of %s"):format(self.name))
-    if not ok then return nil, err, code end
-  end
-  return fate.record
+  return self._process:wait(timeout or WAIT_TIMEOUT)
 end
 
 --- Powers the guest off: asks its agent, then waits for QEMU's end.
@@ -288,7 +276,7 @@ function methods:shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "shutdown")
   local timeout = opts.timeout or SHUTDOWN_TIMEOUT
   local deadline = core.now() + timeout
-  local client = self:_client() -- nil when it has ended by itself
+  local client = self._clients:exec() -- nil when it has ended by itself
   if client then client:run { "poweroff", timeout = timeout / 2 } end -- the link may end before the answer comes
   local ended, err, code = self:wait(deadline - core.now())
   if not ended and code == "ETIMEDOUT" then
@@ -303,7 +291,7 @@ end
 --- Ends QEMU at once, and waits for that.
 ---@return true|nil, string?, string? ECLOSED
 function methods:kill()
-  if not self._closed then self._child:kill "KILL" end
+  self._process:kill()
   local record, err, code = self:wait(KILL_TIMEOUT)
   self:close()
   if not record then return nil, err, code end
@@ -315,15 +303,9 @@ end
 function methods:close()
   if self._closed then return true end
   self._closed = true
-  for _, t in pairs(self._tasks or {}) do t:cancel() end
-  if self._stereos then self._stereos:close() end
-  if self._forwarding then self._forwarding:close() end
-  if self._channel then self._channel:close() end
-  if self._child then self._child:close() end
-  if self._console then self._console:close() end
-  if self._monitor then self._monitor:close() end
-  snapshots.clean(self)
-  self._fate.known:wake()
+  for _, name in ipairs { "_clients", "_channel", "_process", "_console", "_monitor", "_snapshots" } do
+    if self[name] then self[name]:close() end
+  end
   return true
 end
 
@@ -331,7 +313,7 @@ mt.__close = methods.close
 mt.__gc = methods.close
 
 function mt:__tostring()
-  return ("vmctl.Machine(%s, %s%s)"):format(self.name, self.accel, self._fate.record and ", ended" or "")
+  return ("vmctl.Machine(%s, %s%s)"):format(self.name, self.accel, self._process:record() and ", ended" or "")
 end
 
 --- Builds guest images; see vmctl.machine.image.

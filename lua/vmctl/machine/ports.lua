@@ -1,4 +1,4 @@
---- Virtio-serial ports that are plugged into a running guest. Methods of vmctl.Machine.
+--- Virtio-serial ports that are plugged into a running guest. A machine has the methods of its ports.
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
@@ -39,10 +39,16 @@ local function unplug(client, port, deadline)
 end
 
 local methods = {}
-M.methods = methods
+local mt = { __name = "vmctl.Ports", __index = methods }
+
+---@param control vmctl.Control of the machine
+---@param has_bus boolean whether it has a virtio-serial bus
+function M.new(control, has_bus)
+  return setmetatable({ _control = control, _has_bus = has_bus, _ids = {}, _made = 0 }, mt)
+end
 
 local function failed(self, what, name, err, code, problem)
-  return nil, ("%s %s of %s: %s"):format(what, name, self.name, err), code, problem
+  return nil, ("%s %s of %s: %s"):format(what, name, self._control:name(), err), code, problem
 end
 
 --- Plugs in a port: in the guest /dev/virtio-ports/NAME, or a /dev/vportNpM whose name /sys/class/virtio-ports tells. A guest
@@ -54,14 +60,12 @@ end
 ---@return table? problem
 function methods:add_port(name)
   if type(name) ~= "string" or name == "" then error("add_port: a name expected", 2) end
-  if self._channel.kind ~= "mux" then return errors.fail("ENOTSUP", "add port %s to %s: no virtio-serial bus", name, self.name) end
-  self._ports = self._ports or { made = 0 }
-  local ports = self._ports
-  if ports[name] then return errors.fail("EBUSY", "add port %s to %s: it is there", name, self.name) end
-  ports.made = ports.made + 1
-  local id = "vmctl-port" .. ports.made
-  ports[name] = id -- before anything waits: another task may want the same
-  local client, err, code = self:qmp()
+  if not self._has_bus then return errors.fail("ENOTSUP", "add port %s to %s: no virtio-serial bus", name, self._control:name()) end
+  if self._ids[name] then return errors.fail("EBUSY", "add port %s to %s: it is there", name, self._control:name()) end
+  self._made = self._made + 1
+  local id = "vmctl-port" .. self._made
+  self._ids[name] = id -- before anything waits: another task may want the same
+  local client, err, code = self._control:qmp()
   local stream, ok, problem
   if client then stream, err, code = connect_chardev(client, id .. "-socket") end
   if stream then
@@ -69,10 +73,10 @@ function methods:add_port(name)
       { driver = "virtserialport", id = id, chardev = id .. "-socket", name = name, bus = BUS })
   end
   if ok then
-    stream:label(("port %s of %s"):format(name, self.name))
+    stream:label(("port %s of %s"):format(name, self._control:name()))
     return stream
   end
-  ports[name] = nil
+  self._ids[name] = nil
   if stream then
     stream:close()
     client:execute("chardev-remove", { id = id .. "-socket" })
@@ -85,14 +89,14 @@ end
 ---@return true|nil, string?, string?, table? ENOENT: no such port was added; ETIMEDOUT: the guest does not let go of it
 function methods:remove_port(name, opts)
   local timeout = options.check(opts, { timeout = "number" }, "remove_port").timeout or UNPLUG
-  local id = self._ports and self._ports[name]
-  if not id then return errors.fail("ENOENT", "remove port %s of %s: it was not added", name, self.name) end
-  local client, err, code = self:qmp()
+  local id = self._ids[name]
+  if not id then return errors.fail("ENOENT", "remove port %s of %s: it was not added", name, self._control:name()) end
+  local client, err, code = self._control:qmp()
   local ok, problem
   if client then ok, err, code, problem = unplug(client, id, core.now() + timeout) end
   if ok then ok, err, code, problem = client:execute("chardev-remove", { id = id .. "-socket" }) end
   if ok == nil then return failed(self, "remove port", name, err, code, problem) end
-  self._ports[name] = nil
+  self._ids[name] = nil
   return true
 end
 

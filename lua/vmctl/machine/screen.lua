@@ -1,4 +1,4 @@
---- A guest's screen and keyboard, for guests launched with `display`. Methods of vmctl.Machine.
+--- A guest's screen and keyboard, for guests launched with `display`. A machine has the methods of its screen.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 
@@ -52,13 +52,18 @@ end
 local function press(self, keys, hold)
   local list = {}
   for i, key in ipairs(keys) do list[i] = { type = "qcode", data = NAMES[key] or key } end
-  local ok, err, code, problem = self:_monitor_execute("send-key", { keys = list, ["hold-time"] = hold })
+  local ok, err, code, problem = self._control:execute("send-key", { keys = list, ["hold-time"] = hold })
   if ok == nil then return nil, err, code, problem end
   return true
 end
 
 local methods = {}
-M.methods = methods
+local mt = { __name = "vmctl.Screen", __index = methods }
+
+---@param control vmctl.Control of the machine
+function M.new(control)
+  return setmetatable({ _control = control }, mt)
+end
 
 --- Presses keys together: "ctrl-alt-delete", "f2", "ret", "minus". Waits for QEMU's word only.
 ---@param chord string QEMU's names of keys, joined by "-"
@@ -78,7 +83,7 @@ function methods:send_chars(text)
   local strokes = {}
   for char in text:gmatch "." do
     local keys = keys_of(char)
-    if not keys then return errors.fail("EINVAL", "send_chars to %s: no key for %q", self.name, char) end
+    if not keys then return errors.fail("EINVAL", "send_chars to %s: no key for %q", self._control:name(), char) end
     strokes[#strokes + 1] = keys
   end
   for _, keys in ipairs(strokes) do
@@ -98,7 +103,7 @@ end
 ---@return true|nil, string?, string?, table? EREMOTE: the guest has no `display`, or the file cannot be written
 function methods:screendump(path)
   if type(path) ~= "string" or path == "" then error("screendump: a path expected", 2) end
-  local ok, err, code, problem = self:_monitor_execute("screendump", { filename = absolute(path), format = "png" })
+  local ok, err, code, problem = self._control:execute("screendump", { filename = absolute(path), format = "png" })
   if ok == nil then return nil, err, code, problem end
   return true
 end

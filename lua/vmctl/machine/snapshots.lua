@@ -1,5 +1,5 @@
 --- Snapshots of a whole guest, memory and writable disks, in a qcow2 image. QEMU makes the image itself when it is first needed;
---- no disk has to be there. Methods of vmctl.Machine.
+--- no disk has to be there.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
@@ -31,7 +31,7 @@ end
 
 -- Executes a command that becomes a job of QEMU, and waits for its end.
 local function run_job(self, client, name, arguments, deadline)
-  self._jobs = (self._jobs or 0) + 1
+  self._jobs = self._jobs + 1
   local id = "vmctl-job" .. self._jobs
   arguments["job-id"] = id
   local following = client:events { timeout = math.max(deadline - core.now(), 0) } -- before its first event can come
@@ -63,14 +63,14 @@ end
 local function private_place(self)
   local dir, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-snapshots")
   if not dir then return nil, err, code end
-  self._snapshot_dir = dir
+  self._dir = dir
   return dir .. "/image.qcow2"
 end
 
 local function attach(self, client, path, deadline)
-  if self._snapshot_path then
-    if not path or path == self._snapshot_path then return true end
-    return errors.fail("EINVAL", "its snapshots are in %s already", self._snapshot_path)
+  if self._path then
+    if not path or path == self._path then return true end
+    return errors.fail("EINVAL", "its snapshots are in %s already", self._path)
   end
   local ok, err, code
   if path and core.fs.stat(path) then
@@ -85,7 +85,7 @@ local function attach(self, client, path, deadline)
     path = place
   end
   if not ok then return nil, err, code end
-  self._snapshot_path = path
+  self._path = path
   return true
 end
 
@@ -120,7 +120,7 @@ end
 
 local function perform(self, command, name, opts)
   local deadline = core.now() + (opts.timeout or TIMEOUT)
-  local client, err, code = self:qmp()
+  local client, err, code = self._control:qmp()
   if not client then return nil, err, code end
   local ok
   ok, err, code = attach(self, client, absolute(opts.path), deadline)
@@ -139,10 +139,15 @@ local function check(opts, name, where)
 end
 
 local methods = {}
-M.methods = methods
+local mt = { __name = "vmctl.Snapshots", __index = methods }
+
+---@param control vmctl.Control of the machine
+function M.new(control)
+  return setmetatable({ _control = control, _jobs = 0 }, mt)
+end
 
 local function failed(self, what, name, err, code, problem)
-  return nil, ("%s '%s' of %s: %s"):format(what, name, self.name, err), code, problem
+  return nil, ("%s '%s' of %s: %s"):format(what, name, self._control:name(), err), code, problem
 end
 
 --- Saves the guest's state under a name: memory, devices, and all disks that it can write to, which must be qcow2. The guest
@@ -157,15 +162,10 @@ function methods:snapshot(name, opts)
   return true
 end
 
---- Brings the guest back to a snapshot: of its own, or, with `path`, of another machine that was launched with the same options.
---- A new epoch begins: calls in flight fail with ERESET. Waits.
----@param name string
----@param opts? number|{ timeout: number, path: string }
----@return true|nil, string?, string?, table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands still
-function methods:restore(name, opts)
+--- Brings the guest back, as vmctl.Machine.restore says.
+function methods:load(name, opts)
   local ok, err, code, problem = perform(self, "snapshot-load", name, check(opts, name, "restore"))
   if not ok then return failed(self, "restore", name, err, code, problem) end
-  self._epoch:advance "restore"
   return true
 end
 
@@ -178,11 +178,11 @@ function methods:delete_snapshot(name, opts)
 end
 
 --- For the machine's end: removes a private image. Never waits.
-function M.clean(self)
-  if not self._snapshot_dir then return end
-  core.fs.remove(self._snapshot_dir .. "/image.qcow2")
-  core.fs.remove(self._snapshot_dir)
-  self._snapshot_dir = nil
+function methods:close()
+  if not self._dir then return end
+  core.fs.remove(self._dir .. "/image.qcow2")
+  core.fs.remove(self._dir)
+  self._dir = nil
 end
 
 return M

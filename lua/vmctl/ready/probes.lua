@@ -204,7 +204,7 @@ function M.console(vm, pattern, opts)
   if not target.is_machine(vm) then error("ready.console: a machine expected", 2) end
   if type(pattern) ~= "string" then error("ready.console: a pattern expected", 2) end
   local function attempt(_, timeout)
-    local found, err, code = vm._console:wait(pattern, timeout, opts.plain)
+    local found, err, code = vm:_seek_console(pattern, timeout, opts.plain)
     if found then return found end
     return nil, code == "ETIMEDOUT" and "it has not come" or err, code
   end

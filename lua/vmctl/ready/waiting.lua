@@ -146,9 +146,7 @@ function methods:run()
   local text = ended_text(self, how)
   local vm = self.probe.machine
   if not vm or how == "ended" then return nil, text, code end
-  local report = require "vmctl.machine.explain" -- loaded only here: agents carry no machines
-  if self.opts.brief then return nil, vm._fate.record and text .. "; " .. report.ending(vm) or text, code end
-  return report.explain(vm, text, code)
+  return vm:_explain(text, code, self.opts.brief)
 end
 
 return M

@@ -1,0 +1,96 @@
+--- A guest's QEMU as a process: how it ends, and what it says on its standard error.
+local background = require "vmctl.base.background"
+local console = require "vmctl.machine.console"
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local process = require "vmctl.process"
+
+local M = {}
+
+local SAID = 16 * 1024  -- bytes of its standard error that are kept
+
+local methods = {}
+local mt = { __name = "vmctl.QemuProcess", __index = methods }
+
+--- One that has not been started. It knows nothing of its machine: a task that did would keep that from being collected.
+---@param name string of the guest
+function M.new(name)
+  return setmetatable({ _name = name, _known = core.queue(), _stderr = console.ring(SAID), _tasks = {} }, mt)
+end
+
+local function watch(self, child)
+  local record, _, code = child:wait(math.huge)
+  if not record and code ~= "ECHILD" then return end -- closed
+  self._record = record or {}
+  self._known:wake()
+end
+
+--- Starts it, as vmctl.process.spawn does. Does not wait.
+---@param argv table
+---@return true|nil, string?, string?
+function methods:start(argv)
+  local child, err, code = process.spawn(argv)
+  if not child then return nil, err, code end
+  self._child, self.pid = child, child.pid
+  self._tasks.stderr = background.spawn(self._name .. " stderr", self._stderr.follow, self._stderr, child.stderr)
+  self._tasks.process = background.spawn(self._name .. " process", watch, self, child)
+  return true
+end
+
+--- How it ended, nil while it runs. Does not wait.
+---@return { exit_code: integer?, signal: string? }|nil
+function methods:record() return self._record end
+
+--- How it ended, which it has, in words.
+---@return string
+function methods:ending()
+  local record = self._record
+  return "QEMU ended with " .. (record.signal and "signal " .. record.signal or "exit code " .. tostring(record.exit_code))
+end
+
+--- Whether a call that needs the guest has a chance. Does not wait.
+---@return true|nil, string?, string? ECLOSED, ERESET: it has ended
+function methods:check()
+  if self._closed then return errors.fail("ECLOSED", "%s: closed", self._name) end
+  if self._record then return errors.fail("ERESET", "%s: %s", self._name, self:ending()) end
+  return true
+end
+
+--- Waits for its end.
+---@param timeout number seconds
+---@return { exit_code: integer?, signal: string? }|nil, string?, string? ETIMEDOUT, ECLOSED
+function methods:wait(timeout)
+  local deadline = core.now() + timeout
+  while not self._record do
+    if self._closed then return errors.fail("ECLOSED", "wait for the end of %s: closed", self._name) end
+    local ok, err, code = self._known:wait(deadline - core.now(), ("wait for the end of %s"):format(self._name))
+    if not ok then return nil, err, code end
+  end
+  return self._record
+end
+
+--- Waits a moment for its end, and for all that it says before: one whose link has broken is about to end.
+---@param timeout number seconds
+function methods:await_last_words(timeout)
+  if self._closed or not self:wait(timeout) then return end
+  self._tasks.stderr:join(timeout)
+end
+
+--- The last lines of its standard error.
+---@return string
+function methods:said(lines) return self._stderr:tail(lines) end
+
+--- Kills it. Does not wait.
+function methods:kill()
+  if not self._closed then self._child:kill "KILL" end
+end
+
+--- Kills it if it still runs, and wakes who waits for it. Idempotent, never waits.
+function methods:close()
+  self._closed = true
+  for _, task in pairs(self._tasks) do task:cancel() end
+  if self._child then self._child:close() end
+  self._known:wake()
+end
+
+return M
