@@ -363,7 +363,7 @@ describe("vmctl.machine.platform", function()
   local x86, arm = platform.platforms.x86_64, platform.platforms.aarch64
 
   local function places(cpuinfo, base_frequency)
-    return { kvm = put("kvm", ""), cpuinfo = put("cpuinfo", cpuinfo), native = "x86_64",
+    return { kvm = put("kvm", ""), try_kvm = function() return true end, cpuinfo = put("cpuinfo", cpuinfo), native = "x86_64",
       base_frequency = base_frequency and put("base", base_frequency) or folder .. "/none" }
   end
 
@@ -379,6 +379,9 @@ describe("vmctl.machine.platform", function()
     local name, reason = platform.accel(x86, { kvm = folder .. "/kvm", cpuinfo = "/proc/cpuinfo", native = "x86_64" })
     assert.equal("tcg", name)
     assert.matches("/kvm: No such file", reason)
+    name, reason = platform.accel(x86, { kvm = "/dev/null", cpuinfo = "/proc/cpuinfo", native = "x86_64" })
+    assert.equal("tcg", name)
+    assert.matches("^ask /dev/null: ", reason)
     name, reason = platform.accel(arm, places "")
     assert.equal("tcg", name)
     assert.matches("aarch64", reason)

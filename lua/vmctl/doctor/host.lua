@@ -56,6 +56,8 @@ function M.kvm(report)
   elseif state == "refused" then
     return report("KVM", false, detail, "let this user read and write it: adduser USER kvm")
   end
+  local works, why = core.try_kvm "/dev/kvm"
+  if not works then return report("KVM", false, why, "machine.launch takes emulation here; this machine's /dev/kvm is not KVM's") end
   local arch, unknown = platform.get()
   if not arch then return report("KVM", "partial", detail .. "; " .. unknown) end
   local accel, reason = platform.accel(arch)

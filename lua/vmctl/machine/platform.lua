@@ -1,5 +1,7 @@
 --- What differs between the architectures and machines that guests have, in one place; and whether KVM can be used.
 
+local core = require "vmctl.core"
+
 local M = {}
 
 ---@class vmctl.PlatformMachine  a board that QEMU imitates
@@ -99,23 +101,24 @@ function M.get(arch)
   return nil, ("no platform %s (known: %s)"):format(arch, table.concat(known, ", ")), "ENOTSUP"
 end
 
---- Whether guests of a platform can have KVM here, and why (not). A /dev/kvm that opens is not enough: where the
---- processor shows no sign of virtualisation, it may be one in which no ordinary kernel ever boots.
+--- Whether guests of a platform can have KVM here, and why (not). A /dev/kvm that opens is not enough: it is asked for its
+--- version and for a machine; and where the processor shows no sign of virtualisation, it may be one in which no ordinary
+--- kernel ever boots.
 ---@param platform vmctl.Platform
----@param places? { kvm: string, cpuinfo: string, native: string }  instead of this machine's files and architecture
+---@param places? { kvm: string, cpuinfo: string, native: string, try_kvm: function? }  instead of this machine's files and
+-- architecture, and of asking KVM
 ---@return "kvm"|"tcg" name, string reason
 function M.accel(platform, places)
   places = places or PLACES
   local native = places.native or M.native()
   if native ~= platform.arch then return "tcg", ("this machine is %s, the guest %s"):format(native, platform.arch) end
-  local kvm, why = io.open(places.kvm, "r+b")
-  if not kvm then return "tcg", why end
-  kvm:close()
-  if not platform.kvm_flags then return "kvm", places.kvm .. " can be opened" end
+  local works, why = (places.try_kvm or core.try_kvm)(places.kvm)
+  if not works then return "tcg", why end
+  if not platform.kvm_flags then return "kvm", places.kvm .. " makes machines" end
   local cpuinfo = read_all(places.cpuinfo)
   for _, flag in ipairs(platform.kvm_flags) do
     if has_flag(cpuinfo, flag) then
-      return "kvm", ("%s can be opened and %s shows %s"):format(places.kvm, places.cpuinfo, flag)
+      return "kvm", ("%s makes machines and %s shows %s"):format(places.kvm, places.cpuinfo, flag)
     end
   end
   return "tcg", ("%s shows neither %s"):format(places.cpuinfo, table.concat(platform.kvm_flags, " nor "))
