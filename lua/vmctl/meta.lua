@@ -107,6 +107,11 @@ function Stream:shutdown(timeout) end
 --- Closes it: idempotent, never waits. Who waits on it gets ECLOSED.
 function Stream:close() end
 
+--- Makes it as if the peer of a socket had gone without a word: who reads or writes learns ECONNRESET, a relay that has the
+--- stream ends so. What was received before is still there to be read. Idempotent; does not wait.
+---@return true
+function Stream:hang_up() end
+
 --- Closes it as a failure: TCP tells the peer by a reset, a Unix socket does so if bytes of the peer are still unread; else the
 --- peer sees an end. Idempotent, never waits.
 function Stream:reset() end

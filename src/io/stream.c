@@ -96,6 +96,21 @@ void vmctl_stream_close(struct vmctl_stream *s)
     vmctl_buf_free(&s->out);
 }
 
+void vmctl_stream_hang_up(struct vmctl_stream *s)
+{
+    if (s->kind != VMCTL_STREAM_SOCKET || s->rfd < 0)
+        return;
+    shutdown(s->rfd, SHUT_RDWR); /* so that the kernel, too, expects nothing more */
+    stream_unwatch(s);
+    if (!s->rerr)
+        s->rerr = -ECONNRESET;
+    if (!s->werr)
+        s->werr = -ECONNRESET;
+    vmctl_buf_free(&s->out);
+    vmctl_wake_all(&s->readers, 0);
+    vmctl_wake_all(&s->writers, 0);
+}
+
 void vmctl_stream_free(struct vmctl_stream *s)
 {
     vmctl_stream_close(s);

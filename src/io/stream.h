@@ -57,6 +57,9 @@ void vmctl_stream_open(struct vmctl_stream *s, int rfd, int wfd, enum vmctl_stre
 /* Sends what the kernel takes at once of the rest, closes, wakes both sides with ECLOSED. Idempotent. */
 void vmctl_stream_close(struct vmctl_stream *s);
 
+/* As if the peer of a socket had gone without a word: what was received is still there to be read, then -ECONNRESET. */
+void vmctl_stream_hang_up(struct vmctl_stream *s);
+
 /* Closes it and forgets its label: the last call. */
 void vmctl_stream_free(struct vmctl_stream *s);
 

@@ -7,7 +7,18 @@
 
 #include <math.h>
 
-enum { RELAY_STREAMS = 2 }; /* user values, set while a trace is recorded: the streams a and b */
+enum { RELAY_STREAMS = 2 }; /* user values: the streams a and b while a trace is recorded; behind them the same, always */
+
+/* The relay on top and the streams 1 and 2 know each other: who hangs up one of them means the relay. */
+static void relay_bind(lua_State *L)
+{
+    for (int i = 1; i <= RELAY_STREAMS; i++) {
+        lua_pushvalue(L, i);
+        lua_setiuservalue(L, -2, RELAY_STREAMS + i);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, i, VMCTL_STREAM_RELAY);
+    }
+}
 
 /* core.relay(a, b, [idle], [linger]) -> relay */
 static int l_relay_new(lua_State *L)
@@ -27,7 +38,7 @@ static int l_relay_new(lua_State *L)
         busy = vmctl_stream_busy(L, b, &b->writers, "relay");
     if (busy)
         return busy;
-    struct vmctl_relay *r = lua_newuserdatauv(L, sizeof *r, RELAY_STREAMS);
+    struct vmctl_relay *r = lua_newuserdatauv(L, sizeof *r, 2 * RELAY_STREAMS);
     vmctl_relay_init(r, &st->loop);
     luaL_setmetatable(L, VMCTL_RELAY);
     int err = vmctl_relay_start(r, a, b, idle, linger);
@@ -37,6 +48,7 @@ static int l_relay_new(lua_State *L)
         lua_pushvalue(L, i);
         lua_setiuservalue(L, -2, i);
     }
+    relay_bind(L);
     return 1;
 }
 

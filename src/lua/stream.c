@@ -14,7 +14,7 @@ static const char stream_mark;
 
 struct vmctl_stream *vmctl_stream_new(lua_State *L, struct vmctl_lua *st)
 {
-    struct vmctl_lua_stream *ls = lua_newuserdatauv(L, sizeof *ls, 1);
+    struct vmctl_lua_stream *ls = lua_newuserdatauv(L, sizeof *ls, VMCTL_STREAM_VALUES);
     vmctl_stream_init(&ls->s, &st->loop);
     ls->mark = &stream_mark;
     ls->read_timeout = ls->write_timeout = STREAM_TIMEOUT;

@@ -7,7 +7,7 @@
 #include "lua/classes.h"
 #include "lua/park.h"
 
-/* The userdata: a stream and its time-outs. User value 1: the format. */
+/* The userdata: a stream and its time-outs. User values: see below. */
 struct vmctl_lua_stream {
     const void *mark;                   /* says that this is one, with no look at the registry: see vmctl_stream_check */
     struct vmctl_stream s;
@@ -15,7 +15,8 @@ struct vmctl_lua_stream {
     struct vmctl_process *child;        /* whose stdin and stdout it is, and which ends with it; else NULL */
 };
 
-enum { VMCTL_STREAM_FORMAT = 1 };
+/* User values: the format; the relay that has taken the descriptor. */
+enum { VMCTL_STREAM_FORMAT = 1, VMCTL_STREAM_RELAY = 2, VMCTL_STREAM_VALUES = 2 };
 
 /* Pushes a closed stream. */
 struct vmctl_stream *vmctl_stream_new(lua_State *L, struct vmctl_lua *st);

@@ -1,5 +1,6 @@
 /* The class vmctl.Stream: its life, and what it tells of itself. Reading is in stream_read.c, writing in stream_write.c,
  * frames in stream_frame.c and stream_frame_write.c. */
+#include "io/relay.h"
 #include "io/socket.h"
 #include "io/spawn.h"
 #include "lua/address.h"
@@ -52,6 +53,18 @@ static int l_stream_reset(lua_State *L)
     if (s->kind == VMCTL_STREAM_SOCKET && s->wfd >= 0)
         (void)setsockopt(s->wfd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* what it cannot do is no failure */
     return l_stream_close(L);
+}
+
+/* s:hang_up(): as if its peer had gone without a word, ECONNRESET. What was received can still be read. A relay that has its
+ * descriptor ends. */
+static int l_stream_hang_up(lua_State *L)
+{
+    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    vmctl_stream_hang_up(s);
+    if (lua_getiuservalue(L, 1, VMCTL_STREAM_RELAY) == LUA_TUSERDATA)
+        vmctl_relay_close(luaL_checkudata(L, -1, VMCTL_RELAY), -ECONNRESET);
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 static int l_stream_gc(lua_State *L)
@@ -259,7 +272,7 @@ void vmctl_stream_register(lua_State *L)
         { "stats", l_stream_stats }, { "set_timeout", l_stream_set_timeout },
         { "set_format", l_stream_set_format }, { "label", l_stream_label },
         { "resize", l_stream_resize }, { "hung_up", l_stream_hung_up },
-        { "reset", l_stream_reset }, { NULL, NULL }
+        { "reset", l_stream_reset }, { "hang_up", l_stream_hang_up }, { NULL, NULL }
     };
     static const luaL_Reg meta[] = { { "__gc", l_stream_gc },
                                      { "__close", l_stream_close },
