@@ -210,7 +210,7 @@ describe("exec client: the end of a command", function()
   for revision in BOTH:gmatch "%S+" do
     it(("that is missing is ERESET, in every mode (%s)"):format(revision), run(function()
       with(revision, function(client, far)
-        client.revision = revision
+        client = assert(vmctl.exec.client(client.address, { revision = revision }))
         far.quirks.no_exit = true
         far.linger = function() end
         for _, command in ipairs { { "echo", "x" }, { "echo", "x", on_output = function() end } } do

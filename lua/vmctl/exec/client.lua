@@ -35,7 +35,7 @@ function M.new(where, opts)
   local at, err, code = address.parse(where)
   if not at then return nil, err, code end
   return setmetatable({
-    address = at, revision = opts.revision, _timeout = opts.timeout or TIMEOUT,
+    address = at, revision = opts.revision, _given = opts.revision ~= nil, _timeout = opts.timeout or TIMEOUT,
     _dial_timeout = opts.dial_timeout or DIAL_TIMEOUT,
   }, mt)
 end
@@ -169,7 +169,10 @@ local function run_once(self, parsed, deadline)
   local p
   p, err, code = self:_begin(parsed, mode, deadline)
   if not p then return nil, err, code end
-  return runner.finish(p, parsed.options, deadline)
+  local result, partial
+  result, err, code, partial = runner.finish(p, parsed.options, deadline)
+  if code == "ERESET" then self:forget() end
+  return result, err, code, partial
 end
 
 -- Runs the command again after the connection was lost and the agent has come back, as often as `retry` says.
@@ -213,7 +216,7 @@ end
 for _, part in ipairs { files, forward } do
   for name, fn in pairs(part) do methods[name] = fn end
 end
-methods.probe, methods.ready = probe.probe, probe.ready
+for name, fn in pairs(probe.methods) do methods[name] = fn end
 
 function mt:__tostring()
   return ("vmctl.ExecClient(%s)"):format(self.address)

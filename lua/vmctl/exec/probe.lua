@@ -10,6 +10,9 @@ local wire = require "vmctl.exec.wire"
 
 local M = {}
 
+local methods = {}
+M.methods = methods
+
 local T = wire.types
 local READY_TIMEOUT, READY_PAUSE = 30, { 0.02, 0.5 }
 local TRY = 2 -- seconds for one attempt
@@ -19,42 +22,75 @@ function M.closed(code)
   return code == "EOF" or code == "ECONNRESET" or code == "EPIPE"
 end
 
---- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
--- older does not (docs/wire/exec.md#message-types). Asked once, then remembered. Waits.
----@param timeout? number
----@return "vmctl"|"0.2"|"0.1.9"|nil, string?, string?
-function M:probe(timeout)
-  if self.revision then return self.revision end
-  local deadline = core.now() + (timeout or self._dial_timeout)
-  local answer, body, code = self:_ask(T.READY, "", deadline)
-  if answer == T.READY then
-    local hello = json.decode(body)
-    self.revision = "vmctl"
-    self.agent = type(hello) == "table" and hello or {}
-    if self.agent.version ~= version then
-      log.info("%s: its agent is vmctl's %s, this is %s", self.address, tostring(self.agent.version), version)
-    end
-    return self.revision
+-- What the answer to a Ready message holds.
+local function take_hello(self, body)
+  local hello, known = json.decode(body), self.revision
+  self.revision, self.agent = "vmctl", type(hello) == "table" and hello or {}
+  if not known and self.agent.version ~= version then
+    log.info("%s: its agent is vmctl's %s, this is %s", self.address, tostring(self.agent.version), version)
+  end
+  return self.revision
+end
+
+-- How agents of each revision answer: the message, and the answer that only they give.
+local QUESTIONS = {
+  vmctl = { T.READY, "", T.READY },
+  ["0.2"] = { T.EXEC_PIPE, '{"command":"true"}', T.EXIT },
+  ["0.1.9"] = { T.EXEC, '{"command":"true"}', T.EXEC_RESULT },
+}
+
+-- True and the revision; false when the agent there is of another one; nil, message, code when nobody answered.
+local function is_of(self, revision, deadline)
+  local question = QUESTIONS[revision]
+  local answer, body, code = self:_ask(question[1], question[2], deadline)
+  if answer == question[3] then
+    if revision == "vmctl" then return true, take_hello(self, body) end
+    self.revision = revision
+    return true, revision
   elseif answer then
     return errors.fail("EPROTO", "probe %s: an answer of type %d", self.address, answer)
-  elseif not M.closed(code) then
-    return nil, ("probe %s: %s"):format(self.address, body), code
+  elseif M.closed(code) then
+    return false, body, code
   end
-  answer, body, code = self:_ask(T.EXEC_PIPE, '{"command":"true"}', deadline)
-  if answer == T.EXIT then
-    self.revision = "0.2"
-    return self.revision
-  elseif not answer and not M.closed(code) then
-    return nil, ("probe %s: %s"):format(self.address, body), code
-  end
-  answer, body, code = self:_ask(T.EXEC, '{"command":"true"}', deadline)
-  if answer == T.EXEC_RESULT then
-    self.revision = "0.1.9"
-    return self.revision
-  elseif answer then
-    return errors.fail("EPROTO", "probe %s: an answer of type %d", self.address, answer)
+  return nil, ("probe %s: %s"):format(self.address, body), code
+end
+
+local function ask_all(self, deadline)
+  local body, code
+  for _, revision in ipairs { "vmctl", "0.2", "0.1.9" } do
+    local found
+    found, body, code = is_of(self, revision, deadline)
+    if found then return body end
+    if found == nil then return nil, body, code end
   end
   return nil, ("probe %s: no exec agent there (%s)"):format(self.address, body), code
+end
+
+--- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
+-- older does not (docs/wire/exec.md#message-types). Asked once, then remembered until a link to it is lost. Waits.
+---@param timeout? number
+---@return "vmctl"|"0.2"|"0.1.9"|nil, string?, string?
+function methods:probe(timeout)
+  if self.revision then return self.revision end
+  return ask_all(self, core.now() + (timeout or self._dial_timeout))
+end
+
+--- As `probe`, but asked now, whatever is remembered: whether the agent answers. Waits.
+---@param timeout? number
+---@return "vmctl"|"0.2"|"0.1.9"|nil, string?, string?
+function methods:ask(timeout)
+  local deadline, known = core.now() + (timeout or self._dial_timeout), self.revision
+  if known then
+    local found, body, code = is_of(self, known, deadline)
+    if found then return body end
+    if found == nil or self._given then return nil, body, code end
+  end
+  return ask_all(self, deadline)
+end
+
+--- Forgets which agent was there: another may come in its place. Does not wait.
+function methods:forget()
+  if not self._given then self.revision = nil end
 end
 
 local function ready_address(at)
@@ -63,22 +99,21 @@ local function ready_address(at)
   if at.kind == "hybrid" then return address.hybrid(at.path, wire.READY_PORT) end
 end
 
--- Connects to port 5002 if there is one; then asks the agent on its own port.
+-- Connects to port 5002 if there is one and no agent has answered yet; then asks the agent on its own port.
 local function ready_once(self, deadline)
-  local at = not self._seen_ready and ready_address(self.address)
+  local at = not self.revision and ready_address(self.address)
   if at then
     local s, err, code = dial.dial(at, { timeout = math.min(TRY, deadline - core.now()) })
     if not s then return nil, err, code end
     s:close()
-    self._seen_ready = true
   end
-  return self:probe(math.min(TRY, deadline - core.now()))
+  return self:ask(math.min(TRY, deadline - core.now()))
 end
 
---- Waits until the agent answers. Failed attempts are repeated with growing pauses while the guest boots.
+--- Waits until the agent answers. It is asked each time. Failed attempts are repeated with growing pauses while the guest boots.
 ---@param timeout? number seconds, 30 by default
 ---@return number|nil seconds that it took, string? message with the number of attempts and the last error, string? ETIMEDOUT
-function M:ready(timeout)
+function methods:ready(timeout)
   timeout = timeout or READY_TIMEOUT
   local begin = core.now()
   local deadline, pause, attempts, last = begin + timeout, READY_PAUSE[1], 0, "nothing was tried"

@@ -91,24 +91,11 @@ function M.stereos(where)
   return make("stereos", ("stereos on %s"):format(at), attempt, { transport = at.kind, release = release })
 end
 
--- A client remembers which agent it once found; whether that one is there now only an answer tells.
-local function ask_agent(client, timeout)
-  local known = client.revision
-  local revision, err, code = client:probe(timeout)
-  if not revision then return nil, err, code end
-  if known then
-    local done
-    done, err, code = client:run { "true", timeout = timeout }
-    if not done then return nil, err, code end
-  end
-  return revision
-end
-
 local function attempt_exec(self, timeout)
   local client, err, code = self.client, nil, nil
   if self.machine then client, err, code = self.machine:_client() end
   if not client then return nil, err, code end
-  return ask_agent(client, timeout)
+  return client:ask(timeout)
 end
 
 --- An exec agent answers. The probe's value: its revision.
