@@ -10,26 +10,62 @@ local M = {}
 
 local VHOST = "/dev/vhost-vsock"
 local FIRST_CID, LAST_CID = 1 << 16, 1 << 30 -- CIDs are machine-wide: chosen at random where others hardly look for theirs
+local ATTEMPTS = 16                          -- random ones that may be taken
 
 -- vsock
 
 local vsock = {}
 local vsock_mt = { __index = vsock }
 
-function vsock:arguments(spec)
-  return { "-device", ("vhost-vsock%s,guest-cid=%d"):format(spec.suffix, self.cid) }
+-- The device is ours to open, and QEMU gets the descriptor: the CID is the guest's before QEMU runs, and nobody else's.
+function vsock:arguments(spec, fd)
+  return { "-device", ("vhost-vsock%s,guest-cid=%d,vhostfd=%d"):format(spec.suffix, self.cid, fd) }
 end
 
-function vsock.started() end
+function vsock:started()
+  self._device:close()
+end
 
 function vsock.connect() return true end -- each connection is the kernel's
 
-function vsock:address(port) return address.vsock(self.cid, port) end
+function vsock:address(port)
+  local streams = self._streams
+  return address.vsock(self.cid, port):observed(function(stream) streams[stream] = true end)
+end
 
--- The guest's kernel resets its connections after a restore; after a reset it answers what comes over old ones so.
-function vsock.drop() end
+-- A guest that has begun anew tells nobody: its kernel knows nothing of the connections, and answers only what comes over them.
+function vsock:drop()
+  for stream in pairs(self._streams) do stream:hang_up() end
+end
 
-function vsock.close() end
+function vsock:close()
+  self._device:close()
+end
+
+local function open_device(wanted)
+  local cid, device, err, code = wanted, nil, nil, nil
+  for _ = 1, wanted and 1 or ATTEMPTS do
+    cid = wanted or math.random(FIRST_CID, LAST_CID)
+    device, err, code = core.open_vhost_vsock(VHOST, cid)
+    if device or code ~= "EADDRINUSE" then break end
+  end
+  return device, device and cid or err, code
+end
+
+local function open_vsock(name, wanted)
+  local device, cid, code = open_device(wanted)
+  if device then
+    return setmetatable({
+      cid = cid, fd = device:fileno(), stdin = "null", kind = "vsock", _device = device,
+      _streams = setmetatable({}, { __mode = "k" }),
+    }, vsock_mt)
+  elseif code == "EADDRINUSE" and wanted then
+    return errors.fail(code, "launch %s: CID %d is another guest's", name, wanted)
+  elseif code == "ENOENT" or code == "EACCES" or code == "EPERM" or code == "ENXIO" then
+    return errors.fail("ENODEV", "launch %s: channel vsock: %s is not there, or not ours to open", name, VHOST)
+  end
+  return errors.fail(code, "launch %s: channel vsock: %s", name, cid)
+end
 
 -- virtio-serial
 
@@ -100,23 +136,15 @@ local function open_serial(name)
   }, serial_mt)
 end
 
-local function can_vhost()
-  local file = io.open(VHOST, "r+")
-  if file then file:close() end
-  return file ~= nil
-end
-
 --- Chooses and prepares a channel; `opts.channel` may ask for one.
----@return table|nil channel with arguments(spec), started(), connect(timeout), address(port), close(), string?, string?
+---@return table|nil channel with arguments(spec, fd), started(), connect(timeout), address(port), drop(), close(); `fd`, if it has
+-- one, is for QEMU, as the descriptor that `arguments` is told
+---@return string?, string? ENODEV: there is no vsock here; EADDRINUSE: the CID that was asked for is taken
 function M.choose(_, opts, name)
   local how = opts.channel or "auto"
-  if how == "vsock" or (how == "auto" and can_vhost()) then
-    if not can_vhost() then
-      return errors.fail("ENODEV", "launch %s: channel vsock: %s is not there, or not ours to open", name, VHOST)
-    end
-    local cid = opts.cid or math.random(FIRST_CID, LAST_CID)
-    return setmetatable({ cid = cid, stdin = "null", kind = "vsock" }, vsock_mt)
-  end
+  if how == "mux" then return open_serial(name) end
+  local channel, err, code = open_vsock(name, opts.cid)
+  if channel or how == "vsock" or code ~= "ENODEV" then return channel, err, code end
   return open_serial(name)
 end
 

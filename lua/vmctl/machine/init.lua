@@ -19,6 +19,7 @@ local task = require "vmctl.base.task"
 
 local M = {}
 
+local CHANNEL_FD = 4 -- QEMU's, behind the monitor's
 local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
 
 local methods = {}
@@ -65,9 +66,9 @@ end
 
 local function start_qemu(vm, spec)
   local channel = vm._channel
-  local argv = qemu.command(spec, channel:arguments(spec))
+  local argv = qemu.command(spec, channel:arguments(spec, CHANNEL_FD))
   argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
-  argv.fds = { vm._monitor.fd }
+  argv.fds = { vm._monitor.fd, channel.fd }
   argv.death_signal = "KILL"
   local ok, err, code = vm._process:start(argv)
   for _, part in ipairs { channel, vm._console, vm._monitor } do part:started() end

@@ -323,6 +323,15 @@ function M.is_address(value)
   return getmetatable(value) == mt
 end
 
+--- The same address, of which `fn(stream)` hears at each stream that a dial makes for it.
+---@param fn fun(stream: vmctl.Stream)
+---@return vmctl.Address
+function methods:observed(fn)
+  local copy = options.merge(self)
+  copy.on_stream = fn
+  return setmetatable(copy, mt)
+end
+
 local dial -- of vmctl.net.dial, which stands above this module and gives it
 
 --- Connects. Waits (see `vmctl.dial`).

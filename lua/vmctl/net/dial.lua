@@ -117,6 +117,7 @@ function M.dial(where, opts)
   local s
   s, err, code = dialers[a.kind](a, deadline)
   if not s then return nil, err, code end
+  if a.on_stream then a.on_stream(s) end
   if opts.format then s:set_format(opts.format) end
   return s
 end
