@@ -133,6 +133,8 @@ local function serve_link(scope, link, serving, control, cc, forwards)
   task.spawn_in(scope, server.run, server, link)
 end
 
+local function refresh(request) return require("vmctl.guest.refresh").answer(request) end
+
 local function await_signal(scope, fd)
   local signals <close> = assert(core.open(fd, "pipe", "signals"))
   signals:read(math.maxinteger, math.huge)
@@ -142,7 +144,7 @@ end
 -- Serves until a signal says to end; commands that still run are ended then.
 local function serve_all(opened, opts, args, signals)
   local allow = { cid = opts.cid, tcp = opts.tcp, uid = opts.uid }
-  local serving = { allow = allow, root = opts.root, on_idle = tidy }
+  local serving = { allow = allow, root = opts.root, on_idle = tidy, on_ready = opts.root == "" and refresh or nil }
   task.scope(function(scope)
     local control, cc, forwards = control_plane(scope, opts, args, allow), cc_server(opts, allow), forwarding(opts, allow)
     for _, listener in ipairs(opened.listen) do task.spawn_in(scope, exec.serve, listener, serving) end

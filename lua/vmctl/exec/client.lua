@@ -45,10 +45,13 @@ function methods:_dial(deadline)
   return dial.dial(self.address, { timeout = timeout, format = wire.format })
 end
 
--- Opens a connection with its first message.
+local function is_function(value) return type(value) == "function" end
+
+-- Opens a connection with its first message; a function makes it when it is sent.
 function methods:_open(type, payload, deadline)
   local s, err, code = self:_dial(deadline)
   if not s then return nil, err, code end
+  if is_function(payload) then payload = payload() end
   local ok
   ok, err, code = s:write_frame(type, payload, deadline - core.now())
   if not ok and code ~= "EPIPE" and code ~= "ECONNRESET" then -- there may still be an answer to read

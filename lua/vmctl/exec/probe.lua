@@ -88,6 +88,36 @@ function methods:ask(timeout)
   return ask_all(self, deadline)
 end
 
+-- Made when it is sent: the time in it is of then.
+local function refreshment(what)
+  return function()
+    local seed = what.seed and core.base64_encode(what.seed) or nil
+    return assert(json.encode(json.object { unix_ns = what.clock and core.unix_time() or nil, seed = seed }))
+  end
+end
+
+--- Has our agent set its guest's clock by that of this host, and mix bytes into its kernel's random numbers. What it does not
+--- answer to has not been done. Waits.
+---@param what { clock: boolean?, seed: string? }
+---@param timeout? number
+---@return { clock_offset: number?, reseeded: boolean }|nil done clock_offset: seconds that the guest's clock was ahead
+---@return string? message
+---@return string? code ENOTSUP: the agent is not ours, an older one, or not the guest's own; EREMOTE: it could not
+function methods:refresh(what, timeout)
+  local answer, body, code = self:_ask(T.READY, refreshment(what), core.now() + (timeout or self._dial_timeout))
+  if not answer and not M.closed(code) then return nil, ("refresh %s: %s"):format(self.address, body), code end
+  if answer ~= T.READY then return errors.fail("ENOTSUP", "refresh %s: this agent cannot", self.address) end
+  take_hello(self, body)
+  local agent = self.agent
+  local problem = agent.clock_error or agent.seed_error
+  if problem then return errors.fail("EREMOTE", "refresh %s: %s", self.address, problem) end
+  local offset = math.type(agent.clock_offset_ns) == "integer" and agent.clock_offset_ns / 1e9 or nil
+  if what.clock and not offset or what.seed and agent.reseeded ~= true then
+    return errors.fail("ENOTSUP", "refresh %s: this agent cannot", self.address)
+  end
+  return { clock_offset = offset, reseeded = agent.reseeded == true }
+end
+
 --- Forgets which agent was there: another may come in its place. Does not wait.
 function methods:forget()
   if not self._given then self.revision = nil end

@@ -19,12 +19,18 @@ local SEND_TIMEOUT = 30
 
 local known = {
   allow = "function|table", connections = "integer", env = "table", root = "string", request_timeout = "number",
-  on_idle = "function",
+  on_idle = "function", on_ready = "function",
 }
 
-local function hello(conn)
-  local body = assert(json.encode(json.object { agent = "vmctl", version = version, exec = 1 }))
-  return conn:write_frame(T.READY, body, SEND_TIMEOUT)
+-- Who is there; and what a request of our hosts' own asks for, which others send empty.
+local function hello(conn, payload, opts)
+  local answer = {}
+  if opts.on_ready then
+    local request = payload ~= "" and json.decode(payload) or nil
+    answer = opts.on_ready(type(request) == "table" and request or {})
+  end
+  answer.agent, answer.version, answer.exec = "vmctl", version, 1
+  return conn:write_frame(T.READY, assert(json.encode(json.object(answer))), SEND_TIMEOUT)
 end
 
 local handlers = {
@@ -68,8 +74,9 @@ end
 -- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number,
--- on_idle: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, the folder
--- that file requests see as "/"; on_idle is called when the last connection has ended
+-- on_idle: function, on_ready: function } who may connect (see vmctl.access), how many at a time (1024), additional
+-- environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended;
+-- on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
 ---@return true|nil, string?, string? ECANCELED
 function M.serve(listener, opts)
   opts = options.check(opts or {}, known, "exec.serve")
