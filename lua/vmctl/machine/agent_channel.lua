@@ -69,13 +69,15 @@ end
 
 -- virtio-serial
 
+local PORT_ID = "mux0"
+
 local serial = {}
 local serial_mt = { __index = serial }
 
 function serial.arguments(_, spec)
   return {
     "-device", ("virtio-serial%s,id=serial0"):format(spec.suffix), "-chardev", "socket,id=mux,fd=0",
-    "-device", "virtserialport,chardev=mux,name=" .. mux.PORT_NAME,
+    "-device", ("virtserialport,id=%s,chardev=mux,name=%s"):format(PORT_ID, mux.PORT_NAME),
   }
 end
 
@@ -132,19 +134,19 @@ local function open_serial(name)
   if not ours then return nil, theirs, code end
   ours:label("link to " .. name)
   return setmetatable({
-    _link = ours, _theirs = theirs, _name = name, _lock = channel.lock(), _age = 0, stdin = theirs:fileno(), kind = "mux",
+    port = PORT_ID, _link = ours, _theirs = theirs, _name = name, _lock = channel.lock(), _age = 0, stdin = theirs:fileno(), kind = "mux",
   }, serial_mt)
 end
 
 --- Chooses and prepares a channel; `opts.channel` may ask for one.
 ---@return table|nil channel with arguments(spec, fd), started(), connect(timeout), address(port), drop(), close(); `fd`, if it has
--- one, is for QEMU, as the descriptor that `arguments` is told
+-- one, is for QEMU, as the descriptor that `arguments` is told; `port`: QEMU's id of the port whose opening and closing its events tell
 ---@return string?, string? ENODEV: there is no vsock here; EADDRINUSE: the CID that was asked for is taken
 function M.choose(_, opts, name)
   local how = opts.channel or "auto"
   if how == "mux" then return open_serial(name) end
-  local channel, err, code = open_vsock(name, opts.cid)
-  if channel or how == "vsock" or code ~= "ENODEV" then return channel, err, code end
+  local found, err, code = open_vsock(name, opts.cid)
+  if found or how == "vsock" or code ~= "ENODEV" then return found, err, code end
   return open_serial(name)
 end
 

@@ -1,19 +1,39 @@
 --- What speaks to a guest's agent: its clients, each made when it is first asked for, and closed with the machine.
 local agent_ports = require "vmctl.net.agent_ports"
+local background = require "vmctl.base.background"
+local core = require "vmctl.core"
 local exec = require "vmctl.exec"
 local options = require "vmctl.base.options"
+local refresh = require "vmctl.machine.refresh"
 
 local M = {}
+
+local FORWARD_PORT, FORWARD_STREAM_PORT = 1025, 1026
+
+local SUSPENDED = 1     -- seconds by which this host's clock has gone on while it did not run
+local CLOCK = 30        -- seconds for an agent to set it
+
+-- How far the clock on the wall is ahead of the one that stands still while the host is suspended.
+local function host_lead() return core.unix_time() / 1e9 - core.now() end
 
 local methods = {}
 local mt = { __name = "vmctl.AgentClients", __index = methods }
 
 --- Makes it. It does not know the machine.
+---@param name string
 ---@param channel table of vmctl.machine.agent_channel
 ---@param process vmctl.QemuProcess
 ---@param exec_timeout? number seconds for a command that names none
-function M.new(channel, process, exec_timeout)
-  return setmetatable({ _channel = channel, _process = process, _exec_timeout = exec_timeout }, mt)
+function M.new(name, channel, process, exec_timeout)
+  return setmetatable({
+    _name = name, _channel = channel, _process = process, _exec_timeout = exec_timeout, _host_lead = host_lead(),
+  }, mt)
+end
+
+local function make_exec(self)
+  local client, err, code = exec.client(self._channel:address(exec.PORT), { timeout = self._exec_timeout })
+  self._exec = client
+  return client, err, code
 end
 
 --- The client that runs commands.
@@ -21,11 +41,58 @@ end
 function methods:exec()
   local ok, err, code = self._process:check()
   if not ok then return nil, err, code end
-  if not self._exec then
-    self._exec, err, code = exec.client(self._channel:address(exec.PORT), { timeout = self._exec_timeout })
-    if not self._exec then return nil, err, code end
+  self:_notice_suspend()
+  if self._exec then return self._exec end
+  return make_exec(self)
+end
+
+-- A host that was suspended, or whose clock was set, has guests whose clocks are late.
+function methods:_notice_suspend()
+  local lead, before = host_lead(), self._host_lead
+  self._host_lead = lead
+  if lead - before > SUSPENDED and self:has_answered() then
+    self._task = background.spawn("clock of " .. self._name, refresh.refresh, self._name, self._exec, { clock = true }, CLOCK)
   end
-  return self._exec
+end
+
+--- Whether an agent has answered to commands, in this epoch or before. Does not wait.
+function methods:has_answered() return self._known ~= nil or self._exec ~= nil and self._exec.revision ~= nil end
+
+--- Waits until the agent answers, which is asked now.
+---@return number|nil seconds, string?, string?
+function methods:ready(timeout)
+  local deadline = core.now() + timeout
+  local client, err, code = self:exec()
+  if not client then return nil, err, code end
+  local ok
+  ok, err, code = self._channel:connect(timeout)
+  if not ok then return nil, err, code end
+  ok, err, code = client:ready(deadline - core.now())
+  if ok then self._known = client.revision end
+  return ok, err, code
+end
+
+--- Waits until the agent answers and has set the guest right: see vmctl.machine.refresh.
+---@param what { clock: boolean?, seed: boolean? }
+---@return { clock_offset: number?, reseeded: boolean }|nil, string?, string?
+function methods:refresh(what, timeout)
+  local deadline = core.now() + timeout
+  local ok, err, code = self:ready(timeout)
+  if not ok then return nil, err, code end
+  return refresh.refresh(self._name, self._exec, what, math.max(deadline - core.now(), 1))
+end
+
+--- What our agent said of its guest: { clock_source = … }; empty before it answered, and for others. Does not wait.
+---@return table
+function methods:told() return self._exec and self._exec.agent or {} end
+
+--- The guest, or its agent, has begun anew: whoever waits for an answer will have none. Does not wait.
+function methods:drop()
+  if self._exec then
+    self._known = self._known or self._exec.revision
+    self._exec:forget()
+  end
+  self._channel:drop()
 end
 
 --- The client of the guest's StereOS control plane (port 1024): made at the first call, which alone may have options, and closed
@@ -69,6 +136,7 @@ end
 
 --- Idempotent, never waits.
 function methods:close()
+  if self._task then self._task:cancel() end
   if self._stereos then self._stereos:close() end
   if self._forwarding then self._forwarding:close() end
 end

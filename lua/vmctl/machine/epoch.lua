@@ -4,22 +4,36 @@ local core = require "vmctl.core"
 
 local M = {}
 
+local FIRMWARE = 3  -- seconds between two resets of one reboot: no guest boots, works and reboots in less
+
 local methods = {}
 local mt = { __name = "vmctl.Epoch", __index = methods }
 
 --- Knows the way to the guest, and not the machine: tasks may hold it.
----@param channel table of vmctl.machine.agent_channel
-function M.new(channel)
-  return setmetatable({ number = 1, _channel = channel, _listeners = {}, _news = core.queue() }, mt)
+---@param clients vmctl.AgentClients
+function M.new(clients)
+  return setmetatable({ number = 1, _clients = clients, _listeners = {}, _news = core.queue() }, mt)
 end
 
 --- A new epoch begins: connections into the guest end, and who listens is told. Does not wait.
 ---@param why "reset"|"reboot"|"restore"
 function methods:advance(why)
   self.number = self.number + 1
-  self._channel:drop()
+  self._clients:drop()
   self._news:wake()
   for fn in pairs(self._listeners) do background.spawn("on_epoch", fn, self.number, why) end
+end
+
+local function seconds(stamp) return stamp.seconds + stamp.microseconds / 1e6 end
+
+--- QEMU has said that it resets the guest. A guest on a PC that reboots is reset by its kernel, and once or twice more by its
+--- firmware: all of that is one beginning. Does not wait.
+---@param event { data: { guest: boolean }, timestamp: { seconds: integer, microseconds: integer } }
+function methods:on_reset(event)
+  local at, before = seconds(event.timestamp), self._reset_at or -math.huge
+  self._reset_at = at
+  if event.data.guest and at - before < FIRMWARE then return end
+  self:advance(event.data.guest and "reboot" or "reset")
 end
 
 --- Calls `fn(number, why)` at the beginning of each epoch from now on.

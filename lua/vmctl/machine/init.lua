@@ -8,6 +8,7 @@ local core = require "vmctl.core"
 local epoch = require "vmctl.machine.epoch"
 local errors = require "vmctl.errors"
 local explain = require "vmctl.machine.explain"
+local log = require "vmctl.log"
 local monitor = require "vmctl.machine.monitor"
 local options = require "vmctl.base.options"
 local ports = require "vmctl.machine.ports"
@@ -15,6 +16,7 @@ local qemu = require "vmctl.machine.qemu"
 local qemu_process = require "vmctl.machine.qemu_process"
 local screen = require "vmctl.machine.screen"
 local snapshots = require "vmctl.machine.snapshots"
+local standstill = require "vmctl.machine.standstill"
 local task = require "vmctl.base.task"
 
 local M = {}
@@ -32,10 +34,15 @@ local known = {
   display = { true, false, "std", "virtio" }, reboot = "boolean",
 }
 
--- Events of the monitor that begin a new epoch.
-local function watch_resets(qmp_monitor, epochs)
-  qmp_monitor.on_event = function(event)
-    if event.event == "RESET" then epochs:advance(event.data.guest and "reboot" or "reset") end
+-- Events of the monitor that make what the host knows of the guest void.
+local function watch_events(vm)
+  local epochs, clients, port = vm._epoch, vm._clients, vm._channel.port -- and not the machine
+  vm._monitor.on_event = function(event)
+    if event.event == "RESET" then
+      epochs:on_reset(event)
+    elseif event.event == "VSERPORT_CHANGE" and event.data.id == port and not event.data.open then
+      clients:drop() -- its agent has ended
+    end
   end
 end
 
@@ -52,15 +59,16 @@ end
 
 -- What the machine is made of, around its channels. None of it knows the machine, which the collector may so take at any time.
 local function add_parts(vm, opts)
-  vm._epoch = epoch.new(vm._channel)
-  watch_resets(vm._monitor, vm._epoch)
+  vm._clients = agent_clients.new(vm.name, vm._channel, vm._process, opts.exec_timeout)
+  vm._epoch = epoch.new(vm._clients)
+  watch_events(vm)
   vm._report = explain.new(vm.name, vm._process, vm._console)
   vm._control = control.new {
     name = vm.name, monitor = vm._monitor, process = vm._process, report = vm._report, epoch = vm._epoch, macs = vm.macs,
     reboots = opts.reboot,
   }
-  vm._clients = agent_clients.new(vm._channel, vm._process, opts.exec_timeout)
   vm._screen, vm._snapshots = screen.new(vm._control), snapshots.new(vm._control)
+  vm._standstill = standstill.new(vm._control, vm._snapshots, vm._clients, vm._epoch)
   vm._ports = ports.new(vm._control, vm._channel.kind == "mux")
 end
 
@@ -106,18 +114,18 @@ function M.launch(opts)
     vm:close()
     return nil, err, code
   end
-  if opts.reboot then vm._monitor:begin() end -- its reboots must not go unseen
+  if opts.reboot or vm._channel.port then vm._monitor:begin() end -- its reboots, and its agent's end, must not go unseen
   return vm
 end
 
-local function reach_agent(vm, timeout)
-  local deadline = core.now() + timeout
-  local client, err, code = vm._clients:exec()
-  if not client then return nil, err, code end
-  local ok
-  ok, err, code = vm._channel:connect(timeout)
-  if not ok then return nil, err, code end
-  return client:ready(deadline - core.now())
+-- Kernels that trust none of their clocks count the interrupts of a timer, of which a busy host loses many.
+local BAD_CLOCKS = { jiffies = true, ["refined-jiffies"] = true }
+
+local function look_at_clock(vm)
+  local source = vm._clients:told().clock_source
+  if vm._warned or not BAD_CLOCKS[source] then return end
+  vm._warned = true
+  log.error("%s: warning: its clock source is %s, so its time may run slow: tell its kernel of a better one (append)", vm.name, source)
 end
 
 --- Waits until the guest's agent answers.
@@ -127,13 +135,16 @@ function methods:wait_ready(opts)
   opts = options.check(opts, { timeout = "number" }, "wait_ready")
   local begin = core.now()
   local ok, err, code = task.race {
-    function() return reach_agent(self, opts.timeout or READY_TIMEOUT) end,
+    function() return self._clients:ready(opts.timeout or READY_TIMEOUT) end,
     function()
       local ended, why, how = self:wait(math.huge)
       return nil, ended and "it has ended" or why, ended and "ERESET" or how
     end,
   }
-  if ok then return core.now() - begin end
+  if ok then
+    look_at_clock(self)
+    return core.now() - begin
+  end
   if explain.is_broken(code) then code = "ERESET" end
   return self._report:explain(("not ready after %.1f s: %s"):format(core.now() - begin, err), code)
 end
@@ -184,7 +195,7 @@ for _, name in ipairs { "stereos", "socketforward" } do
   methods[name] = function(self, ...) return self._clients[name](self._clients, ...) end
 end
 
-for _, name in ipairs { "qmp", "status", "pause", "resume", "powerdown", "reset", "set_link", "events", "wait_event", "epoch",
+for _, name in ipairs { "qmp", "status", "pause", "powerdown", "reset", "set_link", "events", "wait_event", "epoch",
   "on_epoch" } do
   --- As vmctl.Control has it.
   methods[name] = function(self, ...) return self._control[name](self._control, ...) end
@@ -200,21 +211,9 @@ for _, name in ipairs { "add_port", "remove_port" } do
   methods[name] = function(self, ...) return self._ports[name](self._ports, ...) end
 end
 
-for _, name in ipairs { "snapshot", "delete_snapshot" } do
-  --- As vmctl.Snapshots has it.
-  methods[name] = function(self, ...) return self._snapshots[name](self._snapshots, ...) end
-end
-
---- Brings the guest back to a snapshot: of its own, or, with `path`, of another machine that was launched with the same options.
---- A new epoch begins: calls in flight fail with ERESET. Waits.
----@param name string
----@param opts? number|{ timeout: number, path: string }
----@return true|nil, string?, string?, table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands still
-function methods:restore(name, opts)
-  local ok, err, code, problem = self._snapshots:load(name, opts)
-  if not ok then return nil, err, code, problem end
-  self._epoch:advance "restore"
-  return true
+for _, name in ipairs { "resume", "snapshot", "restore", "delete_snapshot", "sync_clock" } do
+  --- As vmctl.Standstill has it.
+  methods[name] = function(self, ...) return self._standstill[name](self._standstill, ...) end
 end
 
 methods.exec = methods.run

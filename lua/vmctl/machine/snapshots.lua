@@ -150,13 +150,8 @@ local function failed(self, what, name, err, code, problem)
   return nil, ("%s '%s' of %s: %s"):format(what, name, self._control:name(), err), code, problem
 end
 
---- Saves the guest's state under a name: memory, devices, and all disks that it can write to, which must be qcow2. The guest
---- stands still meanwhile. Waits.
----@param name string a new one
----@param opts? number|{ timeout: number, path: string } seconds, 120 by default; path: the image file, made if it is not there
--- and kept; without it, a private one that goes with the machine
----@return true|nil, string?, string?, table? EREMOTE: a disk cannot be saved, the name is taken …
-function methods:snapshot(name, opts)
+--- Saves the guest, as vmctl.Machine.snapshot says.
+function methods:save(name, opts)
   local ok, err, code, problem = perform(self, "snapshot-save", name, check(opts, name, "snapshot"))
   if not ok then return failed(self, "snapshot", name, err, code, problem) end
   return true
@@ -169,9 +164,8 @@ function methods:load(name, opts)
   return true
 end
 
---- Removes a snapshot. Waits.
----@return true|nil, string?, string?, table? ENOENT
-function methods:delete_snapshot(name, opts)
+--- Removes a snapshot, as vmctl.Machine.delete_snapshot says.
+function methods:delete(name, opts)
   local ok, err, code, problem = perform(self, "snapshot-delete", name, check(opts, name, "delete_snapshot"))
   if not ok then return failed(self, "delete snapshot", name, err, code, problem) end
   return true
