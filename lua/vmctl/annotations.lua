@@ -560,7 +560,7 @@ function exec.encode_response(response) end
 --- Serves commands, files and port forwards until the listener is closed, and then ends everything that still runs. Waits;
 --- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number, on_idle: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended
+---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number, on_idle: function, on_ready: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
 ---@return true|nil
 ---@return string?
 ---@return string? ECANCELED
@@ -1349,6 +1349,11 @@ function Address:dial(opts) end
 ---@return string
 function Address:label(style) end
 
+--- The same address, of which `fn(stream)` hears at each stream that a dial makes for it.
+---@param fn fun(stream: vmctl.Stream)
+---@return vmctl.Address
+function Address:observed(fn) end
+
 end
 
 do
@@ -2069,6 +2074,13 @@ do
 ---@class vmctl.ExecClient
 local ExecClient = {}
 
+--- As `probe`, but asked now, whatever is remembered: whether the agent answers. Waits.
+---@param timeout? number
+---@return "vmctl"|"0.2"|"0.1.9"|nil
+---@return string?
+---@return string?
+function ExecClient:ask(timeout) end
+
 --- Opens a connection to an address as the guest sees it. Waits.
 ---@param where string|table "tcp:127.0.0.1:80" is a port of the guest itself, "unix:/run/docker.sock" a socket of it (agents of ours alone know that)
 ---@param timeout? number
@@ -2076,6 +2088,9 @@ local ExecClient = {}
 ---@return string?
 ---@return string? EREMOTE with the agent's reason, ENOTSUP
 function ExecClient:connect(where, timeout) end
+
+--- Forgets which agent was there: another may come in its place. Does not wait.
+function ExecClient:forget() end
 
 --- Opens a connection to a TCP port as the guest sees it. Waits.
 ---@param host string "127.0.0.1" is the guest itself
@@ -2112,7 +2127,7 @@ function ExecClient:list_files(path, opts) end
 function ExecClient:pipeline(stages) end
 
 --- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
---- older does not (docs/wire/exec.md#message-types). Asked once, then remembered. Waits.
+--- older does not (docs/wire/exec.md#message-types). Asked once, then remembered until a link to it is lost. Waits.
 ---@param timeout? number
 ---@return "vmctl"|"0.2"|"0.1.9"|nil
 ---@return string?
@@ -2127,12 +2142,21 @@ function ExecClient:probe(timeout) end
 ---@return string? EREMOTE with the guest's reason …
 function ExecClient:read_file(path, opts) end
 
---- Waits until the agent answers. Failed attempts are repeated with growing pauses while the guest boots.
+--- Waits until the agent answers. It is asked each time. Failed attempts are repeated with growing pauses while the guest boots.
 ---@param timeout? number seconds, 30 by default
 ---@return number|nil seconds that it took
 ---@return string? message with the number of attempts and the last error
 ---@return string? ETIMEDOUT
 function ExecClient:ready(timeout) end
+
+--- Has our agent set its guest's clock by that of this host, and mix bytes into its kernel's random numbers. What it does not
+--- answer to has not been done. Waits.
+---@param what { clock: boolean?, seed: string? }
+---@param timeout? number
+---@return { clock_offset: number?, reseeded: boolean }|nil done clock_offset: seconds that the guest's clock was ahead
+---@return string? message
+---@return string? code ENOTSUP: the agent is not ours, an older one, or not the guest's own; EREMOTE: it could not
+function ExecClient:refresh(what, timeout) end
 
 --- Runs a command to its end. Waits.
 ---@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
@@ -2855,21 +2879,24 @@ function Machine:remove_port(name, opts) end
 ---@return table?
 function Machine:reset(opts) end
 
---- Brings the guest back to a snapshot: of its own, or, with `path`, of another machine that was launched with the same options.
---- A new epoch begins: calls in flight fail with ERESET. Waits.
+--- Brings the guest back to a snapshot: of its own, or, with `path`, of another machine that was launched with the same options
+--- and has ended (QEMU locks the file while one has it open), on the same processor model and QEMU version. A new epoch begins:
+--- calls in flight fail with ERESET. Waits until the agent has answered, set the guest's clock right, and given it other random
+--- numbers than those of its copies; of a guest that was paused `resume` sees to that.
 ---@param name string
----@param opts? number|{ timeout: number, path: string }
+---@param opts? number|{ timeout: number, path: string, agent: boolean } seconds for all of it, 120 by default; agent: false for a guest that has no agent to wait for
 ---@return true|nil
 ---@return string?
 ---@return string?
----@return table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands still
+---@return table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands still; ETIMEDOUT: it runs, but its agent does not answer
 function Machine:restore(name, opts) end
 
---- Lets the guest's processors run. Idempotent.
+--- Lets the guest's processors run, and waits until its agent has set its clock right and has other random numbers; 10 seconds
+--- at most, for a guest whose agent has answered before. Idempotent.
 ---@return true|nil
 ---@return string?
 ---@return string?
----@return table?
+---@return table? as vmctl.QmpClient.execute
 function Machine:resume() end
 
 --- Runs a command to its end. Waits.
@@ -2921,13 +2948,14 @@ function Machine:set_link(nic, up) end
 function Machine:shutdown(opts) end
 
 --- Saves the guest's state under a name: memory, devices, and all disks that it can write to, which must be qcow2. The guest
---- stands still meanwhile. Waits.
+--- stands still meanwhile; its clock is set right then. Only a QEMU of the same version, on a processor of the same model, loads
+--- it again. Waits.
 ---@param name string a new one
 ---@param opts? number|{ timeout: number, path: string } seconds, 120 by default; path: the image file, made if it is not there and kept; without it, a private one that goes with the machine
 ---@return true|nil
 ---@return string?
 ---@return string?
----@return table? EREMOTE: a disk cannot be saved, the name is taken …
+---@return table? EREMOTE: a disk cannot be saved, the name is taken, another machine has `path` open …
 function Machine:snapshot(name, opts) end
 
 --- Forwards sockets of the guest to sockets of this host: see vmctl.socketforward.forward. The connection to the guest is shared
@@ -2963,6 +2991,14 @@ function Machine:status() end
 ---@return string?
 ---@return string? ECLOSED, ERESET: QEMU has ended
 function Machine:stereos(opts) end
+
+--- Sets the guest's clock by that of this host, by its agent. Waits. vmctl does so itself after `resume`, `snapshot` and
+--- `restore`, and when this host was suspended.
+---@param opts? number|{ timeout: number } seconds, 30 by default
+---@return number|nil offset seconds that the guest's clock was ahead; below 0: late
+---@return string? message
+---@return string? code EREMOTE: its agent may not; as `run`
+function Machine:sync_clock(opts) end
 
 --- Waits until the guest has ended.
 ---@param timeout? number seconds, 600 by default

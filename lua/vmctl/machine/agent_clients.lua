@@ -8,8 +8,6 @@ local refresh = require "vmctl.machine.refresh"
 
 local M = {}
 
-local FORWARD_PORT, FORWARD_STREAM_PORT = 1025, 1026
-
 local SUSPENDED = 1     -- seconds by which this host's clock has gone on while it did not run
 local CLOCK = 30        -- seconds for an agent to set it
 
