@@ -93,6 +93,7 @@ local function step(self, timeout)
   if not type then return lost(self, payload, code) end
   if type == T.STDOUT or type == T.STDERR then
     self._streamed = true
+    if payload == "" then return "", "none" end -- nothing that could be kept, however many come
     return payload, type == T.STDOUT and "stdout" or "stderr"
   elseif type == T.EXIT then
     return on_exit(self, payload)

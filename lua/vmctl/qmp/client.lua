@@ -14,7 +14,7 @@ local M = {}
 
 local DIAL, GREETING = 5, 5             -- seconds
 local QUERY, COMMAND, EVENT = 5, 30, 60 -- seconds: for query-…, for other commands, for an event
-local MAX_LINE = 16 << 20               -- bytes: the schema has 0.2 MB
+local MAX_LINE = 4 << 20                -- bytes: the schema has 0.2 MB; what is parsed takes twenty times that at worst
 
 ---@class vmctl.QmpClient
 ---@field version { major: integer, minor: integer, micro: integer } QEMU's
@@ -80,7 +80,7 @@ end
 ---@param where string|table|function an address: "unix:/run/vm/qmp.sock"
 ---@param opts? { timeout: number, dial_timeout: number, greeting_timeout: number, max_line: integer, events: integer,
 -- oob: boolean } seconds for a command without its own limit (5 for query-…, 30 for others), for connecting (5), for each step of the
--- greeting (5); bytes of a line (16 MiB); events kept for one listener (256; then the oldest are dropped); oob: false does
+-- greeting (5); bytes of a line (4 MiB); events kept for one listener (256, and 1 MiB; then the oldest are dropped); oob: false does
 -- without out-of-band commands
 ---@return vmctl.QmpClient|nil, string?, string? as vmctl.dial; ETIMEDOUT: no greeting, another client may be connected; EPROTO:
 -- it is no monitor; ERESET
@@ -141,7 +141,7 @@ end
 
 --- An iterator over the events from now on: `for event in client:events() do`. Each step waits for the next one. The loop
 --- ends when the client is closed, the connection is lost or the time-out is over; a caller of the function itself then gets nil,
---- message, code. A listener more than 256 events behind loses the oldest: the next event has their number as `lost`.
+--- message, code. A listener more than 256 events or 1 MiB behind loses the oldest: the next event has their number as `lost`.
 ---@param opts? number|{ timeout: number } seconds for each event; none by default
 ---@return fun(): { event: string, data: table, timestamp: { seconds: integer, microseconds: integer }?, lost: integer? }|nil
 function methods:events(opts)
@@ -185,7 +185,7 @@ local function matcher(what)
 end
 
 --- Waits for an event. An earlier event counts as well, unless another call took it or `clear_events` dropped it: the event of a
---- command often comes before its answer. Of more than 256 untaken events the oldest are dropped.
+--- command often comes before its answer. Of more than 256 untaken events, or 1 MiB of them, the oldest are dropped.
 ---@param what string|fun(event: table): boolean its name, or a condition
 ---@param opts? number|{ timeout: number } seconds, 60 by default
 ---@return table|nil event, string?, string? ETIMEDOUT, ERESET, ECLOSED

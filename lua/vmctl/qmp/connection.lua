@@ -58,7 +58,7 @@ local function on_line(self, line)
   local kind, message = wire.parse(line)
   if not kind then return nil, message end
   if kind == "event" then
-    self._hub:publish(message)
+    self._hub:publish(message, #line)
     return true
   elseif kind == "greeting" then
     return nil, "a second greeting"

@@ -4,7 +4,8 @@ local core = require "vmctl.core"
 
 local M = {}
 
-M.KEPT = 256 -- events for one listener
+M.KEPT = 256             -- events for one listener
+M.KEPT_BYTES = 1 << 20   -- bytes of them, as they came
 
 local hub = {}
 local hub_mt = { __name = "vmctl.QmpHub", __index = hub }
@@ -16,8 +17,10 @@ function M.hub(kept)
 end
 
 --- Hands an event to all listeners. Never waits.
-function hub:publish(event)
-  for listener in pairs(self._listeners) do listener:_put(event) end
+---@param event table
+---@param size integer bytes of its line
+function hub:publish(event, size)
+  for listener in pairs(self._listeners) do listener:_put(event, size) end
 end
 
 --- Ends it: listeners get the remaining events, and then the reason. Never waits.
@@ -31,18 +34,24 @@ local listener_mt = { __name = "vmctl.QmpListener", __index = listener }
 
 --- Listens from now on, until `close` or the collector ends it. Does not wait.
 function hub:listen()
-  local made = setmetatable({ _hub = self, _news = core.queue(), _events = {}, _lost = 0 }, listener_mt)
+  local made = setmetatable({ _hub = self, _news = core.queue(), _events = {}, _sizes = {}, _bytes = 0, _lost = 0 }, listener_mt)
   self._listeners[made] = true
   return made
 end
 
-function listener:_put(event)
+local function take_out(self, i)
+  self._bytes = self._bytes - table.remove(self._sizes, i)
+  return table.remove(self._events, i)
+end
+
+function listener:_put(event, size)
   local events = self._events
-  if #events >= self._hub._kept then
-    table.remove(events, 1)
+  while #events > 0 and (#events >= self._hub._kept or self._bytes + size > M.KEPT_BYTES) do
+    take_out(self, 1)
     self._lost = self._lost + 1
   end
-  events[#events + 1] = event
+  events[#events + 1], self._sizes[#events + 1] = event, size
+  self._bytes = self._bytes + size
   self._news:wake()
 end
 
@@ -59,7 +68,7 @@ end
 ---@return table|nil
 function listener:take(fits)
   for i, event in ipairs(self._events) do
-    if not fits or fits(event) then return table.remove(self._events, i) end
+    if not fits or fits(event) then return take_out(self, i) end
   end
 end
 
@@ -80,7 +89,7 @@ end
 
 --- Drops the events that came until now. Does not wait.
 function listener:clear()
-  self._events, self._lost = {}, 0
+  self._events, self._sizes, self._bytes, self._lost = {}, {}, 0, 0
 end
 
 function listener:close()

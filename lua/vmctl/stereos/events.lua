@@ -4,7 +4,8 @@ local core = require "vmctl.core"
 
 local M = {}
 
-local KEPT = 256 -- messages for one listener
+local KEPT = 256            -- messages for one listener
+local KEPT_BYTES = 1 << 20  -- bytes of their texts
 
 local hub = {}
 local hub_mt = { __name = "vmctl.StereosHub", __index = hub }
@@ -18,6 +19,7 @@ end
 ---@param event { state: string, message: string }
 function hub:publish(event)
   self.state = event.state
+  event = { state = event.state, message = event.message } -- whatever else the guest put there is not kept
   for listener in pairs(self._listeners or {}) do listener:_put(event) end
 end
 
@@ -31,18 +33,23 @@ local listener_mt = { __name = "vmctl.StereosListener", __index = listener }
 
 --- Listens from now on; `close` ends it. Does not wait.
 function hub:listen()
-  local self_listener = setmetatable({ _hub = self, _news = core.queue(), _first = 1, _last = 0, lost = 0 }, listener_mt)
+  local self_listener = setmetatable({ _hub = self, _news = core.queue(), _first = 1, _last = 0, _bytes = 0, lost = 0 }, listener_mt)
   self._listeners = self._listeners or setmetatable({}, { __mode = "k" })
   self._listeners[self_listener], self.heard = true, true
   return self_listener
 end
 
+local function size_of(event)
+  return #event.state + #(event.message or "")
+end
+
 function listener:_put(event)
   self._last = self._last + 1
   self[self._last] = event
-  if self._last - self._first >= KEPT then
-    self[self._first] = nil
-    self._first, self.lost = self._first + 1, self.lost + 1
+  self._bytes = self._bytes + size_of(event)
+  while self._last > self._first and (self._last - self._first >= KEPT or self._bytes > KEPT_BYTES) do
+    self:take()
+    self.lost = self.lost + 1
   end
   self._news:wake()
 end
@@ -53,6 +60,7 @@ function listener:take()
   if event then
     self[self._first] = nil
     self._first = self._first + 1
+    self._bytes = self._bytes - size_of(event)
   end
   return event
 end
