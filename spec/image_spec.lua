@@ -262,6 +262,9 @@ describe("vmctl.machine.image", function()
     local entries, message = build { busybox = shell("command -v busybox"):match "[^\n]+" }
     if not entries and message:find "not static" then pending "busybox is not static here" return end
     assert.equal("/bin/busybox", assert(entries)["bin/sh"].body)
+    for applet in shell("busybox --list-full"):gmatch "[^\n]+" do
+      assert.equal(applet == "bin/busybox" and entries["bin/busybox"].body or "/bin/busybox", entries[applet].body, applet)
+    end
     assert.equal(tonumber("100755", 8), entries["bin/busybox"].mode)
   end)
 

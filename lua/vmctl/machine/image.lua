@@ -1,6 +1,7 @@
 --- Guest images: a small root file system for the kernel to unpack, with busybox, kernel modules and the agent in it.
 -- Needs find, gzip and a static busybox. Does not yield: other tasks wait for the fraction of a second that it takes.
 
+local busybox = require "vmctl.machine.busybox"
 local cpio = require "vmctl.machine.cpio"
 local options = require "vmctl.base.options"
 local texts = require "vmctl.text"
@@ -240,9 +241,9 @@ local function plant_busybox(tree, path)
   local bytes, why, code = read_program("busybox (Debian's package busybox-static)", path)
   if not bytes then return nil, why, code end
   local applets
-  applets, why, code = run("list applets of", path, quote(path) .. " --list-full")
-  if not applets then return nil, why, code end
-  for applet in applets:gmatch "[^\n]+" do tree["/" .. applet] = { link = "/bin/busybox" } end
+  applets, why, code = busybox.applets(bytes)
+  if not applets then return fail("list applets of", path, why, code) end
+  for _, applet in ipairs(applets) do tree[applet] = { link = "/bin/busybox" } end
   tree["/bin/busybox"] = { content = bytes, mode = octal "755" }
   return true
 end
