@@ -1,5 +1,5 @@
 local ends = require "spec.support.ttrpc"
-local links = require "vmctl.ttrpc.frame_link"
+local links = require "vmctl.ttrpc.frame_stream"
 local protobuf = require "vmctl.protobuf"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"

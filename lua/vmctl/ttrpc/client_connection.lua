@@ -6,7 +6,7 @@
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local links = require "vmctl.ttrpc.frame_link"
+local links = require "vmctl.ttrpc.frame_stream"
 local log = require "vmctl.log"
 local wire = require "vmctl.ttrpc.wire"
 

@@ -2,10 +2,10 @@
 --- (docs/wire/ttrpc.md#state-machines, docs/wire/ttrpc.md#connection-life).
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
-local crews = require "vmctl.ttrpc.server_readers"
+local crews = require "vmctl.ttrpc.server_workers"
 local handler = require "vmctl.ttrpc.dispatch"
 local incoming = require "vmctl.ttrpc.server_stream"
-local links = require "vmctl.ttrpc.frame_link"
+local links = require "vmctl.ttrpc.frame_stream"
 local log = require "vmctl.log"
 local rules = require "vmctl.ttrpc.frame_rules"
 local status = require "vmctl.ttrpc.status"
