@@ -278,7 +278,7 @@ describe("many streams of ttrpc", function()
         return stalled._over
       end)
       assert.equal("ETOOBIG", support.code(stalled:recv())) -- what was kept for it has been dropped
-      assert.equal(0, client._connection.link.held)
+      assert.equal(0, client._connection.frames.held)
     end)
   end, 20))
 

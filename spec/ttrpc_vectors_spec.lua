@@ -1,5 +1,5 @@
 local ends = require "spec.support.ttrpc"
-local links = require "vmctl.ttrpc.frame_stream"
+local frame_streams = require "vmctl.ttrpc.frame_stream"
 local protobuf = require "vmctl.protobuf"
 local support = require "spec.support"
 local vectors = require "spec.support.vectors"
@@ -65,10 +65,10 @@ describe("ttrpc's vectors", function()
     local fields, frame = vector.fields, vector.fields.frame
     it("are read: " .. vector.name, support.run(function()
       local near, far = support.pair()
-      local link = links.new(far)
+      local frames = frame_streams.new(far)
       for cut = 1, #vector.bytes do
         assert(near:write(vector.bytes:sub(1, cut)))
-        local reading = vmctl.spawn(link.read, link, 1)
+        local reading = vmctl.spawn(frames.read, frames, 1)
         vmctl.sleep(0)
         if cut < #vector.bytes then assert(near:write(vector.bytes:sub(cut + 1))) end
         local kind, payload, id, flags = reading:join()

@@ -251,7 +251,7 @@ mt.__close = methods.close
 mt.__gc = methods.close
 
 function mt:__tostring()
-  return ("vmctl.TtrpcClient(%s)"):format(self._connection.link.label)
+  return ("vmctl.TtrpcClient(%s)"):format(self._connection.frames.label)
 end
 
 return M

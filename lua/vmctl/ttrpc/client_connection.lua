@@ -6,7 +6,7 @@
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
-local links = require "vmctl.ttrpc.frame_stream"
+local frame_streams = require "vmctl.ttrpc.frame_stream"
 local log = require "vmctl.log"
 local wire = require "vmctl.ttrpc.wire"
 
@@ -24,10 +24,10 @@ local mt = { __name = "vmctl.TtrpcConnection", __index = methods }
 ---@param stream vmctl.Stream
 function M.new(stream)
   local self = setmetatable({
-    link = links.new(stream, core.calls), _calls = nil, _entries = {}, _live = 0, _reading = false, over = nil,
+    frames = frame_streams.new(stream, core.calls), _calls = nil, _entries = {}, _live = 0, _reading = false, over = nil,
     _queues = {}, -- kept for reuse
   }, mt)
-  self._calls = self.link.source
+  self._calls = self.frames.source
   self._count = function() return self:live() end
   self._reader = setmetatable({}, { __close = function() self:_read_no_more() end })
   return self
@@ -47,7 +47,7 @@ local function finish(self, err, code)
     err = "the connection was closed: " .. err
   end
   self.over, self.code = err, code
-  self.link:close()
+  self.frames:close()
   local entries = self._entries
   self._entries, self._live = {}, 0
   self._calls:fail { err, code }
@@ -68,7 +68,7 @@ end
 local function deliver_data(self, entry, payload, flags)
   if flags & wire.REMOTE_CLOSED ~= 0 then self:forget(entry) end
   local inbox = entry:on_data(payload, flags)
-  if inbox and inbox:is_full() and not self.link:await_room(inbox, self._count) then
+  if inbox and inbox:is_full() and not self.frames:await_room(inbox, self._count) then
     entry:give_up(("stream full: %d messages were not read"):format(inbox:count()), "ETOOBIG")
   end
 end
@@ -79,7 +79,7 @@ local function dispatch(self, kind, payload, id, flags)
   local entry = self._entries[id]
   if not entry then -- given up by us, or the answer to a frame that crossed its end
     if kind == wire.DATA and self._calls:fail(NO_ANSWER, id) then return end
-    log.debug("ttrpc: %s: a frame of type %d for stream %d, which is not open", self.link.label, kind, id)
+    log.debug("ttrpc: %s: a frame of type %d for stream %d, which is not open", self.frames.label, kind, id)
   elseif kind == wire.RESPONSE then
     self:forget(entry)
     entry:on_response(payload)
@@ -100,7 +100,7 @@ end
 
 -- One frame. ETIMEDOUT and ECANCELED are the reader's own; after any other failure the connection is over.
 local function read(self, timeout)
-  local kind, payload, id, flags = self.link:read(timeout)
+  local kind, payload, id, flags = self.frames:read(timeout)
   if kind == true then
     return true
   elseif kind then
@@ -126,7 +126,7 @@ end
 
 function methods:_start_reader()
   self._reading = true
-  self._task = background.spawn("ttrpc: " .. self.link.label, read_for_all, self)
+  self._task = background.spawn("ttrpc: " .. self.frames.label, read_for_all, self)
 end
 
 local function wait_in_queue(self, entry, is_done, deadline)
@@ -206,8 +206,8 @@ end
 ---@return string?, string? message, code ETIMEDOUT, ECANCELED, EPROTO, RESOURCE_EXHAUSTED, those of the connection's end
 ---@return table? status of RESOURCE_EXHAUSTED
 function methods:call(service, method, request, request_type, response_type, deadline)
-  local link = self.link
-  if not self._reading or self.over or link.waiting_for_room or not link:is_free() then return false end
+  local frames = self.frames
+  if not self._reading or self.over or frames.waiting_for_room or not frames:is_free() then return false end
   return self._calls:call(service, method, request, request_type, response_type, deadline)
 end
 
@@ -219,7 +219,7 @@ end
 ---@return true|nil, string?, string? ETIMEDOUT, ECANCELED, ETOOBIG, EINVAL, EOVERFLOW, ERESET, ECLOSED
 function methods:open(entry, flags, deadline, limit, request, type_name, message)
   if self.over then return nil, self.over, self.code end
-  local turn <close>, err, code = self.link:turn(deadline) -- luacheck: ignore
+  local turn <close>, err, code = self.frames:turn(deadline) -- luacheck: ignore
   if not turn then return nil, err, code end
   if self.over then return nil, self.over, self.code end
   local now = core.now()
@@ -231,8 +231,8 @@ function methods:open(entry, flags, deadline, limit, request, type_name, message
   id, err, code = take_id(self)
   if not id then return nil, err, code end
   entry.id, self._entries[id], self._live = id, entry, self._live + 1
-  if self:live() == 2 then self.link.room:wake() end -- a reader that is held back for the only stream goes on
-  ok, err, code = sent(self, self.link:put(wire.REQUEST, bytes, id, flags, deadline - now))
+  if self:live() == 2 then self.frames.room:wake() end -- a reader that is held back for the only stream goes on
+  ok, err, code = sent(self, self.frames:put(wire.REQUEST, bytes, id, flags, deadline - now))
   if not ok then self:forget(entry) end
   return ok, err, code
 end
@@ -241,7 +241,7 @@ end
 ---@return true|nil, string?, string? ETIMEDOUT, ECANCELED: it was not sent
 function methods:send_data(id, payload, flags, timeout)
   if self.over then return nil, self.over, self.code end
-  return sent(self, self.link:send(wire.DATA, payload, id, flags, timeout))
+  return sent(self, self.frames:send(wire.DATA, payload, id, flags, timeout))
 end
 
 local FAREWELL = 5 -- seconds to send the end of a stream that was given up
@@ -249,9 +249,9 @@ local FAREWELL = 5 -- seconds to send the end of a stream that was given up
 --- Sends the end of a stream's input in the background; a failure is ignored. Does not wait.
 function methods:say_farewell(id)
   if self.over then return end
-  background.spawn("ttrpc: " .. self.link.label, function()
+  background.spawn("ttrpc: " .. self.frames.label, function()
     local ok, err = self:send_data(id, "", wire.CLOSE, FAREWELL)
-    if not ok then log.debug("ttrpc: %s: stream %d: %s", self.link.label, id, err) end
+    if not ok then log.debug("ttrpc: %s: stream %d: %s", self.frames.label, id, err) end
   end)
 end
 

@@ -22,7 +22,7 @@ local known = { timeout = "number" }
 ---@param deadline number of the stream as a whole
 function M.new(connection, spec, timeout, deadline)
   return setmetatable({
-    _connection = connection, _spec = spec, _timeout = timeout, _deadline = deadline, _inbox = inboxes.new(connection.link),
+    _connection = connection, _spec = spec, _timeout = timeout, _deadline = deadline, _inbox = inboxes.new(connection.frames),
     _sending = spec.client_stream,
   }, mt)
 end

@@ -19,7 +19,7 @@ end
 local STATUS = { ENOTSUP = "UNIMPLEMENTED", ETOOBIG = "RESOURCE_EXHAUSTED" } -- of an answer that cannot be encoded; else INTERNAL
 
 -- The envelope of a unary answer, or nil and a status. SENT: the answer is already written.
-local function encode(entry, link, response)
+local function encode(entry, frames, response)
   local method = entry.method
   if response == true or response == nil then
     if method.response == EMPTY then return "" end
@@ -27,7 +27,7 @@ local function encode(entry, link, response)
   end
   local bytes, err, code
   if method.response and type(response) == "table" then
-    if not entry.dropped and link:is_free() and link.source:answer(entry.id, method.response, response) then return SENT end
+    if not entry.dropped and frames:is_free() and frames.source:answer(entry.id, method.response, response) then return SENT end
     bytes, err, code = wire.encode_result(method.response, response)
   else
     bytes, err, code = service.encode(method.response, response)
@@ -41,10 +41,10 @@ local function encode(entry, link, response)
   return refusal(STATUS[code] or "INTERNAL", err)
 end
 
-local function settle(entry, link, response, err, code, details)
+local function settle(entry, frames, response, err, code, details)
   if response == nil and err ~= nil then return refusal(code, err, details) end
   if entry.method.server_stream then return FINISHED end
-  return encode(entry, link, response)
+  return encode(entry, frames, response)
 end
 
 local function call(entry)
@@ -86,16 +86,16 @@ local function failure(entry, refused)
   return status.new("DEADLINE_EXCEEDED", "context deadline exceeded: " .. refused.message)
 end
 
-local function conclude(entry, link, ok, ...)
+local function conclude(entry, frames, ok, ...)
   if not ok then
     log.error("ttrpc: %s: %s", entry.method.name, (...))
     return refusal("INTERNAL", ("the handler of %s failed"):format(entry.method.name))
   end
-  return settle(entry, link, ...)
+  return settle(entry, frames, ...)
 end
 
-local function run(entry, worker, link)
-  return conclude(entry, link, call_in_time(entry, worker))
+local function run(entry, worker, frames)
+  return conclude(entry, frames, call_in_time(entry, worker))
 end
 
 -- The envelope of a failure. Details that are malformed or make it too large are left out.
@@ -107,10 +107,10 @@ end
 --- Runs the handler of a stream. Waits as the handler does; never raises.
 ---@param entry table `method`, `context`, `unary`, `payload`; a stream for handlers that are not unary
 ---@param worker table `scope`: for the tasks that the handler spawns; nil afterwards if it had to be ended
----@param link vmctl.TtrpcLink on which an ordinary answer leaves at once
+---@param frames vmctl.TtrpcFrameStream on which an ordinary answer leaves at once
 ---@return integer? kind, string? payload, integer? flags of the frame that ends the stream; nil: it was sent
-function M.run(entry, worker, link)
-  local result, refused = run(entry, worker, link)
+function M.run(entry, worker, frames)
+  local result, refused = run(entry, worker, frames)
   if result == SENT then return nil end
   if refused then return wire.RESPONSE, envelope(failure(entry, refused)), 0 end
   if result == FINISHED then return wire.DATA, "", wire.CLOSE end

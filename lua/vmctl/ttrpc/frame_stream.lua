@@ -9,7 +9,7 @@ local M = {}
 local STALL = 0.5 -- seconds for which a full stream may hold up the others
 
 local methods = {}
-local mt = { __name = "vmctl.TtrpcLink", __index = methods }
+local mt = { __name = "vmctl.TtrpcFrameStream", __index = methods }
 
 -- Reads all frames without interpreting them.
 local function plain(stream)

@@ -12,14 +12,14 @@ local MOST_OF_ALL = 32 << 20 -- bytes in the queues of all streams of a connecti
 local methods = {}
 local mt = { __name = "vmctl.TtrpcInbox", __index = methods }
 
----@param link vmctl.TtrpcLink `held`: bytes that wait in all its inboxes; `room` is woken whenever a message is taken
-function M.new(link)
-  return setmetatable({ _first = 1, _last = 0, _bytes = 0, _link = link, _come = core.queue() }, mt)
+---@param frames vmctl.TtrpcFrameStream `held`: bytes that wait in all its inboxes; `room` is woken whenever a message is taken
+function M.new(frames)
+  return setmetatable({ _first = 1, _last = 0, _bytes = 0, _frames = frames, _come = core.queue() }, mt)
 end
 
 local function hold(self, bytes)
   self._bytes = self._bytes + bytes
-  self._link.held = self._link.held + bytes
+  self._frames.held = self._frames.held + bytes
 end
 
 function methods:put(message)
@@ -40,7 +40,7 @@ end
 
 --- Says if no further message may be kept.
 function methods:is_overfull()
-  return self:count() >= MOST_MESSAGES or self._bytes >= MOST_BYTES or self._link.held >= MOST_OF_ALL
+  return self:count() >= MOST_MESSAGES or self._bytes >= MOST_BYTES or self._frames.held >= MOST_OF_ALL
 end
 
 --- Ends the queue: its messages can still be read, then `recv` returns the reason.
@@ -58,7 +58,7 @@ function methods:clear()
   for at = self._first, self._last do self[at] = nil end
   self._first, self._last = 1, 0
   hold(self, -self._bytes)
-  self._link.room:wake()
+  self._frames.room:wake()
 end
 
 local function take(self)
@@ -67,7 +67,7 @@ local function take(self)
   self[first] = nil
   self._first = first + 1
   hold(self, -#message)
-  self._link.room:wake()
+  self._frames.room:wake()
   return message
 end
 

@@ -2,10 +2,10 @@
 --- (docs/wire/ttrpc.md#state-machines, docs/wire/ttrpc.md#connection-life).
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
-local crews = require "vmctl.ttrpc.server_workers"
+local workers = require "vmctl.ttrpc.server_workers"
 local handler = require "vmctl.ttrpc.dispatch"
 local incoming = require "vmctl.ttrpc.server_stream"
-local links = require "vmctl.ttrpc.frame_stream"
+local frame_streams = require "vmctl.ttrpc.frame_stream"
 local log = require "vmctl.log"
 local rules = require "vmctl.ttrpc.frame_rules"
 local status = require "vmctl.ttrpc.status"
@@ -27,23 +27,23 @@ local mt = { __name = "vmctl.TtrpcConversation", __index = methods }
 function M.new(stream, find, most)
   local state = { streams = {}, live = 0, held = 0, last = 0, most = most, draining = false, find = find }
   local self = setmetatable({
-    _link = links.new(stream, core.requests), _state = state, _count = function() return state.live end, _peer = stream:peer(),
+    _frames = frame_streams.new(stream, core.requests), _state = state, _count = function() return state.live end, _peer = stream:peer(),
     _ended = core.queue(),
   }, mt)
-  self._crew = crews.new(function(worker) self:_read(worker) end)
+  self._workers = workers.new(function(worker) self:_read(worker) end)
   return self
 end
 
 -- Ends the connection of a client that does not read its answers.
 local function send(self, kind, payload, id, flags)
-  local ok, err, code = self._link:send(kind, payload, id, flags, SEND_TIMEOUT)
+  local ok, err, code = self._frames:send(kind, payload, id, flags, SEND_TIMEOUT)
   if ok or code == "ECANCELED" then return ok end
-  if code ~= "ECLOSED" then log.info("ttrpc: %s: closed: %s", self._link.label, err) end
-  self._link:close()
+  if code ~= "ECLOSED" then log.info("ttrpc: %s: closed: %s", self._frames.label, err) end
+  self._frames:close()
 end
 
 local function refuse(self, id, code, text)
-  log.debug("ttrpc: %s: stream %d refused: %s", self._link.label, id, text)
+  log.debug("ttrpc: %s: stream %d refused: %s", self._frames.label, id, text)
   return send(self, wire.RESPONSE, wire.encode_response(nil, status.new(code, text)), id, 0)
 end
 
@@ -54,18 +54,18 @@ local function take_out(self, entry)
   if state.streams[entry.id] ~= entry then return end
   state.streams[entry.id] = nil
   state.live, state.held = state.live - 1, state.held - #entry.payload
-  if state.live == 0 and state.draining then background.spawn("ttrpc: drain", self._link.finish, self._link, LINGER) end
+  if state.live == 0 and state.draining then background.spawn("ttrpc: drain", self._frames.finish, self._frames, LINGER) end
 end
 
 -- The client knows that the stream has ended: nothing more is sent on it, and its handler is ended.
 local function drop(self, entry, text)
   entry:drop(text)
   take_out(self, entry)
-  crews.dismiss(entry.worker)
+  workers.cancel(entry.worker)
 end
 
 local function serve(self, entry, worker)
-  local kind, bytes, flags = handler.run(entry, worker, self._link)
+  local kind, bytes, flags = handler.run(entry, worker, self._frames)
   if not entry.dropped then
     if kind then send(self, kind, bytes, entry.id, flags) end
     entry:drop "it has ended"
@@ -98,18 +98,18 @@ local function begin(self, method, id, flags, worker, service_name, method_name,
     self, nil, service = service_name, method = method_name, metadata = metadata,
     deadline = timeout_nano ~= 0 and core.now() + timeout_nano / 1e9 or nil,
   }, context_mt)
-  local entry = incoming.new(self._link, id, method, context, payload, worker)
+  local entry = incoming.new(self._frames, id, method, context, payload, worker)
   context[2] = entry
   if not entry.unary then entry:begin(flags) end
   state.streams[id], state.live, state.held = entry, state.live + 1, state.held + #entry.payload
-  if state.live == 2 then self._link.room:wake() end -- a reader that is held back for the only stream goes on
-  self._crew:release()
+  if state.live == 2 then self._frames.room:wake() end -- a reader that is held back for the only stream goes on
+  self._workers:release()
   serve(self, entry, worker)
 end
 
 local function deliver(self, entry, payload, flags)
   entry:on_data(payload, flags)
-  if not entry.inbox:is_full() or self._link:await_room(entry.inbox, self._count) then return end
+  if not entry.inbox:is_full() or self._frames:await_room(entry.inbox, self._count) then return end
   local text = "data handling error: ttrpc: stream buffer full"
   drop(self, entry, text)
   refuse(self, entry.id, "INVALID_ARGUMENT", text)
@@ -121,7 +121,7 @@ local function act(self, worker, payload, id, flags, verdict, first, second, ent
   if verdict == "start" then
     local metadata = first.metadata[1] and wire.metadata_of(first.metadata)
     begin(self, second, id, flags, worker, first.service, first.method, first.payload, first.timeout_nano, metadata)
-    return self._crew:take_back(worker)
+    return self._workers:take_back(worker)
   elseif verdict == "data" then
     deliver(self, first, payload, flags)
   elseif verdict == "refuse" then
@@ -136,7 +136,7 @@ local function act_on_call(self, worker, payload, id, flags, service_name, metho
   local method, verdict, code, text, entry = rules.judge_call(self._state, id, service_name, method_name, payload)
   if not method then return act(self, worker, payload, id, flags, verdict, code, text, entry) end
   begin(self, method, id, flags, worker, service_name, method_name, payload, timeout_nano, nil)
-  return self._crew:take_back(worker)
+  return self._workers:take_back(worker)
 end
 
 local function refuse_oversize(self, text, frame)
@@ -147,9 +147,9 @@ end
 
 -- Reads frames as long as this worker is the reader.
 function methods:_read(worker)
-  local link, state = self._link, self._state
+  local frames, state = self._frames, self._state
   while true do
-    local kind, payload, id, flags, service_name, method_name, timeout_nano = link:read(math.huge)
+    local kind, payload, id, flags, service_name, method_name, timeout_nano = frames:read(math.huge)
     if service_name then
       if not act_on_call(self, worker, payload, id, flags, service_name, method_name, timeout_nano) then return end
     elseif kind then
@@ -157,7 +157,7 @@ function methods:_read(worker)
     elseif id == "ETOOBIG" then
       refuse_oversize(self, payload, flags)
     else
-      self._crew:finish()
+      self._workers:finish()
       self._why, self._code = payload, id
       self._ended:wake()
       return
@@ -169,14 +169,14 @@ local QUIET = { EOF = true, ECLOSED = true, ECANCELED = true, ECONNRESET = true 
 
 --- Serves the connection until it ends, closes it, and cancels the handlers that are still at work. Waits.
 function methods:run()
-  local link <close> = self._link -- luacheck: ignore
+  local frames <close> = self._frames -- luacheck: ignore
   task.scope(function(scope)
-    self._crew:start(scope)
+    self._workers:start(scope)
     self._ended:wait(math.huge, "the connection's end")
-    if self._code and not QUIET[self._code] then log.info("ttrpc: %s: %s", self._link.label, self._why) end
+    if self._code and not QUIET[self._code] then log.info("ttrpc: %s: %s", self._frames.label, self._why) end
     self._over = true
-    self._crew:finish()
-    self._link:close()
+    self._workers:finish()
+    self._frames:close()
     scope:cancel()
   end)
 end
@@ -185,12 +185,12 @@ end
 function methods:drain()
   if self._state.draining then return end
   self._state.draining = true
-  if self._state.live == 0 then background.spawn("ttrpc: drain", self._link.finish, self._link, LINGER) end
+  if self._state.live == 0 then background.spawn("ttrpc: drain", self._frames.finish, self._frames, LINGER) end
 end
 
 --- Ends the connection now.
 function methods:close()
-  self._link:close()
+  self._frames:close()
 end
 
 return M

@@ -17,14 +17,14 @@ local mt = { __name = "vmctl.TtrpcIncoming", __index = methods }
 local known = { timeout = "number" }
 
 --- The server's record of a request. A unary one has no inbox.
----@param worker table of server_readers.lua, whose task runs the handler
-function M.new(link, id, method, context, payload, worker)
+---@param worker table of server_workers.lua, whose task runs the handler
+function M.new(frames, id, method, context, payload, worker)
   local unary = not method.client_stream and not method.server_stream
   local self = setmetatable({ -- with room for all fields of a unary one
     id = id, method = method, context = context, unary = unary, payload = payload, worker = worker, dropped = nil,
     input_over = nil,
   }, mt)
-  if not unary then self.inbox, self._link = inboxes.new(link), link end
+  if not unary then self.inbox, self._frames = inboxes.new(frames), frames end
   return self
 end
 
@@ -80,7 +80,7 @@ function methods:send(message, opts)
   end
   if self.dropped then return failed(self, "send from", self.dropped, "ECANCELED") end
   local ok
-  ok, err, code = self._link:send(wire.DATA, payload, self.id, 0, timeout)
+  ok, err, code = self._frames:send(wire.DATA, payload, self.id, 0, timeout)
   if not ok then return failed(self, "send from", err, code) end
   return true
 end

@@ -8,9 +8,9 @@ local M = {}
 local RESTING = 16 -- idle tasks that are kept
 
 local methods = {}
-local mt = { __name = "vmctl.TtrpcCrew", __index = methods }
+local mt = { __name = "vmctl.TtrpcWorkers", __index = methods }
 
--- A worker is a table with `task`, `scope` (of the tasks that the handlers spawn; nil when it has ended) and `dismissed`
+-- A worker is a table with `task`, `scope` (of the tasks that the handlers spawn; nil when it has ended) and `cancelled`
 -- (its task was cancelled and cannot be reused).
 
 ---@param read fun(worker: table) reads while `worker` may: see `release` and `take_back`
@@ -35,7 +35,7 @@ local function work_in(self, worker)
       self._reading = true
       self._read(worker)
     end
-    if worker.dismissed or self._over then return false end
+    if worker.cancelled or self._over then return false end
     if worker.scope and self._reading and not rest(self) then return false end
   end
   return true
@@ -49,8 +49,8 @@ local function work(self, worker)
   until not work_in(self, worker)
 end
 
-local function hire(self)
-  local worker = { task = nil, scope = nil, dismissed = false }
+local function add_worker(self)
+  local worker = { task = nil, scope = nil, cancelled = false }
   worker.task = background.spawn_in(self._scope, work, self, worker)
 end
 
@@ -58,7 +58,7 @@ end
 ---@param scope vmctl.Scope the scope of all its tasks
 function methods:start(scope)
   self._scope, self._called = scope, true
-  hire(self)
+  add_worker(self)
 end
 
 --- The reader is about to call something that may wait: if it does, another worker reads.
@@ -66,13 +66,13 @@ function methods:release()
   self._reading = false
   if self._called then return end
   self._called = true
-  if self._rest:wake(1) == 0 then hire(self) end
+  if self._rest:wake(1) == 0 then add_worker(self) end
 end
 
---- Makes a worker the reader again, unless there is another one or it was dismissed.
+--- Makes a worker the reader again, unless there is another one or it was cancelled.
 ---@return boolean
 function methods:take_back(worker)
-  if self._reading or worker.dismissed or not worker.scope then return false end
+  if self._reading or worker.cancelled or not worker.scope then return false end
   self._reading = true
   return true
 end
@@ -83,8 +83,8 @@ function methods:finish()
 end
 
 --- Ends a worker whose handler's result is no longer needed. Not for the caller's own.
-function M.dismiss(worker)
-  worker.dismissed = true
+function M.cancel(worker)
+  worker.cancelled = true
   worker.task:cancel()
 end
 
