@@ -50,7 +50,7 @@ function methods:serve(listener)
   listener = listener or self._listener
   if not listener then error("cc server: it has no path, so a listener is needed", 2) end
   self._listeners[listener] = true
-  local ok, err, code = accept.serve(listener, { allow = self._allow, places = self._places }, function(stream)
+  local ok, err, code = accept.serve(listener, { allow = self._allow, limit = self._limit }, function(stream)
     self:converse(stream)
   end)
   self._listeners[listener] = nil
@@ -138,7 +138,7 @@ function M.new(path, handler, opts)
   local max = opts.max_payload or wire.MAX
   return setmetatable({
     _path = path, _listener = listener, _handler = handler, _max = max, _format = wire.format_of(max),
-    _allow = access.policy(opts.allow), _places = accept.places(opts.connections, opts.on_idle), _live = {}, _listeners = {},
+    _allow = access.policy(opts.allow), _limit = accept.limit(opts.connections, opts.on_idle), _live = {}, _listeners = {},
     _closed = false,
   }, mt)
 end

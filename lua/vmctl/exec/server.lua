@@ -66,7 +66,7 @@ function M.converse(conn, opts)
 end
 
 local function serve(listener, opts, handle)
-  local how = { allow = access.policy(opts.allow), places = accept.places(opts.connections, opts.on_idle) }
+  local how = { allow = access.policy(opts.allow), limit = accept.limit(opts.connections, opts.on_idle) }
   return accept.serve(listener, how, function(conn) handle(conn, opts) end)
 end
 

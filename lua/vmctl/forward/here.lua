@@ -52,7 +52,7 @@ end
 
 local function serve(self)
   local _, err, code = accept.serve(self._listener, {
-    allow = self._allow, places = accept.places(self._forward._opts.limit),
+    allow = self._allow, limit = accept.limit(self._forward._opts.limit),
     welcome = function(conn) return welcome(self, conn) end,
   }, function(live) attend(self, live) end)
   self._forward:_end(err or "the listener was closed", code or "ECLOSED")

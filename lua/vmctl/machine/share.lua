@@ -152,7 +152,7 @@ local function open_socket(self, vm, name, serve)
   if not listener then return nil, err, code end
   self._listeners[#self._listeners + 1] = listener
   self._tasks[#self._tasks + 1] = background.spawn(vm.name .. " " .. name, accept.serve, listener,
-    { allow = access.policy(), places = accept.places() }, function(stream) serve(vm, stream) end)
+    { allow = access.policy(), limit = accept.limit() }, function(stream) serve(vm, stream) end)
   return true
 end
 

@@ -8,60 +8,60 @@ local M = {}
 local CONNECTIONS = 1024
 local FAILURE_PAUSE = 0.1 -- seconds after an accept that failed for a reason which may pass
 
-local places = {}
-local places_mt = { __name = "vmctl.Places", __index = places }
+local limit = {}
+local limit_mt = { __name = "vmctl.ConnectionLimit", __index = limit }
 
 --- Counts connections: those of one listener, or of all listeners of a server.
 ---@param most? integer how many at a time (1024)
 ---@param on_idle? fun() called when the last one has ended
-function M.places(most, on_idle)
-  return setmetatable({ _live = 0, _most = most or CONNECTIONS, _on_idle = on_idle, _freed = core.queue() }, places_mt)
+function M.limit(most, on_idle)
+  return setmetatable({ _live = 0, _most = most or CONNECTIONS, _on_idle = on_idle, _freed = core.queue() }, limit_mt)
 end
 
-function places:are_taken()
+function limit:is_reached()
   return self._live >= self._most
 end
 
---- Waits until a connection has ended, unless there is a place.
+--- Waits until there are fewer connections than the limit.
 ---@return true|nil, string?, string? ECANCELED, ETIMEDOUT
-function places:wait()
+function limit:wait()
   while self._live >= self._most do
-    local ok, err, code = self._freed:wait(math.huge, "a place for a connection")
+    local ok, err, code = self._freed:wait(math.huge, "a connection to end")
     if not ok then return nil, err, code end
   end
   return true
 end
 
-function places:_take()
+function limit:_take()
   self._live = self._live + 1
 end
 
-function places:_free()
+function limit:_free()
   self._live = self._live - 1
   self._freed:wake(1)
   if self._live == 0 and self._on_idle then self._on_idle() end
 end
 
--- Gives a connection that may come its place: true; false: it is not to be served; nil, message, code: the wait was ended.
+-- Says if a connection is to be served: true, or false. Waits at the limit; nil, message, code: that wait was ended.
 local function admit(conn, opts)
   local welcome, reason = opts.allow(conn)
   if not welcome then
     log.info("refused a connection: %s", reason)
     return false
   end
-  while opts.places:are_taken() do -- after the wait as well: another listener may have been quicker
+  while opts.limit:is_reached() do -- after the wait as well: another listener may have been quicker
     if not opts.make_room(conn) then return false end
-    local ok, err, code = opts.places:wait()
+    local ok, err, code = opts.limit:wait()
     if not ok then return nil, err, code end
   end
   return true
 end
 
--- One connection: true when there may be more, else nil, message, code. Without `make_room` nobody is accepted who would
--- find no place: the backlog keeps them.
+-- One connection: true when there may be more, else nil, message, code. Without `make_room` we stop accepting at the limit, and
+-- further connections wait in the backlog.
 local function accept(listener, opts, scope, handle)
   if not opts.make_room then
-    local free, why, code = opts.places:wait()
+    local free, why, code = opts.limit:wait()
     if not free then return nil, why, code end
   end
   local conn, err, code = listener:accept()
@@ -76,11 +76,11 @@ local function accept(listener, opts, scope, handle)
     conn:close()
     return ok == false or nil, err, code
   end
-  opts.places:_take()
+  opts.limit:_take()
   local client = opts.welcome and opts.welcome(conn) or conn
   task.spawn_in(scope, function()
     handle(client)
-    opts.places:_free()
+    opts.limit:_free()
   end)
   return true
 end
@@ -88,9 +88,9 @@ end
 --- Accepts connections and handles each in a task of its own, until the listener is closed; then what still runs is
 --- cancelled. Waits.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts { allow: function, places: table, make_room: function?, welcome: function? } a policy as vmctl.access makes
--- them; `places` as above; make_room(conn) is called when they are taken: it ends another connection (true), or tells this
--- one that there is none (false), while without it a newcomer waits; welcome(conn) is called before the connection's task
+---@param opts { allow: function, limit: table, make_room: function?, welcome: function? } a policy as vmctl.access makes
+-- them; `limit` as above; make_room(conn) is called at the limit: it ends another connection (true), or refuses this one
+-- (false), while without it a new connection waits; welcome(conn) is called before the connection's task
 -- has its first turn, and what it returns goes to `handle` in place of the connection
 ---@param handle fun(client: any) serves and closes a connection; must not raise. May wait
 ---@return true|nil, string?, string? ECANCELED

@@ -18,7 +18,7 @@ local mt = { __name = "vmctl.SocketforwardStreams", __index = methods }
 ---@param opts { handshake_timeout: number, unclaimed_timeout: number, unclaimed: integer?, allow: function }
 function M.new(opts)
   return setmetatable({
-    _opts = opts, _waiting = {}, _count = 0, _most = opts.unclaimed or UNCLAIMED, _places = accept.places(HANDSHAKES), expired = 0,
+    _opts = opts, _waiting = {}, _count = 0, _most = opts.unclaimed or UNCLAIMED, _limit = accept.limit(HANDSHAKES), expired = 0,
   }, mt)
 end
 
@@ -85,7 +85,7 @@ end
 ---@param listener vmctl.Listener
 ---@return true|nil, string?, string? ECANCELED
 function methods:serve(listener)
-  return accept.serve(listener, { allow = self._opts.allow, places = self._places }, function(stream) greet(self, stream) end)
+  return accept.serve(listener, { allow = self._opts.allow, limit = self._limit }, function(stream) greet(self, stream) end)
 end
 
 --- Claims a stream: the id may then be used again. Does not wait.

@@ -36,7 +36,7 @@ local function new(handlers, opts, where)
   opts = options.check(opts or {}, known, where, 4)
   return setmetatable({
     _requests = requests.new(handlers, opts.handler_timeout or HANDLER_TIMEOUT, where, 4),
-    _allow = access.policy(opts.allow), _places = accept.places(opts.connections, opts.on_idle),
+    _allow = access.policy(opts.allow), _limit = accept.limit(opts.connections, opts.on_idle),
     _max_line = opts.max_line or wire.MAX_LINE, _first_line_timeout = opts.first_line_timeout or FIRST_LINE_TIMEOUT,
     _clients = clients.new(),
   }, mt)
@@ -154,7 +154,7 @@ end
 ---@return true|nil, string?, string? ECANCELED
 function methods:serve(listener)
   return accept.serve(listener, {
-    allow = self._allow, places = self._places,
+    allow = self._allow, limit = self._limit,
     welcome = function(stream) return self._clients:enter(stream) end,
     make_room = function(stream) return make_room(self, stream) end,
   }, function(client) attend(self, client) end)

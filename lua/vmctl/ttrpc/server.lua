@@ -66,7 +66,7 @@ local function new(services, opts, where)
   if type(services) ~= "table" then error(where .. ": a table of services expected", 3) end
   local self = setmetatable({
     _services = {}, _descriptions = service.table_of(opts.services, where), _allow = access.policy(opts.allow),
-    _places = accept.places(opts.connections, opts.on_idle), _streams = opts.streams or STREAMS,
+    _limit = accept.limit(opts.connections, opts.on_idle), _streams = opts.streams or STREAMS,
     _conversations = {}, _listeners = {}, _left = core.queue(), _draining = false,
   }, mt)
   self._find = function(name, method)
@@ -121,7 +121,7 @@ end
 function methods:serve(listener)
   self._listeners[listener] = true
   local ok, err, code = accept.serve(gate(self, listener), {
-    allow = self._allow, places = self._places, welcome = function(stream) return enter(self, stream) end,
+    allow = self._allow, limit = self._limit, welcome = function(stream) return enter(self, stream) end,
   }, function(conversation) attend(self, conversation) end)
   self._listeners[listener] = nil
   return ok, err, code
