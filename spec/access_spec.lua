@@ -1,4 +1,4 @@
-local access = require "vmctl.net.policy"
+local access = require "vmctl.net.access"
 local core = require "vmctl.core"
 local exec = require "vmctl.exec"
 local native = require "spec.support.native"
@@ -28,7 +28,7 @@ local function unix(uid) return from({ kind = "unix", path = "" }, uid) end
 
 local own = core.fs.identity()
 
-describe("vmctl.access: by default", function()
+describe("vmctl.net.access: by default", function()
   local allow = access.policy()
 
   it("lets in the host's CID alone on vsock", function()
@@ -64,7 +64,7 @@ describe("vmctl.access: by default", function()
   end)
 end)
 
-describe("vmctl.access: rules", function()
+describe("vmctl.net.access: rules", function()
   it("name CIDs", function()
     local allow = access.policy { cid = { 2, 7 } }
     assert.is_true(allow(vsock(2)))
@@ -121,7 +121,7 @@ local function is_served(address, opts, connect)
   return false
 end
 
-describe("vmctl.access: real connections", function()
+describe("vmctl.net.access: real connections", function()
   it("of our own user and from loopback are served", run(function()
     assert.is_true(is_served("unix:" .. support.tmpdir() .. "/s"))
     assert.is_true(is_served "tcp:127.0.0.1:0")

@@ -65,10 +65,10 @@ describe("ttrpc's vectors", function()
     local fields, frame = vector.fields, vector.fields.frame
     it("are read: " .. vector.name, support.run(function()
       local near, far = support.pair()
-      local frames = frame_streams.new(far)
+      local frame_stream = frame_streams.new(far)
       for cut = 1, #vector.bytes do
         assert(near:write(vector.bytes:sub(1, cut)))
-        local reading = vmctl.spawn(frames.read, frames, 1)
+        local reading = vmctl.spawn(frame_stream.read, frame_stream, 1)
         vmctl.sleep(0)
         if cut < #vector.bytes then assert(near:write(vector.bytes:sub(cut + 1))) end
         local kind, payload, id, flags = reading:join()

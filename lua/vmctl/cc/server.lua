@@ -1,6 +1,6 @@
 --- The server: access, parallel connections, and a close that ends them (docs/wire/cc-ipc.md#server).
 local accept = require "vmctl.net.server"
-local access = require "vmctl.net.policy"
+local access = require "vmctl.net.access"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
@@ -123,7 +123,7 @@ end
 -- connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when
 -- its client goes away; an error that it raises goes to the log and is answered with code 99
 ---@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see
--- vmctl.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
+-- vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close; string?
 ---@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …
 function M.new(path, handler, opts)

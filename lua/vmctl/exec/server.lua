@@ -1,7 +1,7 @@
 --- The guest's side of the exec protocol: one connection, one request. It avoids the reference agent's faults
 --- (docs/wire/exec.md#known-weaknesses-of-the-reference).
 local accept = require "vmctl.net.server"
-local access = require "vmctl.net.policy"
+local access = require "vmctl.net.access"
 local command = require "vmctl.exec.command"
 local fileservice = require "vmctl.exec.fileservice"
 local forwardservice = require "vmctl.exec.forwardservice"
@@ -74,7 +74,7 @@ end
 -- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number,
--- on_idle: function, on_ready: function } who may connect (see vmctl.access), how many at a time (1024), additional
+-- on_idle: function, on_ready: function } who may connect (see vmctl.net.access), how many at a time (1024), additional
 -- environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended;
 -- on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
 ---@return true|nil, string?, string? ECANCELED

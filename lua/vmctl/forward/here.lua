@@ -1,6 +1,6 @@
 --- A forward that listens on this machine.
 local accept = require "vmctl.net.server"
-local access = require "vmctl.net.policy"
+local access = require "vmctl.net.access"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"

@@ -46,7 +46,7 @@ end
 -- limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused);
 -- timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10);
 -- mode: of a Unix socket's file (0600, in a guest 0666);
--- allow: who may connect here, see vmctl.access (by default our own user and root, and by TCP this machine);
+-- allow: who may connect here, see vmctl.net.access (by default our own user and root, and by TCP this machine);
 -- on_connection(peer): called for each connection before the target is dialled, with its address where it has one; may wait;
 -- unless it returns true the connection is refused, and its second value is the reason;
 -- idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits);

@@ -5,7 +5,7 @@
 ---   stop     whoever connects has the guest powered off, and reads "stopped" when that is done
 ---   info     a JSON document: name, and pid, which is QEMU's
 local accept = require "vmctl.net.server"
-local access = require "vmctl.net.policy"
+local access = require "vmctl.net.access"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"

@@ -88,7 +88,7 @@ end
 --- Accepts connections and handles each in a task of its own, until the listener is closed; then what still runs is
 --- cancelled. Waits.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts { allow: function, limit: table, make_room: function?, welcome: function? } a policy as vmctl.access makes
+---@param opts { allow: function, limit: table, make_room: function?, welcome: function? } a policy as vmctl.net.access makes
 -- them; `limit` as above; make_room(conn) is called at the limit: it ends another connection (true), or refuses this one
 -- (false), while without it a new connection waits; welcome(conn) is called before the connection's task
 -- has its first turn, and what it returns goes to `handle` in place of the connection

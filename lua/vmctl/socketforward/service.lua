@@ -1,6 +1,6 @@
 --- The guest's side: listens for processes, and forwards their connections to the host
 --- (docs/wire/socketforward.md#bind, and the sections behind it).
-local access = require "vmctl.net.policy"
+local access = require "vmctl.net.access"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -284,7 +284,7 @@ mt.__close = methods.close
 -- folders in its place, or false for anywhere; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666);
 -- connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer
 -- (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024);
--- limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.access
+-- limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.net.access
 ---@return vmctl.SocketforwardService
 function M.new(opts)
   opts = options.check(opts, known, "socketforward.service")
