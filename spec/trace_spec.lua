@@ -370,7 +370,7 @@ describe("a trace's file", function()
 
   it("is asked for by VMCTL_TRACE; who gets none is told", run(function()
     local _, _, stderr = script.run('require "vmctl"', { env = { "VMCTL_TRACE=/no/such/folder/t" } })
-    assert.equal("vmctl: VMCTL_TRACE: trace: open the journal /no/such/folder/t: No such file or directory\n", stderr)
+    assert.equal("vmctl: VMCTL_TRACE: trace: open the log /no/such/folder/t: No such file or directory\n", stderr)
     local path = support.tmpdir() .. "/t"
     script.check('assert(require("vmctl").trace.path())', { env = { "VMCTL_TRACE=" .. path } })
     local first

@@ -57,7 +57,7 @@ function vmctl.format(layout) end
 
 --- Forwards connections until it is closed. Works in the background: in a program without tasks only while some call waits.
 --- Waits until it listens, which takes a moment inside a guest.
----@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow: any?, on_connection: function?, idle: number?, linger: number?, rpc: any, streams: any } from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`; to: what they get: anything that can be dialled; limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused); timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10); mode: of a Unix socket's file (0600, in a guest 0666); allow: who may connect here, see vmctl.access (by default our own user and root, and by TCP this machine); on_connection(peer): called for each connection before the target is dialled, with its address where it has one; may wait; unless it returns true the connection is refused, and its second value is the reason; idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits); rpc, streams: addresses of an agent's socket forwarding where the target does not tell them (a machine, and an exec client on vsock, have them on the guest's ports 1025 and 1026)
+---@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow: any?, on_connection: function?, idle: number?, linger: number?, rpc: any, streams: any } from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`; to: what they get: anything that can be dialled; limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused); timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10); mode: of a Unix socket's file (0600, in a guest 0666); allow: who may connect here, see vmctl.net.access (by default our own user and root, and by TCP this machine); on_connection(peer): called for each connection before the target is dialled, with its address where it has one; may wait; unless it returns true the connection is refused, and its second value is the reason; idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits); rpc, streams: addresses of an agent's socket forwarding where the target does not tell them (a machine, and an exec client on vsock, have them on the guest's ports 1025 and 1026)
 ---@return vmctl.Forward|nil forward with address, stats, status, wait, close
 ---@return string?
 ---@return string? EADDRINUSE (a live server has the address, or what is at the path is no socket), EINVAL, ENOTSUP, EACCES …
@@ -337,7 +337,7 @@ function cc.response() end
 --- Makes a server. Its socket has mode 0600. A dead server's socket at the path is replaced; a live server's is not. Does not wait.
 ---@param path? string of a Unix socket; nil: none, for `converse` and for listeners of other kinds
 ---@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.cc.router; requests of one connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when its client goes away; an error that it raises goes to the log and is answered with code 99
----@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see vmctl.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
+---@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close
 ---@return string?
 ---@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …
@@ -560,7 +560,7 @@ function exec.encode_response(response) end
 --- Serves commands, files and port forwards until the listener is closed, and then ends everything that still runs. Waits;
 --- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number, on_idle: function, on_ready: function } who may connect (see vmctl.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
+---@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number, on_idle: function, on_ready: function } who may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
 ---@return true|nil
 ---@return string?
 ---@return string? ECANCELED
@@ -664,7 +664,7 @@ function l2.dial(where, opts) end
 
 --- Listens for QEMUs that connect (`-netdev stream`, `-netdev socket,connect=`). Waits only to resolve a name.
 ---@param where string|table "tcp:HOST:PORT", "tcp4:…", "tcp6:…", "unix:PATH" …
----@param opts? { backlog: integer, mode: integer, allow: any } mode: of a Unix socket's file (0600); allow: see vmctl.access
+---@param opts? { backlog: integer, mode: integer, allow: any } mode: of a Unix socket's file (0600); allow: see vmctl.net.access
 ---@return vmctl.L2Listener|nil
 ---@return string?
 ---@return string?
@@ -1091,7 +1091,7 @@ function socketforward.generate_stream_id(prefix) end
 --- The guest's side.
 ---
 --- Makes the service. Does not wait.
----@param opts? { directory: string?, confine: boolean|string[]|nil, tcp: "any"?, mode: integer?, queue: integer?, pending: integer?, pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, idle: number?, linger: number?, allow: function|table|nil } directory: where sockets may be (/run/socketfwd); confine: other folders in its place, or false for anywhere; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666); connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024); limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.access
+---@param opts? { directory: string?, confine: boolean|string[]|nil, tcp: "any"?, mode: integer?, queue: integer?, pending: integer?, pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, idle: number?, linger: number?, allow: function|table|nil } directory: where sockets may be (/run/socketfwd); confine: other folders in its place, or false for anywhere; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666); connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024); limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.net.access
 ---@return vmctl.SocketforwardService
 function socketforward.service(opts) end
 
@@ -1159,7 +1159,7 @@ function stereos.serve(listener, handlers, opts) end
 --- message, code, which all become an ack. get_health returns { state=, agents=, uptime_seconds= }, or only some of them.
 --- Handlers may wait. Only one runs at a time, for all clients together; get_health is the exception.
 ---@param handlers table functions by the request's type; `after` maps types to functions, which are called with the payload when the ack that says ok has gone out
----@param opts? { allow: function|table, connections: integer, max_line: integer, first_line_timeout: number, handler_timeout: number, on_idle: function } who may connect (see vmctl.access), how many at a time (1024), bytes of a line with its line feed (1 MiB), seconds until a client must have asked for something (30), and that a handler may wait (60); on_idle is called when the last connection has ended
+---@param opts? { allow: function|table, connections: integer, max_line: integer, first_line_timeout: number, handler_timeout: number, on_idle: function } who may connect (see vmctl.net.access), how many at a time (1024), bytes of a line with its line feed (1 MiB), seconds until a client must have asked for something (30), and that a handler may wait (60); on_idle is called when the last connection has ended
 ---@return vmctl.StereosServer server with serve, converse, lifecycle, state
 function stereos.server(handlers, opts) end
 
@@ -1262,7 +1262,7 @@ function ttrpc.serve(listener, services, opts) end
 ---
 --- Makes a server.
 ---@param services table<string|vmctl.TtrpcService, table> as for `register`
----@param opts? { allow: function|table, connections: integer, streams: integer, on_idle: function, services: vmctl.TtrpcService[] } who may connect (see vmctl.access), how many at a time (1024; others wait in the backlog), streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
+---@param opts? { allow: function|table, connections: integer, streams: integer, on_idle: function, services: vmctl.TtrpcService[] } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog), streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
 ---@return vmctl.TtrpcServer|nil server with register, serve, converse, shutdown, close
 ---@return string?
 ---@return string? ENOTSUP

@@ -1,4 +1,4 @@
-/* vmctl.Journal: a private file that lines are appended to, each by one write(2): several processes may write the same file,
+/* vmctl.AppendLog: a private file that lines are appended to, each by one write(2): several processes may write the same file,
  * and what was written survives a crash of ours. Regular files alone: nothing that could keep the program waiting for a
  * reader. */
 #include "lua/classes.h"
@@ -10,20 +10,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define VMCTL_JOURNAL "vmctl.Journal"
+#define VMCTL_APPEND_LOG "vmctl.AppendLog"
 
-struct journal {
+struct append_log {
     int fd;      /* -1: closed */
     bool torn;   /* the last line is not whole: the next one begins with a line feed */
 };
 
-static struct journal *journal_check(lua_State *L)
+static struct append_log *append_log_check(lua_State *L)
 {
-    return luaL_checkudata(L, 1, VMCTL_JOURNAL);
+    return luaL_checkudata(L, 1, VMCTL_APPEND_LOG);
 }
 
 /* Only a file of this user's, that nobody else can read. */
-static int journal_adopt(int fd, struct stat *st)
+static int append_log_adopt(int fd, struct stat *st)
 {
     if (fstat(fd, st) < 0)
         return -errno;
@@ -36,35 +36,35 @@ static int journal_adopt(int fd, struct stat *st)
     return 0;
 }
 
-/* core.journal(path) -> journal, the file's size */
-static int l_journal(lua_State *L)
+/* core.append_log(path) -> log, the file's size */
+static int l_append_log(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    struct journal *j = lua_newuserdatauv(L, sizeof *j, 0);
-    *j = (struct journal){ .fd = -1 };
-    luaL_setmetatable(L, VMCTL_JOURNAL);
+    struct append_log *j = lua_newuserdatauv(L, sizeof *j, 0);
+    *j = (struct append_log){ .fd = -1 };
+    luaL_setmetatable(L, VMCTL_APPEND_LOG);
     /* NONBLOCK: opening a pipe must not wait for its reader before it is refused */
     j->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
     struct stat st;
-    int err = j->fd < 0 ? -errno : journal_adopt(j->fd, &st);
+    int err = j->fd < 0 ? -errno : append_log_adopt(j->fd, &st);
     if (err) {
         if (j->fd >= 0)
             close(j->fd);
         j->fd = -1;
-        return vmctl_fail(L, err, "open the journal %s", path);
+        return vmctl_fail(L, err, "open the log %s", path);
     }
     lua_pushinteger(L, (lua_Integer)st.st_size);
     return 2;
 }
 
 /* j:append(line) -> true. The line ends with its line feed. Never waits, but for the file system. */
-static int l_journal_append(lua_State *L)
+static int l_append_log_append(lua_State *L)
 {
-    struct journal *j = journal_check(L);
+    struct append_log *j = append_log_check(L);
     size_t len;
     const char *line = luaL_checklstring(L, 2, &len);
     if (j->fd < 0)
-        return vmctl_fail(L, VMCTL_ECLOSED, "append to a journal");
+        return vmctl_fail(L, VMCTL_ECLOSED, "append to a log");
     if (j->torn && write(j->fd, "\n", 1) == 1)
         j->torn = false;
     ssize_t put = write(j->fd, line, len);
@@ -74,13 +74,13 @@ static int l_journal_append(lua_State *L)
     }
     int err = put < 0 ? -errno : -ENOSPC;
     j->torn = j->torn || put > 0;
-    return vmctl_fail(L, err, "append to a journal");
+    return vmctl_fail(L, err, "append to a log");
 }
 
 /* j:close(): idempotent */
-static int l_journal_close(lua_State *L)
+static int l_append_log_close(lua_State *L)
 {
-    struct journal *j = journal_check(L);
+    struct append_log *j = append_log_check(L);
     if (j->fd >= 0)
         close(j->fd);
     j->fd = -1;
@@ -90,9 +90,9 @@ static int l_journal_close(lua_State *L)
 
 void vmctl_append_log_register(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "append", l_journal_append }, { "close", l_journal_close }, { NULL, NULL } };
-    static const luaL_Reg meta[] = { { "__gc", l_journal_close }, { "__close", l_journal_close }, { NULL, NULL } };
-    static const luaL_Reg functions[] = { { "journal", l_journal }, { NULL, NULL } };
-    vmctl_class(L, VMCTL_JOURNAL, methods, meta);
+    static const luaL_Reg methods[] = { { "append", l_append_log_append }, { "close", l_append_log_close }, { NULL, NULL } };
+    static const luaL_Reg meta[] = { { "__gc", l_append_log_close }, { "__close", l_append_log_close }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "append_log", l_append_log }, { NULL, NULL } };
+    vmctl_class(L, VMCTL_APPEND_LOG, methods, meta);
     luaL_setfuncs(L, functions, 0);
 }

@@ -42,7 +42,7 @@ end
 
 local function append(self, line, most)
   if self._size + #line > most then return false, "EFBIG" end
-  local ok, _, code = self._journal:append(line)
+  local ok, _, code = self._file:append(line)
   if ok then self._size = self._size + #line end
   return ok, code
 end
@@ -202,7 +202,7 @@ local function named(self, stream, protocol)
 end
 
 local function guarded(self, fn, ...)
-  if not self._journal then return end
+  if not self._file then return end
   local ok, err = pcall(fn, self, ...)
   if not ok then drop(self, log.one_line(tostring(err), 200)) end
 end
@@ -219,11 +219,11 @@ end
 ---@param version? string what recorded it
 ---@return vmctl.Recorder|nil, string?, string? EINVAL (no regular file), EPERM (another user's), ELOOP (a link), ENOENT …
 function M.new(path, opts, version)
-  local journal, size, code = core.journal(path)
-  if not journal then return nil, size, code end
+  local file, size, code = core.append_log(path)
+  if not file then return nil, size, code end
   local _, _, pid = core.fs.identity()
   local self = setmetatable({
-    path = path, records = 0, dropped = 0, _unsaid = 0, _journal = journal, _size = size, _pid = pid, _count = 0,
+    path = path, records = 0, dropped = 0, _unsaid = 0, _file = file, _size = size, _pid = pid, _count = 0,
     _max = opts.max_size or MAX_SIZE, _data_max = opts.data_max or DATA_MAX, _raw = opts.raw or false,
     _sessions = setmetatable({}, { __mode = "k" }),
   }, mt)
@@ -234,13 +234,13 @@ end
 --- Ends recording. Idempotent, never waits.
 ---@return { records: integer, dropped: integer }
 function methods:close()
-  if self._journal then
+  if self._file then
     core.trace(nil)
     naming.set(nil)
     say_dropped(self)
     append(self, encode("stop", { t = core.now(), pid = self._pid, count = self.dropped }), self._max + RESERVE)
-    self._journal:close()
-    self._journal = nil
+    self._file:close()
+    self._file = nil
   end
   return { records = self.records, dropped = self.dropped }
 end
