@@ -22,21 +22,25 @@ describe("task:cancel", function()
     assert.is_true(began)
   end))
 
-  it("refuses every later wait as well", support.run(function()
+  it("refuses the next wait as well, whatever it is", support.run(function()
     local a, b = support.pair()
-    local codes = {}
-    local task = vmctl.spawn(function()
-      codes[1] = code(vmctl.sleep(60))
-      codes[2] = code(a:read(1, 60))
-      codes[3] = code(vmctl.channel():recv(0))
-      codes[4] = code(vmctl.yield())
-      codes[5] = code(vmctl.sleep(0))
-      codes[6] = vmctl.map({ 60 }, function(seconds) return code(vmctl.sleep(seconds)) end)[1]
-    end)
+    local waits = {
+      function() return code(a:read(1, 60)) end,
+      function() return code(vmctl.channel():recv(0)) end,
+      function() return code(vmctl.yield()) end,
+      function() return code(vmctl.sleep(0)) end,
+      function() return vmctl.map({ 60 }, function(seconds) return code(vmctl.sleep(seconds)) end)[1] end,
+    }
+    local codes, tasks = {}, {}
+    for i, wait in ipairs(waits) do
+      tasks[i] = vmctl.spawn(function() codes[i] = { code(vmctl.sleep(60)), wait() } end)
+    end
     vmctl.yield()
-    task:cancel()
-    task:join()
-    assert.same({ "ECANCELED", "ECANCELED", "ECANCELED", "ECANCELED", "ECANCELED", "ECANCELED" }, codes)
+    for i, task in ipairs(tasks) do
+      task:cancel()
+      task:join()
+      assert.same({ "ECANCELED", "ECANCELED" }, codes[i])
+    end
     b:close()
   end))
 
@@ -53,7 +57,7 @@ describe("task:cancel", function()
     local ok, err = pcall(task.join, task)
     assert.is_false(ok)
     assert.match("cancelled", err)
-    assert.is_true(refused >= 100)
+    assert.equal(2, refused) -- the wait that was cancelled, and the next; the one after that raised
   end))
 
   it("ends one that never waits because there is always something to read", support.run(function()
@@ -107,7 +111,7 @@ describe("vmctl.timeout", function()
     local seconds = support.passed(vmctl.timeout, 10, function()
       assert.equal("ETIMEDOUT", code(a:read(1, 3600)))
       assert.equal("ETIMEDOUT", code(vmctl.sleep(3600)))
-      assert.equal("ETIMEDOUT", code(vmctl.channel():recv()))
+      assert.is_false((pcall(vmctl.sleep, 3600)))
     end)
     assert.is_true(seconds >= 10 and seconds < 25, seconds)
     b:close()

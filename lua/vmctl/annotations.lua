@@ -159,8 +159,9 @@ function vmctl.spawn(fn, ...) end
 ---@return vmctl.Task
 function vmctl.spawn_in(scope, fn, ...) end
 
---- Calls `fn(…)`; no wait inside it, and none of the tasks that it spawns, lasts longer than `seconds` from now: such a
---- wait fails with ETIMEDOUT.
+--- Calls `fn(…)`; no wait inside it, and none of the tasks that it spawns, lasts longer than `seconds` from now. The wait
+--- during which the time ends, and the next one, fail with ETIMEDOUT; one that is begun after these raises, so that code that
+--- waits again and again comes to its end. In closing methods (`<close>`) waits only fail.
 ---@param seconds number
 ---@return any # ... what fn returned
 function vmctl.timeout(seconds, fn, ...) end

@@ -199,7 +199,8 @@ local Task = {}
 ---@return any ... what its function returned
 function Task:join(timeout) end
 
---- Every wait of it fails with ECANCELED from now on, and those of the scopes that it has opened.
+--- Its present wait and the next one fail with ECANCELED, and so do those of the scopes that it has opened; one that is begun
+--- after these raises. In closing methods (`<close>`) waits only fail.
 function Task:cancel() end
 
 --- How far it is.
@@ -210,7 +211,7 @@ function Task:status() end
 ---@class vmctl.Scope
 local Scope = {}
 
---- Cancels its tasks and what its owner waits for inside it.
+--- Cancels its tasks and what its owner waits for inside it, as `Task:cancel` does.
 function Scope:cancel() end
 
 --- A frame format, compiled by vmctl.format.

@@ -1,6 +1,7 @@
 /* Parking: every wait of the core goes through here. The rules are in park.h. */
 #include "lua/park.h"
 
+#include "lua/closing.h"
 #include "lua/fail.h"
 #include "lua/interrupt.h"
 
@@ -8,7 +9,10 @@
 #include <lauxlib.h>
 #include <math.h>
 
-enum { PARK_STUBBORN = 200 /* waits refused to a cancelled task before it is ended by an error */ };
+enum {
+    PARK_REFUSALS = 1,  /* waits refused to a task that is cancelled or over its limit before the next one raises */
+    PARK_CLOSING = 200  /* the same inside of a closing method, so that what it has to do after a wait is still done */
+};
 
 /* A task of no scope that fails ends the wait as well: what it was to do may be what the script waits for. */
 static bool root_woken(struct vmctl_lua *st)
@@ -116,12 +120,26 @@ static int task_turn(lua_State *L, struct vmctl_task *t, int why, int status, lu
     return task_continue(L, t, status, ctx, k);
 }
 
+static int refuse_raise(lua_State *L, int status, lua_KContext why)
+{
+    (void)status;
+    return luaL_error(L, why == -ECANCELED ? "the task was cancelled and goes on waiting"
+                                           : "the time limit is over and the task goes on waiting");
+}
+
+/* The first wait that a task begins when it is cancelled, or over its limit, fails as it would have failed in the midst. Code
+ * that waits on and on must not do so for ever: the next one raises. */
+static bool task_is_stubborn(lua_State *L, struct vmctl_task *t)
+{
+    if (t->ignored < PARK_CLOSING)
+        t->ignored++;
+    return t->ignored > PARK_REFUSALS && (t->ignored == PARK_CLOSING || !vmctl_is_closing(L));
+}
+
 static int task_refuse_cancelled(lua_State *L, struct vmctl_task *t, int status, lua_KContext ctx, lua_KFunction k)
 {
-    if (++t->ignored > PARK_STUBBORN) {
-        t->ignored = 0;
-        return luaL_error(L, "the task was cancelled and goes on waiting");
-    }
+    if (task_is_stubborn(L, t))
+        return task_turn(L, t, -ECANCELED, status, -ECANCELED, refuse_raise);
     t->why = -ECANCELED;
     return task_continue(L, t, status, ctx, k);
 }
@@ -129,6 +147,10 @@ static int task_refuse_cancelled(lua_State *L, struct vmctl_task *t, int status,
 /* A task that polls with time-out 0 must still let others run. */
 static int task_refuse_late(lua_State *L, struct vmctl_task *t, int status, lua_KContext ctx, lua_KFunction k)
 {
+    if (t->limit > vmctl_loop_now(&t->state->loop))
+        t->ignored = 0; /* the wait's own time-out */
+    else if (task_is_stubborn(L, t))
+        return task_turn(L, t, -ETIMEDOUT, status, -ETIMEDOUT, refuse_raise);
     if (!t->co || vmctl_must_pause(t->state, L))
         return task_turn(L, t, -ETIMEDOUT, status, ctx, k);
     t->why = -ETIMEDOUT;
@@ -142,9 +164,9 @@ int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at
     t->deadline = lua_tonumber(L, at);
     if (vmctl_task_cancelled(t))
         return task_refuse_cancelled(L, t, status, ctx, k);
-    t->ignored = 0;
     if (!isinf(t->deadline) && !task_armed(t) && t->deadline <= vmctl_loop_now(&st->loop)) /* armed: if it is late, the timer tells */
         return task_refuse_late(L, t, status, ctx, k);
+    t->ignored = 0;
     t->shielded = false;
     return task_wait(L, t, q, status, ctx, k);
 }
@@ -184,9 +206,9 @@ int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunct
     struct vmctl_task *t = task_may_wait(st, L);
     if (vmctl_task_cancelled(t))
         return task_refuse_cancelled(L, t, LUA_OK, 0, pause_refused);
-    t->ignored = 0;
     if (!isinf(t->limit) && t->limit <= vmctl_loop_now(&st->loop))
-        return task_turn(L, t, -ETIMEDOUT, LUA_OK, 0, pause_refused);
+        return task_refuse_late(L, t, LUA_OK, 0, pause_refused);
+    t->ignored = 0;
     return task_turn(L, t, 0, LUA_OK, ctx, k);
 }
 

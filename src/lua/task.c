@@ -158,6 +158,12 @@ bool vmctl_task_cancelled(const struct vmctl_task *t)
     return false;
 }
 
+void vmctl_task_forgive(struct vmctl_task *t)
+{
+    if (!vmctl_task_cancelled(t) && t->limit > vmctl_loop_now(&t->state->loop))
+        t->ignored = 0;
+}
+
 void vmctl_task_cancel(struct vmctl_task *t)
 {
     if (t->status >= VMCTL_TASK_DONE)

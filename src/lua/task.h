@@ -33,7 +33,7 @@ struct vmctl_task {
     bool queued;                    /* in the ready queue */
     bool cancelled, shielded;       /* shielded: the present wait can not be cancelled */
     bool pinned;                    /* a call that can not yield lies between `co` and `running` */
-    unsigned char ignored;          /* waits refused one after the other because it is cancelled */
+    unsigned char ignored;          /* waits refused one after the other: it is cancelled, or over its limit */
     unsigned char budget;           /* waits that it may still end without going through the loop */
 };
 
@@ -54,6 +54,7 @@ struct vmctl_task *vmctl_task_here(struct vmctl_lua *st, lua_State *L); /* NULL 
 struct vmctl_task *vmctl_task_of(struct vmctl_lua *st, lua_State *L);   /* there it raises */
 void vmctl_task_queue(struct vmctl_task *t);     /* to be resumed in the next round */
 void vmctl_task_ready(struct vmctl_task *t, int why);
+void vmctl_task_forgive(struct vmctl_task *t);   /* a limit or a scope has ended: refusals are counted anew */
 void vmctl_task_cancel(struct vmctl_task *t);    /* every wait of it from now on fails */
 bool vmctl_task_cancelled(const struct vmctl_task *t); /* or a scope that it has open is */
 

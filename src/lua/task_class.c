@@ -136,8 +136,10 @@ static int l_limit(lua_State *L)
     struct vmctl_lua *st = vmctl_lua_get(L);
     if (lua_isnil(L, 1)) {
         struct vmctl_task *here = vmctl_task_here(st, L); /* NULL: the task is being ended from outside */
-        if (here)
+        if (here) {
             here->limit = luaL_checknumber(L, 2);
+            vmctl_task_forgive(here);
+        }
         return 0;
     }
     struct vmctl_task *t = vmctl_task_of(st, L);

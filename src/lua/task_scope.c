@@ -21,6 +21,7 @@ static void scope_end(struct vmctl_scope *s)
     if (*p)
         *p = s->outer;
     s->owner = NULL;
+    vmctl_task_forgive(owner);
 }
 
 /* Not in a stranger's coroutine: the end of a scope is a wait. */
