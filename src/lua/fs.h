@@ -35,4 +35,7 @@ const char *vmctl_fs_name(lua_State *L, int at);
 /* Pushes a closed vmctl.File of that name; the result is where its fd goes. */
 int *vmctl_file_new(lua_State *L, const char *name);
 
+/* Looks at where an open vmctl.File lies: see its method `quick`. */
+void vmctl_file_judge(lua_State *L, int at);
+
 #endif

@@ -9,12 +9,34 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 struct lua_file {
     int fd;
+    bool quick;
 };
+
+/* File systems of this machine's own: their calls last as long as a disk takes, and need nobody who might not answer. */
+static bool fs_is_local(uint32_t magic)
+{
+    static const uint32_t local[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC,     RAMFS_MAGIC,
+                                      F2FS_SUPER_MAGIC, MSDOS_SUPER_MAGIC, ISOFS_SUPER_MAGIC, SQUASHFS_MAGIC };
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        if (local[i] == magic)
+            return true;
+    return false;
+}
+
+void vmctl_file_judge(lua_State *L, int at)
+{
+    struct lua_file *f = luaL_checkudata(L, at, VMCTL_FILE);
+    struct statfs fs;
+    struct stat st;
+    f->quick = fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode) && fstatfs(f->fd, &fs) == 0 && fs_is_local((uint32_t)fs.f_type);
+}
 
 /* The descriptor inside a vmctl.File or a vmctl.Root. */
 static int *fs_descriptor(lua_State *L, int at)
@@ -51,6 +73,7 @@ int vmctl_fs_copy(lua_State *from, int at, lua_State *to, bool move)
     const char *name = vmctl_fs_name(from, at);
     if (name) {
         out = vmctl_file_new(to, name);
+        ((struct lua_file *)lua_touserdata(to, -1))->quick = ((struct lua_file *)lua_touserdata(from, at))->quick;
     } else {
         struct vmctl_root *r = lua_newuserdatauv(to, sizeof *r, 0);
         *r = *(const struct vmctl_root *)lua_touserdata(from, at);
@@ -92,7 +115,7 @@ static int file_result(lua_State *L, int rc, const char *what)
 int *vmctl_file_new(lua_State *L, const char *name)
 {
     struct lua_file *f = lua_newuserdatauv(L, sizeof *f, 1);
-    f->fd = -1;
+    *f = (struct lua_file){ .fd = -1 };
     luaL_setmetatable(L, VMCTL_FILE);
     lua_pushstring(L, name);
     lua_setiuservalue(L, -2, 1);
@@ -215,12 +238,19 @@ static int l_file_close(lua_State *L)
     return 1;
 }
 
+/* f:quick() -> is it a regular file of a local file system, which needs no worker? */
+static int l_file_quick(lua_State *L)
+{
+    lua_pushboolean(L, file_check(L)->quick);
+    return 1;
+}
+
 void vmctl_fs_file_register(lua_State *L)
 {
     static const luaL_Reg methods[] = { { "read", l_file_read },   { "write", l_file_write },       { "seek", l_file_seek },
                                         { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },
                                         { "close", l_file_close }, { "chmod", l_file_chmod },       { "extent", l_file_extent },
-                                        { "fileno", l_file_fileno }, { NULL, NULL } };
+                                        { "fileno", l_file_fileno }, { "quick", l_file_quick }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_file_close }, { "__close", l_file_close }, { NULL, NULL } };
     vmctl_class(L, VMCTL_FILE, methods, meta);
 }

@@ -69,7 +69,10 @@ static int l_root_open(lua_State *L)
     int flags = open_flags(L, 3);
     mode_t mode = (mode_t)luaL_optinteger(L, 4, 0644);
     int err = vmctl_beneath_open(r, path, flags, mode, vmctl_file_new(L, path));
-    return err ? root_result(L, err, "open", path) : 1;
+    if (err)
+        return root_result(L, err, "open", path);
+    vmctl_file_judge(L, -1);
+    return 1;
 }
 
 /* An fd that only names what is at a path. */
