@@ -6,6 +6,8 @@ local support = require "spec.support"
 local vmctl = require "vmctl"
 local wire = require "vmctl.stereos.wire"
 
+local waiting = require "vmctl.base.fs"
+
 local fs, run = core.fs, support.run
 
 -- A health over a folder that may not be there yet, and the states that it has told.
@@ -107,8 +109,8 @@ describe("the health of a guest", function()
     local h, folder = make()
     for i = 1, 10 do say(folder, tostring(i), '{"running":true,"restarts":1}') end
     h:report()
-    local read, count = fs.read, 0
-    fs.read = function(...) -- luacheck: ignore
+    local read, count = waiting.read, 0
+    waiting.read = function(...) -- luacheck: ignore
       count = count + 1
       return read(...)
     end
@@ -119,7 +121,7 @@ describe("the health of a guest", function()
       assert.equal(2, h:report().agents[4].restarts) -- after 1, 10 and 2
       assert.equal(1, count)
     end)
-    fs.read = read -- luacheck: ignore
+    waiting.read = read -- luacheck: ignore
     assert(ok, err)
   end))
 

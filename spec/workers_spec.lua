@@ -27,7 +27,7 @@ describe("core.work", function()
     table.sort(names)
     table.sort(list)
     assert.same(names, list)
-    assert.same({ true, true }, { work(nil, "place", fs.place, "/", support.tmpdir(), "f", "a\0b", { mode = 384 }) })
+    assert.same({ true, true }, { work(nil, "replace_in", fs.replace_in, "/", support.tmpdir(), "f", "a\0b", { mode = 384 }) })
   end))
 
   it("works on objects, which stay the caller's", support.run(function()
@@ -57,7 +57,7 @@ describe("core.work", function()
 
   it("raises for what is no function of core.fs, and for arguments that cannot be copied", support.run(function()
     for _, call in ipairs { { print, "x" }, { fs.watch, "/" }, { core.process, {} }, { function() end }, { fs.stat, print },
-      { fs.stat, {} }, { fs.stat }, { fs.stat, coroutine.create(print) }, { fs.place, "/", "/tmp", "n", "x", { mode = "a" } } } do
+      { fs.stat, {} }, { fs.stat }, { fs.stat, coroutine.create(print) }, { fs.replace_in, "/", "/tmp", "n", "x", { mode = "a" } } } do
       assert.is_false((pcall(work, nil, "call", table.unpack(call))))
     end
     local deep = {}

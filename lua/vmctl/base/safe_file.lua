@@ -1,8 +1,6 @@
 --- Where the guest's services write: paths below the root folder, folders that are made on the way, files that are there as a
 --- whole or as they were before.
-local core = require "vmctl.core"
-
-local fs = core.fs
+local fs = require "vmctl.base.fs"
 
 local M = {}
 

@@ -1,5 +1,6 @@
 --- The agent's file messages: one request, one FileResult.
 local core = require "vmctl.core"
+local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local process = require "vmctl.process"
 local text = require "vmctl.text"
@@ -11,6 +12,7 @@ local T = wire.types
 local SEND_TIMEOUT = 30
 local MOST_PATH = 4096 -- bytes: the kernel's limit
 local READ_TIMEOUT = 10
+local PIECE = 1 << 20     -- bytes of a file that are read at a time
 local READ_MAX = 16 << 20 -- as the reference; larger files are read by a command
 
 local function send(conn, body)
@@ -49,9 +51,9 @@ end
 
 local function make_folders(path)
   local at = text.split(path)
-  if not at or at == "" or core.fs.stat(at) then return end
+  if not at or at == "" or fs.stat(at) then return end
   make_folders(at)
-  core.fs.mkdir(at, 493)
+  fs.mkdir(at, 493)
 end
 
 local function is_made_up(path)
@@ -60,20 +62,22 @@ end
 
 -- Writes to devices and to files of the kernel (/proc, /sys), which cannot be replaced by a new file.
 local function write_in_place(path, content)
-  local file, err = io.open(path, "wb")
-  if not file then return nil, err end
+  local root <close>, err = fs.root "/"
+  if not root then return nil, err end
+  local file <close>, why = root:open(path, "wt") -- luacheck: ignore
+  if not file then return nil, why end
   local ok
   ok, err = file:write(content)
-  local closed, why = file:close()
-  return ok and closed, err or why
+  if not ok then return nil, err end
+  return file:close()
 end
 
 local function write_file(path, content, mode)
-  local info = core.fs.stat(path)
+  local info = fs.stat(path)
   if info and info.type == "char" or is_made_up(path) then return write_in_place(path, content) end
   if info and info.type ~= "file" then return nil, ("write %s: not a regular file"):format(path) end
   make_folders(path)
-  return core.fs.replace(path, content, mode)
+  return fs.replace(path, content, mode)
 end
 
 --- WriteFile: creates the parents and replaces the file by a rename. Without a mode an old file keeps its own, and a new one
@@ -93,13 +97,18 @@ function M.write(conn, payload, opts)
 end
 
 local function read_whole(path)
-  local file, err = io.open(path, "rb")
-  if not file then return nil, err end
-  local content
-  content, err = file:read(READ_MAX + 1)
-  file:close()
-  if content or not err then return content or "" end
-  return nil, ("read %s: %s"):format(path, err)
+  local root <close>, err = fs.root "/"
+  if not root then return nil, err end
+  local file <close>, why = root:open(path, "r")
+  if not file then return nil, why end
+  local parts, size = {}, 0
+  repeat
+    local data, failure = file:read(PIECE)
+    if not data then return nil, failure end
+    parts[#parts + 1] = data
+    size = size + #data
+  until data == "" or size > READ_MAX
+  return table.concat(parts)
 end
 
 -- Reads a file of the kernel in a child: such a read may block for ever (/proc/kmsg), and would block the loop.
@@ -122,7 +131,7 @@ end
 function M.read(conn, payload, opts)
   local request, path = decode(payload, opts)
   if not request then return refuse(conn, path) end
-  local info, err = core.fs.stat(path)
+  local info, err = fs.stat(path)
   if not info then return refuse(conn, err) end
   if info.type ~= "file" then return refuse(conn, ("read %s: not a regular file"):format(path)) end
   if info.size > READ_MAX then return refuse(conn, ("read %s: file too large (%d bytes)"):format(path, info.size)) end
@@ -139,12 +148,12 @@ end
 function M.list(conn, payload, opts)
   local request, path = decode(payload, opts)
   if not request then return refuse(conn, path) end
-  local names, err = core.fs.list(path)
+  local names, err = fs.list(path)
   if not names then return refuse(conn, err) end
   table.sort(names)
   local files = {}
   for _, name in ipairs(names) do
-    local info = core.fs.stat(path .. "/" .. name, true)
+    local info = fs.stat(path .. "/" .. name, true)
     if info then
       local exact = not utf8.len(name) and core.base64_encode(name) or nil -- a member of our own
       files[#files + 1] = { name = wire.text(name), name_b64 = exact, size = info.size, mode = info.mode,

@@ -1,8 +1,8 @@
 --- This machine's side of a copy that comes from a guest, which is not trusted: no link below the folder that gets it is followed,
 --- what is there is replaced only by something whole, and nobody's privileges come with it.
 local content = require "vmctl.files.content"
-local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local text = require "vmctl.text"
 
 local M = {}
@@ -24,13 +24,13 @@ end
 ---@param path string
 ---@return true|nil, string?, string?
 function M.make_folders(path)
-  if core.fs.stat(path) then return true end
+  if fs.stat(path) then return true end
   local above = text.split(text.strip_folder(path))
   if above and above ~= "" then
     local ok, err, code = M.make_folders(above)
     if not ok then return nil, err, code end
   end
-  local ok, err, code = core.fs.mkdir(path, 493)
+  local ok, err, code = fs.mkdir(path, 493)
   if ok or code == "EEXIST" then return true end
   return nil, err, code
 end
@@ -151,7 +151,7 @@ end
 -- to a path below the top; guess: zeros become holes
 ---@return table|nil, string?, string?
 function M.sink(folder, name, opts)
-  local root, err, code = core.fs.root(folder, true)
+  local root, err, code = fs.root(folder, true)
   if not root then return nil, err, code end
   return setmetatable({ _root = root, _name = name, _owner = opts.owner, _folders = {}, _relative = opts.relative,
     _guess = opts.guess }, sink)

@@ -1,6 +1,6 @@
 --- Files and folders of this machine, as they are read: also those that change or go meanwhile.
-local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local text = require "vmctl.text"
 local walk = require "vmctl.tar.walk"
 
@@ -118,18 +118,18 @@ local function visit_top_file(self, top, visit, job)
   if top.type ~= "file" then return errors.fail("EINVAL", "it is a %s, which is not copied", top.type) end
   local folder, name = text.split(text.strip_slashes(self._path))
   local err, code
-  self._root, err, code = core.fs.root(folder == "" and "/" or folder or ".")
+  self._root, err, code = fs.root(folder == "" and "/" or folder or ".")
   if not self._root then return nil, err, code end
   return visit_file(self, "/" .. name, top, visit, job)
 end
 
 --- Visits everything. See vmctl.files.copy.
 function source:each(visit, job)
-  local top, err, code = core.fs.stat(self._path)
+  local top, err, code = fs.stat(self._path)
   if not top then return nil, err, code end
   top.path, top.nsec = "", top.changed % 1000000000
   if top.type ~= "directory" then return visit_top_file(self, top, visit, job) end
-  self._root, err, code = core.fs.root(self._path)
+  self._root, err, code = fs.root(self._path)
   if not self._root then return nil, err, code end
   local ok
   ok, err, code = visit(top)

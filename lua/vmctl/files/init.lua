@@ -3,6 +3,7 @@
 local copy = require "vmctl.files.copy"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local here = require "vmctl.files.here"
 local here_source = require "vmctl.files.here_source"
 local options = require "vmctl.base.options"
@@ -125,13 +126,13 @@ end
 
 -- Where a copy from a guest goes. A link there may be one that an earlier copy has brought.
 local function aim_here(source_name, destination, opts)
-  local there = core.fs.stat(destination, true)
+  local there = fs.stat(destination, true)
   if there and there.type == "link" then
     if not opts.follow then return errors.fail("ELOOP", "it is a link (follow)") end
     local err, code
-    destination, err, code = core.fs.real(destination)
+    destination, err, code = fs.real(destination)
     if not destination then return nil, err, code end
-    there = core.fs.stat(destination, true)
+    there = fs.stat(destination, true)
   end
   local folder, name = aim(there and there.type, source_name, destination, opts.exact)
   if not folder or name == "" then return errors.fail("EINVAL", "the copy needs a name") end
@@ -152,7 +153,7 @@ local function fetch(guest, source, destination, opts)
   local folder, name, why = aim_here(source_name, destination, opts)
   if not folder then return nil, name, why end
   local origin = guest:source(from, source_name)
-  local is_root = core.fs.identity() == 0
+  local is_root = fs.identity() == 0
   local sink
   sink, err, code = here.sink(folder, name, { owner = is_root and opts.owner ~= "mine" and "keep" or "mine", guess = origin.guess,
     relative = function(path) return origin:relative(path) end })

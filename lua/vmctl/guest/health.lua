@@ -3,12 +3,13 @@
 --- read with limits, and never waited for.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local safe_file = require "vmctl.base.safe_file"
 local wire = require "vmctl.stereos.wire"
 
-local fs, S = core.fs, wire.states
+local S = wire.states
 
 local M = {}
 

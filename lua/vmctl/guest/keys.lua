@@ -2,10 +2,9 @@
 --- the user's, who may have put links there that lead elsewhere: none is followed.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local safe_file = require "vmctl.base.safe_file"
 local users = require "vmctl.process.users"
-
-local fs = core.fs
 
 local M = {}
 

@@ -1,7 +1,7 @@
 --- mount: folders that the host shares, by virtiofs or 9p, under the rules of docs/wire/stereos.md#guest-actions;
 --- mounted once, however often it is asked for, and taken off again before the end.
-local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local log = require "vmctl.log"
 local safe_file = require "vmctl.base.safe_file"
 local process = require "vmctl.process"
@@ -67,7 +67,7 @@ local function find_target(root, asked)
   local path, err, code = M.check_path(asked)
   if not path then return nil, err, code end
   local top, target = "", nil
-  if root ~= "" then top, err, code = core.fs.real(root) end
+  if root ~= "" then top, err, code = fs.real(root) end
   if top then target, err, code = safe_file.resolve(top .. path) end
   if not target then return nil, err, code end
   if target:sub(1, #top) ~= top then return errors.fail("EACCES", "%s leads out of the root folder", asked) end
@@ -101,7 +101,7 @@ end
 -- The new folder is the user's for whom things are mounted here, if there is one: as the reference, and as there it does not
 -- matter whether that succeeds.
 local function make_folder(root, target)
-  if core.fs.stat(target) then return true end
+  if fs.stat(target) then return true end
   local user = users.resolve(USER, root)
   if user and safe_file.folder(target, { uid = user.uid, gid = user.gid, lenient = true }) then return true end
   return safe_file.folder(target)
@@ -192,7 +192,7 @@ end
 ---@param opts { root: string, system: table? } system: mount, unmount, mountinfo, load in place of the kernel's
 ---@return vmctl.GuestMounts
 function M.new(opts)
-  local system = opts.system or { mount = core.fs.mount, unmount = core.fs.unmount, mountinfo = mountinfo, load = load }
+  local system = opts.system or { mount = fs.mount, unmount = fs.unmount, mountinfo = mountinfo, load = load }
   return setmetatable({ _root = opts.root, _system = system, _paths = {} }, mt)
 end
 

@@ -1,11 +1,9 @@
 --- The other services of nerdbox's guest (docs/wire/socketforward.md#other-guest-services), as far as they make sense
 --- without its containers: Info, bundles, mounts of what the host shares. The rest is answered UNIMPLEMENTED.
-local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local mounts = require "vmctl.guest.mounts"
 local safe_file = require "vmctl.base.safe_file"
-
-local fs = core.fs
 
 local M = {}
 

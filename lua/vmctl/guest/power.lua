@@ -1,6 +1,7 @@
 --- Powering the guest off, whoever its PID 1 is.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local log = require "vmctl.log"
 local process = require "vmctl.process"
 local texts = require "vmctl.text"
@@ -17,7 +18,7 @@ local SAID = 512           -- bytes of what a command said
 local function command(given)
   if given == M.SIGNAL_INIT then return { "kill", "-TERM", "1" } end
   if given then return { "/bin/sh", "-c", given } end
-  if core.fs.stat "/run/systemd/system" then return { "systemctl", "poweroff" } end
+  if fs.stat "/run/systemd/system" then return { "systemctl", "poweroff" } end
   return { "poweroff" }
 end
 

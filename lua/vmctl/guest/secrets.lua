@@ -1,10 +1,8 @@
 --- inject_secret: one file a secret, in memory only. Whatever else may hold it, a disk must not
 --- (docs/wire/stereos.md#guest-actions).
-local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local safe_file = require "vmctl.base.safe_file"
-
-local fs = core.fs
 
 local M = {}
 

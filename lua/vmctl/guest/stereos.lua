@@ -2,6 +2,7 @@
 --- between its requests (docs/wire/stereos.md#guest-actions).
 local core = require "vmctl.core"
 local config = require "vmctl.guest.config"
+local fs = require "vmctl.base.fs"
 local health = require "vmctl.guest.health"
 local keys = require "vmctl.guest.keys"
 local log = require "vmctl.log"
@@ -41,7 +42,7 @@ local function shut_down(self, reason)
   self._health:enter("shutdown", reason ~= "" and reason or nil)
   core.sleep(GRACE)
   self._mounts:unmount_all()
-  if self._root == "" then core.fs.sync() end
+  if self._root == "" then fs.sync() end
   local _, err, code = self._power()
   if code == "ECANCELED" then return end -- we end as well
   log.error("shutdown: %s", err)
@@ -72,7 +73,7 @@ end
 function M.handlers(opts)
   opts = options.merge({}, options.check(opts, known, "guest.handlers"))
   opts.root = (opts.root or ""):gsub("/+$", "")
-  if opts.root ~= "" then opts.root = core.fs.real(opts.root) or opts.root end
+  if opts.root ~= "" then opts.root = fs.real(opts.root) or opts.root end
   local self = setmetatable({
     _root = opts.root, _mounts = mounts.new(opts), _power = power.off(opts), _ending = false,
     _health = health.new {

@@ -1,5 +1,5 @@
---- FileClose to FileName: open files. Nothing here waits. In the reference some do nothing (write, truncate, sync) or hide a
---- failure (read); here each does what its name says.
+--- FileClose to FileName: open files. Worker threads do what may block. In the reference some do nothing (write, truncate, sync)
+--- or hide a failure (read); here each does what its name says.
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local mode = require "vmctl.cc.mode"
@@ -22,6 +22,11 @@ end
 
 function methods:close()
   return self.opened:close()
+end
+
+--- Closes it without waiting for that.
+function methods:drop()
+  self.opened:drop()
 end
 
 --- An answer that holds a FileInfo.

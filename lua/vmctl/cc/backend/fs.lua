@@ -1,4 +1,4 @@
---- FsOpen to FsChtimes: files below the folder that is the instance's "/". Nothing here waits.
+--- FsOpen to FsChtimes: files below the folder that is the instance's "/". Worker threads do what may block.
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local file = require "vmctl.cc.backend.file"

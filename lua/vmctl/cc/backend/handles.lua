@@ -66,7 +66,7 @@ function methods:clear()
   for _, kind in ipairs(NAMES) do
     local objects = self._kinds[kind]
     self._kinds[kind], self._counts[kind] = {}, 0
-    for _, object in pairs(objects) do object:close() end
+    for _, object in pairs(objects) do (object.drop or object.close)(object) end
   end
 end
 

@@ -2,10 +2,10 @@
 --- in a guest, whose folder is "/"; a helper with --local has one for a folder of its machine.
 local command = require "vmctl.cc.backend.command"
 local commands = require "vmctl.cc.backend.commands"
-local core = require "vmctl.core"
 local file = require "vmctl.cc.backend.file"
 local fs = require "vmctl.cc.backend.fs"
 local network = require "vmctl.cc.backend.network"
+local waiting = require "vmctl.base.fs"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -26,7 +26,7 @@ local mt = { __name = "vmctl.CcBackend", __index = methods }
 -- guest: this machine is the guest itself, so it may listen to all who come
 ---@return vmctl.CcBackend|nil, string?, string? code of opening the root folder
 function M.new(handles, options)
-  local root, err, code = core.fs.root(options.root)
+  local root, err, code = waiting.root(options.root)
   if not root then return nil, err, code end
   return setmetatable({
     root = root, handles = handles, image = options.image, any_host = options.guest and "0.0.0.0" or "127.0.0.1",

@@ -1,0 +1,90 @@
+--- The calls of core.fs for those who must not stand still: worker threads make them while the task waits, so that a share whose
+--- server is gone, or a disk that does not answer, costs the caller its time and nobody else. The functions and methods are those of
+--- core.fs, with the same results, and ETIMEDOUT (30 s, or the task's own limit), EBUSY (too many calls hang) and ECANCELED.
+--- In a cancelled task a call is made, but its end is not waited for: what an end has to remove is removed.
+local core = require "vmctl.core"
+
+local M = {}
+
+local raw, work = core.fs, core.work
+
+for _, name in ipairs {
+  "chmod", "chown", "filesystem", "folders", "list", "mkdir", "mount", "read", "real", "remove", "rename", "replace",
+  "replace_in",
+  "stat", "symlink", "sync", "unmount",
+} do
+  local fn = assert(raw[name], name)
+  M[name] = function(...) return work(nil, name, fn, ...) end
+end
+
+M.identity, M.temporary, M.watch = raw.identity, raw.temporary, raw.watch
+
+--- A file of a root. What a local file system keeps is read and written at once; sync always takes a worker.
+---@class vmctl.WaitingFile: vmctl.File
+local files = {}
+local files_mt = { __name = "vmctl.WaitingFile", __index = files }
+
+--- A folder that stands for "/".
+---@class vmctl.WaitingRoot: vmctl.Root
+local roots = {}
+local roots_mt = { __name = "vmctl.WaitingRoot", __index = roots }
+
+local function wrap_file(file)
+  return setmetatable({ _file = file, _quick = file:quick() }, files_mt)
+end
+
+local function add_methods(methods, class, field, names, waits)
+  for name in names:gmatch "%S+" do
+    methods[name] = function(self, ...)
+      local object = self[field]
+      if self._quick and not waits then return object[name](object, ...) end
+      return work(nil, name, class[name], object, ...)
+    end
+  end
+end
+
+local class_of = { root = assert(raw.root "/") }
+class_of.file = assert(class_of.root:open("/", "rd"))
+
+add_methods(files, class_of.file, "_file", "read write seek truncate stat chmod extent close")
+add_methods(files, class_of.file, "_file", "sync", true)
+add_methods(roots, class_of.root, "_root",
+  "stat list mkdir remove remove_all rename symlink link readlink chmod chown chtimes real")
+
+class_of.file:close()
+class_of.root:close()
+
+--- Closes it without waiting for that.
+function files:drop()
+  if self._quick then self._file:close() else core.work_later("close", self._file.close, self._file) end
+end
+
+files_mt.__close = files.drop
+files_mt.__gc = files.drop
+
+--- root:open(path, letters, mode) as vmctl.Root has it. Waits.
+---@return vmctl.WaitingFile|nil, string?, string?
+function roots:open(path, letters, mode)
+  local file, err, code = work(nil, "open", self._root.open, self._root, path, letters, mode)
+  if not file then return nil, err, code end
+  return wrap_file(file)
+end
+
+--- Closes it. Does not wait: its descriptor has nothing to be written.
+function roots:close()
+  return self._root:close()
+end
+
+roots_mt.__close = roots.close
+
+--- Opens a folder as a root. Waits.
+---@param path string
+---@param strict? boolean see core.fs.root
+---@return vmctl.WaitingRoot|nil, string?, string?
+function M.root(path, strict)
+  local root, err, code = work(nil, "root", raw.root, path, strict)
+  if not root then return nil, err, code end
+  return setmetatable({ _root = root }, roots_mt)
+end
+
+return M
