@@ -726,6 +726,12 @@ function log.info(text, ...) end
 ---@return boolean
 function log.isatty() end
 
+--- The end of what a program said, for a message: as `sanitize`, without the white space at its end.
+---@param bytes string
+---@param limit? integer bytes (400)
+---@return string
+function log.last_words(bytes, limit) end
+
 --- A text with all hidden secrets masked.
 ---@param text string
 ---@return string

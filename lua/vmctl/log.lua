@@ -33,6 +33,7 @@ end
 ---@type (fun(): number)?
 M.clock = nil
 
+local LAST_WORDS = 400 -- bytes
 local CUT = "[%d bytes cut]"
 
 -- Characters that are text for UTF-8 and orders for a terminal or an editor: C1 controls, line and paragraph
@@ -119,6 +120,14 @@ function M.one_line(bytes, limit)
   end
   local text = escape(bytes, "[\0-\31\127]")
   return cut > 0 and text .. CUT:format(cut) or text
+end
+
+--- The end of what a program said, for a message: as `sanitize`, without the white space at its end.
+---@param bytes string
+---@param limit? integer bytes (400)
+---@return string
+function M.last_words(bytes, limit)
+  return M.sanitize(texts.trim_end(bytes:sub(-(limit or LAST_WORDS))))
 end
 
 --- Hides a secret: from now on lines show "***" in its place. Empty text is ignored.

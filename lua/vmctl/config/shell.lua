@@ -1,6 +1,7 @@
 --- The steps through commands in the guest, for guests without a control plane, or with one that does not know a request.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local log = require "vmctl.log"
 local mount_rules = require "vmctl.guest.mounts"
 local scripts = require "vmctl.config.shell_scripts"
 
@@ -40,7 +41,7 @@ function methods:_run(script, arguments, deadline, more)
   local done, err, code = self._exec:run(command)
   if not done then return nil, err, code end
   if done.exit_code == 0 and not done.error then return done.stdout end
-  local said = done.stderr:sub(-400):gsub("%s+$", ""):gsub("^sh: ", "")
+  local said = log.last_words(done.stderr):gsub("^sh: ", "")
   local how = done.error or done.signal and "killed by signal " .. done.signal or ("exit code %d"):format(done.exit_code)
   return nil, said ~= "" and said or how, "EREMOTE"
 end

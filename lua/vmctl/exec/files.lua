@@ -2,14 +2,20 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
+local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local shape = require "vmctl.json.shape"
 local wire = require "vmctl.exec.wire"
 
 local M = {}
 
 local T = wire.types
+local SAID = 1000        -- bytes of the agent's words in a message
 local MESSAGE = 16 << 20 -- bytes of content that one message carries: the reference reads no larger file
 local PIECE = 48 << 10   -- bytes of content in a command line
+
+local ANSWER = { error = "string?", content = "string?", files = { optional = true,
+  each = { name = "string?", name_b64 = "string?", size = "integer?", mode = "integer?", is_dir = "boolean?" } } }
 
 local function ask_file(self, what, type, body, timeout)
   local deadline = core.now() + (timeout or self._timeout)
@@ -19,9 +25,10 @@ local function ask_file(self, what, type, body, timeout)
   answer, payload, code = self:_ask(type, text, deadline)
   if not answer then return nil, ("%s: %s"):format(what, payload), code end
   local result = answer == T.FILE_RESULT and json.decode(payload)
-  if _G.type(result) ~= "table" then return errors.fail("EPROTO", "%s: not an answer of the file service", what) end
+  local why = shape.wrong(result, ANSWER, "it")
+  if why then return errors.fail("EPROTO", "%s: not an answer of the file service: %s", what, why) end
   if result.error and result.error ~= "" then
-    return nil, ("%s: %s"):format(what, result.error), "EREMOTE", result.error
+    return nil, ("%s: %s"):format(what, log.one_line(result.error, SAID)), "EREMOTE", result.error
   end
   return result
 end
@@ -107,7 +114,9 @@ function M:read_file(path, opts)
   if messages == nil then return nil, revision, code end
   if messages then
     local result, err, why, said = ask_file(self, what, T.READ_FILE, { path = path }, timeout)
-    if result then return core.base64_decode(result.content or "") end
+    local content = result and core.base64_decode(result.content or "")
+    if content then return content end
+    if result then return errors.fail("EPROTO", "%s: a content that is no base64", what) end
     local too_big = said and said:find "too large" or why == "ETOOBIG"
     if not too_big and why ~= "EOF" and why ~= "ECONNRESET" then return nil, err, why, said end
   end
@@ -147,7 +156,8 @@ function M:list_files(path, opts)
   local files = {}
   for i, file in ipairs(result.files or {}) do
     local name = file.name_b64 and core.base64_decode(file.name_b64) or file.name
-    files[i] = { name = name, size = file.size, mode = (file.mode or 0) & 511, is_dir = file.is_dir or false }
+    if not name or name == "" or name:find("[/\0]") then return errors.fail("EPROTO", "%s: a name that is none", what) end
+    files[i] = { name = name, size = file.size or 0, mode = (file.mode or 0) & 511, is_dir = file.is_dir or false }
   end
   return files
 end

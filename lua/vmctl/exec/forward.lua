@@ -3,7 +3,7 @@ local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
-local texts = require "vmctl.text"
+local log = require "vmctl.log"
 local wire = require "vmctl.exec.wire"
 
 local M = {}
@@ -19,7 +19,7 @@ local function take_answer(self, s, what, deadline)
   end
   s:close()
   if answer == T.STDERR then
-    return nil, ("forward to %s: %s"):format(what, texts.trim_end(text)), "EREMOTE", text
+    return nil, ("forward to %s: %s"):format(what, log.last_words(text)), "EREMOTE", text
   elseif answer then
     return errors.fail("EPROTO", "forward to %s: an answer of type %d", what, answer)
   end

@@ -1,6 +1,7 @@
 --- Pipelines of commands on any mixture of targets: each one's output streams into the next one's input.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local request = require "vmctl.exec.request"
 local runner = require "vmctl.process.collect"
@@ -167,7 +168,7 @@ local function report(list, stdout)
 end
 
 local function stderr_tail(result)
-  local text = result.stages[result.failed.stage].stderr:sub(-400):gsub("%s+$", "")
+  local text = log.last_words(result.stages[result.failed.stage].stderr)
   return text ~= "" and ": " .. text or ""
 end
 

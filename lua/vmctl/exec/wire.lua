@@ -2,6 +2,7 @@
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local errors = require "vmctl.errors"
+local log = require "vmctl.log"
 local ports = require "vmctl.net.agent_ports"
 
 local M = {}
@@ -17,6 +18,8 @@ M.types = {
 
 local T = M.types
 local REQUEST, CHUNK, RESULT, EXIT, SMALL = 1 << 20, 64 << 10, 64 << 20, 4 << 10, 64
+
+local SAID = 1000 -- bytes of the other side's words in a message
 
 M.CHUNK = CHUNK
 
@@ -135,7 +138,9 @@ local function decode_bytes(response, name)
   local value = response[name]
   if value == nil or value == json.null then return "" end
   if type(value) ~= "string" then return errors.fail("EPROTO", "response: '%s' is not a string", name) end
-  return core.base64_decode(value)
+  local bytes, why = core.base64_decode(value)
+  if not bytes then return errors.fail("EPROTO", "response: '%s': %s", name, why) end
+  return bytes
 end
 
 --- Decodes an ExecResponse; absent members mean empty. exit_code is signed.
@@ -154,7 +159,7 @@ function M.decode_response(text)
   if math.type(exit_code) ~= "integer" then return errors.fail("EPROTO", "response: 'exit_code' is no integer") end
   local said = response.error or ""
   if type(said) ~= "string" then return errors.fail("EPROTO", "response: 'error' is not a string") end
-  return { exit_code = exit_code, stdout = stdout, stderr = stderr, error = said,
+  return { exit_code = exit_code, stdout = stdout, stderr = stderr, error = log.one_line(said, SAID),
     signal = math.type(response.signal) == "integer" and response.signal or nil,
     lingering = response.lingering == true or nil }
 end
@@ -183,7 +188,7 @@ function M.decode_exit(payload)
   local signal, flags = payload:byte(5, EXIT_HEAD)
   if not flags then return string.unpack(">i4", payload), signal end
   local more = {
-    lingering = flags & LINGERING ~= 0 or nil, error = flags & FAILED ~= 0 and payload:sub(EXIT_HEAD + 1) or nil,
+    lingering = flags & LINGERING ~= 0 or nil, error = flags & FAILED ~= 0 and log.one_line(payload:sub(EXIT_HEAD + 1)) or nil,
   }
   return string.unpack(">i4", payload), signal ~= 0 and signal or nil, more
 end

@@ -6,6 +6,7 @@ local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local here = require "vmctl.files.here"
 local here_source = require "vmctl.files.here_source"
+local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local target = require "vmctl.base.target"
 local task = require "vmctl.base.task"
@@ -61,7 +62,7 @@ local function limits(opts, where)
 end
 
 local function failed(what, from, to, err, code)
-  return nil, ("%s %s to %s: %s"):format(what, from, to, err), code
+  return nil, ("%s %s to %s: %s"):format(what, from, to, log.sanitize(err)), code -- there may be a guest's names in it
 end
 
 local function verifier(opts, guest, top)

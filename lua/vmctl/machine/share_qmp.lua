@@ -14,8 +14,12 @@ local function say(stream, message)
 end
 
 local function answer(client, request)
+  local arguments = request.arguments
+  if arguments ~= nil and (type(arguments) ~= "table" or json.is_array(arguments) and next(arguments) ~= nil) then
+    return { error = { class = "GenericError", desc = "QMP input member 'arguments' must be an object" } }
+  end
   if request.execute == "qmp_capabilities" then return { ["return"] = json.object {} } end
-  local value, err, _, problem = client:execute(request.execute, request.arguments, TIMEOUT)
+  local value, err, _, problem = client:execute(request.execute, arguments, TIMEOUT)
   if value ~= nil then return { ["return"] = value } end
   return { error = problem or { class = "GenericError", desc = err } }
 end

@@ -1,5 +1,6 @@
 --- Running a command to its end on anything that can `start` one: collecting output, feeding input, limits.
 local core = require "vmctl.core"
+local log = require "vmctl.log"
 local task = require "vmctl.base.task"
 
 local M = {}
@@ -110,7 +111,7 @@ local function communicate(process, opts, out, deadline)
 end
 
 local function tail_of(text)
-  local tail = text:sub(-400):gsub("%s+$", "")
+  local tail = log.last_words(text)
   return tail ~= "" and ": " .. tail or ""
 end
 

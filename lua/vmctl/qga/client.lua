@@ -3,6 +3,7 @@ local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local dial = require "vmctl.net.dial"
 local options = require "vmctl.base.options"
+local shapes = require "vmctl.qga.shapes"
 local connections = require "vmctl.qga.connection"
 
 local M = {}
@@ -52,7 +53,11 @@ end
 function methods:_execute(name, arguments, timeout)
   timeout = timeout or self._timeout
   local value, err, code, problem = self._connection:request(name, arguments, timeout)
-  if value ~= nil then return value end
+  if value ~= nil then
+    local why = shapes.wrong(name, value)
+    if not why then return value end
+    return self:_failed(name, why, "EPROTO")
+  end
   if code == "ETIMEDOUT" then err = ("%s within %g s"):format(err, timeout) end
   return self:_failed(name, err, code, problem)
 end

@@ -3,12 +3,15 @@
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local texts = require "vmctl.text"
 
 local M = {}
 
 local RUN = 60                                          -- seconds
 local PAUSES = { 0.01, 0.02, 0.05, 0.1, 0.25 }          -- between polls; the last one is repeated. Each poll blocks the agent
+local SAID = 400                                        -- bytes of a program's words in a message
 local KILL = 5                                          -- seconds for ending a command that was given up
 -- A given variable replaces the agent's whole environment, so PATH is added.
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -48,9 +51,6 @@ end
 local function start(client, command)
   local answer, err, code, problem = client:_execute("guest-exec", arguments_of(command))
   if not answer then return nil, err, code, problem end
-  if math.type(answer.pid) ~= "integer" then
-    return errors.fail("EPROTO", "guest-exec on %s: an answer without a pid", client)
-  end
   return setmetatable({ _client = client, _name = command[1], pid = answer.pid }, process_mt)
 end
 
@@ -61,16 +61,15 @@ function M.start(client, command)
   return start(client, check(command, "start"))
 end
 
-local function decoded(text)
-  return text and core.base64_decode(text) or ""
-end
-
 -- The agent reports the result once.
-local function result_of(status)
+local function result_of(self, status)
+  local stdout, stderr = core.base64_decode(status["out-data"] or ""), core.base64_decode(status["err-data"] or "")
+  if not stdout or not stderr then
+    return errors.fail("EPROTO", "%s on %s: output that is no base64", self._name, self._client)
+  end
   return {
-    exit_code = status.exitcode, signal = status.signal, stdout = decoded(status["out-data"]),
-    stderr = decoded(status["err-data"]), stdout_truncated = status["out-truncated"] or false,
-    stderr_truncated = status["err-truncated"] or false,
+    exit_code = status.exitcode, signal = status.signal, stdout = stdout, stderr = stderr,
+    stdout_truncated = status["out-truncated"] or false, stderr_truncated = status["err-truncated"] or false,
   }
 end
 
@@ -87,7 +86,8 @@ function process:wait(timeout)
       math.max(deadline - core.now(), self._client._timeout)) -- long enough not to lose a result on its way
     if not status then return nil, err, code, problem end
     if status.exited then
-      self._result = result_of(status)
+      self._result, err, code = result_of(self, status)
+      if not self._result then return nil, err, code end
     else
       local left = deadline - core.now()
       if left <= 0 then
@@ -111,7 +111,9 @@ function process:kill(signal)
   local result
   result, err, code, problem = helper:wait(KILL)
   if not result then return nil, err, code, problem end
-  if result.exit_code ~= 0 then return errors.fail("ESRCH", "kill %d on %s: %s", self.pid, self._client, result.stderr) end
+  if result.exit_code ~= 0 then
+    return errors.fail("ESRCH", "kill %d on %s: %s", self.pid, self._client, log.one_line(texts.trim_end(result.stderr), SAID))
+  end
   return true
 end
 

@@ -3,6 +3,7 @@ local address = require "vmctl.net.address"
 local dial = require "vmctl.net.dial"
 local core = require "vmctl.core"
 local exec = require "vmctl.exec"
+local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local target = require "vmctl.base.target"
 
@@ -201,7 +202,7 @@ end
 local function outcome(done)
   if done.exit_code == 0 and not done.error then return done end
   local how = done.error or done.signal and "killed by signal " .. done.signal or ("exit code %d"):format(done.exit_code)
-  local said = done.stderr:sub(-STDERR_TAIL):gsub("%s+$", "")
+  local said = log.last_words(done.stderr, STDERR_TAIL)
   return nil, said ~= "" and how .. ": " .. said or how, "EEXIT"
 end
 
@@ -210,7 +211,7 @@ local function run_attempt(command)
     command.timeout = timeout
     local done, err, code, partial = self.client:run(command)
     if done then return outcome(done) end
-    local said = partial and (partial.stderr or ""):sub(-STDERR_TAIL):gsub("%s+$", "") or ""
+    local said = partial and log.last_words(partial.stderr or "", STDERR_TAIL) or ""
     return nil, said ~= "" and err .. ": " .. said or err, code
   end
 end
