@@ -5,6 +5,8 @@ local guard = require "vmctl.scenario.test_body"
 
 local M = {}
 
+local INTERRUPTED = 130 -- exit status
+
 --- busted's functions, nil when it does not run.
 ---@return table|nil
 function M.busted()
@@ -33,6 +35,31 @@ local function wrap(busted, group, element)
     if not ok and groups.run_of(group):failed_in_verb() then busted.fail(err, 0) end
     if not ok then error(err, 0) end
   end
+end
+
+-- Ctrl-C ends the program, and not just the test that waits: busted's report is shown, and nothing is left behind.
+local function leave(busted, element, close_all)
+  close_all()
+  local suite = element
+  while busted.parent(suite) do suite = busted.parent(suite) end
+  suite.duration = suite.starttick and busted.monotime() - suite.starttick or 0
+  pcall(busted.publish, { "suite", "end" }, suite, 1, 1)
+  io.stderr:write "interrupted\n"
+  os.exit(INTERRUPTED, true)
+end
+
+local watched = setmetatable({}, { __mode = "k" })
+
+--- Has an interrupt end busted. Once for each busted.
+---@param busted table
+---@param close_all fun() ends all scenarios
+function M.end_at_interrupt(busted, close_all)
+  if watched[busted] then return end
+  watched[busted] = true
+  busted.subscribe({ "error" }, function(element, _, message)
+    if failure.is_interrupt(message) then leave(busted, element, close_all) end
+    return nil, true
+  end)
 end
 
 --- Has busted begin and end a scenario in the describe that is being read.

@@ -13,6 +13,13 @@ local function is_users(source)
   return source:sub(1, #ROOM) ~= ROOM and not source:find("/busted/", 1, true) and not source:find("/luassert/", 1, true)
 end
 
+--- Whether an error is Ctrl-C, as the interpreter raises it.
+---@param err any
+---@return boolean
+function M.is_interrupt(err)
+  return type(err) == "string" and err:find("interrupted!", 1, true) ~= nil
+end
+
 -- The level of the user's function that called, for the function that asks; nil where there is none.
 local function users_level()
   for level = 3, FRAMES do

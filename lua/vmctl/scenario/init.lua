@@ -45,6 +45,9 @@ function M.machines(specs, opts)
   if not busted then error("scenario.machines: busted does not run; see scenario.open and scenario.run", 2) end
   local group = groups.new(specs, opts, 2)
   open[group] = true
+  hooks.end_at_interrupt(busted, function()
+    for each in pairs(open) do each:close(true) end
+  end)
   hooks.attach(busted, group, opts ~= nil and opts.shared == true)
   return group
 end

@@ -1,7 +1,7 @@
 --- Where the snapshots of a scenario's machines are: a private folder that goes with the scenario, or with this process.
 local artefacts = require "vmctl.scenario.artefacts"
 local core = require "vmctl.core"
-local process = require "vmctl.process"
+local private_folder = require "vmctl.scenario.private_folder"
 
 local M = {}
 
@@ -16,26 +16,16 @@ function M.new()
   return setmetatable({ _ready = {} }, mt)
 end
 
--- Snapshots are large, so a child removes them when this process ends without having done so: the pipe that it reads has no
--- writer then.
-local function open(self)
-  local path, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-snapshots")
-  if not path then return nil, err, code end
-  self._path = path
-  self._remover, err, code = process.spawn { "sh", "-c", 'cat >/dev/null; rm -rf -- "$1"', "sh", path, stdin = "pipe" }
-  if not self._remover then return nil, err, code end
-  return true
-end
-
 --- An empty folder for the snapshot of a machine, in place of one that was there.
 ---@param name string
 ---@return string|nil path, string?, string?
 function methods:make(name)
-  local ok, err, code = true, nil, nil
-  if not self._path then ok, err, code = open(self) end
-  if not ok then return nil, err, code end
-  local folder = self._path .. "/" .. name
+  local err, code
+  if not self._folder then self._folder, err, code = private_folder.open "vmctl-snapshots" end
+  if not self._folder then return nil, err, code end
+  local folder = self._folder.path .. "/" .. name
   artefacts.remove(folder)
+  local ok
   ok, err, code = core.fs.mkdir(folder, PRIVATE)
   if not ok then return nil, err, code end
   return folder
@@ -54,9 +44,8 @@ end
 
 --- Removes everything. It can be used again. Idempotent; does not wait.
 function methods:close()
-  if self._path then artefacts.remove(self._path) end
-  if self._remover then self._remover:close() end
-  self._path, self._remover, self._ready = nil, nil, {}
+  if self._folder then self._folder:close() end
+  self._folder, self._ready = nil, {}
 end
 
 return M

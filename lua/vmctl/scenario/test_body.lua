@@ -59,10 +59,11 @@ end
 
 local function report(group, err, seconds)
   local text
+  local is_interrupt = failure.is_interrupt(err)
   err, text = explain(group, err, seconds)
-  screenshots(group)
+  if not is_interrupt then screenshots(group) end
   groups.run_of(group):write("report.txt", text)
-  interact(group, text)
+  if not is_interrupt then interact(group, text) end
   return err
 end
 

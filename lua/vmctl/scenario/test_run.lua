@@ -2,9 +2,9 @@
 --- test is in this object. The scenario, its machines, the test's body and busted's hooks ask it and tell it.
 local artefacts = require "vmctl.scenario.artefacts"
 local condition = require "vmctl.scenario.condition"
-local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
 local network = require "vmctl.scenario.network"
+local private_folder = require "vmctl.scenario.private_folder"
 
 local M = {}
 
@@ -38,7 +38,7 @@ function methods:begin(name)
   local files, folder, err, code
   files, err, code = artefacts.open(name, self._opts)
   if not files then return nil, err, code end
-  folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-scenario")
+  folder, err, code = private_folder.open "vmctl-scenario"
   if not folder then return nil, err, code end
   self.name, self._artefacts, self._folder, self._networks = name, files, folder, {}
   self._outcome, self._raised, self._is_verbs, self._broken, self._conditions = nil, nil, false, nil, {}
@@ -102,7 +102,7 @@ function methods:open_networks()
   for name, number in pairs(self.plan.numbers) do
     if not self._networks[name] then
       local made, err, code = network.open(name, number, {
-        folder = self._folder, capture = self:file(name, ".pcapng"), seed = self._opts.seed,
+        folder = self._folder.path, capture = self:file(name, ".pcapng"), seed = self._opts.seed,
       })
       if not made then return nil, err, code end
       self._networks[name] = made
@@ -204,7 +204,7 @@ function methods:finish(failed)
   for _, each in pairs(self._networks) do each:close() end
   local path = self:path()
   local stays = self._artefacts:close(failed)
-  artefacts.remove(self._folder)
+  self._folder:close()
   self._artefacts, self._folder, self._networks = nil, nil, nil
   return stays and path or nil
 end
