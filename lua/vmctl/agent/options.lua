@@ -1,4 +1,5 @@
 --- vmctl-agent's command line: what it says, and what it listens on when it says nothing.
+local arguments = require "vmctl.base.arguments"
 local core = require "vmctl.core"
 local address = require "vmctl.net.address"
 local mux = require "vmctl.mux"
@@ -37,66 +38,47 @@ AF_VSOCK ports {EXEC}, {READY}, {STEREOS}, {CC}, {FORWARD} and {FORWARD_STREAMS}
 and the virtio-serial port org.vmctl.mux.0 where there is one.
 ]]):gsub("{([%u_]+)}", ports))
 
-local function parse_cid(text)
+local function read_cid(text)
   return text == "any" and "any" or math.tointeger(tonumber(text))
 end
 
-local function absolute(path)
-  return path:sub(1, 1) == "/" and path or error(path)
+local function read_integer(text)
+  return math.tointeger(tonumber(text))
 end
 
--- Options with a value, and without one; an error is a value that does not fit.
-local takes = {
-  ["--listen"] = function(opts, v) table.insert(opts.listen, v) end,
-  ["--ready"] = function(opts, v) table.insert(opts.ready, v) end,
-  ["--stereos"] = function(opts, v) table.insert(opts.stereos, v) end,
-  ["--cc"] = function(opts, v) table.insert(opts.cc, v) end,
-  ["--forward"] = function(opts, v) table.insert(opts.forward, v) end,
-  ["--forward-streams"] = function(opts, v) table.insert(opts.forward_streams, v) end,
-  ["--dial-rpc"] = function(opts, v) table.insert(opts.dial_rpc, v) end,
-  ["--forward-folder"] = function(opts, v) table.insert(opts.forward_folders, absolute(v)) end,
-  ["--mux"] = function(opts, v) table.insert(opts.mux, v) end,
-  ["--allow-cid"] = function(opts, v) table.insert(opts.cid, parse_cid(v) or error(v)) end,
-  ["--allow-uid"] = function(opts, v) table.insert(opts.uid, math.tointeger(tonumber(v)) or error(v)) end,
-  ["--root"] = function(opts, v) opts.root = v end,
-  ["--health-dir"] = function(opts, v) opts.health_dir = absolute(v) end,
-  ["--poweroff"] = function(opts, v) opts.poweroff = v end,
-}
-local flags = {
-  ["--allow-tcp"] = function(opts) opts.tcp = "any" end,
-  ["--help"] = function(opts) opts.help = true end,
-  ["--version"] = function(opts) opts.version = true end,
+local function read_absolute(path)
+  return path:sub(1, 1) == "/" and path or nil
+end
+
+local known = {
+  ["--lua"] = { into = "lua", rest = true },
+  ["--listen"] = { into = "listen", many = true },
+  ["--ready"] = { into = "ready", many = true },
+  ["--stereos"] = { into = "stereos", many = true },
+  ["--cc"] = { into = "cc", many = true },
+  ["--forward"] = { into = "forward", many = true },
+  ["--forward-streams"] = { into = "forward_streams", many = true },
+  ["--dial-rpc"] = { into = "dial_rpc", many = true },
+  ["--forward-folder"] = { into = "forward_folders", many = true, read = read_absolute },
+  ["--mux"] = { into = "mux", many = true },
+  ["--allow-cid"] = { into = "cid", many = true, read = read_cid },
+  ["--allow-uid"] = { into = "uid", many = true, read = read_integer },
+  ["--allow-tcp"] = { into = "tcp", flag = "any" },
+  ["--root"] = { into = "root" },
+  ["--health-dir"] = { into = "health_dir", read = read_absolute },
+  ["--poweroff"] = { into = "poweroff" },
+  ["--help"] = { into = "help", flag = true },
+  ["--version"] = { into = "version", flag = true },
 }
 
 --- Reads the command line.
 ---@param args string[]
 ---@return table|nil options, string? message
 function M.parse(args)
-  local opts = {
+  return arguments.parse(args, known, {
     listen = {}, ready = {}, stereos = {}, cc = {}, forward = {}, forward_streams = {}, dial_rpc = {}, forward_folders = {},
     mux = {}, cid = { 2 }, uid = {},
-  }
-  local i = 1
-  while args[i] do
-    local name, value = args[i]:match "^(%-%-[%w-]+)=(.*)$"
-    name = name or args[i]
-    if name == "--lua" and not value and args[i + 1] then
-      opts.lua = table.pack(table.unpack(args, i + 1))
-      return opts
-    elseif flags[name] and not value then
-      flags[name](opts)
-    elseif takes[name] then
-      if not value then
-        i = i + 1
-        value = args[i]
-      end
-      if not value or not pcall(takes[name], opts, value) then return nil, ("%s: a value expected"):format(name) end
-    else
-      return nil, ("unknown option '%s' (see --help)"):format(name)
-    end
-    i = i + 1
-  end
-  return opts
+  })
 end
 
 -- The device of a virtio-serial port by its name, without udev.

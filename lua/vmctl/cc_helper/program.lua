@@ -1,4 +1,5 @@
 --- vmctl-cc-helper: its command line, and its life: one session, or many; a signal ends it whatever it waits for.
+local arguments = require "vmctl.base.arguments"
 local core = require "vmctl.core"
 local helper = require "vmctl.cc_helper"
 local server = require "vmctl.cc.server"
@@ -22,34 +23,18 @@ vmctl-cc-helper -socket PATH [options]      serves cc-helper's protocol on a Uni
   --help
 ]]
 
-local takes = {
-  ["-socket"] = "socket", ["--socket"] = "socket", ["--local"] = "root", ["--kernel"] = "kernel", ["--modules"] = "modules_dir",
-  ["--agent"] = "agent", ["--cache"] = "cache_dir",
+local known = {
+  ["-socket"] = { into = "socket" }, ["--socket"] = { into = "socket" }, ["--local"] = { into = "root" },
+  ["--kernel"] = { into = "kernel" }, ["--modules"] = { into = "modules_dir" }, ["--agent"] = { into = "agent" },
+  ["--cache"] = { into = "cache_dir" }, ["--keep"] = { into = "keep", flag = true }, ["--help"] = { into = "help", flag = true },
 }
-local flags = { ["--keep"] = "keep", ["--help"] = "help" }
 
 --- Reads the command line.
 ---@param args string[]
 ---@return table|nil options, string? message
 function M.parse(args)
-  local opts, i = {}, 1
-  while args[i] do
-    local name, value = args[i]:match "^(%-%-?[%w-]+)=(.*)$"
-    name = name or args[i]
-    if flags[name] and not value then
-      opts[flags[name]] = true
-    elseif takes[name] then
-      if not value then
-        i = i + 1
-        value = args[i]
-      end
-      if not value then return nil, name .. ": a value expected" end
-      opts[takes[name]] = value
-    else
-      return nil, ("unknown option '%s' (see --help)"):format(name)
-    end
-    i = i + 1
-  end
+  local opts, err = arguments.parse(args, known)
+  if not opts then return nil, err end
   if not opts.help and not opts.socket then return nil, "-socket PATH is needed" end
   return opts
 end
