@@ -51,7 +51,7 @@ describe("vmctl.TtrpcStream", function()
       end
       assert(stream:close_send())
       assert.equal("EOF", support.code(stream:recv()))
-      assert.equal(0, client._connection:live())
+      assert.equal(0, client:stats().live)
     end)
   end))
 
@@ -112,7 +112,7 @@ describe("vmctl.TtrpcStream", function()
         assert.same({ "ABORTED", 10 }, { code, status.code })
       end
       assert.equal("ABORTED", support.code(stream:send "x"))
-      assert.equal(0, client._connection:live())
+      assert.equal(0, client:stats().live)
     end)
   end))
 
@@ -134,7 +134,7 @@ describe("vmctl.TtrpcStream", function()
           end
         end
       end
-      assert.equal(0, client._connection:live())
+      assert.equal(0, client:stats().live)
     end)
   end))
 
@@ -275,10 +275,10 @@ describe("many streams of ttrpc", function()
       for i = 1, 200 do assert.equal("x" .. i, client:call(S, "Echo", "x" .. i)) end
       support.eventually(function()
         client:call(S, "Echo", "")
-        return stalled._over
+        return stalled:ended()
       end)
       assert.equal("ETOOBIG", support.code(stalled:recv())) -- what was kept for it has been dropped
-      assert.equal(0, client._connection.frames.held)
+      assert.equal(0, client:stats().held)
     end)
   end, 20))
 
@@ -289,10 +289,10 @@ describe("many streams of ttrpc", function()
       local frame, queued = wire.frame(wire.DATA, ("x"):rep(10000), id, 0), 0
       while peer.stream:write(frame, 0.05) do queued = queued + 1 end
       assert.is_true(queued < 400)
-      assert.equal(64, stream._inbox:count())
+      assert.equal(64, stream:unread())
       assert.equal(10000, #stream:recv())
       local call = vmctl.spawn(client.call, client, S, "Echo", "x", 1) -- now others would have to wait: it reads on
-      support.eventually(function() return stream._inbox:count() > 64 end)
+      support.eventually(function() return stream:unread() > 64 end)
       call:cancel()
     end)
   end))

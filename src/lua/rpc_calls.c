@@ -17,7 +17,8 @@ enum {
 /* The slots of a call's stack. */
 enum { C_SELF = 1, C_SERVICE, C_METHOD, C_REQUEST, C_REQUEST_TYPE, C_ANSWER_TYPE, C_DEADLINE };
 
-enum call_status { CALL_NONE, CALL_PENDING, CALL_ANSWERED, CALL_FAILED };
+/* Of a place. ANSWERED: the message was decoded; ENVELOPE: the bytes around it, which Lua looks at. */
+enum call_status { CALL_NONE, CALL_PENDING, CALL_ANSWERED, CALL_ENVELOPE, CALL_FAILED };
 
 struct call {
     struct vmctl_waitq waiter; /* one task at most */
@@ -86,6 +87,21 @@ static enum call_status calls_collect(lua_State *L, struct vmctl_calls *c, struc
     return status;
 }
 
+/* The results of a call for what came, which is on the top of the stack: an outcome's name and it, or nil and the failure's parts. */
+static int calls_outcome(lua_State *L, enum call_status status)
+{
+    if (status != CALL_FAILED) {
+        lua_pushstring(L, status == CALL_ANSWERED ? "answered" : "envelope");
+        lua_insert(L, -2);
+        return 2;
+    }
+    const int failure = lua_gettop(L);
+    lua_pushnil(L);
+    for (int i = 1; i <= 3; i++)
+        lua_rawgeti(L, failure, i);
+    return 4;
+}
+
 static int calls_wait(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_calls *c = lua_touserdata(L, C_SELF);
@@ -99,13 +115,7 @@ static int calls_wait(lua_State *L, int status, lua_KContext ctx)
         c->live--;
         return why == -ETIMEDOUT ? vmctl_fail_text(L, why, "no answer in time") : vmctl_fail(L, why, "no answer");
     }
-    if (calls_collect(L, c, call) == CALL_ANSWERED)
-        return 1;
-    const int failure = lua_gettop(L);
-    lua_pushnil(L);
-    for (int i = 1; i <= 3; i++)
-        lua_rawgeti(L, failure, i);
-    return 4;
+    return calls_outcome(L, calls_collect(L, c, call));
 }
 
 /* A task whose wait nothing refuses: else the call would be left behind. */
@@ -138,8 +148,9 @@ static bool calls_send(lua_State *L, struct vmctl_calls *c, struct call *call)
     return c->envelopes->put_request(L, &envelope, vmctl_exchange_send, &sink);
 }
 
-/* calls:call(service, method, table, its type, the answer's type, deadline) -> table. Waits. Also: false, it was not sent and
- * is to be done otherwise; a string, the answer's envelope, which is to be looked at; nil, message, code, status. */
+/* calls:call(service, method, table, its type, the answer's type, deadline) -> outcome. Waits. "answered", table; "envelope", string:
+ * the answer's envelope, which is to be looked at; "unsent": nothing was done, and it is to be done otherwise; nil, message, code,
+ * status: it failed. */
 static int l_calls_call(lua_State *L)
 {
     struct vmctl_calls *c = calls_check(L);
@@ -149,7 +160,7 @@ static int l_calls_call(lua_State *L)
     lua_settop(L, C_DEADLINE);
     struct call *call = calls_place(c, c->next);
     if (!calls_may_wait(vmctl_stream_state(&c->stream->s), L) || !calls_send(L, c, call)) {
-        lua_pushboolean(L, 0);
+        lua_pushliteral(L, "unsent");
         return 1;
     }
     call->id = (uint32_t)c->next;
@@ -202,7 +213,7 @@ static bool calls_settle(lua_State *L, struct vmctl_calls *c, const struct vmctl
         vmctl_trace_frame(L, s, "frame_in", frame, -1);
     call = calls_find(c, frame->stream); /* a finalizer, or the hook, may have ended it */
     if (call)
-        calls_end(L, c, CALLS_READ, call, pushed < 0 ? CALL_FAILED : CALL_ANSWERED);
+        calls_end(L, c, CALLS_READ, call, pushed < 0 ? CALL_FAILED : pushed ? CALL_ANSWERED : CALL_ENVELOPE);
     else
         lua_pop(L, 1);
     return true;

@@ -18,7 +18,9 @@ local TIMEOUT = 60 -- seconds of a call that names none: the protocol has no oth
 local methods = {}
 local mt = { __name = "vmctl.TtrpcClient", __index = methods }
 
-local known = { timeout = "number>0", dial_timeout = "number>0", services = "table", metadata = "table" }
+local known = {
+  timeout = "number>0", dial_timeout = "number>0", services = "table", metadata = "table", first_id = "integer>=1<=4294967295",
+}
 local call_options = { timeout = "number", metadata = "table", request_type = "string", response_type = "string" }
 local stream_options = {
   timeout = "number", metadata = "table", request_type = "string", response_type = "string", client_stream = "boolean",
@@ -28,16 +30,19 @@ local stream_options = {
 local function new(stream, opts, where)
   local usable, err, code = wire.encode_request { service = "", method = "" } -- is there a protobuf?
   if not usable then return nil, err, code end
+  local connection = connections.new(stream)
+  if opts.first_id then connection:continue(opts.first_id | 1) end
   return setmetatable({
-    _connection = connections.new(stream), _timeout = opts.timeout or TIMEOUT, _metadata = opts.metadata,
+    _connection = connection, _timeout = opts.timeout or TIMEOUT, _metadata = opts.metadata,
     _services = service.table_of(opts.services, where),
   }, mt)
 end
 
 --- Makes a client of a connected stream, which it takes; who has dialled does not matter. Does not wait.
 ---@param stream vmctl.Stream
----@param opts? { timeout: number, services: vmctl.TtrpcService[], metadata: table } seconds for a call (60); descriptions of
--- services (nerdbox's are known); metadata that each request carries
+---@param opts? { timeout: number?, services: vmctl.TtrpcService[]?, metadata: table?, first_id: integer? } seconds for a call (60);
+-- descriptions of services (nerdbox's are known); metadata that each request carries; the first stream id, made odd, of a connection
+-- that has had earlier ones (1)
 ---@return vmctl.TtrpcClient|nil, string?, string? ENOTSUP: there is no protobuf here
 function M.new(stream, opts)
   return new(stream, options.check(opts, known, "ttrpc.client"), "ttrpc.client")
@@ -176,11 +181,11 @@ function methods:call(service_name, method, request, opts)
   local request_type, response_type = described(self, service_name, method, opts)
   local has_metadata = self._metadata or opts.metadata
   if request_type and response_type and not has_metadata and type(request) == "table" then
-    local response, err, code, refused =
+    local outcome, answer, code, refused =
       self._connection:call(service_name, method, request, request_type, response_type, deadline)
-    if type(response) == "table" then return response end
-    if response then response, err, code, refused = opened(response, response_type) end
-    if response ~= false then return concluded(service_name, method, response_type, response, err, code, refused) end
+    if outcome == "answered" then return answer end
+    if outcome == "envelope" then return concluded(service_name, method, response_type, opened(answer, response_type)) end
+    if not outcome then return call_failed(service_name, method, answer, code, refused) end
   end
   local envelope = { service = service_name, method = method, payload = nil, metadata = nil, timeout_nano = nil }
   if has_metadata then envelope.metadata = metadata_of(self, opts.metadata) end
@@ -233,6 +238,13 @@ function methods:stream(service_name, method, request, opts)
   if not ok then return failed("open", spec.name, err, code) end
   self._connection:attend()
   return stream
+end
+
+--- What goes on in the connection. Does not wait.
+---@return { live: integer, in_core: integer, held: integer } stats live: calls and streams that have not ended; in_core: those of them
+-- that are unary calls made by the core in one step; held: bytes that came and nobody has read yet
+function methods:stats()
+  return self._connection:stats()
 end
 
 --- Says if the connection is known to have ended, and why.

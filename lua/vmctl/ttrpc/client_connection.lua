@@ -202,12 +202,14 @@ end
 ---@param request_type string
 ---@param response_type string
 ---@param deadline number
----@return table|string|false|nil response a string: the answer's envelope, not decoded; false: nothing was done
----@return string?, string? message, code ETIMEDOUT, ECANCELED, EPROTO, RESOURCE_EXHAUSTED, those of the connection's end
+---@return "answered"|"envelope"|"unsent"|nil outcome answered: the message is the next value, a table; envelope: the answer's bytes are,
+-- which are to be decoded; unsent: nothing was done, and the call is to be made with `open`; nil: it failed
+---@return table|string? answer, or a failure's message
+---@return string? code ETIMEDOUT, ECANCELED, EPROTO, RESOURCE_EXHAUSTED, those of the connection's end
 ---@return table? status of RESOURCE_EXHAUSTED
 function methods:call(service, method, request, request_type, response_type, deadline)
   local frames = self.frames
-  if not self._reading or self.over or frames.waiting_for_room or not frames:is_free() then return false end
+  if not self._reading or self.over or frames.waiting_for_room or not frames:is_free() then return "unsent" end
   return self._calls:call(service, method, request, request_type, response_type, deadline)
 end
 
@@ -258,6 +260,11 @@ end
 ---@return integer how many calls and streams there are
 function methods:live()
   return self._live + self._calls:live()
+end
+
+---@return { live: integer, in_core: integer, held: integer } as of the client
+function methods:stats()
+  return { live = self:live(), in_core = self._calls:live(), held = self.frames.held }
 end
 
 function methods:close()

@@ -152,6 +152,18 @@ function methods:messages(opts)
   end
 end
 
+--- How many messages came and were not read yet. Does not wait.
+---@return integer
+function methods:unread()
+  return self._inbox:count()
+end
+
+--- Whether no more messages come, and why; those that are unread can be had. Does not wait.
+---@return boolean ended, string? reason
+function methods:ended()
+  return self._over ~= nil, self._over
+end
+
 --- Ends the stream: unread and later messages are dropped, and the server gets the end of input. The protocol cannot tell the
 --- server to stop. Idempotent, never waits.
 function methods:close()
