@@ -3,7 +3,6 @@ local assert = require "luassert"
 local core = require "vmctl.core"
 local ended = require "spec.support.agent".has_ended
 local lfs = require "lfs"
-local mux = require "vmctl.mux"
 local process = require "vmctl.process"
 local status_of = require "spec.support.agent".status
 local support = require "spec.support"
@@ -47,6 +46,22 @@ local function free_port()
   local listener <close> = assert(vmctl.listen "tcp:127.0.0.1:0")
   return listener:address().port
 end
+
+-- A host on descriptor 3 that goes without a word, and without closing the line. $1: a word for its commands.
+local SUDDEN_HOST = [[
+local vmctl, mux = require "vmctl", require "vmctl.mux"
+local WAIT = 30
+local session = assert(mux.connect(assert(vmctl.dial "fd:3"), WAIT))
+local client = assert(vmctl.exec.client(function(timeout) return session:connect(5000, timeout) end))
+local numbers = {}
+for i = 1, 20 do numbers[i] = i end
+local function echo(i) return assert(client:run { "echo", arg[1], tostring(i) }) end
+for i, result in ipairs(vmctl.map(numbers, echo)) do
+  assert(result.stdout == ("%s %d\n"):format(arg[1], i), result.stdout)
+end
+assert(select(3, session:connect(4000, WAIT)) == "ECONNREFUSED")
+vmctl.host:run { "sh", "-c", "kill -KILL $1", "sh", tostring(select(3, require "vmctl.core".fs.identity())) }
+]]
 
 describe("vmctl-agent", function()
   it("explains its options", run(function()
@@ -154,17 +169,12 @@ describe("vmctl-agent", function()
     local device = assert(lfs.symlinkattributes(("/proc/%d/fd/0"):format(line.pid), "target"))
     local child <close> = assert(process.spawn { AGENT, "--mux", device, stderr = "inherit", death_signal = "KILL" })
     for round = 1, 2 do
-      local session = assert(mux.connect(link, WAIT))
-      local client = assert(vmctl.exec.client(function(timeout) return session:connect(5000, timeout) end))
-      local numbers = {}
-      for i = 1, 20 do numbers[i] = i end
-      local function echo(i) return assert(client:run { "echo", tostring(round), tostring(i) }) end
-      for i, result in ipairs(vmctl.map(numbers, echo)) do
-        assert.equal(("%d %d\n"):format(round, i), result.stdout)
-      end
-      assert.equal("ECONNREFUSED", code(session:connect(4000, WAIT)))
-      session._session._task:cancel() -- this host goes without a word, and without closing the line
-      vmctl.yield()
+      local host <close> = assert(process.spawn { "lua5.4", "-", tostring(round), stdin = "pipe", stderr = "pipe",
+        fds = { link:fileno() }, env = { LUA_PATH = package.path, LUA_CPATH = package.cpath } })
+      assert(host.stdin:write(SUDDEN_HOST))
+      host.stdin:close()
+      local record = host:wait(WAIT)
+      assert.same({ signal = "KILL" }, record, not (record and record.signal) and host.stderr:read(4096, 0) or nil)
     end
     assert(child:kill "TERM")
     assert.same({ exit_code = 0 }, child:wait(WAIT))

@@ -1238,7 +1238,7 @@ local ttrpc = {}
 ---
 --- Makes a client of a connected stream, which it takes; who has dialled does not matter. Does not wait.
 ---@param stream vmctl.Stream
----@param opts? { timeout: number, services: vmctl.TtrpcService[], metadata: table } seconds for a call (60); descriptions of services (nerdbox's are known); metadata that each request carries
+---@param opts? { timeout: number?, services: vmctl.TtrpcService[]?, metadata: table?, first_id: integer? } seconds for a call (60); descriptions of services (nerdbox's are known); metadata that each request carries; the first stream id, made odd, of a connection that has had earlier ones (1)
 ---@return vmctl.TtrpcClient|nil
 ---@return string?
 ---@return string? ENOTSUP: there is no protobuf here
@@ -4070,6 +4070,10 @@ function TtrpcClient:close() end
 ---@return string?
 function TtrpcClient:closed() end
 
+--- What goes on in the connection. Does not wait.
+---@return { live: integer, in_core: integer, held: integer } stats live: calls and streams that have not ended; in_core: those of them that are unary calls made by the core in one step; held: bytes that came and nobody has read yet
+function TtrpcClient:stats() end
+
 --- Opens a stream. Waits only for room to send the request: the server does not answer it. To be sure that the
 --- server has it, make any call afterwards.
 ---@param service_name string
@@ -4165,6 +4169,11 @@ function TtrpcStream:close() end
 ---@return string?
 function TtrpcStream:close_send(opts) end
 
+--- Whether no more messages come, and why; those that are unread can be had. Does not wait.
+---@return boolean ended
+---@return string? reason
+function TtrpcStream:ended() end
+
 --- Iterates over the messages: ends at EOF, raises on any other failure. Each step waits without limit, unless `opts` or the
 --- stream has one.
 ---@param opts? number|{ timeout: number }
@@ -4186,6 +4195,10 @@ function TtrpcStream:recv(opts) end
 ---@return string?
 ---@return string? ETIMEDOUT and ECANCELED: it was not sent; EPIPE: the server has ended the stream; ECLOSED, ERESET, ETOOBIG, EINVAL, EPROTO (a method that takes no stream), or the status with which the stream has ended
 function TtrpcStream:send(message, opts) end
+
+--- How many messages came and were not read yet. Does not wait.
+---@return integer
+function TtrpcStream:unread() end
 
 end
 
