@@ -3,14 +3,14 @@
 -- inside strings that begin with a byte which no UTF-8 text holds.
 
 local cjson = require "cjson"
-local marks = require "vmctl.json.markers"
+local markers = require "vmctl.json.markers"
 
 local byte, find, format, gsub = string.byte, string.find, string.format, string.gsub
 local match, sub, math_type, utf8_len = string.match, string.sub, math.type, utf8.len
 local type, next, pcall, tonumber, setmetatable = type, next, pcall, tonumber, setmetatable
 
-local MAX_DEPTH = marks.MAX_DEPTH
-local array_mt = marks.array
+local MAX_DEPTH = markers.MAX_DEPTH
+local array_mt = markers.array
 
 local decode, decimal_point
 

@@ -2,14 +2,14 @@
 -- because so much of what it would write had to be checked or replaced that it saved no time.
 
 local cjson = require "cjson"
-local marks = require "vmctl.json.markers"
+local markers = require "vmctl.json.markers"
 
 local find, format, gsub, concat = string.find, string.format, string.gsub, table.concat
 local math_type, utf8_len = math.type, utf8.len
 local type, next, tonumber, getmetatable = type, next, tonumber, getmetatable
 
-local MAX_DEPTH = marks.MAX_DEPTH
-local array_mt, object_mt, null = marks.array, marks.object, cjson.null
+local MAX_DEPTH = markers.MAX_DEPTH
+local array_mt, object_mt, null = markers.array, markers.object, cjson.null
 
 local codec = cjson.new()               -- our own settings: the host program's stay as they are
 codec.encode_keep_buffer(false)         -- one huge string must not hold its memory for ever

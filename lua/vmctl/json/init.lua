@@ -3,9 +3,9 @@
 -- each of these. So it parses text and escapes strings, and numbers and tables are looked after here. Raw control bytes
 -- inside a string are accepted when decoding, as lua-cjson does. No function here yields.
 
-local marks = require "vmctl.json.markers"
+local markers = require "vmctl.json.markers"
 
-local array_mt, object_mt = marks.array, marks.object
+local array_mt, object_mt = markers.array, markers.object
 
 local M = {}
 
