@@ -73,7 +73,7 @@ local function forward(opts)
 end
 
 -- Asks who is to be asked, then dials. Waits.
-local function reach(self, peer, timeout)
+local function dial_target(self, peer, timeout)
   local hook = self._opts.on_connection
   if hook then
     local ok, welcome, reason = xpcall(hook, debug.traceback, peer)
@@ -89,7 +89,7 @@ end
 ---@return vmctl.Stream|nil target, string?, string? which is counted and kept already
 function methods:_connect(peer, timeout)
   self._counts.connections = self._counts.connections + 1
-  local target, err, code = reach(self, peer, timeout)
+  local target, err, code = dial_target(self, peer, timeout)
   if not target then self:_failed(err, code) end
   return target, err, code
 end

@@ -4,7 +4,7 @@ local background = require "vmctl.base.background"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
-local reach = require "vmctl.l2.endpoint"
+local endpoint = require "vmctl.l2.endpoint"
 
 local M = {}
 
@@ -109,7 +109,7 @@ function M.listen(switch, where, opts)
   if switch._closed then return switch:_fail_closed "listen" end
   local name = opts.name or "guest"
   switch:_check_name(name, 2)
-  local l, err, code = reach.listen(where, { backlog = opts.backlog, mode = opts.mode, allow = opts.allow })
+  local l, err, code = endpoint.listen(where, { backlog = opts.backlog, mode = opts.mode, allow = opts.allow })
   if not l then return nil, err, code end
   local self = setmetatable({
     _switch = switch, _listener = l, _name = name, _most = opts.ports or PORTS, _ports = {}, _number = 0,
@@ -131,7 +131,7 @@ end
 -- Dials, and waits for the connection's end. True if there was a connection.
 local function connect_once(self)
   local port = self._port
-  local stream, err, code = reach.connect(self._where, self._family, self._timeout)
+  local stream, err, code = endpoint.connect(self._where, self._family, self._timeout)
   if not stream then return nil, err, code end
   local ok
   ok, err, code = port:attach(stream)
@@ -178,7 +178,7 @@ local dial_options = { name = "string", redial = "boolean", timeout = "number>0"
 ---@return vmctl.L2SwitchPort|nil, string?, string? EINVAL, EEXIST, ENOSPC, ECLOSED
 function M.dial(switch, where, opts)
   opts = options.check(opts, dial_options, "switch:dial")
-  local a, family, code = reach.parse(where)
+  local a, family, code = endpoint.parse(where)
   if not a then return nil, family, code end
   if switch._closed then return switch:_fail_closed "dial" end
   if opts.name then switch:_check_name(opts.name, 2) end
