@@ -11,7 +11,7 @@ local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 local player = require "vmctl.replay.player"
-local script = require "vmctl.replay.sessions"
+local recorded = require "vmctl.replay.recorded"
 
 local TIMEOUT = 10 -- seconds for each thing that the other side is to do
 local WAIT = 60
@@ -27,9 +27,9 @@ local known = {
 -- The sessions to be played, read when they are first wanted: a file that is not there fails the dial.
 local function sessions_of(self)
   if self._sessions then return self._sessions end
-  local all, err, code = script.load(self.path)
+  local all, err, code = recorded.load(self.path)
   if not all then return nil, err, code end
-  self._sessions = script.choose(all, self._opts.side, self._opts.session)
+  self._sessions = recorded.choose(all, self._opts.side, self._opts.session)
   return self._sessions
 end
 

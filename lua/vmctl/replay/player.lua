@@ -3,7 +3,7 @@ local compare = require "vmctl.replay.compare"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local protocols = require "vmctl.trace.protocols"
-local script = require "vmctl.replay.sessions"
+local recorded = require "vmctl.replay.recorded"
 
 local M = {}
 
@@ -28,7 +28,7 @@ local function fail(self, step, code, text, ...)
 end
 
 local function difference(self, step, got, text)
-  local want = script.is_message(step) and compare.describe(self._session.protocol, step) or "the end of the connection"
+  local want = recorded.is_message(step) and compare.describe(self._session.protocol, step) or "the end of the connection"
   local message = select(2, fail(self, step, "EPROTO", "expected %s, got %s", want, text))
   return nil, message, "EPROTO", { expected = step, got = got }
 end
@@ -41,7 +41,7 @@ local function check(self)
       return fail(self, step, "EINVAL", "frames of a protocol that is not known here want their format")
     end
     local kept = step.payload and not step.cut or step.fill or step.size == 0
-    if script.is_message(step) and step.dir == self._mine and not kept then
+    if recorded.is_message(step) and step.dir == self._mine and not kept then
       return fail(self, step, "EINVAL", "a message of %d bytes is to be sent that was not recorded", step.size or 0)
     end
   end
@@ -134,7 +134,7 @@ local function finish(self, step)
 end
 
 local function perform(self, step)
-  if not script.is_message(step) then return finish(self, step) end
+  if not recorded.is_message(step) then return finish(self, step) end
   if step.dir == self._mine then return send(self, step) end
   return expect(self, step)
 end
