@@ -88,7 +88,7 @@ local function temporary(path)
 end
 
 -- Puts a step's content at a path. True and whether that changed anything.
-function methods:_place(script, step, path, mode, owner, deadline, user)
+function methods:_replace_file(script, step, path, mode, owner, deadline, user)
   local out, err, code = self:_run(script, { path, temporary(path), mode and ("%o"):format(mode) or "", owner or "",
     tostring(step.size) }, deadline, { stdin = reader(step), user = user })
   if not out then return nil, err, code end
@@ -96,11 +96,11 @@ function methods:_place(script, step, path, mode, owner, deadline, user)
 end
 
 function methods:file(step, deadline)
-  return self:_place(scripts.PLACE, step, self._root .. step.path, step.mode, step.owner, deadline)
+  return self:_replace_file(scripts.REPLACE_FILE, step, self._root .. step.path, step.mode, step.owner, deadline)
 end
 
 function methods:config(step, deadline)
-  return self:_place(scripts.PLACE, step, self._root .. step.path, step.mode, nil, deadline)
+  return self:_replace_file(scripts.REPLACE_FILE, step, self._root .. step.path, step.mode, nil, deadline)
 end
 
 local function find_user(passwd, name)
@@ -111,7 +111,7 @@ local function find_user(passwd, name)
 end
 
 -- Where the ssh keys of a user of the guest are: { path =, uid =, gid =, own = }.
-function methods:_keys_place(step, deadline)
+function methods:_keys_path(step, deadline)
   local out, err, code = self:_run(scripts.USER, { step.user, self._root }, deadline)
   if not out then return nil, err, code end
   local own, passwd = out:match "^(%d+)\n(.*)$"
@@ -125,13 +125,13 @@ end
 
 -- As the user himself, if we may become him: what lies in his folder is his, and so are the links in it.
 function methods:ssh_key(step, deadline)
-  local user, err, code = self:_keys_place(step, deadline)
+  local user, err, code = self:_keys_path(step, deadline)
   if not user then return nil, err, code end
   local ids, owner, become = user.uid .. ":" .. user.gid, nil, nil
   if user.own == "0" and user.uid ~= "0" then
     if self._revision == "0.1.9" then owner = ids else become = ids end
   end
-  return self:_place(scripts.KEYS, step, user.path, 384, owner, deadline, become)
+  return self:_replace_file(scripts.KEYS, step, user.path, 384, owner, deadline, become)
 end
 
 -- The mount that a path is on.
@@ -169,7 +169,7 @@ end
 function methods:secret(step, deadline)
   local ok, err, code = self:_prepare_secrets(deadline)
   if not ok then return nil, err, code end
-  return self:_place(scripts.PLACE, step, self._secrets .. "/" .. step.name, step.mode, nil, deadline)
+  return self:_replace_file(scripts.REPLACE_FILE, step, self._secrets .. "/" .. step.name, step.mode, nil, deadline)
 end
 
 --- What is mounted at a step's place: true when it is what the step wants, false for nothing.
@@ -214,7 +214,7 @@ local differs = {
     return self:_differs(step, ("%s%s/%s"):format(self._root, SECRETS, step.name), step.mode, nil, deadline)
   end,
   ssh_key = function(self, step, deadline)
-    local user, err, code = self:_keys_place(step, deadline)
+    local user, err, code = self:_keys_path(step, deadline)
     if not user then return nil, err, code end
     return self:_differs(step, user.path, 384, user.uid, deadline)
   end,

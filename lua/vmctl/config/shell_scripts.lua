@@ -7,7 +7,7 @@ local M = {}
 
 -- $1 path, $2 temporary file beside it, $3 mode, $4 owner (each empty: an old file's own; for a new one 644, and who runs
 -- this; an owner without a group leaves that as it was), $5 the size that must come. Says "changed" or "same".
-local PLACE = [[
+local REPLACE_FILE = [[
 if [ -e "$1" ] && ! [ -f "$1" ]; then echo "$1 is not a regular file" >&2; exit 1; fi
 dir=${1%/*}
 [ -z "$dir" ] || [ -d "$dir" ] || (umask 022; mkdir -p "$dir")
@@ -33,7 +33,7 @@ if [ -n "$was" ] && [ "$was" = "$(stat -c '%a %u:%g' "$2")" ] && same "$1" "$2";
 else mv -f "$2" "$1"; echo changed; fi
 ]]
 
-M.PLACE = "set -eu\n" .. PLACE
+M.REPLACE_FILE = "set -eu\n" .. REPLACE_FILE
 
 -- $1 path, $2 mode, $3 owner (each empty: any). Says "changed" if the content on standard input, with these, is not what the
 -- path has, else "same".
@@ -53,7 +53,7 @@ fi
 echo $verdict
 ]]
 
--- As PLACE, for ~/.ssh/authorized_keys: links are not followed, the folder is its owner's alone.
+-- As REPLACE_FILE, for ~/.ssh/authorized_keys: links are not followed, the folder is its owner's alone.
 M.KEYS = [[set -eu
 dir=${1%/*}
 for place in "$dir" "$1"; do
@@ -62,7 +62,7 @@ done
 [ -d "$dir" ] || { (umask 077; mkdir "$dir"); echo changed; }
 [ -z "$4" ] || chown "$4" "$dir"
 [ "$(stat -c %a "$dir")" = 700 ] || { chmod 700 "$dir"; echo changed; }
-]] .. PLACE
+]] .. REPLACE_FILE
 
 -- $1 user, $2 root folder: who runs this, then the user's line among others.
 M.USER = [[
