@@ -5,7 +5,7 @@ local cc_image = require "spec.support.cc_image"
 local glob = require "vmctl.cc.backend.glob"
 local image = require "vmctl.cc_helper.vm.image"
 local slice = require "vmctl.cc_helper.vm.slice"
-local store = require "vmctl.cc_helper.snapshot_store"
+local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 local support = require "spec.support"
 local tar = require "vmctl.tar.read"
 
@@ -184,7 +184,7 @@ describe("the store of snapshots", function()
   it("has the same key for the same content, and refuses a manifest that is broken", support.run(function()
     local cache = support.tmpdir()
     local function keep(text)
-      local s = assert(store.begin(cache))
+      local s = assert(snapshot_store.begin(cache))
       assert(s:add { path = "/a b\n", type = "directory", mode = 493, uid = 1, gid = 2, mtime = 3 })
       local rest = text
       assert(s:add({ path = "/f", type = "file", mode = 420, uid = 0, gid = 0, mtime = 0 }, function()
@@ -198,10 +198,10 @@ describe("the store of snapshots", function()
     assert.equal(key, keep "one")
     assert.is_true(key ~= keep "two")
     local found = {}
-    assert(store.each(cache .. "/" .. key, function(entry) found[#found + 1] = entry return true end))
+    assert(snapshot_store.each(cache .. "/" .. key, function(entry) found[#found + 1] = entry return true end))
     assert.equal("/a b\n", found[1].path)
     assert.equal(3, found[2].content.size)
     assert(core.fs.replace(cache .. "/" .. key .. "/manifest", "vmctl snapshot 1\nfile 9\n"))
-    assert.equal("EPROTO", select(3, store.each(cache .. "/" .. key, function() return true end)))
+    assert.equal("EPROTO", select(3, snapshot_store.each(cache .. "/" .. key, function() return true end)))
   end))
 end)

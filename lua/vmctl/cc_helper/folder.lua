@@ -82,7 +82,7 @@ end
 --- Runs a program as the instance's only one: with its end the instance has ended.
 function methods:exec(name, args)
   if not self._running then return failure.say("exec", name, "not running", wire.codes.NOT_RUNNING) end
-  local cmd = command.new(self._backend.place, name, args)
+  local cmd = command.new(self._backend.workspace, name, args)
   local ok, err, code, where = cmd:start()
   local status
   if ok then status, err, code, where = cmd:wait() end

@@ -12,7 +12,7 @@ local MOST_MANIFEST = 256 << 20
 local CHUNK = 1 << 20
 
 local methods = {}
-local mt = { __name = "vmctl.CcStore", __index = methods }
+local mt = { __name = "vmctl.CcSnapshotWriter", __index = methods }
 
 local function escape(text)
   return (text:gsub("[%c%s%%\127-\255]", function(char) return ("%%%02x"):format(char:byte()) end))
@@ -29,7 +29,7 @@ end
 --- Begins a snapshot.
 ---@param cache string an absolute path, made if it is missing
 ---@param image? table what the image says of how it is run, kept with it
----@return vmctl.CcStore|nil store with add(entry, read), finish(), drop(), string?, string?
+---@return vmctl.CcSnapshotWriter|nil store with add(entry, read), finish(), drop(), string?, string?
 function M.begin(cache, image)
   local ok, err, code = make_folder(cache .. "/blobs")
   if not ok then return nil, err, code end

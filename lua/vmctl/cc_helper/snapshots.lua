@@ -2,7 +2,7 @@
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local glob = require "vmctl.cc.backend.glob"
-local store = require "vmctl.cc_helper.snapshot_store"
+local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 local text = require "vmctl.text"
 local wire = require "vmctl.cc.wire"
 
@@ -50,7 +50,7 @@ end
 ---@param fill fun(add: fun(entry: vmctl.TarEntry, read: function?)): true|nil, string?, string? hands over all entries; may wait
 ---@return table|nil snapshot, string?, integer?, table?
 function methods:make(cache, image, parent, fill)
-  local new, err, code = store.begin(cache, image)
+  local new, err, code = snapshot_store.begin(cache, image)
   if not new then return failure.of("snapshot", cache, err, code) end
   local fine, ok, key
   fine, ok, err, code = pcall(fill, function(entry, read) return new:add(entry, read) end)

@@ -21,17 +21,17 @@ local methods = {}
 local mt = { __name = "vmctl.CcCommand", __index = methods }
 
 --- A command that has not been started.
----@param place vmctl.CcPlace where it runs: environment (a list of NAME=VALUE), user, folder(path)
+---@param workspace vmctl.CcWorkspace where it runs: environment (a list of NAME=VALUE), user, folder(path)
 ---@param name string
 ---@param args string[] without the name
 ---@return vmctl.CcCommand
-function M.new(place, name, args)
-  local self = setmetatable({ name = name, args = args, exit_code = 0, _place = place, _env = {}, _order = {} }, mt)
-  for _, entry in ipairs(place.environment) do
+function M.new(workspace, name, args)
+  local self = setmetatable({ name = name, args = args, exit_code = 0, _workspace = workspace, _env = {}, _order = {} }, mt)
+  for _, entry in ipairs(workspace.environment) do
     local key, value = entry:match "^([^=]+)=(.*)$"
     if key then self:set_env(key, value) end
   end
-  self.dir = place.work_dir
+  self.dir = workspace.work_dir
   return self
 end
 
@@ -55,9 +55,9 @@ end
 -- The argument of process.spawn.
 local function describe(self, stdout, stderr)
   local spec = table.move(self.args, 1, #self.args, 2, { self.name })
-  spec.env, spec.clear_env, spec.user = {}, true, self._place.user
+  spec.env, spec.clear_env, spec.user = {}, true, self._workspace.user
   for name, value in pairs(self._env) do spec.env[name] = value end
-  users.complete(spec.env, self._place.user)
+  users.complete(spec.env, self._workspace.user)
   spec.stdin, spec.stdout, spec.stderr = "null", stdout, stderr
   return spec
 end
@@ -78,7 +78,7 @@ function methods:start(stdout, stderr)
   if self._started then return failure.say("exec", self.name, "already started") end
   self._started = true
   local spec = describe(self, stdout or "null", stderr or "null")
-  local dir, err, code = self._place:folder(self.dir)
+  local dir, err, code = self._workspace:folder(self.dir)
   if not dir then return fail_start(self, self.dir, err, code) end
   spec.cwd = dir
   self._child, err, code = job.start(spec)
@@ -179,28 +179,28 @@ function methods:close()
   if self._child then self._child:close() end
 end
 
---- A place where commands run on this machine.
----@class vmctl.CcPlace
+--- A workspace where commands run on this machine.
+---@class vmctl.CcWorkspace
 ---@field environment string[]
 ---@field user? string
 ---@field work_dir string
-local places = {}
-local places_mt = { __name = "vmctl.CcPlace", __index = places }
+local workspace = {}
+local workspace_mt = { __name = "vmctl.CcWorkspace", __index = workspace }
 
---- Makes a place.
+--- Makes a workspace.
 ---@param root vmctl.Root
 ---@param options { environment: string[], user: string?, work_dir: string? }
----@return vmctl.CcPlace
-function M.place(root, options)
+---@return vmctl.CcWorkspace
+function M.workspace(root, options)
   return setmetatable({
     environment = options.environment, user = options.user, work_dir = options.work_dir or "/",
     _root = root,
-  }, places_mt)
+  }, workspace_mt)
 end
 
 --- The path on this machine of a folder of the instance.
 ---@return string|nil, string?, string?
-function places:folder(path)
+function workspace:folder(path)
   return self._root:real(path == "" and "/" or path)
 end
 

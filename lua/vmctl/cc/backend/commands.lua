@@ -10,7 +10,7 @@ local M = {}
 local pack = string.pack
 
 local function add(b, name, args)
-  local handle, err, code = b.handles:add("cmd", command.new(b.place, name, args))
+  local handle, err, code = b.handles:add("cmd", command.new(b.workspace, name, args))
   if not handle then return nil, err, code end
   return pack(">I1I8", 0, handle)
 end

@@ -15,7 +15,7 @@ local LOOSE_MOST = 256 -- commands without a handle before ended ones are remove
 ---@class vmctl.CcBackend
 ---@field root vmctl.Root
 ---@field handles vmctl.CcHandles
----@field place vmctl.CcPlace
+---@field workspace vmctl.CcWorkspace
 ---@field image? { entrypoint: string[], command: string[] }
 local methods = {}
 local mt = { __name = "vmctl.CcBackend", __index = methods }
@@ -30,7 +30,7 @@ function M.new(handles, options)
   if not root then return nil, err, code end
   return setmetatable({
     root = root, handles = handles, image = options.image, any_host = options.guest and "0.0.0.0" or "127.0.0.1",
-    only_loopback = not options.guest, _open = true, _loose = {}, place = command.place(root, {
+    only_loopback = not options.guest, _open = true, _loose = {}, workspace = command.workspace(root, {
       environment = options.environment or command.environment(), user = options.user, work_dir = options.work_dir,
     }),
   }, mt)

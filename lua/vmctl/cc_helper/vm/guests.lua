@@ -7,7 +7,7 @@ local machine = require "vmctl.machine"
 local pool = require "vmctl.cc_helper.vm.pool"
 local ports = require "vmctl.net.agent_ports"
 local source = require "vmctl.cc_helper.vm.source"
-local store = require "vmctl.cc_helper.snapshot_store"
+local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 
 local M = {}
 
@@ -109,7 +109,7 @@ end
 
 -- The snapshot that an instance is made from is the parent of its own.
 local function parent_of(from)
-  local key = from.type == 1 and store.is_snapshot(from.path) and from.path:match "([^/]+)/*$"
+  local key = from.type == 1 and snapshot_store.is_snapshot(from.path) and from.path:match "([^/]+)/*$"
   return key and { key = key, folder = from.path, close = function() return true end } or nil
 end
 
@@ -122,7 +122,7 @@ local function boot(self, from, folder)
   os.remove(folder .. "/initramfs")
   local connections = pool.new(vm:address(ports.CC))
   local ok
-  ok, err, code = connections:hold()
+  ok, err, code = connections:keep_one()
   if not ok then
     vm:kill()
     return nil, err, code

@@ -54,18 +54,18 @@ end
 
 --- Opens a connection and keeps it, so that there is always one: with the last one the agent would forget all handles.
 ---@return true|nil, string?, string?
-function methods:hold()
+function methods:keep_one()
   local stream, err, code = take(self)
   if not stream then return nil, err, code end
-  self._held = stream
+  self._kept = stream
   return true
 end
 
 function methods:close()
   self._closed = true
   for _, stream in ipairs(self._idle) do stream:close() end
-  if self._held then self._held:close() end
-  self._idle, self._held = {}, nil
+  if self._kept then self._kept:close() end
+  self._idle, self._kept = {}, nil
 end
 
 return M

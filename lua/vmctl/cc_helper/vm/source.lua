@@ -2,7 +2,7 @@
 local core = require "vmctl.core"
 local image = require "vmctl.cc_helper.vm.image"
 local slice = require "vmctl.cc_helper.vm.slice"
-local store = require "vmctl.cc_helper.snapshot_store"
+local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 local tree = require "vmctl.cc_helper.vm.tree"
 local walk = require "vmctl.tar.walk"
 
@@ -28,13 +28,13 @@ end
 
 local function from_snapshot(folder)
   local onto = tree.new()
-  local about, err, code = store.each(folder, function(entry) return onto:put(entry.path, entry) end)
+  local about, err, code = snapshot_store.each(folder, function(entry) return onto:put(entry.path, entry) end)
   if not about then return nil, err, code end
   return onto, about
 end
 
 local function from_folder(folder)
-  if store.is_snapshot(folder) then return from_snapshot(folder) end
+  if snapshot_store.is_snapshot(folder) then return from_snapshot(folder) end
   local onto = tree.new()
   local ok, err, code = M.graft(onto, folder, "")
   if not ok then return nil, err, code end
@@ -44,7 +44,9 @@ end
 -- An image that somebody has put into the cache: `<name>.tar` with what is no letter or digit as "_", or a snapshot's key.
 local function from_cache(reference, cache, folder)
   local name = reference:gsub("[^%w.-]", "_")
-  if reference:find "^%x+$" and store.is_snapshot(cache .. "/" .. reference) then return from_snapshot(cache .. "/" .. reference) end
+  if reference:find "^%x+$" and snapshot_store.is_snapshot(cache .. "/" .. reference) then
+    return from_snapshot(cache .. "/" .. reference)
+  end
   local path = ("%s/%s.tar"):format(cache, name)
   if core.fs.stat(path) then return image.load(path, folder) end
   return nil, ("the image %s is not in the cache (as %s), and images are not pulled here"):format(reference, path), "ENOENT"

@@ -56,7 +56,7 @@ local function enter(self, parts, make)
 end
 
 -- The folder of a path, and the last name; nil for the top itself.
-local function place(self, path, make)
+local function parent_of(self, path, make)
   local parts = split(path)
   local last = table.remove(parts)
   while last == "." do last = table.remove(parts) end
@@ -71,7 +71,7 @@ end
 ---@param node table type, mode, uid, gid, mtime, and by its type link, major, minor, content (a slice) or bytes
 ---@return true|nil, string?, string?
 function methods:put(path, node)
-  local parent, name, code = place(self, path, true)
+  local parent, name, code = parent_of(self, path, true)
   if not parent then return nil, name, code end
   local old = not name and self._root or parent.children[name]
   if node.type == "directory" then
@@ -85,7 +85,7 @@ end
 --- What is at a path, its last link not followed.
 ---@return table|nil
 function methods:get(path)
-  local parent, name = place(self, path, false)
+  local parent, name = parent_of(self, path, false)
   if not parent then return nil end
   if not name then return self._root end
   return parent.children[name]
@@ -93,7 +93,7 @@ end
 
 --- Removes what is at a path; it need not be there.
 function methods:remove(path)
-  local parent, name = place(self, path, false)
+  local parent, name = parent_of(self, path, false)
   if parent and name then parent.children[name] = nil end
 end
 
