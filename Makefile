@@ -6,10 +6,13 @@ LUA ?= $(or $(shell tools/find-lua),lua5.4)
 LUA := $(LUA)
 LUA_PC := $(or $(shell tools/find-lua pc),lua5.4)
 BUILD ?= build
+ifeq ($(LIBC),musl)
+include tools/musl.mk
+endif
 CFLAGS ?= -O2 -g
 LUA_CFLAGS := $(shell pkg-config --cflags $(LUA_PC) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(WARN) -Isrc $(LUA_CFLAGS) $(CFLAGS)
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(WARN) -Isrc $(LIBC_CFLAGS) $(LUA_CFLAGS) $(CFLAGS)
 
 # Stands in lua/vmctl/base/version.lua; the core carries it, so that it is noticed when the two are not of one version.
 VERSION := $(shell tools/version)
@@ -30,7 +33,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested check asan valgrind fuzz examples rockspec annotations doc clean help
+.PHONY: all agent check-build guest env deps demo test test-nested test-musl check asan valgrind fuzz examples rockspec annotations doc clean help
 
 all: $(CORE)
 
@@ -83,7 +86,7 @@ $(BUILD)/slirp/%.o: src/%.c
 endif
 
 # Protobuf messages, where protobuf-c is. What protoc-c makes of proto/ is compiled without warnings: it is not ours.
-ifneq ($(shell echo '$(HASH)include <protobuf-c/protobuf-c.h>' | $(CC) -E - >/dev/null 2>&1 && command -v protoc-c),)
+ifneq ($(shell echo '$(HASH)include <protobuf-c/protobuf-c.h>' | $(CC) $(LIBC_CFLAGS) -E - >/dev/null 2>&1 && command -v protoc-c),)
 PROTO := $(sort $(shell find proto -name '*.proto'))
 PB_GEN := $(BUILD)/pb/gen
 PB_MADE := $(PROTO:proto/%.proto=$(PB_GEN)/%.pb-c.c) $(PB_GEN)/builtin.c
@@ -144,11 +147,20 @@ AGENT_LIBS := -lprotobuf-c
 $(BUILD)/agent/agent/main.o: $(PB_GEN)/builtin.c # compiled anew once messages can be had
 endif
 
+ifdef MUSL_LIB
+AGENT_LIBS := $(MUSL_LIB)/libvmctl-needs.a
+AGENT_CJSON :=
+AGENT_LUA_LIB :=
+AGENT_EV :=
+else
+AGENT_EV := -lev
+endif
+
 agent: $(AGENT)
 
-$(AGENT): $(AGENT_OBJ)
-	$(V)$(CC) -static -pthread -Wl,--gc-sections $(LDFLAGS) -o $@.tmp $(AGENT_OBJ) $(AGENT_LIBS) $(AGENT_CJSON) \
-	  $(AGENT_LUA_LIB) -lev -lm >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
+$(AGENT): $(AGENT_OBJ) $(filter %.a,$(AGENT_LIBS))
+	$(V)$(CC) -static -pthread -Wl,--gc-sections,-z,noseparate-code $(LDFLAGS) -o $@.tmp $(AGENT_OBJ) $(AGENT_LIBS) $(AGENT_CJSON) \
+	  $(AGENT_LUA_LIB) $(AGENT_EV) -lm >$@.log 2>&1 || { cat $@.log >&2; exit 1; }
 	$(V)$(STRIP) $@.tmp && mv $@.tmp $@
 
 $(BUILD)/agent/embedded.c: tools/embed.lua tools/agent-modules.lua $(AGENT_LUA)
@@ -185,6 +197,15 @@ test:
 	@tools/deps build guest test
 	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/specs.lua $(SPECS)
+
+# The agent with musl. What it needs is fetched first, and a make of its own then finds it.
+test-musl:
+	@tools/deps build guest test musl
+	@tools/fetch-sources build/sources
+	@$(MAKE) -s all guest
+	@$(MAKE) -s agent LIBC=musl
+	@eval "$$($(MAKE) -s env)" && VMCTL_AGENT=build/musl/vmctl-agent $(LUA) tools/specs.lua spec/agent_spec.lua \
+	  spec/config_spec.lua spec/config_exec_spec.lua spec/exec_big_spec.lua spec/guest_files_spec.lua
 
 test-nested:
 	@tools/deps build guest test

@@ -6,11 +6,11 @@ local ROOTS = {
 }
 
 -- Left out, though something that is carried would load it if it came to that: a guest does not launch machines, is not where
--- programs are debugged, and is the other end of socket forwarding.
+-- programs are debugged, and is the other end of socket forwarding and of the control plane.
 local WITHOUT = {
   "^vmctl%.machine", "^vmctl%.trace$", "^vmctl%.replay", "^vmctl%.forward", "^vmctl%.socketforward%.forwarder$",
-  "^vmctl%.socketforward%.accept_client$", "^vmctl%.ttrpc%.client$", "^vmctl%.ttrpc%.client_connection$",
-  "^vmctl%.ttrpc%.client_stream$",
+  "^vmctl%.socketforward%.accept_client$", "^vmctl%.stereos%.client", "^vmctl%.stereos%.wait$", "^vmctl%.ttrpc%.client$",
+  "^vmctl%.ttrpc%.client_connection$", "^vmctl%.ttrpc%.client_stream$",
 }
 
 local function file_of(name)

@@ -46,7 +46,9 @@ static int l_power(lua_State *L)
 static int l_trim(lua_State *L)
 {
     (void)L;
+#ifdef __GLIBC__
     malloc_trim(0);
+#endif
     return 0;
 }
 
@@ -69,8 +71,10 @@ static int l_signals(lua_State *L)
  * would keep as much as was ever in use. */
 static void tune_memory(void)
 {
+#ifdef __GLIBC__ /* musl does so anyway */
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+#endif
 }
 
 /* A forwarded connection takes seven descriptors, and the kernel gives PID 1 a limit of 1024. */

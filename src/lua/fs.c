@@ -11,7 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE 2 /* of Linux 3.15; musl has neither this nor the call */
+#endif
 
 static int fs_result(lua_State *L, int rc, const char *what, const char *path)
 {
@@ -78,7 +83,7 @@ static int l_rename(lua_State *L)
 {
     const char *from = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
     unsigned flags = lua_toboolean(L, 3) ? RENAME_EXCHANGE : 0;
-    return fs_result(L, renameat2(AT_FDCWD, from, AT_FDCWD, to, flags), "rename", from);
+    return fs_result(L, (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags), "rename", from);
 }
 
 static int l_remove(lua_State *L)
