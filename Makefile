@@ -14,6 +14,9 @@ LUA_CFLAGS := $(shell pkg-config --cflags $(LUA_PC) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(WARN) -Isrc $(LIBC_CFLAGS) $(LUA_CFLAGS) $(CFLAGS)
 
+# Rules stand in front of the one for all.
+.DEFAULT_GOAL := all
+
 # Stands in lua/vmctl/base/version.lua; the core carries it, so that it is noticed when the two are not of one version.
 VERSION := $(shell tools/version)
 $(BUILD)/obj/lua/module.o $(BUILD)/agent/lua/module.o: ALL_CFLAGS += -DVMCTL_VERSION='"$(VERSION)"'
