@@ -1218,6 +1218,11 @@ function trace.read(path) end
 ---@return string? EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
 function trace.start(path, opts) end
 
+--- How the recording does: what is in the file, and what is missing from it (a full disk, the limit of its size). Does not wait.
+---@return { records: integer, dropped: integer, code: string? }|nil counts code: why records were dropped last
+---@return nil # : not recording
+function trace.status() end
+
 --- Ends recording. Idempotent, never waits.
 ---@return { records: integer, dropped: integer }|nil counts nil: it was not recording
 function trace.stop() end
@@ -2733,6 +2738,13 @@ function Machine:connect(where, timeout) end
 ---@return string
 function Machine:console() end
 
+--- Whether all that came on the console is in the file that `console_log` names: a full disk is logged once, and told here. Does
+--- not wait.
+---@return true|nil
+---@return string?
+---@return string? ENOSPC, EIO …
+function Machine:console_status() end
+
 --- Types on the guest's console.
 ---@return true|nil
 ---@return string?
@@ -2915,11 +2927,11 @@ function Machine:resume() end
 function Machine:run(command) end
 
 --- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself.
----@param path string
+---@param path string of a file that is this user's alone then (0600)
 ---@return true|nil
 ---@return string?
 ---@return string?
----@return table? EREMOTE: the guest has no `display`, or the file cannot be written
+---@return table? EREMOTE: the guest has no `display`, or the file cannot be written; EPERM (another user's file), ELOOP (a link)
 function Machine:screendump(path) end
 
 --- Types text, on a US keyboard. Waits until it is typed, about 40 characters a second.

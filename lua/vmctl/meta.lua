@@ -221,6 +221,12 @@ function Scope:cancel() end
 ---@class vmctl.Capture
 local Capture = {}
 
+--- How it does. A write that failed ends it: what comes then is missing from the file. Does not wait.
+---@return integer|nil frames in the file, or on their way there
+---@return string? message
+---@return string? code of the write that failed: ENOSPC …
+function Capture:status() end
+
 --- Writes what is left and ends it: idempotent, never waits.
 ---@return integer|nil frames how many were written
 ---@return string? message

@@ -13,7 +13,7 @@
 void vmctl_fs_replace_register(lua_State *L);
 void vmctl_fs_system_register(lua_State *L);
 void vmctl_fs_root_register(lua_State *L);
-void vmctl_fs_file_register(lua_State *L); /* a class alone */
+void vmctl_fs_file_register(lua_State *L);
 
 /* Pushes what is known of a file, as a table. */
 void vmctl_fs_push_stat(lua_State *L, const struct stat *st);

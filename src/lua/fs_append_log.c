@@ -1,11 +1,11 @@
 /* vmctl.AppendLog: a private file that lines are appended to, each by one write(2): several processes may write the same file,
  * and what was written survives a crash of ours. Regular files alone: nothing that could keep the program waiting for a
  * reader. */
+#include "io/fs_private.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,20 +22,6 @@ static struct append_log *append_log_check(lua_State *L)
     return luaL_checkudata(L, 1, VMCTL_APPEND_LOG);
 }
 
-/* Only a file of this user's, that nobody else can read. */
-static int append_log_adopt(int fd, struct stat *st)
-{
-    if (fstat(fd, st) < 0)
-        return -errno;
-    if (!S_ISREG(st->st_mode))
-        return -EINVAL;
-    if (st->st_uid != geteuid())
-        return -EPERM;
-    if ((st->st_mode & 07777) != 0600 && fchmod(fd, 0600) < 0)
-        return -errno;
-    return 0;
-}
-
 /* core.append_log(path) -> log, the file's size */
 static int l_append_log(lua_State *L)
 {
@@ -43,16 +29,10 @@ static int l_append_log(lua_State *L)
     struct append_log *j = lua_newuserdatauv(L, sizeof *j, 0);
     *j = (struct append_log){ .fd = -1 };
     luaL_setmetatable(L, VMCTL_APPEND_LOG);
-    /* NONBLOCK: opening a pipe must not wait for its reader before it is refused */
-    j->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
     struct stat st;
-    int err = j->fd < 0 ? -errno : append_log_adopt(j->fd, &st);
-    if (err) {
-        if (j->fd >= 0)
-            close(j->fd);
-        j->fd = -1;
+    int err = vmctl_private_open(path, false, &j->fd, &st);
+    if (err)
         return vmctl_fail(L, err, "open the log %s", path);
-    }
     lua_pushinteger(L, (lua_Integer)st.st_size);
     return 2;
 }

@@ -1,5 +1,6 @@
 /* The class vmctl.File: a file of a core.fs.root. These calls block as all file I/O does; a FIFO or a device that has nothing
  * is EAGAIN. */
+#include "io/fs_private.h"
 #include "io/fs_replace.h"
 #include "io/fs_root.h"
 #include "lua/classes.h"
@@ -120,6 +121,19 @@ int *vmctl_file_new(lua_State *L, const char *name)
     lua_pushstring(L, name);
     lua_setiuservalue(L, -2, 1);
     return &f->fd;
+}
+
+/* fs.private(path, [empty]) -> file for writing, size: io/fs_private.h says which */
+static int l_private(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    bool empty = lua_toboolean(L, 2);
+    struct stat st;
+    int err = vmctl_private_open(path, empty, vmctl_file_new(L, path), &st);
+    if (err)
+        return vmctl_fail(L, err, "open %s", path);
+    lua_pushinteger(L, empty ? 0 : (lua_Integer)st.st_size);
+    return 2;
 }
 
 /* f:read(n, [at]) -> up to n bytes from its position, or from `at`, which leaves the position alone; "" at the end */
@@ -247,10 +261,12 @@ static int l_file_quick(lua_State *L)
 
 void vmctl_fs_file_register(lua_State *L)
 {
+    static const luaL_Reg functions[] = { { "private", l_private }, { NULL, NULL } };
     static const luaL_Reg methods[] = { { "read", l_file_read },   { "write", l_file_write },       { "seek", l_file_seek },
                                         { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },
                                         { "close", l_file_close }, { "chmod", l_file_chmod },       { "extent", l_file_extent },
                                         { "fileno", l_file_fileno }, { "quick", l_file_quick }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_file_close }, { "__close", l_file_close }, { NULL, NULL } };
     vmctl_class(L, VMCTL_FILE, methods, meta);
+    luaL_setfuncs(L, functions, 0);
 }

@@ -1,11 +1,10 @@
 /* vmctl.Capture: what goes through a switch, in a file. */
+#include "io/fs_private.h"
 #include "io/switch_capture.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/switch.h"
 
-#include <errno.h>
-#include <fcntl.h>
 
 #define VMCTL_CAPTURE "vmctl.Capture"
 
@@ -20,12 +19,22 @@ int vmctl_l_capture(lua_State *L)
     luaL_setmetatable(L, VMCTL_CAPTURE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return vmctl_fail(L, -errno, "capture to %s", path);
-    int err = vmctl_capture_open(c, sw, fd);
+    struct stat st;
+    int fd = -1, err = vmctl_private_open(path, true, &fd, &st);
+    if (!err)
+        err = vmctl_capture_open(c, sw, fd);
     if (err)
         return vmctl_fail(L, err, "capture to %s", path);
+    return 1;
+}
+
+/* c:status() -> frames that are in the file or on their way; or nil, message, code: it could not be written, and has ended */
+static int l_capture_status(lua_State *L)
+{
+    const struct vmctl_capture *c = luaL_checkudata(L, 1, VMCTL_CAPTURE);
+    if (c->err)
+        return vmctl_fail(L, c->err, "capture");
+    lua_pushinteger(L, (lua_Integer)c->frames);
     return 1;
 }
 
@@ -48,7 +57,7 @@ static int l_capture_gc(lua_State *L)
 
 void vmctl_capture_register(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "close", l_capture_close }, { NULL, NULL } };
+    static const luaL_Reg methods[] = { { "close", l_capture_close }, { "status", l_capture_status }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_capture_gc }, { "__close", l_capture_gc }, { NULL, NULL } };
     vmctl_class(L, VMCTL_CAPTURE, methods, meta);
 }

@@ -3,6 +3,7 @@ local core = require "vmctl.core"
 local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
+local trace = require "vmctl.trace"
 local version = require "vmctl.base.version"
 
 require "vmctl" -- reads VMCTL_LOG and VMCTL_TRACE
@@ -134,10 +135,18 @@ local function explain(err)
   return at and text:sub(1, at - 1) or text
 end
 
+-- What was asked for was done, but a log, a capture or a trace of it has gaps.
+M.INCOMPLETE = 1
+
 local function perform(module, opts)
   local status, message, code, partial = interrupt.guard(function() return module.run(opts) end)
   if type(status) == "table" then return status.signal_status end
   if status == nil then return fail(opts, message or "failed", code, partial) end
+  local traced = trace.status()
+  if status == M.OK and traced and traced.dropped > 0 then -- VMCTL_TRACE asked for all of it
+    output.failure(opts, ("trace to %s: %d records are missing"):format(trace.path(), traced.dropped), traced.code)
+    return M.INCOMPLETE
+  end
   return status
 end
 

@@ -8,7 +8,6 @@ local M = {}
 
 local SIZE = 256 * 1024
 local PAUSE = 0.02 -- seconds between two looks for a pattern
-local ERRNO = { [2] = "ENOENT", [13] = "EACCES", [20] = "ENOTDIR", [21] = "EISDIR", [28] = "ENOSPC", [30] = "EROFS" }
 
 local ring = {}
 local ring_mt = { __name = "vmctl.Ring", __index = ring }
@@ -71,13 +70,12 @@ function M.open(name, size, path)
   if not ours then return nil, theirs, code end
   local file, err
   if path then
-    file, err, code = io.open(path, "ab")
+    file, err, code = core.fs.private(path)
     if not file then
       ours:close()
       theirs:close()
-      return nil, ("console of %s: %s"):format(name, err), ERRNO[code] or "EIO"
+      return nil, ("console of %s: %s"):format(name, err), code
     end
-    file:setvbuf "no"
   end
   ours:label("console of " .. name)
   return setmetatable({
@@ -91,13 +89,29 @@ function methods:started()
   self._theirs:close()
 end
 
+-- A full disk is said once; each piece is tried, for there may be room again.
+local function write_log(self, data)
+  if not self._file then return end
+  local ok, err, code = self._file:write(data)
+  if ok then return end
+  if not self._lost then log.error("console of %s: %s: what comes is missing from its log", self._name, err) end
+  self._lost = { message = err, code = code }
+end
+
+--- Whether all that came is in the log that was asked for. Does not wait.
+---@return true|nil, string?, string? ENOSPC, EIO …
+function methods:status()
+  if not self._lost then return true end
+  return nil, ("console of %s: %s"):format(self._name, self._lost.message), self._lost.code
+end
+
 -- Keeps what comes until the console ends.
 local function run(self)
   while true do
     local data = self._stream:read(math.maxinteger, math.huge)
     if not data then break end
     self._ring:add(data)
-    if self._file then self._file:write(data) end
+    write_log(self, data)
     self._news:wake()
   end
   self._ended = true

@@ -245,6 +245,13 @@ function methods:follow_console(take)
   return self._console:follow(take)
 end
 
+--- Whether all that came on the console is in the file that `console_log` names: a full disk is logged once, and told here. Does
+--- not wait.
+---@return true|nil, string?, string? ENOSPC, EIO …
+function methods:console_status()
+  return self._console:status()
+end
+
 --- Types on the guest's console.
 ---@return true|nil, string?, string?
 function methods:console_write(bytes, timeout)

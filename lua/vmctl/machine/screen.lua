@@ -98,12 +98,25 @@ local function absolute(path)
   return path:sub(1, 1) == "/" and path or core.fs.real "." .. "/" .. path
 end
 
---- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself.
+--- Makes a file that QEMU shall write: this user's alone (0600), no link, nobody else's. Does not wait.
 ---@param path string
----@return true|nil, string?, string?, table? EREMOTE: the guest has no `display`, or the file cannot be written
+---@return true|nil, string?, string? EPERM, ELOOP, EINVAL …
+function M.prepare(path)
+  local file, err, code = core.fs.private(path)
+  if not file then return nil, err, code end
+  return file:close()
+end
+
+--- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself.
+---@param path string of a file that is this user's alone then (0600)
+---@return true|nil, string?, string?, table? EREMOTE: the guest has no `display`, or the file cannot be written; EPERM (another user's
+--- file), ELOOP (a link)
 function methods:screendump(path)
   if type(path) ~= "string" or path == "" then error("screendump: a path expected", 2) end
-  local ok, err, code, problem = self._control:execute("screendump", { filename = absolute(path), format = "png" })
+  local ok, err, code = M.prepare(path)
+  if not ok then return nil, err, code end
+  local problem
+  ok, err, code, problem = self._control:execute("screendump", { filename = absolute(path), format = "png" })
   if ok == nil then return nil, err, code, problem end
   return true
 end

@@ -73,7 +73,14 @@ local function attach(self, client, path, deadline)
     return errors.fail("EINVAL", "its snapshots are in %s already", self._path)
   end
   local ok, err, code
-  if path and core.fs.stat(path) then
+  local is_new = path and not core.fs.stat(path, true)
+  if path then -- it holds the guest's memory: nobody else's file, and nobody else reads it
+    local file
+    file, err, code = core.fs.private(path)
+    if not file then return nil, err, code end
+    file:close()
+  end
+  if path and not is_new then
     ok, err, code = open(client, path)
   else
     local place = path

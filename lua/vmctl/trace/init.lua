@@ -36,6 +36,12 @@ function M.stop()
   return ended and ended:close()
 end
 
+--- How the recording does: what is in the file, and what is missing from it (a full disk, the limit of its size). Does not wait.
+---@return { records: integer, dropped: integer, code: string? }|nil counts code: why records were dropped last; nil: not recording
+function M.status()
+  return recorder and { records = recorder.records, dropped = recorder.dropped, code = recorder._why }
+end
+
 --- The file that is being recorded to, or nil.
 ---@return string?
 function M.path()

@@ -38,6 +38,7 @@ end
 local function drop(self, code)
   self.dropped, self._unsaid = self.dropped + 1, self._unsaid + 1
   self._why = code
+  if self.dropped == 1 then log.error("trace to %s: %s: what comes is missing from it", self.path, code) end
 end
 
 local function append(self, line, most)

@@ -48,6 +48,8 @@ local function beside(name)
   return exists(here .. "/../build/" .. name)
 end
 
+local INCOMPLETE = 1 -- the exit code when the console's log has gaps
+
 local function describe_guest(opts)
   local kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or beside "kernel/vmlinuz"
   local initrd = opts.initrd or os.getenv "VMCTL_INITRD" or beside "guest.img"
@@ -110,12 +112,19 @@ function M.run(opts)
   local took
   took, err, code = await_ready(vm, opts)
   if not took then return nil, err, code end
-  if #opts.rest == 0 then return stay(vm, opts, shared, took) end
   local status
-  status, err, code = exec.perform(vm, opts)
-  if status == nil then return nil, err, code end
-  vm:shutdown()
-  return status
+  if #opts.rest == 0 then
+    status, err, code = stay(vm, opts, shared, took)
+  else
+    status, err, code = exec.perform(vm, opts)
+    if status ~= nil then vm:shutdown() end
+  end
+  if status ~= 0 then return status, err, code end
+  local logged
+  logged, err, code = vm:console_status()
+  if logged then return 0 end
+  output.failure(opts, err, code)
+  return INCOMPLETE
 end
 
 return M

@@ -50,6 +50,8 @@ local function connect(switch, opts)
   return true
 end
 
+local INCOMPLETE = 1 -- the exit code when the capture has gaps
+
 local function dropped(port)
   return port.dropped_full + port.dropped_cut + port.dropped_loss + port.dropped_rate
 end
@@ -66,13 +68,18 @@ end
 function M.run(opts)
   local switch <close> = l2.switch { seed = opts.seed, faults = faults_of(opts) } -- luacheck: ignore
   local ok, err, code = connect(switch, opts)
-  if ok and opts.capture then ok, err, code = switch:capture(opts.capture) end
+  local capture
+  if ok and opts.capture then capture, err, code = switch:capture(opts.capture) end
+  if opts.capture and not capture then ok = nil end
   if not ok then return nil, err, code end
   output.result(opts, { event = "running", seed = switch:seed() }, ("the switch runs, seed %d"):format(switch:seed()))
   interrupt.wait()
   local counts = switch:counts()
   output.result(opts, { event = "ended", counts = counts }, describe(counts))
-  return 0
+  if capture then ok, err, code = capture:close() end
+  if ok then return 0 end
+  output.failure(opts, err, code)
+  return INCOMPLETE
 end
 
 return M

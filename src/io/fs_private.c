@@ -1,0 +1,34 @@
+#include "io/fs_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static int private_adopt(int fd, bool empty, struct stat *st)
+{
+    if (fstat(fd, st) < 0)
+        return -errno;
+    if (!S_ISREG(st->st_mode))
+        return -EINVAL;
+    if (st->st_uid != geteuid())
+        return -EPERM;
+    if ((st->st_mode & 07777) != 0600 && fchmod(fd, 0600) < 0)
+        return -errno;
+    return empty && ftruncate(fd, 0) < 0 ? -errno : 0;
+}
+
+int vmctl_private_open(const char *path, bool empty, int *out_fd, struct stat *st)
+{
+    /* NONBLOCK: opening a pipe must not wait for its reader before it is refused; it is emptied only once it is known whose */
+    int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | (empty ? 0 : O_APPEND);
+    int fd = open(path, flags, 0600);
+    if (fd < 0)
+        return errno == ENXIO ? -EINVAL : -errno; /* ENXIO: a FIFO that nobody reads */
+    int err = private_adopt(fd, empty, st);
+    if (err) {
+        close(fd);
+        return err;
+    }
+    *out_fd = fd;
+    return 0;
+}

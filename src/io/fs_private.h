@@ -1,0 +1,12 @@
+/* Files that hold what only this user may read: consoles, captures, traces, pictures. */
+#ifndef VMCTL_IO_FS_PRIVATE_H
+#define VMCTL_IO_FS_PRIVATE_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+/* Opens a file for writing, mode 0600, made if it is not there: a regular file of this user's, no link (-ELOOP), nobody else's
+ * (-EPERM), no FIFO or device (-EINVAL). It is appended to, or emptied first with `empty`. Never waits for a reader. */
+int vmctl_private_open(const char *path, bool empty, int *out_fd, struct stat *st);
+
+#endif
