@@ -184,7 +184,7 @@ guest: agent
 	@tools/fetch-kernel $(KERNEL_DIR)
 	@$(MAKE) -s $(IMAGE)
 
-$(IMAGE): $(AGENT) $(KERNEL_DIR)/version tools/build-image.lua $(wildcard lua/vmctl/machine/*.lua)
+$(IMAGE): $(AGENT) $(KERNEL_DIR)/version tools/build-image.lua $(wildcard lua/vmctl/machine/*.lua) | $(CORE)
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/build-image.lua $(KERNEL_DIR) $(AGENT) $@
 
 # What the targets need is installed first, and a make of its own then finds it: pkg-config is asked when make starts.

@@ -789,7 +789,7 @@ do
 local image = {}
 
 --- Builds an image. The modules are in /lib/modules/vmctl/NN-NAME.ko; /etc/vmctl/modules lists them, one path a line,
---- in the order of loading. Does not yield.
+--- in the order of loading. Waits.
 ---@param opts vmctl.ImageOptions
 ---@return string? path
 ---@return string? message

@@ -1,9 +1,11 @@
 --- Guest images: a small root file system for the kernel to unpack, with busybox, kernel modules and the agent in it.
--- Needs find, gzip and a static busybox. Does not yield: other tasks wait for the fraction of a second that it takes.
+-- Needs find, gzip and a static busybox. Waits for those; files are read and written as all files are, while other tasks wait.
 
 local busybox = require "vmctl.machine.busybox"
+local core = require "vmctl.core"
 local cpio = require "vmctl.machine.cpio"
 local options = require "vmctl.base.options"
+local process = require "vmctl.process"
 local texts = require "vmctl.text"
 
 local M = {}
@@ -66,14 +68,30 @@ local function read_file(step, path)
   return bytes
 end
 
--- What a command prints, its complaints included: they are the reason if it fails.
+local PIECE, LIMIT = 1 << 20, 600 -- bytes that are read at a time; seconds for a command
+
+local function read_all(stream, deadline)
+  local parts = {}
+  while true do
+    local data, err, code = stream:read(PIECE, deadline - core.now())
+    if not data and code ~= "EOF" then return nil, err, code end
+    if not data then return table.concat(parts) end
+    parts[#parts + 1] = data
+  end
+end
+
+-- What a shell command prints, its complaints included: they are the reason if it fails. Waits.
 local function run(step, path, command)
-  local pipe, why, number = io.popen("exec 2>&1; " .. command, "r")
-  if not pipe then return fail(step, path, why, number) end
-  local output = pipe:read "a" or ""
-  local ok, _, status = pipe:close()
-  if ok then return output end
-  return fail(step, path, output:find "%S" and texts.last_line(texts.trim_end(output)) or "exit status " .. tostring(status), "EIO")
+  local deadline = core.now() + LIMIT
+  local child <close>, err, code = process.spawn { "sh", "-c", command, stdout = "pipe", stderr = "stdout", stdin = "null" } -- luacheck: ignore
+  if not child then return fail(step, path, err, code) end
+  local output, record
+  output, err, code = read_all(child.stdout, deadline)
+  if output then record, err, code = child:wait(deadline - core.now()) end
+  if not record then return fail(step, path, err, code) end
+  if record.exit_code == 0 then return output end
+  local how = record.signal and "signal " .. record.signal or "exit status " .. record.exit_code
+  return fail(step, path, output:find "%S" and texts.last_line(texts.trim_end(output)) or how, "EIO")
 end
 
 -- A table of a 64-bit ELF file: where it starts, the size of an entry, how many there are. This and what is built on it
@@ -291,12 +309,12 @@ local function write_archive(tree, name)
   return ok, why, code
 end
 
--- Lua has no getpid, and a name of this process's own is enough: nothing here yields.
+local images = 0 -- of this process: two may be built at a time
+
 local function temporary_name(output)
-  local stat = io.open "/proc/self/stat"
-  local pid = stat and stat:read "n" or os.time()
-  if stat then stat:close() end
-  return ("%s.tmp%d"):format(output, pid)
+  local _, _, pid = core.fs.identity()
+  images = images + 1
+  return ("%s.tmp%d-%d"):format(output, pid, images)
 end
 
 local function write_image(tree, opts, progress)
@@ -321,7 +339,7 @@ end
 
 -- A line on a terminal that says what is being done; call it without a text to remove it.
 local function progress_line()
-  if not os.execute "test -t 2" then return function() end end
+  if not core.isatty(2) then return function() end end
   return function(text) io.stderr:write("\r\27[K", text and "guest image: " .. text or "") end
 end
 
@@ -377,7 +395,7 @@ end
 ---@field compress? boolean  gzip it (true)
 
 --- Builds an image. The modules are in /lib/modules/vmctl/NN-NAME.ko; /etc/vmctl/modules lists them, one path a line,
---- in the order of loading. Does not yield.
+--- in the order of loading. Waits.
 ---@param opts vmctl.ImageOptions
 ---@return string? path, string? message, string? code
 function M.build(opts)

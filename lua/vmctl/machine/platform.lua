@@ -1,6 +1,7 @@
 --- What differs between the architectures and machines that guests have, in one place; and whether KVM can be used.
 
 local core = require "vmctl.core"
+local process = require "vmctl.process"
 
 local M = {}
 
@@ -59,6 +60,8 @@ M.platforms = {
   },
 }
 
+local ARCH_LONGEST, ARCH_LIMIT = 64, 10 -- bytes of its name; seconds for uname
+
 -- Where this machine tells about itself; specs put other files there.
 local PLACES = {
   kvm = "/dev/kvm",
@@ -79,13 +82,18 @@ local function has_flag(cpuinfo, flag)
   return (flags .. " "):find(" " .. flag .. " ", 1, true) ~= nil
 end
 
---- This machine's architecture, as "uname -m" prints it.
+local function ask_architecture()
+  local child <close> = process.spawn { "uname", "-m", stdout = "pipe", stderr = "null", stdin = "null" } -- luacheck: ignore
+  return child and child.stdout:read_line(ARCH_LONGEST, ARCH_LIMIT) or nil
+end
+
+local own_architecture
+
+--- This machine's architecture, as "uname -m" prints it; "unknown" where that cannot be had. Waits for it at the first call.
 ---@return string
 function M.native()
-  local pipe = io.popen "uname -m"
-  local arch = pipe and pipe:read "l"
-  if pipe then pipe:close() end
-  return arch or "unknown"
+  own_architecture = own_architecture or ask_architecture()
+  return own_architecture or "unknown"
 end
 
 --- The platform of an architecture.
