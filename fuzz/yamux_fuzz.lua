@@ -110,11 +110,11 @@ local function note_received(windows, taken, header)
   end
 end
 
--- A link whose peer sends these bytes and ends.
-local function make_link(bytes, between)
+-- A transport whose peer sends these bytes and ends.
+local function make_transport(bytes, between)
   local at, windows, taken = 1, {}, {}
-  local link = { label = function() return "the link" end }
-  function link:read_exact(size) -- luacheck: ignore self
+  local transport = { label = function() return "the transport" end }
+  function transport:read_exact(size) -- luacheck: ignore self
     if size == frame.SIZE then between() end
     if #bytes - at + 1 < size then return nil, "the end", "EOF" end
     local data = bytes:sub(at, at + size - 1)
@@ -122,17 +122,17 @@ local function make_link(bytes, between)
     if size == frame.SIZE then note_received(windows, taken, data) end
     return data
   end
-  function link:write(data) -- luacheck: ignore self
+  function transport:write(data) -- luacheck: ignore self
     check_sent(windows, taken, data)
     return true
   end
-  return link
+  return transport
 end
 
 return function(bytes)
   ready, pairs_made = {}, 0
   local session, opened
-  session = yamux.session(make_link(bytes, function()
+  session = yamux.session(make_transport(bytes, function()
     if not opened then opened = { session:open(), session:open() } end
     take_turns()
     check_streams(session)

@@ -85,17 +85,17 @@ local function with_go(report, program, role, path, fn)
 end
 
 local function drive(is_client)
-  return function(say, link)
+  return function(say, transport)
     local session
-    session = yamux.session(link, { client = is_client, on_stream = function(s) service.work(s, session) end })
+    session = yamux.session(transport, { client = is_client, on_stream = function(s) service.work(s, session) end })
     local closing <close> = session:start "yamux" -- luacheck: ignore
     vmctl.yield()
     check_session(say, session)
   end
 end
 
-local function drive_mux(say, link)
-  local host <close> = assert(mux.connect(link, LIMIT))
+local function drive_mux(say, transport)
+  local host <close> = assert(mux.connect(transport, LIMIT))
   local s <close> = assert(host:connect(PORT, LIMIT))
   assert(s:write("echo\nhello", LIMIT) and s:shutdown(LIMIT))
   say("CONNECT", "hello", service.read_all(s))

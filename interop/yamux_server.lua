@@ -8,15 +8,15 @@ local yamux = require "vmctl.yamux"
 
 local PORT = 5000
 
--- How a link ends that Go closes: what we have just sent may be unread there, or on its way.
+-- How a transport ends that Go closes: what we have just sent may be unread there, or on its way.
 local over = { EOF = true, ECONNRESET = true, EPIPE = true }
 
--- Lets Go's side connect to us as `role`; `serve(link)` answers it.
+-- Lets Go's side connect to us as `role`; `serve(transport)` answers it.
 local function with_go(report, program, role, steps, path, serve)
   local listener <close> = assert(vmctl.listen("unix:" .. path))
   local child <close> = support.start(program, "drive", role, "unix:" .. path)
-  local link <close> = assert(listener:accept(10))
-  local serving = vmctl.spawn(serve, link)
+  local transport <close> = assert(listener:accept(10))
+  local serving = vmctl.spawn(serve, transport)
   local lines, ok = support.lines(child)
   local prefix = ("yamux %s in Go, driving: "):format(role)
   report:check(prefix .. "runs to its end", ok, "it failed, see above")
@@ -26,25 +26,25 @@ local function with_go(report, program, role, steps, path, serve)
   end
   report:same(prefix .. "every step was reported", steps, #lines)
   local _, err, code = serving:join(10)
-  report:check(prefix .. "our side ends with the link", over[code], err)
+  report:check(prefix .. "our side ends with the transport", over[code], err)
 end
 
 local function serve(is_client)
-  return function(link)
+  return function(transport)
     local session
-    session = yamux.session(link, { client = is_client, on_stream = function(s) service.work(s, session) end })
+    session = yamux.session(transport, { client = is_client, on_stream = function(s) service.work(s, session) end })
     return session:run()
   end
 end
 
-local function serve_mux(link)
+local function serve_mux(transport)
   local guest = mux.server()
   local listener = guest:listen(PORT)
   return vmctl.scope(function(scope)
     vmctl.spawn_in(scope, function()
       for s in function() return (listener:accept(math.huge)) end do vmctl.spawn_in(scope, service.work, s) end
     end)
-    local _, err, code = guest:run(link)
+    local _, err, code = guest:run(transport)
     scope:cancel()
     return nil, err, code
   end)

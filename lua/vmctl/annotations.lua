@@ -811,16 +811,16 @@ do
 ---@field PORT_NAME string The virtio-serial port's name.
 local mux = {}
 
---- Begins a session over a link to the guest. Waits for the guest's answer.
----@param link vmctl.Stream which it takes over
+--- Begins a session over a transport to the guest. Waits for the guest's answer.
+---@param transport vmctl.Stream which it takes over
 ---@param timeout number seconds
 ---@return vmctl.Mux|nil mux with connect(port, timeout), ping, close
 ---@return string?
 ---@return string?
-function mux.connect(link, timeout) end
+function mux.connect(transport, timeout) end
 
 --- The guest's side.
----@return vmctl.MuxServer server with listen(port) and run(link)
+---@return vmctl.MuxServer server with listen(port) and run(transport)
 function mux.server() end
 
 end
@@ -3066,11 +3066,11 @@ do
 ---@class vmctl.Mux
 local Mux = {}
 
---- False once the link has ended.
+--- False once the transport has ended.
 ---@return boolean
 function Mux:alive() end
 
---- Ends the link. Idempotent, never waits.
+--- Ends the transport. Idempotent, never waits.
 ---@return true
 function Mux:close() end
 
@@ -3082,10 +3082,10 @@ function Mux:close() end
 ---@return string? ECONNREFUSED: the port is not served
 function Mux:connect(port, timeout) end
 
---- Ends the session and leaves the link to the next one: the guest has begun a new session. Never waits.
+--- Ends the session and leaves the transport to the next one: the guest has begun a new session. Never waits.
 function Mux:drop() end
 
---- Waits until a dropped session no longer uses the link.
+--- Waits until a dropped session no longer uses the transport.
 function Mux:ended(timeout) end
 
 --- Asks if the other end answers. Waits.
@@ -3106,12 +3106,12 @@ local MuxServer = {}
 ---@return table listener with accept(timeout) and close()
 function MuxServer:listen(port) end
 
---- Serves one host after the other on a link, for ever. Waits.
----@param link vmctl.Stream
+--- Serves one host after the other on a transport, for ever. Waits.
+---@param transport vmctl.Stream
 ---@return nil
 ---@return string
----@return string the reason of the link's end
-function MuxServer:run(link) end
+---@return string the reason of the transport's end
+function MuxServer:run(transport) end
 
 end
 

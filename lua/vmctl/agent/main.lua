@@ -21,9 +21,9 @@ end
 
 local LISTENED = { "listen", "ready", "stereos", "cc", "forward", "forward_streams" }
 
--- All that was asked for, or nothing: listeners by the names of the options, and link = streams.
+-- All that was asked for, or nothing: listeners by the names of the options, and mux = streams.
 local function open_all(opts)
-  local opened = { link = {} }
+  local opened = { mux = {} }
   local mode = #opts.uid > 0 and SHARED or nil
   for _, name in ipairs(LISTENED) do
     opened[name] = {}
@@ -34,9 +34,9 @@ local function open_all(opts)
     end
   end
   for _, path in ipairs(opts.mux) do
-    local link, err, code = dial.dial(address.serial(path))
-    if not link then return nil, err, code end
-    table.insert(opened.link, link)
+    local stream, err, code = dial.dial(address.serial(path))
+    if not stream then return nil, err, code end
+    table.insert(opened.mux, stream)
   end
   return opened
 end
@@ -122,7 +122,7 @@ local function serve_lazily(listener, get)
   return get():serve(begin_with(first, listener))
 end
 
-local function serve_link(scope, link, serving, control, cc, forwards)
+local function serve_mux(scope, stream, serving, control, cc, forwards)
   local server = mux.server()
   task.spawn_in(scope, exec.serve, server:listen(ports.EXEC), serving)
   task.spawn_in(scope, exec.serve_ready, server:listen(ports.READY), {})
@@ -130,7 +130,7 @@ local function serve_link(scope, link, serving, control, cc, forwards)
   task.spawn_in(scope, serve_lazily, server:listen(ports.CC), cc)
   task.spawn_in(scope, serve_lazily, server:listen(ports.FORWARD), forwards.rpc)
   task.spawn_in(scope, serve_lazily, server:listen(ports.FORWARD_STREAMS), forwards.streams)
-  task.spawn_in(scope, server.run, server, link)
+  task.spawn_in(scope, server.run, server, stream)
 end
 
 local function refresh(request) return require("vmctl.guest.refresh").answer(request) end
@@ -154,7 +154,7 @@ local function serve_all(opened, opts, args, signals)
       for _, listener in ipairs(opened[name]) do task.spawn_in(scope, serve_lazily, listener, get) end
     end
     for _, where in ipairs(opts.dial_rpc) do task.spawn_in(scope, function() forwards.get():dial_rpc(where) end) end
-    for _, link in ipairs(opened.link) do serve_link(scope, link, serving, control, cc, forwards) end
+    for _, stream in ipairs(opened.mux) do serve_mux(scope, stream, serving, control, cc, forwards) end
     if signals then task.spawn_in(scope, await_signal, scope, signals) end
   end)
 end

@@ -20,34 +20,34 @@ local CONNECT_TIMEOUT = 10
 local LINE = 32
 
 --- The host's side of the hello. Waits until the guest has answered it, at most until the time-out.
----@param link vmctl.Stream
+---@param transport vmctl.Stream
 ---@param timeout number
 ---@return true|nil, string?, string?
-local function greet(link, timeout)
+local function greet(transport, timeout)
   local deadline, number = core.now() + timeout, assert(random.bytes(NONCE))
   local expected = ANSWER .. number
   repeat
     local left = deadline - core.now()
-    local ok, err, code = link:write(HELLO .. number, left)
-    if ok then ok, err, code = link:skip_past(expected, math.min(HELLO_AGAIN, left)) end
+    local ok, err, code = transport:write(HELLO .. number, left)
+    if ok then ok, err, code = transport:skip_past(expected, math.min(HELLO_AGAIN, left)) end
     if ok then return true end
     if code ~= "ETIMEDOUT" then return nil, err, code end
   until core.now() >= deadline
-  return errors.fail("ETIMEDOUT", "%s: nobody answered in the guest", link:label())
+  return errors.fail("ETIMEDOUT", "%s: nobody answered in the guest", transport:label())
 end
 
 local host = {}
 local host_mt = { __name = "vmctl.Mux", __index = host }
 
---- Begins a session over a link to the guest. Waits for the guest's answer.
----@param link vmctl.Stream which it takes over
+--- Begins a session over a transport to the guest. Waits for the guest's answer.
+---@param transport vmctl.Stream which it takes over
 ---@param timeout number seconds
 ---@return vmctl.Mux|nil mux with connect(port, timeout), ping, close, string?, string?
-function M.connect(link, timeout)
-  link:discard() -- input left by an earlier session
-  local ok, err, code = greet(link, timeout)
+function M.connect(transport, timeout)
+  transport:discard() -- input left by an earlier session
+  local ok, err, code = greet(transport, timeout)
   if not ok then return nil, err, code end
-  local self = setmetatable({ _link = link, _session = yamux.session(link, { client = true }) }, host_mt)
+  local self = setmetatable({ _transport = transport, _session = yamux.session(transport, { client = true }) }, host_mt)
   self._session:start("mux")
   core.yield() -- its task has to run before a stream can be opened
   return self
@@ -81,24 +81,24 @@ function host:ping(timeout)
   return self._session:ping(timeout or CONNECT_TIMEOUT)
 end
 
---- False once the link has ended.
+--- False once the transport has ended.
 ---@return boolean
 function host:alive()
   return self._session:alive()
 end
 
---- Ends the session and leaves the link to the next one: the guest has begun a new session. Never waits.
+--- Ends the session and leaves the transport to the next one: the guest has begun a new session. Never waits.
 function host:drop()
   self._dropped = true
   self._session:drop("the guest has begun anew", "ERESET")
 end
 
---- Waits until a dropped session no longer uses the link.
+--- Waits until a dropped session no longer uses the transport.
 function host:ended(timeout)
   self._session:ended(timeout)
 end
 
---- Ends the link. Idempotent, never waits.
+--- Ends the transport. Idempotent, never waits.
 ---@return true
 function host:close()
   return self._session:close()
@@ -128,7 +128,7 @@ local guest = {}
 local guest_mt = { __name = "vmctl.MuxServer", __index = guest }
 
 --- The guest's side.
----@return vmctl.MuxServer server with listen(port) and run(link)
+---@return vmctl.MuxServer server with listen(port) and run(transport)
 function M.server()
   return setmetatable({ _ports = {} }, guest_mt)
 end
@@ -155,45 +155,45 @@ local function welcome(self, s)
 end
 
 -- Reads the rest of a hello after a header that is no yamux. Our own session's hello was late; another one means a new host.
-local function other_hello(link, number)
+local function other_hello(transport, number)
   return function(head)
-    local rest, err, code = link:read_exact(#HELLO + NONCE - HEAD, 1)
+    local rest, err, code = transport:read_exact(#HELLO + NONCE - HEAD, 1)
     if not rest then return nil, err, code end
     local bytes = head .. rest
-    if bytes:sub(1, #HELLO) ~= HELLO then return errors.fail("EPROTO", "the link is out of step") end
+    if bytes:sub(1, #HELLO) ~= HELLO then return errors.fail("EPROTO", "the transport is out of step") end
     local theirs = bytes:sub(#HELLO + 1)
     if theirs == number then return true end
     return nil, "a new host", theirs
   end
 end
 
--- Says if a link has ended. A serial port reports EOF once when a host leaves, and then waits for the next one; other links
+-- Says if a transport has ended. A serial port reports EOF once when a host leaves, and then waits for the next one; other transports
 -- report it again at once.
-local function is_over(link)
-  local _, _, code = link:read_exact(#HELLO + NONCE, 0)
+local function is_over(transport)
+  local _, _, code = transport:read_exact(#HELLO + NONCE, 0)
   return code == "EOF"
 end
 
---- Serves one host after the other on a link, for ever. Waits.
----@param link vmctl.Stream
----@return nil, string, string the reason of the link's end
-function guest:run(link)
+--- Serves one host after the other on a transport, for ever. Waits.
+---@param transport vmctl.Stream
+---@return nil, string, string the reason of the transport's end
+function guest:run(transport)
   local number
   while true do
     while not number do
-      local ok, err, code = link:skip_past(HELLO, math.huge)
-      if ok then number = link:read_exact(NONCE, 5) end
-      if not ok and (code ~= "EOF" or is_over(link)) then return nil, err, code end
+      local ok, err, code = transport:skip_past(HELLO, math.huge)
+      if ok then number = transport:read_exact(NONCE, 5) end
+      if not ok and (code ~= "EOF" or is_over(transport)) then return nil, err, code end
     end
-    link:write(ANSWER .. number, 5)
-    local session = yamux.session(link, {
-      on_stream = function(s) return welcome(self, s) end, on_strange = other_hello(link, number),
+    transport:write(ANSWER .. number, 5)
+    local session = yamux.session(transport, {
+      on_stream = function(s) return welcome(self, s) end, on_strange = other_hello(transport, number),
     })
     local _, err, code = session:run()
     log.info("mux: the session ended: %s", err)
     if code == "ECLOSED" or code == "ECANCELED" then return nil, err, code end
     number = #code == NONCE and code or nil
-    if not number then link:discard() end
+    if not number then transport:discard() end
   end
 end
 

@@ -12,19 +12,19 @@ local M = {}
 local DATA, WINDOW, PING, GO_AWAY = frame.DATA, frame.WINDOW, frame.PING, frame.GO_AWAY
 local SYN, ACK, FIN, RST = frame.SYN, frame.ACK, frame.FIN, frame.RST
 local FRAME_TIMEOUT = 5        -- seconds in which a frame that has begun must end
-local SEND_TIMEOUT = 30        -- seconds after which a blocked link is given up
+local SEND_TIMEOUT = 30        -- seconds after which a blocked transport is given up
 local LINGER = 60              -- seconds for which a peer may keep a stream open that the user has closed
 local OPEN_TIMEOUT = 10
 local STREAMS = 1024
 local BACKLOG = 256            -- opened streams without an answer of the peer: hashicorp's implementation resets more
-local OWED = 2048              -- answers that may wait for the link
+local OWED = 2048              -- answers that may wait for the transport
 
 local methods = {}
 local mt = { __name = "vmctl.YamuxSession", __index = methods }
 
 -- Writes a frame whole or not at all: it is smaller than a stream's buffer.
 local function send(self, ...)
-  return self._lock:with(self._send_timeout, self._link.write, self._link, frame.pack(...), self._send_timeout)
+  return self._lock:with(self._send_timeout, self._transport.write, self._transport, frame.pack(...), self._send_timeout)
 end
 
 local function declare_over(self, err, code)
@@ -40,7 +40,7 @@ local function close_streams(self)
   for _, st in pairs(streams) do st:close() end
 end
 
--- The link has ended. Users may still read buffered bytes for a moment.
+-- The transport has ended. Users may still read buffered bytes for a moment.
 local function drain_streams(self)
   for _, st in pairs(self._streams) do st:reset() end
   local deadline = core.now() + stream.LAST_READ
@@ -58,7 +58,7 @@ function methods:must_send(...)
   self._scope:cancel()
 end
 
--- The reader's answers are written by another task. If the reader waited for the link, two sides that both write much would
+-- The reader's answers are written by another task. If the reader waited for the transport, two sides that both write much would
 -- wait for each other.
 local function answer(self, ...)
   if self._owed == OWED then return errors.fail("EPROTO", "the peer asks, and takes no answers") end
@@ -95,7 +95,7 @@ end
 local function adopt(self, id)
   local st, outer, code = stream.new(self, id)
   if not st then return nil, outer, code end
-  outer:label(("%s stream %d"):format(self._link:label(), id))
+  outer:label(("%s stream %d"):format(self._transport:label(), id))
   self._streams[id] = st
   self._count = self._count + 1
   st:start(self._scope)
@@ -154,7 +154,7 @@ local function on_frame(self, kind, ...)
 end
 
 local function read_frame(self)
-  local head, err, code = self._link:read_exact(frame.SIZE, math.huge)
+  local head, err, code = self._transport:read_exact(frame.SIZE, math.huge)
   if not head then return nil, err, code end
   local version, kind, flags, id, length = frame.unpack(head)
   if version ~= 0 then
@@ -164,30 +164,30 @@ local function read_frame(self)
   local payload
   if kind == DATA and length > 0 then
     if length > frame.WINDOW_SIZE then return errors.fail("EPROTO", "a data frame of %d bytes", length) end
-    payload, err, code = self._link:read_exact(length, FRAME_TIMEOUT)
+    payload, err, code = self._transport:read_exact(length, FRAME_TIMEOUT)
     if not payload then return nil, err, code end
   end
   return on_frame(self, kind, flags, id, length, payload)
 end
 
 --- Makes a session on a stream.
----@param link vmctl.Stream
+---@param transport vmctl.Stream
 ---@param opts { client: boolean, on_stream: fun(stream: vmctl.Stream, id: integer)?, on_strange: function?,
 -- send_timeout: number?, linger: number?, backlog: integer? } on_stream runs as a task for each stream that the peer opens;
--- on_strange gets the 12 bytes of a header that is no yamux; send_timeout: seconds (30) after which a blocked link is given
+-- on_strange gets the 12 bytes of a header that is no yamux; send_timeout: seconds (30) after which a blocked transport is given
 -- up; linger: seconds (60) for which the peer may keep a stream that was closed here; backlog: streams (256) that it may leave
 -- unanswered
 ---@return vmctl.YamuxSession
-function M.session(link, opts)
+function M.session(transport, opts)
   return setmetatable({
-    _link = link, _parity = opts.client and 1 or 0, _next = opts.client and 1 or 2, _streams = {}, _count = 0,
+    _transport = transport, _parity = opts.client and 1 or 0, _next = opts.client and 1 or 2, _streams = {}, _count = 0,
     _on_stream = opts.on_stream, _on_strange = opts.on_strange, _lock = channel.lock(), _ponged = core.queue(), _pings = 0,
     _pong = 0, _owed = 0, _forgotten = core.queue(), _answered = core.queue(), _unanswered = 0,
     _backlog = opts.backlog or BACKLOG, _send_timeout = opts.send_timeout or SEND_TIMEOUT, linger = opts.linger or LINGER,
   }, mt)
 end
 
---- Works until the link ends, and with it all streams. Waits.
+--- Works until the transport ends, and with it all streams. Waits.
 ---@return nil, string message, string code the reason of its end
 function methods:run()
   task.scope(function(scope)
@@ -209,7 +209,7 @@ function methods:start(name)
   return self
 end
 
---- False once the link has ended.
+--- False once the transport has ended.
 function methods:alive()
   return not self._over
 end
@@ -221,11 +221,11 @@ local function await_room(self, timeout)
     local ok, err, code = self._answered:wait(deadline - core.now(), "the peer answers none")
     if not ok then
       if self._unanswered < self._backlog then self._answered:wake(1) end -- this call was woken, but has given up: wake the next one
-      return nil, ("open a stream on %s: %s"):format(self._link:label(), err), code
+      return nil, ("open a stream on %s: %s"):format(self._transport:label(), err), code
     end
   end
   if not self._over and not self._going and self._scope then return true end
-  return errors.fail("ECONNREFUSED", "open a stream on %s: the session has ended", self._link:label())
+  return errors.fail("ECONNREFUSED", "open a stream on %s: the session has ended", self._transport:label())
 end
 
 local function request(self, id)
@@ -276,7 +276,7 @@ function methods:ping(timeout)
   return core.now() - begin
 end
 
---- Ends the session and its streams, and leaves the link to the next session: the other side has begun one. Does not wait;
+--- Ends the session and its streams, and leaves the transport to the next session: the other side has begun one. Does not wait;
 --- `ended` does.
 ---@param err string
 ---@param code string
@@ -285,18 +285,18 @@ function methods:drop(err, code)
   if self._task then self._task:cancel() end
 end
 
---- Waits until a dropped session no longer uses the link.
+--- Waits until a dropped session no longer uses the transport.
 ---@param timeout number
 function methods:ended(timeout)
   if self._task then self._task:join(timeout) end
 end
 
---- Ends it, the link included. Idempotent.
+--- Ends it, the transport included. Idempotent.
 function methods:close()
   if self._task then self._task:cancel() end
   declare_over(self, "closed", "ECLOSED")
   close_streams(self)
-  self._link:close()
+  self._transport:close()
   return true
 end
 

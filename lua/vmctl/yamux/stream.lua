@@ -146,7 +146,7 @@ function methods:finish()
   self._arrived:wake()
 end
 
---- The peer has reset the stream, or the link has ended. Bytes that came before are still delivered for a moment; then a user
+--- The peer has reset the stream, or the transport has ended. Bytes that came before are still delivered for a moment; then a user
 --- that does not read notices the end as well.
 function methods:reset()
   if self._reset then return end
