@@ -12,7 +12,7 @@ endif
 CFLAGS ?= -O2 -g
 LUA_CFLAGS := $(shell pkg-config --cflags $(LUA_PC) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread $(WARN) -Isrc $(LIBC_CFLAGS) $(LUA_CFLAGS) $(CFLAGS)
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -fPIC -fvisibility=hidden -pthread $(WARN) -Isrc $(LIBC_CFLAGS) $(LUA_CFLAGS) $(CFLAGS)
 
 # Rules stand in front of the one for all.
 .DEFAULT_GOAL := all

@@ -1,10 +1,12 @@
 /* The pure functions of src/wire that Lua calls directly. */
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "wire/base64.h"
 #include "wire/hybrid.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <unistd.h>
 
 static int l_base64_encode(lua_State *L)
@@ -57,7 +59,7 @@ static int l_hybrid_ok(lua_State *L)
 
 static int l_isatty(lua_State *L)
 {
-    lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+    lua_pushboolean(L, isatty((int)vmctl_check_range(L, 1, INT_MIN, INT_MAX)));
     return 1;
 }
 

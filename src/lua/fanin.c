@@ -1,5 +1,6 @@
 /* The class vmctl.Fanin: the bytes of several streams leave as frames on one, and never become Lua strings. */
 #include "io/fanin.h"
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"
@@ -20,7 +21,7 @@ static int l_fanin_new(lua_State *L)
     int err = 0;
     for (int i = 2; !err && i < n; i += 2) {
         struct vmctl_stream *from = &vmctl_stream_check(L, i + 1)->s;
-        err = vmctl_fanin_add(f, from, (uint32_t)luaL_checkinteger(L, i));
+        err = vmctl_fanin_add(f, from, vmctl_check_u32(L, i));
         lua_pushvalue(L, i + 1);
         lua_setiuservalue(L, -2, 1 + i / 2);
     }

@@ -1,6 +1,7 @@
 /* Files of this machine, as far as Lua's own library does not reach. These calls block as all file I/O does. */
 #include "lua/fs.h"
 
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 
@@ -60,13 +61,13 @@ static int l_list(lua_State *L)
 static int l_mkdir(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    return fs_result(L, mkdir(path, (mode_t)luaL_optinteger(L, 2, 0755)), "mkdir", path);
+    return fs_result(L, mkdir(path, (mode_t)(lua_isnoneornil(L, 2) ? 0755 : vmctl_check_range(L, 2, 0, 07777))), "mkdir", path);
 }
 
 static int l_chmod(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    return fs_result(L, chmod(path, (mode_t)luaL_checkinteger(L, 2)), "chmod", path);
+    return fs_result(L, chmod(path, (mode_t)vmctl_check_range(L, 2, 0, 07777)), "chmod", path);
 }
 
 static int l_chown(lua_State *L)

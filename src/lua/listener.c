@@ -2,12 +2,14 @@
 #include "io/listener.h"
 #include "io/socket.h"
 #include "lua/address.h"
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"
 #include "lua/stream.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 
 struct lua_listener {
@@ -29,11 +31,13 @@ static int l_listen(lua_State *L)
     int fd, err = vmctl_address_check(L, 1, &a);
     if (err)
         return vmctl_address_fail(L, 1, err, "listen");
+    int backlog = lua_isnil(L, 2) ? SOMAXCONN : (int)vmctl_check_range(L, 2, 0, INT_MAX);
+    unsigned mode = lua_isnil(L, 3) ? 0 : (unsigned)vmctl_check_range(L, 3, 0, UINT_MAX);
     struct lua_listener *ll = lua_newuserdatauv(L, sizeof *ll, 0);
     vmctl_listener_init(&ll->l, &st->loop);
     luaL_setmetatable(L, VMCTL_LISTENER);
     vmctl_addr_format(&a, ll->text);
-    err = vmctl_socket_listen(&a, (int)luaL_optinteger(L, 2, SOMAXCONN), (unsigned)luaL_optinteger(L, 3, 0), &fd);
+    err = vmctl_socket_listen(&a, backlog, mode, &fd);
     if (err)
         return vmctl_fail(L, err, "listen %s", ll->text);
     vmctl_listener_open(&ll->l, fd);

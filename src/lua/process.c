@@ -1,6 +1,7 @@
 /* The class vmctl.Process. Names, defaults and checks are Lua's business: core.process takes a table that is complete. */
 #include "io/drain.h"
 #include "io/process.h"
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"
@@ -8,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +17,8 @@
 extern char **environ;
 
 enum { PIPE_SIZE = 256 * 1024 };
+
+static const lua_Integer SPAWN_ID = UINT32_MAX - 1; /* the highest id of a user or group: one more means "as it is" */
 
 struct lua_process {
     struct vmctl_process *p; /* NULL once it is closed */
@@ -54,10 +58,13 @@ static char *const *field_strings(lua_State *L, const char *name)
     return (char *const *)vector;
 }
 
-static lua_Integer field_integer(lua_State *L, const char *name, lua_Integer otherwise)
+/* Field `name` of the table at 1, from -1 to `most`. */
+static lua_Integer field_integer(lua_State *L, const char *name, lua_Integer otherwise, lua_Integer most)
 {
     lua_getfield(L, 1, name);
     lua_Integer v = lua_isnil(L, -1) ? otherwise : luaL_checkinteger(L, -1);
+    if (v < -1 || v > most)
+        luaL_error(L, "%s: a number up to %I expected, got %I", name, most, v);
     lua_pop(L, 1);
     return v;
 }
@@ -102,7 +109,7 @@ static int stdio_choose(lua_State *L, struct stdio *io, int i, const char *name)
     lua_getfield(L, 1, name);
     int err = 0;
     if (lua_isinteger(L, -1)) {
-        io->child[i] = (int)lua_tointeger(L, -1);
+        io->child[i] = vmctl_check_fd(L, -1);
     } else {
         const char *how = luaL_optstring(L, -1, "null");
         if (strcmp(how, "pipe") == 0)
@@ -131,18 +138,18 @@ static void stdio_drop(struct stdio *io, bool ours)
 
 static void spawn_identity(lua_State *L, struct vmctl_spawn *how)
 {
-    lua_Integer uid = field_integer(L, "uid", -1);
+    lua_Integer uid = field_integer(L, "uid", -1, SPAWN_ID);
     if (uid < 0)
         return;
     how->set_user = true;
     how->uid = (uid_t)uid;
-    how->gid = (gid_t)field_integer(L, "gid", uid);
+    how->gid = (gid_t)field_integer(L, "gid", uid, SPAWN_ID);
     if (lua_getfield(L, 1, "groups") == LUA_TTABLE) {
         size_t n = (size_t)luaL_len(L, -1);
         gid_t *groups = lua_newuserdatauv(L, (n + 1) * sizeof *groups, 0);
         for (size_t i = 0; i < n; i++) {
             lua_rawgeti(L, -2, (lua_Integer)i + 1);
-            groups[i] = (gid_t)luaL_checkinteger(L, -1);
+            groups[i] = (gid_t)vmctl_check_range(L, -1, 0, SPAWN_ID);
             lua_pop(L, 1);
         }
         how->groups = groups; /* the userdata stays on the stack until the spawn is over */
@@ -155,7 +162,7 @@ static int spawn_stdio(lua_State *L, struct stdio *io, struct vmctl_spawn *how, 
     static const char *const names[] = { "stdin", "stdout", "stderr" };
     int err = 0;
     if (tty) {
-        err = vmctl_spawn_pty((unsigned)field_integer(L, "rows", 0), (unsigned)field_integer(L, "cols", 0),
+        err = vmctl_spawn_pty((unsigned)field_integer(L, "rows", 0, USHRT_MAX), (unsigned)field_integer(L, "cols", 0, USHRT_MAX),
                               &io->ours[0], &how->tty);
         if (!err) {
             io->child[0] = how->tty;
@@ -179,7 +186,7 @@ static void spawn_more_fds(lua_State *L, struct vmctl_spawn *how)
             luaL_error(L, "fds: at most %d expected", VMCTL_SPAWN_FDS - 3);
         for (lua_Integer i = 1; i <= n; i++) {
             lua_rawgeti(L, -1, i);
-            how->fds[how->nfds++] = (int)luaL_checkinteger(L, -1);
+            how->fds[how->nfds++] = vmctl_check_fd(L, -1);
             lua_pop(L, 1);
         }
     }
@@ -203,7 +210,7 @@ static void spawn_describe(lua_State *L, struct vmctl_spawn *how)
     how->cwd = field_string(L, "cwd");
     how->session = field_boolean(L, "session");
     how->group = field_boolean(L, "group");
-    how->death_signal = (int)field_integer(L, "death_signal", 0);
+    how->death_signal = (int)field_integer(L, "death_signal", 0, INT_MAX);
     spawn_more_fds(L, how);
     spawn_identity(L, how);
 }
@@ -371,7 +378,7 @@ static int l_process_wait(lua_State *L)
 static int l_process_kill(lua_State *L)
 {
     struct lua_process *lp = process_check(L, 1);
-    int signal = (int)luaL_checkinteger(L, 2);
+    int signal = (int)vmctl_check_range(L, 2, INT_MIN, INT_MAX);
     int err = lp->p ? vmctl_process_kill(lp->p, signal, !lua_toboolean(L, 3)) : -ESRCH;
     if (err)
         return vmctl_fail(L, err, "signal %d to process %d", signal, (int)lp->pid);

@@ -1,6 +1,7 @@
 /* vmctl.Calls: unary calls over a framed stream, one frame for the request and one of the same stream id for the answer. A
  * call encodes, waits and gets its answer in one step; the one who reads the stream hands answers to those who wait. What is
  * out of the ordinary is refused before anything is done, and Lua does it (lua/vmctl/ttrpc/client_connection.lua). */
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"
@@ -57,7 +58,7 @@ static int l_calls_new(lua_State *L)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
     vmctl_frame_need_format(L, &ls->s);
-    uint32_t request = (uint32_t)luaL_checkinteger(L, 2), answer = (uint32_t)luaL_checkinteger(L, 3);
+    uint32_t request = vmctl_check_u32(L, 2), answer = vmctl_check_u32(L, 3);
     const struct vmctl_envelopes *envelopes = vmctl_envelopes_get(L);
     if (!envelopes)
         return luaL_error(L, "calls without vmctl.pb");

@@ -1,5 +1,6 @@
 /* vmctl.Requests: the other end of vmctl.Calls: requests come as values, answers leave as tables. What is out of the ordinary
  * comes as a frame's bytes, or is refused with nothing done, and Lua does it (lua/vmctl/ttrpc/server_connection.lua). */
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/park.h"
 #include "lua/rpc_send.h"
@@ -28,7 +29,7 @@ static int l_requests_new(lua_State *L)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
     vmctl_frame_need_format(L, &ls->s);
-    uint32_t request = (uint32_t)luaL_checkinteger(L, 2), answer = (uint32_t)luaL_checkinteger(L, 3);
+    uint32_t request = vmctl_check_u32(L, 2), answer = vmctl_check_u32(L, 3);
     const struct vmctl_envelopes *envelopes = vmctl_envelopes_get(L);
     if (!envelopes)
         return luaL_error(L, "requests without vmctl.pb");
@@ -89,7 +90,7 @@ static int l_requests_answer(lua_State *L)
 {
     struct vmctl_requests *r = requests_check(L);
     struct vmctl_stream *s = &r->stream->s;
-    uint32_t id = (uint32_t)luaL_checkinteger(L, A_ID);
+    uint32_t id = vmctl_check_u32(L, A_ID);
     luaL_checktype(L, A_TYPE, LUA_TSTRING);
     luaL_checktype(L, A_MESSAGE, LUA_TTABLE);
     struct vmctl_envelope envelope = { .type = r->envelopes->type(L, A_TYPE), .message_at = A_MESSAGE };

@@ -20,7 +20,8 @@ static void signal_set(lua_State *L, sigset_t *set)
     sigemptyset(set);
     luaL_checktype(L, 1, LUA_TTABLE);
     for (lua_Integer i = 1; lua_rawgeti(L, 1, i) == LUA_TNUMBER; i++) {
-        if (sigaddset(set, (int)lua_tointeger(L, -1)) < 0)
+        lua_Integer number = lua_tointeger(L, -1);
+        if (number < 1 || number > SIGRTMAX || sigaddset(set, (int)number) < 0)
             luaL_argerror(L, 1, "no such signal");
         lua_pop(L, 1);
     }

@@ -4,12 +4,14 @@
 #include "io/socket.h"
 #include "io/spawn.h"
 #include "lua/address.h"
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/state.h"
 #include "lua/stream.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -166,7 +168,7 @@ static int l_stream_stats(lua_State *L)
 static int l_stream_resize(lua_State *L)
 {
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
-    unsigned rows = (unsigned)luaL_checkinteger(L, 2), cols = (unsigned)luaL_checkinteger(L, 3);
+    unsigned rows = (unsigned)vmctl_check_range(L, 2, 0, USHRT_MAX), cols = (unsigned)vmctl_check_range(L, 3, 0, USHRT_MAX);
     int err = s->kind == VMCTL_STREAM_TTY && s->rfd >= 0 ? vmctl_spawn_resize(s->rfd, rows, cols) : -ENOTTY;
     if (err)
         return vmctl_fail(L, err, "resize %s", vmctl_stream_name(s));
@@ -202,12 +204,13 @@ static int l_stream_set_format(lua_State *L)
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
     s->format = *vmctl_format_check(L, 2);
     lua_setiuservalue(L, 1, VMCTL_STREAM_FORMAT); /* keeps the limits of the format alive */
-    size_t longest = s->format.max;
+    lua_Integer longest = s->format.max;
     for (uint32_t i = 0; i < s->format.nlimits; i++)
         if (s->format.limits[i] > longest)
             longest = s->format.limits[i];
-    if (s->in.max < longest + VMCTL_FRAME_HEAD_MAX + VMCTL_SCRATCH)
-        s->in.max = longest + VMCTL_FRAME_HEAD_MAX + VMCTL_SCRATCH;
+    size_t room = vmctl_size_clamp(longest) + VMCTL_FRAME_HEAD_MAX + VMCTL_SCRATCH;
+    if (s->in.max < room)
+        s->in.max = room;
     lua_settop(L, 1);
     return 1;
 }

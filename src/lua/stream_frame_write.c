@@ -1,4 +1,5 @@
 /* Writing frames to a stream. */
+#include "lua/check.h"
 #include "lua/fail.h"
 #include "lua/park.h"
 #include "lua/stream.h"
@@ -133,6 +134,10 @@ static int frame_write_prepare(lua_State *L)
     lua_settop(L, W_FLAGS);
     if (s->format.stream_size)
         lua_rotate(L, W_TIMEOUT, 1); /* type, payload, stream id, flags, as read_frame gives them; then the time-out */
+    if (s->format.stream_size && !lua_isnil(L, W_STREAM))
+        vmctl_check_u32(L, W_STREAM);
+    if (s->format.flags_size && !lua_isnil(L, W_FLAGS))
+        vmctl_check_range(L, W_FLAGS, 0, UINT8_MAX);
     return vmctl_must_pause(vmctl_stream_state(s), L);
 }
 

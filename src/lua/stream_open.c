@@ -1,6 +1,7 @@
 /* Streams of descriptors, devices and socket pairs: core.open, core.open_path, core.pair. */
 #include "io/socket.h"
 #include "io/sysio.h"
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/state.h"
@@ -26,7 +27,7 @@ static int l_open(lua_State *L)
 {
     static const char *const kinds[] = { "socket", "pipe", "tty", "serial", NULL };
     struct vmctl_lua *st = vmctl_lua_get(L);
-    int fd = (int)luaL_checkinteger(L, 1);
+    int fd = vmctl_check_fd(L, 1);
     int kind = lua_isnoneornil(L, 2) ? (int)open_kind(fd) : luaL_checkoption(L, 2, NULL, kinds);
     const char *label = luaL_optstring(L, 3, "fd");
     struct vmctl_stream *s = vmctl_stream_new(L, st);

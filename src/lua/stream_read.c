@@ -1,4 +1,5 @@
 /* Reading bytes and lines from a stream. Each function is its own continuation: see vmctl_park. */
+#include "lua/check.h"
 #include "lua/fail.h"
 #include "lua/park.h"
 #include "lua/stream.h"
@@ -83,7 +84,7 @@ static int stream_read(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
-    size_t most = (size_t)lua_tointeger(L, 2);
+    size_t most = vmctl_size_clamp(lua_tointeger(L, 2));
     struct vmctl_reading r = { .status = status, .at = 3, .ctx = ctx, .k = stream_read };
     if (!vmctl_stream_read_begin(L, s, &r))
         return r.results;
@@ -133,7 +134,7 @@ int vmctl_l_read_exact(lua_State *L)
     struct vmctl_lua_stream *ls = vmctl_stream_check(L, 1);
     lua_Integer n = luaL_checkinteger(L, 2);
     luaL_argcheck(L, n >= 0, 2, "a number of bytes expected");
-    if ((size_t)n > ls->s.in.max)
+    if (n > (lua_Integer)ls->s.in.max)
         return vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: %lld bytes at once are more than the limit of %zu",
                                vmctl_stream_name(&ls->s), (long long)n, ls->s.in.max);
     lua_settop(L, 3);
@@ -153,7 +154,7 @@ static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
     struct vmctl_stream *s = &ls->s;
-    size_t max = (size_t)lua_tointeger(L, 2), scanned = (size_t)ctx;
+    size_t max = vmctl_size_clamp(lua_tointeger(L, 2)), scanned = (size_t)ctx;
     struct vmctl_reading r = { .status = status, .at = 3, .ctx = ctx, .k = stream_read_line };
     if (!vmctl_stream_read_begin(L, s, &r))
         return r.results;
@@ -185,10 +186,8 @@ int vmctl_l_read_line(lua_State *L)
     luaL_argcheck(L, max > 0, 2, "a limit above 0 expected");
     lua_pushinteger(L, max);
     lua_replace(L, 2);
-    if ((size_t)max > SIZE_MAX / 4)
-        return luaL_argerror(L, 2, "too large");
-    if (ls->s.in.max < (size_t)max + VMCTL_SCRATCH)
-        ls->s.in.max = (size_t)max + VMCTL_SCRATCH;
+    if (ls->s.in.max < vmctl_size_clamp(max) + VMCTL_SCRATCH)
+        ls->s.in.max = vmctl_size_clamp(max) + VMCTL_SCRATCH;
     return stream_read_line(L, LUA_OK, 0);
 }
 

@@ -1,6 +1,7 @@
 /* The class vmctl.Switch: the Ethernet switch as Lua sees it. Ports are numbers here; vmctl.l2 makes objects of them. */
 #include "io/sysio.h"
 #include "io/tuntap.h"
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"
@@ -67,7 +68,7 @@ static int l_switch_attach(lua_State *L)
 {
     struct vmctl_switch_port *p = idle_port_check(L);
     size_t len;
-    int fd = (int)luaL_checkinteger(L, 3);
+    int fd = vmctl_check_fd(L, 3);
     const char *bytes = luaL_checklstring(L, 4, &len);
     int err = vmctl_switch_attach(p, VMCTL_PORT_STREAM, fd, bytes, len);
     if (err)
@@ -80,7 +81,7 @@ static int l_switch_attach(lua_State *L)
 static int l_switch_attach_packets(lua_State *L)
 {
     struct vmctl_switch_port *p = idle_port_check(L);
-    int fd = (int)luaL_checkinteger(L, 3), err = vmctl_sys_prepare(fd);
+    int fd = vmctl_check_fd(L, 3), err = vmctl_sys_prepare(fd);
     if (!err)
         err = vmctl_switch_attach(p, VMCTL_PORT_PACKETS, fd, "", 0);
     if (err)
@@ -168,7 +169,7 @@ static int l_switch_pair(lua_State *L)
 
 static int l_switch_group(lua_State *L)
 {
-    port_check(L, 1, 2)->group = (unsigned)luaL_checkinteger(L, 3);
+    port_check(L, 1, 2)->group = vmctl_check_u32(L, 3);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* The program's own terminal and standard descriptors, for those who talk to a person. Nothing here happens unless it is asked for, and it is undone
  * when its object is closed. */
 #include "io/standard_fds.h"
+#include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/state.h"
@@ -23,7 +24,7 @@ struct raw {
 static int l_terminal_size(lua_State *L)
 {
     struct winsize size;
-    int fd = (int)luaL_checkinteger(L, 1);
+    int fd = vmctl_check_fd(L, 1);
     if (ioctl(fd, TIOCGWINSZ, &size) < 0)
         return vmctl_fail(L, -errno, "size of the terminal");
     lua_pushinteger(L, size.ws_row);
@@ -34,7 +35,7 @@ static int l_terminal_size(lua_State *L)
 /* core.terminal_raw(fd) -> object: the terminal gives every key as it is, until close() */
 static int l_terminal_raw(lua_State *L)
 {
-    int fd = (int)luaL_checkinteger(L, 1);
+    int fd = vmctl_check_fd(L, 1);
     struct raw *raw = lua_newuserdatauv(L, sizeof *raw, 0);
     raw->fd = -1;
     luaL_setmetatable(L, VMCTL_RAW);

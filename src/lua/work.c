@@ -1,12 +1,13 @@
 /* core.work: a call of core.fs, or of one of its objects, that is made by a worker thread while the task waits. Each such call has
  * a small Lua state of its own, in which the same C function runs: its arguments and results are copied, descriptors are
  * duplicated, so that neither thread ever touches what the other has. */
+#include "lua/work.h"
+
 #include "io/workers.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/fs.h"
 #include "lua/park.h"
-#include "lua/work.h"
 
 #include <errno.h>
 #include <stdlib.h>
