@@ -1,5 +1,6 @@
 /* Messages to Lua tables. */
 #include "pb/convert.h"
+#include "pb/unpack.h"
 #include "pb/utf8.h"
 
 #include <lauxlib.h>
@@ -140,7 +141,7 @@ _Noreturn static void refuse_bytes(lua_State *L, struct vmctl_pb_job *job, size_
 /* What is in a field of bytes, as the message that it is known to be. */
 static void push_inner(lua_State *L, struct vmctl_pb_job *job, const ProtobufCBinaryData *bytes)
 {
-    const ProtobufCMessage *m = protobuf_c_message_unpack(job->inner, &job->arena.allocator, bytes->len, bytes->data);
+    const ProtobufCMessage *m = vmctl_pb_unpack(job->inner, &job->arena.allocator, bytes->len, bytes->data);
     if (m)
         vmctl_pb_push(L, job, m);
     else
@@ -178,7 +179,7 @@ int vmctl_pb_decode(lua_State *L)
 {
     struct vmctl_pb_job *job = lua_touserdata(L, 1);
     const ProtobufCMessage *m =
-        protobuf_c_message_unpack(job->type, &job->arena.allocator, job->len, (const uint8_t *)job->bytes);
+        vmctl_pb_unpack(job->type, &job->arena.allocator, job->len, (const uint8_t *)job->bytes);
     if (m) {
         vmctl_pb_push(L, job, m);
         return 1;

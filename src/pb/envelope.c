@@ -1,6 +1,7 @@
 /* The envelopes of ttrpc (proto/ttrpc/ttrpc.proto) for the core: see lua/rpc_envelope.h. */
 #include "lua/rpc_envelope.h"
 #include "pb/convert.h"
+#include "pb/unpack.h"
 #include "pb/utf8.h"
 #include "ttrpc/ttrpc.pb-c.h"
 
@@ -114,7 +115,7 @@ static int push_request(lua_State *L, const uint8_t *bytes, size_t len)
 {
     struct vmctl_arena arena;
     vmctl_arena_open(&arena, 0);
-    Ttrpc__Request *r = ttrpc__request__unpack(&arena.allocator, len, bytes);
+    const Ttrpc__Request *r = (const Ttrpc__Request *)vmctl_pb_unpack(&ttrpc__request__descriptor, &arena.allocator, len, bytes);
     if (!r || r->n_metadata > 0)
         return 0;
     size_t service = text_size(r->service), method = text_size(r->method);
@@ -139,10 +140,10 @@ static int push_answer(lua_State *L, const void *type, const uint8_t *bytes, siz
     struct envelope_job e;
     envelope_open(&e, type);
     ProtobufCAllocator *memory = &e.job.arena.allocator;
-    const Ttrpc__Response *answer = ttrpc__response__unpack(memory, len, bytes);
+    const Ttrpc__Response *answer = (const Ttrpc__Response *)vmctl_pb_unpack(&ttrpc__response__descriptor, memory, len, bytes);
     if (!answer || answer->status)
         return 0;
-    e.inner = protobuf_c_message_unpack(type, memory, answer->payload.len, answer->payload.data);
+    e.inner = vmctl_pb_unpack(type, memory, answer->payload.len, answer->payload.data);
     if (!e.inner)
         return 0;
     lua_pushcfunction(L, envelope_push);
