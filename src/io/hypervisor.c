@@ -1,3 +1,4 @@
+/* Looks for what this machine offers to run guests. */
 #include "io/hypervisor.h"
 
 #include <errno.h>

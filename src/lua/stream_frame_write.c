@@ -104,11 +104,11 @@ static int stream_write_frames(lua_State *L, int status, lua_KContext ctx)
     if (why == -EAGAIN)
         why = 0;
     if (why)
-        return frame_write_fail(L, s, why, i);
+        return frame_write_fail(L, s, why, (lua_KContext)i);
     if (i < count || vmctl_buf_len(&s->out) > (corked ? VMCTL_STREAM_HIGH : 0)) {
         if (status == LUA_OK)
             vmctl_set_deadline(st, L, W_TIMEOUT, ls->write_timeout);
-        return vmctl_park(st, L, &s->writers, W_TIMEOUT, status, i, stream_write_frames);
+        return vmctl_park(st, L, &s->writers, W_TIMEOUT, status, (lua_KContext)i, stream_write_frames);
     }
     lua_pushboolean(L, 1);
     return 1;
