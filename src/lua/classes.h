@@ -16,7 +16,7 @@
 #define VMCTL_CALLS "vmctl.Calls"
 #define VMCTL_REQUESTS "vmctl.Requests"
 #define VMCTL_RELAY "vmctl.Relay"
-#define VMCTL_FANIN "vmctl.Fanin"
+#define VMCTL_MERGE "vmctl.Merge"
 
 /* Makes a metatable: methods under __index, metamethods beside them. */
 void vmctl_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
@@ -39,7 +39,7 @@ void vmctl_requests_register(lua_State *L);
 void vmctl_trace_register(lua_State *L);
 void vmctl_append_log_register(lua_State *L);
 void vmctl_relay_register(lua_State *L);
-void vmctl_fanin_register(lua_State *L);
+void vmctl_merge_register(lua_State *L);
 void vmctl_hypervisor_register(lua_State *L);
 void vmctl_codec_register(lua_State *L);
 void vmctl_terminal_register(lua_State *L);

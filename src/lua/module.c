@@ -89,7 +89,7 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_trace_register(L);
     vmctl_append_log_register(L);
     vmctl_relay_register(L);
-    vmctl_fanin_register(L);
+    vmctl_merge_register(L);
     vmctl_hypervisor_register(L);
     vmctl_codec_register(L);
     vmctl_terminal_register(L);

@@ -46,8 +46,8 @@ local function register(token, entry)
 end
 
 local function signal(entry, payload)
-  if payload:sub(1, 2) == wire.CLOSE_OUTPUT and entry.fanin then
-    entry.fanin:drop(entry.child.stdout)
+  if payload:sub(1, 2) == wire.CLOSE_OUTPUT and entry.merge then
+    entry.merge:drop(entry.child.stdout)
   else
     entry.child:kill(math.min(payload:byte(1), 64))
   end
@@ -83,17 +83,17 @@ local function listen(conn, entry, mode)
   job.hang_up(child, mode == T.EXEC_TTY and "HUP" or "TERM")
 end
 
--- Sends all output before the exit: the fan-in ends with the pipes. Others may keep a pipe open; they are waited for until they
+-- Sends all output before the exit: the merge ends with the pipes. Others may keep a pipe open; they are waited for until they
 -- are silent for a moment, or have sent more than a pipe can have held when the command ended.
-local function drain(conn, fanin)
+local function drain(conn, merge)
   local quiet, before = 0, conn:stats().bytes_out
   while quiet < LINGER and conn:stats().bytes_out - before < PIPES do
-    local ok, _, code = fanin:wait(LINGER / 4)
+    local ok, _, code = merge:wait(LINGER / 4)
     if ok or code ~= "ETIMEDOUT" then return end
-    quiet = fanin:idle() and quiet + LINGER / 4 or 0
+    quiet = merge:idle() and quiet + LINGER / 4 or 0
   end
-  fanin:finish()
-  fanin:wait(math.huge)
+  merge:finish()
+  merge:wait(math.huge)
 end
 
 -- How it ended, as wire.encode_exit and encode_response take it.
@@ -110,23 +110,23 @@ local function unseen(why, code)
 end
 
 -- Ends a command whose output cannot be delivered: the host has gone, or the command itself has read some of it.
-local function watch(child, fanin)
-  local ok, _, code = fanin:wait(math.huge)
+local function watch(child, merge)
+  local ok, _, code = merge:wait(math.huge)
   if not ok and code ~= "ECANCELED" then job.hang_up(child, "TERM") end
 end
 
 -- Sends a started child's output to the host. Returns how it ended after the last output.
 local function supervise(conn, child, token, mode, ...)
   local guard <close> = child -- luacheck: ignore
-  local fanin, err = core.fanin(conn, ...)
-  if not fanin then return { exit_code = CANNOT, error = err } end
-  local entry = { child = child, fanin = fanin }
+  local merge, err = core.merge(conn, ...)
+  if not merge then return { exit_code = CANNOT, error = err } end
+  local entry = { child = child, merge = merge }
   local registered <close> = register(token, entry) -- luacheck: ignore
   return task.scope(function(scope)
     task.spawn_in(scope, listen, conn, entry, mode)
-    task.spawn_in(scope, watch, child, fanin)
+    task.spawn_in(scope, watch, child, merge)
     local record, why, code = child:wait(math.huge)
-    if record then drain(conn, fanin) end
+    if record then drain(conn, merge) end
     scope:cancel()
     if not record then return unseen(why, code) end
     return exit_of(record, job.leave_output(child))

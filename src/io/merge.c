@@ -1,5 +1,5 @@
-/* The fan-in: takes turns among its sources and moves one frame at a time, by splice where it can. */
-#include "io/fanin.h"
+/* The merge: takes turns among its sources and moves one frame at a time, by splice where it can. */
+#include "io/merge.h"
 
 #include "io/sysio.h"
 
@@ -8,13 +8,13 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { FANIN_BURST = 8 }; /* frames before the loop gets its turn */
+enum { MERGE_BURST = 8 }; /* frames before the loop gets its turn */
 
-static void fanin_run(struct vmctl_fanin *f);
+static void merge_run(struct vmctl_merge *f);
 
 /* A command that writes to its stdout and then to its stderr wakes us in no certain order: whoever is first in the list is
  * looked at first. */
-static void fanin_look_at_all(struct vmctl_fanin *f)
+static void merge_look_at_all(struct vmctl_merge *f)
 {
     f->turn = 0;
     for (int i = 0; i < f->sources; i++) {
@@ -25,45 +25,45 @@ static void fanin_look_at_all(struct vmctl_fanin *f)
 
 static void on_source(struct vmctl_waiter *w, int why)
 {
-    struct vmctl_fanin_source *src = VMCTL_CONTAINER(w, struct vmctl_fanin_source, waiter);
+    struct vmctl_merge_source *src = VMCTL_CONTAINER(w, struct vmctl_merge_source, waiter);
     src->ready = true;
     if (why == VMCTL_ECLOSED)
         src->ended = true;
-    fanin_look_at_all(src->fanin);
-    fanin_run(src->fanin);
+    merge_look_at_all(src->merge);
+    merge_run(src->merge);
 }
 
 static void on_room(struct vmctl_waiter *w, int why)
 {
-    struct vmctl_fanin *f = VMCTL_CONTAINER(w, struct vmctl_fanin, waiter);
+    struct vmctl_merge *f = VMCTL_CONTAINER(w, struct vmctl_merge, waiter);
     if (why)
-        vmctl_fanin_stop(f, why);
+        vmctl_merge_stop(f, why);
     else
-        fanin_run(f);
+        merge_run(f);
 }
 
-void vmctl_fanin_init(struct vmctl_fanin *f)
+void vmctl_merge_init(struct vmctl_merge *f)
 {
-    *f = (struct vmctl_fanin){ .current = -1, .over = true };
+    *f = (struct vmctl_merge){ .current = -1, .over = true };
     f->waiter.wake = on_room;
     vmctl_list_init(&f->waiter.link);
     vmctl_waitq_init(&f->waiters);
 }
 
-int vmctl_fanin_add(struct vmctl_fanin *f, struct vmctl_stream *from, uint32_t type)
+int vmctl_merge_add(struct vmctl_merge *f, struct vmctl_stream *from, uint32_t type)
 {
-    if (f->sources == VMCTL_FANIN_SOURCES)
+    if (f->sources == VMCTL_MERGE_SOURCES)
         return -E2BIG;
     if (vmctl_waitq_busy(&from->readers))
         return -EBUSY;
-    struct vmctl_fanin_source *src = &f->source[f->sources++];
-    *src = (struct vmctl_fanin_source){ .fanin = f, .stream = from, .type = type, .ready = true };
+    struct vmctl_merge_source *src = &f->source[f->sources++];
+    *src = (struct vmctl_merge_source){ .merge = f, .stream = from, .type = type, .ready = true };
     src->waiter.wake = on_source;
     vmctl_list_init(&src->waiter.link);
     return 0;
 }
 
-void vmctl_fanin_stop(struct vmctl_fanin *f, int err)
+void vmctl_merge_stop(struct vmctl_merge *f, int err)
 {
     if (f->over)
         return;
@@ -79,7 +79,7 @@ void vmctl_fanin_stop(struct vmctl_fanin *f, int err)
     vmctl_wake_all(&f->waiters, 0);
 }
 
-static void fanin_await_room(struct vmctl_fanin *f)
+static void merge_await_room(struct vmctl_merge *f)
 {
     if (vmctl_list_empty(&f->waiter.link))
         vmctl_waitq_add(&f->to->writers, &f->waiter);
@@ -87,7 +87,7 @@ static void fanin_await_room(struct vmctl_fanin *f)
         vmctl_io_start(f->to->loop, &f->to->wio);
 }
 
-static void fanin_await_source(struct vmctl_fanin_source *src)
+static void merge_await_source(struct vmctl_merge_source *src)
 {
     src->ready = false;
     if (vmctl_list_empty(&src->waiter.link))
@@ -97,14 +97,14 @@ static void fanin_await_source(struct vmctl_fanin_source *src)
 
 /* The pipe had as much as the frame's header says, and only we should read it. A command that opened its own output again
  * and reads it has taken some: then the frame can never be completed. */
-static bool fanin_robbed(const struct vmctl_fanin_source *src)
+static bool merge_robbed(const struct vmctl_merge_source *src)
 {
     int held = 0;
     return ioctl(src->stream->rfd, FIONREAD, &held) == 0 && held == 0;
 }
 
 /* Moves the rest of a frame whose header is out. 0, -EAGAIN when there is no room, or an error. */
-static int fanin_splice(struct vmctl_fanin *f, struct vmctl_fanin_source *src)
+static int merge_splice(struct vmctl_merge *f, struct vmctl_merge_source *src)
 {
     while (f->left) {
         ssize_t n = splice(src->stream->rfd, NULL, f->to->wfd, NULL, f->left, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -112,7 +112,7 @@ static int fanin_splice(struct vmctl_fanin *f, struct vmctl_fanin_source *src)
             continue;
         if (n < 0 && errno == ENOBUFS)
             return -EAGAIN;
-        if (n == 0 || (n < 0 && errno == EAGAIN && fanin_robbed(src)))
+        if (n == 0 || (n < 0 && errno == EAGAIN && merge_robbed(src)))
             return -EPROTO;
         if (n < 0)
             return -errno;
@@ -125,10 +125,10 @@ static int fanin_splice(struct vmctl_fanin *f, struct vmctl_fanin_source *src)
 }
 
 /* The length of the frame is known before a byte is moved: what the pipe holds now. */
-static int fanin_pipe_frame(struct vmctl_fanin *f, int i, size_t held)
+static int merge_pipe_frame(struct vmctl_merge *f, int i, size_t held)
 {
-    struct vmctl_fanin_source *src = &f->source[i];
-    struct vmctl_frame frame = { .type = src->type, .size = held < VMCTL_FANIN_FRAME ? held : VMCTL_FANIN_FRAME };
+    struct vmctl_merge_source *src = &f->source[i];
+    struct vmctl_frame frame = { .type = src->type, .size = held < VMCTL_MERGE_FRAME ? held : VMCTL_MERGE_FRAME };
     uint8_t head[VMCTL_FRAME_HEAD_MAX];
     struct iovec iov = { head, vmctl_frame_put_head(&f->to->format, head, &frame) };
     int err = vmctl_stream_send(f->to, &iov, 1);
@@ -136,13 +136,13 @@ static int fanin_pipe_frame(struct vmctl_fanin *f, int i, size_t held)
         return err;
     f->current = i;
     f->left = frame.size;
-    return vmctl_buf_len(&f->to->out) ? -EAGAIN : fanin_splice(f, src);
+    return vmctl_buf_len(&f->to->out) ? -EAGAIN : merge_splice(f, src);
 }
 
-static int fanin_buffer_frame(struct vmctl_fanin *f, struct vmctl_fanin_source *src)
+static int merge_buffer_frame(struct vmctl_merge *f, struct vmctl_merge_source *src)
 {
     size_t held = vmctl_buf_len(&src->stream->in);
-    struct vmctl_frame frame = { .type = src->type, .size = held < VMCTL_FANIN_FRAME ? held : VMCTL_FANIN_FRAME };
+    struct vmctl_frame frame = { .type = src->type, .size = held < VMCTL_MERGE_FRAME ? held : VMCTL_MERGE_FRAME };
     int err = vmctl_stream_send_frame(f->to, &frame, vmctl_buf_head(&src->stream->in));
     if (!err)
         vmctl_buf_consume(&src->stream->in, frame.size);
@@ -150,26 +150,26 @@ static int fanin_buffer_frame(struct vmctl_fanin *f, struct vmctl_fanin_source *
 }
 
 /* One frame from a source. -EAGAIN: `to` has no room. A source that has nothing is awaited, or has ended. */
-static int fanin_frame(struct vmctl_fanin *f, int i)
+static int merge_frame(struct vmctl_merge *f, int i)
 {
-    struct vmctl_fanin_source *src = &f->source[i];
+    struct vmctl_merge_source *src = &f->source[i];
     struct vmctl_stream *from = src->stream;
     int held = 0;
     if (!vmctl_buf_len(&from->in)) {
         if (f->splice && from->rfd >= 0 && ioctl(from->rfd, FIONREAD, &held) == 0 && held > 0)
-            return fanin_pipe_frame(f, i, (size_t)held);
+            return merge_pipe_frame(f, i, (size_t)held);
         ssize_t got = vmctl_stream_fill(from, 0, true);
         if (got == -EAGAIN)
-            fanin_await_source(src);
+            merge_await_source(src);
         else if (got < 0)
             src->ended = true; /* its end; a pipe knows no other error */
         if (got <= 0)
             return 0;
     }
-    return fanin_buffer_frame(f, src);
+    return merge_buffer_frame(f, src);
 }
 
-static void fanin_close_source(struct vmctl_fanin_source *src)
+static void merge_close_source(struct vmctl_merge_source *src)
 {
     src->ended = true;
     src->stream->raw = false;
@@ -178,13 +178,13 @@ static void fanin_close_source(struct vmctl_fanin_source *src)
 }
 
 /* Between two frames: whose turn is it? -1: nobody has anything; -2: all have ended. */
-static int fanin_next(struct vmctl_fanin *f)
+static int merge_next(struct vmctl_merge *f)
 {
     bool alive = false;
     for (int k = 0; k < f->sources; k++) {
         int i = (f->turn + k) % f->sources;
         if (f->source[i].dropped && !f->source[i].ended)
-            fanin_close_source(&f->source[i]);
+            merge_close_source(&f->source[i]);
         if (f->source[i].ended)
             continue;
         alive = true;
@@ -197,38 +197,38 @@ static int fanin_next(struct vmctl_fanin *f)
 }
 
 /* 0: waiting for something; 1: all is out; else an error of `to`. */
-static int fanin_moves(struct vmctl_fanin *f)
+static int merge_moves(struct vmctl_merge *f)
 {
-    for (int n = 0; n < FANIN_BURST; n++) {
+    for (int n = 0; n < MERGE_BURST; n++) {
         if (f->to->werr)
             return f->to->werr;
-        int err = vmctl_buf_len(&f->to->out) ? -EAGAIN : f->left ? fanin_splice(f, &f->source[f->current]) : 0;
+        int err = vmctl_buf_len(&f->to->out) ? -EAGAIN : f->left ? merge_splice(f, &f->source[f->current]) : 0;
         if (!err) {
-            int i = f->finishing ? -2 : fanin_next(f);
+            int i = f->finishing ? -2 : merge_next(f);
             if (i < 0)
                 return i == -2;
-            err = fanin_frame(f, i);
+            err = merge_frame(f, i);
         }
         if (err == -EAGAIN)
             break;
         if (err)
             return err;
     }
-    fanin_await_room(f); /* after a whole burst as well: the loop comes back at once, and others had their turn */
+    merge_await_room(f); /* after a whole burst as well: the loop comes back at once, and others had their turn */
     return 0;
 }
 
-static void fanin_run(struct vmctl_fanin *f)
+static void merge_run(struct vmctl_merge *f)
 {
     struct vmctl_sigpipe guard;
     vmctl_sigpipe_block(&guard);
-    int err = fanin_moves(f);
+    int err = merge_moves(f);
     vmctl_sigpipe_restore(&guard, err == -EPIPE);
     if (err)
-        vmctl_fanin_stop(f, err == 1 ? 0 : err);
+        vmctl_merge_stop(f, err == 1 ? 0 : err);
 }
 
-int vmctl_fanin_start(struct vmctl_fanin *f, struct vmctl_stream *to)
+int vmctl_merge_start(struct vmctl_merge *f, struct vmctl_stream *to)
 {
     if (vmctl_waitq_busy(&to->writers))
         return -EBUSY;
@@ -241,27 +241,27 @@ int vmctl_fanin_start(struct vmctl_fanin *f, struct vmctl_stream *to)
         f->source[i].stream->raw = true;
         f->splice = f->splice && f->source[i].stream->kind == VMCTL_STREAM_PIPE;
     }
-    fanin_run(f);
+    merge_run(f);
     return 0;
 }
 
-void vmctl_fanin_drop(struct vmctl_fanin *f, const struct vmctl_stream *from)
+void vmctl_merge_drop(struct vmctl_merge *f, const struct vmctl_stream *from)
 {
     for (int i = 0; i < f->sources; i++)
         if (f->source[i].stream == from)
             f->source[i].dropped = true;
     if (!f->over)
-        fanin_run(f);
+        merge_run(f);
 }
 
-void vmctl_fanin_finish(struct vmctl_fanin *f)
+void vmctl_merge_finish(struct vmctl_merge *f)
 {
     f->finishing = true;
     if (!f->over)
-        fanin_run(f);
+        merge_run(f);
 }
 
-bool vmctl_fanin_idle(const struct vmctl_fanin *f)
+bool vmctl_merge_idle(const struct vmctl_merge *f)
 {
     return !f->over && !f->left && !vmctl_buf_len(&f->to->out) && vmctl_list_empty(&f->waiter.link);
 }
