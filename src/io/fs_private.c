@@ -1,3 +1,4 @@
+/* Opens files that only this user may read. */
 #include "io/fs_private.h"
 
 #include <errno.h>
