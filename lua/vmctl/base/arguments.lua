@@ -3,10 +3,10 @@ local M = {}
 
 ---@class vmctl.Argument how an option is read
 ---@field into string the member of the result
----@field flag? any an option without a value: what the member becomes
+---@field flag? any an option without a value: the value of the member
 ---@field many? boolean may be given more than once: the member is a list, which `defaults` must have
 ---@field read? fun(text: string): any makes the value of the text; nil: it does not fit
----@field rest? boolean what comes behind it, at least one word, is no option any more: the member is a list with `n`
+---@field rest? boolean the words behind it, at least one, are not options: the member is a list with `n`
 
 -- Puts a value where it belongs. False: it does not fit.
 local function put(opts, option, text)

@@ -1,4 +1,4 @@
---- Tasks that belong to an object (a machine, a session) and not to whoever made it: they end when the object is closed.
+--- Tasks that belong to an object (a machine, a session), not to the task that made it: they end when the object is closed.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 
@@ -21,7 +21,7 @@ local restore = { __close = function(guard) core.limit(nil, guard[1]) end }
 
 -- Lifts the caller's time limit until the result is closed.
 local function unlimited()
-  local before = core.limit(math.huge) -- asks for it: none makes it longer
+  local before = core.limit(math.huge) -- returns the limit: math.huge never extends it
   core.limit(nil, math.huge)
   return setmetatable({ before }, restore)
 end

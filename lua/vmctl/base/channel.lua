@@ -8,7 +8,7 @@ local channel = {}
 local channel_mt = { __name = "vmctl.Channel", __index = channel }
 
 --- Makes a channel. Values, senders and receivers keep their order.
----@param capacity? integer values that are kept while nobody receives; 0 (the default): a send waits for its receiver
+---@param capacity? integer values that are kept until they are received; 0 (the default): a send waits for its receiver
 ---@return vmctl.Channel
 function M.channel(capacity)
   capacity = capacity or 0
@@ -46,7 +46,7 @@ function channel:send(value, timeout)
   return true
 end
 
--- The first value that is there, be it with a sender who waits.
+-- Takes the first value: a kept one, or that of a waiting sender.
 local function take(self)
   local sender
   if self._first > self._last then
@@ -111,20 +111,20 @@ channel_mt.__close = channel.close
 local lock = {}
 local lock_mt = { __name = "vmctl.Lock", __index = lock }
 
---- Makes a lock for tasks: `with` runs a function alone. Who waits gets it in the order of coming.
+--- Makes a lock for tasks: `with` runs a function alone. Tasks get the lock in the order of their calls.
 ---@return vmctl.Lock
 function M.lock()
   return setmetatable({ _held = false, _waiters = waiters.new() }, lock_mt)
 end
 
---- Lets go of it. Hands it on: were it only let go, who comes by next would have it before the one that waits. Never waits.
+--- Releases it. Hands it to the task that has waited longest, so that no later one overtakes it. Never waits.
 function lock:release()
   self._held = self._waiters:serve() ~= nil
 end
 
 local releasing = { __close = function(guard) guard[1]:release() end }
 
---- Takes it; `release` must follow, whatever happens. `with` sees to that by itself. Waits while another has it.
+--- Takes it; `release` must always follow (`with` calls it). Waits while another task has it.
 ---@param timeout? number|{ timeout: number } seconds
 ---@return true|nil, string?, string? ETIMEDOUT, ECANCELED
 function lock:acquire(timeout)
@@ -135,14 +135,14 @@ function lock:acquire(timeout)
   return true
 end
 
---- Whether somebody has it.
+--- Says if a task has it.
 function lock:held()
   return self._held
 end
 
---- Runs `fn(…)` while holding the lock, which is let go whatever happens. Waits for the lock.
+--- Runs `fn(…)` while holding the lock, and always releases it. Waits for the lock.
 ---@param timeout? number seconds to wait for the lock
----@return any ... what fn returned; nil, message, code if the lock was not to be had in time
+---@return any ... what fn returned; nil, message, code if the lock was not free in time
 function lock:with(timeout, fn, ...)
   local ok, err, code = self:acquire(timeout)
   if not ok then return nil, err, code end

@@ -1,5 +1,5 @@
---- The calls of core.fs for those who must not stand still: worker threads make them while the task waits, so that a share whose
---- server is gone, or a disk that does not answer, costs the caller its time and nobody else. The functions and methods are those of
+--- The calls of core.fs, made by worker threads while the task waits: a share whose server is gone, or a disk that does not
+--- answer, holds up only the caller. The functions and methods are those of
 --- core.fs, with the same results, and ETIMEDOUT (30 s, or the task's own limit), EBUSY (too many calls hang) and ECANCELED.
 --- In a cancelled task a call is made, but its end is not waited for: what an end has to remove is removed.
 local core = require "vmctl.core"
@@ -19,7 +19,7 @@ end
 
 M.identity, M.temporary, M.watch = raw.identity, raw.temporary, raw.watch
 
---- A file of a root. What a local file system keeps is read and written at once; sync always takes a worker.
+--- A file of a root. On a local file system it is read and written at once; sync always uses a worker.
 ---@class vmctl.WaitingFile: vmctl.File
 local files = {}
 local files_mt = { __name = "vmctl.WaitingFile", __index = files }

@@ -1,8 +1,8 @@
---- Option tables: every name is known, every value has the type that was promised, or the caller's line is named.
+--- Checks option tables: an unknown name or a value of a wrong type raises at the caller's line.
 
 local M = {}
 
-local DEFAULT_LEVEL = 3                 -- check <- the function with the options <- its caller, who made the mistake
+local DEFAULT_LEVEL = 3                 -- check <- the function with the options <- its caller, which has the mistake
 local NAN_NAME = "not a number (NaN)"
 
 local function class_name(value)
@@ -69,7 +69,7 @@ local function fits(value, want)
   return false
 end
 
---- What was expected, as words: "number or table", "number >= 0", "'a' or 'b'".
+--- The expected type in words: "number or table", "number >= 0", "'a' or 'b'".
 local function describe(want)
   if type(want) ~= "table" then
     return (want:gsub("%s*|%s*", " or "):gsub("%s*([<>]=?)%s*", " %1 "))
@@ -81,7 +81,7 @@ local function describe(want)
   return table.concat(choices, " or ")
 end
 
---- What was given. Text is shown only where it had to be one of a few words: elsewhere it may be a secret.
+--- The given value in words. Text is shown only if a word of a list was expected: elsewhere it may be a secret.
 local function describe_value(value, want)
   if value ~= value then
     return NAN_NAME
@@ -171,7 +171,7 @@ end
 -- Does not yield.
 ---@param opts? table|number the options as given; nil means none
 ---@param known table<string|integer, string|table>
----@param where? string what to name in front of the message, such as "vmctl.dial"
+---@param where? string the beginning of the message, such as "vmctl.dial"
 ---@param level? integer whose line to name, as for `error`; 3 (the caller of the calling function) by default
 ---@return table opts the same table, or a new one for nil and a number
 function M.check(opts, known, where, level)

@@ -1,5 +1,4 @@
---- Where the guest's services write: paths below the root folder, folders that are made on the way, files that are there as a
---- whole or as they were before.
+--- Writes files for the guest's services: below the root folder, with missing folders, and as a whole or not at all.
 local fs = require "vmctl.base.fs"
 
 local M = {}
@@ -12,7 +11,7 @@ function M.split(path)
   return folder ~= "" and folder or "/", name
 end
 
---- A path with the links of that part of it resolved which exists.
+--- A path in which the links of its existing part are resolved.
 ---@param path string absolute
 ---@return string|nil path, string?, string? ELOOP, EACCES, ENOTDIR …; ENOENT: there is a link that leads nowhere
 function M.resolve(path)
@@ -26,7 +25,7 @@ function M.resolve(path)
   return (parent == "/" and "" or parent) .. "/" .. name
 end
 
---- Makes a folder and those above it, where they are missing.
+--- Makes a folder and its missing parents.
 ---@param path string absolute; those above it are looked up with their links, the rest is made with none
 ---@param options? { folder_mode: integer?, uid: integer?, gid: integer?, lenient: boolean? } of the last one
 ---@return string|nil path without links, string?, string?
@@ -41,7 +40,7 @@ function M.folder(path, options)
   return real
 end
 
---- Writes a file whose folder is nobody else's, unless it is already so.
+--- Writes a file in a folder that only we use, unless it has that content and mode already.
 ---@param path string absolute
 ---@param bytes string they are in no message
 ---@param options? { mode: integer?, folder_mode: integer? } 0644 and 0755 by default

@@ -1,13 +1,13 @@
---- What a stream speaks, as the protocols' own code tells vmctl.trace. While nothing is traced, telling it does nothing.
+--- Tells vmctl.trace the protocol of a stream. The protocols' code calls it; without a trace it does nothing.
 local M = {}
 
 local function nothing() end
 
---- Says what a stream speaks: `naming.name(stream, "stereos")`. Framed protocols are known by their formats as well.
+--- Names the protocol of a stream: `naming.name(stream, "stereos")`. Framed protocols are known by their formats as well.
 ---@type fun(stream: vmctl.Stream, protocol: string)
 M.name = nothing
 
---- Puts the recorder's function in the place of `name`; nil takes it away.
+--- Sets the recorder's function for `name`; nil removes it.
 ---@param fn? fun(stream: vmctl.Stream, protocol: string)
 function M.set(fn)
   M.name = fn or nothing

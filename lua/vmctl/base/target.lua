@@ -1,4 +1,4 @@
---- What leads into a guest, in one shape: users hand over a machine, a client of either protocol, or both in a table.
+--- Targets: one shape for whatever reaches a guest. Users pass a machine, a client of either protocol, or both in a table.
 local M = {}
 
 local methods = {}
@@ -16,16 +16,16 @@ function M.class(value)
   return type(meta) == "table" and rawget(meta, "__name") or nil
 end
 
---- Whether a value runs commands: a machine, an exec client, vmctl.host.
+--- Says if a value runs commands: a machine, an exec client, vmctl.host.
 function M.is_exec(value) return has(value, "run") and has(value, "start") end
 
---- Whether a value is a client of the StereOS control plane.
+--- Says if a value is a client of the StereOS control plane.
 function M.is_stereos(value) return has(value, "get_health") end
 
---- Whether a value is a machine.
+--- Says if a value is a machine.
 function M.is_machine(value) return M.class(value) == "vmctl.Machine" end
 
---- What errors call it.
+--- Its name in errors.
 function M.label(value)
   if M.is_machine(value) then return value.name end
   return tostring(value.address or value)
@@ -42,9 +42,9 @@ local function both(value, where, level)
   return setmetatable(self, mt)
 end
 
---- Makes a target. Raises at the line that `level` names for what is none.
+--- Makes a target. Raises at the line that `level` names if the value is none.
 ---@param value any a machine, an exec client, vmctl.host, a stereos client, or { exec =, stereos =, label = }
----@param where string what to name in front of the message
+---@param where string the beginning of the message
 ---@param level? integer as for `error`; 3, the caller of the calling function
 ---@return { exec: table?, machine: vmctl.Machine?, label: string }
 function M.resolve(value, where, level)

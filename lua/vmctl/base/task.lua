@@ -20,8 +20,8 @@ local function finish(scope, ok, ...)
 end
 
 --- Runs `fn(scope, …)` here and now; the tasks that it spawns belong to the scope. Waits until all of them have ended. When
--- one of them fails (or fn does), the others are cancelled and the first error comes out, with its traceback. How a task
--- ends that was cancelled is nobody's failure: only who joins it hears.
+-- one of them fails (or fn does), the others are cancelled and the first error comes out, with its traceback. The failure
+-- of a cancelled task does not count; only a task that joins it gets it.
 ---@param fn fun(scope: vmctl.Scope, ...): ...
 ---@return any ... what fn returned
 function M.scope(fn, ...)

@@ -1,5 +1,5 @@
---- Tasks that wait, in the order of their coming, until another hands something over. Each has a queue of its own, so
---- that nobody comes between: who is served has got it.
+--- Tasks that wait, in order, until another task hands something over. Each has its own queue, so no other task can take
+--- what it was given.
 local core = require "vmctl.core"
 
 local M = {}
@@ -20,9 +20,9 @@ local function forget(self, at)
 end
 
 --- Waits until `record` is served.
----@param record table given to who serves it
+---@param record table for the task that serves it
 ---@param timeout? number|{ timeout: number } seconds
----@param what string for the message of a failure
+---@param what string the operation, for the message of a failure
 ---@param undo? fun(record: table) called when it was served, but an error comes out of the wait
 ---@return true|nil, string?, string? ETIMEDOUT, ECANCELED, EDEADLK
 function methods:wait(record, timeout, what, undo)
@@ -45,7 +45,7 @@ function methods:serve()
     local record = self[self._first]
     self[self._first] = nil
     self._first = self._first + 1
-    if record and record.queue:wake(1) == 1 then -- else its wait has ended otherwise, and it will soon know
+    if record and record.queue:wake(1) == 1 then -- else its wait has already ended otherwise
       record.served = true
       return record
     end
