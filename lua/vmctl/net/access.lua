@@ -1,5 +1,5 @@
---- Who may connect to a server of ours. By default: on a Unix socket our own user and root, on TCP loopback, on vsock the
---- host's CID alone (a process inside the guest that comes by the loopback CID is not the host).
+--- Decides which peers may connect to our servers. By default: on a Unix socket our own user and root, on TCP loopback, on
+--- vsock only the host's CID (a process of the guest connects from the loopback CID).
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 
@@ -32,7 +32,7 @@ end
 
 local known = { cid = "table", tcp = { "any" }, uid = "table|string" }
 
--- A rule that is misspelt would be one that does not hold.
+-- Refuses unknown rules: a misspelt one would be ignored.
 local function check_rules(rules)
   options.check(rules, known, "allow", 4)
   for _, name in ipairs { "cid", "uid" } do

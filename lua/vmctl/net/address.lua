@@ -1,7 +1,7 @@
---- Addresses: what a stream leads to, as a string, a table or a function, made into one kind of object.
+--- Addresses of streams: a string, a table or a function becomes one kind of object.
 -- "tcp:HOST:PORT" (an IPv6 host in brackets), "unix:PATH" ("unix:@NAME" in the abstract namespace), "vsock:CID:PORT",
 -- "hybrid:PATH:PORT" (Firecracker's handshake), "serial:PATH", "chardev:PATH", "exec:COMMAND", "fd:N"; and, made by a target's
--- `inside`, what a guest sees there. No function here yields but `dial`.
+-- `inside`, an address as the guest sees it. No function here yields but `dial`.
 
 local options = require "vmctl.base.options"
 local targets = require "vmctl.base.target"
@@ -59,7 +59,7 @@ local function is_host(host)
   return host:find "^[%w._-]+$" ~= nil
 end
 
--- One function a kind: puts numbers and names in order; returns the fields, or nil, what is wrong, and a code.
+-- One function per kind: converts numbers and names. Returns the fields; or nil, a reason and a code.
 local complete = {}
 
 local function malformed(why)
@@ -201,7 +201,7 @@ M.serial = constructor("serial", "path")
 ---@type fun(path: string): vmctl.Address|nil, string?, string?
 M.chardev = constructor("chardev", "path")
 
---- An open file descriptor; who dials it owns it.
+--- An open file descriptor. The stream that is dialled from it owns it.
 ---@type fun(fd: integer): vmctl.Address
 M.fd = constructor("fd", "fd")
 
@@ -217,9 +217,9 @@ function M.exec(command)
   return exec_line(command)
 end
 
---- A function that connects, in whatever way; it may wait, this does not.
+--- A function that connects. It may wait; this call does not.
 ---@param fn fun(timeout: number): vmctl.Stream|nil, string?, string?
----@param label? string what logs and errors show
+---@param label? string its text in logs and errors
 ---@return vmctl.Address
 function M.func(fn, label)
   if type(fn) ~= "function" or label ~= nil and type(label) ~= "string" then
@@ -228,7 +228,7 @@ function M.func(fn, label)
   return (make { kind = "func", fn = fn, text = label or "function" })
 end
 
---- What a target sees at an address: a TCP port or a Unix socket of the guest, or what the guest can reach. Users call
+--- An address as a target sees it: a TCP port or a Unix socket of the guest, or one that the guest can reach. Users call
 -- `target:inside(where)`.
 ---@param target table whose `connect(where, timeout)` gives a stream
 ---@param where string|table "unix:/run/docker.sock", "tcp:127.0.0.1:80"
@@ -316,7 +316,7 @@ function M.parse(where)
   return address, message, code
 end
 
---- Whether a value is an address object.
+--- Says if a value is an address object.
 ---@param value any
 ---@return boolean
 function M.is_address(value)

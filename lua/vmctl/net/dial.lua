@@ -1,4 +1,4 @@
---- Reaching addresses: dial, listen, and what each kind of address needs beyond a socket.
+--- Dials and listens on addresses of each kind.
 local core = require "vmctl.core"
 local address = require "vmctl.net.address"
 local errors = require "vmctl.errors"
@@ -20,7 +20,7 @@ local function left(deadline)
   return deadline - core.now()
 end
 
--- A full backlog answers EAGAIN at once, and polling such a socket would say that it is connected: only trying again helps.
+-- Connects again and again while the backlog is full: connect fails with EAGAIN, and poll would report it as connected.
 local function connect_unix(a, deadline)
   local pause = BACKLOG_PAUSE[1]
   while true do
@@ -44,7 +44,7 @@ local function connect_tcp(a, deadline)
     if not hosts then return nil, err, code end
   end
   local s
-  for i, host in ipairs(hosts) do -- each address that is left gets its share of the time
+  for i, host in ipairs(hosts) do -- the remaining addresses share the remaining time
     s, err, code = core.connect({ kind = "tcp", host = host, port = a.port }, left(deadline) / (#hosts - i + 1))
     if s or code == "ECANCELED" then break end
   end
@@ -55,7 +55,7 @@ local function connect_vsock(a, deadline)
   return core.connect({ kind = "vsock", cid = a.cid, port = a.port }, left(deadline))
 end
 
--- docs/wire/hybrid-vsock.md#host-to-guest. The line goes out in one write; what follows the answer's LF stays in the stream.
+-- docs/wire/hybrid-vsock.md#host-to-guest. The line is sent in one write; bytes after the answer's LF stay in the stream.
 local function connect_hybrid(a, deadline)
   local s, err, code = connect_unix(a, deadline)
   if not s then return nil, err, code end
@@ -180,7 +180,7 @@ function M.relay(a, b, opts)
   if not relay then return nil, err, code end
   local stats, why, what, partial = relay:wait(opts.timeout)
   relay:close()
-  a:close() -- what is left of them: the child of an exec: address
+  a:close() -- ends the child of an exec: address
   b:close()
   if not stats then return nil, why, what, partial end
   return stats

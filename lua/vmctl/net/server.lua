@@ -1,4 +1,4 @@
---- The accept loop of our servers: who may connect, how many at a time, a task for each.
+--- The accept loop of our servers: access, a limit of connections, a task for each.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local task = require "vmctl.base.task"
@@ -6,7 +6,7 @@ local task = require "vmctl.base.task"
 local M = {}
 
 local CONNECTIONS = 1024
-local FAILURE_PAUSE = 0.1 -- seconds after an accept that failed for a reason which may pass
+local FAILURE_PAUSE = 0.1 -- seconds after an accept that failed for a temporary reason
 
 local limit = {}
 local limit_mt = { __name = "vmctl.ConnectionLimit", __index = limit }
@@ -49,7 +49,7 @@ local function admit(conn, opts)
     log.info("refused a connection: %s", reason)
     return false
   end
-  while opts.limit:is_reached() do -- after the wait as well: another listener may have been quicker
+  while opts.limit:is_reached() do -- again after the wait: another listener may have been quicker
     if not opts.make_room(conn) then return false end
     local ok, err, code = opts.limit:wait()
     if not ok then return nil, err, code end
@@ -85,8 +85,8 @@ local function accept(listener, opts, scope, handle)
   return true
 end
 
---- Accepts connections and handles each in a task of its own, until the listener is closed; then what still runs is
---- cancelled. Waits.
+--- Accepts connections and handles each in a task of its own, until the listener is closed; then the tasks that still
+--- run are cancelled. Waits.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@param opts { allow: function, limit: table, make_room: function?, welcome: function? } a policy as vmctl.net.access makes
 -- them; `limit` as above; make_room(conn) is called at the limit: it ends another connection (true), or refuses this one
