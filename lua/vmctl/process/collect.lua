@@ -39,7 +39,7 @@ function M.collect(c, data)
   collect_tail(c, data)
 end
 
---- What was kept; c.cut says how many bytes are missing in the middle.
+--- The kept output; c.cut says how many bytes are missing in the middle.
 function M.collected(c)
   local tail = table.concat(c.tail, "", c.first)
   if #tail > c.half then
@@ -82,7 +82,7 @@ function M.feed(process, input)
 end
 
 local function drain(process, out, on_output, deadline)
-  while core.now() < deadline do -- a command that never falls silent runs out of time as well
+  while core.now() < deadline do -- a command that always has output runs out of time as well
     local data, stream, code = process:read(deadline - core.now())
     if not data then
       if code == "EOF" then return true end

@@ -68,7 +68,7 @@ local function split(command)
   return argv, opts
 end
 
--- The kernel says "no such file" of a program that is there when what shall run it is not.
+-- The kernel says "no such file" about an existing program if its interpreter is missing.
 local function failure(spec, err, code, step)
   local missing = step == "exec" and code == "ENOENT" and interpreter.missing(spec.file or spec.argv[1], spec.env)
   if missing then err = ("start %s: its interpreter %s: No such file or directory"):format(spec.argv[1], missing) end
@@ -78,7 +78,7 @@ end
 --- Starts a process. Does not wait.
 ---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env),
 -- stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name",
--- "uid", "uid:gid"), group (default true), session, death_signal, sweep (what is left of its group at its end is killed), fds
+-- "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), fds
 -- (an array of at most 5 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message, string? code
@@ -125,7 +125,7 @@ function methods:kill(signal)
   return self._process:kill(signals.number(signal or "TERM"))
 end
 
---- From now on its end takes what is left of its group with it, as the option `sweep` does. Does not wait.
+--- From now on the rest of its group is killed at its end, as with the option `sweep`. Does not wait.
 function methods:sweep()
   self._process:sweep()
 end

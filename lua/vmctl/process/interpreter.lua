@@ -1,4 +1,4 @@
---- What runs a program that is a script, or that is linked dynamically.
+--- Finds the interpreter of a program: of a script, or of a dynamically linked one.
 local core = require "vmctl.core"
 
 local M = {}

@@ -1,13 +1,13 @@
---- What ends what: the one place that says it for commands that are run for somebody (exec, and so vmctl.host; cc).
+--- The rules for the end of commands that are run for a client (exec, and so vmctl.host; cc), in one place.
 ---
---- * A command that has finished leaves behind what it likes: a daemon, a background job. With `keep = false` its end takes
+--- * A command that has finished may leave processes behind: a daemon, a background job. With `keep = false` its end takes
 ---   its process group with it.
 --- * A command that is cancelled, has run out of time, or whose host went away is hung up: its group is told to end, and once
 ---   the command itself has ended, or after a grace period, the rest of the group is killed.
 --- * A command that dies of a signal that its host sent takes its group with it, since the signal was meant for all of it.
 --- * The end of the process that started it (an agent, a script) kills the command.
 --- * Output that others still hold when the command has ended is waited for until it is silent for a moment (LINGER). After that
----   it goes nowhere: a drain reads it, so that nobody dies of SIGPIPE, and the result says `lingering`.
+---   it goes nowhere: a drain reads it, so that no writer gets SIGPIPE, and the result says `lingering`.
 local core = require "vmctl.core"
 local process = require "vmctl.process"
 
@@ -21,14 +21,14 @@ M.GRACE = 2
 
 --- Starts a command. Does not wait.
 ---@param spec table as for vmctl.process.spawn
----@param keep? boolean what is left of its group at its end lives on (true)
+---@param keep? boolean the rest of its group lives on after its end (true)
 ---@return vmctl.Child|nil child, string?, string?, string? as vmctl.process.spawn
 function M.start(spec, keep)
   spec.session, spec.death_signal, spec.sweep = true, "KILL", keep == false
   return process.spawn(spec)
 end
 
---- Ends a command that nobody wants any more, with its group: politely, then not. Waits for at most the grace period.
+--- Ends a command and its group: SIGTERM, then SIGKILL after the grace period. Waits for at most that period.
 ---@param child vmctl.Child
 ---@param signal string|integer the polite one
 function M.hang_up(child, signal)
@@ -39,7 +39,7 @@ end
 
 --- Lets go of the output of a command that has ended. Does not wait.
 ---@param child vmctl.Child
----@return boolean lingering somebody can still write to it; a drain reads that from now on
+---@return boolean lingering a process can still write to it; a drain reads that from now on
 function M.leave_output(child)
   local lingering = false
   for _, stream in ipairs { child.stdout or false, child.stderr or false } do

@@ -88,7 +88,7 @@ local function given(text)
   return text ~= nil and text ~= "" and text or nil
 end
 
---- What a login tells a user's programs about the user. A user of whom nothing is written down has "/" as home.
+--- Adds the variables that a login sets for a user. The home of an unknown user is "/".
 ---@param who { uid: integer, name: string?, home: string?, shell: string? } as from resolve
 ---@return table<string, string> HOME, USER, LOGNAME, SHELL, PATH
 function M.login(who)
@@ -114,7 +114,7 @@ local function login_of(who)
 end
 
 --- Completes the environment of a command as a login would. Reads /etc/passwd; does not wait.
----@param env table<string, string> changed in place; what is there stays
+---@param env table<string, string> changed in place; existing variables stay
 ---@param user? string whose command it is, as for resolve; by default the user that this process runs as
 function M.complete(env, user)
   if env.HOME and env.USER and env.LOGNAME and env.SHELL and env.PATH then return end
