@@ -1,4 +1,4 @@
---- What is done with texts that a guest or a peer sent: each function looks at a byte a fixed number of times at most. Lua's own
+--- Functions for texts of a guest or a peer, all linear: each looks at a byte a fixed number of times at most. Lua's own
 --- patterns are linear only where they are anchored or cannot go back: `gsub("%s+$", "")` takes a minute for 256 KiB of spaces.
 local M = {}
 
@@ -31,7 +31,7 @@ function M.last_line_at(text)
   return text:match "^.*\n()" or 1
 end
 
---- What stands behind the last line feed; "" when the text ends with one.
+--- The text behind the last line feed; "" when the text ends with one.
 ---@param text string
 ---@return string
 function M.last_line(text)
@@ -53,16 +53,16 @@ function M.tail(text, count)
   return text:sub(at + 2)
 end
 
---- What stands behind the last slash.
+--- The text behind the last slash.
 ---@param path string
 ---@return string
 function M.base(path)
   return path:match "^.*/([^/]*)$" or path
 end
 
---- Splits into what stands in front of the last slash, and behind it.
+--- Splits at the last slash.
 ---@param path string
----@return string|nil folder nil where there is no slash
+---@return string|nil folder nil if there is no slash
 ---@return string name
 function M.split(path)
   local at = path:match "^.*/()"
@@ -70,7 +70,7 @@ function M.split(path)
   return path:sub(1, at - 2), path:sub(at)
 end
 
---- The last place where plain text stands in another.
+--- The last position of a plain text in another.
 ---@param text string
 ---@param word string not empty
 ---@return integer|nil
