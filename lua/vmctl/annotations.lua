@@ -38,7 +38,7 @@ local vmctl = {}
 function vmctl.all(list, fn) end
 
 --- Makes a channel. Values, senders and receivers keep their order.
----@param capacity? integer values that are kept while nobody receives; 0 (the default): a send waits for its receiver
+---@param capacity? integer values that are kept until they are received; 0 (the default): a send waits for its receiver
 ---@return vmctl.Channel
 function vmctl.channel(capacity) end
 
@@ -76,7 +76,7 @@ function vmctl.in_task() end
 ---@return string?
 function vmctl.listen(where, opts) end
 
---- Makes a lock for tasks: `with` runs a function alone. Who waits gets it in the order of coming.
+--- Makes a lock for tasks: `with` runs a function alone. Tasks get the lock in the order of their calls.
 ---@return vmctl.Lock
 function vmctl.lock() end
 
@@ -135,8 +135,8 @@ function vmctl.replay(path, opts) end
 function vmctl.run(fn, ...) end
 
 --- Runs `fn(scope, …)` here and now; the tasks that it spawns belong to the scope. Waits until all of them have ended. When
---- one of them fails (or fn does), the others are cancelled and the first error comes out, with its traceback. How a task
---- ends that was cancelled is nobody's failure: only who joins it hears.
+--- one of them fails (or fn does), the others are cancelled and the first error comes out, with its traceback. The failure
+--- of a cancelled task does not count; only a task that joins it gets it.
 ---@param fn fun(scope: vmctl.Scope, ...): ...
 ---@return any # ... what fn returned
 function vmctl.scope(fn, ...) end
@@ -197,14 +197,14 @@ function address.chardev(path) end
 ---@return vmctl.Address
 function address.exec(command) end
 
---- An open file descriptor; who dials it owns it.
+--- An open file descriptor. The stream that is dialled from it owns it.
 ---@param fd integer
 ---@return vmctl.Address
 function address.fd(fd) end
 
---- A function that connects, in whatever way; it may wait, this does not.
+--- A function that connects. It may wait; this call does not.
 ---@param fn? fun(timeout: number): vmctl.Stream|nil, string?, string
----@param label? string what logs and errors show
+---@param label? string its text in logs and errors
 ---@return vmctl.Address
 function address.func(fn, label) end
 
@@ -216,7 +216,7 @@ function address.func(fn, label) end
 ---@return string?
 function address.hybrid(path, port) end
 
---- What a target sees at an address: a TCP port or a Unix socket of the guest, or what the guest can reach. Users call
+--- An address as a target sees it: a TCP port or a Unix socket of the guest, or one that the guest can reach. Users call
 --- `target:inside(where)`.
 ---@param target table whose `connect(where, timeout)` gives a stream
 ---@param where string|table "unix:/run/docker.sock", "tcp:127.0.0.1:80"
@@ -225,7 +225,7 @@ function address.hybrid(path, port) end
 ---@return string? EINVAL, ENAMETOOLONG
 function address.inside(target, where) end
 
---- Whether a value is an address object.
+--- Says if a value is an address object.
 ---@param value any
 ---@return boolean
 function address.is_address(value) end
@@ -834,7 +834,7 @@ local process = {}
 function process.environment() end
 
 --- Starts a process. Does not wait.
----@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (what is left of its group at its end is killed), fds (an array of at most 5 more descriptors: its 3, 4, …)
+---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), fds (an array of at most 5 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message
 ---@return string? code
@@ -2059,7 +2059,7 @@ function Child:close() end
 ---@return string? ESRCH once it has ended
 function Child:kill(signal) end
 
---- From now on its end takes what is left of its group with it, as the option `sweep` does. Does not wait.
+--- From now on the rest of its group is killed at its end, as with the option `sweep`. Does not wait.
 function Child:sweep() end
 
 --- Waits for the end of the process.
@@ -2683,23 +2683,23 @@ do
 ---@class vmctl.Lock
 local Lock = {}
 
---- Takes it; `release` must follow, whatever happens. `with` sees to that by itself. Waits while another has it.
+--- Takes it; `release` must always follow (`with` calls it). Waits while another task has it.
 ---@param timeout? number|{ timeout: number } seconds
 ---@return true|nil
 ---@return string?
 ---@return string? ETIMEDOUT, ECANCELED
 function Lock:acquire(timeout) end
 
---- Whether somebody has it.
+--- Says if a task has it.
 function Lock:held() end
 
---- Lets go of it. Hands it on: were it only let go, who comes by next would have it before the one that waits. Never waits.
+--- Releases it. Hands it to the task that has waited longest, so that no later one overtakes it. Never waits.
 function Lock:release() end
 
---- Runs `fn(…)` while holding the lock, which is let go whatever happens. Waits for the lock.
+--- Runs `fn(…)` while holding the lock, and always releases it. Waits for the lock.
 ---@param timeout? number seconds to wait for the lock
 ---@return any # ... what fn returned
----@return nil # , message, code if the lock was not to be had in time
+---@return nil # , message, code if the lock was not free in time
 function Lock:with(timeout, fn, ...) end
 
 end
