@@ -126,6 +126,29 @@ describe("mount in a guest", function()
     assert(two:wait(LIMIT))
   end, LIMIT))
 
+  it("goes on when a share's daemon stands still, and ends", support.run(function()
+    if not knows "virtiofs" or not find_daemon() or core.fs.identity() ~= 0 then
+      return pending "no virtiofs in this kernel, or no virtiofsd here, or not root"
+    end
+    local args = { "-global", "virtio-mmio.force-legacy=false", "-object", "memory-backend-memfd,id=mem,size=256M,share=on",
+      "-machine", "memory-backend=mem" }
+    local daemon <close> = share_by_daemon(args, make_folder(), "share0")
+    local vm <close> = guest.boot { name = "hung", memory = "256M", args = args }
+    local client = assert(stereos.connect(vm:address(1024)))
+    assert(client:mount { tag = "share0", guest_path = "/mnt/share", fs_type = "virtiofs", read_only = false })
+    assert(daemon:kill "STOP")
+    local _, _, code = vm:read_file("/mnt/share/file", { timeout = 2 })
+    assert.equal("ETIMEDOUT", code)
+    assert(client:ping())
+    assert.equal("yes\n", assert(vm:run { "echo", "yes" }).stdout)
+    assert.equal("root", assert(vm:read_file "/etc/passwd"):match "^%w+")
+    assert.is_true(client:shutdown "its share is gone")
+    assert(vm:wait_console("what was to be written takes too long", { timeout = LIMIT }))
+    assert(daemon:kill "CONT") -- QEMU itself waits for it when the guest has cut its power
+    assert.same({ exit_code = 0 }, vm:wait(LIMIT))
+    client:close()
+  end, LIMIT))
+
   it("says so when the kernel has no such file system, and keeps secrets in memory", support.run(function()
     local vm <close> = guest.boot { name = "plain" }
     local client = assert(stereos.connect(vm:address(1024)))

@@ -15,7 +15,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { SYNC_LIMIT = 10 }; /* seconds */
 
 static void complain(const char *what, const char *name)
 {
@@ -87,9 +90,26 @@ void vmctl_init_setup(void)
         complain("chdir", "/");
 }
 
+/* Has everything written, by a child, so that a disk or a share that does not answer cannot keep the power from going. */
+static void sync_within(int seconds)
+{
+    const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+    pid_t pid = fork();
+    if (pid == 0) {
+        sync();
+        _exit(0);
+    }
+    for (int left = seconds * 100; pid > 0 && left > 0; left--) {
+        if (waitpid(pid, NULL, WNOHANG) != 0) /* done, or reaped by somebody else */
+            return;
+        nanosleep(&pause, NULL);
+    }
+    fprintf(stderr, "vmctl-agent: %s\n", pid > 0 ? "what was to be written takes too long" : "no process to sync");
+}
+
 void vmctl_init_power(char how)
 {
-    sync();
+    sync_within(SYNC_LIMIT);
     reboot(how == 'r' ? RB_AUTOBOOT : how == 'h' ? (int)RB_HALT_SYSTEM : RB_POWER_OFF);
     if (how == 'o') /* no way to cut the power here: a reset is the next best end */
         reboot(RB_AUTOBOOT);

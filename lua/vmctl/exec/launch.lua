@@ -1,5 +1,6 @@
 --- Makes a child process of a request: its command line, environment, folder and user.
 local core = require "vmctl.core"
+local fs = require "vmctl.base.fs"
 local job = require "vmctl.process.job"
 local process = require "vmctl.process"
 local users = require "vmctl.process.users"
@@ -7,6 +8,7 @@ local wire = require "vmctl.exec.wire"
 
 local M = {}
 
+local SYSTEM = { ["/bin"] = true, ["/sbin"] = true, ["/usr/bin"] = true, ["/usr/sbin"] = true } -- where nothing hangs alone
 local OWN = { "HOME", "USER", "LOGNAME", "SHELL", "MAIL" } -- what the agent's environment says of its own user
 
 -- Exit codes of commands that could not be started, as a shell has them.
@@ -76,6 +78,19 @@ local function exit_code(code, step)
   return missing and NOT_FOUND or CANNOT
 end
 
+-- The kernel opens folder and program for the new process, and the agent waits for that. Those that do not answer are found here
+-- by a worker; what else is wrong with them is found by the start itself.
+local function await_files(spec)
+  local folder = spec[1]:match "^(.*)/"
+  for _, path in pairs { spec.cwd, folder and not SYSTEM[folder] and spec[1] or nil } do
+    local there, err, code = fs.stat(path)
+    if not there and (code == "ETIMEDOUT" or code == "EBUSY" or code == "ECANCELED") then
+      return nil, ("start %s: %s"):format(spec[1], err), code
+    end
+  end
+  return true
+end
+
 --- Starts what a request asks for.
 ---@param stdio table what process.spawn shall make of its three streams
 ---@return vmctl.Child|nil child, table request; or nil, { text, exit code that stands for it, is the host one of ours? }
@@ -84,7 +99,8 @@ function M.start(payload, opts, stdio)
   if not spec then return nil, { text = request, exit_code = CANNOT } end
   for name, value in pairs(stdio) do spec[name] = value end
   if spec.tty then spec.rows, spec.cols = request.rows, request.cols end
-  local child, err, code, step = job.start(spec, request.keep)
+  local child, err, code, step = await_files(spec)
+  if child then child, err, code, step = job.start(spec, request.keep) end
   if child then return child, request end
   return nil, { text = err, exit_code = exit_code(code, step), ours = request.argv_b64 ~= nil }
 end

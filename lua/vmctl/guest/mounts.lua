@@ -5,6 +5,7 @@ local fs = require "vmctl.base.fs"
 local log = require "vmctl.log"
 local safe_file = require "vmctl.base.safe_file"
 local process = require "vmctl.process"
+local task = require "vmctl.base.task"
 local users = require "vmctl.process.users"
 
 local M = {}
@@ -15,6 +16,7 @@ local FORBIDDEN = { "/nix", "/etc", "/bin", "/boot", "/dev", "/proc", "/sys", "/
 local USER = "agent" -- to whom StereOS gives what is mounted
 local TAG_LENGTH, PATH_LENGTH = 255, 4095
 local LOAD_TIMEOUT = 10
+local UNMOUNT_TIMEOUT = 5 -- seconds: a share whose server is gone must not keep the guest from ending
 
 local methods = {}
 local mt = { __name = "vmctl.GuestMounts", __index = methods }
@@ -164,8 +166,8 @@ end
 function methods:unmount_all()
   for i = #self._paths, 1, -1 do
     local path = self._paths[i]
-    local ok, err = self._system.unmount(path)
-    if not ok then ok, err = self._system.unmount(path, true) end
+    local ok, err = task.timeout(UNMOUNT_TIMEOUT, self._system.unmount, path)
+    if not ok then ok, err = task.timeout(UNMOUNT_TIMEOUT, self._system.unmount, path, true) end
     if not ok then log.error("%s", err) end
     self._paths[i] = nil
   end

@@ -10,9 +10,11 @@ local mounts = require "vmctl.guest.mounts"
 local options = require "vmctl.base.options"
 local power = require "vmctl.guest.power"
 local secrets = require "vmctl.guest.secrets"
+local task = require "vmctl.base.task"
 
 local M = {}
 
+local SYNC_TIMEOUT = 10 -- seconds
 local GRACE = 0.2 -- seconds in which the last lines may leave before the power goes
 
 local known = {
@@ -35,6 +37,12 @@ function methods:run()
   return self._health:run()
 end
 
+-- A disk that does not answer must not keep the guest from ending.
+local function sync()
+  local ok, err, code = task.timeout(SYNC_TIMEOUT, fs.sync)
+  if not ok and code == "ETIMEDOUT" then log.error("shutdown: %s; the guest ends without that", err) end
+end
+
 -- The ack has gone out.
 local function shut_down(self, reason)
   if self._ending then return end
@@ -42,7 +50,7 @@ local function shut_down(self, reason)
   self._health:enter("shutdown", reason ~= "" and reason or nil)
   core.sleep(GRACE)
   self._mounts:unmount_all()
-  if self._root == "" then fs.sync() end
+  if self._root == "" then sync() end
   local _, err, code = self._power()
   if code == "ECANCELED" then return end -- we end as well
   log.error("shutdown: %s", err)
