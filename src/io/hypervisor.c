@@ -1,5 +1,4 @@
 /* Asks this machine for KVM and for the host side of AF_VSOCK. */
-/* Looks for what this machine offers to run guests. */
 #include "io/hypervisor.h"
 
 #include <errno.h>
