@@ -5,5 +5,5 @@ files["spec"] = { std = "+busted" }
 files["examples/scenario"] = { std = "+busted" }
 files["*.rockspec"] = { std = "+rockspec" }
 files[".luacheckrc"] = { std = "+luacheckrc" }
-files["lua/vmctl/meta.lua"] = { ignore = { "211", "212", "241" } }
-files["lua/vmctl/annotations.lua"] = { ignore = { "211", "212", "241", "631" } }
+files["lua/vmctl/annotations/core.lua"] = { ignore = { "211", "212", "241" } }
+files["lua/vmctl/annotations/modules.lua"] = { ignore = { "211", "212", "241", "631" } }

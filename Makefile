@@ -257,11 +257,11 @@ examples:
 rockspec:
 	@$(LUA) tools/rockspec.lua > $(ROCKSPEC)
 
-# What editors read of the Lua modules, from their docstrings; of the C core's classes lua/vmctl/meta.lua speaks.
+# What editors read of the Lua modules, from their docstrings; of the C core's classes lua/vmctl/annotations/core.lua speaks.
 annotations:
 	@$(MAKE) -s all
-	@eval "$$($(MAKE) -s env)" && $(LUA) tools/annotations.lua > lua/vmctl/annotations.lua.tmp && \
-	  mv lua/vmctl/annotations.lua.tmp lua/vmctl/annotations.lua
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/annotations.lua > lua/vmctl/annotations/modules.lua.tmp && \
+	  mv lua/vmctl/annotations/modules.lua.tmp lua/vmctl/annotations/modules.lua
 
 doc:
 	@tools/deps build doc

@@ -74,7 +74,7 @@ describe("what users install", function()
     assert.is_true(ok, output)
     works_in(dir .. "/dest/usr")
     for _, path in ipairs { "share/man/man1/vmctl.1", "share/bash-completion/completions/vmctl", "share/zsh/site-functions/_vmctl",
-      "share/fish/vendor_completions.d/vmctl.fish", "share/lua/5.4/vmctl/annotations.lua", "share/doc/vmctl/examples/hello.lua",
+      "share/fish/vendor_completions.d/vmctl.fish", "share/lua/5.4/vmctl/annotations/modules.lua", "share/doc/vmctl/examples/hello.lua",
       "bin/vmctl-build-image" } do
       assert.matches("^[1-9]", sh(("wc -c < %s/dest/usr/%s"):format(dir, path)), path)
     end

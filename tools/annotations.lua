@@ -3,7 +3,7 @@
 package.path = "tools/?.lua;" .. package.path
 local model = require("doc.model").read()
 
-local META = "lua/vmctl/meta.lua"
+local META = "lua/vmctl/annotations/core.lua"
 
 local function sorted(map)
   local names = {}

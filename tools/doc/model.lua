@@ -7,7 +7,7 @@ local types = require "doc.types"
 
 local M = {}
 
-local META = "lua/vmctl/meta.lua"
+local META = "lua/vmctl/annotations/core.lua"
 
 -- Public classes whose objects are fields of something.
 local NOT_RETURNED = { "vmctl.Loop", "vmctl.ScenarioMachine" }
@@ -22,7 +22,7 @@ end
 
 -- Modules that act when they are loaded, or that nobody but our own programs loads.
 local function is_library(name)
-  return name ~= "vmctl.meta" and name ~= "vmctl.annotations" and not name:find "^vmctl%.agent" and not name:find "^vmctl%.cli"
+  return not name:find "^vmctl%.annotations" and not name:find "^vmctl%.agent" and not name:find "^vmctl%.cli"
 end
 
 local function load_all()
