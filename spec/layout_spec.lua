@@ -10,7 +10,7 @@ local floors = {
   { "errors", "text" },
   { "log" },
   { "base" },
-  { "annotations", "clock", "format", "json", "meta", "protobuf", "signals", "tar", "yamux" },
+  { "annotations", "clock", "format", "json", "protobuf", "signals", "tar", "yamux" },
   { "process" },
   { "net" },
   { "address", "cc", "exec", "l2", "mux", "qmp", "stereos", "ttrpc", "vsock" },
@@ -101,6 +101,16 @@ describe("the names in the README", function()
     for room in pairs(rooms) do known[#known + 1] = room end
     table.sort(known)
     assert.same(known, names)
+  end)
+
+  it("are those of all files beside vmctl itself: what else there is has a folder", function()
+    local named, others = {}, {}
+    for _, name in ipairs(names) do named[name] = true end
+    local pipe <close> = assert(io.popen "cd lua/vmctl && ls *.lua")
+    for file in pipe:lines() do
+      if file ~= "init.lua" and not named[file:match "^[^.]+"] then others[#others + 1] = file end
+    end
+    assert.same({}, others)
   end)
 
   for _, name in ipairs(names) do
