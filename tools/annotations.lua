@@ -78,7 +78,7 @@ for _, name in ipairs(sorted(model.reached)) do
   if class.path ~= META then
     say "do"
     if class.text ~= "" then prose(class.text) end
-    say("---@class %s", name)
+    say("---@class %s%s%s", class.exact and "(exact) " or "", name, class.parent and " : " .. class.parent or "")
     for _, one in ipairs(class.fields) do field(one) end
     say("local %s = {}\n", name:match "[^.]+$")
     functions(name:match "[^.]+$", class.methods)

@@ -39,7 +39,7 @@ end
 --- Runs `fn` on a virtual clock, for all tasks of this Lua state, and gives its results; its error passes, and the clock is a
 --- real one again in each case. Waits as `fn` does.
 ---@param fn function
----@param opts? { grace: number } real seconds that descriptors get before each leap (0.01): 0 where no other process takes part
+---@param opts? { grace: number? } real seconds that descriptors get before each leap (0.01): 0 where no other process takes part
 ---@return any ...
 function M.virtual(fn, opts)
   if type(fn) ~= "function" then error("clock.virtual: a function expected, got " .. type(fn), 2) end

@@ -37,7 +37,7 @@ end
 --- Connects. Waits until it is connected.
 ---@param cid integer|string as in `address`
 ---@param port integer
----@param opts? { timeout: number, format: any } as of vmctl.dial
+---@param opts? { timeout: number?, format: any? } as of vmctl.dial
 ---@return vmctl.Stream|nil, string?, string? EINVAL, ENODEV (no such CID), ECONNRESET (nobody listens), ETIMEDOUT …
 function M.dial(cid, port, opts)
   return dial.dial({ kind = "vsock", cid = cid, port = port }, opts)
@@ -47,7 +47,7 @@ local listen_options = { cid = "integer|string", backlog = "integer" }
 
 --- Listens. Does not wait.
 ---@param port? integer|"any" any free port by default; l:address().port tells which
----@param opts? { cid: integer, backlog: integer } cid: only connections to this CID of ours (any)
+---@param opts? { cid: integer?, backlog: integer? } cid: only connections to this CID of ours (any)
 ---@return vmctl.Listener|nil, string?, string? EADDRINUSE, EADDRNOTAVAIL (not a CID of ours), EACCES (below 1024) …
 function M.listen(port, opts)
   opts = options.check(opts or {}, listen_options, "vsock.listen")

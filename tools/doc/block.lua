@@ -31,6 +31,7 @@ end
 
 local function parse_param(text)
   local name, mark, rest = text:match "^([%w_.]+)(%??)%s*(.*)$"
+  if not name then name, mark, rest = text:match "^(%[[%w_.]+%])(%??)%s*(.*)$" end -- the type of an index
   if not name then return nil end
   local kind, words = typed(rest)
   return {
@@ -63,8 +64,10 @@ local function parse_returns(text, into)
 end
 
 local function parse_class(text)
-  local name, rest = text:match "^([%w_.]+)%s*:?%s*(.*)$"
-  return { name = name, text = rest, fields = {} }
+  local exact, plain = text:match "^(%(exact%)) *(.*)$"
+  local name, parent, rest = (plain or text):match "^([%w_.]+)%s*:%s*([%w_.]+)%s*(.*)$"
+  if not name then name, rest = (plain or text):match "^([%w_.]+)%s*(.*)$" end
+  return { name = name, parent = parent, exact = exact ~= nil, text = rest, fields = {} }
 end
 
 --- Takes a docstring apart.

@@ -215,6 +215,7 @@ local function reach(model)
       local more = {}
       mentioned(class.methods, more)
       for _, field in ipairs(class.fields) do for other in types.classes(field.type) do more[other] = field end end
+      if class.parent then more[class.parent] = { name = class.parent, path = class.path } end
       for other, entry in pairs(more) do
         names[other] = names[other] or entry
         todo[#todo + 1] = other

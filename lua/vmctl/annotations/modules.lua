@@ -44,7 +44,7 @@ function vmctl.channel(capacity) end
 
 --- Connects to an address. Waits until it is connected, handshakes included.
 ---@param where string|table|function an address (see vmctl.address), e.g. "unix:/run/a.sock", "vsock:3:5000"
----@param opts? { timeout: number, format: any } seconds for all steps together (10); the frame format of the stream
+---@param opts? { timeout: number?, format: any? } seconds for all steps together (10); the frame format of the stream
 ---@return vmctl.Stream|nil stream
 ---@return string?
 ---@return string? code EINVAL, ETIMEDOUT, ECONNREFUSED, ENOENT, ERESOLVE, EPROTO …
@@ -70,7 +70,7 @@ function vmctl.in_task() end
 --- Listens on an address: tcp, unix, vsock, or hybrid (where the VMM connects when the guest dials that port of the host).
 --- Waits only to resolve a name.
 ---@param where string|table
----@param opts? { backlog: integer, mode: integer } mode: of a Unix socket's file (0600)
+---@param opts? { backlog: integer?, mode: integer? } mode: of a Unix socket's file (0600)
 ---@return vmctl.Listener|nil listener with accept(timeout), address(), close()
 ---@return string?
 ---@return string?
@@ -83,7 +83,7 @@ function vmctl.lock() end
 --- Calls `fn(item, index)` for each item, all at once (or `concurrency` at a time), and waits for all.
 ---@param list any[]
 ---@param fn fun(item: any, index: integer): any
----@param options? { concurrency: integer }
+---@param options? { concurrency: integer? }
 ---@return any[] results the first result of each call, in the order of the list (`n` is their number)
 function vmctl.map(list, fn, options) end
 
@@ -92,7 +92,7 @@ function vmctl.map(list, fn, options) end
 function vmctl.now() end
 
 --- Two connected streams (a Unix socket pair). Does not wait.
----@param opts? { format: any }
+---@param opts? { format: any? }
 ---@return vmctl.Stream|nil
 ---@return vmctl.Stream|string
 ---@return string?
@@ -115,7 +115,7 @@ function vmctl.race(functions) end
 --- Makes one conversation of two streams, which it takes over; half-close is carried. Waits until both directions ended.
 ---@param a vmctl.Stream
 ---@param b vmctl.Stream
----@param opts? { idle: number, linger: number, timeout: number } seconds without a byte; seconds after one side has ended
+---@param opts? { idle: number?, linger: number?, timeout: number? } seconds without a byte; seconds after one side has ended
 ---@return { a_to_b: integer, b_to_a: integer }|nil
 ---@return string?
 ---@return string?
@@ -125,7 +125,7 @@ function vmctl.relay(a, b, opts) end
 --- An address that plays a trace: each connection to it is the next recorded one. Does not wait; a file that can not be read
 --- fails the dial. What was masked may be anything, JSON is compared by what it says, all else byte by byte.
 ---@param path string
----@param opts? { session: string|integer, side: "server"|"client", strict: boolean, timeout: number, speed: number, format: any } session: one alone, by its id or by the number that trace.print shows; side: whose part is played ("server"); strict: false compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times, 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have
+---@param opts? { session?: string|integer, side?: "server"|"client", strict: boolean?, timeout: number?, speed: number?, format: any? } session: one alone, by its id or by the number that trace.print shows; side: whose part is played ("server"); strict: false compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times, 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have
 ---@return vmctl.Address address with `play`: wait, over, left, close
 function vmctl.replay(path, opts) end
 
@@ -284,7 +284,7 @@ local cc = {}
 ---
 --- Makes a client of a connected stream, which it takes. Does not wait.
 ---@param stream vmctl.Stream
----@param opts? { timeout: number, long_timeout: number, max_payload: integer } seconds for a call (60), and for one that may block (an hour); bytes of a payload, either way (64 MiB)
+---@param opts? { timeout: number?, long_timeout: number?, max_payload: integer? } seconds for a call (60), and for one that may block (an hour); bytes of a payload, either way (64 MiB)
 ---@return vmctl.CcClient
 function cc.client(stream, opts) end
 
@@ -338,7 +338,7 @@ function cc.response() end
 --- Makes a server. Its socket has mode 0600. A dead server's socket at the path is replaced; a live server's is not. Does not wait.
 ---@param path? string of a Unix socket; nil: none, for `converse` and for listeners of other kinds
 ---@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.cc.router; requests of one connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when its client goes away; an error that it raises goes to the log and is answered with code 99
----@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
+---@param opts? { allow?: function|table, connections: integer?, max_payload: integer?, on_idle: function? } who may connect (see vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close
 ---@return string?
 ---@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …
@@ -356,7 +356,7 @@ function cc.socket_path(folder) end
 ---
 --- Starts a helper as `PROGRAM -socket PATH` and connects to it; the socket is in a folder of this user's own. It sends no
 --- message: the machine is booted by client:instance. Waits until the helper listens.
----@param opts? { helper: string, library: string, arguments: string[], env: table, cwd: string, stderr: string|integer, ready_timeout: number, timeout: number, long_timeout: number, max_payload: integer } the program, found by vmctl.cc.find_helper (with `library`) by default; arguments after the protocol's two; options of its process, see vmctl.process; seconds until it must listen (10); the rest as for vmctl.cc.client
+---@param opts? { helper: string?, library: string?, arguments: string[]?, env: table?, cwd: string?, stderr?: string|integer, ready_timeout: number?, timeout: number?, long_timeout: number?, max_payload: integer? } the program, found by vmctl.cc.find_helper (with `library`) by default; arguments after the protocol's two; options of its process, see vmctl.process; seconds until it must listen (10); the rest as for vmctl.cc.client
 ---@return vmctl.CcClient|nil client whose `close` ends the helper
 ---@return string? message
 ---@return string? code ENOENT: no helper, the fourth value lists the paths tried; EEXIT: it ended, the fourth value is its status; ETIMEDOUT, ECANCELED, EACCES …
@@ -396,7 +396,7 @@ function clock.is_virtual() end
 --- Runs `fn` on a virtual clock, for all tasks of this Lua state, and gives its results; its error passes, and the clock is a
 --- real one again in each case. Waits as `fn` does.
 ---@param fn function
----@param opts? { grace: number } real seconds that descriptors get before each leap (0.01): 0 where no other process takes part
+---@param opts? { grace: number? } real seconds that descriptors get before each leap (0.01): 0 where no other process takes part
 ---@return any # ...
 function clock.virtual(fn, opts) end
 
@@ -418,7 +418,7 @@ local config = {}
 --- and mode. Limits of a shell: see vmctl.config.scripts.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.StereosClient|table a machine, a client, vmctl.host, or { exec =, stereos = }
 ---@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =, content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys: a map from user to a key or a list of keys: all that he shall have. mounts: a list of { tag =, guest_path =, fs_type = "virtiofs" or "9p", read_only = }. config: the jcard.toml
----@param opts? { timeout: number, dry_run: boolean, keep_secrets: boolean, on_step: function, root: string } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing; on_step(step) is called after each; root: a folder of the guest that stands for its / (an image that is being made, say), through commands only
+---@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, on_step: function?, root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing; on_step(step) is called after each; root: a folder of the guest that stands for its / (an image that is being made, say), through commands only
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind, name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
 ---@return string? message
 ---@return string? code EINVAL, ETOOBIG, EREMOTE (the guest's words are in the message), ENOTSUP, ETIMEDOUT …
@@ -432,7 +432,7 @@ do
 local doctor = {}
 
 --- Looks at everything. Waits for QEMU's answers, some seconds at most for each.
----@param opts? { path: string, build: string } where programs are looked for (PATH); the folder of `make` (the core's)
+---@param opts? { path: string?, build: string? } where programs are looked for (PATH); the folder of `make` (the core's)
 ---@return vmctl.DoctorFinding[]
 function doctor.check(opts) end
 
@@ -500,7 +500,7 @@ local exec = {}
 ---
 --- A client for the exec agent at an address. Does not connect yet; each command has a connection of its own.
 ---@param where string|table|function e.g. "vsock:3:5000", "hybrid:/run/vm.sock:5000", "unix:/run/agent.sock"
----@param opts? { timeout: number, dial_timeout: number, revision: string } seconds for a command (600) and for a connection (10); the agent's revision, if it is known: "vmctl", "0.2" or "0.1.9" (else the client finds out)
+---@param opts? { timeout: number?, dial_timeout: number?, revision: string? } seconds for a command (600) and for a connection (10); the agent's revision, if it is known: "vmctl", "0.2" or "0.1.9" (else the client finds out)
 ---@return vmctl.ExecClient|nil
 ---@return string?
 ---@return string? EINVAL
@@ -561,7 +561,7 @@ function exec.encode_response(response) end
 --- Serves commands, files and port forwards until the listener is closed, and then ends everything that still runs. Waits;
 --- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts? { allow: function|table, connections: integer, env: table, root: string, request_timeout: number, on_idle: function, on_ready: function } who may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
+---@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?, on_idle: function?, on_ready: function? } who may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
 ---@return true|nil
 ---@return string?
 ---@return string? ECANCELED
@@ -602,7 +602,7 @@ function files.pull(where, source, destination, opts) end
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string in the guest
----@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, exact: boolean, on_progress: function, max_bytes: integer, max_entries: integer } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
+---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?, on_progress: function?, max_bytes: integer?, max_entries: integer? } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
 ---@return string? message
 ---@return string? code ENOENT, EINVAL: a FIFO or a socket, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
@@ -657,7 +657,7 @@ local l2 = {}
 
 --- Connects to a QEMU that listens (`-netdev stream,server=on`, `-netdev socket,listen=`), or to a port of ours. Waits.
 ---@param where string|table|function "tcp:HOST:PORT", "tcp4:…" and "tcp6:…" (of that family alone), "unix:PATH", and all others that vmctl.dial takes
----@param opts? number|{ timeout: number } seconds (10)
+---@param opts? number|{ timeout: number? } seconds (10)
 ---@return vmctl.L2Port|nil
 ---@return string?
 ---@return string?
@@ -665,7 +665,7 @@ function l2.dial(where, opts) end
 
 --- Listens for QEMUs that connect (`-netdev stream`, `-netdev socket,connect=`). Waits only to resolve a name.
 ---@param where string|table "tcp:HOST:PORT", "tcp4:…", "tcp6:…", "unix:PATH" …
----@param opts? { backlog: integer, mode: integer, allow: any } mode: of a Unix socket's file (0600); allow: see vmctl.net.access
+---@param opts? { backlog: integer?, mode: integer?, allow: any? } mode: of a Unix socket's file (0600); allow: see vmctl.net.access
 ---@return vmctl.L2Listener|nil
 ---@return string?
 ---@return string?
@@ -685,7 +685,7 @@ function l2.socketpair() end
 --- Makes a switch.
 ---
 --- Makes a switch. It works until it is closed. Does not wait.
----@param opts? { seed: integer, age: integer, queue: integer, name: string, faults: vmctl.L2Faults } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); name: for the log; faults: those of every new port, until its `faults` are set
+---@param opts? { seed: integer?, age: integer?, queue: integer?, name: string?, faults: vmctl.L2Faults? } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); name: for the log; faults: those of every new port, until its `faults` are set
 ---@return vmctl.L2Switch
 function l2.switch(opts) end
 
@@ -775,7 +775,7 @@ do
 local machine = {}
 
 --- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
----@param opts { kernel: string, initrd: string?, append: string?, memory: string|integer?, cpus: integer?, accel: string?, machine: string?, arch: string?, args: string[]?, nics: table[]?, name: string?, channel: string?, cid: integer?, console_log: string?, console_size: integer?, exec_timeout: number?, display: boolean|string|nil, reboot: boolean? } memory in MiB or as "256M"; accel "auto", "kvm" or "tcg"; machine: QEMU's, "microvm" by default on x86-64; args: further arguments for QEMU; nics: network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses); channel: how the agent is reached, "vsock", "mux" (virtio-serial) or "auto"; exec_timeout: seconds for a command that names none; display: a screen and a keyboard (true: what suits the machine; "std", "virtio"); reboot: a guest that reboots starts again, in a new epoch (else its QEMU ends)
+---@param opts vmctl.MachineOptions
 ---@return vmctl.Machine|nil vm
 ---@return string?
 ---@return string? code ENOENT (no QEMU, no kernel), EINVAL …
@@ -917,7 +917,7 @@ local qga = {}
 ---
 --- Connects to an agent and synchronises with it. Waits. docs/wire/qmp-qga.md#agent-synchronising.
 ---@param where string|table|function an address: the chardev of a virtio-serial port, a socket of the agent's own
----@param opts? { timeout: number, dial_timeout: number, sync_timeout: number, max_line: integer } seconds for a command without its own limit (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60); bytes of a line (64 MiB)
+---@param opts? { timeout: number?, dial_timeout: number?, sync_timeout: number?, max_line: integer? } seconds for a command without its own limit (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60); bytes of a line (64 MiB)
 ---@return vmctl.QgaClient|nil
 ---@return string?
 ---@return string? as vmctl.dial; ETIMEDOUT: no agent answers; ERESET
@@ -933,7 +933,7 @@ local qmp = {}
 ---
 --- Connects to a monitor, reads its greeting and negotiates. Waits. docs/wire/qmp-qga.md#qmp-start.
 ---@param where string|table|function an address: "unix:/run/vm/qmp.sock"
----@param opts? { timeout: number, dial_timeout: number, greeting_timeout: number, max_line: integer, events: integer, oob: boolean } seconds for a command without its own limit (5 for query-…, 30 for others), for connecting (5), for each step of the greeting (5); bytes of a line (4 MiB); events kept for one listener (256, and 1 MiB; then the oldest are dropped); oob: false does without out-of-band commands
+---@param opts? { timeout: number?, dial_timeout: number?, greeting_timeout: number?, max_line: integer?, events: integer?, oob: boolean? } seconds for a command without its own limit (5 for query-…, 30 for others), for connecting (5), for each step of the greeting (5); bytes of a line (4 MiB); events kept for one listener (256, and 1 MiB; then the oldest are dropped); oob: false does without out-of-band commands
 ---@return vmctl.QmpClient|nil
 ---@return string?
 ---@return string? as vmctl.dial; ETIMEDOUT: no greeting, another client may be connected; EPROTO: it is no monitor; ERESET
@@ -956,13 +956,13 @@ function ready.all(list) end
 
 --- A command ends with exit code 0. The probe's value: its result. A run that the attempt's time-out ends counts as "not yet".
 ---@param where vmctl.Machine|vmctl.ExecClient
----@param command string[]|string as for `run`, whose options it may have; the time-out is the attempt's
+---@param command vmctl.Command|string as for `run`, whose options it may have; the time-out is the attempt's
 function ready.command(where, command) end
 
 --- A guest's console shows a Lua pattern, in what it has kept or in what comes. The probe's value: the match.
 ---@param vm vmctl.Machine
 ---@param pattern string
----@param opts? { plain: boolean }
+---@param opts? { plain: boolean? }
 function ready.console(vm, pattern, opts) end
 
 --- An exec agent answers. The probe's value: its revision.
@@ -987,7 +987,7 @@ function ready.fn(fn, label) end
 ---@param where string|table|vmctl.Machine|vmctl.ExecClient an address or a target that runs commands
 ---@param port_or_options? integer|table
 ---@param host? string as the guest sees it; "127.0.0.1", the guest itself
----@param opts? { read: boolean, expect: string, plain: boolean, send: string } read: at least one byte must come; expect: a Lua pattern (plain: a text) that must be in what comes; send: what to say first
+---@param opts? { read: boolean?, expect: string?, plain: boolean?, send: string? } read: at least one byte must come; expect: a Lua pattern (plain: a text) that must be in what comes; send: what to say first
 function ready.port(where, port_or_options, host, opts) end
 
 --- The StereOS control plane says "ready" or "healthy". The probe's value: the health (of a guest too old to tell, its state is
@@ -997,7 +997,7 @@ function ready.stereos(where) end
 
 --- Waits until a probe is good.
 ---@param probe table|function one of vmctl.ready's probes, or a function (see `fn`)
----@param opts? { timeout: number, interval: number, attempt_timeout: number, on_attempt: function }|number seconds for all of it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message, code) is called after each, without a message when it was good
+---@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function? }|number seconds for all of it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message, code) is called after each, without a message when it was good
 ---@return number|nil seconds since the call
 ---@return any message or the probe's value
 ---@return string? code ETIMEDOUT; ERESET: the machine's QEMU has ended; else that of the failure that no waiting mends
@@ -1012,20 +1012,20 @@ local scenario = {}
 --- Machines for the tests of the describe in which this is called: new ones for each, started side by side when a test first
 --- uses one of them, and ended with it, whatever happens. (They are gone before the after_each of one's own: use `finally`.)
 --- Does not wait.
----@param specs table by name: options as for vmctl.machine.launch, and networks (names: a card each, in that network's switch, with an address and /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan), lazy (only its own verbs start it), boot_timeout (seconds, 60); names alone have the defaults
+---@param specs table<string, vmctl.ScenarioSpec>|string[] by name; names alone have the defaults
 ---@param opts? vmctl.ScenarioOptions
 ---@return vmctl.Scenario vms: `vms.NAME` is a machine; start, partition, heal, switch, artefacts
 function scenario.machines(specs, opts) end
 
 --- Machines for a block, without busted: `local vms <close> = scenario.open({ … })`. Does not wait.
----@param specs table as for `machines`
+---@param specs table<string, vmctl.ScenarioSpec>|string[] as for `machines`
 ---@param opts? vmctl.ScenarioOptions
 ---@return vmctl.Scenario
 function scenario.open(specs, opts) end
 
 --- Runs a test without busted: `fn(vms)` with machines that end with it. Raises what it raises, with the report.
 ---@param name string of the test
----@param specs table as for `machines`
+---@param specs table<string, vmctl.ScenarioSpec>|string[] as for `machines`
 ---@param opts? vmctl.ScenarioOptions may be left out
 ---@param fn fun(vms: vmctl.Scenario): ...
 ---@return any # ... what fn returned
@@ -1118,7 +1118,7 @@ local stereos = {}
 ---
 --- A client that connects at its first call. Does not wait.
 ---@param where? string|table|function|integer an address; a number: the CID of a guest, port 1024; nil: CID 3, as the reference
----@param opts? { timeout: number, dial_timeout: number, max_line: integer } seconds for a call (10), for connecting (10, and never longer than the call), bytes of a line with its line feed (1 MiB)
+---@param opts? { timeout: number?, dial_timeout: number?, max_line: integer? } seconds for a call (10), for connecting (10, and never longer than the call), bytes of a line with its line feed (1 MiB)
 ---@return vmctl.StereosClient|nil
 ---@return string?
 ---@return string? EINVAL, ENAMETOOLONG
@@ -1166,7 +1166,7 @@ function stereos.serve(listener, handlers, opts) end
 --- message, code, which all become an ack. get_health returns { state=, agents=, uptime_seconds= }, or only some of them.
 --- Handlers may wait. Only one runs at a time, for all clients together; get_health is the exception.
 ---@param handlers table functions by the request's type; `after` maps types to functions, which are called with the payload when the ack that says ok has gone out
----@param opts? { allow: function|table, connections: integer, max_line: integer, first_line_timeout: number, handler_timeout: number, on_idle: function } who may connect (see vmctl.net.access), how many at a time (1024), bytes of a line with its line feed (1 MiB), seconds until a client must have asked for something (30), and that a handler may wait (60); on_idle is called when the last connection has ended
+---@param opts? { allow?: function|table, connections: integer?, max_line: integer?, first_line_timeout: number?, handler_timeout: number?, on_idle: function? } who may connect (see vmctl.net.access), how many at a time (1024), bytes of a line with its line feed (1 MiB), seconds until a client must have asked for something (30), and that a handler may wait (60); on_idle is called when the last connection has ended
 ---@return vmctl.StereosServer server with serve, converse, lifecycle, state
 function stereos.server(handlers, opts) end
 
@@ -1194,7 +1194,7 @@ function trace.path() end
 --- Writes a trace for a person. Does not yield.
 ---@param path string
 ---@param out? { write: fun(self, text: string) } standard output by default
----@param opts? { width: integer, session: string } bytes of a message that are shown (100); one session alone, by its id
+---@param opts? { width: integer?, session: string? } bytes of a message that are shown (100); one session alone, by its id
 ---@return integer|nil lines
 ---@return string?
 ---@return string? as `read`
@@ -1212,7 +1212,7 @@ function trace.read(path) end
 
 --- Begins to record. The file is this user's alone (mode 0600); what is in it stays. Does not wait.
 ---@param path string
----@param opts? { max_size: integer, data_max: integer, raw: boolean } bytes of the file (256 MiB), beyond which records are dropped and counted; bytes of a message that are kept (1 MiB); whether to keep what may hold secrets that nobody can tell
+---@param opts? { max_size: integer?, data_max: integer?, raw: boolean? } bytes of the file (256 MiB), beyond which records are dropped and counted; bytes of a message that are kept (1 MiB); whether to keep what may hold secrets that nobody can tell
 ---@return true|nil
 ---@return string?
 ---@return string? EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
@@ -1230,7 +1230,7 @@ function trace.stop() end
 --- A view, whose `format(record)` gives records in order as lines for a person.
 ---
 --- Begins a view of one trace.
----@param opts? { width: integer }
+---@param opts? { width: integer? }
 function trace.view(opts) end
 
 end
@@ -1274,7 +1274,7 @@ function ttrpc.serve(listener, services, opts) end
 ---
 --- Makes a server.
 ---@param services table<string|vmctl.TtrpcService, table> as for `register`
----@param opts? { allow: function|table, connections: integer, streams: integer, on_idle: function, services: vmctl.TtrpcService[] } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog), streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
+---@param opts? { allow?: function|table, connections: integer?, streams: integer?, on_idle: function?, services: vmctl.TtrpcService[]? } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog), streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
 ---@return vmctl.TtrpcServer|nil server with register, serve, converse, shutdown, close
 ---@return string?
 ---@return string? ENOTSUP
@@ -1309,7 +1309,7 @@ function vsock.address(cid, port) end
 --- Connects. Waits until it is connected.
 ---@param cid integer|string as in `address`
 ---@param port integer
----@param opts? { timeout: number, format: any } as of vmctl.dial
+---@param opts? { timeout: number?, format: any? } as of vmctl.dial
 ---@return vmctl.Stream|nil
 ---@return string?
 ---@return string? EINVAL, ENODEV (no such CID), ECONNRESET (nobody listens), ETIMEDOUT …
@@ -1317,7 +1317,7 @@ function vsock.dial(cid, port, opts) end
 
 --- Listens. Does not wait.
 ---@param port? integer|"any" any free port by default; l:address().port tells which
----@param opts? { cid: integer, backlog: integer } cid: only connections to this CID of ours (any)
+---@param opts? { cid: integer?, backlog: integer? } cid: only connections to this CID of ours (any)
 ---@return vmctl.Listener|nil
 ---@return string?
 ---@return string? EADDRINUSE, EADDRNOTAVAIL (not a CID of ours), EACCES (below 1024) …
@@ -1349,7 +1349,7 @@ do
 local Address = {}
 
 --- Connects. Waits (see `vmctl.dial`).
----@param opts? number|{ timeout: number, format: any }
+---@param opts? number|{ timeout: number?, format: any? }
 ---@return vmctl.Stream|nil stream
 ---@return string? message
 ---@return string? code
@@ -1391,7 +1391,7 @@ function CcClient:build_dockerfile(opts, timeout) end
 --- the connection is closed, unless the call was still queued: a late answer would be taken for that of the next call.
 ---@param kind integer one of vmctl.cc.types
 ---@param payload? string|fun(e: vmctl.CcEncoder) the request's fields
----@param opts? number|{ timeout: number } seconds, the queue included
+---@param opts? number|{ timeout: number? } seconds, the queue included
 ---@return vmctl.CcDecoder|nil answer its fields, the code byte is read
 ---@return string? message
 ---@return string? code EREMOTE: the helper has failed, the fourth value is its error (ETIMEDOUT and ECANCELED with a fourth value: the helper's own); ENOTSUP: it does not know the request; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection was lost; the request may have been done or not), ECLOSED, EPROTO, ETOOBIG
@@ -2072,6 +2072,29 @@ function Child:wait(timeout) end
 end
 
 do
+--- a program and its arguments, exactly as given, and options by name
+---@class vmctl.Command
+---@field [integer] string
+---@field cwd? string
+---@field env? table<string, string> added to the environment that commands have there
+---@field user? string
+---@field merge_stderr? boolean stderr goes where stdout goes
+---@field keep? boolean false: what is left of its process group at its end is killed (true)
+---@field tty? boolean a terminal of its own
+---@field rows? integer of the terminal
+---@field cols? integer
+---@field timeout? number seconds for all of it; of a command that is started, for each call of the process
+---@field stdin? string|function|vmctl.Stream|boolean what it reads; started: false for none
+---@field check? boolean run: an exit code other than 0 is a failure, code "EEXIT"
+---@field max_output? integer run: bytes kept of each stream, 64 MiB; the head and the tail of a longer one
+---@field on_output? fun(data: string, stream: "stdout"|"stderr") run: is called instead of keeping the output
+---@field retry? boolean|integer run: again when the connection was lost, so many times, or until the time is over
+---@field on? table pipeline: the target in which this stage runs
+local Command = {}
+
+end
+
+do
 ---@class vmctl.DoctorFinding
 ---@field name string
 ---@field ok boolean|"partial"
@@ -2122,7 +2145,7 @@ function ExecClient:inside(where) end
 
 --- Lists a folder of the guest. Waits.
 ---@param path string
----@param opts? { timeout: number }
+---@param opts? { timeout: number? }
 ---@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits
 ---@return string?
 ---@return string?
@@ -2148,7 +2171,7 @@ function ExecClient:probe(timeout) end
 
 --- Reads a file of the guest. Waits.
 ---@param path string
----@param opts? { timeout: number }
+---@param opts? { timeout: number? }
 ---@return string|nil content
 ---@return string?
 ---@return string? EREMOTE with the guest's reason …
@@ -2171,7 +2194,7 @@ function ExecClient:ready(timeout) end
 function ExecClient:refresh(what, timeout) end
 
 --- Runs a command to its end. Waits.
----@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
+---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET …
@@ -2179,7 +2202,7 @@ function ExecClient:refresh(what, timeout) end
 function ExecClient:run(command) end
 
 --- Starts a command. Waits until the agent has the request.
----@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
+---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
 ---@return string?
 ---@return string?
@@ -2188,7 +2211,7 @@ function ExecClient:start(command) end
 --- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
 ---@param path string
 ---@param content string
----@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644
+---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
 ---@return true|nil
 ---@return string?
 ---@return string? EREMOTE with the guest's reason …
@@ -2444,7 +2467,7 @@ local L2Switch = {}
 --- Adds a port with an existing connection: an end of l2.socketpair, an accepted or dialled port, a stream. The switch takes it
 --- over; the argument is closed for its former owner. Does not wait.
 ---@param wire vmctl.L2Port|vmctl.Stream
----@param opts? { name: string } "port-1" … by default
+---@param opts? { name: string? } "port-1" … by default
 ---@return vmctl.L2SwitchPort|nil
 ---@return string?
 ---@return string? EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
@@ -2486,7 +2509,7 @@ function L2Switch:cut(a, b) end
 --- 7.2 should listen: as a client it never reconnects.) The port stays, and frames to it are dropped meanwhile. Does not wait:
 --- see `wait_connected` and `state` of the port.
 ---@param where string|table|function as for l2.dial
----@param opts? { name: string, redial: boolean, timeout: number } redial: true by default; timeout: seconds of one dial (10)
+---@param opts? { name: string?, redial: boolean?, timeout: number? } redial: true by default; timeout: seconds of one dial (10)
 ---@return vmctl.L2SwitchPort|nil
 ---@return string?
 ---@return string? EINVAL, EEXIST, ENOSPC, ECLOSED
@@ -2497,7 +2520,7 @@ function L2Switch:dial(where, opts) end
 ---@param a vmctl.L2SwitchPort|string
 ---@param b vmctl.L2SwitchPort|string
 ---@param wanted? vmctl.L2Faults
----@param opts? { direction: "both"|"one" } one: only frames from a to b; "both" by default
+---@param opts? { direction?: "both"|"one" } one: only frames from a to b; "both" by default
 ---@return true|nil
 ---@return string?
 ---@return string? ECLOSED
@@ -2529,7 +2552,7 @@ function L2Switch:inject(port, frame) end
 --- NAME. A port whose connection has ended stays, with its faults and counts, and the next connection gets it: give each guest
 --- its own address if it must keep its port. Waits only to resolve a name.
 ---@param where string|table as for l2.listen
----@param opts? { name: string, ports: integer, backlog: integer, mode: integer, allow: any } ports: at most so many (256)
+---@param opts? { name: string?, ports: integer?, backlog: integer?, mode: integer?, allow: any? } ports: at most so many (256)
 ---@return vmctl.L2SwitchListener|nil listener with address, ports, close
 ---@return string?
 ---@return string? ECLOSED, EADDRINUSE …
@@ -2563,7 +2586,7 @@ function L2Switch:seed(seed) end
 --- Calls `fn(frame, port)` once for each incoming frame, before any fault. It may wait: when its queue is full (`queue` bytes,
 --- 4 MiB) the switch waits as well, or, if `lossy`, frames are left out and counted. Its errors are logged.
 ---@param fn fun(frame: string, port: vmctl.L2SwitchPort)
----@param opts? { lossy: boolean, queue: integer }
+---@param opts? { lossy: boolean?, queue: integer? }
 ---@return vmctl.L2Tap|nil tap with close() and lost()
 ---@return string?
 ---@return string?
@@ -2634,7 +2657,7 @@ function L2SwitchPort:disconnect() end
 
 --- Sets the faults of frames from it, to it, or both, in place of earlier ones; nil clears them. At once.
 ---@param wanted? vmctl.L2Faults
----@param opts? { direction: "from"|"to"|"both" } "both" by default
+---@param opts? { direction?: "from"|"to"|"both" } "both" by default
 ---@return true|nil
 ---@return string?
 ---@return string? ECLOSED
@@ -2764,14 +2787,14 @@ function Machine:delete_snapshot(name, opts) end
 function Machine:epoch() end
 
 --- An iterator over QEMU's events from now on, as vmctl.QmpClient has it. Waits until the monitor is connected.
----@param opts? number|{ timeout: number } seconds for each event
+---@param opts? number|{ timeout: number? } seconds for each event
 ---@return function|nil iterator
 ---@return string?
 ---@return string?
 function Machine:events(opts) end
 
 --- Runs a command to its end. Waits.
----@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
+---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET …
@@ -2811,7 +2834,7 @@ function Machine:kill() end
 
 --- Lists a folder of the guest. Waits.
 ---@param path string
----@param opts? { timeout: number }
+---@param opts? { timeout: number? }
 ---@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits
 ---@return string?
 ---@return string?
@@ -2875,14 +2898,14 @@ function Machine:qmp(timeout) end
 
 --- Reads a file of the guest. Waits.
 ---@param path string
----@param opts? { timeout: number }
+---@param opts? { timeout: number? }
 ---@return string|nil content
 ---@return string?
 ---@return string? EREMOTE with the guest's reason …
 function Machine:read_file(path, opts) end
 
 --- Takes a port out. The guest sees it go, and the host's end ends. Waits.
----@param opts? number|{ timeout: number } seconds, 10 by default
+---@param opts? number|{ timeout: number? } seconds, 10 by default
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -2891,7 +2914,7 @@ function Machine:remove_port(name, opts) end
 
 --- Resets the guest, as the button does; it boots again, which `wait_ready` waits for. A new epoch begins: calls in flight fail
 --- with ERESET. Waits until it is reset.
----@param opts? number|{ timeout: number } seconds, 30 by default
+---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -2903,7 +2926,7 @@ function Machine:reset(opts) end
 --- calls in flight fail with ERESET. Waits until the agent has answered, set the guest's clock right, and given it other random
 --- numbers than those of its copies; of a guest that was paused `resume` sees to that.
 ---@param name string
----@param opts? number|{ timeout: number, path: string, agent: boolean } seconds for all of it, 120 by default; agent: false for a guest that has no agent to wait for
+---@param opts? number|{ timeout: number?, path: string?, agent: boolean? } seconds for all of it, 120 by default; agent: false for a guest that has no agent to wait for
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -2919,7 +2942,7 @@ function Machine:restore(name, opts) end
 function Machine:resume() end
 
 --- Runs a command to its end. Waits.
----@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
+---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET …
@@ -2960,7 +2983,7 @@ function Machine:send_key(chord) end
 function Machine:set_link(nic, up) end
 
 --- Powers the guest off: asks its agent, then waits for QEMU's end.
----@param opts? { timeout: number }|number seconds, 20 by default; a guest that needs longer is killed
+---@param opts? { timeout: number? }|number seconds, 20 by default; a guest that needs longer is killed
 ---@return true|nil
 ---@return string?
 ---@return string? ETIMEDOUT: it had to be killed
@@ -2970,7 +2993,7 @@ function Machine:shutdown(opts) end
 --- stands still meanwhile; its clock is set right then. Only a QEMU of the same version, on a processor of the same model, loads
 --- it again. Waits.
 ---@param name string a new one
----@param opts? number|{ timeout: number, path: string } seconds, 120 by default; path: the image file, made if it is not there and kept; without it, a private one that goes with the machine
+---@param opts? number|{ timeout: number?, path: string? } seconds, 120 by default; path: the image file, made if it is not there and kept; without it, a private one that goes with the machine
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -2991,7 +3014,7 @@ function Machine:snapshot(name, opts) end
 function Machine:socketforward(entries, opts) end
 
 --- Starts a command. Waits until the agent has the request.
----@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
+---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
 ---@return string?
 ---@return string?
@@ -3013,7 +3036,7 @@ function Machine:stereos(opts) end
 
 --- Sets the guest's clock by that of this host, by its agent. Waits. vmctl does so itself after `resume`, `snapshot` and
 --- `restore`, and when this host was suspended.
----@param opts? number|{ timeout: number } seconds, 30 by default
+---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return number|nil offset seconds that the guest's clock was ahead; below 0: late
 ---@return string? message
 ---@return string? code EREMOTE: its agent may not; as `run`
@@ -3028,7 +3051,7 @@ function Machine:wait(timeout) end
 
 --- Waits until the console shows a Lua pattern, in what it has kept or in what comes.
 ---@param pattern string
----@param opts? { timeout: number, plain: boolean }|number
+---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string|nil match
 ---@return string?
 ---@return string? ETIMEDOUT, EOF when the guest has ended
@@ -3038,14 +3061,14 @@ function Machine:wait_console(pattern, opts) end
 --- A kernel's panic ends QEMU; GUEST_PANICKED comes before that where the guest has a panic device and its module (on q35 `args`
 --- with "-device", "pvpanic-pci", in the image `modules` with "pvpanic-pci").
 ---@param what string|fun(event: table): boolean
----@param opts? number|{ timeout: number } seconds, 60 by default
+---@param opts? number|{ timeout: number? } seconds, 60 by default
 ---@return table|nil event
 ---@return string? with the console's last lines
 ---@return string? ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
 function Machine:wait_event(what, opts) end
 
 --- Waits until the guest's agent answers.
----@param opts? { timeout: number }|number seconds, 60 by default
+---@param opts? { timeout: number? }|number seconds, 60 by default
 ---@return number|nil seconds since the call
 ---@return string? with the console's last lines
 ---@return string? ETIMEDOUT; ERESET: QEMU has ended
@@ -3054,11 +3077,36 @@ function Machine:wait_ready(opts) end
 --- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
 ---@param path string
 ---@param content string
----@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644
+---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
 ---@return true|nil
 ---@return string?
 ---@return string? EREMOTE with the guest's reason …
 function Machine:write_file(path, content, opts) end
+
+end
+
+do
+---@class (exact) vmctl.MachineOptions
+---@field kernel string
+---@field initrd? string
+---@field append? string more of the kernel's command line
+---@field memory? string|integer MiB, or as "256M"
+---@field cpus? integer
+---@field accel? "auto"|"kvm"|"tcg"
+---@field machine? string QEMU's, "microvm" by default on x86-64
+---@field arch? string
+---@field qemu? string the program
+---@field args? string[] further arguments for QEMU
+---@field nics? table[] network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses)
+---@field name? string
+---@field channel? "auto"|"vsock"|"mux" how the agent is reached: mux is virtio-serial
+---@field cid? integer
+---@field console_log? string a file that gets all that the console says
+---@field console_size? integer bytes of it that are kept (256 KiB)
+---@field exec_timeout? number seconds for a command that names none
+---@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
+---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
+local MachineOptions = {}
 
 end
 
@@ -3152,7 +3200,7 @@ function QgaClient:disks(opts) end
 --- Executes a command. Waits for its answer, and before that for the calls of other tasks: an agent does one thing at a time.
 ---@param name string
 ---@param arguments? table by the agent's names
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return any value
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENOTSUP: no such command, or not allowed; ETIMEDOUT (it may still be done; the next call synchronises with the agent first); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
@@ -3197,7 +3245,7 @@ function QgaClient:get_time(opts) end
 function QgaClient:host_name(opts) end
 
 --- The agent's version and what it can do. Waits.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return { version: string, commands: table<string, { enabled: boolean, answers: boolean }> }|nil
 ---@return string?
 ---@return string?
@@ -3225,7 +3273,7 @@ function QgaClient:open(path, mode) end
 function QgaClient:osinfo(opts) end
 
 --- Asks if the agent answers. Waits.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -3233,7 +3281,7 @@ function QgaClient:ping(opts) end
 
 --- Reads a whole file. Waits.
 ---@param path string
----@param opts? { limit: integer } bytes, 256 MiB by default
+---@param opts? { limit: integer? } bytes, 256 MiB by default
 ---@return string|nil bytes
 ---@return string?
 ---@return string? ETOOBIG, EREMOTE …
@@ -3286,7 +3334,7 @@ function QgaClient:supports(name) end
 function QgaClient:suspend(how) end
 
 --- Synchronises with the agent again, after a restore for instance, which the connection does not show. Waits.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -3320,7 +3368,7 @@ function QgaClient:vcpus(opts) end
 --- Writes a whole file: to a temporary name first, and then renames it. Waits.
 ---@param path string
 ---@param bytes string
----@param opts? { mode: integer, direct: boolean } mode: of the file; without it, by the agent's umask, 0644; direct: write in place, for guests without `mv`
+---@param opts? { mode: integer?, direct: boolean? } mode: of the file; without it, by the agent's umask, 0644; direct: write in place, for guests without `mv`
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -3415,7 +3463,7 @@ function QmpClient:closed() end
 --- An iterator over the events from now on: `for event in client:events() do`. Each step waits for the next one. The loop
 --- ends when the client is closed, the connection is lost or the time-out is over; a caller of the function itself then gets nil,
 --- message, code. A listener more than 256 events or 1 MiB behind loses the oldest: the next event has their number as `lost`.
----@param opts? number|{ timeout: number } seconds for each event; none by default
+---@param opts? number|{ timeout: number? } seconds for each event; none by default
 ---@return fun(): { event: string, data: table, timestamp: { seconds: integer, microseconds: integer }?, lost: integer? }|nil
 function QmpClient:events(opts) end
 
@@ -3423,7 +3471,7 @@ function QmpClient:events(opts) end
 --- docs/wire/qmp-qga.md#qmp-messages, docs/wire/qmp-qga.md#qmp-commands.
 ---@param name string
 ---@param arguments? table by QEMU's names
----@param opts? number|{ timeout: number, oob: boolean } oob: out of band, before running commands, if QEMU allows it
+---@param opts? number|{ timeout: number?, oob: boolean? } oob: out of band, before running commands, if QEMU allows it
 ---@return any value what the command returns, often an empty table
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be done); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
@@ -3445,7 +3493,7 @@ function QmpClient:supports(name) end
 --- Waits for an event. An earlier event counts as well, unless another call took it or `clear_events` dropped it: the event of a
 --- command often comes before its answer. Of more than 256 untaken events, or 1 MiB of them, the oldest are dropped.
 ---@param what string|fun(event: table): boolean its name, or a condition
----@param opts? number|{ timeout: number } seconds, 60 by default
+---@param opts? number|{ timeout: number? } seconds, 60 by default
 ---@return table|nil event
 ---@return string?
 ---@return string? ETIMEDOUT, ERESET, ECLOSED
@@ -3455,6 +3503,7 @@ end
 
 do
 ---@class vmctl.Scenario
+---@field [string] vmctl.ScenarioMachine by name
 local Scenario = {}
 
 --- The folder of what the running test leaves: logs, captures, screenshots.
@@ -3517,17 +3566,11 @@ function Scenario:switch(name) end
 end
 
 do
---- what a verb runs: an exact list, or one shell command with `strict`; and options of vm:run
----@class vmctl.ScenarioCommand
+--- what a verb runs: an exact list, or one shell command with `strict`
+---@class vmctl.ScenarioCommand : vmctl.Command
 ---@field strict? boolean the list is one shell command: true: under `set -eu` and pipefail, as a string; false: plain `sh -c`
 ---@field exit_code? integer for fail and wait_until_fails: the only one that is wanted
 ---@field signal? string|integer for fail and wait_until_fails: the only end that is wanted
----@field timeout? number seconds
----@field stdin? string
----@field cwd? string
----@field env? table<string, string>
----@field user? string
----@field tty? boolean
 local ScenarioCommand = {}
 
 end
@@ -3625,7 +3668,7 @@ function ScenarioMachine:machine() end
 function ScenarioMachine:read_file(path, opts) end
 
 --- Powers it off by its own means and boots it again, always from its kernel. Waits until it is ready.
----@param opts? { timeout: number }|number seconds for the power-off
+---@param opts? { timeout: number? }|number seconds for the power-off
 ---@return vmctl.ScenarioMachine
 function ScenarioMachine:reboot(opts) end
 
@@ -3658,7 +3701,7 @@ function ScenarioMachine:send_key(keys) end
 function ScenarioMachine:shell_interact(command) end
 
 --- Powers it off by its own means, and waits for that.
----@param opts? { timeout: number }|number seconds
+---@param opts? { timeout: number? }|number seconds
 function ScenarioMachine:shutdown(opts) end
 
 --- Starts a command that goes on beside the test, and ends with its machine at the latest.
@@ -3703,7 +3746,7 @@ function ScenarioMachine:unblock() end
 
 --- Waits until nobody accepts connections to a TCP port any more.
 ---@param port integer
----@param opts? { timeout: number, interval: number, host: string }|number
+---@param opts? { timeout: number?, interval: number?, host: string? }|number
 function ScenarioMachine:wait_for_closed_port(port, opts) end
 
 --- Waits until the console shows a Lua pattern, in what it has kept or in what comes. Of a machine that began with a snapshot it
@@ -3715,12 +3758,12 @@ function ScenarioMachine:wait_for_console_text(pattern, opts) end
 
 --- Waits until a file, of any kind, is there.
 ---@param path string
----@param opts? { timeout: number, interval: number }|number seconds
+---@param opts? { timeout: number?, interval: number? }|number seconds
 function ScenarioMachine:wait_for_file(path, opts) end
 
 --- Waits until a TCP port accepts connections, as the guest sees it.
 ---@param port integer
----@param opts? { timeout: number, interval: number, host: string }|number host: 127.0.0.1 by default
+---@param opts? { timeout: number?, interval: number?, host: string? }|number host: 127.0.0.1 by default
 function ScenarioMachine:wait_for_open_port(port, opts) end
 
 --- Waits until a Unix socket accepts connections (stream sockets alone).
@@ -3746,13 +3789,13 @@ function ScenarioMachine:wait_for_unit(unit, opts) end
 
 --- Runs a command again and again until it fails as `fail` wants it. Waits.
 ---@param command vmctl.ScenarioCommand|string as for `fail`
----@param opts? { timeout: number, interval: number }|number
+---@param opts? { timeout: number?, interval: number? }|number
 ---@return string stdout of the last run
 function ScenarioMachine:wait_until_fails(command, opts) end
 
 --- Runs a command again and again until it succeeds. Waits.
 ---@param command vmctl.ScenarioCommand|string as for `execute`; its `timeout` is that of each run
----@param opts? { timeout: number, interval: number }|number seconds: for all of it, and the longest pause (1)
+---@param opts? { timeout: number?, interval: number? }|number seconds: for all of it, and the longest pause (1)
 ---@return string stdout of the last run
 function ScenarioMachine:wait_until_succeeds(command, opts) end
 
@@ -3772,8 +3815,8 @@ function ScenarioMachine:write_file(path, content, opts) end
 end
 
 do
----@class vmctl.ScenarioOptions
----@field defaults? table options that every machine has
+---@class (exact) vmctl.ScenarioOptions
+---@field defaults? vmctl.ScenarioSpec options that every machine has
 ---@field shared? boolean in busted: the machines live as long as the describe, not as each test
 ---@field snapshot? boolean machines boot once; each test begins with what they were then, in well under a second
 ---@field prepare? fun(vms: vmctl.Scenario) runs once before that snapshot
@@ -3785,6 +3828,33 @@ do
 ---@field networks? table<string, string> subnets by the networks' names, "192.168.7.0/24" or "fd00:7::/64"; else 10.77.N.0/24
 ---@field seed? integer of the networks' faults
 local ScenarioOptions = {}
+
+end
+
+do
+--- one machine: options for vmctl.machine.launch, and
+---@class (exact) vmctl.ScenarioSpec
+---@field kernel? string as for vmctl.machine.launch, here and below
+---@field initrd? string
+---@field append? string
+---@field memory? string|integer
+---@field cpus? integer
+---@field accel? "auto"|"kvm"|"tcg"
+---@field machine? string
+---@field arch? string
+---@field qemu? string
+---@field args? string[]
+---@field nics? table[]
+---@field channel? "auto"|"vsock"|"mux"
+---@field cid? integer
+---@field console_size? integer
+---@field exec_timeout? number
+---@field display? boolean|"std"|"virtio"
+---@field reboot? boolean
+---@field networks? table names: a card each, in that network's switch, with an address and a line of /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
+---@field lazy? boolean only its own verbs start it
+---@field boot_timeout? number seconds (60)
+local ScenarioSpec = {}
 
 end
 
@@ -3916,12 +3986,12 @@ function StereosClient:connect(timeout) end
 --- An iterator over the guest's lifecycle messages from now on: `for event in client:events() do`. It connects, and connects
 --- again when the guest reboots. Each step waits for the next message. The loop ends when the client is closed or at the
 --- time-out; a caller of the function itself then gets nil, message, code.
----@param opts? number|{ timeout: number } seconds for each message; none by default
+---@param opts? number|{ timeout: number? } seconds for each message; none by default
 ---@return fun(): { state: string, message: string }|nil, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
 function StereosClient:events(opts) end
 
 --- Asks how the guest is. Waits. A guest that says nothing has the state "". docs/wire/stereos.md#messages.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return { state: string, agents: table[], uptime_seconds: integer }|nil health each agent: name, running, session, restarts, error
 ---@return string?
 ---@return string? as `request`
@@ -3931,7 +4001,7 @@ function StereosClient:get_health(opts) end
 ---@param name string
 ---@param value string UTF-8; with its escapes it must fit into a line
 ---@param mode? integer of the file, 384 (0600) by default. Beware: 600 is not 0600
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil
 ---@return boolean|string|nil
 ---@return string?
@@ -3941,7 +4011,7 @@ function StereosClient:inject_secret(name, value, mode, opts) end
 --- Makes these the only keys that may log in as a user. Waits.
 ---@param user string
 ---@param key string lines of an authorized_keys file: all keys at once, since each call replaces them
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil
 ---@return boolean|string|nil
 ---@return string?
@@ -3953,7 +4023,7 @@ function StereosClient:lifecycle_state() end
 
 --- Mounts a shared folder in the guest. Waits. Reference guests are not idempotent: mounting twice stacks.
 ---@param what { tag: string, guest_path: string, fs_type: "virtiofs"|"9p", read_only: boolean? }
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil
 ---@return boolean|string|nil
 ---@return string?
@@ -3967,7 +4037,7 @@ function StereosClient:mount(what, opts) end
 function StereosClient:on_lifecycle(fn) end
 
 --- Asks if the guest answers. Waits. docs/wire/stereos.md#messages.
----@param opts? number|{ timeout: number } seconds, 10 by default
+---@param opts? number|{ timeout: number? } seconds, 10 by default
 ---@return true|nil
 ---@return string?
 ---@return string? as `request`
@@ -3976,7 +4046,7 @@ function StereosClient:ping(opts) end
 --- Sends any request that is answered by an ack, a type of your own for instance. Waits.
 ---@param request string
 ---@param payload? table
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil ok
 ---@return boolean|string|nil changed true if the guest had to change something (nil: it does not say); or the message
 ---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
@@ -3985,7 +4055,7 @@ function StereosClient:request(request, payload, opts) end
 
 --- Replaces the guest's configuration (/etc/stereos/jcard.toml). Waits.
 ---@param content string UTF-8. Everybody in the guest can read it: put no secrets there
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil
 ---@return boolean|string|nil
 ---@return string?
@@ -3994,7 +4064,7 @@ function StereosClient:set_config(content, opts) end
 
 --- Tells the guest to power off. Waits for its ack only; use vm:wait to see that the machine is down.
 ---@param reason? string
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil
 ---@return boolean|string|nil
 ---@return string?
@@ -4066,7 +4136,7 @@ local TtrpcClient = {}
 ---@param service_name string with its package
 ---@param method string
 ---@param request? table|string a table by the method's type; bytes go as they are; nil: the empty message
----@param opts? number|{ timeout: number, metadata: table<string, string|string[]>, request_type: string, response_type: string } types: for a method that is not described
+---@param opts? number|{ timeout: number?, metadata?: table<string, string|string[]>, request_type: string?, response_type: string? } types: for a method that is not described
 ---@return table|string|nil response a table, or bytes where no type is known
 ---@return string? message
 ---@return string? code of an answer the status' name (NOT_FOUND …), the fourth value is the status; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection was lost; the call may have been done or not), ECLOSED, ETOOBIG, EPROTO, EINVAL, EOVERFLOW, ENOTSUP
@@ -4091,7 +4161,7 @@ function TtrpcClient:stats() end
 ---@param service_name string
 ---@param method string
 ---@param request? table|string the argument of a method that takes no stream; else a first message
----@param opts? number|{ timeout: number, metadata: table, request_type: string, response_type: string, client_stream: boolean, server_stream: boolean } timeout: of the stream as a whole, which the server is told, too; none by default
+---@param opts? number|{ timeout: number?, metadata: table?, request_type: string?, response_type: string?, client_stream: boolean?, server_stream: boolean? } timeout: of the stream as a whole, which the server is told, too; none by default
 ---@return vmctl.TtrpcStream|nil stream with send, close_send, recv, messages, close
 ---@return string?
 ---@return string? as `call`
@@ -4108,7 +4178,7 @@ local TtrpcIncoming = {}
 function TtrpcIncoming:messages(opts) end
 
 --- The next message. Waits, without limit by default.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return table|string|nil message
 ---@return string?
 ---@return string? EOF: the client has ended its side; ETIMEDOUT, ECANCELED; EPROTO: a message that is not of its type
@@ -4116,7 +4186,7 @@ function TtrpcIncoming:recv(opts) end
 
 --- Sends a message. Waits while the client does not take what came before.
 ---@param message table|string a table by the method's type; bytes go as they are
----@param opts? number|{ timeout: number } seconds, 30 by default
+---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return true|nil
 ---@return string?
 ---@return string? ETIMEDOUT: not sent; ECANCELED: the client has gone; ETOOBIG, EINVAL, EPROTO
@@ -4188,12 +4258,12 @@ function TtrpcStream:ended() end
 
 --- Iterates over the messages: ends at EOF, raises on any other failure. Each step waits without limit, unless `opts` or the
 --- stream has one.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return fun(): table|string|nil
 function TtrpcStream:messages(opts) end
 
 --- The next message. Waits. A method that does not stream its answers gives the one answer, and then EOF.
----@param opts? number|{ timeout: number } seconds; by default the client's time-out, and never beyond the stream's
+---@param opts? number|{ timeout: number? } seconds; by default the client's time-out, and never beyond the stream's
 ---@return table|string|nil message
 ---@return string? message
 ---@return string? code EOF: the stream has ended with success; a status by its name, with the status as fourth value; ETIMEDOUT (the stream can still be used), ECANCELED, ERESET, ECLOSED, EPROTO, ETOOBIG (too many messages were not read)
@@ -4202,7 +4272,7 @@ function TtrpcStream:recv(opts) end
 
 --- Sends a message. Waits while the connection's queue is full.
 ---@param message table|string a table by the method's type; bytes go as they are
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil
 ---@return string?
 ---@return string? ETIMEDOUT and ECANCELED: it was not sent; EPIPE: the server has ended the stream; ECLOSED, ERESET, ETOOBIG, EINVAL, EPROTO (a method that takes no stream), or the status with which the stream has ended

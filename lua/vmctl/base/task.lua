@@ -62,7 +62,7 @@ M.spawn_in = core.spawn
 --- Calls `fn(item, index)` for each item, all at once (or `concurrency` at a time), and waits for all.
 ---@param list any[]
 ---@param fn fun(item: any, index: integer): any
----@param options? { concurrency: integer }
+---@param options? { concurrency: integer? }
 ---@return any[] results the first result of each call, in the order of the list (`n` is their number)
 function M.map(list, fn, options)
   local results, following, total = { n = #list }, 1, #list

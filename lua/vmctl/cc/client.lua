@@ -41,7 +41,7 @@ end
 
 --- Makes a client of a connected stream, which it takes. Does not wait.
 ---@param stream vmctl.Stream
----@param opts? { timeout: number, long_timeout: number, max_payload: integer } seconds for a call (60), and for one that may
+---@param opts? { timeout: number?, long_timeout: number?, max_payload: integer? } seconds for a call (60), and for one that may
 -- block (an hour); bytes of a payload, either way (64 MiB)
 ---@return vmctl.CcClient
 function M.new(stream, opts)
@@ -168,7 +168,7 @@ end
 --- the connection is closed, unless the call was still queued: a late answer would be taken for that of the next call.
 ---@param kind integer one of vmctl.cc.types
 ---@param payload? string|fun(e: vmctl.CcEncoder) the request's fields
----@param opts? number|{ timeout: number } seconds, the queue included
+---@param opts? number|{ timeout: number? } seconds, the queue included
 ---@return vmctl.CcDecoder|nil answer its fields, the code byte is read
 ---@return string? message
 ---@return string? code EREMOTE: the helper has failed, the fourth value is its error (ETIMEDOUT and ECANCELED with a fourth

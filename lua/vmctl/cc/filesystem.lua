@@ -187,7 +187,7 @@ function methods:chown(path, uid, gid, timeout) return done(calls.chown(self.cli
 function methods:chtimes(path, atime, mtime, timeout) return done(calls.chtimes(self.client, timeout, path, atime, mtime)) end
 
 --- Makes a snapshot of the file system.
----@param opts? { excludes: string[], cache_dir: string } patterns of paths to leave out, such as "/proc/*"
+---@param opts? { excludes: string[]?, cache_dir: string? } patterns of paths to leave out, such as "/proc/*"
 ---@return vmctl.CcSnapshot|nil, string?, string?, table?
 function methods:snapshot(opts, timeout)
   opts = options.check(opts or {}, { excludes = "table", cache_dir = "string" }, "cc fs snapshot")

@@ -122,7 +122,7 @@ end
 ---@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.cc.router; requests of one
 -- connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when
 -- its client goes away; an error that it raises goes to the log and is answered with code 99
----@param opts? { allow: function|table, connections: integer, max_payload: integer, on_idle: function } who may connect (see
+---@param opts? { allow?: function|table, connections: integer?, max_payload: integer?, on_idle: function? } who may connect (see
 -- vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close; string?
 ---@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …

@@ -36,7 +36,7 @@ end
 local known = { path = "string", build = "string" }
 
 --- Looks at everything. Waits for QEMU's answers, some seconds at most for each.
----@param opts? { path: string, build: string } where programs are looked for (PATH); the folder of `make` (the core's)
+---@param opts? { path: string?, build: string? } where programs are looked for (PATH); the folder of `make` (the core's)
 ---@return vmctl.DoctorFinding[]
 function M.check(opts)
   opts = options.check(opts, known, "doctor.check")

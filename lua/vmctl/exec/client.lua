@@ -27,7 +27,7 @@ local known = { timeout = "number", dial_timeout = "number", revision = { "vmctl
 
 --- A client for the exec agent at an address. Does not connect yet; each command has a connection of its own.
 ---@param where string|table|function e.g. "vsock:3:5000", "hybrid:/run/vm.sock:5000", "unix:/run/agent.sock"
----@param opts? { timeout: number, dial_timeout: number, revision: string } seconds for a command (600) and for a connection
+---@param opts? { timeout: number?, dial_timeout: number?, revision: string? } seconds for a command (600) and for a connection
 -- (10); the agent's revision, if it is known: "vmctl", "0.2" or "0.1.9" (else the client finds out)
 ---@return vmctl.ExecClient|nil, string?, string? EINVAL
 function M.new(where, opts)
@@ -110,7 +110,7 @@ function methods:_begin(parsed, mode, deadline)
 end
 
 --- Starts a command. Waits until the agent has the request.
----@param command string[]|string a program and its arguments, exactly as given; a string is a shell command. Options by name:
+---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name:
 -- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its
 -- process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the
 -- reference there is none in any case, see has_stdin)
@@ -192,7 +192,7 @@ local function run_again(self, parsed, deadline)
 end
 
 --- Runs a command to its end. Waits.
----@param command string[]|string as for start; further options: stdin (string, stream or function), timeout (seconds for all
+---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all
 -- of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a
 -- longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr")
 -- (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was

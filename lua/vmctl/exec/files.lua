@@ -81,7 +81,7 @@ end
 --- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
 ---@param path string
 ---@param content string
----@param opts? { mode: integer, timeout: number } without a mode an old file keeps its own, and a new one has 0644
+---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
 ---@return true|nil, string?, string? EREMOTE with the guest's reason …
 function M:write_file(path, content, opts)
   opts = options.check(opts, { mode = "integer>=0<=4095", timeout = "number" }, "write_file")
@@ -105,7 +105,7 @@ end
 
 --- Reads a file of the guest. Waits.
 ---@param path string
----@param opts? { timeout: number }
+---@param opts? { timeout: number? }
 ---@return string|nil content, string?, string? EREMOTE with the guest's reason …
 function M:read_file(path, opts)
   local timeout = options.check(opts, { timeout = "number" }, "read_file").timeout
@@ -143,7 +143,7 @@ end
 
 --- Lists a folder of the guest. Waits.
 ---@param path string
----@param opts? { timeout: number }
+---@param opts? { timeout: number? }
 ---@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits, string?, string?
 function M:list_files(path, opts)
   local timeout = options.check(opts, { timeout = "number" }, "list_files").timeout

@@ -12,6 +12,24 @@ local T = wire.types
 local common = { cwd = "string", env = "table", user = "string", merge_stderr = "boolean", keep = "boolean" }
 local alone = { tty = "boolean", rows = "integer", cols = "integer", timeout = "number" }
 
+---@class vmctl.Command a program and its arguments, exactly as given, and options by name
+---@field [integer] string
+---@field cwd? string
+---@field env? table<string, string> added to the environment that commands have there
+---@field user? string
+---@field merge_stderr? boolean stderr goes where stdout goes
+---@field keep? boolean false: what is left of its process group at its end is killed (true)
+---@field tty? boolean a terminal of its own
+---@field rows? integer of the terminal
+---@field cols? integer
+---@field timeout? number seconds for all of it; of a command that is started, for each call of the process
+---@field stdin? string|function|vmctl.Stream|boolean what it reads; started: false for none
+---@field check? boolean run: an exit code other than 0 is a failure, code "EEXIT"
+---@field max_output? integer run: bytes kept of each stream, 64 MiB; the head and the tail of a longer one
+---@field on_output? fun(data: string, stream: "stdout"|"stderr") run: is called instead of keeping the output
+---@field retry? boolean|integer run: again when the connection was lost, so many times, or until the time is over
+---@field on? table pipeline: the target in which this stage runs
+
 -- The options of a command, by the call.
 local known = {
   run = options.merge(common, alone, {

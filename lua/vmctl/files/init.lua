@@ -105,8 +105,8 @@ end
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string in the guest
----@param opts? { timeout: number, verify: boolean, owner: string, exclude: string[]|function, exact: boolean,
--- on_progress: function, max_bytes: integer, max_entries: integer } seconds (3600); whether check sums are compared (they are);
+---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?,
+-- on_progress: function?, max_bytes: integer?, max_entries: integer? } seconds (3600); whether check sums are compared (they are);
 -- "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names
 -- to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it
 -- is then merged into; called as on_progress(report, path)

@@ -65,7 +65,7 @@ end
 --- Connects to a QEMU that listens (`-netdev stream,server=on`, `-netdev socket,listen=`), or to a port of ours. Waits.
 ---@param where string|table|function "tcp:HOST:PORT", "tcp4:…" and "tcp6:…" (of that family alone), "unix:PATH", and all others
 --- that vmctl.dial takes
----@param opts? number|{ timeout: number } seconds (10)
+---@param opts? number|{ timeout: number? } seconds (10)
 ---@return vmctl.L2Port|nil, string?, string?
 function M.dial(where, opts)
   opts = options.check(opts, { timeout = "number>=0" }, "l2.dial")
@@ -113,7 +113,7 @@ function listener_mt:__tostring() return ("vmctl.L2Listener(%s)"):format(tostrin
 
 --- Listens for QEMUs that connect (`-netdev stream`, `-netdev socket,connect=`). Waits only to resolve a name.
 ---@param where string|table "tcp:HOST:PORT", "tcp4:…", "tcp6:…", "unix:PATH" …
----@param opts? { backlog: integer, mode: integer, allow: any } mode: of a Unix socket's file (0600); allow: see vmctl.net.access
+---@param opts? { backlog: integer?, mode: integer?, allow: any? } mode: of a Unix socket's file (0600); allow: see vmctl.net.access
 ---@return vmctl.L2Listener|nil, string?, string?
 function M.listen(where, opts)
   opts = options.check(opts, { backlog = "integer>=1", mode = "integer", allow = "function|table" }, "l2.listen")

@@ -39,7 +39,7 @@ end
 ---@param a vmctl.L2SwitchPort|string
 ---@param b vmctl.L2SwitchPort|string
 ---@param wanted? vmctl.L2Faults
----@param opts? { direction: "both"|"one" } one: only frames from a to b; "both" by default
+---@param opts? { direction?: "both"|"one" } one: only frames from a to b; "both" by default
 ---@return true|nil, string?, string? ECLOSED
 function M.faults(switch, a, b, wanted, opts)
   opts = options.check(opts, { direction = { "both", "one" } }, "faults")

@@ -56,7 +56,7 @@ local function listen_to_news(self)
 end
 
 --- Makes a switch. It works until it is closed. Does not wait.
----@param opts? { seed: integer, age: integer, queue: integer, name: string, faults: vmctl.L2Faults } seed: of the faults
+---@param opts? { seed: integer?, age: integer?, queue: integer?, name: string?, faults: vmctl.L2Faults? } seed: of the faults
 --- (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn
 --- nothing, flood everything);
 --- queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads);
@@ -134,7 +134,7 @@ end
 --- Adds a port with an existing connection: an end of l2.socketpair, an accepted or dialled port, a stream. The switch takes it
 --- over; the argument is closed for its former owner. Does not wait.
 ---@param wire vmctl.L2Port|vmctl.Stream
----@param opts? { name: string } "port-1" … by default
+---@param opts? { name: string? } "port-1" … by default
 ---@return vmctl.L2SwitchPort|nil, string?, string? EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
 function methods:add(wire, opts)
   opts = options.check(opts, { name = "string" }, "switch:add")
@@ -241,7 +241,7 @@ end
 --- Calls `fn(frame, port)` once for each incoming frame, before any fault. It may wait: when its queue is full (`queue` bytes,
 --- 4 MiB) the switch waits as well, or, if `lossy`, frames are left out and counted. Its errors are logged.
 ---@param fn fun(frame: string, port: vmctl.L2SwitchPort)
----@param opts? { lossy: boolean, queue: integer }
+---@param opts? { lossy: boolean?, queue: integer? }
 ---@return vmctl.L2Tap|nil tap with close() and lost(), string?, string?
 function methods:tap(fn, opts)
   if type(fn) ~= "function" then error("tap: a function expected, got " .. type(fn), 2) end

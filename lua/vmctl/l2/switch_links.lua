@@ -102,7 +102,7 @@ local listen_options = {
 --- NAME. A port whose connection has ended stays, with its faults and counts, and the next connection gets it: give each guest
 --- its own address if it must keep its port. Waits only to resolve a name.
 ---@param where string|table as for l2.listen
----@param opts? { name: string, ports: integer, backlog: integer, mode: integer, allow: any } ports: at most so many (256)
+---@param opts? { name: string?, ports: integer?, backlog: integer?, mode: integer?, allow: any? } ports: at most so many (256)
 ---@return vmctl.L2SwitchListener|nil listener with address, ports, close; string?, string? ECLOSED, EADDRINUSE …
 function M.listen(switch, where, opts)
   opts = options.check(opts, listen_options, "switch:listen")
@@ -174,7 +174,7 @@ local dial_options = { name = "string", redial = "boolean", timeout = "number>0"
 --- 7.2 should listen: as a client it never reconnects.) The port stays, and frames to it are dropped meanwhile. Does not wait:
 --- see `wait_connected` and `state` of the port.
 ---@param where string|table|function as for l2.dial
----@param opts? { name: string, redial: boolean, timeout: number } redial: true by default; timeout: seconds of one dial (10)
+---@param opts? { name: string?, redial: boolean?, timeout: number? } redial: true by default; timeout: seconds of one dial (10)
 ---@return vmctl.L2SwitchPort|nil, string?, string? EINVAL, EEXIST, ENOSPC, ECLOSED
 function M.dial(switch, where, opts)
   opts = options.check(opts, dial_options, "switch:dial")

@@ -134,7 +134,7 @@ local WAYS = { from = { "from" }, to = { "to" }, both = { "from", "to" } }
 
 --- Sets the faults of frames from it, to it, or both, in place of earlier ones; nil clears them. At once.
 ---@param wanted? vmctl.L2Faults
----@param opts? { direction: "from"|"to"|"both" } "both" by default
+---@param opts? { direction?: "from"|"to"|"both" } "both" by default
 ---@return true|nil, string?, string? ECLOSED
 function methods:faults(wanted, opts)
   opts = options.check(opts, { direction = { "from", "to", "both" } }, "faults")

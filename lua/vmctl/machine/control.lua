@@ -76,7 +76,7 @@ end
 
 --- Resets the guest, as the button does; it boots again, which `wait_ready` waits for. A new epoch begins: calls in flight fail
 --- with ERESET. Waits until it is reset.
----@param opts? number|{ timeout: number } seconds, 30 by default
+---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return true|nil, string?, string?, table?
 function methods:reset(opts)
   opts = options.check(opts, call_options, "reset")
@@ -100,7 +100,7 @@ function methods:set_link(nic, up)
 end
 
 --- An iterator over QEMU's events from now on, as vmctl.QmpClient has it. Waits until the monitor is connected.
----@param opts? number|{ timeout: number } seconds for each event
+---@param opts? number|{ timeout: number? } seconds for each event
 ---@return function|nil iterator, string?, string?
 function methods:events(opts)
   local client, err, code = self:qmp()
@@ -112,7 +112,7 @@ end
 --- A kernel's panic ends QEMU; GUEST_PANICKED comes before that where the guest has a panic device and its module (on q35 `args`
 --- with "-device", "pvpanic-pci", in the image `modules` with "pvpanic-pci").
 ---@param what string|fun(event: table): boolean
----@param opts? number|{ timeout: number } seconds, 60 by default
+---@param opts? number|{ timeout: number? } seconds, 60 by default
 ---@return table|nil event, string? with the console's last lines, string? ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
 function methods:wait_event(what, opts)
   local timeout = options.check(opts, call_options, "wait_event").timeout or EVENT

@@ -86,15 +86,29 @@ local function start_qemu(vm, spec)
   return true
 end
 
+---@class (exact) vmctl.MachineOptions
+---@field kernel string
+---@field initrd? string
+---@field append? string more of the kernel's command line
+---@field memory? string|integer MiB, or as "256M"
+---@field cpus? integer
+---@field accel? "auto"|"kvm"|"tcg"
+---@field machine? string QEMU's, "microvm" by default on x86-64
+---@field arch? string
+---@field qemu? string the program
+---@field args? string[] further arguments for QEMU
+---@field nics? table[] network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses)
+---@field name? string
+---@field channel? "auto"|"vsock"|"mux" how the agent is reached: mux is virtio-serial
+---@field cid? integer
+---@field console_log? string a file that gets all that the console says
+---@field console_size? integer bytes of it that are kept (256 KiB)
+---@field exec_timeout? number seconds for a command that names none
+---@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
+---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
+
 --- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
----@param opts { kernel: string, initrd: string?, append: string?, memory: string|integer?, cpus: integer?, accel: string?,
--- machine: string?, arch: string?, args: string[]?, nics: table[]?, name: string?, channel: string?, cid: integer?,
--- console_log: string?, console_size: integer?, exec_timeout: number?, display: boolean|string|nil, reboot: boolean? } memory
--- in MiB or as "256M"; accel "auto", "kvm" or "tcg"; machine: QEMU's, "microvm" by default on x86-64; args: further arguments
--- for QEMU; nics: network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses);
--- channel: how the agent is reached, "vsock", "mux" (virtio-serial) or "auto"; exec_timeout: seconds for a command that names
--- none; display: a screen and a keyboard (true: what suits the machine; "std", "virtio"); reboot: a guest that reboots starts
--- again, in a new epoch (else its QEMU ends)
+---@param opts vmctl.MachineOptions
 ---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EINVAL …
 function M.launch(opts)
   opts = options.check(opts or {}, known, "machine.launch")
@@ -129,7 +143,7 @@ local function look_at_clock(vm)
 end
 
 --- Waits until the guest's agent answers.
----@param opts? { timeout: number }|number seconds, 60 by default
+---@param opts? { timeout: number? }|number seconds, 60 by default
 ---@return number|nil seconds since the call, string? with the console's last lines, string? ETIMEDOUT; ERESET: QEMU has ended
 function methods:wait_ready(opts)
   opts = options.check(opts, { timeout = "number" }, "wait_ready")
@@ -260,7 +274,7 @@ end
 
 --- Waits until the console shows a Lua pattern, in what it has kept or in what comes.
 ---@param pattern string
----@param opts? { timeout: number, plain: boolean }|number
+---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string|nil match, string?, string? ETIMEDOUT, EOF when the guest has ended
 function methods:wait_console(pattern, opts)
   opts = options.check(opts, { timeout = "number", plain = "boolean" }, "wait_console")
@@ -277,7 +291,7 @@ function methods:wait(timeout)
 end
 
 --- Powers the guest off: asks its agent, then waits for QEMU's end.
----@param opts? { timeout: number }|number seconds, 20 by default; a guest that needs longer is killed
+---@param opts? { timeout: number? }|number seconds, 20 by default; a guest that needs longer is killed
 ---@return true|nil, string?, string? ETIMEDOUT: it had to be killed
 function methods:shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "shutdown")

@@ -85,7 +85,7 @@ function methods:add_port(name)
 end
 
 --- Takes a port out. The guest sees it go, and the host's end ends. Waits.
----@param opts? number|{ timeout: number } seconds, 10 by default
+---@param opts? number|{ timeout: number? } seconds, 10 by default
 ---@return true|nil, string?, string?, table? ENOENT: no such port was added; ETIMEDOUT: the guest does not let go of it
 function methods:remove_port(name, opts)
   local timeout = options.check(opts, { timeout = "number" }, "remove_port").timeout or UNPLUG

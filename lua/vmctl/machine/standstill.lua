@@ -39,7 +39,7 @@ end
 --- stands still meanwhile; its clock is set right then. Only a QEMU of the same version, on a processor of the same model, loads
 --- it again. Waits.
 ---@param name string a new one
----@param opts? number|{ timeout: number, path: string } seconds, 120 by default; path: the image file, made if it is not there
+---@param opts? number|{ timeout: number?, path: string? } seconds, 120 by default; path: the image file, made if it is not there
 -- and kept; without it, a private one that goes with the machine
 ---@return true|nil, string?, string?, table? EREMOTE: a disk cannot be saved, the name is taken, another machine has `path` open …
 function methods:snapshot(name, opts)
@@ -56,7 +56,7 @@ local restore_options = { timeout = "number", path = "string", agent = "boolean"
 --- calls in flight fail with ERESET. Waits until the agent has answered, set the guest's clock right, and given it other random
 --- numbers than those of its copies; of a guest that was paused `resume` sees to that.
 ---@param name string
----@param opts? number|{ timeout: number, path: string, agent: boolean } seconds for all of it, 120 by default; agent: false for a
+---@param opts? number|{ timeout: number?, path: string?, agent: boolean? } seconds for all of it, 120 by default; agent: false for a
 -- guest that has no agent to wait for
 ---@return true|nil, string?, string?, table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands
 -- still; ETIMEDOUT: it runs, but its agent does not answer
@@ -74,7 +74,7 @@ end
 
 --- Sets the guest's clock by that of this host, by its agent. Waits. vmctl does so itself after `resume`, `snapshot` and
 --- `restore`, and when this host was suspended.
----@param opts? number|{ timeout: number } seconds, 30 by default
+---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return number|nil offset seconds that the guest's clock was ahead; below 0: late
 ---@return string? message
 ---@return string? code EREMOTE: its agent may not; as `run`

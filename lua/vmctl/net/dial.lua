@@ -106,7 +106,7 @@ local dialers = {
 
 --- Connects to an address. Waits until it is connected, handshakes included.
 ---@param where string|table|function an address (see vmctl.address), e.g. "unix:/run/a.sock", "vsock:3:5000"
----@param opts? { timeout: number, format: any } seconds for all steps together (10); the frame format of the stream
+---@param opts? { timeout: number?, format: any? } seconds for all steps together (10); the frame format of the stream
 ---@return vmctl.Stream|nil stream, string?, string? code EINVAL, ETIMEDOUT, ECONNREFUSED, ENOENT, ERESOLVE, EPROTO …
 function M.dial(where, opts)
   if type(opts) == "number" then opts = { timeout = opts } end
@@ -140,7 +140,7 @@ address.set_dial(M.dial)
 --- Listens on an address: tcp, unix, vsock, or hybrid (where the VMM connects when the guest dials that port of the host).
 -- Waits only to resolve a name.
 ---@param where string|table
----@param opts? { backlog: integer, mode: integer } mode: of a Unix socket's file (0600)
+---@param opts? { backlog: integer?, mode: integer? } mode: of a Unix socket's file (0600)
 ---@return vmctl.Listener|nil listener with accept(timeout), address(), close(), string?, string?
 function M.listen(where, opts)
   opts = options.check(opts or {}, listen_options, "listen")
@@ -158,7 +158,7 @@ function M.listen(where, opts)
 end
 
 --- Two connected streams (a Unix socket pair). Does not wait.
----@param opts? { format: any }
+---@param opts? { format: any? }
 ---@return vmctl.Stream|nil, vmctl.Stream|string, string?
 function M.pair(opts)
   local a, b, code = core.pair()
@@ -172,7 +172,7 @@ end
 --- Makes one conversation of two streams, which it takes over; half-close is carried. Waits until both directions ended.
 ---@param a vmctl.Stream
 ---@param b vmctl.Stream
----@param opts? { idle: number, linger: number, timeout: number } seconds without a byte; seconds after one side has ended
+---@param opts? { idle: number?, linger: number?, timeout: number? } seconds without a byte; seconds after one side has ended
 ---@return { a_to_b: integer, b_to_a: integer }|nil, string?, string?, table? on failure the bytes so far
 function M.relay(a, b, opts)
   opts = options.check(opts or {}, { idle = "number", linger = "number", timeout = "number" }, "relay")

@@ -25,7 +25,7 @@ local call_options = { timeout = "number" }
 
 --- Connects to an agent and synchronises with it. Waits. docs/wire/qmp-qga.md#agent-synchronising.
 ---@param where string|table|function an address: the chardev of a virtio-serial port, a socket of the agent's own
----@param opts? { timeout: number, dial_timeout: number, sync_timeout: number, max_line: integer } seconds for a command
+---@param opts? { timeout: number?, dial_timeout: number?, sync_timeout: number?, max_line: integer? } seconds for a command
 -- without its own limit (10), for connecting (5), until the agent has answered (5; a guest that boots may need 60);
 -- bytes of a line (64 MiB)
 ---@return vmctl.QgaClient|nil, string?, string? as vmctl.dial; ETIMEDOUT: no agent answers; ERESET
@@ -65,7 +65,7 @@ end
 --- Executes a command. Waits for its answer, and before that for the calls of other tasks: an agent does one thing at a time.
 ---@param name string
 ---@param arguments? table by the agent's names
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return any value, string? message
 ---@return string? code EREMOTE: it failed there; ENOTSUP: no such command, or not allowed; ETIMEDOUT (it may still be done; the
 -- next call synchronises with the agent first); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
@@ -79,7 +79,7 @@ function methods:execute(name, arguments, opts)
 end
 
 --- Asks if the agent answers. Waits.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil, string?, string?
 function methods:ping(opts)
   local ok, err, code = self:_execute("guest-ping", nil, options.check(opts, call_options, "ping").timeout)
@@ -87,7 +87,7 @@ function methods:ping(opts)
 end
 
 --- The agent's version and what it can do. Waits.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return { version: string, commands: table<string, { enabled: boolean, answers: boolean }> }|nil, string?, string?
 function methods:info(opts)
   local info, err, code = self:_execute("guest-info", nil, options.check(opts, call_options, "info").timeout)
@@ -203,7 +203,7 @@ function methods:suspend(how)
 end
 
 --- Synchronises with the agent again, after a restore for instance, which the connection does not show. Waits.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil, string?, string?
 function methods:synchronise(opts)
   local timeout = options.check(opts, call_options, "synchronise").timeout or SYNC

@@ -89,7 +89,7 @@ file_mt.__close = file.close
 
 --- Reads a whole file. Waits.
 ---@param path string
----@param opts? { limit: integer } bytes, 256 MiB by default
+---@param opts? { limit: integer? } bytes, 256 MiB by default
 ---@return string|nil bytes, string?, string? ETOOBIG, EREMOTE …, table?
 function M.read_file(client, path, opts)
   local limit = options.check(opts, { limit = "integer>0" }, "read_file").limit or MAX_FILE
@@ -122,7 +122,7 @@ end
 --- Writes a whole file: to a temporary name first, and then renames it. Waits.
 ---@param path string
 ---@param bytes string
----@param opts? { mode: integer, direct: boolean } mode: of the file; without it, by the agent's umask, 0644; direct: write in
+---@param opts? { mode: integer?, direct: boolean? } mode: of the file; without it, by the agent's umask, 0644; direct: write in
 -- place, for guests without `mv`
 ---@return true|nil, string?, string?, table?
 function M.write_file(client, path, bytes, opts)

@@ -78,8 +78,8 @@ end
 
 --- Connects to a monitor, reads its greeting and negotiates. Waits. docs/wire/qmp-qga.md#qmp-start.
 ---@param where string|table|function an address: "unix:/run/vm/qmp.sock"
----@param opts? { timeout: number, dial_timeout: number, greeting_timeout: number, max_line: integer, events: integer,
--- oob: boolean } seconds for a command without its own limit (5 for query-…, 30 for others), for connecting (5), for each step of the
+---@param opts? { timeout: number?, dial_timeout: number?, greeting_timeout: number?, max_line: integer?, events: integer?,
+-- oob: boolean? } seconds for a command without its own limit (5 for query-…, 30 for others), for connecting (5), for each step of the
 -- greeting (5); bytes of a line (4 MiB); events kept for one listener (256, and 1 MiB; then the oldest are dropped); oob: false does
 -- without out-of-band commands
 ---@return vmctl.QmpClient|nil, string?, string? as vmctl.dial; ETIMEDOUT: no greeting, another client may be connected; EPROTO:
@@ -106,7 +106,7 @@ end
 --- docs/wire/qmp-qga.md#qmp-messages, docs/wire/qmp-qga.md#qmp-commands.
 ---@param name string
 ---@param arguments? table by QEMU's names
----@param opts? number|{ timeout: number, oob: boolean } oob: out of band, before running commands, if QEMU allows it
+---@param opts? number|{ timeout: number?, oob: boolean? } oob: out of band, before running commands, if QEMU allows it
 ---@return any value what the command returns, often an empty table
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be
@@ -142,7 +142,7 @@ end
 --- An iterator over the events from now on: `for event in client:events() do`. Each step waits for the next one. The loop
 --- ends when the client is closed, the connection is lost or the time-out is over; a caller of the function itself then gets nil,
 --- message, code. A listener more than 256 events or 1 MiB behind loses the oldest: the next event has their number as `lost`.
----@param opts? number|{ timeout: number } seconds for each event; none by default
+---@param opts? number|{ timeout: number? } seconds for each event; none by default
 ---@return fun(): { event: string, data: table, timestamp: { seconds: integer, microseconds: integer }?, lost: integer? }|nil
 function methods:events(opts)
   local timeout = options.check(opts, { timeout = "number" }, "events").timeout or math.huge
@@ -187,7 +187,7 @@ end
 --- Waits for an event. An earlier event counts as well, unless another call took it or `clear_events` dropped it: the event of a
 --- command often comes before its answer. Of more than 256 untaken events, or 1 MiB of them, the oldest are dropped.
 ---@param what string|fun(event: table): boolean its name, or a condition
----@param opts? number|{ timeout: number } seconds, 60 by default
+---@param opts? number|{ timeout: number? } seconds, 60 by default
 ---@return table|nil event, string?, string? ETIMEDOUT, ERESET, ECLOSED
 function methods:wait_event(what, opts)
   if type(what) ~= "string" and type(what) ~= "function" then

@@ -23,7 +23,7 @@ end
 
 --- Waits until a probe is good.
 ---@param probe table|function one of vmctl.ready's probes, or a function (see `fn`)
----@param opts? { timeout: number, interval: number, attempt_timeout: number, on_attempt: function }|number seconds for all of
+---@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function? }|number seconds for all of
 -- it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message,
 -- code) is called after each, without a message when it was good
 ---@return number|nil seconds since the call, any message or the probe's value

@@ -176,7 +176,7 @@ end
 ---@param where string|table|vmctl.Machine|vmctl.ExecClient an address or a target that runs commands
 ---@param port_or_options? integer|table
 ---@param host? string as the guest sees it; "127.0.0.1", the guest itself
----@param opts? { read: boolean, expect: string, plain: boolean, send: string } read: at least one byte must come; expect: a
+---@param opts? { read: boolean?, expect: string?, plain: boolean?, send: string? } read: at least one byte must come; expect: a
 -- Lua pattern (plain: a text) that must be in what comes; send: what to say first
 function M.port(where, port_or_options, host, opts)
   if math.type(port_or_options) == "integer" then return inside_port(where, port_or_options, host, opts) end
@@ -186,7 +186,7 @@ end
 --- A guest's console shows a Lua pattern, in what it has kept or in what comes. The probe's value: the match.
 ---@param vm vmctl.Machine
 ---@param pattern string
----@param opts? { plain: boolean }
+---@param opts? { plain: boolean? }
 function M.console(vm, pattern, opts)
   opts = options.check(opts, { plain = "boolean" }, "ready.console")
   if not target.is_machine(vm) then error("ready.console: a machine expected", 2) end
@@ -234,7 +234,7 @@ end
 
 --- A command ends with exit code 0. The probe's value: its result. A run that the attempt's time-out ends counts as "not yet".
 ---@param where vmctl.Machine|vmctl.ExecClient
----@param command string[]|string as for `run`, whose options it may have; the time-out is the attempt's
+---@param command vmctl.Command|string as for `run`, whose options it may have; the time-out is the attempt's
 function M.command(where, command)
   local client, name, machine = resolve_exec(where, "ready.command")
   local request = require "vmctl.exec.request"

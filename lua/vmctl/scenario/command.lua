@@ -12,17 +12,10 @@ local NOT_EXECUTABLE, NOT_FOUND = 126, 127
 local BY_SIGNAL = 128               -- a shell says 128 + n for a command that signal n ended
 local LAST_SIGNAL = 31              -- of those that end a program by mistake
 
----@class vmctl.ScenarioCommand what a verb runs: an exact list, or one shell command with `strict`; and options of vm:run
----@field [integer] string
+---@class vmctl.ScenarioCommand : vmctl.Command what a verb runs: an exact list, or one shell command with `strict`
 ---@field strict? boolean the list is one shell command: true: under `set -eu` and pipefail, as a string; false: plain `sh -c`
 ---@field exit_code? integer for fail and wait_until_fails: the only one that is wanted
 ---@field signal? string|integer for fail and wait_until_fails: the only end that is wanted
----@field timeout? number seconds
----@field stdin? string
----@field cwd? string
----@field env? table<string, string>
----@field user? string
----@field tty? boolean
 
 local function misuse(verb, text, ...)
   error(("%s%s: %s"):format(failure.location(), verb, text:format(...)), 0)

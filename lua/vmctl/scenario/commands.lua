@@ -106,7 +106,7 @@ end
 
 --- Runs a command again and again until it succeeds. Waits.
 ---@param command vmctl.ScenarioCommand|string as for `execute`; its `timeout` is that of each run
----@param opts? { timeout: number, interval: number }|number seconds: for all of it, and the longest pause (1)
+---@param opts? { timeout: number?, interval: number? }|number seconds: for all of it, and the longest pause (1)
 ---@return string stdout of the last run
 function M:wait_until_succeeds(command, opts)
   return wait_until(self, "wait_until_succeeds", commands.is_success, command, opts)
@@ -114,7 +114,7 @@ end
 
 --- Runs a command again and again until it fails as `fail` wants it. Waits.
 ---@param command vmctl.ScenarioCommand|string as for `fail`
----@param opts? { timeout: number, interval: number }|number
+---@param opts? { timeout: number?, interval: number? }|number
 ---@return string stdout of the last run
 function M:wait_until_fails(command, opts)
   return wait_until(self, "wait_until_fails", commands.is_failure, command, opts)

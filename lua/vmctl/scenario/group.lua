@@ -14,6 +14,8 @@ local M = {}
 
 local START = 600 -- seconds for all machines together
 
+---@class vmctl.Scenario
+---@field [string] vmctl.ScenarioMachine by name
 local methods = {}
 local mt = { __name = "vmctl.Scenario" }
 

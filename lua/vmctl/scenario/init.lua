@@ -19,8 +19,31 @@ local M = {}
 
 local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs hear of subtests
 
----@class vmctl.ScenarioOptions
----@field defaults? table options that every machine has
+---@class (exact) vmctl.ScenarioSpec one machine: options for vmctl.machine.launch, and
+---@field kernel? string as for vmctl.machine.launch, here and below
+---@field initrd? string
+---@field append? string
+---@field memory? string|integer
+---@field cpus? integer
+---@field accel? "auto"|"kvm"|"tcg"
+---@field machine? string
+---@field arch? string
+---@field qemu? string
+---@field args? string[]
+---@field nics? table[]
+---@field channel? "auto"|"vsock"|"mux"
+---@field cid? integer
+---@field console_size? integer
+---@field exec_timeout? number
+---@field display? boolean|"std"|"virtio"
+---@field reboot? boolean
+---@field networks? table names: a card each, in that network's switch, with an address and a line of /etc/hosts;
+-- `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
+---@field lazy? boolean only its own verbs start it
+---@field boot_timeout? number seconds (60)
+
+---@class (exact) vmctl.ScenarioOptions
+---@field defaults? vmctl.ScenarioSpec options that every machine has
 ---@field shared? boolean in busted: the machines live as long as the describe, not as each test
 ---@field snapshot? boolean machines boot once; each test begins with what they were then, in well under a second
 ---@field prepare? fun(vms: vmctl.Scenario) runs once before that snapshot
@@ -35,9 +58,7 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs hear of 
 --- Machines for the tests of the describe in which this is called: new ones for each, started side by side when a test first
 --- uses one of them, and ended with it, whatever happens. (They are gone before the after_each of one's own: use `finally`.)
 --- Does not wait.
----@param specs table by name: options as for vmctl.machine.launch, and networks (names: a card each, in that
--- network's switch, with an address and /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan), lazy (only its own
--- verbs start it), boot_timeout (seconds, 60); names alone have the defaults
+---@param specs table<string, vmctl.ScenarioSpec>|string[] by name; names alone have the defaults
 ---@param opts? vmctl.ScenarioOptions
 ---@return vmctl.Scenario vms: `vms.NAME` is a machine; start, partition, heal, switch, artefacts
 function M.machines(specs, opts)
@@ -53,7 +74,7 @@ function M.machines(specs, opts)
 end
 
 --- Machines for a block, without busted: `local vms <close> = scenario.open({ … })`. Does not wait.
----@param specs table as for `machines`
+---@param specs table<string, vmctl.ScenarioSpec>|string[] as for `machines`
 ---@param opts? vmctl.ScenarioOptions
 ---@return vmctl.Scenario
 function M.open(specs, opts)
@@ -66,7 +87,7 @@ end
 
 --- Runs a test without busted: `fn(vms)` with machines that end with it. Raises what it raises, with the report.
 ---@param name string of the test
----@param specs table as for `machines`
+---@param specs table<string, vmctl.ScenarioSpec>|string[] as for `machines`
 ---@param opts? vmctl.ScenarioOptions may be left out
 ---@param fn fun(vms: vmctl.Scenario): ...
 ---@return any ... what fn returned

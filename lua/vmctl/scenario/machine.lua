@@ -218,7 +218,7 @@ function methods:start()
 end
 
 --- Powers it off by its own means, and waits for that.
----@param opts? { timeout: number }|number seconds
+---@param opts? { timeout: number? }|number seconds
 function methods:shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "shutdown")
   local vm = self:_running "shutdown"
@@ -237,7 +237,7 @@ function methods:crash()
 end
 
 --- Powers it off by its own means and boots it again, always from its kernel. Waits until it is ready.
----@param opts? { timeout: number }|number seconds for the power-off
+---@param opts? { timeout: number? }|number seconds for the power-off
 ---@return vmctl.ScenarioMachine
 function methods:reboot(opts)
   self:shutdown(opts)

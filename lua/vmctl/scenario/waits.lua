@@ -11,7 +11,7 @@ local port_options = options.merge(wait_options, { host = "string" })
 
 --- Waits until a file, of any kind, is there.
 ---@param path string
----@param opts? { timeout: number, interval: number }|number seconds
+---@param opts? { timeout: number?, interval: number? }|number seconds
 function M:wait_for_file(path, opts)
   opts = options.check(opts, wait_options, "wait_for_file")
   local probe = ready.file(self:_running "wait_for_file", path)
@@ -26,7 +26,7 @@ end
 
 --- Waits until a TCP port accepts connections, as the guest sees it.
 ---@param port integer
----@param opts? { timeout: number, interval: number, host: string }|number host: 127.0.0.1 by default
+---@param opts? { timeout: number?, interval: number?, host: string? }|number host: 127.0.0.1 by default
 function M:wait_for_open_port(port, opts)
   opts = options.check(opts, port_options, "wait_for_open_port")
   local probe, what = port_probe(self, "wait_for_open_port", port, opts)
@@ -38,7 +38,7 @@ local REFUSED = { ECONNREFUSED = true, ECONNRESET = true, EREMOTE = true }
 
 --- Waits until nobody accepts connections to a TCP port any more.
 ---@param port integer
----@param opts? { timeout: number, interval: number, host: string }|number
+---@param opts? { timeout: number?, interval: number?, host: string? }|number
 function M:wait_for_closed_port(port, opts)
   opts = options.check(opts, port_options, "wait_for_closed_port")
   local probe, what = port_probe(self, "wait_for_closed_port", port, opts)

@@ -21,7 +21,7 @@ local call_options = { timeout = "number" }
 
 --- A client that connects at its first call. Does not wait.
 ---@param where? string|table|function|integer an address; a number: the CID of a guest, port 1024; nil: CID 3, as the reference
----@param opts? { timeout: number, dial_timeout: number, max_line: integer } seconds for a call (10), for connecting (10, and
+---@param opts? { timeout: number?, dial_timeout: number?, max_line: integer? } seconds for a call (10), for connecting (10, and
 -- never longer than the call), bytes of a line with its line feed (1 MiB)
 ---@return vmctl.StereosClient|nil, string?, string? EINVAL, ENAMETOOLONG
 function M.new(where, opts)
@@ -124,7 +124,7 @@ end
 --- Sends any request that is answered by an ack, a type of your own for instance. Waits.
 ---@param request string
 ---@param payload? table
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil ok
 ---@return boolean|string|nil changed true if the guest had to change something (nil: it does not say); or the message
 ---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the
@@ -137,7 +137,7 @@ end
 local PING, GET_HEALTH = '{"type":"ping"}\n', '{"type":"get_health"}\n'
 
 --- Asks if the guest answers. Waits. docs/wire/stereos.md#messages.
----@param opts? number|{ timeout: number } seconds, 10 by default
+---@param opts? number|{ timeout: number? } seconds, 10 by default
 ---@return true|nil, string?, string? as `request`
 function methods:ping(opts)
   local kind, payload, code = exchange(self, "ping", PING, opts and time_limit(self, opts, "ping") or self._timeout)
@@ -147,7 +147,7 @@ function methods:ping(opts)
 end
 
 --- Asks how the guest is. Waits. A guest that says nothing has the state "". docs/wire/stereos.md#messages.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return { state: string, agents: table[], uptime_seconds: integer }|nil health each agent: name, running, session, restarts,
 -- error; string?, string? as `request`
 function methods:get_health(opts)
@@ -159,7 +159,7 @@ end
 
 --- Replaces the guest's configuration (/etc/stereos/jcard.toml). Waits.
 ---@param content string UTF-8. Everybody in the guest can read it: put no secrets there
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil, boolean|string|nil, string?, table? as `request`
 function methods:set_config(content, opts)
   return order(self, "set_config", { content = content }, time_limit(self, opts, "set_config"))
@@ -169,7 +169,7 @@ end
 ---@param name string
 ---@param value string UTF-8; with its escapes it must fit into a line
 ---@param mode? integer of the file, 384 (0600) by default. Beware: 600 is not 0600
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil, boolean|string|nil, string?, table? as `request`
 function methods:inject_secret(name, value, mode, opts)
   if mode ~= nil and math.type(mode) ~= "integer" then error("inject_secret: an integer expected as mode", 2) end
@@ -179,7 +179,7 @@ end
 --- Makes these the only keys that may log in as a user. Waits.
 ---@param user string
 ---@param key string lines of an authorized_keys file: all keys at once, since each call replaces them
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil, boolean|string|nil, string?, table? as `request`
 function methods:inject_ssh_key(user, key, opts)
   return order(self, "inject_ssh_key", { user = user, public_key = key }, time_limit(self, opts, "inject_ssh_key"))
@@ -189,7 +189,7 @@ local mount_options = { tag = "string", guest_path = "string", fs_type = "string
 
 --- Mounts a shared folder in the guest. Waits. Reference guests are not idempotent: mounting twice stacks.
 ---@param what { tag: string, guest_path: string, fs_type: "virtiofs"|"9p", read_only: boolean? }
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil, boolean|string|nil, string?, table? as `request`
 function methods:mount(what, opts)
   options.check(what, mount_options, "stereos mount")
@@ -198,7 +198,7 @@ end
 
 --- Tells the guest to power off. Waits for its ack only; use vm:wait to see that the machine is down.
 ---@param reason? string
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil, boolean|string|nil, string?, table? as `request`
 function methods:shutdown(reason, opts)
   return order(self, "shutdown", { reason = reason }, time_limit(self, opts, "shutdown"))
@@ -241,7 +241,7 @@ end
 --- An iterator over the guest's lifecycle messages from now on: `for event in client:events() do`. It connects, and connects
 --- again when the guest reboots. Each step waits for the next message. The loop ends when the client is closed or at the
 --- time-out; a caller of the function itself then gets nil, message, code.
----@param opts? number|{ timeout: number } seconds for each message; none by default
+---@param opts? number|{ timeout: number? } seconds for each message; none by default
 ---@return fun(): { state: string, message: string }|nil, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
 function methods:events(opts)
   local timeout = options.check(opts, call_options, "stereos events").timeout or math.huge

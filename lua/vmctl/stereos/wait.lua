@@ -62,7 +62,7 @@ end
 --- Waits until the guest's state is "ready" or "healthy": asks, and connects again with growing pauses after any
 --- failure, also after a reboot. A lifecycle message counts when an answer to get_health confirms it. Waits.
 ---@param client vmctl.StereosClient
----@param opts? { timeout: number, interval: number, attempt_timeout: number, on_attempt: function, reboot: boolean } seconds in
+---@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function?, reboot: boolean? } seconds in
 -- all (60), between questions that are answered (0.2), for one attempt (2); on_attempt(number, state or nil, error or nil);
 -- reboot: also waits for a guest that shuts down
 ---@return table|nil health, string?, string? code ETIMEDOUT (the message names the attempts, the last state and the last error; the

@@ -15,7 +15,7 @@ local start_options = { max_size = "integer>=4096", data_max = "integer>=0<=4194
 
 --- Begins to record. The file is this user's alone (mode 0600); what is in it stays. Does not wait.
 ---@param path string
----@param opts? { max_size: integer, data_max: integer, raw: boolean } bytes of the file (256 MiB), beyond which records are
+---@param opts? { max_size: integer?, data_max: integer?, raw: boolean? } bytes of the file (256 MiB), beyond which records are
 -- dropped and counted; bytes of a message that are kept (1 MiB); whether to keep what may hold secrets that nobody can tell
 ---@return true|nil, string?, string? EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
 function M.start(path, opts)
@@ -65,7 +65,7 @@ function M.read(path)
 end
 
 --- A view, whose `format(record)` gives records in order as lines for a person. See vmctl.trace.show.
----@param opts? { width: integer }
+---@param opts? { width: integer? }
 function M.view(opts)
   return require("vmctl.trace.show").new(options.check(opts, { width = "integer>=1" }, "trace.view"))
 end
@@ -82,7 +82,7 @@ local print_options = { width = "integer>=1", session = "string" }
 --- Writes a trace for a person. Does not yield.
 ---@param path string
 ---@param out? { write: fun(self, text: string) } standard output by default
----@param opts? { width: integer, session: string } bytes of a message that are shown (100); one session alone, by its id
+---@param opts? { width: integer?, session: string? } bytes of a message that are shown (100); one session alone, by its id
 ---@return integer|nil lines, string?, string? as `read`
 function M.print(path, out, opts)
   opts = options.check(opts, print_options, "trace.print")

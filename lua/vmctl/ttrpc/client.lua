@@ -167,8 +167,8 @@ end
 ---@param service_name string with its package
 ---@param method string
 ---@param request? table|string a table by the method's type; bytes go as they are; nil: the empty message
----@param opts? number|{ timeout: number, metadata: table<string, string|string[]>, request_type: string,
--- response_type: string } types: for a method that is not described
+---@param opts? number|{ timeout: number?, metadata?: table<string, string|string[]>, request_type: string?,
+-- response_type: string? } types: for a method that is not described
 ---@return table|string|nil response a table, or bytes where no type is known
 ---@return string? message
 ---@return string? code of an answer the status' name (NOT_FOUND …), the fourth value is the status; of this side: ETIMEDOUT,
@@ -219,8 +219,8 @@ end
 ---@param service_name string
 ---@param method string
 ---@param request? table|string the argument of a method that takes no stream; else a first message
----@param opts? number|{ timeout: number, metadata: table, request_type: string, response_type: string, client_stream: boolean,
--- server_stream: boolean } timeout: of the stream as a whole, which the server is told, too; none by default
+---@param opts? number|{ timeout: number?, metadata: table?, request_type: string?, response_type: string?, client_stream: boolean?,
+-- server_stream: boolean? } timeout: of the stream as a whole, which the server is told, too; none by default
 ---@return vmctl.TtrpcStream|nil stream with send, close_send, recv, messages, close; string?, string? as `call`
 function methods:stream(service_name, method, request, opts)
   check_names(service_name, method, "stream")

@@ -101,7 +101,7 @@ end
 
 --- Sends a message. Waits while the connection's queue is full.
 ---@param message table|string a table by the method's type; bytes go as they are
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return true|nil, string?, string? ETIMEDOUT and ECANCELED: it was not sent; EPIPE: the server has ended the stream; ECLOSED,
 -- ERESET, ETOOBIG, EINVAL, EPROTO (a method that takes no stream), or the status with which the stream has ended
 function methods:send(message, opts)
@@ -123,7 +123,7 @@ function methods:close_send(opts)
 end
 
 --- The next message. Waits. A method that does not stream its answers gives the one answer, and then EOF.
----@param opts? number|{ timeout: number } seconds; by default the client's time-out, and never beyond the stream's
+---@param opts? number|{ timeout: number? } seconds; by default the client's time-out, and never beyond the stream's
 ---@return table|string|nil message
 ---@return string? message
 ---@return string? code EOF: the stream has ended with success; a status by its name, with the status as fourth value; ETIMEDOUT (the stream
@@ -141,7 +141,7 @@ end
 
 --- Iterates over the messages: ends at EOF, raises on any other failure. Each step waits without limit, unless `opts` or the
 --- stream has one.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return fun(): table|string|nil
 function methods:messages(opts)
   opts = opts or math.huge

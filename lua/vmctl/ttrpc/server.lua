@@ -162,8 +162,8 @@ mt.__close = methods.close
 
 --- Makes a server.
 ---@param services table<string|vmctl.TtrpcService, table> as for `register`
----@param opts? { allow: function|table, connections: integer, streams: integer, on_idle: function,
--- services: vmctl.TtrpcService[] } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog),
+---@param opts? { allow?: function|table, connections: integer?, streams: integer?, on_idle: function?,
+-- services: vmctl.TtrpcService[]? } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog),
 -- streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
 ---@return vmctl.TtrpcServer|nil server with register, serve, converse, shutdown, close; string?, string? ENOTSUP
 function M.new(services, opts)

@@ -67,7 +67,7 @@ end
 
 --- Sends a message. Waits while the client does not take what came before.
 ---@param message table|string a table by the method's type; bytes go as they are
----@param opts? number|{ timeout: number } seconds, 30 by default
+---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return true|nil, string?, string? ETIMEDOUT: not sent; ECANCELED: the client has gone; ETOOBIG, EINVAL, EPROTO
 function methods:send(message, opts)
   if not self.method.server_stream then return failed(self, "send from", "it answers once, by what it returns", "EPROTO") end
@@ -86,7 +86,7 @@ function methods:send(message, opts)
 end
 
 --- The next message. Waits, without limit by default.
----@param opts? number|{ timeout: number }
+---@param opts? number|{ timeout: number? }
 ---@return table|string|nil message, string?, string? EOF: the client has ended its side; ETIMEDOUT, ECANCELED; EPROTO: a message
 -- that is not of its type
 function methods:recv(opts)
