@@ -71,7 +71,7 @@ static void on_close(struct vmctl_handle *h)
     struct drain *d = VMCTL_CONTAINER(h, struct drain, handle);
     struct pollfd p = { .fd = d->rio.fd, .events = POLLIN };
     poll(&p, 1, 0);
-    if (!(p.revents & POLLHUP))
+    if (!(p.revents & POLLHUP) && vmctl_loop_is_ours(d->loop))
         drain_hand_over(d->rio.fd);
     drain_free(d);
 }

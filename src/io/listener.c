@@ -89,7 +89,7 @@ void vmctl_listener_close(struct vmctl_listener *l)
         return;
     struct stat st;
     const char *path = listener_path(l);
-    if (path && l->ino && lstat(path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+    if (vmctl_loop_is_ours(l->loop) && path && l->ino && lstat(path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
         unlink(path);
     vmctl_io_stop(l->loop, &l->rio);
     vmctl_timer_stop(l->loop, &l->nap);

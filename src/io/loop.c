@@ -116,6 +116,7 @@ int vmctl_loop_open(struct vmctl_loop *loop)
     ev_io_start(loop->ev, &loop->tick);
     ev_unref(loop->ev); /* it alone is nothing to wait for */
     loop->direct = loop_can_wait(loop);
+    vmctl_maker_open(&loop->maker);
     return 0;
 }
 
@@ -138,6 +139,7 @@ void vmctl_loop_close(struct vmctl_loop *loop)
     close(loop->tick.fd);
     ev_loop_destroy(loop->ev);
     loop->ev = NULL;
+    vmctl_maker_close(&loop->maker);
     free(loop->heap);
     free(loop->scratch);
     loop->heap = NULL;
@@ -265,6 +267,8 @@ static void loop_run(struct vmctl_loop *loop, bool wait)
 void vmctl_loop_set_virtual(struct vmctl_loop *loop, double grace)
 {
     loop->grace = grace;
+    if (!vmctl_loop_is_ours(loop))
+        return;
     loop_set_tick(loop, INFINITY); /* the kernel's timer knows nothing of leaps; the next poll sets it if it is wanted */
     loop->due = loop->timers > 0;
 }

@@ -3,6 +3,7 @@
 #define VMCTL_IO_LOOP_H
 
 #include "io/list.h"
+#include "io/maker.h"
 
 #include <ev.h>
 #include <stddef.h>
@@ -19,6 +20,7 @@ struct vmctl_timer {
 struct vmctl_workers;
 
 struct vmctl_loop {
+    struct vmctl_maker maker;
     struct ev_loop *ev;
     ev_io tick;                 /* a timerfd: readable when the first timer of the heap is due */
     double armed;               /* when tick fires; INFINITY while it is not set */
@@ -71,10 +73,17 @@ void vmctl_loop_set_virtual(struct vmctl_loop *loop, double grace);
 
 int vmctl_loop_open(struct vmctl_loop *loop);
 
+/* Is this still the process that opened the loop? In the child of a fork its handles are only closed there: nothing is sent,
+ * signalled, removed or told to the kernel. */
+static inline bool vmctl_loop_is_ours(const struct vmctl_loop *loop)
+{
+    return vmctl_maker_is_us(&loop->maker);
+}
+
 /* Closes every handle, then the loop itself. */
 void vmctl_loop_close(struct vmctl_loop *loop);
 
-/* Waits until something has happened, at most until `until` (the loop's clock; INFINITY: no limit; not above 0: do not
+/* Not in the child of a fork. Waits until something has happened, at most until `until` (the loop's clock; INFINITY: no limit; not above 0: do not
  * wait), and runs the callbacks. False: there was nothing to wait for, and there will not be. */
 bool vmctl_loop_poll(struct vmctl_loop *loop, double until);
 

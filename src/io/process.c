@@ -37,6 +37,15 @@ static bool process_takes_group(const struct vmctl_process *p, const siginfo_t *
     return p->sweep || (end->si_code != CLD_EXITED && (p->sent & process_bit(end->si_status)));
 }
 
+/* After a fork it is the other process's child: we forget it. */
+static void process_forget(struct vmctl_process *p)
+{
+    p->done = true;
+    p->code = p->signal = -1;
+    process_unwatch(p);
+    vmctl_wake_all(&p->waiters, VMCTL_ECLOSED);
+}
+
 /* The group is swept before its leader is reaped: until then the number cannot belong to anybody else. */
 static bool process_reap(struct vmctl_process *p)
 {
@@ -79,10 +88,9 @@ static void on_poll(struct vmctl_timer *t)
     process_look(VMCTL_CONTAINER(t, struct vmctl_process, poll));
 }
 
-/* The loop goes: end the child, and wait for it as long as a killed process may reasonably take. */
-static void on_close(struct vmctl_handle *h)
+/* Kills it, and waits for it as long as a killed process may reasonably take. */
+static void process_end(struct vmctl_process *p)
 {
-    struct vmctl_process *p = VMCTL_CONTAINER(h, struct vmctl_process, handle);
     vmctl_process_kill(p, SIGKILL, true);
     struct pollfd wait = { .fd = p->pidfd, .events = POLLIN }; /* where there is no pidfd, poll only sleeps */
     int left = PROCESS_LAST_WAIT;
@@ -91,12 +99,15 @@ static void on_close(struct vmctl_handle *h)
         poll(&wait, 1, pause);
         left -= pause;
     }
-    if (!p->done) {
-        p->done = true;
-        p->code = p->signal = -1;
-        process_unwatch(p);
-        vmctl_wake_all(&p->waiters, VMCTL_ECLOSED);
-    }
+}
+
+static void on_close(struct vmctl_handle *h)
+{
+    struct vmctl_process *p = VMCTL_CONTAINER(h, struct vmctl_process, handle);
+    if (vmctl_loop_is_ours(p->loop))
+        process_end(p);
+    if (!p->done)
+        process_forget(p);
     if (p->dropped)
         process_free(p);
 }
@@ -134,7 +145,7 @@ int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, 
 
 int vmctl_process_kill(struct vmctl_process *p, int signal, bool group)
 {
-    if (p->done)
+    if (p->done || !vmctl_loop_is_ours(p->loop))
         return -ESRCH;
     int err = vmctl_spawn_kill(p->pid, p->pidfd, signal, group && p->group);
     if (!err && group && p->group)

@@ -98,7 +98,7 @@ void vmctl_stream_close(struct vmctl_stream *s)
 
 void vmctl_stream_hang_up(struct vmctl_stream *s)
 {
-    if (s->kind != VMCTL_STREAM_SOCKET || s->rfd < 0)
+    if (s->kind != VMCTL_STREAM_SOCKET || s->rfd < 0 || !vmctl_loop_is_ours(s->loop))
         return;
     shutdown(s->rfd, SHUT_RDWR); /* so that the kernel, too, expects nothing more */
     stream_unwatch(s);
@@ -264,6 +264,14 @@ static int stream_write_failed(struct vmctl_stream *s, int err)
     return err;
 }
 
+/* Why nothing can be sent. In the child of a fork the connection is not ours to speak on. */
+static int stream_refuses(const struct vmctl_stream *s)
+{
+    if (s->werr)
+        return s->werr;
+    return vmctl_loop_is_ours(s->loop) ? 0 : VMCTL_ECLOSED;
+}
+
 static void stream_end_sending(struct vmctl_stream *s)
 {
     s->shutting = false;
@@ -280,13 +288,14 @@ static void stream_end_sending(struct vmctl_stream *s)
 
 int vmctl_stream_flush(struct vmctl_stream *s)
 {
-    if (s->werr)
-        return s->werr;
+    int err = stream_refuses(s);
+    if (err)
+        return err;
     while (vmctl_buf_len(&s->out)) {
         struct iovec iov = { vmctl_buf_head(&s->out), vmctl_buf_len(&s->out) };
         ssize_t put = vmctl_sys_writev(s->wfd, &iov, 1, s->kind == VMCTL_STREAM_SOCKET);
         if (put < 0) {
-            int err = stream_write_failed(s, (int)put);
+            err = stream_write_failed(s, (int)put);
             if (err == -EAGAIN && !s->nap.slot)
                 vmctl_io_start(s->loop, &s->wio);
             return err;
@@ -348,8 +357,8 @@ static int stream_queue(struct vmctl_stream *s, const struct iovec *iov, int n, 
 
 int vmctl_stream_send(struct vmctl_stream *s, const struct iovec *iov, int n)
 {
-    if (s->werr || s->shutting)
-        return s->werr ? s->werr : -EPIPE;
+    if (s->shutting || stream_refuses(s))
+        return s->werr ? s->werr : s->shutting ? -EPIPE : VMCTL_ECLOSED;
     size_t total = 0, sent = 0;
     for (int i = 0; i < n; i++)
         total += iov[i].iov_len;

@@ -11,6 +11,8 @@ enum { CAPTURE_BUFFER = 1024 * 1024, CAPTURE_WRITE = 64 * 1024 };
 
 static void capture_write(struct vmctl_capture *c)
 {
+    if (!vmctl_loop_is_ours(c->sw->loop))
+        return;
     while (!c->err && vmctl_buf_len(&c->out)) {
         ssize_t put = write(c->fd, vmctl_buf_head(&c->out), vmctl_buf_len(&c->out));
         if (put > 0)

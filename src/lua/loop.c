@@ -89,9 +89,17 @@ static int l_set_unix_time(lua_State *L)
     return 1;
 }
 
+/* core.forked() -> is this the child of a fork, with a copy of what its parent works with? Who removes files at his end asks. */
+static int l_forked(lua_State *L)
+{
+    lua_pushboolean(L, !vmctl_loop_is_ours(&vmctl_lua_get(L)->loop));
+    return 1;
+}
+
 void vmctl_loop_register(lua_State *L)
 {
     static const luaL_Reg functions[] = { { "now", l_now },
+                                          { "forked", l_forked },
                                           { "virtual", l_virtual },
                                           { "unix_time", l_unix_time },
                                           { "set_unix_time", l_set_unix_time },

@@ -13,7 +13,8 @@ static int l_state_close(lua_State *L)
     struct vmctl_lua *st = luaL_checkudata(L, 1, VMCTL_STATE);
     if (!st->open)
         return 0;
-    vmctl_task_end_all(L, st);
+    if (vmctl_loop_is_ours(&st->loop))
+        vmctl_task_end_all(L, st);
     st->open = st->traced = false;
     vmctl_loop_close(&st->loop);
     vmctl_work_close(st);

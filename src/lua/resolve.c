@@ -24,7 +24,8 @@ static void resolver_close(struct vmctl_handle *h)
         return;
     vmctl_io_stop(r->loop, &r->rio);
     vmctl_list_remove(&h->link);
-    vmctl_resolve_drop(r->query);
+    if (vmctl_loop_is_ours(r->loop)) /* else its thread is not here, and perhaps holds its lock for ever */
+        vmctl_resolve_drop(r->query);
     r->query = NULL;
     vmctl_wake_all(&r->waiters, VMCTL_ECLOSED);
 }

@@ -52,7 +52,7 @@ static int l_stream_reset(lua_State *L)
 {
     const struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
     struct linger now = { .l_onoff = 1 };
-    if (s->kind == VMCTL_STREAM_SOCKET && s->wfd >= 0)
+    if (s->kind == VMCTL_STREAM_SOCKET && s->wfd >= 0 && vmctl_loop_is_ours(s->loop))
         (void)setsockopt(s->wfd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* what it cannot do is no failure */
     return l_stream_close(L);
 }

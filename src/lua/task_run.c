@@ -143,6 +143,8 @@ static bool drive_is_over(lua_State *L, const struct drive *d)
 {
     if (vmctl_interrupt_pending(d->st) && vmctl_interrupt_hear(L, d->st))
         return true;
+    if (!vmctl_loop_is_ours(&d->st->loop)) /* a task has called fork */
+        luaL_error(L, "the child of a fork cannot go on with the tasks of its parent");
     return d->done && d->done(d->st);
 }
 
@@ -179,6 +181,10 @@ static void drive_unpark_root(struct vmctl_lua *st)
  * nothing is left that could ever happen. */
 bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(struct vmctl_lua *), bool once)
 {
+    if (!vmctl_loop_is_ours(&st->loop)) {
+        drive_unpark_root(st);
+        luaL_error(L, "a wait in the child of a fork: it has only a copy of what its parent waits for");
+    }
     struct drive d = { st, until, done, once, true };
     luaL_checkstack(L, LUA_MINSTACK, "driving the loop");
     st->driver = L;

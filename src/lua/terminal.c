@@ -17,6 +17,7 @@
 
 struct raw {
     int fd; /* a copy of our own: -1 once it is as before */
+    pid_t maker;
     struct termios before;
 };
 
@@ -38,6 +39,7 @@ static int l_terminal_raw(lua_State *L)
     int fd = vmctl_check_fd(L, 1);
     struct raw *raw = lua_newuserdatauv(L, sizeof *raw, 0);
     raw->fd = -1;
+    raw->maker = getpid();
     luaL_setmetatable(L, VMCTL_RAW);
     if (tcgetattr(fd, &raw->before) < 0)
         return vmctl_fail(L, -errno, "raw terminal");
@@ -53,7 +55,8 @@ static int l_raw_close(lua_State *L)
 {
     struct raw *raw = luaL_checkudata(L, 1, VMCTL_RAW);
     if (raw->fd >= 0) {
-        tcsetattr(raw->fd, TCSADRAIN, &raw->before);
+        if (raw->maker == getpid())
+            tcsetattr(raw->fd, TCSADRAIN, &raw->before);
         close(raw->fd);
     }
     raw->fd = -1;

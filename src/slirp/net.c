@@ -31,6 +31,7 @@ struct net_timer {
 struct vmctl_slirp {
     Slirp *slirp;
     pthread_t thread;
+    pid_t maker;
     int fd;
     struct net_timer *timers;
     struct pollfd polls[NET_POLLS]; /* the first is our own */
@@ -222,6 +223,7 @@ int vmctl_slirp_open(const struct vmctl_slirp_options *opts, struct vmctl_slirp 
         return err;
     }
     s->fd = fd[0];
+    s->maker = getpid();
     s->slirp = start_slirp(opts, s);
     if (s->slirp)
         err = start_thread(s);
@@ -240,6 +242,8 @@ int vmctl_slirp_open(const struct vmctl_slirp_options *opts, struct vmctl_slirp 
 
 void vmctl_slirp_close(struct vmctl_slirp *s)
 {
+    if (s->maker != getpid())
+        return; /* a fork: the thread is not here, and its network is the other process's */
     shutdown(s->fd, SHUT_RDWR); /* it reads the end */
     pthread_join(s->thread, NULL);
     slirp_cleanup(s->slirp);

@@ -22,6 +22,7 @@ local owned = {}
 local owned_mt = { __index = owned }
 
 local function remove_files(self)
+  if core.forked() then return end
   os.remove(self.path)
   os.remove(self.folder)
 end

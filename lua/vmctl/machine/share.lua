@@ -215,7 +215,7 @@ end
 function methods:close()
   for _, listener in ipairs(self._listeners) do listener:close() end
   for _, t in ipairs(self._tasks) do t:cancel() end
-  if self._made then remove_folder(self.folder) end
+  if self._made and not core.forked() then remove_folder(self.folder) end
   self._made, self._listeners, self._tasks = false, {}, {}
   return true
 end

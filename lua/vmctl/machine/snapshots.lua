@@ -180,7 +180,7 @@ end
 
 --- For the machine's end: removes a private image. Never waits.
 function methods:close()
-  if not self._dir then return end
+  if not self._dir or core.forked() then return end
   core.fs.remove(self._dir .. "/image.qcow2")
   core.fs.remove(self._dir)
   self._dir = nil
