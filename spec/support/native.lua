@@ -44,6 +44,21 @@ function M.failing(folder, call, part)
   }
 end
 
+--- The variables with which a call of a program fails at the `at`-th time.
+---@param call "fork"|"vfork"|"pipe2"|"dup3"|"fcntl"|"readdir"|"eventfd"|"pthread_create"
+---@param at integer
+---@param number integer of the error
+---@param always? boolean and every time after that
+---@param library string as `build "nth"` gives it
+---@return string[] env
+function M.nth(library, call, at, number, always)
+  local before = os.getenv "LD_PRELOAD"
+  return {
+    ("LD_PRELOAD=%s%s"):format(before and before .. ":" or "", library), "FAIL_CALL=" .. call, "FAIL_AT=" .. at,
+    "FAIL_ERROR=" .. number, always and "FAIL_ALWAYS=1" or nil,
+  }
+end
+
 --- The functions of native.c.
 ---@return { buffers: fun(fd: integer, bytes: integer), act_as: fun(uid: integer) }
 function M.functions()
