@@ -10,7 +10,7 @@ local server = require "vmctl.cc.server"
 
 local M = {}
 
--- What the helper has left about the image, if this guest is made from one.
+-- Reads the helper's file about the image, if this guest is made from one.
 local function read_image(root)
   local text = core.fs.read(root .. inside.IMAGE_FILE, 1 << 20)
   local image = text and json.decode(text)

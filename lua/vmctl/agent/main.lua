@@ -41,7 +41,7 @@ local function open_all(opts)
   return opened
 end
 
--- What a large file or much input has left behind would otherwise stay until the next large one.
+-- Frees memory that a large file or much input has used; otherwise it would be kept until the next large one.
 local trim
 local trimmed = -math.huge
 
