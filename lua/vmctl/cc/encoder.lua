@@ -179,7 +179,7 @@ function methods:dir_entries(list)
   return self
 end
 
---- What a snapshot leaves out, and where it is kept.
+--- The options of a snapshot: patterns to leave out, and its folder.
 ---@param options { excludes: string[]?, cache_dir: string? }
 ---@return vmctl.CcEncoder itself
 function methods:snapshot_options(options)
@@ -189,7 +189,7 @@ function methods:snapshot_options(options)
   return add(self, pack(">s4", as_text(options.cache_dir or "", "snapshot_options: cache_dir")))
 end
 
---- What an image is to be built of.
+--- The options of an image's build.
 ---@param options { dockerfile: string, context_dir: string?, cache_dir: string?, build_args: table<string, string>? }
 ---@return vmctl.CcEncoder itself
 function methods:dockerfile_options(options)
@@ -207,7 +207,7 @@ end
 
 -- The whole
 
---- What has been written.
+--- The bytes written so far.
 ---@return string
 function methods:bytes()
   if self._n == 1 then return self[1] end

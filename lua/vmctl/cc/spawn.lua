@@ -17,7 +17,7 @@ local known = {
   ready_timeout = "number>0", timeout = "number>0", long_timeout = "number>0", max_payload = "integer>=1<=4294967295",
 }
 
--- What a client owns: the process, the socket (the helper may leave it behind) and its folder.
+-- Owned by a client: the process, the socket (the helper may leave it behind) and its folder.
 local owned = {}
 local owned_mt = { __index = owned }
 
