@@ -126,7 +126,7 @@ local function parse(line, cache)
   return entry
 end
 
---- Whether a folder is a snapshot's.
+--- Says if a folder is a snapshot's.
 function M.is_snapshot(folder)
   return core.fs.stat(folder .. "/manifest") ~= nil
 end

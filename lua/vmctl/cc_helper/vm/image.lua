@@ -198,7 +198,7 @@ local function given(text)
   return type(text) == "string" and text ~= "" and not text:find("\0", 1, true) and text or nil
 end
 
---- What an image's configuration says of how it is to be run.
+--- An image's settings for running it, from its configuration.
 ---@param config table
 ---@return { entrypoint: string[], command: string[], environment: string[], user: string?, work_dir: string? }
 function M.describe(config)

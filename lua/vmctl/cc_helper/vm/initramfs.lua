@@ -1,4 +1,4 @@
---- From a tree to what a kernel boots: the agent goes in, with the modules that it loads and what the image says of itself.
+--- Makes an initramfs of a tree: adds the agent, the modules that it loads, and the image's settings.
 local cpio = require "vmctl.machine.cpio"
 local inside = require "vmctl.cc.backend.inside"
 local json = require "vmctl.json"
@@ -34,7 +34,7 @@ local function has_path(environment)
   return false
 end
 
--- What the agent is told of the image.
+-- The file that tells the agent about the image.
 local function describe(about)
   local environment = { table.unpack(about.environment or {}) }
   if not has_path(environment) then table.insert(environment, 1, PATH) end
@@ -44,7 +44,7 @@ local function describe(about)
   }
 end
 
---- Puts into a tree what makes a guest of it.
+--- Adds the agent, its modules and its settings to a tree.
 ---@param tree vmctl.CcTree
 ---@param about table of the image: entrypoint, command, environment, user, work_dir
 ---@param opts { agent: string, modules_dir: string? }

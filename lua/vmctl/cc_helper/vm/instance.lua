@@ -88,7 +88,7 @@ function methods:exec(name, args)
   return true
 end
 
--- What is in the guest, as a snapshot takes it. The order is that of the archive, which the agent has sorted.
+-- The guest's files, for a snapshot. The order is that of the archive, which the agent has sorted.
 local function fill(self, options, add)
   local excludes = table.move(inside.OURS, 1, #inside.OURS, #options.excludes + 1, { table.unpack(options.excludes) })
   local source <close>, err, code, where = stream.open(self.pool, excludes)

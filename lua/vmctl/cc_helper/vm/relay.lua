@@ -19,7 +19,7 @@ local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ERESET = true, ECO
 -- A handle's object: the number that the guest has for it. What it stands for ends with the guest.
 local remote = { __index = { close = function() return true end } }
 
--- What there is to know of each request that is handed on.
+-- The properties of each request that is passed on.
 local function describe()
   local plans = {}
   for name in pairs(fields.fields) do

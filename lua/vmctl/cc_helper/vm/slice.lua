@@ -59,7 +59,7 @@ function methods:position()
   return self._slice.offset + self._at
 end
 
---- What a reader of whole files asks: seek "end" gives the size, seek "set" goes to the beginning.
+--- For readers of whole files: seek "end" gives the size, seek "set" goes to the beginning.
 function methods:seek(whence)
   self._at = whence == "end" and self._slice.size or 0
   return self._file:seek("set", self._slice.offset + self._at) and self._at

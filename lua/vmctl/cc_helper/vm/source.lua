@@ -1,4 +1,4 @@
---- What an instance starts from: an image's archive, a folder, a snapshot; all become a tree.
+--- The sources of an instance: an image's archive, a folder, a snapshot; each becomes a tree.
 local core = require "vmctl.core"
 local image = require "vmctl.cc_helper.vm.image"
 local slice = require "vmctl.cc_helper.vm.slice"
@@ -52,7 +52,7 @@ local function from_cache(reference, cache, folder)
   return nil, ("the image %s is not in the cache (as %s), and images are not pulled here"):format(reference, path), "ENOENT"
 end
 
---- Loads what InstanceNew names.
+--- Loads the source that InstanceNew names.
 ---@param source { type: integer, path: string, reference: string, cache_dir: string }
 ---@param cache string where images and snapshots are
 ---@param folder string for what has to be unpacked; it must stay as long as the tree is used

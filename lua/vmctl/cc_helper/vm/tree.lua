@@ -1,4 +1,4 @@
---- A root file system that is only thought of: paths, what they are, where their content can be read. Layers are laid onto it
+--- A root file system in memory, without content: paths, what they are, where their content can be read. Layers are laid onto it
 --- one after the other, with their whiteouts. It has no way out: links lead to places in it, and nothing is on any disk.
 local text = require "vmctl.text"
 
@@ -82,7 +82,7 @@ function methods:put(path, node)
   return true
 end
 
---- What is at a path, its last link not followed.
+--- The node at a path; the last link is not followed.
 ---@return table|nil
 function methods:get(path)
   local parent, name = parent_of(self, path, false)
