@@ -1,4 +1,4 @@
---- What the command line prints: text for a person, one JSON document for a program. Output that cannot be written ends the
+--- Prints the command line's output: text for a person, one JSON document for a program. Output that cannot be written ends the
 --- command: a result that got lost is no success.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
@@ -33,7 +33,7 @@ end
 
 local REPLACEMENT = "\u{fffd}"
 
--- What a person would see of bytes that are not UTF-8.
+-- A readable text for bytes that are not UTF-8.
 local function readable(bytes)
   local out, at = {}, 1
   while at <= #bytes do
@@ -114,7 +114,7 @@ function M.result(opts, value, text)
   if text then M.write(text, text:sub(-1) == "\n" and "" or "\n") end
 end
 
---- Says why it did not work.
+--- Prints the reason of a failure.
 ---@param opts { json: boolean? }
 ---@param message string
 ---@param code? string

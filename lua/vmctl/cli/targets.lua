@@ -1,4 +1,4 @@
---- What TARGET on the command line stands for: a guest that `vmctl run` has started, an address, or this machine.
+--- Resolves TARGET of the command line: a guest that `vmctl run` has started, an address, or this machine.
 local address = require "vmctl.net.address"
 local dial = require "vmctl.net.dial"
 local exec = require "vmctl.exec"
