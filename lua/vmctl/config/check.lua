@@ -1,4 +1,4 @@
---- What is to be pushed, checked as a whole before anything is done: a list of steps, or what is wrong with it. The rules are
+--- Checks a whole set before anything is done: returns a list of steps, or the reason of a refusal. The rules are
 --- those of the guest's side (docs/wire/stereos.md#guest-actions), so that a guest refuses nothing halfway through.
 local config_file = require "vmctl.guest.config"
 local errors = require "vmctl.errors"
@@ -54,7 +54,7 @@ local function add_keys(steps, keys, level)
   return true
 end
 
--- What our guests refuse, and what others cannot do: they write to NAME.tmp first.
+-- Refuses names that our guests refuse, and those that others cannot write: they write to NAME.tmp first.
 local function secret_fault(name, mode)
   local why = secret_files.unfit(name)
   if why then return why end

@@ -1,4 +1,4 @@
---- The files of a set: what they are called, and what is in them.
+--- The files of a set: their paths and their content.
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 
@@ -8,7 +8,7 @@ local PATH_MAX = 4095
 
 local members = { path = "string", content = "string", source = "string", mode = "integer>=0<=4095", owner = "string" }
 
--- What is wrong with an absolute path that names one place, or nil.
+-- The reason why a path is not absolute and unambiguous, or nil.
 local function path_fault(path)
   if path:sub(1, 1) ~= "/" then return "it is not absolute" end
   if path:find "[%c\127]" then return "it holds control bytes" end

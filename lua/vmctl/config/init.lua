@@ -37,7 +37,7 @@ local function left(job)
   return math.max(0, job.deadline - core.now())
 end
 
--- Guests of the reference mount once more what is mounted, and do not say so: a look before helps where one can be had.
+-- Guests of the reference mount a second time without an error, so the mounts are checked before, if that is possible.
 local function is_mounted(job, step)
   if step.kind ~= "mount" or not job.shell then return nil end
   local there, err, code = job.shell:mounted(step, job.deadline)
@@ -72,7 +72,7 @@ local function do_step(job, step)
   return nil, result, code
 end
 
--- Finds out whether there is a control plane, where commands can do without.
+-- Finds out if there is a control plane, in case commands are not enough.
 local function choose_ways(job, ways, opts)
   if opts.root then return true end -- the control plane knows no other root folder
   local client, err, code = ways.stereos, nil, nil
@@ -145,7 +145,7 @@ local function make_shell(ways, opts)
   return exec and shell.new(exec, opts.root)
 end
 
--- What would change. Without commands nobody can look: `changed` of each step is nil then.
+-- The steps that would change something. Without commands that cannot be found out: `changed` of each step is nil then.
 local function plan(job, steps)
   job.report.planned = true
   for _, step in ipairs(steps) do

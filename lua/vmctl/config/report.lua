@@ -1,4 +1,4 @@
---- What a push did.
+--- The report of a push.
 local M = {}
 
 local mt = { __name = "vmctl.ConfigReport" }

@@ -33,7 +33,7 @@ local function seconds_left(deadline)
   return math.max(0, deadline - core.now())
 end
 
--- The script's output, or a failure with the last of what it said.
+-- The script's output, or a failure with the end of its output.
 function methods:_run(script, arguments, deadline, more)
   local command = { "sh", "-c", script, "sh", table.unpack(arguments) }
   for name, value in pairs(more or {}) do command[name] = value end
@@ -172,7 +172,7 @@ function methods:secret(step, deadline)
   return self:_replace_file(scripts.REPLACE_FILE, step, self._secrets .. "/" .. step.name, step.mode, nil, deadline)
 end
 
---- What is mounted at a step's place: true when it is what the step wants, false for nothing.
+--- The mount at a step's path: true if it is the step's, false if there is none.
 ---@return boolean|nil mounted, string?, string? EBUSY: another share is; EREMOTE: a link leads elsewhere
 function methods:mounted(step, deadline)
   local ok, err, code = self:_begin(deadline)
@@ -199,7 +199,7 @@ function methods:mount(step, deadline)
   return true, true
 end
 
--- Whether a content differs from what is at a path.
+-- Says if a content differs from the file at a path.
 function methods:_differs(step, path, mode, owner, deadline)
   local out, err, code = self:_run(scripts.COMPARE, { path, mode and ("%o"):format(mode) or "", owner or "" }, deadline,
     { stdin = reader(step) })
@@ -225,7 +225,7 @@ local differs = {
   end,
 }
 
---- Whether a step would change anything. Changes nothing. Waits.
+--- Says if a step would change anything. Changes nothing. Waits.
 ---@return boolean|nil would_change, string? message, string? code EREMOTE with the guest's words …
 function methods:compare(step, deadline)
   local ok, err, code = self:_begin(deadline)

@@ -1,4 +1,4 @@
---- What is done in a guest that only runs commands, as scripts for any POSIX shell, busybox's included (beyond POSIX: stat -c,
+--- Configuration of a guest that only runs commands, as scripts for any POSIX shell, busybox's included (beyond POSIX: stat -c,
 --- and cmp or sha256sum). Contents come by standard input, not on a command line (the reference's oldest agent has no other
 --- way: secrets are refused there). The limits of a shell: nothing is synced to the disk, and between a look at a path and its
 --- use somebody else may change it; where that could matter (a user's own folder) the script runs as that user, to whom
