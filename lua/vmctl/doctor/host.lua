@@ -1,4 +1,4 @@
---- What this machine has for guests: sockets, devices, accelerators, limits.
+--- Checks this machine's means for guests: sockets, devices, accelerators, limits.
 local core = require "vmctl.core"
 local platform = require "vmctl.machine.platform"
 local probe = require "vmctl.doctor.probe"

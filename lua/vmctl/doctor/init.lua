@@ -1,4 +1,4 @@
---- What works on this machine, what does not and why, and what to install: `vmctl.doctor.report()`.
+--- Reports what works on this machine, what does not and why, and what to install: `vmctl.doctor.report()`.
 ---
 --- Files and devices are looked at, and QEMU is asked for its version and abilities. Nothing is dialled, nothing leaves this
 --- machine, nothing is changed.

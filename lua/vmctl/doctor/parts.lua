@@ -1,4 +1,4 @@
---- What vmctl itself consists of here, and the programs that some of its parts call.
+--- Checks the parts of vmctl, and the programs that they call.
 local probe = require "vmctl.doctor.probe"
 
 local M = {}
@@ -55,7 +55,7 @@ local function installed_kernel()
   end
 end
 
---- What a guest is made of.
+--- Checks the parts of a guest: kernel, image, agent.
 ---@param build string the folder
 function M.guest(report, build)
   local kernel = probe.first { os.getenv "VMCTL_KERNEL" or build .. "/kernel/vmlinuz", build .. "/kernel/vmlinuz" }

@@ -1,4 +1,4 @@
---- Looking at this machine: programs, files, devices, and what programs say of themselves. Nothing here leaves the machine.
+--- Inspects this machine: programs and their versions, files, devices. Connects to no other machine.
 local core = require "vmctl.core"
 local process = require "vmctl.process"
 
@@ -41,7 +41,7 @@ function M.text(path)
   return text
 end
 
---- Whether a device can be used: it is opened for reading and writing, and closed.
+--- Says if a device can be used: opens it for reading and writing, and closes it.
 ---@param path string
 ---@return "yes"|"absent"|"refused" state
 ---@return string detail
@@ -53,7 +53,7 @@ function M.device(path)
   return "yes", path .. " can be opened"
 end
 
---- What a program prints on standard output and standard error together. Waits, some seconds at most.
+--- The output of a program, standard error included. Waits, some seconds at most.
 ---@param argv string[] argv[1] is a path
 ---@return string? output nil: it does not run, or does not end
 function M.output(argv)

@@ -1,4 +1,4 @@
---- QEMU: which there is, and what it can do that parts of vmctl ask for.
+--- Checks QEMU: its version, and the features that parts of vmctl need.
 local platform = require "vmctl.machine.platform"
 local probe = require "vmctl.doctor.probe"
 
@@ -28,7 +28,7 @@ local function at_least(version, major, minor)
   return a ~= nil and (a > major or a == major and b >= minor)
 end
 
--- What a card of a switch needs; what a picture of the screen needs.
+-- The features needed for a switch's network card, and for pictures of the screen.
 local function report_abilities(report, file, version)
   local netdevs = words_after_colon(probe.output { file, "-netdev", "help" } or "")
   local stream = has(netdevs, "stream")
