@@ -56,7 +56,7 @@ local function environment(request, opts)
   return env
 end
 
--- What process.spawn takes.
+-- The argument of process.spawn.
 local function describe(payload, opts)
   local request, err = wire.decode_request(payload)
   if not request then return nil, err end
@@ -72,7 +72,7 @@ local function describe(payload, opts)
   return spec, request
 end
 
--- What is not there is "not found"; everything else could not be run.
+-- A missing program is "not found"; any other failure means that it could not be run.
 local function exit_code(code, step)
   local missing = code == "ENOENT" or code == "ENOTDIR" or step == "user"
   return missing and NOT_FOUND or CANNOT

@@ -22,7 +22,7 @@ function M.closed(code)
   return code == "EOF" or code == "ECONNRESET" or code == "EPIPE"
 end
 
--- What the answer to a Ready message holds.
+-- The content of the answer to a Ready message.
 local function take_hello(self, body)
   local hello, known = json.decode(body), self.revision
   self.revision, self.agent = "vmctl", type(hello) == "table" and hello or {}
