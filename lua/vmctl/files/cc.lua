@@ -27,9 +27,9 @@ local function left(self)
   return math.max(0.001, self._deadline - core.now())
 end
 
---- What is at a path: "directory", "file", "link", "other", or "none".
+--- The type of the file at a path: "directory", "file", "link", "other", or "none".
 ---@param path string
----@param follow? boolean what a link leads to
+---@param follow? boolean follow a link
 ---@return string|nil, string?, string?
 function methods:type(path, follow)
   local there, err, code, why = self._fs:lstat(path, left(self))

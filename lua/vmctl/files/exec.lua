@@ -47,9 +47,9 @@ function methods:ask(what, script, ...)
   return result.stdout
 end
 
---- What is at a path: "directory", "file", "link", "other" (a FIFO, a device), or "none".
+--- The type of the file at a path: "directory", "file", "link", "other" (a FIFO, a device), or "none".
 ---@param path string
----@param follow? boolean what a link leads to
+---@param follow? boolean follow a link
 ---@return string|nil, string?, string?
 function methods:type(path, follow)
   local out, err, code = self:ask("look at " .. path, scripts.TYPE, path, follow and "x" or "")
@@ -67,7 +67,7 @@ function methods:outcome(what, process)
   return nil, ("%s on %s: tar: %s: %s"):format(what, self.label, how, words), "EREMOTE", record
 end
 
---- Keeps what tar says, for when it fails.
+--- Keeps the end of tar's messages, for a failure.
 function methods:keep_words(data)
   if self._kept >= KEPT then return end
   self._kept = self._kept + #data
@@ -81,7 +81,7 @@ function methods:clean(base, stage, timeout)
   end):join(timeout)
 end
 
---- A place in the guest that gets files. See vmctl.files.exec_sink.
+--- A sink for files in the guest. See vmctl.files.exec_sink.
 function methods:sink(folder, name, owner, scope)
   return exec_sink.new(self, folder, name, owner, scope)
 end
@@ -97,7 +97,7 @@ local function full(top, path)
   return top .. (path ~= "" and "/" .. path or "")
 end
 
--- Names with line breaks or backslashes come out in ways of their own: each of those files is asked for alone.
+-- sha256sum escapes names with line breaks or backslashes: each of those files is asked for alone.
 local function hash_one(self, top, path)
   local out, err, code = self:ask("read " .. path, '[ -e "$1" ] || { echo -; exit 0; }; sha256sum < "$1"', full(top, path))
   if not out then return nil, err, code end

@@ -14,7 +14,7 @@ local MOST_OCTAL = 0x1fffff -- the largest owner that every tar knows
 local sink = { hard = true }
 sink.__index = sink
 
--- What tar says is read meanwhile: it would stand still else.
+-- Reads tar's messages meanwhile: otherwise tar would block.
 local function listen(self, process)
   while true do
     local data, _, code = process:read(math.huge)
@@ -32,7 +32,7 @@ local function staged(self, entry)
   return setmetatable(new, { __index = entry })
 end
 
--- tar has ended: it says why.
+-- The reason of tar's end.
 local function ended(self, path, err, code)
   local heard, late, timeout = self._listener:join(self.guest:left())
   if not heard then return nil, late, timeout end
@@ -107,7 +107,7 @@ local function send_folders(self)
   return send_text(self, "folders", table.concat(parts))
 end
 
---- Ends the archive, and has all of it put in its place.
+--- Ends the archive, and moves the staged files to their paths.
 function sink:finish()
   local ok, err, code = true, nil, nil
   if self._odd then ok, err, code = send_text(self, "owner", ("%d:%d"):format(self._odd.uid, self._odd.gid), self._odd) end

@@ -1,4 +1,4 @@
---- Out of a guest by its own tar: what it packs is read as it comes, and what it says of files that change or go meanwhile is told.
+--- Reads files out of a guest by its own tar: the archive as it comes, and tar's messages about changed and vanished files.
 local reader = require "vmctl.tar.read"
 local scripts = require "vmctl.files.exec_scripts"
 local text = require "vmctl.text"
@@ -120,7 +120,7 @@ function source:each(visit, job)
   return ok, err, code
 end
 
---- What a hard link in the archive says, as a path below the top.
+--- The target of a hard link in the archive, as a path below the top.
 function source:relative(path)
   return relative(self._name, path)
 end

@@ -41,7 +41,7 @@ local function describe(entry, info, file)
   end
 end
 
--- What reads a file's content: one part behind the other.
+-- Reads a file's content, part by part.
 local function new_reader(file, entry, state)
   local map, i, at = entry.map, 1, 0 -- of the part: how much was read
   local function read(n)
@@ -86,7 +86,7 @@ local function visit_file(self, path, entry, visit, job)
   local before
   before, err, code = file:stat()
   if not before then return nil, err, code end
-  if before.type ~= "file" then return job.note("changed", entry.path) end -- it was one when its folder was read
+  if before.type ~= "file" then return job.note("changed", entry.path) end -- it was a file when its folder was read
   describe(entry, before, file)
   local state = { read = 0 }
   local ok
