@@ -113,7 +113,7 @@ local function judge(self, agents)
   return describe(agents)
 end
 
---- Looks at the agents, and says so when the state has changed. Does not wait.
+--- Looks at the agents, and reports a changed state. Does not wait.
 ---@return string state, table agents
 function methods:poll()
   local agents = self:agents()
@@ -133,7 +133,7 @@ function methods:enter(phase, message)
   self:poll()
 end
 
---- What get_health answers.
+--- The answer to get_health.
 ---@return { state: string, agents: table, uptime_seconds: integer }
 function methods:report()
   local state, agents = self:poll()

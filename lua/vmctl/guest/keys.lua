@@ -16,7 +16,7 @@ for _, name in ipairs {
   "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
 } do types[name] = true end
 
--- What is wrong with a key: nil when nothing is. Its blob begins with its type once more, and a length in front of that.
+-- The reason why a key is invalid, or nil. Its blob begins with a length and the type again.
 local function fault(line)
   if line:find "[%c\127]" then return "a control character" end
   local kind, blob = line:match "^(%S+) +(%S+)"

@@ -25,7 +25,7 @@ local function unescape(text)
   return (text:gsub("\\(%d%d%d)", function(digits) return string.char(tonumber(digits, 8)) end))
 end
 
---- What is mounted, from the text of /proc/self/mountinfo, in the order of mounting.
+--- The mounts, from the text of /proc/self/mountinfo, in the order of mounting.
 ---@param text string
 ---@return { path: string, type: string, source: string, read_only: boolean }[]
 function M.parse(text)
@@ -162,7 +162,7 @@ function methods:mount(payload)
   return true, { changed = changed }
 end
 
---- Takes all off again, the last one first; what is in use goes out of sight. Does not wait, but for the kernel.
+--- Unmounts all, the last one first; a mount in use is detached. Waits only for the kernel.
 function methods:unmount_all()
   for i = #self._paths, 1, -1 do
     local path = self._paths[i]

@@ -1,4 +1,4 @@
---- Powering the guest off, whoever its PID 1 is.
+--- Powers the guest off, with any PID 1.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
@@ -12,8 +12,8 @@ local M = {}
 M.SIGNAL_INIT = "signal-init"
 
 local COMMAND_TIMEOUT = 30 -- seconds
-local PATIENCE = 60        -- seconds after a command that said yes
-local SAID = 512           -- bytes of what a command said
+local PATIENCE = 60        -- seconds for the power-off after the command has succeeded
+local SAID = 512           -- bytes of a command's output that are shown
 
 local function command(given)
   if given == M.SIGNAL_INIT then return { "kill", "-TERM", "1" } end
@@ -39,7 +39,7 @@ local function run(argv)
   return errors.fail("EIO", "%s ended with %s: %s", argv[1], record.exit_code or record.signal, text)
 end
 
---- What powers the guest off: `power` (which returns only when that fails), or the command, or the one that fits this system.
+--- Makes the power-off function: `power` (which returns only when that fails), or the command, or the one that fits this system.
 --- Below a root folder only `power` and commands that were given: the machine is not ours there.
 ---@param opts { root: string, power: function?, poweroff: string?, patience: number? }
 ---@return fun(): nil, string, string waits; returns only when the guest still runs

@@ -1,4 +1,4 @@
---- What an agent does for a guest that stood still, or is one of several copies: its clock set right, its random numbers its own.
+--- Refreshes a guest that was stopped, or is one of several copies: its clock set right, its random numbers its own.
 local core = require "vmctl.core"
 
 local M = {}

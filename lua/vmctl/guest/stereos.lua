@@ -1,4 +1,4 @@
---- What a guest does for StereOS' control plane: the handlers for a server of vmctl.stereos, and what goes on
+--- The guest's side of StereOS' control plane: the handlers for a server of vmctl.stereos, and the work
 --- between its requests (docs/wire/stereos.md#guest-actions).
 local core = require "vmctl.core"
 local config = require "vmctl.guest.config"
