@@ -55,7 +55,7 @@ function M.object(tbl)
   return setmetatable(tbl, object_mt)
 end
 
---- Whether a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
+--- Says if a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
 ---@param value any
 ---@return boolean
 function M.is_array(value)

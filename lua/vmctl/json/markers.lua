@@ -1,4 +1,4 @@
---- What both directions of vmctl.json agree on: the metatables that mark lists and objects, and how deep values may be.
+--- Shared by both directions of vmctl.json: the metatables that mark lists and objects, and how deep values may be.
 
 return {
   array = { __name = "vmctl.json.array" },

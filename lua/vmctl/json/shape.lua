@@ -1,4 +1,4 @@
---- Whether what a peer sent has the shape that was promised: it is asked at the door, and inside it is trusted.
+--- Checks the shape of a peer's values at the door; inside they are trusted.
 local M = {}
 
 local kinds = {
@@ -36,7 +36,7 @@ local function check(value, want, where)
   end
 end
 
---- What is wrong with a decoded value.
+--- The reason why a decoded value has the wrong shape.
 ---@param value any as vmctl.json.decode gives it
 ---@param want string|table "integer", "number", "string", "boolean", "any", with "?" behind it where it may be absent; of an
 -- object, what its members have to be (members that are not named are not looked at); { each = … } of a list; optional = true
