@@ -1,4 +1,4 @@
---- What speaks to a guest's agent: its clients, each made when it is first asked for, and closed with the machine.
+--- The clients of a guest's agent, each made when it is first asked for, and closed with the machine.
 local agent_ports = require "vmctl.net.agent_ports"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -53,7 +53,7 @@ function methods:_notice_suspend()
   end
 end
 
---- Whether an agent has answered to commands, in this epoch or before. Does not wait.
+--- Says if an agent has answered to commands, in this epoch or before. Does not wait.
 function methods:has_answered() return self._known ~= nil or self._exec ~= nil and self._exec.revision ~= nil end
 
 --- Waits until the agent answers, which is asked now.
@@ -80,7 +80,7 @@ function methods:refresh(what, timeout)
   return refresh.refresh(self._name, self._exec, what, math.max(deadline - core.now(), 1))
 end
 
---- What our agent said of its guest: { clock_source = … }; empty before it answered, and for others. Does not wait.
+--- Our agent's report about its guest: { clock_source = … }; empty before it answered, and for others. Does not wait.
 ---@return table
 function methods:told() return self._exec and self._exec.agent or {} end
 

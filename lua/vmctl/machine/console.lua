@@ -35,7 +35,7 @@ function ring:text()
   return text:sub(-self._size)
 end
 
---- What came behind the first `position` bytes of all, as far as it is kept.
+--- The kept output after the first `position` bytes.
 function ring:since(position)
   local want, at = math.min(self.total - position, self._bytes, self._size), self._last
   if want <= 0 then return "" end

@@ -1,4 +1,4 @@
---- What a machine's monitor is for: the guest paused, resumed, reset, told to power off; its events; its network's cable. A machine
+--- Controls a machine by its monitor: the guest paused, resumed, reset, told to power off; its events; its network's cable. A machine
 --- has the methods of its control.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -23,7 +23,7 @@ function M.new(parts)
   }, mt)
 end
 
---- What the machine is called.
+--- The machine's name.
 ---@return string
 function methods:name() return self._name end
 

@@ -1,4 +1,4 @@
---- What is told of a guest that is not as it should be.
+--- Explains failures of a guest.
 local log = require "vmctl.log"
 local text = require "vmctl.text"
 
@@ -10,7 +10,7 @@ local PANIC = 400       -- bytes of a panic's line
 
 local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ERESET = true }
 
---- Whether a code says that the way to the guest has broken.
+--- Says if a code means that the connection to the guest was lost.
 function M.is_broken(code)
   return BROKEN[code] == true
 end
@@ -18,7 +18,7 @@ end
 local methods = {}
 local mt = { __name = "vmctl.Report", __index = methods }
 
---- What can be told about a guest.
+--- The facts about a guest for an error.
 ---@param name string
 ---@param process vmctl.QemuProcess
 ---@param console vmctl.Console

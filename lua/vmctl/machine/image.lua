@@ -10,7 +10,7 @@ local texts = require "vmctl.text"
 
 local M = {}
 
---- What a guest needs to be reached and to have folders of its host, in the order of loading; those that the kernel has
+--- The modules for reaching a guest and for its host's folders, in the order of loading; those that the kernel has
 -- built in or lacks are left out.
 M.default_modules = {
   "virtio_mmio", "virtio_pci", "virtio_console", "virtio_net", "vsock", "vmw_vsock_virtio_transport", "vsock_loopback",

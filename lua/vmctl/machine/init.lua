@@ -57,7 +57,7 @@ local function open_channels(vm, spec, opts)
   return true
 end
 
--- What the machine is made of, around its channels. None of it knows the machine, which the collector may so take at any time.
+-- The parts of the machine, around its channels. None of it knows the machine, which the collector may so take at any time.
 local function add_parts(vm, opts)
   vm._clients = agent_clients.new(vm.name, vm._channel, vm._process, opts.exec_timeout)
   vm._epoch = epoch.new(vm._clients)
@@ -245,7 +245,7 @@ function methods:pipeline(stages)
   return require("vmctl.exec.pipeline").run(stages, self)
 end
 
---- What the guest wrote to its console: the last part of it, up to `console_size` bytes (256 KiB).
+--- The guest's console output: the last part, up to `console_size` bytes (256 KiB).
 ---@return string
 function methods:console()
   return self._console:text()

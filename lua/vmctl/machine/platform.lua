@@ -1,4 +1,4 @@
---- What differs between the architectures and machines that guests have, in one place; and whether KVM can be used.
+--- The differences between guests' architectures and machine types, in one place; and the check for KVM.
 
 local core = require "vmctl.core"
 local process = require "vmctl.process"
@@ -109,7 +109,7 @@ function M.get(arch)
   return nil, ("no platform %s (known: %s)"):format(arch, table.concat(known, ", ")), "ENOTSUP"
 end
 
---- Whether guests of a platform can have KVM here, and why (not). A /dev/kvm that opens is not enough: it is asked for its
+--- Says if guests of a platform can have KVM here, and why (not). A /dev/kvm that opens is not enough: it is asked for its
 --- version and for a machine; and where the processor shows no sign of virtualisation, it may be one in which no ordinary
 --- kernel ever boots.
 ---@param platform vmctl.Platform

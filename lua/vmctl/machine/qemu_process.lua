@@ -48,7 +48,7 @@ function methods:ending()
   return "QEMU ended with " .. (record.signal and "signal " .. record.signal or "exit code " .. tostring(record.exit_code))
 end
 
---- Whether a call that needs the guest has a chance. Does not wait.
+--- Says if a call that needs the guest can be made. Does not wait.
 ---@return true|nil, string?, string? ECLOSED, ERESET: it has ended
 function methods:check()
   if self._closed then return errors.fail("ECLOSED", "%s: closed", self._name) end

@@ -79,7 +79,7 @@ function M.socket(name, socket)
   return path
 end
 
---- Whether the other end of a connection to a guest's socket is a process of this user, or root's. Does not wait.
+--- Says if the other end of a connection to a guest's socket is a process of this user, or root's. Does not wait.
 ---@param stream vmctl.Stream
 ---@return true|nil, string?, string? EACCES
 function M.trust(stream)
@@ -167,7 +167,7 @@ local function is_served(folder)
   return stream ~= nil
 end
 
--- What guests have left that were not ended properly. One that still answers is left alone.
+-- Removes the files of guests that ended abnormally. One that still answers is left alone.
 local function sweep()
   for _, name in ipairs(core.fs.list(M.home()) or {}) do
     local folder = M.home() .. "/" .. name
