@@ -116,7 +116,7 @@ function Stream:hang_up() end
 --- peer sees an end. Idempotent, never waits.
 function Stream:reset() end
 
---- Whether it is closed on this side.
+--- Says if it is closed on this side.
 ---@return boolean
 function Stream:closed() end
 
@@ -143,7 +143,7 @@ function Stream:address() end
 ---@return { pid: integer, uid: integer, gid: integer }|nil, string?, string? ENOTSUP on any other kind, AF_VSOCK included
 function Stream:credentials() end
 
---- What has gone in and out, and what is in its buffers, in bytes.
+--- Counters of bytes: received, sent, and in its buffers.
 ---@return { bytes_in: integer, bytes_out: integer, buffered_in: integer, buffered_out: integer }
 function Stream:stats() end
 
@@ -157,7 +157,7 @@ function Stream:set_timeout(seconds) end
 ---@return vmctl.Stream
 function Stream:set_format(format) end
 
---- What errors call it; sets it if given.
+--- Its name in errors; sets it if given.
 ---@param label? string
 ---@return string
 function Stream:label(label) end
@@ -242,7 +242,7 @@ local Loop = {}
 ---@return integer fd
 function Loop.pollfd() end
 
---- What to watch it for.
+--- The events to watch it for.
 ---@return "r"
 function Loop.events() end
 
