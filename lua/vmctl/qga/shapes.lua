@@ -1,4 +1,4 @@
---- What the agent answers to the commands that this client sends (docs/wire/qmp-qga.md#agent-commands): an answer of another shape
+--- The shapes of the agent's answers to this client's commands (docs/wire/qmp-qga.md#agent-commands): an answer of another shape
 --- is EPROTO, and nothing inside has to look at types.
 local shape = require "vmctl.json.shape"
 
