@@ -15,7 +15,7 @@ local STDERR_TAIL = 200   -- bytes of a failed command's words
 
 local mt = { __name = "vmctl.Probe", __tostring = function(self) return self.label end }
 
---- Whether a value is a probe object.
+--- Says if a value is a probe object.
 function M.is_probe(value) return getmetatable(value) == mt end
 
 -- `attempt(self, timeout)` gives a value, or nil, message, code; a code that retry.lua takes for "never" ends the wait.
@@ -114,7 +114,7 @@ function M.exec(where)
     { client = client, transport = client.address.kind })
 end
 
--- What came, once it is what was asked for.
+-- The received text, once it matches.
 local function read_banner(s, opts, deadline)
   local seen = ""
   while #seen < BANNER do

@@ -9,7 +9,8 @@ local function set(...)
   return members
 end
 
--- No waiting mends these: what was asked is malformed, closed, not possible, or not allowed; or the wait itself was ended.
+-- Waiting does not help with these: the request is malformed, impossible or not allowed, the object is closed, or the wait was
+-- ended.
 local NEVER = set("EINVAL", "ECLOSED", "ENOTSUP", "ENOSYS", "EACCES", "EPERM", "ENAMETOOLONG", "ECANCELED", "EDEADLK")
 
 -- A shortage of ours may pass, and a guest's name may come with its lease.
@@ -26,7 +27,7 @@ local kinds = {
   command = set("EPROTO", "EREMOTE", "EEXIT"), -- a file is a command's answer as well
 }
 
---- Whether a probe that failed so can never become good.
+--- Says if a failure of a probe is final.
 ---@param kind "stereos"|"exec"|"port"|"forward"|"console"|"command"|"fn" fn: all codes but the hopeless are "not yet"
 ---@param transport? string the kind of the address on the way
 ---@param code? string nil: a plain "no", which may change
