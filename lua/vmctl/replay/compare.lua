@@ -1,4 +1,4 @@
---- Whether a message is the one that was recorded. JSON is compared by what it says; what was masked may be anything. No function
+--- Says if a message is the recorded one. JSON is compared by its values; a masked value matches any. No function
 --- here waits.
 local json = require "vmctl.json"
 local log = require "vmctl.log"
@@ -21,7 +21,7 @@ local function agrees(want, got)
   return true
 end
 
--- What a message of a line protocol is, apart from what it holds.
+-- The kind of a line protocol's message, without its content.
 local function kind_of(message)
   if type(message) ~= "table" then return nil end
   return message.type or message.execute or message["return"] ~= nil and "return" or message.error ~= nil and "error"
@@ -49,7 +49,7 @@ function M.same(want, got, strict)
   return same_bytes(want, got.payload, strict) and true or false
 end
 
---- What came, without what a trace would not have kept of it: errors show it.
+--- A received message for errors, masked as in a trace.
 ---@param protocol string?
 ---@param want vmctl.TraceRecord what should have come
 ---@param got table

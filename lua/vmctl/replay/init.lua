@@ -64,7 +64,7 @@ local function play_aside(self, session, stream)
   self._tasks[task] = true
 end
 
--- What dialling the replay's address does.
+-- Dials the replay's address.
 local function connect(self)
   local session, err, code = next_session(self)
   if not session then return nil, err, code end

@@ -33,7 +33,7 @@ local function difference(self, step, got, text)
   return nil, message, "EPROTO", { expected = step, got = got }
 end
 
--- What there is to send must have been recorded: it is better said before the first byte than in the middle.
+-- Checks that everything to send was recorded, so that a replay fails before its first byte and not in the middle.
 local function check(self)
   local format = self._opts.format or protocols.format_of(self._session.protocol)
   for _, step in ipairs(self._session.steps) do

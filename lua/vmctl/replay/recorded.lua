@@ -1,4 +1,4 @@
---- What a trace says about each connection, in order: what to send and what to expect. No function here waits.
+--- The events of each connection in a trace, in order: messages to send, and messages to expect. No function here waits.
 local errors = require "vmctl.errors"
 local reader = require "vmctl.trace.read"
 
