@@ -1,4 +1,4 @@
---- What ties scenarios to busted: a test begins with its first hook and ends with its last one, whatever happens in between.
+--- Connects scenarios to busted: a test begins with its first hook and ends with its last one, whatever happens in between.
 local failure = require "vmctl.scenario.failure"
 local groups = require "vmctl.scenario.group"
 local guard = require "vmctl.scenario.test_body"

@@ -58,7 +58,7 @@ function M.read(verb, given, timeout)
   return command, shown, wanted
 end
 
---- Whether it ended as a command that did what it should.
+--- Says if a command has succeeded.
 ---@param record table
 ---@return boolean
 function M.is_success(record)
@@ -77,7 +77,7 @@ local function is_asked_for(record, wanted)
   return not wanted.exit_code or record.exit_code == wanted.exit_code
 end
 
---- Whether it failed as a test wants: with the end that was asked for, or, where none was, by its own word: not because it is
+--- Says if it failed as a test wants: with the end that was asked for, or, where none was, by its own word: not because it is
 --- missing, cannot be started, or was ended by a signal.
 ---@param record table
 ---@param wanted table as `read` gives it

@@ -1,4 +1,4 @@
---- What must hold while a test goes on: asked again and again beside its steps. When it no longer holds, the test ends there.
+--- Conditions that must hold during a test: checked again and again beside its steps. When it no longer holds, the test ends there.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
@@ -12,7 +12,7 @@ local INTERVAL = 1 -- seconds between two looks
 local methods = {}
 local mt = { __name = "vmctl.ScenarioCondition", __index = methods }
 
--- Whether it holds now, or why it does not.
+-- Says if it holds now, or why not.
 local function look(self)
   local ok, answer = pcall(self._fn)
   if ok and answer ~= false then return true end

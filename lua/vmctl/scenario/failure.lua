@@ -13,7 +13,7 @@ local function is_users(source)
   return source:sub(1, #ROOM) ~= ROOM and not source:find("/busted/", 1, true) and not source:find("/luassert/", 1, true)
 end
 
---- Whether an error is Ctrl-C, as the interpreter raises it.
+--- Says if an error is Ctrl-C, as the interpreter raises it.
 ---@param err any
 ---@return boolean
 function M.is_interrupt(err)

@@ -47,7 +47,7 @@ function M.new(group, run, name, number, spec)
   }, mt)
 end
 
---- Whether it runs, as far as the scenario knows.
+--- Says if it runs, as far as the scenario knows.
 ---@return "new"|"on"|"off" state new: not started in this test
 function methods:state()
   return self._state
@@ -166,7 +166,7 @@ function methods:_forget()
   self.vm, self._state = nil, "new"
 end
 
---- Whether it was given a screen.
+--- Says if it has a screen.
 ---@return boolean
 function methods:has_screen()
   return self._spec.display ~= nil and self._spec.display ~= false

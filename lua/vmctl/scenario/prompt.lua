@@ -18,7 +18,7 @@ local function show(ok, ...)
   if shown.n > 0 then say(table.concat(shown, "\t", 1, shown.n), "\n") end
 end
 
--- What a text is: a function; or nil and why, and whether more lines may mend it.
+-- Compiles a text: a function; or nil, the reason, and true if more lines may complete it.
 local function compile(text, names)
   local fn = load("return " .. text, "=prompt", "t", names)
   if fn then return fn end

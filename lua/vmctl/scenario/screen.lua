@@ -87,7 +87,7 @@ local function check_number(verb, number)
   if math.type(number) ~= "integer" or number < 1 or number > 63 then error(verb .. ": a tty's number from 1 to 63 expected", 3) end
 end
 
---- What a text screen of the guest shows (/dev/tty1 …), read from its kernel; a display need not be there. Waits. Raises where the
+--- The text on a virtual terminal of the guest (/dev/tty1 …), read from its kernel; a display need not be there. Waits. Raises where the
 --- guest has no such screen.
 ---@param number integer of the tty, from 1
 ---@return string text lines without trailing spaces

@@ -56,7 +56,7 @@ local function mask(bits)
   return bits >= HALF and -1 or ~((1 << HALF - bits) - 1)
 end
 
--- What of an address is the subnet's.
+-- The subnet's bits of an address.
 local function network_part(halves, prefix, family)
   local skipped = family == "ipv4" and HALF + V4_BITS or 0
   local bits = prefix + skipped
@@ -96,7 +96,7 @@ function methods:address(number)
     low >> 48 & 0xffff, low >> 32 & 0xffff, low >> 16 & 0xffff, low & 0xffff)
 end
 
---- Whether an address can be a machine's in it.
+--- Says if a machine in it can have an address.
 ---@param address string
 ---@return boolean
 function methods:contains(address)

@@ -52,7 +52,7 @@ local function relay(process)
   end)
 end
 
---- Whether a person is there.
+--- Says if there is a terminal.
 ---@return true|nil, string?, string? ENOTTY: standard input or output is no terminal
 function M.has_terminal()
   if core.isatty(0) and core.isatty(1) then return true end

@@ -14,7 +14,7 @@ local function kind_of(err)
   return type(meta) == "table" and rawget(meta, "__type") or nil
 end
 
--- What only a failure outside the verbs needs: they have told this already.
+-- Sections for a failure outside the verbs, which add their own.
 local function surroundings(group, seconds)
   local parts, limit = {}, groups.run_of(group).limit
   if seconds >= limit then parts[1] = ("  the test ran out of its limit of %g s"):format(limit) end

@@ -45,7 +45,7 @@ function methods:begin(name)
   return true
 end
 
---- Whether a test has begun and has not ended.
+--- Says if a test is running.
 ---@return boolean
 function methods:is_on() return self._artefacts ~= nil end
 
@@ -146,7 +146,7 @@ function methods:break_off(text)
   if self._body then self._body:cancel() end
 end
 
---- Whether a condition does not hold any more.
+--- Says if a condition no longer holds.
 ---@return boolean
 function methods:is_broken() return self._broken ~= nil end
 
@@ -189,7 +189,7 @@ function methods:fail(err)
   return from and err:sub(1, to) or nil
 end
 
---- Whether the body ended with what a verb raised.
+--- Says if the body ended with an error of a verb.
 ---@return boolean
 function methods:failed_in_verb() return self._is_verbs end
 

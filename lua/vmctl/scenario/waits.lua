@@ -33,7 +33,7 @@ function M:wait_for_open_port(port, opts)
   poll.wait(self, "wait_for_open_port", what, opts, function(left) return probe:attempt(math.min(left, ATTEMPT)) end)
 end
 
--- What says that nobody listens. A time-out does not.
+-- Codes that mean that the port is closed. A time-out does not.
 local REFUSED = { ECONNREFUSED = true, ECONNRESET = true, EREMOTE = true }
 
 --- Waits until nobody accepts connections to a TCP port any more.
