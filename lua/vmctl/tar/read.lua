@@ -1,4 +1,4 @@
---- Reads tar archives that nobody vouches for: ustar, GNU's long names and base-256 numbers, pax headers, GNU's sparse files of
+--- Reads untrusted tar archives: ustar, GNU's long names and base-256 numbers, pax headers, GNU's sparse files of
 --- format 1.0. Every number is checked before it is used, and of headers only what has a meaning here is kept; where an entry
 --- would lie is not this file's business.
 local sparse = require "vmctl.tar.sparse"
@@ -130,7 +130,7 @@ local function read_exact(source, n)
   return table.concat(parts)
 end
 
--- What reading has failed with; the end alone is one in the middle.
+-- The failure of a read; an end of the stream is one inside an entry.
 local function cut(err, code, where)
   if err and code ~= "EOF" then return nil, err, code end
   return broken("it ends %s", where)

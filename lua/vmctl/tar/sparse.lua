@@ -11,7 +11,7 @@ local function broken(text, ...)
   return nil, "tar: " .. text:format(...), "EPROTO"
 end
 
---- Whether extended headers say that the next file has holes.
+--- Says if extended headers announce a file with holes.
 ---@param pending table<string, string>
 function M.announced(pending)
   return pending["GNU.sparse.major"] ~= nil
