@@ -1,4 +1,4 @@
---- What streams carry, in a file: `VMCTL_TRACE=file` (or `start`) records every session of this program, a line of JSON an
+--- Records the messages of streams in a file: `VMCTL_TRACE=file` (or `start`) records every session of this program, a line of JSON an
 --- event, `print` shows it to a person, and vmctl.replay plays one side of it back.
 ---
 --- Secrets are left out: those that the protocols' messages carry (values of environments and secrets, keys, configuration, a
@@ -48,7 +48,7 @@ function M.path()
   return recorder and recorder.path
 end
 
---- What VMCTL_TRACE asks for, when vmctl is loaded. Who asked for a trace and gets none is told so on standard error.
+--- Starts the trace that VMCTL_TRACE asks for, when vmctl is loaded. Reports on standard error if that fails.
 ---@param loading string vmctl's version
 function M.from_environment(loading)
   version = loading

@@ -1,4 +1,4 @@
---- What of a message may stand in a trace. Secrets that a protocol's messages are known to carry are replaced; of messages in
+--- Decides which parts of a message a trace may keep. Secrets that a protocol's messages are known to carry are replaced; of messages in
 --- which nobody can tell them from the rest, only the size is kept. No function here waits.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
@@ -6,7 +6,7 @@ local log = require "vmctl.log"
 
 local M = {}
 
---- What stands in the place of a secret; the reader of a trace takes it for anything.
+--- The text that replaces a secret; in a replay it matches any value.
 M.MASK = "***"
 
 local MASK = M.MASK
@@ -152,7 +152,7 @@ function M.knows(protocol)
   return frames[protocol] ~= nil or lines[protocol] ~= nil
 end
 
---- What may be recorded of a frame.
+--- The part of a frame that may be recorded.
 ---@param session table the recorder's, where protocols keep what they must remember
 ---@return string|nil payload nil: only its size
 ---@return boolean masked something was taken away
@@ -165,7 +165,7 @@ function M.frame(session, payload, type, id)
   return plain(payload)
 end
 
---- What may be recorded of a line, or of bytes that are no message by themselves.
+--- The part of a line, or of bytes that are no whole message, that may be recorded.
 ---@return string|nil text nil: only its size
 ---@return boolean masked
 function M.line(session, text)

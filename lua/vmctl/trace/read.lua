@@ -41,7 +41,7 @@ local function decode(text, number)
   return record
 end
 
--- What there is of a line that is not whole yet: its pieces, so that each is looked at once.
+-- The pieces of an unfinished line; each is searched once.
 local Rest = {}
 Rest.__index = Rest
 
