@@ -240,7 +240,7 @@ function methods:stream(service_name, method, request, opts)
   return stream
 end
 
---- What goes on in the connection. Does not wait.
+--- Counts of the connection's calls and streams. Does not wait.
 ---@return { live: integer, in_core: integer, held: integer } stats live: calls and streams that have not ended; in_core: those of them
 -- that are unary calls made by the core in one step; held: bytes that came and nobody has read yet
 function methods:stats()

@@ -31,7 +31,7 @@ local function failed(self, what, err, code, extra)
   return nil, ("%s %s: %s"):format(what, self._spec.name, err), code, extra
 end
 
--- What the connection calls
+-- For the connection
 
 local ENDED = "the stream has ended"
 
@@ -77,7 +77,7 @@ function methods:give_up(err, code)
   self._sending = false
 end
 
--- What users call
+-- For users
 
 local function time_left(self, opts, what)
   local timeout = opts and options.check(opts, known, what, 4).timeout or self._timeout
@@ -158,7 +158,7 @@ function methods:unread()
   return self._inbox:count()
 end
 
---- Whether no more messages come, and why; those that are unread can be had. Does not wait.
+--- Says if no more messages come, and why; unread ones can still be read. Does not wait.
 ---@return boolean ended, string? reason
 function methods:ended()
   return self._over ~= nil, self._over

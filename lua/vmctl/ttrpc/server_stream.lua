@@ -28,7 +28,7 @@ function M.new(frames, id, method, context, payload, worker)
   return self
 end
 
--- What the server calls
+-- For the server
 
 local ENDED = "the client has ended its side"
 
@@ -59,7 +59,7 @@ function methods:drop(why)
   self.inbox:clear()
 end
 
--- What handlers call
+-- For handlers
 
 local function failed(self, what, err, code)
   return errors.fail(code, "%s %s: %s", what, self.method.name, err)
