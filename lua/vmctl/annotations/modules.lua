@@ -471,7 +471,7 @@ function errors.mask(text, secrets) end
 ---@return string?
 function errors.meaning(code) end
 
---- Whether a failure means "not yet", so that the same step may be done again.
+--- Says if a failure means "not yet", so that the same step may be repeated.
 ---@param code? string
 ---@param phase "connect"|"send"|"request" connect: up to the first answer, handshakes included; send: no byte of a message has left yet; request: later
 ---@param transport? string the address's kind ("tcp", "unix", "vsock" ...)
@@ -639,7 +639,7 @@ function json.decode(text) end
 ---@return string? code "EINVAL"
 function json.encode(value) end
 
---- Whether a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
+--- Says if a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
 ---@param value any
 ---@return boolean
 function json.is_array(value) end
@@ -703,7 +703,7 @@ function log.clock() end
 ---@param ... any
 function log.debug(text, ...) end
 
---- Whether lines of a level are shown: `if log.enabled "debug" then log.debug(expensive()) end`.
+--- Says if lines of a level are shown: `if log.enabled "debug" then log.debug(expensive()) end`.
 ---@param name "error"|"info"|"debug"
 ---@return boolean
 function log.enabled(name) end
@@ -722,7 +722,7 @@ function log.hide(secret) end
 ---@param ... any
 function log.info(text, ...) end
 
---- Whether lines go to a terminal. The core puts its own function here.
+--- Says if lines go to a terminal. The core puts its own function here.
 ---@return boolean
 function log.isatty() end
 
@@ -785,7 +785,7 @@ end
 
 do
 ---@class vmctl.machine.image
----@field default_modules table What a guest needs to be reached and to have folders of its host, in the order of loading; those that the kernel has built in or lacks are left out.
+---@field default_modules table The modules for reaching a guest and for its host's folders, in the order of loading; those that the kernel has built in or lacks are left out.
 local image = {}
 
 --- Builds an image. The modules are in /lib/modules/vmctl/NN-NAME.ko; /etc/vmctl/modules lists them, one path a line,
@@ -1183,7 +1183,7 @@ local trace = {}
 ---@return string
 function trace.format(record) end
 
---- What VMCTL_TRACE asks for, when vmctl is loaded. Who asked for a trace and gets none is told so on standard error.
+--- Starts the trace that VMCTL_TRACE asks for, when vmctl is loaded. Reports on standard error if that fails.
 ---@param loading string vmctl's version
 function trace.from_environment(loading) end
 
@@ -1693,7 +1693,7 @@ local CcEncoder = {}
 ---@return vmctl.CcEncoder itself
 function CcEncoder:bool(value) end
 
---- What has been written.
+--- The bytes written so far.
 ---@return string
 function CcEncoder:bytes() end
 
@@ -1707,7 +1707,7 @@ function CcEncoder:dir_entries(list) end
 ---@return vmctl.CcEncoder itself
 function CcEncoder:dir_entry(entry) end
 
---- What an image is to be built of.
+--- The options of an image's build.
 ---@param options { dockerfile: string, context_dir: string?, cache_dir: string?, build_args: table<string, string>? }
 ---@return vmctl.CcEncoder itself
 function CcEncoder:dockerfile_options(options) end
@@ -1745,7 +1745,7 @@ function CcEncoder:mount_config(mount) end
 --- Empties it for further use; what `bytes` gave before stays as it is.
 function CcEncoder:reset() end
 
---- What a snapshot leaves out, and where it is kept.
+--- The options of a snapshot: patterns to leave out, and its folder.
 ---@param options { excludes: string[]?, cache_dir: string? }
 ---@return vmctl.CcEncoder itself
 function CcEncoder:snapshot_options(options) end
@@ -2299,7 +2299,7 @@ function Forward:close() end
 ---@return { connections: integer, open: integer, failed: integer, from_to: integer, to_from: integer, last_error: string?, last_code: string? } connections that came, that are open now, that failed (refused, or the target could not be reached: then the last reason), and bytes each way
 function Forward:stats() end
 
---- Whether connections can come. That they can says nothing of the target: see `last_error` of `stats`.
+--- Says if it accepts connections. That says nothing about the target: see `last_error` of `stats`.
 ---@return "open"|"broken"|"closed" state broken: for now, or for good (the guest has ended)
 ---@return string? message
 ---@return string? code why it is broken
@@ -2757,7 +2757,7 @@ function Machine:close() end
 ---@return string? EREMOTE with the agent's reason, ENOTSUP
 function Machine:connect(where, timeout) end
 
---- What the guest wrote to its console: the last part of it, up to `console_size` bytes (256 KiB).
+--- The guest's console output: the last part, up to `console_size` bytes (256 KiB).
 ---@return string
 function Machine:console() end
 
@@ -3635,7 +3635,7 @@ function ScenarioMachine:fail(...) end
 ---@return integer port of this machine
 function ScenarioMachine:forward_port(port, opts) end
 
---- What a text screen of the guest shows (/dev/tty1 …), read from its kernel; a display need not be there. Waits. Raises where the
+--- The text on a virtual terminal of the guest (/dev/tty1 …), read from its kernel; a display need not be there. Waits. Raises where the
 --- guest has no such screen.
 ---@param number integer of the tty, from 1
 ---@return string text lines without trailing spaces
@@ -3648,7 +3648,7 @@ function ScenarioMachine:get_tty_text(number) end
 ---@return string value empty where systemd has none
 function ScenarioMachine:get_unit_property(unit, name, opts) end
 
---- Whether it was given a screen.
+--- Says if it has a screen.
 ---@return boolean
 function ScenarioMachine:has_screen() end
 
@@ -3718,7 +3718,7 @@ function ScenarioMachine:start() end
 ---@param opts? { timeout: number?, user: string? }|number seconds
 function ScenarioMachine:start_job(unit, opts) end
 
---- Whether it runs, as far as the scenario knows.
+--- Says if it runs, as far as the scenario knows.
 ---@return "new"|"on"|"off" state new: not started in this test
 function ScenarioMachine:state() end
 
@@ -4152,7 +4152,7 @@ function TtrpcClient:close() end
 ---@return string?
 function TtrpcClient:closed() end
 
---- What goes on in the connection. Does not wait.
+--- Counts of the connection's calls and streams. Does not wait.
 ---@return { live: integer, in_core: integer, held: integer } stats live: calls and streams that have not ended; in_core: those of them that are unary calls made by the core in one step; held: bytes that came and nobody has read yet
 function TtrpcClient:stats() end
 
@@ -4251,7 +4251,7 @@ function TtrpcStream:close() end
 ---@return string?
 function TtrpcStream:close_send(opts) end
 
---- Whether no more messages come, and why; those that are unread can be had. Does not wait.
+--- Says if no more messages come, and why; unread ones can still be read. Does not wait.
 ---@return boolean ended
 ---@return string? reason
 function TtrpcStream:ended() end
