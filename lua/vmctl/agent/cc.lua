@@ -5,7 +5,7 @@ local core = require "vmctl.core"
 local handles = require "vmctl.cc.backend.handles"
 local inside = require "vmctl.cc.backend.inside"
 local json = require "vmctl.json"
-local mux = require "vmctl.cc.router"
+local router = require "vmctl.cc.router"
 local server = require "vmctl.cc.server"
 
 local M = {}
@@ -26,7 +26,7 @@ function M.server(opts)
     root = opts.root or "/", guest = true, image = image, user = image.user, work_dir = image.work_dir,
     environment = image.environment,
   }))
-  local m = mux.new()
+  local m = router.new()
   b:install(m)
   inside.install(m, b)
   return assert(server.new(nil, m, { allow = opts.allow, on_idle = function()

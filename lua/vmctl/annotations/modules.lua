@@ -320,8 +320,8 @@ function cc.encoder() end
 ---@return "$PATH" last
 function cc.find_helper(library) end
 
---- A mux without handlers: it answers each request with "unknown message type".
----@return vmctl.CcMux
+--- A router without handlers: it answers each request with "unknown message type".
+---@return vmctl.CcRouter
 function cc.mux() end
 
 --- Lets use_helper read the environment again; returns nothing.
@@ -337,7 +337,7 @@ function cc.response() end
 ---
 --- Makes a server. Its socket has mode 0600. A dead server's socket at the path is replaced; a live server's is not. Does not wait.
 ---@param path? string of a Unix socket; nil: none, for `converse` and for listeners of other kinds
----@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.cc.router; requests of one connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when its client goes away; an error that it raises goes to the log and is answered with code 99
+---@param handler function|vmctl.CcRouter handler(type, payload, context) as described at vmctl.cc.router; requests of one connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when its client goes away; an error that it raises goes to the log and is answered with code 99
 ---@param opts? { allow?: function|table, connections: integer?, max_payload: integer?, on_idle: function? } who may connect (see vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close
 ---@return string?
@@ -1795,7 +1795,7 @@ local CcHelper = {}
 function CcHelper:close() end
 
 --- The handler for vmctl.cc.server.
----@return function|vmctl.CcMux
+---@return function|vmctl.CcRouter
 function CcHelper:handler() end
 
 --- Ends the instance and all that was open, as when the last client has gone. The helper can be used again. Waits for the
@@ -1920,26 +1920,6 @@ function CcListener:close(timeout) end
 end
 
 do
----@class vmctl.CcMux
-local CcMux = {}
-
---- Sets the handler of a type; the last one counts. It is called with a decoder of the request's payload and a context
---- ({ type =, peer =, connection = }: `connection` is a table of the connection's own, which goes with it), may wait, and returns
---- the answer: bytes or a response builder, with the code byte in front; nothing, "" or true for an answer without fields. A
---- failure is nil, message, code, { op =, path = }: the code is a number of vmctl.cc.codes or an errno's name; what the fourth
---- value holds as `code`, `message`, `op` and `path` counts first, so that another helper's failure can be passed on as it is.
----@param kind integer one of vmctl.cc.types
----@param fn fun(d: vmctl.CcDecoder, context: table): ...
----@return vmctl.CcMux
-function CcMux:handle(kind, fn) end
-
---- The handler for a server: the mux itself.
----@return vmctl.CcMux
-function CcMux:handler() end
-
-end
-
-do
 ---@class vmctl.CcResponse
 local CcResponse = {}
 
@@ -1949,6 +1929,26 @@ function CcResponse:build() end
 
 --- The code byte of a success, which stands in front of the fields.
 function CcResponse:success() end
+
+end
+
+do
+---@class vmctl.CcRouter
+local CcRouter = {}
+
+--- Sets the handler of a type; the last one counts. It is called with a decoder of the request's payload and a context
+--- ({ type =, peer =, connection = }: `connection` is a table of the connection's own, which goes with it), may wait, and returns
+--- the answer: bytes or a response builder, with the code byte in front; nothing, "" or true for an answer without fields. A
+--- failure is nil, message, code, { op =, path = }: the code is a number of vmctl.cc.codes or an errno's name; what the fourth
+--- value holds as `code`, `message`, `op` and `path` counts first, so that another helper's failure can be passed on as it is.
+---@param kind integer one of vmctl.cc.types
+---@param fn fun(d: vmctl.CcDecoder, context: table): ...
+---@return vmctl.CcRouter
+function CcRouter:handle(kind, fn) end
+
+--- The handler for a server: the router itself.
+---@return vmctl.CcRouter
+function CcRouter:handler() end
 
 end
 

@@ -3,14 +3,15 @@
 local decoder = require "vmctl.cc.decoder"
 local encoder = require "vmctl.cc.encoder"
 local mode = require "vmctl.cc.mode"
-local mux = require "vmctl.cc.router"
+local router = require "vmctl.cc.router"
 local response = require "vmctl.cc.response"
 local wire = require "vmctl.cc.wire"
 
+-- `mux` is what the reference calls its router.
 local M = {
   HEADER_SIZE = wire.HEADER_SIZE, MAX = wire.MAX, types = wire.types, names = wire.names, codes = wire.codes,
   sources = wire.sources, may_block = wire.may_block, format = wire.format, mode = mode,
-  encoder = encoder.new, decoder = decoder.new, response = response.new, mux = mux.new,
+  encoder = encoder.new, decoder = decoder.new, response = response.new, mux = router.new,
 }
 
 --- A server on a Unix socket. See vmctl.cc.server.

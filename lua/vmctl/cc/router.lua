@@ -5,7 +5,7 @@ local wire = require "vmctl.cc.wire"
 local M = {}
 
 local methods = {}
-local mt = { __name = "vmctl.CcMux", __index = methods }
+local mt = { __name = "vmctl.CcRouter", __index = methods }
 
 --- Sets the handler of a type; the last one counts. It is called with a decoder of the request's payload and a context
 --- ({ type =, peer =, connection = }: `connection` is a table of the connection's own, which goes with it), may wait, and returns
@@ -14,18 +14,18 @@ local mt = { __name = "vmctl.CcMux", __index = methods }
 --- value holds as `code`, `message`, `op` and `path` counts first, so that another helper's failure can be passed on as it is.
 ---@param kind integer one of vmctl.cc.types
 ---@param fn fun(d: vmctl.CcDecoder, context: table): ...
----@return vmctl.CcMux
+---@return vmctl.CcRouter
 function methods:handle(kind, fn)
   if math.type(kind) ~= "integer" or kind < 0 or kind > 0xffff then
-    error("mux:handle: a request's type expected, got " .. tostring(kind), 2)
+    error("router:handle: a request's type expected, got " .. tostring(kind), 2)
   end
-  if type(fn) ~= "function" then error("mux:handle: a function expected, got " .. type(fn), 2) end
+  if type(fn) ~= "function" then error("router:handle: a function expected, got " .. type(fn), 2) end
   self._handlers[kind] = fn
   return self
 end
 
---- The handler for a server: the mux itself.
----@return vmctl.CcMux
+--- The handler for a server: the router itself.
+---@return vmctl.CcRouter
 function methods:handler()
   return self
 end
@@ -44,8 +44,8 @@ function mt:__call(kind, payload, context)
   return finish(d, xpcall(fn, debug.traceback, d, context))
 end
 
---- A mux without handlers: it answers each request with "unknown message type".
----@return vmctl.CcMux
+--- A router without handlers: it answers each request with "unknown message type".
+---@return vmctl.CcRouter
 function M.new()
   return setmetatable({ _handlers = {} }, mt)
 end

@@ -119,7 +119,7 @@ end
 
 --- Makes a server. Its socket has mode 0600. A dead server's socket at the path is replaced; a live server's is not. Does not wait.
 ---@param path? string of a Unix socket; nil: none, for `converse` and for listeners of other kinds
----@param handler function|vmctl.CcMux handler(type, payload, context) as described at vmctl.cc.router; requests of one
+---@param handler function|vmctl.CcRouter handler(type, payload, context) as described at vmctl.cc.router; requests of one
 -- connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when
 -- its client goes away; an error that it raises goes to the log and is answered with code 99
 ---@param opts? { allow?: function|table, connections: integer?, max_payload: integer?, on_idle: function? } who may connect (see
@@ -129,7 +129,7 @@ end
 function M.new(path, handler, opts)
   opts = options.check(opts, known, "cc.server")
   if path ~= nil and type(path) ~= "string" then error("cc.server: a path expected, got " .. type(path), 2) end
-  if not is_callable(handler) then error("cc.server: a function or a mux expected, got " .. type(handler), 2) end
+  if not is_callable(handler) then error("cc.server: a function or a router expected, got " .. type(handler), 2) end
   local listener, err, code
   if path then
     listener, err, code = dial.listen { kind = "unix", path = path }

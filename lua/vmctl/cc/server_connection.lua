@@ -126,7 +126,7 @@ end
 
 --- Takes a connection.
 ---@param stream vmctl.Stream
----@param handler function|vmctl.CcMux
+---@param handler function|vmctl.CcRouter
 ---@param format vmctl.Format with `max` as the limit of a payload
 ---@param max integer bytes
 function M.new(stream, handler, format, max)

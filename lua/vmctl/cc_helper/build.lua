@@ -80,10 +80,10 @@ local function build(snapshots, options, cache, folder)
 end
 
 --- Registers the handler.
----@param mux vmctl.CcMux
+---@param router vmctl.CcRouter
 ---@param snapshots vmctl.CcSnapshots
-function M.install(mux, snapshots)
-  mux:handle(wire.types.BUILD_DOCKERFILE, function(d)
+function M.install(router, snapshots)
+  router:handle(wire.types.BUILD_DOCKERFILE, function(d)
     local options = d:dockerfile_options()
     if not options then return end
     local ok, err, code = check(options)

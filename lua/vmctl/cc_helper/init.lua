@@ -6,7 +6,7 @@ local backend = require "vmctl.cc.backend"
 local folder = require "vmctl.cc_helper.folder"
 local handles = require "vmctl.cc.backend.handles"
 local instances = require "vmctl.cc_helper.instances"
-local mux = require "vmctl.cc.router"
+local router = require "vmctl.cc.router"
 local options = require "vmctl.base.options"
 local snapshots = require "vmctl.cc_helper.snapshots"
 
@@ -25,7 +25,7 @@ local function with_folder(self, opts)
   local b, err, code = backend.new(self._handles, { root = opts.root })
   if not b then return nil, err, code end
   b:open(false)
-  b:install(self._mux)
+  b:install(self._router)
   self._backend = b
   self._instances = instances.new(function() return folder.new(b, self._snapshots) end)
   return true
@@ -38,7 +38,7 @@ local function with_guests(self, opts)
     local instance, err, code = self._instances:get()
     if not instance then return nil, err, code end
     return instance.pool
-  end, self._mux)
+  end, self._router)
   return true
 end
 
@@ -51,21 +51,21 @@ end
 ---@return vmctl.CcHelper|nil, string?, string?
 function M.new(opts)
   opts = options.check(opts, known, "cc_helper.new")
-  local self = setmetatable({ _mux = mux.new(), _handles = handles.new(opts.most_handles) }, mt)
+  local self = setmetatable({ _router = router.new(), _handles = handles.new(opts.most_handles) }, mt)
   self._snapshots = snapshots.new(self._handles, opts.cache_dir)
   local ok, err, code = (opts.root and with_folder or with_guests)(self, opts)
   if not ok then return nil, err, code end
   -- Handles end with the instance.
   self._instances:on_close(function() self._handles:clear() end)
-  self._instances:install(self._mux)
-  self._snapshots:install(self._mux, self._instances)
+  self._instances:install(self._router)
+  self._snapshots:install(self._router, self._instances)
   return self
 end
 
 --- The handler for vmctl.cc.server.
----@return function|vmctl.CcMux
+---@return function|vmctl.CcRouter
 function methods:handler()
-  return self._handler or self._mux
+  return self._handler or self._router
 end
 
 --- Ends the instance and all that was open, as when the last client has gone. The helper can be used again. Waits for the

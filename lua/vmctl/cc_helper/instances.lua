@@ -101,8 +101,8 @@ local plain = {
 }
 
 --- Registers the handlers.
----@param mux vmctl.CcMux
-function methods:install(mux)
+---@param router vmctl.CcRouter
+function methods:install(router)
   -- The first field, or that there is none: what a guard gives is not nil.
   local function guard(first)
     local instance, err, code = self:get()
@@ -110,14 +110,14 @@ function methods:install(mux)
     if first == nil then return true end
     return first
   end
-  mux:handle(wire.types.INSTANCE_NEW, function(d) return self:_new(d) end)
-  fields.on(mux, "INSTANCE_IS_RUNNING", function() return true end, function()
+  router:handle(wire.types.INSTANCE_NEW, function(d) return self:_new(d) end)
+  fields.on(router, "INSTANCE_IS_RUNNING", function() return true end, function()
     local instance = self._instance
     return instance and instance:is_running() and "\0\1" or "\0\0"
   end)
-  fields.on(mux, "INSTANCE_ID", guard, function() return pack(">I1s4", 0, self._id) end)
+  fields.on(router, "INSTANCE_ID", guard, function() return pack(">I1s4", 0, self._id) end)
   for kind, fn in pairs(plain) do
-    fields.on(mux, kind, guard, function(...)
+    fields.on(router, kind, guard, function(...)
       local ok, err, code, where = fn(self, ...)
       if not ok then return nil, err, code, where end
     end)

@@ -83,10 +83,10 @@ end
 local function close() end
 
 --- Registers the handlers.
----@param mux vmctl.CcMux
+---@param router vmctl.CcRouter
 ---@param instances vmctl.CcInstances
-function methods:install(mux, instances)
-  mux:handle(wire.types.FS_SNAPSHOT, function(d)
+function methods:install(router, instances)
+  router:handle(wire.types.FS_SNAPSHOT, function(d)
     local options = d:snapshot_options()
     if not options then return end
     local instance, err, code = instances:get()
@@ -94,20 +94,20 @@ function methods:install(mux, instances)
     return self:_take(instance, options)
   end)
   local one = self._handles:getter "snapshot"
-  fields.on(mux, "SNAPSHOT_CACHE_KEY", one, function(s) return pack(">I1s4", 0, s.key) end)
-  fields.on(mux, "SNAPSHOT_PARENT", one, function(s)
+  fields.on(router, "SNAPSHOT_CACHE_KEY", one, function(s) return pack(">I1s4", 0, s.key) end)
+  fields.on(router, "SNAPSHOT_PARENT", one, function(s)
     if not s.parent then return pack(">I1I8", 0, 0) end
     return self:answer(s.parent)
   end)
-  fields.on(mux, "SNAPSHOT_CLOSE", self._handles:taker "snapshot", close)
-  mux:handle(wire.types.SNAPSHOT_AS_SOURCE, function(d)
+  fields.on(router, "SNAPSHOT_CLOSE", self._handles:taker "snapshot", close)
+  router:handle(wire.types.SNAPSHOT_AS_SOURCE, function(d)
     local handle = d:uint64()
     if not handle then return end
     local s, err, code = self._handles:get("snapshot", handle)
     if not s then return nil, err, code end
     return pack(">I1I8", 0, handle)
   end)
-  require("vmctl.cc_helper.build").install(mux, self)
+  require("vmctl.cc_helper.build").install(router, self)
 end
 
 return M

@@ -94,20 +94,20 @@ local function kill(b, handle)
 end
 
 --- Registers the handlers.
----@param mux vmctl.CcMux
+---@param router vmctl.CcRouter
 ---@param b vmctl.CcBackend
-function M.install(mux, b)
+function M.install(router, b)
   local function present(first)
     local ok, err, code = b:present()
     if not ok then return nil, err, code end
     return first
   end
-  fields.on(mux, "CMD_NEW", present, function(name, args) return add(b, name, args) end)
-  fields.on(mux, "CMD_ENTRYPOINT", present, function(args) return entrypoint(b, args) end)
-  for kind, fn in pairs(requests) do fields.on(mux, kind, b.handles:getter "cmd", fn) end
+  fields.on(router, "CMD_NEW", present, function(name, args) return add(b, name, args) end)
+  fields.on(router, "CMD_ENTRYPOINT", present, function(args) return entrypoint(b, args) end)
+  for kind, fn in pairs(requests) do fields.on(router, kind, b.handles:getter "cmd", fn) end
   local function any(handle) return handle end -- an unknown handle is a success
-  fields.on(mux, "CMD_FREE", any, function(handle) return free(b, handle) end)
-  fields.on(mux, "CMD_KILL", any, function(handle) return kill(b, handle) end)
+  fields.on(router, "CMD_FREE", any, function(handle) return free(b, handle) end)
+  fields.on(router, "CMD_KILL", any, function(handle) return kill(b, handle) end)
 end
 
 return M

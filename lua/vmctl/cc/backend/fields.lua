@@ -76,14 +76,14 @@ function M.decode(kind)
 end
 
 --- Registers a handler.
----@param mux vmctl.CcMux
+---@param router vmctl.CcRouter
 ---@param kind string
 ---@param guard fun(first: any): any|nil, string?, integer? maps the first field (a handle to its object), or
 -- refuses
----@param fn fun(first: any, second: any, third: any): ... as a mux calls it; may wait
-function M.on(mux, kind, guard, fn)
+---@param fn fun(first: any, second: any, third: any): ... as a router calls it; may wait
+function M.on(router, kind, guard, fn)
   local decode = M.decode(kind)
-  mux:handle(wire.types[kind], function(d)
+  router:handle(wire.types[kind], function(d)
     local ok, a, b, c = decode(d)
     if not ok then return nil, a, b end
     local err, code

@@ -86,11 +86,11 @@ local function close(f)
 end
 
 --- Registers the handlers.
----@param mux vmctl.CcMux
+---@param router vmctl.CcRouter
 ---@param b vmctl.CcBackend
-function M.install(mux, b)
-  for kind, fn in pairs(requests) do fields.on(mux, kind, b.handles:getter "file", fn) end
-  fields.on(mux, "FILE_CLOSE", b.handles:taker "file", close)
+function M.install(router, b)
+  for kind, fn in pairs(requests) do fields.on(router, kind, b.handles:getter "file", fn) end
+  fields.on(router, "FILE_CLOSE", b.handles:taker "file", close)
 end
 
 return M

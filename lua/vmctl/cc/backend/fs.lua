@@ -156,16 +156,16 @@ function requests.FS_SYMLINK(b, target, path)
 end
 
 --- Registers the handlers.
----@param mux vmctl.CcMux
+---@param router vmctl.CcRouter
 ---@param b vmctl.CcBackend
-function M.install(mux, b)
+function M.install(router, b)
   local function guard(path)
     local ok, err, code = b:present()
     if not ok then return nil, err, code end
     return path
   end
   for kind, fn in pairs(requests) do
-    fields.on(mux, kind, guard, function(...) return fn(b, ...) end)
+    fields.on(router, kind, guard, function(...) return fn(b, ...) end)
   end
 end
 

@@ -70,9 +70,9 @@ function methods:clear()
 end
 
 --- Registers the handlers for files, commands and the network.
----@param mux vmctl.CcMux
-function methods:install(mux)
-  for _, part in ipairs { fs, file, commands, network } do part.install(mux, self) end
+---@param router vmctl.CcRouter
+function methods:install(router)
+  for _, part in ipairs { fs, file, commands, network } do part.install(router, self) end
 end
 
 --- Ends it.

@@ -55,14 +55,14 @@ local function set_console(cols, rows)
 end
 
 --- Registers the handlers.
----@param mux vmctl.CcMux
+---@param router vmctl.CcRouter
 ---@param b vmctl.CcBackend
-function M.install(mux, b)
-  mux:handle(M.ARCHIVE, function(d)
+function M.install(router, b)
+  router:handle(M.ARCHIVE, function(d)
     local excludes = d:string_slice()
     if excludes then return start_archive(b, excludes) end
   end)
-  mux:handle(wire.types.INSTANCE_SET_CONSOLE, function(d)
+  router:handle(wire.types.INSTANCE_SET_CONSOLE, function(d)
     local cols, rows = d:int32(), d:int32()
     if not d:failed() then return set_console(cols, rows) end
   end)

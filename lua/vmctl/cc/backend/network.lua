@@ -78,23 +78,23 @@ local function close(object)
 end
 
 --- Registers the handlers.
----@param mux vmctl.CcMux
+---@param router vmctl.CcRouter
 ---@param b vmctl.CcBackend
-function M.install(mux, b)
+function M.install(router, b)
   local listener, conn = b.handles:getter "listener", b.handles:getter "conn"
-  fields.on(mux, "NET_LISTEN", function(network)
+  fields.on(router, "NET_LISTEN", function(network)
     local ok, err, code = b:present()
     if not ok then return nil, err, code end
     return network
   end, function(network, address) return listen(b, network, address) end)
-  fields.on(mux, "LISTENER_ACCEPT", listener, function(l) return accept(b, l) end)
-  fields.on(mux, "LISTENER_CLOSE", b.handles:taker "listener", close)
-  fields.on(mux, "LISTENER_ADDR", listener, function(l) return address_of(l, "address") end)
-  fields.on(mux, "CONN_READ", conn, read)
-  fields.on(mux, "CONN_WRITE", conn, write)
-  fields.on(mux, "CONN_CLOSE", b.handles:taker "conn", close)
-  fields.on(mux, "CONN_LOCAL_ADDR", conn, function(s) return address_of(s, "address") end)
-  fields.on(mux, "CONN_REMOTE_ADDR", conn, function(s) return address_of(s, "peer") end)
+  fields.on(router, "LISTENER_ACCEPT", listener, function(l) return accept(b, l) end)
+  fields.on(router, "LISTENER_CLOSE", b.handles:taker "listener", close)
+  fields.on(router, "LISTENER_ADDR", listener, function(l) return address_of(l, "address") end)
+  fields.on(router, "CONN_READ", conn, read)
+  fields.on(router, "CONN_WRITE", conn, write)
+  fields.on(router, "CONN_CLOSE", b.handles:taker "conn", close)
+  fields.on(router, "CONN_LOCAL_ADDR", conn, function(s) return address_of(s, "address") end)
+  fields.on(router, "CONN_REMOTE_ADDR", conn, function(s) return address_of(s, "peer") end)
 end
 
 return M

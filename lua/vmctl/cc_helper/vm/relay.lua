@@ -83,7 +83,7 @@ end
 --- A handler that hands on what concerns the inside of the instance, and leaves the rest to another.
 ---@param handles vmctl.CcHandles
 ---@param find_pool fun(): vmctl.CcPool|nil, string?, integer? of the instance
----@param otherwise function|vmctl.CcMux
+---@param otherwise function|vmctl.CcRouter
 ---@return fun(kind: integer, payload: string, context: table): ...
 function M.handler(handles, find_pool, otherwise)
   local self, plans = { _handles = handles, _find_pool = find_pool }, describe()
