@@ -135,7 +135,7 @@ local function explain(err)
   return at and text:sub(1, at - 1) or text
 end
 
--- What was asked for was done, but a log, a capture or a trace of it has gaps.
+-- The command has succeeded, but a log, a capture or a trace of it has gaps.
 M.INCOMPLETE = 1
 
 local function perform(module, opts)
