@@ -98,7 +98,7 @@ local function write_log(self, data)
   self._lost = { message = err, code = code }
 end
 
---- Whether all that came is in the log that was asked for. Does not wait.
+--- Says if the console's log is complete. Does not wait.
 ---@return true|nil, string?, string? ENOSPC, EIO …
 function methods:status()
   if not self._lost then return true end

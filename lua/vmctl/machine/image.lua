@@ -80,7 +80,7 @@ local function read_all(stream, deadline)
   end
 end
 
--- What a shell command prints, its complaints included: they are the reason if it fails. Waits.
+-- The output of a shell command, standard error included, which is the reason if it fails. Waits.
 local function run(step, path, command)
   local deadline = core.now() + LIMIT
   local child <close>, err, code = process.spawn { "sh", "-c", command, stdout = "pipe", stderr = "stdout", stdin = "null" } -- luacheck: ignore

@@ -259,7 +259,7 @@ function methods:follow_console(take)
   return self._console:follow(take)
 end
 
---- Whether all that came on the console is in the file that `console_log` names: a full disk is logged once, and told here. Does
+--- Says if the whole console output is in the file that `console_log` names: a full disk is logged once, and told here. Does
 --- not wait.
 ---@return true|nil, string?, string? ENOSPC, EIO …
 function methods:console_status()
