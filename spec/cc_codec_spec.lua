@@ -3,7 +3,7 @@ local ends = require "spec.support.cc"
 
 local HERE = "spec/cc_codec_spec.lua:"
 
--- What is raised, which must name this file's line.
+-- The raised error, which must name this file's line.
 local function raises(fn)
   local ok, err = pcall(fn)
   assert.is_false(ok)

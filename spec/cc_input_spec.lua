@@ -1,4 +1,4 @@
--- What a server makes of bytes that no client should send: each row of docs/wire/cc-ipc.md#framing, and worse.
+-- A server's answers to bytes that no client should send: each row of docs/wire/cc-ipc.md#framing, and worse.
 local cc = require "vmctl.cc"
 local ends = require "spec.support.cc"
 local support = require "spec.support"

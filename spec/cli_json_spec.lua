@@ -1,4 +1,4 @@
--- What `--json` prints is one document that follows its schema in docs/command-line.md, and nothing else.
+-- `--json` prints one document that follows its schema in docs/command-line.md, and nothing else.
 local assert = require "luassert"
 local cli = require "spec.support.cli"
 local json = require "vmctl.json"

@@ -6,7 +6,7 @@ local check = require "doc.check"
 local functions = require "doc.functions"
 local types = require "doc.types"
 
--- What the check says of a module's only function; the module is written to a file, since the source is read as well.
+-- The check's complaints about a module's only function; the module is written to a file, since the source is read as well.
 local function complaints(text)
   local path = os.tmpname()
   local file = assert(io.open(path, "w"))

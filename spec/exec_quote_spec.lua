@@ -18,7 +18,7 @@ local words = {
 for i = 1, 255 do words[#words + 1] = string.char(i) end
 for i = 128, 255 do words[#words + 1] = string.char(i) .. "1\n" end -- a digit behind an escape
 
--- What the command writes, run by this shell.
+-- The output of the command, run by this shell.
 local function output(shell, command)
   local argv = table.move(shell, 1, #shell, 1, {})
   argv[#argv + 1] = command

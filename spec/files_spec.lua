@@ -24,7 +24,7 @@ local TREE = [[
   n=$(printf 'n%.0s' $(seq 150)); mkdir -p $n/$n; echo deep > $n/$n/$n
 ]]
 
--- What is there, as lines: names, modes, owners, sizes, links, how many names a file has, times. The cc protocol has whole seconds
+-- A tree as lines: names, modes, owners, sizes, links, how many names a file has, times. The cc protocol has whole seconds
 -- alone, and neither second names nor times of links.
 local FULL, BY_CC = { "%p %m %U:%G %s %n %T@", "%p %m %U:%G %l %T@" }, { "%p %m %U:%G %s %Ts", "%p %m %U:%G %l" }
 

@@ -1,4 +1,4 @@
--- What is inside a guest as an address: exec's connections to its ports and, with agents of ours, to its Unix sockets.
+-- Addresses inside a guest: exec's connections to its ports and, with agents of ours, to its Unix sockets.
 local agent = require "spec.support.agent"
 local forwarding = require "spec.support.forward"
 local reference = require "spec.support.reference"

@@ -146,7 +146,7 @@ describe("vmctl.forward: a connection's end", function()
   end, { linger = 0.05 }))
 end)
 
--- What becomes of a connection that is not taken: the reset may come before the client's connect has ended.
+-- The end of a refused connection: the reset may come before the client's connect has ended.
 local function refused(forward)
   local stream <close>, _, name = vmctl.dial(forward:address())
   return name or code(stream:read(nil, 1))

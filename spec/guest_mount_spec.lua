@@ -32,7 +32,7 @@ local function make_folder()
   return folder
 end
 
--- What any share does. `folder` is shared as "share0".
+-- Checks of any share. `folder` is shared as "share0".
 local function check_share(vm, folder, kind)
   local client = assert(stereos.connect(vm:address(1024)))
   local function mount(path, tag, read_only)

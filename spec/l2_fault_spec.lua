@@ -23,7 +23,7 @@ local function near(want, got, tolerance)
   assert.is_true(math.abs(got - want) <= tolerance, ("%g is not within %g of %g"):format(got, tolerance, want))
 end
 
--- What arrives with given faults and a seed, on a new switch.
+-- The frames that arrive with given faults and a seed, on a new switch.
 local function trial(faults, seed, count, silence)
   local sw, far = l2s.switch({ "a", "b" }, { seed = seed })
   assert(sw:faults("a", "b", faults, { direction = "one" }))

@@ -7,7 +7,7 @@ local vmctl = require "vmctl"
 local code, run = support.code, support.run
 local l2 = vmctl.l2
 
--- What a reader makes of each vector's bytes when nothing follows them: how many frames, how many invalid lengths, and whether
+-- A reader's results for each vector's bytes when nothing follows them: how many frames, how many invalid lengths, and whether
 -- the connection ends by itself. The default is one frame.
 local special = {
   coalesced_two = { frames = 2 }, zero_length = { invalid = 1 }, short_13 = { invalid = 1 }, hdr_65535 = {}, hdr_65536 = {},

@@ -1,7 +1,7 @@
 local c_layout = require "spec.support.c_layout"
 local cycles = require "spec.support.cycles"
 
--- What each room may include of the project, and what of others it must not.
+-- The headers of the project that each room may include, and the foreign ones that it must not.
 local rooms = {
   wire = { own = { "wire" }, never = { "lua.h", "lauxlib.h", "lualib.h", "ev.h", "sys/socket.h", "unistd.h" } },
   io = { own = { "io", "wire" }, never = { "lua.h", "lauxlib.h", "lualib.h" } },

@@ -21,7 +21,7 @@ local writer = require "vmctl.tar.write"
 local SIZE = 48 << 10
 local ALLOWED = 2 -- seconds for what takes milliseconds; quadratic code takes a minute
 
--- What patterns go back on: long runs, and what nearly matches over and over.
+-- Texts on which patterns backtrack: long runs, and repeated near matches.
 local PIECES = { " ", "/", "\n", "\r", "a", "1", "\27[", "\27]", "\255", "a/", "./", "../", "a\n", "a ", "1 ", ": ", "\\", "\"", "[", ":",
   "{", "*", "%", "=", "a=b\n", "\27[1;", "//a", " - ", ".wh.", "Kernel panic", "\t \n", "\\u", "e1", "0.", ",", "1 2 3/" }
 

@@ -38,7 +38,7 @@ local function payload(fields)
   return assert(pb.encode(name, inner)), name, inner
 end
 
--- What a decode of each message must give.
+-- The expected result of decoding each message.
 local expected = {
   ["ttrpc.Request"] = function(fields)
     local metadata = {}

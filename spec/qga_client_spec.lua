@@ -206,7 +206,7 @@ describe("vmctl.QgaClient", function()
 end)
 
 describe("a real qemu-ga", function()
-  -- What would touch this machine is forbidden to it.
+  -- Commands that would change this machine are blocked in it.
   local FORBIDDEN = "guest-shutdown,guest-suspend-disk,guest-suspend-ram,guest-suspend-hybrid,guest-fsfreeze-freeze,"
     .. "guest-fsfreeze-freeze-list,guest-set-time,guest-fstrim,guest-set-user-password,guest-set-vcpus,"
     .. "guest-set-memory-blocks,guest-ssh-add-authorized-keys,guest-ssh-remove-authorized-keys"

@@ -1,4 +1,4 @@
--- What users install: the rock, and `make install`. Each is used from a place of its own.
+-- The installed forms: the rock, and `make install`. Each is used from a place of its own.
 local assert = require "luassert"
 
 local VERSION = require "vmctl.base.version"

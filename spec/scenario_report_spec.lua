@@ -53,7 +53,7 @@ local function assert_has(text, part)
   assert.truthy(text:find(part, 1, true), ("%q is not in:\n%s"):format(part, text))
 end
 
--- What busted says about one test: from its name to the next empty line.
+-- Busted's report about one test: from its name to the next empty line.
 local function paragraph(text, name)
   local at = assert(text:find(name .. "\n", 1, true), name .. " is not in:\n" .. text)
   return text:sub(at):match "^(.-)\n\n" or text:sub(at)

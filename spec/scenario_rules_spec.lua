@@ -1,4 +1,4 @@
--- What scenarios do that needs no guest: their options, names, files and words.
+-- Scenarios without a guest: their options, names, files and words.
 local assert = require "luassert"
 local artefacts = require "vmctl.scenario.artefacts"
 local failure = require "vmctl.scenario.failure"

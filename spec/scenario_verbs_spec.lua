@@ -11,7 +11,7 @@ local function assert_has(text, part)
   assert.truthy(text:find(part, 1, true), ("%q is not in: %s"):format(part, text))
 end
 
--- What a verb says when it fails.
+-- The error of a verb that fails.
 local function failure_of(fn, ...)
   local ok, err = pcall(fn, ...)
   assert.is_false(ok, "it did not fail")

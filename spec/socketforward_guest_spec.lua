@@ -10,7 +10,7 @@ local MIB = 1 << 20
 local SIZE = (math.tointeger(tonumber(os.getenv "VMCTL_FORWARD_MIB")) or 64) * MIB -- each way
 local LIMIT = 60 + SIZE // MIB // 2 -- seconds: an emulated guest carries some ten MiB a second each way
 
--- What runs in the guest: a client of a forwarded socket. It prints one line.
+-- The program in the guest: a client of a forwarded socket. It prints one line.
 local CLIENT = [==[
 local vmctl = require "vmctl"
 local core = require "vmctl.core"

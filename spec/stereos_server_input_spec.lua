@@ -1,4 +1,4 @@
--- What a stereos server is sent that it should not be: everyone is told what was wrong, and nobody else notices.
+-- A stereos server gets invalid input: the sender gets an error, and other clients notice nothing.
 local cjson = require "cjson"
 local host = require "spec.support.stereos_host"
 local server = require "vmctl.stereos.server"

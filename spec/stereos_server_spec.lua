@@ -8,7 +8,7 @@ local vmctl = require "vmctl"
 
 local run = support.run
 
--- What the reply of a vector says: the types of the lines, and for an ack its `ok`.
+-- The reply of a vector: the types of the lines, and for an ack its `ok`.
 local function expected(fields)
   local list = fields.replies or { fields.reply or "ack" }
   local replies = {}

@@ -9,7 +9,7 @@ local vmctl = require "vmctl"
 
 local code, run = support.code, support.run
 
--- What `fn` leaves in a trace: its records, and the file as it is.
+-- The trace of `fn`: its records, and the file as it is.
 local function traced(fn, opts)
   local path = support.tmpdir() .. "/trace.ndjson"
   assert(trace.start(path, opts))

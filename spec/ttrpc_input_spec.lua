@@ -1,4 +1,4 @@
--- What a server makes of frames that no client should send: each row of the tables in
+-- A server's answers to frames that no client should send: each row of the tables in
 -- docs/wire/ttrpc.md#types-and-flags, docs/wire/ttrpc.md#stream-ids, docs/wire/ttrpc.md#length-limit,
 -- docs/wire/ttrpc.md#state-machines and docs/wire/ttrpc.md#error-answers.
 local ends = require "spec.support.ttrpc"

@@ -1,4 +1,4 @@
--- What a peer says comes one byte at a time: lua5.4 spec/c/dribbled.lua CASE BYTES script|task, with the stack that the caller
+-- A peer sends one byte at a time: lua5.4 spec/c/dribbled.lua CASE BYTES script|task, with the stack that the caller
 -- allows. Prints what the call gave.
 local case, total, where = arg[1], tonumber(arg[2]), arg[3]
 local core = require "vmctl.core"

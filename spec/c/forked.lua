@@ -1,4 +1,4 @@
--- What forked.c runs. Opens one of each thing, forks, and looks in the parent whether all of them go on. Returns true in the child.
+-- The program of forked.c. Opens one of each thing, forks, and looks in the parent whether all of them go on. Returns true in the child.
 local folder = ...
 local core = require "vmctl.core"
 local vmctl = require "vmctl"

@@ -30,7 +30,7 @@ static void check(int ok, const char *what)
     failures++;
 }
 
-/* What a module has no business with. */
+/* Process state that a module must not change. */
 struct host {
     struct sigaction actions[SIGNALS];
     sigset_t mask;

@@ -1,4 +1,4 @@
--- What each of the two threads runs in a Lua state of its own: sockets and processes, in tasks. Raises what goes wrong.
+-- The program of each of the two threads, in its own Lua state: sockets and processes, in tasks. Raises what goes wrong.
 local name, rounds = ...
 local process = require "vmctl.process"
 local vmctl = require "vmctl"

@@ -1,4 +1,4 @@
--- What a finished command leaves behind lives on; what is cut off takes its group with it. In exec, on vmctl.host and in cc.
+-- Processes left by a finished command live on; a command that is cut off ends with its group. In exec, on vmctl.host and in cc.
 local assert = require "luassert"
 local agent = require "spec.support.agent"
 local cc_helper = require "spec.support.cc_helper"

@@ -4,7 +4,7 @@ local assert = require "luassert"
 local command = require "vmctl.scenario.command"
 local vmctl = require "vmctl"
 
--- What a verb would make of it: is it a success, is it a failure of its own, and why not.
+-- A verb's judgement: is it a success, is it a failure of its own, and why not.
 local function judge(given, shell)
   local words, _, wanted = command.read("succeed", given, 30)
   if shell and words[1] == "sh" then words[1] = shell end

@@ -1,4 +1,4 @@
--- What asks again and again, and has a time-out of its own, ends with the vmctl.timeout around it: its waits then fail at once,
+-- A call that retries until its own time-out ends with the vmctl.timeout around it: its waits then fail at once,
 -- and it went on asking without a pause.
 local assert = require "luassert"
 local support = require "spec.support"

@@ -1,4 +1,4 @@
--- What a peer said in place of a number or a table was indexed and added up, and ended the host program; one odd request ended a
+-- A peer's value of a wrong type was indexed or added up, and ended the host program; one odd request ended a
 -- guest's shared monitor for all.
 local assert = require "luassert"
 local share_qmp = require "vmctl.machine.share_qmp"

@@ -28,7 +28,7 @@ function c_layout.files(room)
   return names
 end
 
---- What a file includes: of the project's own ("lua/fail.h") and of the system's ("ev.h").
+--- The includes of a file: of the project's own ("lua/fail.h") and of the system's ("ev.h").
 ---@param name string as c_layout.files has it
 ---@return string[] own
 ---@return string[] system

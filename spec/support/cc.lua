@@ -1,4 +1,4 @@
---- What the specs of vmctl.cc share: both ends over a socket pair, ends that speak the wire by hand, and the vectors.
+--- Shared by the specs of vmctl.cc: both ends over a socket pair, ends that speak the wire by hand, and the vectors.
 local assert = require "luassert"
 local cc = require "vmctl.cc"
 local support = require "spec.support"

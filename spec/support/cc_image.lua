@@ -49,7 +49,7 @@ local function digest(bytes)
   return core.sha256(bytes):hex()
 end
 
---- What `docker save` writes.
+--- An archive as `docker save` writes it.
 ---@param folder string where to
 ---@param layers table[] of files, as for `tar`
 ---@param run? table the image's configuration

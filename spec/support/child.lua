@@ -9,7 +9,7 @@ function M.spawn(command)
   return assert(process.spawn(command))
 end
 
---- What a command says on its standard output, until its end.
+--- The standard output of a command, to its end.
 function M.output_of(command)
   command.stdout = command.stdout or "pipe"
   local child <close> = M.spawn(command)

@@ -1,4 +1,4 @@
---- What the specs of copies share: an agent of ours on this machine that finds a tar of the spec's choice.
+--- Shared by the specs of copies: an agent of ours on this machine that finds a tar of the spec's choice.
 local assert = require "luassert"
 local support = require "spec.support"
 local vmctl = require "vmctl"

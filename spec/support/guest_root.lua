@@ -44,7 +44,7 @@ function M.handlers(opts)
   return handlers, service, all.root
 end
 
---- What a file holds, nil when there is none.
+--- The content of a file; nil if there is none.
 function M.content(path)
   local file = io.open(path, "rb")
   local text = file and file:read "a"

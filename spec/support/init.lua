@@ -1,4 +1,4 @@
---- What the specs share: bodies that run as tasks with a limit, and leave nothing open.
+--- Shared by the specs: bodies that run as tasks with a limit, and leave nothing open.
 local assert = require "luassert"
 local lfs = require "lfs"
 local core = require "vmctl.core"

@@ -1,4 +1,4 @@
---- What the specs of Ethernet share: frames, and a switch with the far ends of its ports.
+--- Shared by the specs of Ethernet: frames, and a switch with the far ends of its ports.
 local log = require "vmctl.log"
 local vmctl = require "vmctl"
 
@@ -37,7 +37,7 @@ function M.switch(names, opts)
   return sw, far
 end
 
---- What follows the type of each frame that has come to a port by now.
+--- The payload of each frame that has come to a port by now.
 ---@return string[]
 function M.texts(port, silence)
   local list = {}

@@ -24,7 +24,7 @@ function M.room(name)
   return name:match "^vmctl%.([%w_]+)" or "vmctl"
 end
 
---- What each module needs. A module whose name stands in the text counts, wherever it is loaded: at the beginning, in a
+--- The modules that each module needs. A module whose name stands in the text counts, wherever it is loaded: at the beginning, in a
 --- function, or by a table of names. Comments do not count.
 ---@param texts table<string, string>
 ---@return table<string, table<string, string>> graph of module -> module -> "NAME needs NAME"
@@ -57,7 +57,7 @@ function M.rooms(graph)
   return rooms
 end
 
---- What is wrong with a graph of rooms: an arrow that does not lead to a lower floor, a room on no floor.
+--- The complaints about a graph of rooms: an arrow that does not lead to a lower floor, a room on no floor.
 ---@param rooms table<string, table<string, string>>
 ---@param floors string[][] the lowest first
 ---@return string[] complaints sorted

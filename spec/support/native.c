@@ -1,4 +1,4 @@
-/* What the specs need of the system and vmctl does not offer: socket buffers of a chosen size, another user. */
+/* System calls for specs that vmctl does not offer: socket buffers of a chosen size, another user. */
 #include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>

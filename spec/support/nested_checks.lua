@@ -1,4 +1,4 @@
--- What is checked in a guest that is itself the host of another: { name, function } each, for tap.lua. The inner guest is
+-- The checks in a guest that is itself the host of another: { name, function } each, for tap.lua. The inner guest is
 -- reached over /dev/vhost-vsock, by the same vmctl.machine as anywhere. On the outer host only the names are read.
 local core = require "vmctl.core"
 local vmctl = require "vmctl"

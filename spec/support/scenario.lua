@@ -1,4 +1,4 @@
---- What the specs of scenarios share: the options of their machines, and scenario specs that run in a busted of their own.
+--- Shared by the specs of scenarios: the options of their machines, and scenario specs that run in a busted of their own.
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"
 local vmctl = require "vmctl"
@@ -27,7 +27,7 @@ function M.read(path)
   return text
 end
 
--- What such a spec begins with: DEFAULTS and ARTEFACTS are its machines' options and the folder.
+-- The beginning of such a spec: DEFAULTS and ARTEFACTS are its machines' options and the folder.
 local HEAD = [[
 local scenario = require "vmctl".scenario
 local DEFAULTS, ARTEFACTS = { kernel = %q, initrd = %q }, %q

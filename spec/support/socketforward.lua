@@ -1,4 +1,4 @@
---- What the specs of socket forwarding share: a guest's service and a host in one process, and ends that speak by hand.
+--- Shared by the specs of socket forwarding: a guest's service and a host in one process, and ends that speak by hand.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local support = require "spec.support"

@@ -1,4 +1,4 @@
---- What tap.lua said inside of a guest, for the spec that turns each check into an `it`.
+--- Reads the output of tap.lua inside a guest, for the spec that turns each check into an `it`.
 local assert = require "luassert"
 
 local M, methods = {}, {}

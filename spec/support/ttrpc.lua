@@ -1,4 +1,4 @@
---- What the specs of ttrpc share: both ends over a socket pair, and ends that speak the wire by hand.
+--- Shared by the specs of ttrpc: both ends over a socket pair, and ends that speak the wire by hand.
 local assert = require "luassert"
 local support = require "spec.support"
 local ttrpc = require "vmctl.ttrpc"

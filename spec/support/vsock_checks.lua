@@ -1,4 +1,4 @@
--- What is checked of AF_VSOCK inside a guest, over its loopback transport (CID 1): { name, function } each, for tap.lua.
+-- Checks of AF_VSOCK inside a guest, over its loopback transport (CID 1): { name, function } each, for tap.lua.
 -- On the host only the names are read.
 local core = require "vmctl.core"
 local vmctl = require "vmctl"
