@@ -1,4 +1,4 @@
-/* What the guest agent does as PID 1: mounts, modules, the loopback interface, reaping, the end of the machine. */
+/* The guest agent as PID 1: mounts, modules, the loopback interface, reaping, the end of the machine. */
 #include "agent/init.h"
 
 #include <errno.h>
