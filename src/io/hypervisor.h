@@ -1,4 +1,4 @@
-/* What this machine offers to run guests: KVM, and AF_VSOCK's host side. */
+/* This machine's means to run guests: KVM, and AF_VSOCK's host side. */
 #ifndef VMCTL_IO_HYPERVISOR_H
 #define VMCTL_IO_HYPERVISOR_H
 

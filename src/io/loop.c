@@ -238,7 +238,7 @@ static bool loop_sleep(struct vmctl_loop *loop, double most)
     return n >= 0;
 }
 
-/* What libev does not do itself: a wait that misses no signal. */
+/* A wait that misses no signal, which libev has not. */
 static void loop_run_held(struct vmctl_loop *loop, bool wait)
 {
     loop_look(loop);

@@ -24,7 +24,7 @@ struct vmctl_loop {
     struct ev_loop *ev;
     ev_io tick;                 /* a timerfd: readable when the first timer of the heap is due */
     double armed;               /* when tick fires; INFINITY while it is not set */
-    bool due;                   /* it has fired: the heap wants to be looked at */
+    bool due;                   /* it has fired: the heap has due timers */
     int fd;                     /* what libev polls */
     int active;                 /* watchers that libev had when it last looked, the tick aside */
     unsigned files;             /* open streams on regular files, which epoll does not take and libev feigns */
@@ -37,7 +37,7 @@ struct vmctl_loop {
     unsigned ndrains;
     struct vmctl_workers *workers; /* see workers.h; NULL until they are needed */
     bool at_work;               /* somebody waits for them: a virtual clock does not leap over that */
-    struct vmctl_list chores;   /* of struct vmctl_chore: what is to be done before the next wait */
+    struct vmctl_list chores;   /* of struct vmctl_chore: run before the next wait */
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
     double skew;                /* how far this loop's clock is ahead of the monotonic one */
     double grace;               /* on a virtual clock: seconds that fds get before time leaps; below 0: the clock is real */
@@ -49,10 +49,10 @@ struct vmctl_loop {
 /* Work that is put off until the loop is about to wait, so that it is done once for all that came together. */
 struct vmctl_chore {
     struct vmctl_list link;
-    bool (*run)(struct vmctl_chore *c); /* true: it has woken somebody */
+    bool (*run)(struct vmctl_chore *c); /* true: it has woken a waiter */
 };
 
-/* Whatever holds an fd, a child or a thread until it is closed. */
+/* An object that holds an fd, a child or a thread until it is closed. */
 struct vmctl_handle {
     struct vmctl_list link;
     void (*close)(struct vmctl_handle *h); /* idempotent, never blocks */
@@ -93,7 +93,7 @@ double vmctl_loop_next(struct vmctl_loop *loop);
 
 void vmctl_handle_add(struct vmctl_loop *loop, struct vmctl_handle *h);
 
-/* Has it run before the next wait. Removing it from its list takes that back. */
+/* Runs it before the next wait. Removing it from its list undoes that. */
 static inline void vmctl_chore_add(struct vmctl_loop *loop, struct vmctl_chore *c)
 {
     if (vmctl_list_empty(&c->link))

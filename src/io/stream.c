@@ -332,7 +332,7 @@ static bool on_unsent(struct vmctl_chore *c)
     return waited_for;
 }
 
-/* What a corked writer leaves lying goes out in one piece when all tasks have had their turn. */
+/* Corked output is flushed once per loop turn. */
 static void stream_put_off(struct vmctl_stream *s)
 {
     if (!ev_is_active(&s->wio) && !s->nap.slot)

@@ -15,13 +15,13 @@ enum vmctl_stream_kind {
     VMCTL_STREAM_SOCKET,
     VMCTL_STREAM_PIPE,  /* pipes, character devices, files */
     VMCTL_STREAM_TTY,   /* the master of a pseudo terminal: EIO is its end of stream */
-    VMCTL_STREAM_SERIAL /* a virtio port: reading 0 bytes means that nobody is there now, not that it ends */
+    VMCTL_STREAM_SERIAL /* a virtio port: a read of 0 bytes means that no peer is connected now, not the end */
 };
 
 enum {
     VMCTL_STREAM_IN = 1024 * 1024,   /* default limit of the input buffer, for lines and unframed reads */
     VMCTL_STREAM_HIGH = 256 * 1024,  /* a corked writer waits above this */
-    VMCTL_STREAM_CORK = 64 * 1024    /* a corked stream is flushed when this much has gathered */
+    VMCTL_STREAM_CORK = 64 * 1024    /* a corked stream is flushed when it holds this much */
 };
 
 struct vmctl_stream {
@@ -32,12 +32,12 @@ struct vmctl_stream {
     bool dry;                     /* the last read took all that the kernel had: better ask the loop than read again */
     uint8_t misses, hold;         /* dry all the same? Reads that tried and got nothing; how many not to try after that */
     bool corked, shutting;        /* shutting: SHUT_WR follows the last byte of `out` */
-    bool present, gone;           /* serial: a peer was heard; and has left since, which the next reader is told once */
+    bool present, gone;           /* serial: a peer has sent something; it has left since, which is reported to the next reader once */
     bool file;                    /* counted in loop->files */
-    bool raw;                     /* reading is done past the buffer: only say that there is something */
-    int rerr, werr;               /* for good: why no more can be read or written; 0 while all is well */
+    bool raw;                     /* reading is done past the buffer: only report that there is input */
+    int rerr, werr;               /* for good: why no more can be read or written; 0: no error */
     struct vmctl_buf in, out;
-    size_t skip;                  /* bytes of a frame over its limit that are still to come, and in the way */
+    size_t skip;                  /* bytes of a frame over its limit that are still to come, and are skipped */
     size_t need;                  /* bytes of `in` that the waiting reader cannot do without */
     struct vmctl_waitq readers, writers;
     ev_io rio, wio;
@@ -71,7 +71,7 @@ void vmctl_stream_release(struct vmctl_stream *s);
  * the end). `force`: ask the kernel even if the stream was dry. */
 ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force);
 
-/* Have `s` wake a waiter of s->readers once `need` bytes are there, or an error. */
+/* Lets `s` wake a waiter of s->readers once `need` bytes are there, or an error. */
 void vmctl_stream_want(struct vmctl_stream *s, size_t need);
 
 /* Sends the parts, or queues them behind what is queued: all of them, or none and an error. */

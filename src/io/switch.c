@@ -255,7 +255,7 @@ static void port_forward_all(struct vmctl_switch_port *p, const uint8_t *in, siz
         vmctl_switch_detach(p, err);
 }
 
-/* What is left of the read before comes first, so that every frame lies in one piece. */
+/* The rest of the last read is moved to the front, so that every frame is contiguous. */
 static void on_readable(struct ev_loop *ev, ev_io *w, int events)
 {
     (void)ev, (void)events;

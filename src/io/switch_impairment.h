@@ -1,4 +1,4 @@
-/* What a network does to frames on purpose: drawn from a seeded generator, so that a run can be repeated. Pure: no clock, no
+/* Impairments of frames (loss, delay …): drawn from a seeded generator, so that a run can be repeated. Pure: no clock, no
  * fd; it says what to do with a frame, and the switch does it. */
 #ifndef VMCTL_IO_SWITCH_IMPAIRMENT_H
 #define VMCTL_IO_SWITCH_IMPAIRMENT_H

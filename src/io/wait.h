@@ -1,4 +1,4 @@
-/* Who waits for what. A waiter stands in at most one queue; waking takes it out first, then calls it with the reason. */
+/* Queues of waiters. A waiter is in at most one queue; waking removes it, and then calls it with the reason. */
 #ifndef VMCTL_IO_WAIT_H
 #define VMCTL_IO_WAIT_H
 
@@ -28,7 +28,7 @@ static inline void vmctl_waitq_add(struct vmctl_waitq *q, struct vmctl_waiter *w
     vmctl_list_append(&q->waiters, &w->link);
 }
 
-/* Wakes the one that has waited longest; false if nobody does. */
+/* Wakes the waiter that has waited longest; false if there is none. */
 static inline bool vmctl_wake_one(struct vmctl_waitq *q, int why)
 {
     if (!vmctl_waitq_busy(q))
@@ -39,7 +39,7 @@ static inline bool vmctl_wake_one(struct vmctl_waitq *q, int why)
     return true;
 }
 
-/* Wakes those who wait now; who comes back while they are woken waits for the next time. */
+/* Wakes all present waiters; one that waits again meanwhile is not woken again. */
 static inline void vmctl_wake_all(struct vmctl_waitq *q, int why)
 {
     if (!vmctl_waitq_busy(q))
