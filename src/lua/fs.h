@@ -19,7 +19,7 @@ void vmctl_fs_file_register(lua_State *L);
 void vmctl_fs_push_stat(lua_State *L, const struct stat *st);
 const char *vmctl_fs_type(mode_t mode);
 
-/* Whether a number is a user's or a group's, or -1. */
+/* Is a number a user's or a group's id, or -1? */
 bool vmctl_fs_is_owner(lua_Integer id);
 
 /* For work.c. Copies an object of core.fs from one Lua state to another, with a descriptor of its own, or (`move`) with that of the

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What the new file shall be: the old one's mode and owner if there is one and no mode is given. */
+/* Mode and owner of the new file: the old one's mode and owner if there is one and no mode is given. */
 static struct vmctl_fs_attributes attributes_of(int folder, const char *name, lua_Integer mode)
 {
     struct stat old;

@@ -252,7 +252,7 @@ static int l_root_readlink(lua_State *L)
     return 1;
 }
 
-/* What an fd that only names something can be called by. */
+/* A path for an fd opened with O_PATH. */
 static const char *fd_path(char via[32], int fd)
 {
     snprintf(via, 32, "/proc/self/fd/%d", fd);

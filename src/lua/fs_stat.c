@@ -1,4 +1,4 @@
-/* What is known of a file, as a table. */
+/* The properties of a file, as a table. */
 #include "lua/fs.h"
 
 #include <lua.h>

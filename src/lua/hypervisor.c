@@ -1,4 +1,4 @@
-/* What this machine offers to run guests, as Lua asks for it. */
+/* This machine's means to run guests, for Lua. */
 #include "io/hypervisor.h"
 #include "lua/classes.h"
 #include "lua/fail.h"

@@ -14,7 +14,7 @@ enum {
     PARK_CLOSING = 200  /* the same inside of a closing method, so that what it has to do after a wait is still done */
 };
 
-/* A task of no scope that fails ends the wait as well: what it was to do may be what the script waits for. */
+/* A failed task of the root scope ends the wait as well: the script may wait for its result. */
 static bool root_woken(struct vmctl_lua *st)
 {
     return st->root.status != VMCTL_TASK_PARKED || (st->orphans && !st->root.shielded);
@@ -28,7 +28,7 @@ static bool task_armed(const struct vmctl_task *t)
 
 static void task_arm(lua_State *L, struct vmctl_task *t)
 {
-    if (isinf(t->deadline)) { /* an idle timer would hide that nothing is left to wait for */
+    if (isinf(t->deadline)) { /* an idle timer would hide a deadlock */
         vmctl_timer_stop(&t->state->loop, &t->timer);
         return;
     }
@@ -47,7 +47,7 @@ static void root_wait(lua_State *L, struct vmctl_task *t)
     }
     struct vmctl_lua *st = t->state;
     vmctl_drive(L, st, INFINITY, root_woken, false);
-    if (t->status == VMCTL_TASK_PARKED) /* interrupted, or nothing is left that could wake it */
+    if (t->status == VMCTL_TASK_PARKED) /* interrupted, or a deadlock */
         vmctl_task_ready(t, st->interrupted ? -EINTR : -EDEADLK);
     t->status = VMCTL_TASK_RUNNING;
     if (!t->shielded)

@@ -21,17 +21,17 @@
 #include <lua.h>
 #include <stdbool.h>
 
-/* Waits in `q` (NULL: for time alone) until somebody wakes the task, or until the deadline. */
+/* Waits in `q` (NULL: for time alone) until the task is woken, or until the deadline. */
 int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at, int status, lua_KContext ctx, lua_KFunction k);
 
 /* As vmctl_park, but neither time nor cancelling ends it. An interrupt does, with EINTR: the caller comes to its end without
  * delay, and then calls vmctl_interrupt_raise. */
 int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int status, lua_KContext ctx, lua_KFunction k);
 
-/* How the wait ended: 0, -ETIMEDOUT, -ECANCELED, or what the waker said. */
+/* How the wait ended: 0, -ETIMEDOUT, -ECANCELED, or the waker's reason. */
 int vmctl_why(struct vmctl_lua *st, lua_State *L);
 
-/* Must the caller let others run, although it has no need to wait? Then `return vmctl_pause(L, …)`: k is called after the
+/* Must the caller let other tasks run, although it need not wait? Then `return vmctl_pause(L, …)`: k is called after the
  * others' turn. Not when the task is cancelled or over its limit by then: the pause returns that failure itself. */
 bool vmctl_must_pause(struct vmctl_lua *st, lua_State *L);
 int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunction k);

@@ -193,7 +193,7 @@ static void spawn_more_fds(lua_State *L, struct vmctl_spawn *how)
     lua_pop(L, 1);
 }
 
-/* What the table at 1 asks for; vectors and groups stay on the stack. */
+/* Reads the options in the table at 1; vectors and groups stay on the stack. */
 static void spawn_describe(lua_State *L, struct vmctl_spawn *how)
 {
     luaL_checktype(L, 1, LUA_TTABLE);

@@ -126,7 +126,7 @@ static bool calls_may_wait(struct vmctl_lua *st, lua_State *L)
     return t && t->co && !t->pinned && lua_isyieldable(L) && !vmctl_task_cancelled(t);
 }
 
-/* What is left of the deadline as the wire has it; 0: no limit. False: nothing is left. */
+/* The remaining time for the wire; 0: no limit. False: the deadline has passed. */
 static bool calls_time(struct vmctl_lua *st, double deadline, int64_t *nano)
 {
     double left = (deadline - vmctl_loop_now(&st->loop)) * 1e9;

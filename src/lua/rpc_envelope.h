@@ -1,4 +1,4 @@
-/* What the core asks of vmctl.pb, a shared object of its own: requests and answers of ttrpc, from Lua tables to bytes and
+/* The interface of vmctl.pb, a separate shared object, to the core: requests and answers of ttrpc, from Lua tables to bytes and
  * back, with no string and no envelope's table in between. It does what is ordinary; it refuses the rest, with nothing done,
  * and Lua then does that in its own way and with its own errors. */
 #ifndef VMCTL_LUA_RPC_ENVELOPE_H

@@ -1,11 +1,11 @@
-/* What the two ends of calls over a framed stream share: rpc_calls.c and rpc_requests.c. */
+/* Shared by both ends of calls over a framed stream: rpc_calls.c and rpc_requests.c. */
 #ifndef VMCTL_LUA_RPC_SEND_H
 #define VMCTL_LUA_RPC_SEND_H
 
 #include "lua/rpc_envelope.h"
 #include "lua/stream.h"
 
-/* Whether a frame can be sent now, with no wait and seen by nobody: it is only added to what the loop sends next. */
+/* Can a frame be added to the corked output now, without a wait and without a trace? */
 static inline bool vmctl_exchange_open(const struct vmctl_stream *s)
 {
     return s->corked && !s->werr && !s->shutting && !vmctl_waitq_busy(&s->writers) && !vmctl_stream_traced(s) &&

@@ -1,4 +1,4 @@
-/* The state behind one Lua state: its loop, its tasks, and who runs now. */
+/* The state behind one Lua state: its loop, its tasks, and the task that runs now. */
 #ifndef VMCTL_LUA_STATE_H
 #define VMCTL_LUA_STATE_H
 
@@ -17,7 +17,7 @@ struct vmctl_lua {
     struct vmctl_task *current;     /* the task that runs now; NULL: none */
     struct vmctl_task *ready, **ready_tail;
     lua_State *main;                /* the main state: lives as long as this */
-    lua_State *driver;              /* who drives the loop now; NULL: nobody */
+    lua_State *driver;              /* the Lua thread that drives the loop now, or NULL */
     int tables;                     /* the driver's stack index of the two tables below */
     lua_Integer living;             /* highest place ever used; its address is the registry key of the table of tasks */
     lua_Integer free_places;        /* how many; its address is the registry key of their list */
@@ -25,10 +25,10 @@ struct vmctl_lua {
     lua_KContext root_ctx;
     void *spare_work[VMCTL_SPARE_WORKS]; /* work.c */
     int spare_works;
-    bool traced;                    /* a hook wants to see what streams carry: stream_trace.c */
+    bool traced;                    /* a hook gets the messages of streams: stream_trace.c */
     lua_Hook heard;                 /* a hook of the main state that was called and raised nothing: interrupt.c */
     bool interrupted;               /* a hook raised an error; its address is the registry key of that */
-    bool orphans;                   /* a task of the root scope failed and nobody was there to hear */
+    bool orphans;                   /* a task of the root scope has failed, and no task has joined it */
     bool open;
 };
 

@@ -24,7 +24,7 @@ static bool frame_type(lua_State *L, const struct vmctl_stream *s, int at, uint3
     return is_integer && v >= 0 && v <= most;
 }
 
-/* What is the same for all frames of a call is looked at once; `frame` keeps it. */
+/* Fields that are the same for all frames of a call are read once, into `frame`. */
 struct frame_source {
     struct vmctl_frame frame;
     lua_Integer count;

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* The reason why nothing more will come, told with what came before it. */
+/* Fails a read for good; the message names an unfinished rest. */
 static int stream_read_fail(lua_State *L, struct vmctl_stream *s, int err)
 {
     vmctl_trace_end(L, s, "end_in", err);
@@ -43,7 +43,7 @@ int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, c
     return vmctl_park(st, L, &s->readers, r->at, r->status, r->ctx, r->k);
 }
 
-/* Only a call that has taken nothing yet lets others run: its context is lost by that. */
+/* Lets others run only if the call has not consumed anything yet: its context is lost. */
 bool vmctl_stream_read_begin(lua_State *L, struct vmctl_stream *s, struct vmctl_reading *r)
 {
     if (!r->ctx && vmctl_stream_pauses(L, s, r->status)) {
@@ -61,7 +61,7 @@ bool vmctl_stream_asks(lua_State *L, const struct vmctl_reading *r)
     return r->status == LUA_OK && lua_type(L, r->at) == LUA_TNUMBER && lua_tonumber(L, r->at) <= 0;
 }
 
-/* One attempt for a reader that lacks bytes. */
+/* Tries to read once for a reader that needs more bytes. */
 static bool stream_more(lua_State *L, struct vmctl_lua_stream *ls, size_t want, const struct vmctl_reading *r)
 {
     return !vmctl_waitq_busy(&ls->s.readers) && vmctl_stream_fill(&ls->s, want, vmctl_stream_asks(L, r)) > 0;
@@ -149,7 +149,7 @@ static int stream_too_big(lua_State *L, struct vmctl_stream *s, size_t max)
     return vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a line over the limit of %zu bytes", vmctl_stream_name(s), max);
 }
 
-/* s:read_line([max], [timeout]); the context keeps how much is known to hold no line feed */
+/* s:read_line([max], [timeout]); the context: bytes known to hold no line feed */
 static int stream_read_line(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);

@@ -1,4 +1,4 @@
-/* What streams carry, told to one function of Lua's while there is one: vmctl.trace records it. While there is none, a stream
+/* Passes the messages of streams to a Lua function while one is set: vmctl.trace records them. While there is none, a stream
  * tests one flag. */
 #include "lua/classes.h"
 #include "lua/state.h"

@@ -1,4 +1,4 @@
-/* Tasks and the scopes that they are in: who waits here, waking, cancelling. Nothing here runs a task. */
+/* Tasks and scopes: finding the current task, waking, cancelling. Nothing here runs a task. */
 #include "lua/task.h"
 
 #include "lua/classes.h"
@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Who waits here? The running task, or the plain script; NULL in a coroutine that is not ours. */
+/* The task that waits here: the running one, or the plain script; NULL in a coroutine that is not ours. */
 struct vmctl_task *vmctl_task_here(struct vmctl_lua *st, lua_State *L)
 {
     struct vmctl_task *t = st->current ? st->current : &st->root;
@@ -105,7 +105,7 @@ void vmctl_scope_enter(struct vmctl_scope *scope, struct vmctl_task *t)
 
 static void scope_fail(lua_State *L, struct vmctl_scope *s, struct vmctl_lua *st)
 {
-    if (s->failed) { /* the first error is the one that counts: the others are often only its consequences */
+    if (s->failed) { /* only the first error counts: others are often its consequences */
         lua_pop(L, 1);
         return;
     }
@@ -183,7 +183,7 @@ void vmctl_scope_cancel_tasks(struct vmctl_scope *s)
         vmctl_task_cancel(VMCTL_CONTAINER(n, struct vmctl_task, link));
 }
 
-/* Also the scopes that its owner has opened inside it, and what the owner itself waits for. */
+/* Also the scopes that its owner has opened inside it, and the owner's own wait. */
 void vmctl_scope_cancel(struct vmctl_scope *scope)
 {
     struct vmctl_task *owner = scope->owner;

@@ -99,7 +99,7 @@ static int l_yield(lua_State *L)
     return vmctl_pause(vmctl_lua_get(L), L, 0, yield_over);
 }
 
-/* What Lua code calls that works without waiting: a yield, but only once in a while. */
+/* For Lua code that works without waiting: yields, but only once in a while. */
 static int l_turn(lua_State *L)
 {
     return vmctl_must_pause(vmctl_lua_get(L), L) ? l_yield(L) : yield_over(L, LUA_OK, 0);

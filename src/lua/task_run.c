@@ -51,7 +51,7 @@ static int task_body_ended(lua_State *L, int status, lua_KContext ctx)
     return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 1 : lua_error(L);
 }
 
-/* What the coroutine of a task runs: a protected call of its function, so that the <close> variables that an error passes
+/* The body of a task's coroutine: a protected call of its function, so that the <close> variables that an error passes
  * run in the living task, where they may wait. */
 static int task_body(lua_State *L)
 {
@@ -117,7 +117,7 @@ static void task_resume(lua_State *L, struct vmctl_task *t)
     }
 }
 
-/* Who becomes ready meanwhile runs in the next round. */
+/* Tasks that become ready meanwhile run in the next round. */
 static void run_ready(lua_State *L, struct vmctl_lua *st)
 {
     struct vmctl_task *t = st->ready;

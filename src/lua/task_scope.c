@@ -62,7 +62,7 @@ static int l_scope_cancel(lua_State *L)
     return 0;
 }
 
-/* Whether it is open, with nothing in it, and can go on as if it were new: who calls much by it needs no scope for each. */
+/* Is it open, and empty, so that it can be reused as a new one? Then many calls need no scope each. */
 static int l_scope_idle(lua_State *L)
 {
     const struct vmctl_scope *s = vmctl_scope_check(L, 1);

@@ -1,4 +1,4 @@
-/* What the state does for calls that workers make: see work.c. */
+/* Calls that workers make, for the state: see work.c. */
 #ifndef VMCTL_LUA_WORK_H
 #define VMCTL_LUA_WORK_H
 
