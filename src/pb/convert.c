@@ -1,4 +1,4 @@
-/* What encoding and decoding share: sizes and names of types, maps, refusals. */
+/* Shared by encoding and decoding: sizes and names of types, maps, refusals. */
 #include "pb/convert.h"
 
 #include <lauxlib.h>
@@ -53,7 +53,7 @@ const char *vmctl_pb_type_name(ProtobufCType type)
     return (size_t)type < sizeof names / sizeof *names ? names[type] : "?";
 }
 
-/* Whether `name` is how protoc calls the entries of a map: some_files -> SomeFilesEntry. */
+/* Is `name` protoc's name for the entries of a map? some_files -> SomeFilesEntry. */
 static bool is_entry_name(const char *name, const char *field)
 {
     bool capital = true;

@@ -49,7 +49,7 @@ size_t vmctl_pb_size(ProtobufCType type);
 /* "int32", "message" ... as a .proto spells it. */
 const char *vmctl_pb_type_name(ProtobufCType type);
 
-/* Whether a field of a message is a map: protobuf-c only knows the repeated entries that a map is on the wire. */
+/* Is a field of a message a map? protobuf-c only knows the repeated entries that a map is on the wire. */
 bool vmctl_pb_is_map(const ProtobufCMessageDescriptor *type, const ProtobufCFieldDescriptor *field);
 
 /* Goes one message deeper, or refuses to. The caller comes up again with job->depth--. */

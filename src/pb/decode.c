@@ -138,7 +138,7 @@ _Noreturn static void refuse_bytes(lua_State *L, struct vmctl_pb_job *job, size_
     }
 }
 
-/* What is in a field of bytes, as the message that it is known to be. */
+/* Decodes a field of bytes as a message of the given type. */
 static void push_inner(lua_State *L, struct vmctl_pb_job *job, const ProtobufCBinaryData *bytes)
 {
     const ProtobufCMessage *m = vmctl_pb_unpack(job->inner, &job->arena.allocator, bytes->len, bytes->data);

@@ -5,7 +5,7 @@
 #include <lua.h>
 #include <protobuf-c/protobuf-c.h>
 
-/* What a plug-in exports, and what the build makes of proto/: descriptors, the last one NULL. */
+/* Exported by a plug-in, and made by the build of proto/: descriptors, the last one NULL. */
 typedef const ProtobufCMessageDescriptor *const *vmctl_pb_list;
 
 extern const ProtobufCMessageDescriptor *const vmctl_pb_builtin[];

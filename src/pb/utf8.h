@@ -1,11 +1,11 @@
-/* Whether bytes are UTF-8. */
+/* Checks of UTF-8. */
 #ifndef VMCTL_PB_UTF8_H
 #define VMCTL_PB_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Whether a text is UTF-8 as it may be interchanged: shortest forms only, no surrogates, nothing above U+10FFFF. */
+/* Is a text UTF-8 for interchange: shortest forms only, no surrogates, nothing above U+10FFFF. */
 bool vmctl_utf8_valid(const char *text, size_t len);
 
 #endif
