@@ -47,7 +47,7 @@ static int64_t clock_ns(void *opaque)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* What the switch has no room for is lost, as on any network. */
+/* A frame that the switch has no room for is lost, as on any network. */
 static ssize_t on_frame(const void *frame, size_t len, void *opaque)
 {
     struct vmctl_slirp *s = opaque;
