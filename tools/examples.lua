@@ -4,7 +4,7 @@ local LIMIT = 60 -- seconds for each; on a machine with nothing else to do it ta
 
 local counts = { passed = 0, skipped = 0, failed = 0 }
 
--- What became of a command: a name of `counts`.
+-- The result of a command: a name of `counts`.
 local function run(command)
   local pipe = assert(io.popen(("timeout -k 5 %d %s </dev/null"):format(LIMIT, command)))
   local skipped = false

@@ -73,7 +73,7 @@ local function guests_memory(path)
   return number * GUEST
 end
 
--- What is to run, the longest first, so that no long one is left for the end; of a file that never ran, guests take long.
+-- The files to run, the longest first, so that no long one is left for the end; of a file that never ran, guests take long.
 local function plan(paths, durations)
   local jobs = {}
   for i, path in ipairs(paths) do
@@ -119,7 +119,7 @@ local function signal_all(signal)
   for job in pairs(running) do uv.kill(-job.pid, signal) end
 end
 
--- What a file's busted has said: passed, failed, skipped.
+-- The counts of a file's busted: passed, failed, skipped.
 local function count(job)
   local passed, failures, errors, skipped =
     job.output:match "(%d+) success%w* / (%d+) failure%w* / (%d+) error%w* / (%d+) pending"

@@ -114,7 +114,7 @@ function M.of_function(kind)
   return params, returns
 end
 
---- Whether a docstring says if its function waits.
+--- Says if a docstring tells that its function waits.
 ---@param text string
 ---@return boolean
 function M.tells_waiting(text)

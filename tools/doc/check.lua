@@ -1,4 +1,4 @@
---- What documentation lacks: a public function without a docstring, values of which nothing is said, a wait that comes as a
+--- Finds gaps of the documentation: a public function without a docstring, values of which nothing is said, a wait that comes as a
 --- surprise, names that are not those of the code.
 local block = require "doc.block"
 

@@ -1,4 +1,4 @@
---- What is known of one public function: its docstring, parameters, values, and where it is.
+--- The description of one public function: its docstring, parameters, values, and where it is.
 local block = require "doc.block"
 local source = require "doc.source"
 
@@ -9,7 +9,7 @@ local function relative(chunk)
   return chunk:match "^@.-(lua/vmctl/.*)$" or chunk:sub(2)
 end
 
--- What stands above a function for our own eyes only: `--`, without the third dash, says that it is not for users.
+-- Comments for maintainers above a function: `--`, without the third dash, says that it is not for users.
 -- So does a heading that names others as the callers ("For the hub", "What the connection calls") for all below it.
 local function is_ours(path, line)
   local lines = source.lines(path)

@@ -1,4 +1,4 @@
---- What leads across the reference's pages: by wish, by error code, by name; and LDoc's configuration.
+--- The guides of the reference's pages: by wish, by error code, by name; and LDoc's configuration.
 local order = require "doc.order"
 local topics = require "doc.topics"
 

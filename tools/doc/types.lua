@@ -34,7 +34,7 @@ function M.balanced_end(text, at)
   end
 end
 
---- Whether a type begins there: what keeps prose from being taken for one.
+--- Says if a type begins there, to tell it from prose.
 ---@param text string
 ---@param at integer
 ---@return boolean
@@ -47,7 +47,7 @@ end
 
 local scan
 
--- What a function gives: types with commas between them, as far as they are types.
+-- A function's results: types with commas between them, as far as they are types.
 local function scan_results(text, at)
   local past = scan(text, at)
   while past do
