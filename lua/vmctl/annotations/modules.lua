@@ -2761,7 +2761,7 @@ function Machine:connect(where, timeout) end
 ---@return string
 function Machine:console() end
 
---- Whether all that came on the console is in the file that `console_log` names: a full disk is logged once, and told here. Does
+--- Says if the whole console output is in the file that `console_log` names: a full disk is logged once, and told here. Does
 --- not wait.
 ---@return true|nil
 ---@return string?
