@@ -394,7 +394,7 @@ describe("vmctl.machine.platform", function()
     local known = places "processor : 0\ncpu MHz\t\t: 2596.150\nflags\t\t: tsc hypervisor\n"
     local machine = platform.machine(x86, "tcg", nil, known)
     assert.equal("microvm", machine.type)
-    assert.matches("tsc_early_khz=2596150$", platform.kernel_args(x86, "tcg", machine, known))
+    assert.matches("tsc_early_khz=2596150 tsc=reliable$", platform.kernel_args(x86, "tcg", machine, known))
     local unknown = places "processor : 0\ncpu MHz\t\t: 800.000\nflags\t\t: tsc\n"
     assert.equal("q35", platform.machine(x86, "tcg", nil, unknown).type)
     assert.equal("microvm", platform.machine(x86, "kvm", nil, unknown).type)

@@ -7,6 +7,7 @@ local M = {}
 
 ---@class vmctl.PlatformMachine  a board that QEMU imitates
 ---@field type string  QEMU's -M
+---@field options? string  what stands behind it
 ---@field suffix string  ending of virtio's device names: "virtio-serial" .. suffix
 ---@field args? string  what the kernel must be told
 ---@field tcg_args? string  what the kernel must be told under software emulation; %d: this machine's TSC rate in kHz
@@ -25,7 +26,9 @@ local M = {}
 
 -- A microvm's only clock is the TSC, which QEMU passes through. The kernel measures its rate against an emulated timer;
 -- on a busy host about one boot in ten fails to, and hangs early and silently. So it is told the rate; a wrong one lets
--- the guest's time run wrong by as much. Other machines have more clocks, so there the TSC is simply not trusted.
+-- the guest's time run wrong by as much. Nor may the kernel doubt it later, when the emulated timer ticks late: it would have
+-- nothing but that timer, which loses half its ticks. Other machines have more clocks, so there the TSC is simply not trusted.
+-- Without an RTC, which QEMU leaves out under KVM, the kernel of a microvm waits for one at each boot.
 -- A microvm has nothing that resets it but a triple fault either. Left alone, the kernel ends its attempts in the
 -- firmware's entry, and a guest that has panicked sometimes spins there for ever.
 ---@type table<string, vmctl.Platform>
@@ -41,7 +44,8 @@ M.platforms = {
     default = "microvm",
     fallback = "q35",
     machines = {
-      microvm = { type = "microvm", suffix = "-device", args = "reboot=t", tcg_args = "tsc_early_khz=%d" },
+      microvm = { type = "microvm", options = ",rtc=on", suffix = "-device", args = "reboot=t",
+        tcg_args = "tsc_early_khz=%d tsc=reliable" },
       q35 = { type = "q35", suffix = "-pci", tcg_args = "tsc=unstable" },
     },
   },

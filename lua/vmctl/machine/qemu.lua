@@ -59,9 +59,10 @@ end
 ---@return string[]
 function M.command(spec, channel)
   local argv = {
-    spec.qemu, "-M", spec.machine.type, "-accel", spec.accel, "-cpu", spec.accel == "kvm" and "host" or spec.arch.cpu,
+    spec.qemu, "-M", spec.machine.type .. (spec.machine.options or ""),
+    "-accel", spec.accel, "-cpu", spec.accel == "kvm" and "host" or spec.arch.cpu,
     "-m", spec.memory, "-smp", tostring(spec.cpus), "-nodefaults", "-no-user-config", "-display", "none",
-    "-nic", "none", "-chardev", "socket,id=console,fd=1", "-serial", "chardev:console",
+    "-nic", "none", "-chardev", "socket,id=console,fd=1", "-serial", "chardev:console", "-device", "virtio-rng" .. spec.suffix,
     "-kernel", spec.kernel, "-append", kernel_arguments(spec),
   }
   if spec.initrd then
