@@ -1,0 +1,38 @@
+-- A guest that had been paused, saved or restored had a clock that was late, and copies of one snapshot drew the same random
+-- numbers.
+local assert = require "luassert"
+local guest = require "spec.support.guest"
+local support = require "spec.support"
+local vmctl = require "vmctl"
+
+local LIMIT = 120
+local LATE = 3  -- seconds
+
+describe("a guest that stood still", function()
+  it("has the right time again, and random numbers of its own", support.run(function()
+    local vm <close> = guest.boot()
+    local function off() return tonumber(assert(vm:run { "date", "+%s" }).stdout) - os.time() end
+    assert.is_true(math.abs(off()) <= 1, off())
+    assert(vm:pause())
+    vmctl.sleep(LATE)
+    assert(vm:resume())
+    assert.is_true(math.abs(off()) <= 1, off())
+    assert(vm:snapshot "one")
+    vmctl.sleep(LATE)
+    local seen = {}
+    for _ = 1, 2 do
+      assert(vm:restore "one")
+      local uuid = assert(vm:run { "cat", "/proc/sys/kernel/random/uuid" }).stdout
+      assert.is_nil(seen[uuid])
+      seen[uuid] = true
+      assert.is_true(math.abs(off()) <= 1, off())
+    end
+  end, LIMIT))
+
+  it("has its clock set when that is asked for, and says by how much it was off", support.run(function()
+    local vm <close> = guest.boot()
+    assert(vm:run { "date", "-s", "2001-02-03 04:05:06", check = true })
+    assert.is_true(assert(vm:sync_clock()) < -600000000)
+    assert.is_true(math.abs(assert(vm:sync_clock())) < 1)
+  end, LIMIT))
+end)
