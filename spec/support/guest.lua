@@ -42,6 +42,16 @@ function M.boot(options)
   return vm
 end
 
+--- The channels by which guests can be reached here: "mux" anywhere, "vsock" where this machine is a vsock host. A spec whose
+--- guest can be reached by either runs for each: `for _, channel in ipairs(guest.channels()) do describe(…`.
+---@return string[]
+function M.channels()
+  local device = io.open("/dev/vhost-vsock", "r+")
+  if not device then return { "mux" } end
+  device:close()
+  return { "mux", "vsock" }
+end
+
 --- The folder with the modules of that kernel, nil when it has none.
 ---@return string|nil
 function M.modules_dir()

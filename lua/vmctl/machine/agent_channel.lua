@@ -93,7 +93,7 @@ local function begin_session(self, deadline)
     age = self._age
     local session, err, code = mux.connect(self._link, deadline - core.now())
     if not session then return nil, err, code end
-    self._mux = session
+    self._mux, self._begun = session, core.unix_time()
     if age ~= self._age then session:drop() end
   until age == self._age
   return true
@@ -106,6 +106,14 @@ function serial:connect(timeout)
     if self._mux and self._mux:alive() then return true end
     return begin_session(self, deadline)
   end)
+end
+
+--- QEMU has said that the guest's end of the port was opened or closed, at a time by this machine's clock. Events in one second
+--- are told as their last one, so an agent that was started anew may only be heard to open. True: it is another than the one that
+--- the session is with.
+---@param at integer nanoseconds since 1970
+function serial:is_news(at)
+  return self._mux ~= nil and at > self._begun
 end
 
 -- The guest has begun anew, and knows nothing of the session.

@@ -90,6 +90,7 @@ function methods:drop()
     self._known = self._known or self._exec.revision
     self._exec:forget()
   end
+  if self._forwarding then self._forwarding:close() end -- forwarders have another made
   self._channel:drop()
 end
 

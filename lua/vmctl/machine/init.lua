@@ -34,13 +34,15 @@ local known = {
   display = { true, false, "std", "virtio" }, reboot = "boolean",
 }
 
+local function nanoseconds(stamp) return stamp.seconds * 1000000000 + stamp.microseconds * 1000 end
+
 -- Events of the monitor that make what the host knows of the guest void.
 local function watch_events(vm)
-  local epochs, clients, port = vm._epoch, vm._clients, vm._channel.port -- and not the machine
+  local epochs, clients, channel = vm._epoch, vm._clients, vm._channel -- and not the machine
   vm._monitor.on_event = function(event)
     if event.event == "RESET" then
       epochs:on_reset(event)
-    elseif event.event == "VSERPORT_CHANGE" and event.data.id == port and not event.data.open then
+    elseif event.event == "VSERPORT_CHANGE" and event.data.id == channel.port and channel:is_news(nanoseconds(event.timestamp)) then
       clients:drop() -- its agent has ended
     end
   end
@@ -290,6 +292,17 @@ function methods:wait(timeout)
   return self._process:wait(timeout or WAIT_TIMEOUT)
 end
 
+-- The agent powers its guest off itself, if it serves the control plane: a guest need not have a command for it. Others are told
+-- by that command. The link may end before an answer comes.
+local function ask_poweroff(vm, timeout)
+  local deadline = core.now() + timeout
+  local control_plane = vm._clients:stereos()
+  if not control_plane then return end -- it has ended by itself
+  if control_plane:shutdown("", timeout / 2) and vm:wait(timeout / 2) then return end
+  local client = vm._clients:exec()
+  if client then client:run { "poweroff", timeout = math.max(deadline - core.now(), 0) } end
+end
+
 --- Powers the guest off: asks its agent, then waits for QEMU's end.
 ---@param opts? { timeout: number? }|number seconds, 20 by default; a guest that needs longer is killed
 ---@return true|nil, string?, string? ETIMEDOUT: it had to be killed
@@ -297,8 +310,7 @@ function methods:shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "shutdown")
   local timeout = opts.timeout or SHUTDOWN_TIMEOUT
   local deadline = core.now() + timeout
-  local client = self._clients:exec() -- nil when it has ended by itself
-  if client then client:run { "poweroff", timeout = timeout / 2 } end -- the link may end before the answer comes
+  ask_poweroff(self, timeout * 0.75)
   local ended, err, code = self:wait(deadline - core.now())
   if not ended and code == "ETIMEDOUT" then
     self:kill()
