@@ -18,6 +18,11 @@ local function check(name, fn)
   checks[#checks + 1] = { name, fn }
 end
 
+-- Those that an emulation in an emulation would take too long for.
+local function kvm_check(name, fn)
+  if ACCEL ~= "tcg" then check(name, fn) end
+end
+
 local function equal(want, got, what)
   if want ~= got then error(("%s: %s expected, got %s"):format(what or "value", want, got), 2) end
 end
@@ -51,22 +56,34 @@ end
 local EMULATED = { machine = "q35", append = "clocksource=hpet mitigations=off" } -- nothing else stands so much waiting
 
 local function launch(opts)
-  local all = { kernel = HOME .. "kernel/vmlinuz", initrd = HOME .. "guest.img", accel = ACCEL, channel = "vsock", memory = 256,
-    exec_timeout = WAIT }
+  local all = { kernel = HOME .. "kernel/vmlinuz", initrd = HOME .. "guest.img", accel = ACCEL, memory = 192, exec_timeout = WAIT }
   for name, value in pairs(ACCEL == "tcg" and EMULATED or {}) do all[name] = value end
   for name, value in pairs(opts) do all[name] = value end
   return vmctl.machine.launch(all)
 end
 
+local second -- beside the first
+local ECHO = "/run/echo.sock"
+local FORWARDS = { one = { guest_path = "/run/one.sock", host_path = ECHO } }
+
+-- What a machine opens once and keeps is there before the first check looks for what it leaves.
+local function open_clients()
+  assert(vm:stereos():ping(WAIT))
+  assert(vm:socketforward(FORWARDS)):close()
+  assert(vm:qmp())
+end
+
 function checks.prepare()
-  assert(core.fs.stat "/dev/vhost-vsock")
-  vm = assert(launch { name = "inner", cid = CID })
+  vm = assert(launch { name = "inner", channel = "vsock", cid = CID, reboot = true })
   progress("the inner QEMU runs: process %d, accelerator %s", vm.pid, vm.accel)
   dial_early()
+  if ACCEL == "kvm" then second = assert(vmctl.machine.launch { name = "second", kernel = HOME .. "kernel/vmlinuz",
+    initrd = HOME .. "guest.img", memory = 192 }) end
   assert(vm:wait_console("vmctl%-agent: ready", BOOT))
   progress "the inner guest has started its agent"
   assert(vm:wait_ready(BOOT))
   progress "the inner guest is ready"
+  if ACCEL == "kvm" then open_clients() end
 end
 
 check("a dial to a guest that has not got so far is ETIMEDOUT", function()
@@ -132,6 +149,174 @@ check("the inner guest dials its host, which sees its CID; half-close works both
   assert(conn:write "from outside")
   assert(conn:shutdown())
   equal("from outside", running:join().stdout)
+end)
+
+kvm_check("a machine with nothing asked for has KVM and vsock, beside another guest", function()
+  assert(second:wait_ready(BOOT))
+  equal("kvm", second.accel)
+  assert(tostring(second:address(5000)):find "^vsock:")
+  assert(vm:run { "touch", "/tmp/first", check = true })
+  equal(1, assert(second:run { "test", "-e", "/tmp/first" }).exit_code)
+  equal(0, assert(vm:run { "test", "-e", "/tmp/first" }).exit_code)
+end)
+
+kvm_check("a CID that another guest has is refused", function()
+  equal("EADDRINUSE", code(launch { name = "third", cid = CID }))
+  equal("EADDRINUSE", code(launch { name = "third", channel = "vsock", cid = CID }))
+  equal("EINVAL", code(launch { name = "third", channel = "vsock", cid = 2 }))
+end)
+
+kvm_check("doctor finds KVM and vhost-vsock", function()
+  local found = {}
+  for _, finding in ipairs(require("vmctl.doctor").check()) do found[finding.name] = finding.ok end
+  equal(true, found.KVM, "KVM")
+  equal(true, found["vhost-vsock"], "vhost-vsock")
+end)
+
+kvm_check("a clock that the host was set ahead of is set", function()
+  local ahead = 1000
+  assert(core.set_unix_time(core.unix_time() + ahead * 1000000000))
+  local deadline, off = vmctl.now() + WAIT, ahead
+  while math.abs(off) > 2 and vmctl.now() < deadline do -- the first call notices
+    off = os.time() - tonumber(assert(second:run { "date", "+%s" }).stdout)
+  end
+  assert(math.abs(off) <= 2, off .. " s")
+  assert(vm:sync_clock())
+end)
+
+-- What a guest's user has open while it begins anew.
+
+local function echo_server()
+  local listener = assert(vmctl.listen("unix:" .. ECHO))
+  vmctl.spawn(function()
+    for stream in function() return (listener:accept(math.huge)) end do
+      vmctl.spawn(function()
+        for data in function() return (stream:read()) end do stream:write(data) end
+        stream:close()
+      end)
+    end
+  end)
+  return listener
+end
+
+-- What somebody in the guest hears who says a word to a socket there.
+local function heard_inside(path)
+  local script = ([[
+    local s = assert(require("vmctl").dial("unix:%s", 20))
+    assert(s:write "word") s:shutdown()
+    io.write(assert(s:read_exact(4, 20)))
+  ]]):format(path)
+  local result = assert(vm:run { AGENT, "--lua", "-", stdin = script, timeout = WAIT })
+  return result.stdout, result.stderr
+end
+
+local function eventually_heard(path)
+  local deadline = vmctl.now() + WAIT
+  while true do
+    local out, err = heard_inside(path)
+    if out == "word" then return end
+    if vmctl.now() > deadline then error(("nothing was heard at %s: %s"):format(path, err)) end
+    vmctl.sleep(0.3)
+  end
+end
+
+local function is_over(stream)
+  local _, _, how = stream:read(1, WAIT)
+  assert(how == "EOF" or how == "ECONNRESET" or how == "ERESET", how)
+end
+
+-- All that reaches into the guest is open; `act` lets it begin anew; all ends, and works again.
+local function across(act)
+  local listener <close> = echo_server() -- luacheck: ignore
+  local forwards <close> = assert(vm:socketforward(FORWARDS)) -- luacheck: ignore
+  local back <close> = assert(vmctl.forward { from = vm:inside "unix:/run/two.sock", to = "unix:" .. ECHO }) -- luacheck: ignore
+  local there <close> = assert(vmctl.forward { from = "tcp:127.0.0.1:0", to = vm:inside "unix:/run/one.sock" })
+  assert(vm:stereos():ping(WAIT))
+  local stream <close> = assert(vmctl.dial(there:address()))
+  assert(stream:write "word")
+  equal("word", stream:read_exact(4, WAIT))
+  local direct <close> = assert(vm:connect("unix:/run/one.sock", WAIT))
+  assert(direct:write "word")
+  equal("word", direct:read_exact(4, WAIT))
+  local flying = vmctl.spawn(function() return vm:run { "sleep", "1000" } end)
+  local started = assert(vm:start { "sleep", "1000" })
+  vmctl.sleep(0.2)
+  local epoch, begun = vm:epoch(), vmctl.now()
+  act()
+  equal("ERESET", code(flying:join(WAIT)), "a call in flight")
+  equal("ERESET", code(started:wait(WAIT)), "a command that was started")
+  started:close()
+  is_over(stream)
+  is_over(direct)
+  progress("all has ended after %.1f s", vmctl.now() - begun)
+  assert(vm:wait_ready(BOOT))
+  progress("it is ready again after %.1f s", vmctl.now() - begun)
+  equal("again\n", assert(vm:run { "echo", "again" }).stdout)
+  assert(vm:stereos():ping(WAIT))
+  equal(epoch + 1, vm:epoch(), "epoch")
+  eventually_heard "/run/one.sock"
+  eventually_heard "/run/two.sock"
+  local anew <close> = assert(vmctl.dial(there:address()))
+  assert(anew:write "word")
+  equal("word", anew:read_exact(4, WAIT))
+  progress("all works again after %.1f s", vmctl.now() - begun)
+end
+
+kvm_check("everything into the guest ends and begins anew across a restore", function()
+  assert(vm:snapshot "one")
+  across(function() assert(vm:restore "one") end)
+end)
+
+kvm_check("each restore has random numbers of its own, the right time, and an agent that answers at once", function()
+  local seen = {}
+  for _ = 1, 2 do
+    assert(vm:restore "one")
+    local result = assert(vm:run "cat /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | od -An -tx1; date +%s")
+    local uuid, bytes, date = result.stdout:match "^(%S+)\n(.-)\n(%d+)\n$"
+    assert(not seen[uuid] and not seen[bytes], "numbers that came before")
+    seen[uuid], seen[bytes] = true, true
+    assert(math.abs(os.time() - tonumber(date)) <= 2, ("its clock is %d s off"):format(tonumber(date) - os.time()))
+  end
+end)
+
+kvm_check("everything into the guest ends and begins anew across a reset", function()
+  across(function() assert(vm:reset()) end)
+end)
+
+kvm_check("everything into the guest ends and begins anew across a reboot", function()
+  across(function() vm:run { "sh", "-c", "reboot -f; sleep 1000" } end)
+end)
+
+-- A script that says what a machine has that this user launches.
+local LAUNCH = [[
+  local vmctl = require "vmctl"
+  local vm = assert(vmctl.machine.launch { kernel = "%skernel/vmlinuz", initrd = "%sguest.img", memory = 192 })
+  print(vm.accel, tostring(vm:address(5000)):match "^%%w+", vm.accel_reason)
+  vm:close()
+]]
+
+local function launched_by_nobody()
+  local script = LAUNCH:format(HOME, HOME)
+  local result = assert(vmctl.host:run { AGENT, "--lua", "-", stdin = script, user = "nobody", timeout = BOOT,
+    env = { LUA_PATH = os.getenv "LUA_PATH" } })
+  equal("", result.stderr)
+  return result.stdout:match "^(%w+)\t(%w+)\t(.*)\n$"
+end
+
+kvm_check("a user who may not open a device does without it", function()
+  local function may(kvm, vhost)
+    assert(core.fs.chmod("/dev/kvm", kvm and 438 or 384))
+    assert(core.fs.chmod("/dev/vhost-vsock", vhost and 438 or 384))
+  end
+  may(false, true)
+  local accel, way, reason = launched_by_nobody()
+  equal("tcg vsock", accel .. " " .. way)
+  assert(reason:find("/dev/kvm: Permission denied", 1, true), reason)
+  may(true, true)
+  equal("kvm vsock", ("%s %s"):format(launched_by_nobody()))
+  may(true, false)
+  accel, way = launched_by_nobody()
+  equal("kvm guest", accel .. " " .. way)
 end)
 
 check("a command in flight is told when the inner guest is killed", function()
