@@ -4,7 +4,7 @@
 -- for that, `make guest` has to have been run. You will see a file written and read, and a command's output.
 local vmctl = require "vmctl"
 
-local cc, fs = vmctl.cc, require("vmctl.core").fs
+local cc, host = vmctl.cc, vmctl.host
 
 local function use(client, source)
   local instance = assert(client:instance { source = source })
@@ -20,13 +20,13 @@ local function use(client, source)
 end
 
 local function play_both(scope, image)
-  local folder = assert(fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-example"))
+  local folder = assert(host:run { "mktemp", "-d", check = true }).stdout:gsub("\n", "")
   local helper <close> = assert(vmctl.cc_helper.new { root = not image and folder or nil })
   local server <close> = assert(cc.server(folder .. ".sock", helper:handler()))
   vmctl.spawn_in(scope, server.serve_one, server)
   local client <close> = assert(cc.connect(folder .. ".sock"))
   use(client, image or folder)
-  fs.root("/"):remove_all(folder)
+  host:run { "rm", "-r", folder }
 end
 
 vmctl.run(function() vmctl.scope(play_both, arg[1]) end)

@@ -54,7 +54,7 @@ vmctl.run(function()
   sw:heal()
   show(vms, "healed")
 
-  local total = sw:counts().total
+  local total = assert(sw:counts()).total
   print(("%d frames, %d cut off"):format(total.frames_in, total.dropped_cut))
   for _, vm in ipairs(vms) do vm:close() end
 end)

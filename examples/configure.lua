@@ -19,7 +19,7 @@ local function main(scope)
   }
   print(assert(vmctl.config.push(guest, set)))
   assert(not assert(vmctl.config.push(guest, set)).changed)
-  io.write(assert(host:read_file(root .. "/etc/stereos/jcard.toml")))
+  io.write((assert(host:read_file(root .. "/etc/stereos/jcard.toml"))))
 
   -- Files need a target that runs commands; it does the rest as well where there is no control plane.
   local files = { files = {

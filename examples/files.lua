@@ -9,7 +9,7 @@ local vm <close>, why, code = vmctl.machine.launch { kernel = "build/kernel/vmli
 if not vm then
   assert(code == "ENOENT", why)
   print(("skipped: %s (make guest)"):format(why))
-  os.exit(0, true)
+  return os.exit(0, true)
 end
 
 local folder = assert(vmctl.host:run { "mktemp", "-d", check = true }).stdout:gsub("\n", "")

@@ -25,11 +25,11 @@ local function skip(why)
   os.exit(0, true)
 end
 
-if vmctl.host:run("command -v ssh-agent ssh-add ssh-keygen").exit_code ~= 0 then skip "openssh-client is not installed" end
+if assert(vmctl.host:run "command -v ssh-agent ssh-add ssh-keygen").exit_code ~= 0 then skip "openssh-client is not installed" end
 if not io.open(IMAGE) then skip "there is no guest image (make guest)" end
 local vm <close>, why, code = vmctl.machine.launch { kernel = KERNEL, initrd = IMAGE }
 assert(vm or code == "ENOENT", why)
-if not vm then skip(why) end
+if not vm then return skip(why) end
 
 local folder = assert(vmctl.host:run { "mktemp", "-d", check = true }).stdout:gsub("\n", "")
 local cleaning <close> = setmetatable({}, { __close = function() vmctl.host:run { "rm", "-r", folder } end }) -- luacheck: ignore
@@ -42,7 +42,7 @@ assert(vmctl.host:run { "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ke
 assert(vmctl.host:run { "ssh-add", "-q", key, env = { SSH_AUTH_SOCK = socket }, check = true })
 
 assert(vm:wait_ready { timeout = 30 })
-local forward <close> = assert(vmctl.forward { from = vm:inside("unix:" .. SOCKET), to = "unix:" .. socket })
+local forward <close> = assert(vmctl.forward { from = assert(vm:inside("unix:" .. SOCKET)), to = "unix:" .. socket })
 local command = { "/sbin/vmctl-agent", "--lua", "-", stdin = LIST_KEYS, env = { SSH_AUTH_SOCK = SOCKET }, check = true }
 io.write("offered in the guest: ", assert(vm:run(command)).stdout)
 local stats = forward:stats()

@@ -11,4 +11,4 @@ print("exit code " .. failing.exit_code .. ", stderr: " .. failing.stderr:gsub("
 
 local result, message, code, partial = vmctl.host:run { "sh", "-c", "echo first; sleep 10", timeout = 0.3 }
 print(result, code, message)
-print("until then: " .. partial.stdout:gsub("\n", ""))
+print("until then: " .. assert(partial).stdout:gsub("\n", ""))

@@ -13,4 +13,5 @@ print("most frequent: " .. top.stdout:gsub("%s+", " "))
 for i, stage in ipairs(top.stages) do print(("stage %d: exit code %s"):format(i, stage.exit_code)) end
 
 local bad = assert(vmctl.pipeline { { "echo", "x" }, { "grep", "y" }, { "cat" } })
-print(("failed: stage %d (%s): %s"):format(bad.failed.stage, bad.failed.name, bad.failed.reason))
+local failed = assert(bad.failed)
+print(("failed: stage %d (%s): %s"):format(failed.stage, failed.name, failed.reason))

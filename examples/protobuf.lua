@@ -15,8 +15,7 @@ cc -shared -fPIC -I. -o fleet.so fleet.pb-c.c list.c -lprotobuf-c
 ]]
 
 local function load_fleet()
-  local pipe <close> = assert(io.popen "mktemp -d")
-  local folder = pipe:read "l"
+  local folder = assert(vmctl.host:run { "mktemp", "-d", check = true }).stdout:gsub("\n", "")
   assert(os.execute((BUILD:gsub("FOLDER", folder))))
   local names = assert(pb.load(folder .. "/fleet.so"))
   os.execute("rm -r " .. folder)

@@ -13,7 +13,7 @@ if arg[1] then
   return show(client)
 end
 
-local ours, theirs = vmctl.pair()
+local ours, theirs = assert(vmctl.pair())
 local qemu, why = vmctl.process.spawn {
   "qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-S", "-chardev", "socket,id=monitor,fd=3",
   "-mon", "chardev=monitor,mode=control", fds = { theirs:fileno() }, death_signal = "KILL",
@@ -33,13 +33,13 @@ assert(client:wait_event "RESUME")                  -- that it came before cont'
 
 local ok, message, code, problem = client:execute("device_del", { id = "nothing" })
 assert(not ok and code == "ENODEV")
-print(message, problem.class)
+print(message, assert(problem).class)
 
 local answers = vmctl.map({ "query-name", "query-cpus-fast", "query-chardev" }, function(name)
-  return assert(client:execute(name))               -- side by side, on one connection
+  return (assert(client:execute(name)))             -- side by side, on one connection
 end)
 print(("%d answers"):format(#answers))
 
 assert(client:execute "quit")
-print("it left: " .. assert(client:wait_event "SHUTDOWN").data.reason, qemu:wait(10).exit_code)
+print("it left: " .. assert(client:wait_event "SHUTDOWN").data.reason, assert(qemu:wait(10)).exit_code)
 cancel()

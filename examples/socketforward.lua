@@ -29,7 +29,7 @@ vmctl.scope(function(scope)
   if not vm then
     assert(code == "ENOENT", why)
     print(("skipped: %s (make guest)"):format(why))
-    os.exit(0, true)
+    return os.exit(0, true)
   end
   assert(vm:wait_ready { timeout = 60 })
   local forwarder <close> = assert(vm:socketforward { hello = { guest_path = "/run/socketfwd/hello.sock", host_path = path } })

@@ -28,10 +28,10 @@ vmctl.run(function()
   local sw <close> = vmctl.l2.switch { seed = 42 }
   local guests, macs = {}, {}
   for i, name in ipairs(NAMES) do
-    local near
-    near, guests[name] = vmctl.l2.socketpair()
+    local near, far = vmctl.l2.socketpair()
+    guests[name] = far
     macs[name] = "\2\0\0\0\0" .. string.char(i)
-    assert(sw:add(near, { name = name }))
+    assert(sw:add(assert(near), { name = name }))
   end
   local path = os.tmpname()
   local capture = assert(sw:capture(path))
@@ -50,7 +50,7 @@ vmctl.run(function()
   print("with ben on the other side of a partition: " .. heard(guests))
   sw:heal()
 
-  local total = sw:counts().total
+  local total = assert(sw:counts()).total
   print(("%d frames in, %d lost, %d cut off"):format(total.frames_in, total.dropped_loss, total.dropped_cut))
   print(("captured: %d frames"):format(capture:close()))
   os.remove(path)

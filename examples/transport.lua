@@ -11,7 +11,7 @@ print(echo:read_frame(5))
 local connections = 0
 local function connect()
   connections = connections + 1
-  local near, far = vmctl.pair()
+  local near, far = assert(vmctl.pair())
   vmctl.spawn(function() require("vmctl.exec.server").converse(far, {}) end)
   return near
 end

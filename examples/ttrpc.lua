@@ -31,8 +31,8 @@ local handlers = { -- each call runs beside the others, and may wait
     end
   end,
   Add = function(stream)
-    local sum = 0
-    for number in stream:messages() do sum = sum + tonumber(number) end
+    local sum = 0 ---@type number
+    for number in stream:messages() do sum = sum + assert(tonumber(number)) end
     return tostring(sum)
   end,
 }

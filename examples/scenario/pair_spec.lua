@@ -1,6 +1,7 @@
 -- Two guests on a network: a web server and who asks it, through a partition and a crash.
 --   busted --lua=lua5.4 examples/scenario/pair_spec.lua      (in a checkout, after `make guest`)
 -- You will see three tests pass; when one fails, its report, and a folder under build/artefacts with logs and captures.
+local assert = require "luassert"
 local scenario = require "vmctl".scenario
 
 describe("a web server", function()

@@ -82,7 +82,7 @@ function vmctl.lock() end
 
 --- Calls `fn(item, index)` for each item, all at once (or `concurrency` at a time), and waits for all.
 ---@param list any[]
----@param fn fun(item: any, index: integer): any
+---@param fn fun(item: any, index: integer): any the first value counts
 ---@param options? { concurrency: integer? }
 ---@return any[] results the first result of each call, in the order of the list (`n` is their number)
 function vmctl.map(list, fn, options) end
@@ -93,9 +93,9 @@ function vmctl.now() end
 
 --- Two connected streams (a Unix socket pair). Does not wait.
 ---@param opts? { format: any? }
----@return vmctl.Stream|nil
----@return vmctl.Stream|string
----@return string?
+---@return vmctl.Stream|nil near
+---@return vmctl.Stream far or the message
+---@return string? code
 function vmctl.pair(opts) end
 
 --- Runs a pipeline. Waits until all of it has ended.
@@ -126,7 +126,7 @@ function vmctl.relay(a, b, opts) end
 --- fails the dial. What was masked may be anything, JSON is compared by what it says, all else byte by byte.
 ---@param path string
 ---@param opts? { session?: string|integer, side?: "server"|"client", strict: boolean?, timeout: number?, speed: number?, format: any? } session: one alone, by its id or by the number that trace.print shows; side: whose part is played ("server"); strict: false compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times, 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have
----@return vmctl.Address address with `play`: wait, over, left, close
+---@return vmctl.ReplayAddress address
 function vmctl.replay(path, opts) end
 
 --- Runs `fn(…)` as a task, and the loop until that task and all that it spawned have ended. Inside a task: a scope of its
@@ -677,9 +677,9 @@ function l2.listen(where, opts) end
 function l2.port(stream) end
 
 --- Two ports with a wire between them. Does not wait.
----@return vmctl.L2Port|nil
----@return vmctl.L2Port|string
----@return string?
+---@return vmctl.L2Port|nil near
+---@return vmctl.L2Port far or the message
+---@return string? code
 function l2.socketpair() end
 
 --- Makes a switch.
@@ -957,21 +957,25 @@ function ready.all(list) end
 --- A command ends with exit code 0. The probe's value: its result. A run that the attempt's time-out ends counts as "not yet".
 ---@param where vmctl.Machine|vmctl.ExecClient
 ---@param command vmctl.Command|string as for `run`, whose options it may have; the time-out is the attempt's
+---@return vmctl.Probe
 function ready.command(where, command) end
 
 --- A guest's console shows a Lua pattern, in what it has kept or in what comes. The probe's value: the match.
 ---@param vm vmctl.Machine
 ---@param pattern string
 ---@param opts? { plain: boolean? }
+---@return vmctl.Probe
 function ready.console(vm, pattern, opts) end
 
 --- An exec agent answers. The probe's value: its revision.
 ---@param where vmctl.ExecClient|vmctl.Machine|string|table a client, a machine or an address
+---@return vmctl.Probe
 function ready.exec(where) end
 
 --- A file (of any type) is there in the guest. The probe's value: true.
 ---@param where vmctl.Machine|vmctl.ExecClient
 ---@param path string
+---@return vmctl.Probe
 function ready.file(where, path) end
 
 --- A function returns something true, which is the probe's value. What else it returns counts as "not yet", with a message and
@@ -979,6 +983,7 @@ function ready.file(where, path) end
 --- longer than an attempt may; an error that it raises goes through.
 ---@param fn? fun(timeout: number): any, string?, string
 ---@param label? string
+---@return vmctl.Probe
 function ready.fn(fn, label) end
 
 --- A port accepts connections: `port(address, options)` seen from here, `port(target, port, host, options)` as the guest sees
@@ -988,15 +993,17 @@ function ready.fn(fn, label) end
 ---@param port_or_options? integer|table
 ---@param host? string as the guest sees it; "127.0.0.1", the guest itself
 ---@param opts? { read: boolean?, expect: string?, plain: boolean?, send: string? } read: at least one byte must come; expect: a Lua pattern (plain: a text) that must be in what comes; send: what to say first
+---@return vmctl.Probe
 function ready.port(where, port_or_options, host, opts) end
 
 --- The StereOS control plane says "ready" or "healthy". The probe's value: the health (of a guest too old to tell, its state is
 --- "unknown": it answered a ping). A guest that shuts down ends the wait, code ESHUTDOWN.
 ---@param where vmctl.StereosClient|vmctl.Machine|string|table a client, a machine or an address
+---@return vmctl.Probe
 function ready.stereos(where) end
 
 --- Waits until a probe is good.
----@param probe table|function one of vmctl.ready's probes, or a function (see `fn`)
+---@param probe vmctl.Probe|function one of vmctl.ready's probes, or a function (see `fn`)
 ---@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function? }|number seconds for all of it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message, code) is called after each, without a message when it was good
 ---@return number|nil seconds since the call
 ---@return any message or the probe's value
@@ -3164,6 +3171,14 @@ function MuxServer:run(transport) end
 end
 
 do
+---@class vmctl.Probe
+---@field label string
+---@field kind string
+local Probe = {}
+
+end
+
+do
 ---@class vmctl.ProtobufField
 ---@field name string
 ---@field type string as in the .proto: "int32", "string" ...; "enum", "message"
@@ -3498,6 +3513,44 @@ function QmpClient:supports(name) end
 ---@return string?
 ---@return string? ETIMEDOUT, ERESET, ECLOSED
 function QmpClient:wait_event(what, opts) end
+
+end
+
+do
+---@class vmctl.Replay
+local Replay = {}
+
+--- Ends what is being played. Idempotent, never waits.
+function Replay:close() end
+
+--- How many recorded connections have not been played yet.
+---@return integer|nil
+---@return string?
+---@return string? as of vmctl.trace.read
+function Replay:left() end
+
+--- Plays the next recorded connection over a stream, or to an address: the client's side against a server under test. Waits.
+---@param where vmctl.Stream|string|table|function
+---@return true|nil
+---@return string?
+---@return string?
+---@return table? as `wait`; and as vmctl.dial
+function Replay:over(where) end
+
+--- Waits until what was begun is played to its end.
+---@param timeout? number seconds (60)
+---@return true|nil ok
+---@return string? message of the first difference
+---@return string? code EPROTO (a difference), ETIMEDOUT, EINVAL (the trace lacks what was to be sent)
+---@return { expected: vmctl.TraceRecord, got: table? }? difference
+function Replay:wait(timeout) end
+
+end
+
+do
+---@class vmctl.ReplayAddress : vmctl.Address
+---@field play vmctl.Replay what is played: wait, over, left, close
+local ReplayAddress = {}
 
 end
 

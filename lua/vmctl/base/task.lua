@@ -61,7 +61,7 @@ M.spawn_in = core.spawn
 
 --- Calls `fn(item, index)` for each item, all at once (or `concurrency` at a time), and waits for all.
 ---@param list any[]
----@param fn fun(item: any, index: integer): any
+---@param fn fun(item: any, index: integer): any the first value counts
 ---@param options? { concurrency: integer? }
 ---@return any[] results the first result of each call, in the order of the list (`n` is their number)
 function M.map(list, fn, options)

@@ -132,7 +132,9 @@ function M.listen(where, opts)
 end
 
 --- Two ports with a wire between them. Does not wait.
----@return vmctl.L2Port|nil, vmctl.L2Port|string, string?
+---@return vmctl.L2Port|nil near
+---@return vmctl.L2Port far or the message
+---@return string? code
 function M.socketpair()
   local a, b, code = dial.pair()
   if not a then return nil, b, code end

@@ -159,7 +159,9 @@ end
 
 --- Two connected streams (a Unix socket pair). Does not wait.
 ---@param opts? { format: any? }
----@return vmctl.Stream|nil, vmctl.Stream|string, string?
+---@return vmctl.Stream|nil near
+---@return vmctl.Stream far or the message
+---@return string? code
 function M.pair(opts)
   local a, b, code = core.pair()
   if a and opts and opts.format then

@@ -22,7 +22,7 @@ local function as_probe(probe, level)
 end
 
 --- Waits until a probe is good.
----@param probe table|function one of vmctl.ready's probes, or a function (see `fn`)
+---@param probe vmctl.Probe|function one of vmctl.ready's probes, or a function (see `fn`)
 ---@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function? }|number seconds for all of
 -- it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message,
 -- code) is called after each, without a message when it was good

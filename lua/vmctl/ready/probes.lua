@@ -13,6 +13,9 @@ local LOOPBACK = "127.0.0.1"
 local BANNER = 64 * 1024  -- bytes that an expected pattern may need
 local STDERR_TAIL = 200   -- bytes of a failed command's words
 
+---@class vmctl.Probe
+---@field label string
+---@field kind string
 local mt = { __name = "vmctl.Probe", __tostring = function(self) return self.label end }
 
 --- Says if a value is a probe object.
@@ -70,6 +73,7 @@ end
 --- The StereOS control plane says "ready" or "healthy". The probe's value: the health (of a guest too old to tell, its state is
 -- "unknown": it answered a ping). A guest that shuts down ends the wait, code ESHUTDOWN.
 ---@param where vmctl.StereosClient|vmctl.Machine|string|table a client, a machine or an address
+---@return vmctl.Probe
 function M.stereos(where)
   if target.is_machine(where) then
     return make("stereos", "stereos on " .. where.name, attempt_health, { machine = where })
@@ -101,6 +105,7 @@ end
 
 --- An exec agent answers. The probe's value: its revision.
 ---@param where vmctl.ExecClient|vmctl.Machine|string|table a client, a machine or an address
+---@return vmctl.Probe
 function M.exec(where)
   if target.is_machine(where) then
     return make("exec", "exec agent on " .. where.name, attempt_exec, { machine = where })
@@ -178,6 +183,7 @@ end
 ---@param host? string as the guest sees it; "127.0.0.1", the guest itself
 ---@param opts? { read: boolean?, expect: string?, plain: boolean?, send: string? } read: at least one byte must come; expect: a
 -- Lua pattern (plain: a text) that must be in what comes; send: what to say first
+---@return vmctl.Probe
 function M.port(where, port_or_options, host, opts)
   if math.type(port_or_options) == "integer" then return inside_port(where, port_or_options, host, opts) end
   return outside_port(where, port_or_options)
@@ -187,6 +193,7 @@ end
 ---@param vm vmctl.Machine
 ---@param pattern string
 ---@param opts? { plain: boolean? }
+---@return vmctl.Probe
 function M.console(vm, pattern, opts)
   opts = options.check(opts, { plain = "boolean" }, "ready.console")
   if not target.is_machine(vm) then error("ready.console: a machine expected", 2) end
@@ -219,6 +226,7 @@ end
 --- A file (of any type) is there in the guest. The probe's value: true.
 ---@param where vmctl.Machine|vmctl.ExecClient
 ---@param path string
+---@return vmctl.Probe
 function M.file(where, path)
   if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then error("ready.file: a path expected", 2) end
   local client, name, machine = resolve_exec(where, "ready.file")
@@ -235,6 +243,7 @@ end
 --- A command ends with exit code 0. The probe's value: its result. A run that the attempt's time-out ends counts as "not yet".
 ---@param where vmctl.Machine|vmctl.ExecClient
 ---@param command vmctl.Command|string as for `run`, whose options it may have; the time-out is the attempt's
+---@return vmctl.Probe
 function M.command(where, command)
   local client, name, machine = resolve_exec(where, "ready.command")
   local request = require "vmctl.exec.request"
@@ -249,6 +258,7 @@ end
 -- longer than an attempt may; an error that it raises goes through.
 ---@param fn fun(timeout: number): any, string?, string?
 ---@param label? string
+---@return vmctl.Probe
 function M.fn(fn, label)
   if type(fn) ~= "function" then error("ready.fn: a function expected, got " .. type(fn), 2) end
   return make("fn", label or "function", function(_, timeout)

@@ -123,6 +123,9 @@ end
 
 mt.__close = methods.close
 
+---@class vmctl.ReplayAddress : vmctl.Address
+---@field play vmctl.Replay what is played: wait, over, left, close
+
 --- An address that plays a trace: each connection to it is the next recorded one. Does not wait; a file that can not be read
 --- fails the dial. What was masked may be anything, JSON is compared by what it says, all else byte by byte.
 ---@param path string
@@ -130,7 +133,7 @@ mt.__close = methods.close
 -- session: one alone, by its id or by the number that trace.print shows; side: whose part is played ("server"); strict: false
 -- compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times,
 -- 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have
----@return vmctl.Address address with `play`: wait, over, left, close
+---@return vmctl.ReplayAddress address
 local function replay(path, opts)
   if type(path) ~= "string" then error("replay: a path expected, got " .. type(path), 2) end
   opts = options.check(opts, known, "replay")
