@@ -74,7 +74,7 @@ describe("a cc helper with guests", function()
       until piece == ""
       assert.equal(sent:hex(), got:hex())
       assert(other("CMD_KILL", c))
-      assert.equal(137, waiting:join(5):int32())
+      assert.equal(137, waiting:join(30):int32())
       local power = other("CMD_NEW", "busybox", { "poweroff", "-f" }):uint64()
       other("CMD_RUN", power)
       call "INSTANCE_WAIT"

@@ -33,7 +33,7 @@ describe("a cc server's input", function()
       still_serves(peer)
       peer.stream:shutdown()
       peer:ended()
-      assert(task:join(1))
+      assert(task:join(30))
     end)
   end))
 
@@ -47,7 +47,7 @@ describe("a cc server's input", function()
           or "read payload: unexpected EOF"
         assert.same({ 7, expected, "", "" }, { peer:refusal() })
         peer:ended()
-        assert(task:join(1))
+        assert(task:join(30))
       end)
     end
     assert.equal(all["error.frame.read-header"].bytes:sub(7),
@@ -62,7 +62,7 @@ describe("a cc server's input", function()
         assert.same({ 2, "payload too large", "", "" }, { peer:refusal() })
         peer:ended()
         peer.stream:close()
-        assert(task:join(3))
+        assert(task:join(30))
       end, { max_payload = 1000 })
     end
   end, 8))
@@ -79,7 +79,7 @@ describe("a cc server's input", function()
       assert.same({ 2, "payload too large", "", "" }, { peer:refusal() })
       writing:join()
       peer.stream:close()
-      assert(task:join(3))
+      assert(task:join(30))
     end, { max_payload = 1 << 16 })
   end, 8))
 
@@ -148,13 +148,13 @@ describe("a cc server's input", function()
       for i = 1, math.random(1, 300) do bytes[i] = string.char(math.random(3) == 1 and math.random(0, 255) or 0) end
       bad:write(table.concat(bytes))
       bad:shutdown()
-      while bad:read(nil, 1) do end
+      while bad:read(nil, 30) do end
       bad:close()
       assert.equal("id", good:call(types.INSTANCE_ID):string())
     end
     good:close()
     server:close()
-    serving:join(3)
+    serving:join(30)
   end, 10))
 
   it("of a client that is gone in the middle of a message disturbs nobody", run(function()
@@ -175,10 +175,10 @@ describe("a cc server's input", function()
   it("from a client that reads no answers is not read for ever", run(function()
     ends.with_server(function() return ("\0"):rep(1 << 20) end, function(peer, _, task)
       for _ = 1, 8 do peer:send(7) end
-      vmctl.sleep(0.02)
+      support.settle()
       assert.equal("waiting", task:status()) -- for room: nothing gathers
       peer.stream:close()
-      assert(task:join(1))
+      assert(task:join(30))
     end)
   end))
 end)

@@ -107,9 +107,9 @@ describe("cc's vectors", function()
     local near, far = support.pair { format = cc.format }
     assert(near:write(all["stream.two-frames"].bytes))
     near:close()
-    local first, second = far:read_frame(1), far:read_frame(1)
+    local first, second = far:read_frame(30), far:read_frame(30)
     assert.is_true(first ~= nil and second ~= nil)
-    assert.equal("EOF", support.code(far:read_frame(1)))
+    assert.equal("EOF", support.code(far:read_frame(30)))
     far:close()
   end))
 
@@ -117,7 +117,7 @@ describe("cc's vectors", function()
     local near, far = support.pair { format = cc.format }
     assert(near:write(all["header.max"].bytes))
     local before = collectgarbage "count"
-    local _, err, code, frame = far:read_frame(1)
+    local _, err, code, frame = far:read_frame(30)
     assert.same({ "ETOOBIG", 0xffff, 0xffffffff }, { code, frame.type, frame.size })
     assert.truthy(err:find("67108864", 1, true))
     assert.is_true(collectgarbage "count" - before < 1024)

@@ -151,7 +151,7 @@ describe("the command line", function()
     vmctl.sleep(0.2) -- until both have their ports
     local frame = ("\xff"):rep(6) .. "\2\0\0\0\0\1\x88\xb5" .. ("x"):rep(50)
     assert(a:send(frame))
-    assert.equal(frame, b:recv(5))
+    assert.equal(frame, b:recv(30))
     program:kill "TERM"
     local out = {}
     for line in function() return (program.stdout:read_line(200, 5)) end do out[#out + 1] = line end

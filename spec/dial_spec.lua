@@ -11,7 +11,7 @@ local it6 = has_ipv6 and it or pending
 local function check_dial(listen_at, dial_at)
   local listener = assert(vmctl.listen(listen_at))
   local near = assert(vmctl.dial(dial_at or listener:address(), { timeout = 1 }))
-  local far = assert(listener:accept(1))
+  local far = assert(listener:accept(30))
   near:write "ping"
   assert.equal("ping", far:read())
   far:write "pong"
@@ -49,7 +49,7 @@ describe("vmctl.dial tcp", function()
   it("connects by a name, also when not each of its addresses is listened on", run(function()
     local listener = assert(vmctl.listen "tcp:127.0.0.1:0")
     local near = assert(vmctl.dial(("tcp:localhost:%d"):format(listener:address().port)))
-    assert.truthy(listener:accept(1))
+    assert.truthy(listener:accept(30))
     assert.equal("127.0.0.1", near:peer().host)
     listener = assert(vmctl.listen "tcp:localhost:0")
     assert.truthy(vmctl.dial(listener:address()))

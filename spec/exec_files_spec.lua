@@ -237,7 +237,7 @@ describe("exec forward", function()
     assert.equal("EOF", code(s:read()))
   end, function(client, port)
     assert(client:forward("127.0.0.1", port)):close()
-    vmctl.sleep(0.05)
+    support.settle()
   end))
 
   it("that is refused tells the reason", with_agent(function(client)

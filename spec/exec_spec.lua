@@ -181,12 +181,12 @@ describe("exec: output", function()
     local type, why, result
     repeat
       local _
-      type, _, why = near:read_frame(5)
+      type, _, why = near:read_frame(30)
       result = result or type == T.EXEC_RESULT
     until not type
     assert.equal(result and "EOF" or "EPROTO", why)
     near:close()
-    serving:join(5)
+    serving:join(30)
     assert.equal("done", serving:status())
   end, 8))
 end)
@@ -231,7 +231,7 @@ local function answer_to(bytes, opts, half_close)
   near:write(bytes)
   if half_close then near:shutdown() end
   local frames = {}
-  for type, payload in function() return near:read_frame(5) end do frames[#frames + 1] = { type, payload } end
+  for type, payload in function() return near:read_frame(30) end do frames[#frames + 1] = { type, payload } end
   near:close()
   serving:join()
   return frames

@@ -29,7 +29,7 @@ local function converse(parts)
     near:write(part[1])
     vmctl.yield()
   end
-  for type, payload in function() return near:read_frame(5) end do frames[#frames + 1] = { type, payload } end
+  for type, payload in function() return near:read_frame(30) end do frames[#frames + 1] = { type, payload } end
   near:close()
   task:join()
   return frames

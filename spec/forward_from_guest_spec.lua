@@ -59,7 +59,7 @@ describe("vmctl.forward from a guest", function()
     local forward <close> = assert(guest:forward { from = where, to = listener:address() })
     for _, first in ipairs { "client", "server" } do
       local client <close> = assert(vmctl.dial(where))
-      local ends = { client = client, server = assert(listener:accept(1)) }
+      local ends = { client = client, server = assert(listener:accept(30)) }
       local other = first == "client" and "server" or "client"
       assert(ends[first]:write "early")
       assert(ends[first]:shutdown())
@@ -76,7 +76,7 @@ describe("vmctl.forward from a guest", function()
     local where, target = "unix:" .. path(), "unix:" .. path()
     local forward <close> = assert(guest:forward { from = where, to = target })
     local stream <close> = assert(vmctl.dial(where))
-    assert.is_nil(stream:read(nil, 1))
+    assert.is_nil(stream:read(nil, 30))
     local stats = counts(forward, { connections = 1, failed = 1, open = 0, last_code = "ENOENT" })
     assert.truthy(stats.last_error:find(target, 1, true))
     local server <close> = forwarding.serve(target, forwarding.shout) -- luacheck: ignore
@@ -91,7 +91,7 @@ describe("vmctl.forward from a guest", function()
       return welcome, "not yet"
     end })
     local stream <close> = assert(vmctl.dial(where))
-    assert.is_nil(stream:read(nil, 1))
+    assert.is_nil(stream:read(nil, 30))
     assert.truthy(counts(forward, { failed = 1, last_code = "EPERM" }).last_error:find("not yet", 1, true))
     welcome = true
     assert.equal("YES", forwarding.ask(where, "yes"))
@@ -106,7 +106,7 @@ describe("vmctl.forward from a guest", function()
       forward:close()
       support.eventually(function() return not core.fs.stat(file) end)
       assert.equal("closed", forward:status())
-      assert.is_true(forward:wait(1))
+      assert.is_true(forward:wait(30))
     end
   end))
 

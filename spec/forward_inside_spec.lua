@@ -104,7 +104,7 @@ describe("an agent that is asked for a connection", function()
   local function ask(address, body)
     local stream <close> = assert(vmctl.dial(address, { format = wire.format }))
     assert(stream:write_frame(T.PORT_FORWARD, body))
-    local type, text = stream:read_frame(2)
+    local type, text = stream:read_frame(30)
     return type, text
   end
 

@@ -50,7 +50,7 @@ describe("shutdown in a guest", function()
   it("happens once, however often it is asked for", run(function()
     local seen, handlers = note { power = function() return vmctl.sleep(math.huge) end }
     local task = vmctl.spawn(handlers.after.shutdown, { reason = "" })
-    vmctl.sleep(0.01)
+    support.settle()
     done(false, handlers.shutdown { reason = "" })
     handlers.after.shutdown()
     assert.same({ "ready", "shutdown" }, seen)

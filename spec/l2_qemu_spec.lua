@@ -31,8 +31,8 @@ local function with_hub(backends, opts, fn)
   local child = assert(vmctl.process.spawn(argv))
   local ok, err = xpcall(fn, debug.traceback, child)
   child:kill "KILL"
-  child:wait(5)
-  local said = child.stderr:read(nil, 1)
+  child:wait(30)
+  local said = child.stderr:read(nil, 30)
   child:close()
   if not ok then error(("%s\nQEMU said: %s"):format(err, said or "nothing"), 0) end
 end
@@ -67,7 +67,7 @@ local function exchange(a, b)
     for _, vector in ipairs(frames) do
       local bytes = l2s.mac(l2s.BROADCAST) .. ("\2\0\0\0\0%c"):format(way) .. vector:sub(13)
       local sender = vmctl.spawn(function() assert(ways[1]:send(bytes, 2)) end)
-      assert.equal(bytes, ways[2]:recv(2))
+      assert.equal(bytes, ways[2]:recv(30))
       sender:join()
     end
   end
@@ -87,7 +87,7 @@ describe("QEMU as a hub", function()
       local batch = {}
       for i = 1, 100 do batch[i] = frame { text = (">I4"):pack(i), size = 600 } end
       local sender = vmctl.spawn(function() assert(a:send_many(batch, 5)) end)
-      for i = 1, 100 do assert.equal(batch[i], b:recv(2)) end
+      for i = 1, 100 do assert.equal(batch[i], b:recv(30)) end
       sender:join()
       a:close()
       b:close()
@@ -157,7 +157,7 @@ describe("QEMU as a hub", function()
       local b = dial("unix:" .. dir .. "/b")
       for length = 0, 13 do raw:write((">s4"):pack(("x"):rep(length))) end
       raw:write((">s4"):pack(frame { text = "good" }))
-      assert.equal(frame { text = "good" }, b:recv(2))
+      assert.equal(frame { text = "good" }, b:recv(30))
       assert.same({ 1, 0 }, { b:stats().frames_in, b:stats().invalid })
       assert.equal(14, bad:counts().invalid)
       b:close()

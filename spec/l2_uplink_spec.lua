@@ -31,7 +31,7 @@ end
 local function ask_gateway(port)
   assert(port:send(arp_request()))
   while true do
-    local reply = assert(port:recv(2))
+    local reply = assert(port:recv(30))
     if reply:sub(13, 14) == "\8\6" and reply:sub(21, 22) == "\0\2" then return reply:sub(7, 12) end
   end
 end
@@ -86,7 +86,7 @@ describe('vmctl.L2Switch:uplink "user"', function()
       assert(far.guest:send(syn(gateway, listener:address().port)))
       local flags = tcp_flags(far.guest)
       assert.equal(wanted, flags == 0x12) -- SYN and ACK
-      if wanted then assert(listener:accept(1)):close() end
+      if wanted then assert(listener:accept(30)):close() end
       sw:close()
     end
     listener:close()
@@ -160,7 +160,7 @@ describe("vmctl.L2Switch:uplink { tap = … }", function()
     assert.equal("connected", (port:state()))
     assert.equal(0, port:counts().invalid)
     -- An interface that comes up speaks by itself where IPv6 is on.
-    local said = far.guest:recv(1)
+    local said = far.guest:recv(30)
     assert.equal(said and true or false, port:counts().frames_in > 0)
     local device = port.device
     sw:close()

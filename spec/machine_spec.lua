@@ -66,7 +66,7 @@ describe("a guest", function()
   end
 
   it("is ready at once when it is asked again", with_guest(function()
-    assert.is_true(assert(vm:wait_ready(5)) < 5)
+    assert.is_true(assert(vm:wait_ready(30)) < 5)
   end))
 
   it("tells which accelerator it has, and why", with_guest(function()

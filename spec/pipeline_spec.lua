@@ -175,7 +175,7 @@ describe("vmctl.pipeline: time", function()
       on_output = function(data)
         taken = taken + #data
         if taken % (10 << 20) < #data then
-          vmctl.sleep(0.005)
+          support.settle()
           most = math.max(most, agent.status("self", "VmRSS"))
         end
       end })

@@ -15,7 +15,7 @@ end
 local function play(far, answer)
   return vmctl.spawn(function()
     while true do
-      local line = far:read_line(1 << 20, 5)
+      local line = far:read_line(1 << 20, 30)
       if not line then return end
       local request = json_of(line)
       local bytes
@@ -36,7 +36,7 @@ local function connected(answer, options)
   local client = assert(vmctl.qga.connect(function() return near end, options))
   return client, far, function()
     client:close()
-    agent:join(1)
+    agent:join(30)
     far:close()
   end
 end
@@ -50,7 +50,7 @@ describe("vmctl.qga.connect", function()
     local near, far = support.pair()
     far:write '{"return": "of another caller"}\n{"half": '
     local agent = vmctl.spawn(function()
-      local line = far:read_line(4096, 1)
+      local line = far:read_line(4096, 30)
       local id = json_of(line).arguments.id
       assert.equal(('\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}'):format(id), line)
       far:write(('\xff{"return": %d}\n\xff{"return": %d}\n'):format(id - 1, id))
@@ -135,8 +135,8 @@ describe("vmctl.QgaClient", function()
   it("says ERESET when the connection ends, and ECLOSED when it was closed", run(function()
     local near, far = support.pair()
     local agent = vmctl.spawn(function()
-      far:write(('\xff{"return": %d}\n'):format(json_of(far:read_line(4096, 1)).arguments.id))
-      far:read_line(4096, 1)
+      far:write(('\xff{"return": %d}\n'):format(json_of(far:read_line(4096, 30)).arguments.id))
+      far:read_line(4096, 30)
       far:write '{"ret'
       far:close()
     end)
@@ -305,7 +305,7 @@ describe("a real qemu-ga", function()
 
   it("that is killed fails calls at once", with_agent(function()
     child:kill "KILL"
-    child:wait(5)
+    child:wait(30)
     assert.equal("ERESET", code(client:ping()))
   end))
 end)

@@ -130,7 +130,7 @@ describe("vmctl.ready.wait", function()
   it("ends when its task is cancelled", run(function()
     local result
     local task = vmctl.spawn(function() result = table.pack(ready.wait(function() return nil, "not yet" end)) end)
-    vmctl.sleep(0.05)
+    support.settle()
     task:cancel()
     task:join()
     assert.equal("ECANCELED", result[3])
@@ -195,7 +195,7 @@ describe("vmctl.ready.port", function()
       local s <close> = assert(listener:accept())
       assert.equal("PING", s:read_exact(4))
       s:write "PO"
-      vmctl.sleep(0.02)
+      support.settle()
       s:write "NG."
     end)
     local probe = ready.port(listener:address(), { send = "PING", expect = "PONG.", plain = true })

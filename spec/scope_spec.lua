@@ -159,7 +159,7 @@ describe("vmctl.scope", function()
         return "ended"
       end)
     end)
-    vmctl.sleep(0.002)
+    support.settle()
     seen.scope:cancel()
     assert.equal("ended", task:join())
     assert.same({ "ECANCELED", "ECANCELED" }, { seen.task, seen.body })
@@ -222,7 +222,7 @@ describe("vmctl.map", function()
     local results = vmctl.map({ 1, 2, 3, 4, 5, 6, 7, 8 }, function(item)
       now = now + 1
       most = math.max(most, now)
-      vmctl.sleep(0.001)
+      support.settle()
       now = now - 1
       return item
     end, { concurrency = 3 })

@@ -177,7 +177,7 @@ describe("socketforward Accept", function()
     assert(w:bind { { "a", w:path "a" }, { "b", w:path "b" } })
     local list = {}
     for i = 1, 12 do list[i] = assert(w:dial "a") end
-    vmctl.sleep(0.05)
+    support.settle()
     assert.equal(4, w.service:stats().accepted) -- the backlog holds the others
     local other <close> = assert(w:dial "b") -- luacheck: ignore
     eventually(function() return w.service:stats().accepted == 5 end, "another forward has a queue of its own")

@@ -79,7 +79,7 @@ describe("socketforward's host", function()
     }
     for _, case in ipairs(cases) do
       requests:send { stream_id = case[1], forward_id = case[2] }
-      local result = assert(results:recv(1))
+      local result = assert(results:recv(30))
       assert.equal(case[1], result.stream_id)
       if case[3] then assert.equal(case[3], result.error) end
     end
@@ -114,7 +114,7 @@ describe("socketforward's host", function()
       stream:close()
     end, function(requests, results, f)
       requests:send { stream_id = "s", forward_id = "good" }
-      assert.same({ stream_id = "s", error = "failed to open the stream" }, assert(results:recv(1)))
+      assert.same({ stream_id = "s", error = "failed to open the stream" }, assert(results:recv(30)))
       assert.same({ 1, 0 }, { f:stats().failed, f:stats().open })
     end))
   end
@@ -126,14 +126,14 @@ describe("socketforward's host", function()
     requests:send { stream_id = "slow", forward_id = "good" }
     requests:send { stream_id = "quick", forward_id = "good" }
     assert.same({ stream_id = "quick", error = "" }, assert(results:recv(0.2)))
-    assert.equal("slow", assert(results:recv(1)).stream_id)
+    assert.equal("slow", assert(results:recv(30)).stream_id)
   end))
 
   it("ignores requests with an id that is none", with_guest(acknowledge, function(requests, results)
     requests:send { stream_id = "", forward_id = "good" }
     requests:send { stream_id = ("x"):rep(257), forward_id = "good" }
     requests:send { stream_id = "s", forward_id = "good" }
-    assert.equal("s", assert(results:recv(1)).stream_id)
+    assert.equal("s", assert(results:recv(30)).stream_id)
   end))
 
   it("has no more connections than its limit", with_guest(function(stream)
@@ -142,7 +142,7 @@ describe("socketforward's host", function()
     stream:close()
   end, function(requests, results, f)
     for i = 1, 4 do requests:send { stream_id = "s" .. i, forward_id = "good" } end
-    for _ = 1, 3 do assert.equal("", assert(results:recv(1)).error) end
+    for _ = 1, 3 do assert.equal("", assert(results:recv(30)).error) end
     assert.equal("ETIMEDOUT", code(results:recv(0.1)))
     assert.equal(3, f:stats().open)
   end, { limit = 3 }))

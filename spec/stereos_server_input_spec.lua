@@ -24,7 +24,7 @@ local function serving(handlers, opts, fn)
   local task = vmctl.spawn(guest.serve, guest, listener)
   fn(address, guest, listener)
   listener:close()
-  assert.is_true(task:join(1))
+  assert.is_true(task:join(30))
 end
 
 describe("stereos server: a line", function()
@@ -138,7 +138,7 @@ describe("stereos server: a line", function()
       while near:write(piece, 5) do sent = sent + #piece end
     end)
     assert.equal("ETOOBIG", host.receive(near).payload.code)
-    task:join(4)
+    task:join(30)
     assert.equal("done", task:status())
     near:close()
     writer:join()

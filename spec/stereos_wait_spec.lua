@@ -97,7 +97,7 @@ describe("wait_for_ready", function()
   it("asks at once when a lifecycle message says ready", with({ function(conn)
     conn:request()
     conn:health "booting"
-    vmctl.sleep(0.05)
+    support.settle()
     conn:lifecycle "ready"
     conn:request()
     conn:health "ready"
@@ -121,7 +121,7 @@ describe("wait_for_ready", function()
     local c = assert(stereos.client(guest.address))
     local one = vmctl.spawn(function() return c:wait_for_ready() end)
     local two = vmctl.spawn(function() return c:wait_for_ready() end)
-    vmctl.sleep(0.05)
+    support.settle()
     one:cancel()
     assert.equal("ECANCELED", code(one:join()))
     c:close()

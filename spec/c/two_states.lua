@@ -14,10 +14,10 @@ local ahead = vmctl.now() - uptime()
 
 local function serve(listener)
   while true do
-    local conn, _, code = listener:accept(5)
+    local conn, _, code = listener:accept(30)
     if not conn then return code end
     vmctl.spawn(function()
-      for line in function() return (conn:read_line(nil, 5)) end do
+      for line in function() return (conn:read_line(nil, 30)) end do
         assert(conn:write(line .. " to " .. name .. "\n"))
       end
       conn:close()
@@ -29,7 +29,7 @@ local function talk(address, i)
   local conn = assert(vmctl.dial(address, { timeout = 5 }))
   for n = 1, 5 do
     assert(conn:write(("%s %d %d\n"):format(name, i, n)))
-    local answer = assert(conn:read_line(nil, 5))
+    local answer = assert(conn:read_line(nil, 30))
     assert(answer == ("%s %d %d to %s"):format(name, i, n, name), answer)
   end
   local _, _, code = conn:read_line(nil, 0.001)
@@ -40,7 +40,7 @@ end
 local function run_child(exit_code)
   local child <close> = assert(process.spawn { "sh", "-c", "read x; exit $x", stdin = "pipe" })
   assert(child.stdin:write(exit_code .. "\n"))
-  assert(assert(child:wait(5)).exit_code == exit_code)
+  assert(assert(child:wait(30)).exit_code == exit_code)
   local ok, _, code
   repeat -- the reading end may live on for a moment in what the other thread has just forked
     ok, _, code = child.stdin:write("nobody reads this", 5)
@@ -58,7 +58,7 @@ for round = 1, rounds do
       function() assert(vmctl.sleep(0.001)) end,
     }
     listener:close()
-    assert(server:join(5) == "ECLOSED")
+    assert(server:join(30) == "ECLOSED")
   end)
 end
 

@@ -8,7 +8,7 @@ local function dial_vmm(answer, options)
   local path = support.tmpdir() .. "/vsock"
   local listener = assert(vmctl.listen("unix:" .. path))
   vmctl.spawn(function()
-    local conn = assert(listener:accept(1))
+    local conn = assert(listener:accept(30))
     listener:close()
     conn:read()
     conn:write(answer)

@@ -48,7 +48,7 @@ describe("a coroutine that is dead and collected", function()
       end)
     end)()
     collect()
-    assert.equal("alive", channel:recv(1))
+    assert.equal("alive", channel:recv(30))
   end))
 
   it("may have driven the loop", function()

@@ -25,9 +25,9 @@ describe("a full Unix backlog", function()
       local dialing = vmctl.spawn(function() return vmctl.dial(kind .. ":" .. path, { timeout = 1 }) end)
       vmctl.yield()
       assert.equal("waiting", dialing:status())
-      for _ = 1, #waiting do assert(listener:accept(1)) end
+      for _ = 1, #waiting do assert(listener:accept(30)) end
       local s = assert(dialing:join())
-      local far = assert(listener:accept(1))
+      local far = assert(listener:accept(30))
       s:write "in at last"
       assert.equal("in at last", far:read())
     end))
@@ -37,8 +37,8 @@ describe("a full Unix backlog", function()
     local listener <close>, path, waiting = full_listener() -- luacheck: ignore
     local dialing = vmctl.spawn(function() return vmctl.dial("hybrid:" .. path .. ":52", { timeout = 1 }) end)
     vmctl.yield()
-    for _ = 1, #waiting do assert(listener:accept(1)) end
-    local far = assert(listener:accept(1))
+    for _ = 1, #waiting do assert(listener:accept(30)) end
+    local far = assert(listener:accept(30))
     assert.equal("CONNECT 52\n", far:read())
     far:write "OK 1\n"
     assert.truthy(dialing:join())
