@@ -3,6 +3,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local random = require "vmctl.base.random"
 
 local M = {}
 
@@ -23,11 +24,6 @@ local function by_commands(client, what, timeout)
   return { clock_offset = what.clock and before - now or nil, reseeded = what.seed ~= nil }
 end
 
-local function random_bytes(count)
-  local file <close> = assert(io.open("/dev/urandom", "rb"))
-  return file:read(count)
-end
-
 --- Does it, and logs what there was to do. Waits.
 ---@param name string of the guest
 ---@param client vmctl.ExecClient
@@ -36,7 +32,7 @@ end
 ---@return { clock_offset: number?, reseeded: boolean }|nil, string?, string?
 function M.refresh(name, client, what, timeout)
   local deadline = core.now() + timeout
-  local given = { clock = what.clock, seed = what.seed and random_bytes(SEED) or nil }
+  local given = { clock = what.clock, seed = what.seed and assert(random.bytes(SEED)) or nil }
   local done, err, code = client:refresh(given, timeout)
   if not done and code == "ENOTSUP" then done, err, code = by_commands(client, given, deadline - core.now()) end
   if not done then
