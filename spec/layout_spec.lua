@@ -122,6 +122,28 @@ describe("the names in the README", function()
   end
 end)
 
+-- The modules whose code, without its comments, has a text that fits the pattern.
+local function modules_with(pattern)
+  local found = {}
+  for name, text in pairs(layout.texts()) do
+    if not name:find "^vmctl%.annotations" and layout.code(text):find(pattern) then found[#found + 1] = name end
+  end
+  table.sort(found)
+  return found
+end
+
+describe("what stands in one place", function()
+  it("is the number of each of the agent's ports", function()
+    for _, port in ipairs { 1025, 1026, 5000, 5001, 5002, 5004 } do
+      assert.same({ "vmctl.net.agent_ports" }, modules_with(("%%f[%%w]%d%%f[^%%w]"):format(port)), port)
+    end
+  end)
+
+  it("is the source of random bytes", function()
+    assert.same({ "vmctl.base.random" }, modules_with '"/dev/u?random"')
+  end)
+end)
+
 describe("the version", function()
   local version = require "vmctl.base.version"
 

@@ -24,6 +24,15 @@ function M.room(name)
   return name:match "^vmctl%.([%w_]+)" or "vmctl"
 end
 
+--- A text without its comments.
+---@param text string
+---@return string
+function M.code(text)
+  local lines = {}
+  for line in text:gmatch "[^\n]+" do lines[#lines + 1] = line:gsub("^%s*%-%-.*", ""):gsub("%s%-%-%s.*", "") end
+  return table.concat(lines, "\n")
+end
+
 --- The modules that each module needs. A module whose name stands in the text counts, wherever it is loaded: at the beginning, in a
 --- function, or by a table of names. Comments do not count.
 ---@param texts table<string, string>
@@ -32,10 +41,8 @@ function M.graph(texts)
   local graph = {}
   for name, text in pairs(texts) do
     graph[name] = {}
-    for line in text:gmatch "[^\n]+" do
-      for needed in line:gsub("^%s*%-%-.*", ""):gsub("%s%-%-%s.*", ""):gmatch '"(vmctl[%w_.]*%w)"' do
-        if texts[needed] and needed ~= name then graph[name][needed] = ("%s needs %s"):format(name, needed) end
-      end
+    for needed in M.code(text):gmatch '"(vmctl[%w_.]*%w)"' do
+      if texts[needed] and needed ~= name then graph[name][needed] = ("%s needs %s"):format(name, needed) end
     end
   end
   return graph
