@@ -23,7 +23,7 @@ end
 --- Makes it.
 ---@param opts table the agent's options: root, forward_folders
 ---@param allow table for vmctl.net.access
----@param on_idle fun() called when nobody is connected any more
+---@param on_idle fun() called when the last connection has ended
 ---@return table forwarding with `rpc` and `streams`, each with serve(listener), and dial_rpc
 function M.new(opts, allow, on_idle)
   local services = nerdbox.services { root = opts.root, version = "vmctl-agent" }

@@ -67,7 +67,7 @@ local function make_control(opts, args, allow, began)
   return server, service
 end
 
--- StereOS' control plane: one for all listeners, and loaded when somebody comes. Most guests never need its memory.
+-- StereOS' control plane: one for all listeners, and loaded at the first connection. Most guests never need its memory.
 local function control_plane(scope, opts, args, allow)
   local began, server, service = core.now(), nil, nil
   return function()
@@ -111,7 +111,7 @@ local function begin_with(first, listener)
   }
 end
 
--- Serves a listener by what `get` gives once somebody comes.
+-- Serves a listener; `get` makes the server at the first connection.
 local function serve_lazily(listener, get)
   local first, err, code = listener:accept()
   while not first and code ~= "ECLOSED" and code ~= "ECANCELED" do
