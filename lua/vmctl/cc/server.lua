@@ -125,7 +125,7 @@ end
 ---@param opts? { allow?: function|table, connections: integer?, max_payload: integer?, on_idle: function? } who may connect (see
 -- vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close; string?
----@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …
+---@return string? code EADDRINUSE: another process listens there, or it is no socket; ENAMETOOLONG, EACCES …
 function M.new(path, handler, opts)
   opts = options.check(opts, known, "cc.server")
   if path ~= nil and type(path) ~= "string" then error("cc.server: a path expected, got " .. type(path), 2) end
