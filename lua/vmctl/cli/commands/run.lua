@@ -79,7 +79,7 @@ local function await_ready(vm, opts)
   end)
 end
 
--- Until it ends by itself, or somebody ends this program.
+-- Waits until the guest ends, or this program is interrupted.
 local function stay(vm, opts, shared, took)
   output.result(opts, { name = vm.name, pid = vm.pid, folder = shared.folder, ready = took },
     ("%s is ready after %.1f s; vmctl shell %s, vmctl exec %s -- COMMAND"):format(vm.name, took, vm.name, vm.name))
