@@ -2,7 +2,7 @@
 ---
 --- While it runs, time passes as ever as long as there is something to do. Where vmctl's loop would wait although no task is
 --- ready and no descriptor has anything, its clock leaps to the next timer (or to the end of the wait) at once. Descriptors
---- that somebody waits for may lead to other processes, which know nothing of this clock: as long as there are any, each leap
+--- that a task waits for may lead to other processes, which know nothing of this clock: as long as there are any, each leap
 --- is preceded by `grace` seconds of real waiting for them, and what comes within these is handled first. A wait without any
 --- time-out takes real time, however long. `vmctl.now()`, sleeps, time-outs and the delays of switches and relays of this Lua
 --- state follow the clock; other Lua states, child processes, the kernel's own time-outs and os.time do not.
