@@ -13,7 +13,7 @@ local target = require "vmctl.base.target"
 local M = {}
 
 local TIMEOUT = 120      -- seconds for all of it
-local KNOCK = 5          -- seconds for the first sign of life of a control plane that there may be
+local KNOCK = 5          -- seconds for the first answer of a control plane, if there is one
 
 local known = { timeout = "number", dry_run = "boolean", keep_secrets = "boolean", on_step = "callable", root = "string" }
 
