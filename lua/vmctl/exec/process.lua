@@ -133,7 +133,7 @@ function methods:read(timeout)
   return nil, ("%s: end of output"):format(self.name), "EOF"
 end
 
---- Waits for the end. Output that nobody read is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
+--- Waits for the end. Unread output is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
 ---@param timeout? number seconds
 ---@return { exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil record: `error` of a command that could
 -- not be started (exit code 126 or 127) or whose end the agent did not see; `lingering` when others still hold its output

@@ -122,7 +122,7 @@ end
 
 --- Encodes an ExecResponse. stdout and stderr are bytes, or nil for null (never started, or streamed).
 ---@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer?, lingering: boolean? }
--- signal and lingering (somebody can still write to its output, see vmctl.process.job) are ours
+-- signal and lingering (a process can still write to its output, see vmctl.process.job) are ours
 ---@return string json
 function M.encode_response(response)
   local function base64(bytes)
