@@ -1,5 +1,5 @@
 --- This machine's side of a copy that comes from a guest, which is not trusted: no link below the folder that gets it is followed,
---- what is there is replaced only by something whole, and nobody's privileges come with it.
+--- files are replaced as a whole, and set-user-id bits are dropped.
 local content = require "vmctl.files.content"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
