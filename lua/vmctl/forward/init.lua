@@ -109,7 +109,7 @@ function methods:_moved(moved)
   self._counts.to_from = self._counts.to_from + moved.b_to_a
 end
 
---- For the sides: nobody can connect any more, though it was not closed.
+--- For the sides: it has failed, and accepts no more connections.
 function methods:_end(err, code)
   if self._closed or self._why then return end
   self._why = { err, code }
