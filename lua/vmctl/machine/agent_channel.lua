@@ -17,7 +17,7 @@ local ATTEMPTS = 16                          -- random ones that may be taken
 local vsock = {}
 local vsock_mt = { __index = vsock }
 
--- The device is ours to open, and QEMU gets the descriptor: the CID is the guest's before QEMU runs, and nobody else's.
+-- The device is ours to open, and QEMU gets the descriptor: the CID is reserved before QEMU runs.
 function vsock:arguments(spec, fd)
   return { "-device", ("vhost-vsock%s,guest-cid=%d,vhostfd=%d"):format(spec.suffix, self.cid, fd) }
 end
@@ -33,7 +33,7 @@ function vsock:address(port)
   return address.vsock(self.cid, port):observed(function(stream) streams[stream] = true end)
 end
 
--- A guest that has begun anew tells nobody: its kernel knows nothing of the connections, and answers only what comes over them.
+-- A restarted guest gives no sign: its kernel knows nothing of the connections, and answers only what comes over them.
 function vsock:drop()
   for stream in pairs(self._streams) do stream:hang_up() end
 end

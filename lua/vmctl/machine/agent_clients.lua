@@ -84,7 +84,7 @@ end
 ---@return table
 function methods:told() return self._exec and self._exec.agent or {} end
 
---- The guest, or its agent, has begun anew: whoever waits for an answer will have none. Does not wait.
+--- The guest, or its agent, was restarted: fails the calls that wait for an answer. Does not wait.
 function methods:drop()
   if self._exec then
     self._known = self._known or self._exec.revision

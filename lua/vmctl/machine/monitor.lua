@@ -1,5 +1,5 @@
---- A guest's QEMU monitor: a socket pair of which QEMU has one end, spoken with when somebody first asks for it. A guest that
---- nobody asks for it boots no slower.
+--- A guest's QEMU monitor: a socket pair of which QEMU has one end, used at the first request, so that a guest without one
+--- boots no slower.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -40,7 +40,7 @@ local function connect(self)
   self._news:wake()
 end
 
---- Begins to connect, if nobody has. Does not wait.
+--- Begins to connect, if no task has. Does not wait.
 function methods:begin()
   if self._begun then return end
   self._begun = true
