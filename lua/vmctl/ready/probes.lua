@@ -131,7 +131,7 @@ local function read_banner(s, opts, deadline)
   return nil, ("'%s' was not in the first %d bytes"):format(opts.expect, #seen), "EPROTO"
 end
 
--- A connect to an ephemeral port of this machine that nobody listens on may meet itself.
+-- A connect to a closed ephemeral port of this machine may connect to itself.
 local function is_own_echo(s)
   local here, there = s:address(), s:peer()
   return here and there and here.kind == "tcp" and tostring(here) == tostring(there)

@@ -22,7 +22,7 @@ local kinds = {
   stereos = set("EPROTO", "ETOOBIG", "EREMOTE"),
   exec = set("EPROTO", "ETOOBIG", "EREMOTE"),
   port = set("EPROTO"),                        -- half of what was expected, then the end
-  forward = set("EPROTO", "EREMOTE"),          -- the agent says that nobody listens
+  forward = set("EPROTO", "EREMOTE"),          -- the agent says that the port is closed
   console = set(),
   command = set("EPROTO", "EREMOTE", "EEXIT"), -- a file is a command's answer as well
 }
