@@ -1,4 +1,4 @@
---- How a scenario tells what went wrong: one text with all that somebody needs who was not there.
+--- How a scenario tells what went wrong: one text with everything for a reader who did not see the test.
 local log = require "vmctl.log"
 local texts = require "vmctl.text"
 

@@ -36,7 +36,7 @@ end
 -- Codes that mean that the port is closed. A time-out does not.
 local REFUSED = { ECONNREFUSED = true, ECONNRESET = true, EREMOTE = true }
 
---- Waits until nobody accepts connections to a TCP port any more.
+--- Waits until a TCP port is closed.
 ---@param port integer
 ---@param opts? { timeout: number?, interval: number?, host: string? }|number
 function M:wait_for_closed_port(port, opts)
