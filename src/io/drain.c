@@ -47,7 +47,7 @@ static void on_output(struct ev_loop *ev, ev_io *w, int events)
         drain_free(d);
 }
 
-/* The reader outlives us: a shell starts it in the background and ends at once, so that it is nobody's zombie. */
+/* The reader outlives us: a shell starts it in the background and ends at once, so that it becomes no zombie. */
 static void drain_hand_over(int fd)
 {
     static char sh[] = "sh", opt[] = "-c", script[] = "cat <&3 >/dev/null 2>&1 3<&- &", path[] = "PATH=/usr/bin:/bin";

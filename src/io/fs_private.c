@@ -24,7 +24,7 @@ int vmctl_private_open(const char *path, bool empty, int *out_fd, struct stat *s
     int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | (empty ? 0 : O_APPEND);
     int fd = open(path, flags, 0600);
     if (fd < 0)
-        return errno == ENXIO ? -EINVAL : -errno; /* ENXIO: a FIFO that nobody reads */
+        return errno == ENXIO ? -EINVAL : -errno; /* ENXIO: a FIFO without a reader */
     int err = private_adopt(fd, empty, st);
     if (err) {
         close(fd);

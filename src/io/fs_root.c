@@ -27,7 +27,7 @@ int vmctl_beneath_root(const char *path, bool strict, struct vmctl_root *root)
     return 0;
 }
 
-/* The kernel says EAGAIN when somebody renames folders while it follows a "..". */
+/* The kernel fails with EAGAIN if a folder is renamed while it follows a "..". */
 static int beneath_openat2(const struct vmctl_root *root, const char *path, int flags, mode_t mode)
 {
     struct open_how how = { .flags = (unsigned)flags, .mode = flags & (O_CREAT | O_TMPFILE) ? mode : 0,

@@ -9,7 +9,7 @@
 struct vmctl_root {
     int fd;      /* of the folder; -1: closed */
     bool whole;  /* it is this machine's own "/": nothing has to be kept in */
-    bool strict; /* no link is followed: what is below was put there by somebody who is not trusted */
+    bool strict; /* no link is followed: the files below are not trusted */
 };
 
 /* Opens the folder; links on the way to it are followed. */

@@ -15,7 +15,7 @@ static void on_connection(struct ev_loop *ev, ev_io *w, int events)
     (void)ev, (void)events;
     struct vmctl_listener *l = VMCTL_CONTAINER(w, struct vmctl_listener, rio);
     if (!vmctl_wake_one(&l->waiters, 0))
-        vmctl_io_stop(l->loop, w); /* nobody accepts: the backlog keeps it */
+        vmctl_io_stop(l->loop, w); /* no task accepts: the connection stays in the backlog */
 }
 
 static void on_nap_over(struct vmctl_timer *t)

@@ -147,7 +147,7 @@ void vmctl_loop_close(struct vmctl_loop *loop)
     loop->scratch = NULL;
 }
 
-/* Timers set by the callbacks of this round wait for the next one, so that one that is always due starves nobody. */
+/* Timers set by the callbacks of this round wait for the next one, so that one that is always due starves no other. */
 static void loop_expire(struct vmctl_loop *loop)
 {
     loop->due = false;

@@ -36,7 +36,7 @@ struct vmctl_loop {
     struct vmctl_list drains;   /* see drain.h */
     unsigned ndrains;
     struct vmctl_workers *workers; /* see workers.h; NULL until they are needed */
-    bool at_work;               /* somebody waits for them: a virtual clock does not leap over that */
+    bool at_work;               /* a task waits for them: a virtual clock does not leap over that */
     struct vmctl_list chores;   /* of struct vmctl_chore: run before the next wait */
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
     double skew;                /* how far this loop's clock is ahead of the monotonic one */

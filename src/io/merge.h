@@ -12,7 +12,7 @@ struct vmctl_merge_source {
     struct vmctl_stream *stream;
     uint32_t type;
     bool ended, ready;
-    bool dropped;                   /* nobody wants the rest: its stream is closed between two frames */
+    bool dropped;                   /* the rest is not needed: its stream is closed between two frames */
     struct vmctl_waiter waiter;
 };
 
@@ -38,7 +38,7 @@ int vmctl_merge_start(struct vmctl_merge *f, struct vmctl_stream *to);
 /* Does it wait for its sources alone, with everything that they gave handed over? */
 bool vmctl_merge_idle(const struct vmctl_merge *f);
 
-/* Closes a source's stream as soon as no frame of it is half out: who writes there learns that nobody reads. The end may
+/* Closes a source's stream as soon as no frame of it is half out: its writers get SIGPIPE. The end may
  * be told to those who wait before this returns. */
 void vmctl_merge_drop(struct vmctl_merge *f, const struct vmctl_stream *from);
 

@@ -17,7 +17,7 @@ struct vmctl_process {
     struct vmctl_timer poll;    /* where the kernel has no pidfds */
     struct vmctl_waitq waiters;
     bool done;
-    int code, signal;           /* once done: one of them is -1; both: somebody else reaped it */
+    int code, signal;           /* once done: one of them is -1; both: other code has reaped it */
     bool group;                 /* it leads a process group: signals go to all of it */
     bool sweep;                 /* what is left of its group when it ends is killed */
     uint64_t sent;              /* signals that its group was sent, by number: if it dies of one, the group is swept as well */

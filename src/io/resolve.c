@@ -19,7 +19,7 @@
 #endif
 
 enum {
-    RESOLVE_MAX = 64,          /* addresses kept: whoever answers the query chooses how many there are */
+    RESOLVE_MAX = 64,          /* addresses kept: the answer may hold any number */
     RESOLVE_STACK = 256 * 1024 /* name service plug-ins hold whole DNS messages of 64 KiB on the stack */
 };
 

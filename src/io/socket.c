@@ -72,8 +72,8 @@ int vmctl_socket_finish(int fd)
     return -err;
 }
 
-/* Makes room at the path if what is there is a socket that nobody listens on. The second look shrinks, but cannot close,
- * the gap in which somebody else binds the same path: two servers that start at one path in the same instant need a
+/* Removes a socket at the path if no process listens on it. The second look shrinks, but cannot close,
+ * the gap in which another process binds the same path: two servers that start at one path in the same instant need a
  * lock of their own. */
 static int socket_remove_stale(const struct vmctl_addr *a)
 {
@@ -171,7 +171,7 @@ out:
     return err;
 }
 
-/* Linux reports what befell one waiting connection as a failure of accept: it concerns nobody else. */
+/* Linux reports the failure of one waiting connection as a failure of accept: it does not concern the others. */
 static bool socket_lost_one(int err)
 {
     return err == ECONNABORTED || err == EPROTO || err == ENOPROTOOPT || err == ENETDOWN || err == ENETUNREACH ||

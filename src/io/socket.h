@@ -14,12 +14,12 @@ int vmctl_socket_connect(const struct vmctl_addr *a, int *out_fd);
 int vmctl_socket_finish(int fd);
 
 /* Binds and listens. A Unix path is created with `mode` (0: 0600; -EINVAL above 0777) whatever the umask; an existing
- * socket file is replaced only if nobody listens on it (else -EADDRINUSE; a live listener sees one short connection), and
+ * socket file is replaced only if no process listens on it (else -EADDRINUSE; a live listener sees one short connection), and
  * anything that is not a socket is left alone (-EADDRINUSE). The file stays when the fd is closed. Whether "::" takes IPv4
  * as well is the system's setting (net.ipv6.bindv6only). */
 int vmctl_socket_listen(const struct vmctl_addr *a, int backlog, unsigned mode, int *out_fd);
 
-/* 0, -EAGAIN when nobody waits (or a waiting connection broke), or -errno (EMFILE and ENFILE included: the connection stays
+/* 0, -EAGAIN when no connection waits (or a waiting connection broke), or -errno (EMFILE and ENFILE included: the connection stays
  * in the backlog). */
 int vmctl_socket_accept(int fd, int *out_fd, struct vmctl_addr *peer);
 

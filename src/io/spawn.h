@@ -36,7 +36,7 @@ int vmctl_spawn_pty(unsigned rows, unsigned cols, int *out_master, int *out_slav
 int vmctl_spawn_resize(int master, unsigned rows, unsigned cols);
 
 /* Has the child ended? 1: yes, *out_code is its exit code or *out_signal its signal (the other is -1) and it is reaped;
- * 0: not yet; -ECHILD: somebody else reaped it. Never blocks, never touches another child. */
+ * 0: not yet; -ECHILD: other code has reaped it. Never blocks, never touches another child. */
 int vmctl_spawn_reap(pid_t pid, int pidfd, int *out_code, int *out_signal);
 
 /* Signals the process, or its whole group. By pidfd where that is possible, so that a reused pid is never hit. */

@@ -169,7 +169,7 @@ IN_CHILD static void child_tie_to_parent(struct vmctl_child *c)
         child_fail(c, "prctl");
     pid_t parent = getppid(); /* 0: it lives outside our pid namespace, and cannot be compared */
     if (parent != 0 && parent != c->parent)
-        child_exit(); /* it died before the prctl; nobody is left to be told */
+        child_exit(); /* the parent died before the prctl */
 }
 
 IN_CHILD static void child_signals(void)

@@ -222,7 +222,7 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int events)
     (void)ev, (void)events;
     struct vmctl_stream *s = VMCTL_CONTAINER(w, struct vmctl_stream, rio);
     s->dry = false;
-    if (!vmctl_waitq_busy(&s->readers)) { /* nobody asks: leave it in the kernel, where it pushes back */
+    if (!vmctl_waitq_busy(&s->readers)) { /* no reader: leave the bytes in the kernel, so that the peer has to wait */
         vmctl_io_stop(s->loop, w);
         return;
     }

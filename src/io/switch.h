@@ -26,7 +26,7 @@ struct vmctl_switch;
 
 struct vmctl_switch_counts {
     uint64_t frames_in, bytes_in, frames_out, bytes_out;
-    uint64_t dropped_full;      /* for it: its queue, or the room for delayed frames, was full, or nobody was connected */
+    uint64_t dropped_full;      /* for it: its queue, or the room for delayed frames, was full, or it was not connected */
     uint64_t dropped_cut, dropped_loss, dropped_rate; /* of what it sent: by a fault, or to another group */
     uint64_t invalid;           /* frames of it with a length that would harm who gets them */
     uint64_t duplicated, corrupted, delayed, flooded;
@@ -55,7 +55,7 @@ struct vmctl_switch_port {
     int index;                  /* in sw->port */
     uint64_t serial;            /* no other port of this switch ever has it */
     char name[VMCTL_SWITCH_NAME];
-    int fd;                     /* -1: nobody is connected (a port that is dialled again keeps its place) */
+    int fd;                     /* -1: not connected (a port that is dialled again keeps its number) */
     enum vmctl_port_kind kind;
     unsigned group;             /* frames pass between ports of one group */
     ev_io rio, wio;
@@ -67,7 +67,7 @@ struct vmctl_switch_port {
     bool touched;               /* in sw->touched */
     enum vmctl_port_mood mood;
     double patience;            /* while FULL: until then */
-    size_t drained;             /* while FULL: bytes that went out since its patience began */
+    size_t drained;             /* while FULL: bytes that went out since it became full */
     bool paused;                /* not read for now: it sends to a port that is full */
     bool complained;            /* an invalid frame of this connection was told */
     struct vmctl_fault *from, *to; /* of all that it sends, of all that it gets; NULL: none */
@@ -146,7 +146,7 @@ void vmctl_switch_set_mood(struct vmctl_switch_port *p, enum vmctl_port_mood moo
 void vmctl_switch_put(struct vmctl_switch_port *to, const uint8_t *at, size_t total);
 /* Sends what was put to a port at once: its memory may go. */
 void vmctl_switch_send(struct vmctl_switch_port *to);
-/* Sends what was put to the ports. `from`, whose frames they were (NULL: nobody's), may be paused for it. */
+/* Sends what was put to the ports. `from`, whose frames they were (NULL: none), may be paused for it. */
 void vmctl_switch_flush(struct vmctl_switch *sw, struct vmctl_switch_port *from);
 void vmctl_switch_send_init(struct vmctl_switch_port *p);
 void vmctl_switch_on_impatience(struct vmctl_timer *t);

@@ -30,7 +30,7 @@ struct vmctl_job {
 int vmctl_workers_submit(struct vmctl_loop *loop, struct vmctl_job *job);
 
 /* The owner lets go, once for each job that was handed over, also after `done`. A job that waits or runs is done all the same,
- * and nobody is told. The loop may be closed by then: jobs that no worker had taken are not done. */
+ * and its owner is not told. The loop may be closed by then: jobs that no worker had taken are not done. */
 void vmctl_workers_leave(struct vmctl_job *job);
 
 /* Instead of that, of a job that `done` was called for: it can be handed over again. */
