@@ -20,7 +20,7 @@ struct lua_file {
     bool quick;
 };
 
-/* File systems of this machine's own: their calls last as long as a disk takes, and need nobody who might not answer. */
+/* File systems of this machine's own: their calls last as long as a disk takes, and depend on no other machine. */
 static bool fs_is_local(uint32_t magic)
 {
     static const uint32_t local[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC,     RAMFS_MAGIC,

@@ -77,7 +77,7 @@ static unsigned long check_mount_flags(lua_State *L, int arg)
     return flags;
 }
 
-/* Mounts onto a folder whose path was checked: should somebody have put a link into that path since, it is not followed. */
+/* Mounts onto a folder whose path was checked: a link that was put into that path since is not followed. */
 static int system_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)
 {
     char via[32], path[PATH_MAX];
@@ -105,7 +105,7 @@ static int l_mount(lua_State *L)
     return system_result(L, system_mount(source, target, type, flags, luaL_optstring(L, 5, NULL)), "mount", target);
 }
 
-/* fs.unmount(target, [lazy]): lazy: out of sight at once, gone when nobody uses it any more */
+/* fs.unmount(target, [lazy]): lazy: out of sight at once, gone when it is no longer used */
 static int l_unmount(lua_State *L)
 {
     const char *target = luaL_checkstring(L, 1);

@@ -305,7 +305,7 @@ static int l_process_stream(lua_State *L)
     return 1;
 }
 
-/* core.drain(stream) -> can somebody still write to it? Closes the stream: from now on what comes is read and thrown away. */
+/* core.drain(stream) -> can a process still write to it? Closes the stream: later bytes are read and dropped. */
 static int l_drain(lua_State *L)
 {
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
@@ -342,7 +342,7 @@ static void process_note_end(struct lua_process *lp)
     lp->signal = lp->p->signal;
 }
 
-/* p:wait([timeout]) -> exit code or nil, signal number or nil; then both nil and "ECHILD" if somebody else reaped it */
+/* p:wait([timeout]) -> exit code or nil, signal number or nil; then both nil and "ECHILD" if other code has reaped it */
 static int process_wait(lua_State *L, int status, lua_KContext ctx)
 {
     struct lua_process *lp = process_check(L, 1);

@@ -1,4 +1,4 @@
-/* The class vmctl.Queue: tasks wait in it until somebody wakes them. Channels, locks and events are made of it. */
+/* The class vmctl.Queue: tasks wait in it until they are woken. Channels, locks and events are made of it. */
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"

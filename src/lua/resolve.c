@@ -8,7 +8,7 @@
 
 #define VMCTL_RESOLVER "vmctl.Resolver"
 
-/* The query is a handle, so that one that nobody waits for any more is let go. */
+/* The query is a handle, so that one without a waiting task is dropped. */
 struct resolver {
     struct vmctl_handle handle;
     struct vmctl_loop *loop;

@@ -111,7 +111,7 @@ static int calls_wait(lua_State *L, int status, lua_KContext ctx)
     int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
     if (call->status == CALL_PENDING && !why)
         return vmctl_park(st, L, &call->waiter, C_DEADLINE, status, ctx, calls_wait);
-    if (call->status == CALL_PENDING) { /* nobody waits any more: what comes for it is not for us */
+    if (call->status == CALL_PENDING) { /* its task waits no more: frames for it are not for us */
         call->status = CALL_NONE;
         c->live--;
         return why == -ETIMEDOUT ? vmctl_fail_text(L, why, "no answer in time") : vmctl_fail(L, why, "no answer");
@@ -246,7 +246,7 @@ static int calls_read(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* calls:read([timeout]) -> as stream:read_frame, but for the answers that calls wait for; true: nobody waits any more */
+/* calls:read([timeout]) -> as stream:read_frame, but for the answers that calls wait for; true: no call waits any more */
 static int l_calls_read(lua_State *L)
 {
     (void)calls_check(L);

@@ -7,7 +7,7 @@
 static const char hook_key;
 
 /* The hook gets the event's name, the stream and the `n` values on top of the stack, which stay there. It must not wait. One
- * that fails is told nothing more: what is traced goes on as if nobody had looked. */
+ * that fails is told nothing more: the traced stream goes on as without a trace. */
 static void trace_call(lua_State *L, struct vmctl_lua *st, int stream_at, const char *event, int n)
 {
     int top = lua_gettop(L);
@@ -95,7 +95,7 @@ void vmctl_trace_close(lua_State *L, const struct vmctl_stream *s, const char *e
  *   "bytes_in", "line_in", "bytes_out", bytes; a line without its line feed
  *   "frame_in", "frame_out", payload, [type, [stream id, flags]]; the type is nil where the format has none
  *   "end_in", "end_out", code: why no more can be read or written
- *   "close", "detach", "relayed", bytes in, bytes out; a relay has closed it: what it carried nobody saw */
+ *   "close", "detach", "relayed", bytes in, bytes out; a relay has closed it; its bytes were not traced */
 static int l_trace(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);

@@ -9,7 +9,7 @@
 
 enum { TASK_ROUNDS = 4 /* of tasks that wake each other, before the loop is asked for events */ };
 
-/* The living tasks are held by a table, so that one that nobody else knows is not collected while it waits. `tables` is
+/* The living tasks are held by a table, so that one without other references is not collected while it waits. `tables` is
  * the driver's stack index of that table and of the list of its free places. */
 static void task_unanchor(lua_State *L, struct vmctl_task *t)
 {
@@ -89,7 +89,7 @@ static void task_finish(lua_State *L, struct vmctl_task *t, bool failed, int res
         task_bury(L, t->co);
     t->nargs = results;
     t->status = failed ? VMCTL_TASK_FAILED : VMCTL_TASK_DONE;
-    /* A cancelled task ends as it can, most often by an assert on a wait that was refused: that is nobody's failure. */
+    /* A cancelled task ends as it can, most often by an assert on a wait that was refused: that is no failure of the scope. */
     bool unheard = failed && !t->cancelled && !vmctl_waitq_busy(&t->joiners);
     vmctl_wake_all(&t->joiners, 0);
     if (unheard) {
@@ -110,7 +110,7 @@ static void task_resume(lua_State *L, struct vmctl_task *t)
     st->current = NULL;
     if (status != LUA_YIELD) {
         task_finish(L, t, status != LUA_OK, results);
-    } else if (t->status == VMCTL_TASK_RUNNING) { /* its own coroutine.yield: nobody is there to take the values */
+    } else if (t->status == VMCTL_TASK_RUNNING) { /* its own coroutine.yield: there is no caller to take the values */
         lua_settop(t->co, 0);
         luaL_traceback(t->co, t->co, "a task called coroutine.yield: a generator in a task is made with vmctl.wrap", 0);
         task_finish(L, t, true, 1);

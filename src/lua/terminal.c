@@ -63,7 +63,7 @@ static int l_raw_close(lua_State *L)
     return 0;
 }
 
-/* core.standard_input() -> stream: opened anew, so that whoever shares the terminal or pipe finds it as it was */
+/* core.standard_input() -> stream: opened anew, so that its flags do not change for other processes that share it */
 static int l_standard_input(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);

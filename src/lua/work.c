@@ -121,7 +121,7 @@ static void work_free(struct vmctl_job *job)
 {
     struct work *w = VMCTL_CONTAINER(job, struct work, job);
     if (w->M)
-        lua_close(w->M); /* closes what the call had opened for somebody who has gone */
+        lua_close(w->M); /* closes files that the call opened for a task that has gone */
     free(w);
 }
 
@@ -355,7 +355,7 @@ static int l_work(lua_State *L)
     return vmctl_park(st, L, &lw->w->waiters, 2, LUA_OK, 0, work_over);
 }
 
-/* core.work_later(name, function, ...) -> true: nobody waits for it, and its result is lost. For what an end has to do. */
+/* core.work_later(name, function, ...) -> true: no task waits for it, and its result is dropped. For work at the end of an object. */
 static int l_work_later(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
