@@ -341,7 +341,7 @@ function cc.response() end
 ---@param opts? { allow?: function|table, connections: integer?, max_payload: integer?, on_idle: function? } who may connect (see vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close
 ---@return string?
----@return string? code EADDRINUSE: somebody listens there, or it is no socket; ENAMETOOLONG, EACCES …
+---@return string? code EADDRINUSE: another process listens there, or it is no socket; ENAMETOOLONG, EACCES …
 function cc.server(path, handler, opts) end
 
 --- A unique path for a helper's socket.
@@ -552,7 +552,7 @@ function exec.encode_request(request) end
 function exec.encode_resize(rows, cols) end
 
 --- Encodes an ExecResponse. stdout and stderr are bytes, or nil for null (never started, or streamed).
----@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer?, lingering: boolean? } signal and lingering (somebody can still write to its output, see vmctl.process.job) are ours
+---@param response { exit_code: integer, stdout: string?, stderr: string?, error: string?, signal: integer?, lingering: boolean? } signal and lingering (a process can still write to its output, see vmctl.process.job) are ours
 ---@return string json
 function exec.encode_response(response) end
 
@@ -1219,7 +1219,7 @@ function trace.read(path) end
 
 --- Begins to record. The file is this user's alone (mode 0600); what is in it stays. Does not wait.
 ---@param path string
----@param opts? { max_size: integer?, data_max: integer?, raw: boolean? } bytes of the file (256 MiB), beyond which records are dropped and counted; bytes of a message that are kept (1 MiB); whether to keep what may hold secrets that nobody can tell
+---@param opts? { max_size: integer?, data_max: integer?, raw: boolean? } bytes of the file (256 MiB), beyond which records are dropped and counted; bytes of a message that are kept (1 MiB); also keep bytes in which secrets cannot be recognised
 ---@return true|nil
 ---@return string?
 ---@return string? EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
@@ -2270,7 +2270,7 @@ function ExecProcess:read(timeout) end
 ---@return string? ENOTTY
 function ExecProcess:resize(rows, cols, timeout) end
 
---- Waits for the end. Output that nobody read is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
+--- Waits for the end. Unread output is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
 ---@param timeout? number seconds
 ---@return { exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil record: `error` of a command that could not be started (exit code 126 or 127) or whose end the agent did not see; `lingering` when others still hold its output
 ---@return string? message
@@ -3797,7 +3797,7 @@ function ScenarioMachine:systemctl(arguments, opts) end
 --- Ends `block`.
 function ScenarioMachine:unblock() end
 
---- Waits until nobody accepts connections to a TCP port any more.
+--- Waits until a TCP port is closed.
 ---@param port integer
 ---@param opts? { timeout: number?, interval: number?, host: string? }|number
 function ScenarioMachine:wait_for_closed_port(port, opts) end
