@@ -41,9 +41,12 @@ static bool drain_read(struct vmctl_loop *loop, int fd)
 
 static void on_output(struct ev_loop *ev, ev_io *w, int events)
 {
-    (void)ev, (void)events;
+    (void)ev;
     struct drain *d = VMCTL_CONTAINER(w, struct drain, rio);
-    if (!drain_read(d->loop, w->fd))
+    int failed = vmctl_io_failed(d->loop, w, events);
+    if (failed == -EAGAIN)
+        return;
+    if (failed || !drain_read(d->loop, w->fd))
         drain_free(d);
 }
 

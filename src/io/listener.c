@@ -12,9 +12,12 @@ static const double LISTENER_NAP = 0.1;
 
 static void on_connection(struct ev_loop *ev, ev_io *w, int events)
 {
-    (void)ev, (void)events;
+    (void)ev;
     struct vmctl_listener *l = VMCTL_CONTAINER(w, struct vmctl_listener, rio);
-    if (!vmctl_wake_one(&l->waiters, 0))
+    int failed = vmctl_io_failed(l->loop, w, events);
+    if (failed && failed != -EAGAIN)
+        vmctl_wake_all(&l->waiters, failed);
+    else if (!failed && !vmctl_wake_one(&l->waiters, 0))
         vmctl_io_stop(l->loop, w); /* no task accepts: the connection stays in the backlog */
 }
 

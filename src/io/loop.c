@@ -117,7 +117,10 @@ int vmctl_loop_open(struct vmctl_loop *loop)
     ev_unref(loop->ev); /* it alone is nothing to wait for */
     loop->direct = loop_can_wait(loop);
     vmctl_maker_open(&loop->maker);
-    return 0;
+    if (ev_is_active(&loop->tick))
+        return 0;
+    vmctl_loop_close(loop); /* the kernel watches no fd more for this user */
+    return -ENOSPC;
 }
 
 static void loop_close_handles(struct vmctl_loop *loop)
@@ -322,6 +325,22 @@ bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
     if (loop->due)
         loop_expire(loop);
     return loop->active > 0 || loop->timers;
+}
+
+/* libev does not tell the error: the same call is made again for it. And it takes a watcher that is started again before it has
+ * looked for one that the kernel knows already, unless that was set anew. */
+int vmctl_io_failed(struct vmctl_loop *loop, ev_io *w, int events)
+{
+    if (!(events & EV_ERROR))
+        return 0;
+    ev_io_set(w, w->fd, w->events & (EV_READ | EV_WRITE));
+    struct epoll_event e = { 0 };
+    if (epoll_ctl(loop->fd, EPOLL_CTL_ADD, w->fd, &e) == 0)
+        epoll_ctl(loop->fd, EPOLL_CTL_DEL, w->fd, &e);
+    else if (errno != EEXIST)
+        return -errno;
+    vmctl_io_start(loop, w);
+    return -EAGAIN;
 }
 
 double vmctl_loop_next(struct vmctl_loop *loop)

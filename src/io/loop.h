@@ -93,6 +93,10 @@ double vmctl_loop_next(struct vmctl_loop *loop);
 
 void vmctl_handle_add(struct vmctl_loop *loop, struct vmctl_handle *h);
 
+/* For the callback of a watcher: 0, or why the kernel does not watch its fd (ENOSPC: the user has too many), which has stopped
+ * it. -EAGAIN: it does now, and nothing has happened. */
+int vmctl_io_failed(struct vmctl_loop *loop, ev_io *w, int events);
+
 /* Runs it before the next wait. Removing it from its list undoes that. */
 static inline void vmctl_chore_add(struct vmctl_loop *loop, struct vmctl_chore *c)
 {

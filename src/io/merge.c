@@ -26,6 +26,10 @@ static void merge_look_at_all(struct vmctl_merge *f)
 static void on_source(struct vmctl_waiter *w, int why)
 {
     struct vmctl_merge_source *src = VMCTL_CONTAINER(w, struct vmctl_merge_source, waiter);
+    if (why && why != VMCTL_ECLOSED) {
+        vmctl_merge_stop(src->merge, why);
+        return;
+    }
     src->ready = true;
     if (why == VMCTL_ECLOSED)
         src->ended = true;

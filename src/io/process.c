@@ -10,7 +10,7 @@
 
 enum { PROCESS_LAST_WAIT = 2000 }; /* milliseconds that a closing loop gives a killed child to be reaped */
 
-static const double PROCESS_POLL = 0.02;
+static const double PROCESS_POLL = 0.02; /* seconds between two looks at a child that the loop cannot watch */
 
 static void process_free(struct vmctl_process *p)
 {
@@ -72,15 +72,17 @@ static void process_look(struct vmctl_process *p)
     if (process_reap(p)) {
         if (p->dropped)
             process_free(p);
-    } else if (p->pidfd < 0) {
+    } else if (!ev_is_active(&p->exited)) {
         vmctl_timer_set(p->loop, &p->poll, vmctl_loop_now(p->loop) + PROCESS_POLL);
     }
 }
 
 static void on_exited(struct ev_loop *ev, ev_io *w, int events)
 {
-    (void)ev, (void)events;
-    process_look(VMCTL_CONTAINER(w, struct vmctl_process, exited));
+    (void)ev;
+    struct vmctl_process *p = VMCTL_CONTAINER(w, struct vmctl_process, exited);
+    (void)vmctl_io_failed(p->loop, w, events); /* one that is not watched is looked at from time to time */
+    process_look(p);
 }
 
 static void on_poll(struct vmctl_timer *t)

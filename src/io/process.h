@@ -14,7 +14,7 @@ struct vmctl_process {
     pid_t pid;
     int pidfd;
     ev_io exited;
-    struct vmctl_timer poll;    /* where the kernel has no pidfds */
+    struct vmctl_timer poll;    /* where the kernel has no pidfds, or watches no more fds */
     struct vmctl_waitq waiters;
     bool done;
     int code, signal;           /* once done: one of them is -1; both: other code has reaped it */

@@ -253,8 +253,13 @@ static void way_run(struct vmctl_relay_way *w)
 
 static void on_way(struct ev_loop *ev, ev_io *io, int events)
 {
-    (void)ev, (void)events;
-    way_run(io->data);
+    (void)ev;
+    struct vmctl_relay_way *w = io->data;
+    int failed = vmctl_io_failed(w->relay->loop, io, events);
+    if (!failed)
+        way_run(w);
+    else if (failed != -EAGAIN)
+        vmctl_relay_close(w->relay, failed);
 }
 
 /* Starting */

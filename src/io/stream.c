@@ -219,23 +219,28 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
 
 static void on_readable(struct ev_loop *ev, ev_io *w, int events)
 {
-    (void)ev, (void)events;
+    (void)ev;
     struct vmctl_stream *s = VMCTL_CONTAINER(w, struct vmctl_stream, rio);
+    int failed = vmctl_io_failed(s->loop, w, events);
+    if (failed == -EAGAIN)
+        return;
     s->dry = false;
     if (!vmctl_waitq_busy(&s->readers)) { /* no reader: leave the bytes in the kernel, so that the peer has to wait */
         vmctl_io_stop(s->loop, w);
         return;
     }
     if (s->raw) {
-        vmctl_wake_all(&s->readers, 0);
+        vmctl_wake_all(&s->readers, failed);
         return;
     }
     size_t len = vmctl_buf_len(&s->in);
     ssize_t got = vmctl_stream_fill(s, s->need > len ? s->need - len : 0, true);
-    if (got == -EAGAIN)
-        return;
-    if (got < 0 || vmctl_buf_len(&s->in) >= s->need)
+    if ((got < 0 && got != -EAGAIN) || vmctl_buf_len(&s->in) >= s->need)
         vmctl_wake_all(&s->readers, 0);
+    else if (failed)
+        vmctl_wake_all(&s->readers, failed);
+    if (failed)
+        s->dry = false; /* who comes later has to ask the kernel */
 }
 
 void vmctl_stream_want(struct vmctl_stream *s, size_t need)
@@ -311,10 +316,24 @@ int vmctl_stream_flush(struct vmctl_stream *s)
     return 0;
 }
 
+/* Who waits to write learns it; what is queued is tried again after a while. */
+static void stream_unwatchable(struct vmctl_stream *s, int err)
+{
+    if (vmctl_buf_len(&s->out))
+        stream_nap(s, &s->wio, STREAM_NAP);
+    vmctl_wake_all(&s->writers, err);
+}
+
 static void on_writable(struct ev_loop *ev, ev_io *w, int events)
 {
-    (void)ev, (void)events;
+    (void)ev;
     struct vmctl_stream *s = VMCTL_CONTAINER(w, struct vmctl_stream, wio);
+    int failed = vmctl_io_failed(s->loop, w, events);
+    if (failed) {
+        if (failed != -EAGAIN)
+            stream_unwatchable(s, failed);
+        return;
+    }
     uint64_t before = s->bytes_out;
     if (vmctl_stream_flush(s) != -EAGAIN)
         vmctl_wake_all(&s->writers, 0);

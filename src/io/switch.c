@@ -258,8 +258,14 @@ static void port_forward_all(struct vmctl_switch_port *p, const uint8_t *in, siz
 /* The rest of the last read is moved to the front, so that every frame is contiguous. */
 static void on_readable(struct ev_loop *ev, ev_io *w, int events)
 {
-    (void)ev, (void)events;
+    (void)ev;
     struct vmctl_switch_port *p = VMCTL_CONTAINER(w, struct vmctl_switch_port, rio);
+    int failed = vmctl_io_failed(p->sw->loop, w, events);
+    if (failed) {
+        if (failed != -EAGAIN)
+            vmctl_switch_detach(p, failed);
+        return;
+    }
     uint8_t *scratch = p->sw->loop->scratch;
     size_t held = vmctl_buf_len(&p->part);
     struct iovec iov = { scratch + held, VMCTL_SCRATCH - held };

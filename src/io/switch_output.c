@@ -197,6 +197,11 @@ void vmctl_switch_on_impatience(struct vmctl_timer *t)
 
 static void on_writable(struct ev_loop *ev, ev_io *w, int events)
 {
-    (void)ev, (void)events;
-    drain(VMCTL_CONTAINER(w, struct vmctl_switch_port, wio));
+    (void)ev;
+    struct vmctl_switch_port *p = VMCTL_CONTAINER(w, struct vmctl_switch_port, wio);
+    int failed = vmctl_io_failed(p->sw->loop, w, events);
+    if (!failed)
+        drain(p);
+    else if (failed != -EAGAIN)
+        vmctl_switch_detach(p, failed);
 }

@@ -19,10 +19,13 @@ enum {
     WORKERS_LAST = 1            /* seconds that a closing loop waits for the jobs that it has */
 };
 
+static const double WORKERS_RETRY = 0.05; /* seconds */
+
 /* Shared by the loop and its threads until all have let go: a thread whose call hangs outlives the loop. */
 struct vmctl_workers {
     struct vmctl_handle handle;
     struct vmctl_loop *loop;
+    struct vmctl_timer retry;    /* the kernel did not watch that: it is asked again */
     ev_io rio;                   /* an eventfd: there are jobs in `finished` */
     size_t in_flight;            /* jobs that an owner waits for; the loop's alone */
     pid_t pid;                   /* who made it: after a fork there are no threads */
@@ -160,10 +163,19 @@ static void workers_count(struct vmctl_workers *w, int change)
         ev_unref(w->loop->ev);
 }
 
+static void on_retry(struct vmctl_timer *t)
+{
+    struct vmctl_workers *w = VMCTL_CONTAINER(t, struct vmctl_workers, retry);
+    vmctl_io_start(w->loop, &w->rio);
+}
+
 static void on_finished(struct ev_loop *ev, ev_io *io, int events)
 {
-    (void)ev, (void)events;
+    (void)ev;
     struct vmctl_workers *w = VMCTL_CONTAINER(io, struct vmctl_workers, rio);
+    int failed = vmctl_io_failed(w->loop, io, events);
+    if (failed && failed != -EAGAIN && vmctl_timer_set(w->loop, &w->retry, vmctl_loop_now(w->loop) + WORKERS_RETRY) != 0)
+        vmctl_io_start(w->loop, io);
     eventfd_t n;
     pthread_mutex_lock(&w->lock);
     (void)eventfd_read(w->fd, &n); /* of what was written under the lock */
@@ -208,6 +220,7 @@ static void on_close(struct vmctl_handle *h)
     w->loop->workers = NULL;
     ev_ref(w->loop->ev);
     vmctl_io_stop(w->loop, &w->rio);
+    vmctl_timer_stop(w->loop, &w->retry);
     w->loop = NULL;
     if (getpid() != w->pid) { /* a fork's child: the lock may be held by a thread that is not there */
         close(w->fd);
@@ -255,6 +268,7 @@ static int workers_new(struct vmctl_loop *loop)
     w->pid = getpid();
     w->refs = 1;
     w->handle.close = on_close;
+    w->retry.expired = on_retry;
     vmctl_list_init(&w->queue);
     vmctl_list_init(&w->finished);
     vmctl_handle_add(loop, &w->handle);

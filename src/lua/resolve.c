@@ -4,6 +4,7 @@
 #include "lua/fail.h"
 #include "lua/park.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define VMCTL_RESOLVER "vmctl.Resolver"
@@ -39,10 +40,13 @@ static int l_resolver_close(lua_State *L)
 
 static void on_resolved(struct ev_loop *ev, ev_io *w, int events)
 {
-    (void)ev, (void)events;
+    (void)ev;
     struct resolver *r = VMCTL_CONTAINER(w, struct resolver, rio);
+    int failed = vmctl_io_failed(r->loop, w, events);
+    if (failed == -EAGAIN)
+        return;
     vmctl_io_stop(r->loop, w);
-    vmctl_wake_all(&r->waiters, 0);
+    vmctl_wake_all(&r->waiters, failed);
 }
 
 static void push_host(lua_State *L, const struct vmctl_addr *a)
