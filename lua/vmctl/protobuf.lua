@@ -45,7 +45,7 @@ M.available = core ~= nil
 ---@param inner? string that message's full name
 ---@param inner_fields? table
 ---@return string|nil bytes, string? message, string? code EINVAL (no such message, or a field that does not fit, which
--- the text names), ENOTSUP
+--- the text names), ENOTSUP
 function M.encode(name, fields, slot, inner, inner_fields)
   if type(name) ~= "string" then check(name, "string", "encode", "name") end
   if type(fields) ~= "table" then check(fields, "table", "encode", "fields") end
@@ -59,7 +59,7 @@ end
 ---@param slot? string a field of bytes that holds another message, and becomes a table, unless it is empty
 ---@param inner? string that message's full name
 ---@return table|nil fields, string? message, string? code EINVAL (no such message), EPROTO (malformed bytes, a text
--- that is not UTF-8, messages nested too deep, or far too many of them), ENOTSUP
+--- that is not UTF-8, messages nested too deep, or far too many of them), ENOTSUP
 function M.decode(name, bytes, slot, inner)
   if type(name) ~= "string" then check(name, "string", "decode", "name") end
   if type(bytes) ~= "string" then check(bytes, "string", "decode", "bytes") end
@@ -111,8 +111,8 @@ end
 ---@param path string with a slash in it; other names are searched in the system's library folders
 ---@param symbol? string the list's name ("vmctl_messages")
 ---@return string[]|nil names of the added messages, string? message, string? code ENOENT (it cannot be loaded), EINVAL (no such
--- list, or another message of the same name is known already: then nothing was added), ENOTSUP (a static program, as the
--- agent is)
+--- list, or another message of the same name is known already: then nothing was added), ENOTSUP (a static program, as the
+--- agent is)
 function M.load(path, symbol)
   check(path, "string", "load", "path")
   if symbol ~= nil then check(symbol, "string", "load", "symbol") end

@@ -46,6 +46,7 @@ function M.name(number)
   return names[number] or ("SIG%d"):format(number)
 end
 
+---@class vmctl.SignalWatch
 local watch = {}
 local watch_mt = { __name = "vmctl.SignalWatch", __index = watch }
 
@@ -63,7 +64,7 @@ end
 
 --- The next signal. Waits.
 ---@param timeout? number seconds; for ever by default
----@return string|nil name without SIG, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
+---@return string|nil name without SIG, string?, string? code ETIMEDOUT, ECLOSED, ECANCELED
 function watch:next(timeout)
   local record, err, code = self._stream:read_exact(RECORD, timeout or math.huge)
   if not record then return nil, err, code end

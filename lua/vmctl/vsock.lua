@@ -38,7 +38,7 @@ end
 ---@param cid integer|string as in `address`
 ---@param port integer
 ---@param opts? { timeout: number?, format: any? } as of vmctl.dial
----@return vmctl.Stream|nil, string?, string? EINVAL, ENODEV (no such CID), ECONNRESET (nobody listens), ETIMEDOUT …
+---@return vmctl.Stream|nil, string?, string? code EINVAL, ENODEV (no such CID), ECONNRESET (nobody listens), ETIMEDOUT …
 function M.dial(cid, port, opts)
   return dial.dial({ kind = "vsock", cid = cid, port = port }, opts)
 end
@@ -48,7 +48,7 @@ local listen_options = { cid = "integer|string", backlog = "integer" }
 --- Listens. Does not wait.
 ---@param port? integer|"any" any free port by default; l:address().port tells which
 ---@param opts? { cid: integer?, backlog: integer? } cid: only connections to this CID of ours (any)
----@return vmctl.Listener|nil, string?, string? EADDRINUSE, EADDRNOTAVAIL (not a CID of ours), EACCES (below 1024) …
+---@return vmctl.Listener|nil, string?, string? code EADDRINUSE, EADDRNOTAVAIL (not a CID of ours), EACCES (below 1024) …
 function M.listen(port, opts)
   opts = options.check(opts or {}, listen_options, "vsock.listen")
   local where = { kind = "vsock", cid = opts.cid or M.CID_ANY, port = port or M.PORT_ANY }
@@ -56,7 +56,7 @@ function M.listen(port, opts)
 end
 
 --- This machine's own CID. Does not wait.
----@return integer|nil cid, string?, string? ENOENT where there is no /dev/vsock
+---@return integer|nil cid, string?, string? code ENOENT where there is no /dev/vsock
 M.local_cid = core.local_cid
 
 return M

@@ -42,7 +42,7 @@ end
 
 --- Serves a host that waits to be dialled: one connection after the other, for ever. Waits.
 ---@param where string an address
----@return nil, string?, string? ECANCELED
+---@return nil, string?, string? code ECANCELED
 function methods:dial_rpc(where)
   local pause = FIRST_PAUSE
   while self._server do

@@ -56,7 +56,7 @@ function Stream:read_frames(most, timeout) end
 --- Throws away the rest of a frame over the limit, as it comes: memory stays bounded. Waits. After a time-out it is still in
 --- the way.
 ---@param timeout? number|table
----@return true|nil, string?, string? EOF …
+---@return true|nil, string?, string? code EOF …
 function Stream:skip_frame(timeout) end
 
 --- Throws input away up to the end of the first match. Waits.
@@ -78,7 +78,7 @@ function Stream:write(bytes, timeout) end
 ---@param type integer left out where the format has no type
 ---@param payload string
 ---@param ... any stream id and flags where the format has them; then the time-out
----@return true|nil, string?, string? ETOOBIG: over the type's limit, nothing was sent
+---@return true|nil, string?, string? code ETOOBIG: over the type's limit, nothing was sent
 function Stream:write_frame(type, payload, ...) end
 
 --- Writes frames in one piece. Waits as `write` does.
@@ -140,7 +140,7 @@ function Stream:peer() end
 function Stream:address() end
 
 --- Who connected (SO_PEERCRED of a Unix socket).
----@return { pid: integer, uid: integer, gid: integer }|nil, string?, string? ENOTSUP on any other kind, AF_VSOCK included
+---@return { pid: integer, uid: integer, gid: integer }|nil, string?, string? code ENOTSUP on any other kind, AF_VSOCK included
 function Stream:credentials() end
 
 --- Counters of bytes: received, sent, and in its buffers.
@@ -163,7 +163,7 @@ function Stream:set_format(format) end
 function Stream:label(label) end
 
 --- Sets the size of a terminal.
----@return true|nil, string?, string? ENOTTY
+---@return true|nil, string?, string? code ENOTTY
 function Stream:resize(rows, cols) end
 
 --- Has the peer ended its side, even though bytes of it may still be unread?
@@ -176,7 +176,7 @@ local Listener = {}
 
 --- Accepts a connection. Waits. Out of descriptors it waits as well: the backlog keeps the connection.
 ---@param timeout? number|table for ever by default
----@return vmctl.Stream|nil, string?, string? ECLOSED, EMFILE when the time-out ended while descriptors were lacking
+---@return vmctl.Stream|nil, string?, string? code ECLOSED, EMFILE when the time-out ended while descriptors were lacking
 function Listener:accept(timeout) end
 
 --- Stops listening and removes a Unix socket's file. Idempotent, never waits.

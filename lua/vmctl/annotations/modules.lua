@@ -60,7 +60,7 @@ function vmctl.format(layout) end
 ---@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow: any?, on_connection: function?, idle: number?, linger: number?, rpc: any, streams: any } from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`; to: what they get: anything that can be dialled; limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused); timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10); mode: of a Unix socket's file (0600, in a guest 0666); allow: who may connect here, see vmctl.net.access (by default our own user and root, and by TCP this machine); on_connection(peer): called for each connection before the target is dialled, with its address where it has one; may wait; unless it returns true the connection is refused, and its second value is the reason; idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits); rpc, streams: addresses of an agent's socket forwarding where the target does not tell them (a machine, and an exec client on vsock, have them on the guest's ports 1025 and 1026)
 ---@return vmctl.Forward|nil forward with address, stats, status, wait, close
 ---@return string?
----@return string? EADDRINUSE (a live server has the address, or what is at the path is no socket), EINVAL, ENOTSUP, EACCES …
+---@return string? code EADDRINUSE (a live server has the address, or what is at the path is no socket), EINVAL, ENOTSUP, EACCES …
 function vmctl.forward(opts) end
 
 --- True in a task, false in a plain script.
@@ -145,7 +145,7 @@ function vmctl.scope(fn, ...) end
 ---@param seconds number
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED; ETIMEDOUT when a vmctl.timeout around it ends first
+---@return string? code ECANCELED; ETIMEDOUT when a vmctl.timeout around it ends first
 function vmctl.sleep(seconds) end
 
 --- Starts `fn(…)` as a task of the innermost scope. Does not wait; the task runs when the caller waits next.
@@ -222,7 +222,7 @@ function address.hybrid(path, port) end
 ---@param where string|table "unix:/run/docker.sock", "tcp:127.0.0.1:80"
 ---@return vmctl.Address|nil
 ---@return string?
----@return string? EINVAL, ENAMETOOLONG
+---@return string? code EINVAL, ENAMETOOLONG
 function address.inside(target, where) end
 
 --- Says if a value is an address object.
@@ -503,7 +503,7 @@ local exec = {}
 ---@param opts? { timeout: number?, dial_timeout: number?, revision: string? } seconds for a command (600) and for a connection (10); the agent's revision, if it is known: "vmctl", "0.2" or "0.1.9" (else the client finds out)
 ---@return vmctl.ExecClient|nil
 ---@return string?
----@return string? EINVAL
+---@return string? code EINVAL
 function exec.client(where, opts) end
 
 --- A payload under four bytes carries no exit code: that is an error, never 0.
@@ -516,7 +516,7 @@ function exec.decode_exit(payload) end
 ---@param text string
 ---@return table|nil request
 ---@return string?
----@return string? EPROTO
+---@return string? code EPROTO
 function exec.decode_request(text) end
 
 --- Fewer than four bytes are ignored, of more the first four count.
@@ -544,7 +544,7 @@ function exec.encode_exit(code, signal, more) end
 ---@param request table
 ---@return string|nil json
 ---@return string?
----@return string? EINVAL
+---@return string? code EINVAL
 function exec.encode_request(request) end
 
 --- Resize: u16 rows, u16 columns.
@@ -564,7 +564,7 @@ function exec.encode_response(response) end
 ---@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?, on_idle: function?, on_ready: function? } who may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED
+---@return string? code ECANCELED
 function exec.serve(listener, opts) end
 
 --- Serves the readiness port: accepts and closes at once. Waits.
@@ -572,7 +572,7 @@ function exec.serve(listener, opts) end
 --- Serves the readiness port: a completed connection is the message.
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED
+---@return string? code ECANCELED
 function exec.serve_ready(listener, opts) end
 
 end
@@ -1099,7 +1099,7 @@ function socketforward.forward_id(container_id, destination) end
 ---@param prefix string
 ---@return string|nil id
 ---@return string?
----@return string? EIO: there is no source of random bytes
+---@return string? code EIO: there is no source of random bytes
 function socketforward.generate_stream_id(prefix) end
 
 --- The guest's side.
@@ -1128,7 +1128,7 @@ local stereos = {}
 ---@param opts? { timeout: number?, dial_timeout: number?, max_line: integer? } seconds for a call (10), for connecting (10, and never longer than the call), bytes of a line with its line feed (1 MiB)
 ---@return vmctl.StereosClient|nil
 ---@return string?
----@return string? EINVAL, ENAMETOOLONG
+---@return string? code EINVAL, ENAMETOOLONG
 function stereos.client(where, opts) end
 
 --- A client that is connected. Waits.
@@ -1152,7 +1152,7 @@ function stereos.decode(line) end
 ---@param payload? table members by the JSON's names; unknown members of a known type are left out
 ---@return string|nil line
 ---@return string?
----@return string? EINVAL: a member is missing, of the wrong type, or not UTF-8
+---@return string? code EINVAL: a member is missing, of the wrong type, or not UTF-8
 function stereos.envelope(kind, payload) end
 
 --- Serves the guest's side on a listener until that is closed. Waits.
@@ -1163,7 +1163,7 @@ function stereos.envelope(kind, payload) end
 ---@param opts? table as for `new`
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED
+---@return string? code ECANCELED
 function stereos.serve(listener, handlers, opts) end
 
 --- The guest's side, for several listeners.
@@ -1222,7 +1222,7 @@ function trace.read(path) end
 ---@param opts? { max_size: integer?, data_max: integer?, raw: boolean? } bytes of the file (256 MiB), beyond which records are dropped and counted; bytes of a message that are kept (1 MiB); also keep bytes in which secrets cannot be recognised
 ---@return true|nil
 ---@return string?
----@return string? EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
+---@return string? code EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
 function trace.start(path, opts) end
 
 --- How the recording does: what is in the file, and what is missing from it (a full disk, the limit of its size). Does not wait.
@@ -1253,7 +1253,7 @@ local ttrpc = {}
 ---@param opts? { timeout: number?, services: vmctl.TtrpcService[]?, metadata: table?, first_id: integer? } seconds for a call (60); descriptions of services (nerdbox's are known); metadata that each request carries; the first stream id, made odd, of a connection that has had earlier ones (1)
 ---@return vmctl.TtrpcClient|nil
 ---@return string?
----@return string? ENOTSUP: there is no protobuf here
+---@return string? code ENOTSUP: there is no protobuf here
 function ttrpc.client(stream, opts) end
 
 --- A client that connects to an address. Waits.
@@ -1274,7 +1274,7 @@ function ttrpc.connect(where, opts) end
 ---@param opts? table as for `new`
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED, ENOTSUP
+---@return string? code ECANCELED, ENOTSUP
 function ttrpc.serve(listener, services, opts) end
 
 --- A server of services.
@@ -1284,7 +1284,7 @@ function ttrpc.serve(listener, services, opts) end
 ---@param opts? { allow?: function|table, connections: integer?, streams: integer?, on_idle: function?, services: vmctl.TtrpcService[]? } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog), streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
 ---@return vmctl.TtrpcServer|nil server with register, serve, converse, shutdown, close
 ---@return string?
----@return string? ENOTSUP
+---@return string? code ENOTSUP
 function ttrpc.server(services, opts) end
 
 --- Describes a service, so that its messages are tables.
@@ -1319,7 +1319,7 @@ function vsock.address(cid, port) end
 ---@param opts? { timeout: number?, format: any? } as of vmctl.dial
 ---@return vmctl.Stream|nil
 ---@return string?
----@return string? EINVAL, ENODEV (no such CID), ECONNRESET (nobody listens), ETIMEDOUT …
+---@return string? code EINVAL, ENODEV (no such CID), ECONNRESET (nobody listens), ETIMEDOUT …
 function vsock.dial(cid, port, opts) end
 
 --- Listens. Does not wait.
@@ -1327,13 +1327,13 @@ function vsock.dial(cid, port, opts) end
 ---@param opts? { cid: integer?, backlog: integer? } cid: only connections to this CID of ours (any)
 ---@return vmctl.Listener|nil
 ---@return string?
----@return string? EADDRINUSE, EADDRNOTAVAIL (not a CID of ours), EACCES (below 1024) …
+---@return string? code EADDRINUSE, EADDRNOTAVAIL (not a CID of ours), EACCES (below 1024) …
 function vsock.listen(port, opts) end
 
 --- This machine's own CID. Does not wait.
 ---@return integer|nil cid
 ---@return string?
----@return string? ENOENT where there is no /dev/vsock
+---@return string? code ENOENT where there is no /dev/vsock
 function vsock.local_cid() end
 
 end
@@ -1628,13 +1628,13 @@ function CcDecoder:instance_options() end
 --- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
 ---@return integer|nil
 ---@return string?
----@return string? EPROTO: there are fewer bytes
+---@return string? code EPROTO: there are fewer bytes
 function CcDecoder:int32() end
 
 --- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
 ---@return integer|nil
 ---@return string?
----@return string? EPROTO: there are fewer bytes
+---@return string? code EPROTO: there are fewer bytes
 function CcDecoder:int64() end
 
 --- A shared folder.
@@ -1668,25 +1668,25 @@ function CcDecoder:string_slice() end
 --- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
 ---@return integer|nil
 ---@return string?
----@return string? EPROTO: there are fewer bytes
+---@return string? code EPROTO: there are fewer bytes
 function CcDecoder:uint16() end
 
 --- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
 ---@return integer|nil
 ---@return string?
----@return string? EPROTO: there are fewer bytes
+---@return string? code EPROTO: there are fewer bytes
 function CcDecoder:uint32() end
 
 --- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
 ---@return integer|nil
 ---@return string?
----@return string? EPROTO: there are fewer bytes
+---@return string? code EPROTO: there are fewer bytes
 function CcDecoder:uint64() end
 
 --- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
 ---@return integer|nil
 ---@return string?
----@return string? EPROTO: there are fewer bytes
+---@return string? code EPROTO: there are fewer bytes
 function CcDecoder:uint8() end
 
 end
@@ -1927,7 +1927,7 @@ function CcListener:close(timeout) end
 end
 
 do
----@class vmctl.CcResponse
+---@class vmctl.CcResponse : vmctl.CcEncoder
 local CcResponse = {}
 
 --- The payload, without a header.
@@ -1971,7 +1971,7 @@ function CcServer:close() end
 ---@param stream vmctl.Stream
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED: the server is closed
+---@return string? code ECLOSED: the server is closed
 function CcServer:converse(stream) end
 
 --- Accepts and serves connections until the server or the listener is closed; running handlers are cancelled then. May be called for
@@ -1979,14 +1979,14 @@ function CcServer:converse(stream) end
 ---@param listener? vmctl.Listener another one than that of the server's own path
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED
+---@return string? code ECANCELED
 function CcServer:serve(listener) end
 
 --- Serves the first connection until it ends. Closes the listener and removes its file, so that nobody else connects. Waits.
 ---@param timeout? number seconds until the first connection; no limit by default
 ---@return true|nil
 ---@return string?
----@return string? ETIMEDOUT, ECANCELED; a server that is closed meanwhile is no failure
+---@return string? code ETIMEDOUT, ECANCELED; a server that is closed meanwhile is no failure
 function CcServer:serve_one(timeout) end
 
 --- The path that it listens on, or nil.
@@ -2039,7 +2039,7 @@ function Channel:close() end
 ---@param timeout? number|{ timeout: number } seconds
 ---@return any|nil value
 ---@return string?
----@return string? ECLOSED once it is closed and empty, ETIMEDOUT, ECANCELED
+---@return string? code ECLOSED once it is closed and empty, ETIMEDOUT, ECANCELED
 function Channel:recv(timeout) end
 
 --- Sends a value (not nil). Waits while the channel is full.
@@ -2047,7 +2047,7 @@ function Channel:recv(timeout) end
 ---@param timeout? number|{ timeout: number } seconds
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED, ETIMEDOUT, ECANCELED
+---@return string? code ECLOSED, ETIMEDOUT, ECANCELED
 function Channel:send(value, timeout) end
 
 end
@@ -2063,7 +2063,7 @@ function Child:close() end
 ---@param signal? string|integer "TERM" by default
 ---@return true|nil
 ---@return string?
----@return string? ESRCH once it has ended
+---@return string? code ESRCH once it has ended
 function Child:kill(signal) end
 
 --- From now on the rest of its group is killed at its end, as with the option `sweep`. Does not wait.
@@ -2073,7 +2073,7 @@ function Child:sweep() end
 ---@param timeout? number seconds, 600 by default
 ---@return { exit_code: integer?, signal: string? }|nil record
 ---@return string?
----@return string? ETIMEDOUT, ECANCELED, ECHILD
+---@return string? code ETIMEDOUT, ECANCELED, ECHILD
 function Child:wait(timeout) end
 
 end
@@ -2128,7 +2128,7 @@ function ExecClient:ask(timeout) end
 ---@param timeout? number
 ---@return vmctl.Stream|nil stream of raw bytes
 ---@return string?
----@return string? EREMOTE with the agent's reason, ENOTSUP
+---@return string? code EREMOTE with the agent's reason, ENOTSUP
 function ExecClient:connect(where, timeout) end
 
 --- Forgets which agent was there: another may come in its place. Does not wait.
@@ -2140,14 +2140,14 @@ function ExecClient:forget() end
 ---@param timeout? number
 ---@return vmctl.Stream|nil stream of raw bytes
 ---@return string?
----@return string? EREMOTE with the agent's reason, ENOTSUP
+---@return string? code EREMOTE with the agent's reason, ENOTSUP
 function ExecClient:forward(host, port, timeout) end
 
 --- The address of something inside the guest, for vmctl.dial and for either end of vmctl.forward. Does not wait.
 ---@param where string|table as for `connect`
 ---@return vmctl.Address|nil
 ---@return string?
----@return string? EINVAL, ENAMETOOLONG
+---@return string? code EINVAL, ENAMETOOLONG
 function ExecClient:inside(where) end
 
 --- Lists a folder of the guest. Waits.
@@ -2181,14 +2181,14 @@ function ExecClient:probe(timeout) end
 ---@param opts? { timeout: number? }
 ---@return string|nil content
 ---@return string?
----@return string? EREMOTE with the guest's reason …
+---@return string? code EREMOTE with the guest's reason …
 function ExecClient:read_file(path, opts) end
 
 --- Waits until the agent answers. It is asked each time. Failed attempts are repeated with growing pauses while the guest boots.
 ---@param timeout? number seconds, 30 by default
 ---@return number|nil seconds that it took
 ---@return string? message with the number of attempts and the last error
----@return string? ETIMEDOUT
+---@return string? code ETIMEDOUT
 function ExecClient:ready(timeout) end
 
 --- Has our agent set its guest's clock by that of this host, and mix bytes into its kernel's random numbers. What it does not
@@ -2221,7 +2221,7 @@ function ExecClient:start(command) end
 ---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
 ---@return true|nil
 ---@return string?
----@return string? EREMOTE with the guest's reason …
+---@return string? code EREMOTE with the guest's reason …
 function ExecClient:write_file(path, content, opts) end
 
 end
@@ -2242,7 +2242,7 @@ function ExecProcess:close_stdin(timeout) end
 --- Closes its standard output: the next write to it gets SIGPIPE, as in a shell's pipeline.
 ---@return true|nil
 ---@return string?
----@return string? ENOTSUP: only an agent of ours can, and only without a terminal
+---@return string? code ENOTSUP: only an agent of ours can, and only without a terminal
 function ExecProcess:close_stdout(timeout) end
 
 --- Says if the command has a standard input.
@@ -2254,7 +2254,7 @@ function ExecProcess:has_stdin() end
 ---@param signal? string|integer "TERM" by default
 ---@return true|nil
 ---@return string?
----@return string? ENOTSUP: it takes no signals
+---@return string? code ENOTSUP: it takes no signals
 function ExecProcess:kill(signal, timeout) end
 
 --- Reads the next output, in the order in which it came. Waits.
@@ -2267,7 +2267,7 @@ function ExecProcess:read(timeout) end
 --- Sets the size of its terminal. Waits until that is sent.
 ---@return true|nil
 ---@return string?
----@return string? ENOTTY
+---@return string? code ENOTTY
 function ExecProcess:resize(rows, cols, timeout) end
 
 --- Waits for the end. Unread output is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
@@ -2282,7 +2282,7 @@ function ExecProcess:wait(timeout) end
 ---@param timeout? number seconds
 ---@return true|nil
 ---@return string?
----@return string? EPIPE and others; ESRCH once it has ended; ENOTSUP: it was started without a stdin
+---@return string? code EPIPE and others; ESRCH once it has ended; ENOTSUP: it was started without a stdin
 function ExecProcess:write(data, timeout) end
 
 end
@@ -2316,7 +2316,7 @@ function Forward:status() end
 ---@param timeout? number|{ timeout: number } for ever by default
 ---@return true|nil
 ---@return string?
----@return string? ETIMEDOUT; why it has ended by itself
+---@return string? code ETIMEDOUT; why it has ended by itself
 function Forward:wait(timeout) end
 
 end
@@ -2370,7 +2370,7 @@ local L2Listener = {}
 ---@param timeout? number|{ timeout: number } seconds; for ever by default
 ---@return vmctl.L2Port|nil
 ---@return string?
----@return string? ECLOSED, ETIMEDOUT
+---@return string? code ECLOSED, ETIMEDOUT
 function L2Listener:accept(timeout) end
 
 --- Where it listens.
@@ -2457,7 +2457,7 @@ function L2Port:send_many(frames, timeout) end
 ---@param fn? fun(frame: string, port: vmctl.L2Port)
 ---@return true|nil
 ---@return string?
----@return string? EBUSY: a task waits in `recv`
+---@return string? code EBUSY: a task waits in `recv`
 function L2Port:set_handler(fn) end
 
 --- Counters: frames_in, bytes_in, frames_out, bytes_out; invalid: frames of 1 to 13 bytes and zero lengths.
@@ -2477,7 +2477,7 @@ local L2Switch = {}
 ---@param opts? { name: string? } "port-1" … by default
 ---@return vmctl.L2SwitchPort|nil
 ---@return string?
----@return string? EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
+---@return string? code EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
 function L2Switch:add(wire, opts) end
 
 --- The learned addresses: { mac, vlan, port (its name), age (seconds) } each.
@@ -2490,7 +2490,7 @@ function L2Switch:addresses() end
 ---@param path string
 ---@return vmctl.Capture|nil capture with close(), which returns how many frames there were
 ---@return string?
----@return string? ENOENT …
+---@return string? code ENOENT …
 function L2Switch:capture(path) end
 
 --- Ends everything: ports with their connections, listeners, taps, captures. Idempotent; does not wait.
@@ -2509,7 +2509,7 @@ function L2Switch:counts() end
 ---@param b? vmctl.L2SwitchPort|string
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function L2Switch:cut(a, b) end
 
 --- Adds a port that dials a listening QEMU, and dials again with growing pauses after a failure or the connection's end. (QEMU
@@ -2519,7 +2519,7 @@ function L2Switch:cut(a, b) end
 ---@param opts? { name: string?, redial: boolean?, timeout: number? } redial: true by default; timeout: seconds of one dial (10)
 ---@return vmctl.L2SwitchPort|nil
 ---@return string?
----@return string? EINVAL, EEXIST, ENOSPC, ECLOSED
+---@return string? code EINVAL, EEXIST, ENOSPC, ECLOSED
 function L2Switch:dial(where, opts) end
 
 --- Sets the faults of frames between two ports, in place of earlier ones; nil clears them. A port's own
@@ -2530,7 +2530,7 @@ function L2Switch:dial(where, opts) end
 ---@param opts? { direction?: "both"|"one" } one: only frames from a to b; "both" by default
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function L2Switch:faults(a, b, wanted, opts) end
 
 --- Forgets all addresses: frames are flooded until the addresses are learned again.
@@ -2544,7 +2544,7 @@ function L2Switch:forget() end
 ---@param b? vmctl.L2SwitchPort|string
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function L2Switch:heal(a, b) end
 
 --- Handles a frame as if it had come from a port. Does not wait.
@@ -2552,7 +2552,7 @@ function L2Switch:heal(a, b) end
 ---@param frame string 14 to 69632 bytes
 ---@return true|nil
 ---@return string?
----@return string? EINVAL, ECLOSED
+---@return string? code EINVAL, ECLOSED
 function L2Switch:inject(port, frame) end
 
 --- Listens for QEMUs that connect. Each connection becomes a port: "NAME-1", "NAME-2" …; with `ports = 1` there is one, called
@@ -2562,7 +2562,7 @@ function L2Switch:inject(port, frame) end
 ---@param opts? { name: string?, ports: integer?, backlog: integer?, mode: integer?, allow: any? } ports: at most so many (256)
 ---@return vmctl.L2SwitchListener|nil listener with address, ports, close
 ---@return string?
----@return string? ECLOSED, EADDRINUSE …
+---@return string? code ECLOSED, EADDRINUSE …
 function L2Switch:listen(where, opts) end
 
 --- Splits the network: frames pass only between ports of one group. All other ports, also those that
@@ -2570,7 +2570,7 @@ function L2Switch:listen(where, opts) end
 ---@param groups (vmctl.L2SwitchPort|string)[][]
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function L2Switch:partition(groups) end
 
 --- The port of that name.
@@ -2606,7 +2606,7 @@ function L2Switch:tap(fn, opts) end
 ---@param where "user"|{ [1]: "user"?, tap: string?, name: string?, restricted: boolean?, host_loopback: boolean?, ipv6: boolean? } name: of the port ("uplink"); for "user": restricted: guests reach only that network's own services; host_loopback: 10.0.2.2 leads to this machine's loopback (false); ipv6: fec0::/64 as well (true)
 ---@return vmctl.L2SwitchPort|nil
 ---@return string?
----@return string? ENOSYS (no libslirp), EPERM and EBUSY (of the device), EEXIST, ECLOSED
+---@return string? code ENOSYS (no libslirp), EPERM and EBUSY (of the device), EEXIST, ECLOSED
 function L2Switch:uplink(where) end
 
 end
@@ -2640,26 +2640,26 @@ local L2SwitchPort = {}
 ---@param wire vmctl.L2Port|vmctl.Stream
 ---@return true|nil
 ---@return string?
----@return string? EBUSY (it has a connection, or the wire is in use), ECLOSED
+---@return string? code EBUSY (it has a connection, or the wire is in use), ECLOSED
 function L2SwitchPort:attach(wire) end
 
 --- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (to it), dropped_cut, dropped_loss and
 --- dropped_rate (from it), invalid, duplicated, corrupted, delayed, flooded; queued: bytes in its queue.
 ---@return table<string, integer>|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function L2SwitchPort:counts() end
 
 --- Drops all frames in both directions until `heal`. The connection stays.
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function L2SwitchPort:cut() end
 
 --- Ends its connection; the port stays, and can be connected again (one that dials does so by itself). Does not wait.
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function L2SwitchPort:disconnect() end
 
 --- Sets the faults of frames from it, to it, or both, in place of earlier ones; nil clears them. At once.
@@ -2667,13 +2667,13 @@ function L2SwitchPort:disconnect() end
 ---@param opts? { direction?: "from"|"to"|"both" } "both" by default
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function L2SwitchPort:faults(wanted, opts) end
 
 --- Ends `cut`; its faults are as before.
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function L2SwitchPort:heal() end
 
 --- Removes it and its connection. Idempotent; does not wait.
@@ -2690,7 +2690,7 @@ function L2SwitchPort:state() end
 ---@param timeout? number|{ timeout: number } seconds (30)
 ---@return integer|nil epoch
 ---@return string?
----@return string? ETIMEDOUT, ECLOSED (it was removed), ECANCELED
+---@return string? code ETIMEDOUT, ECLOSED (it was removed), ECANCELED
 function L2SwitchPort:wait_connected(timeout) end
 
 end
@@ -2717,7 +2717,7 @@ local Lock = {}
 ---@param timeout? number|{ timeout: number } seconds
 ---@return true|nil
 ---@return string?
----@return string? ETIMEDOUT, ECANCELED
+---@return string? code ETIMEDOUT, ECANCELED
 function Lock:acquire(timeout) end
 
 --- Says if a task has it.
@@ -2761,7 +2761,7 @@ function Machine:close() end
 ---@param timeout? number
 ---@return vmctl.Stream|nil stream of raw bytes
 ---@return string?
----@return string? EREMOTE with the agent's reason, ENOTSUP
+---@return string? code EREMOTE with the agent's reason, ENOTSUP
 function Machine:connect(where, timeout) end
 
 --- The guest's console output: the last part, up to `console_size` bytes (256 KiB).
@@ -2772,7 +2772,7 @@ function Machine:console() end
 --- not wait.
 ---@return true|nil
 ---@return string?
----@return string? ENOSPC, EIO …
+---@return string? code ENOSPC, EIO …
 function Machine:console_status() end
 
 --- Types on the guest's console.
@@ -2813,7 +2813,7 @@ function Machine:exec(command) end
 ---@param take fun(data: string): any
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED
+---@return string? code ECANCELED
 function Machine:follow_console(take) end
 
 --- Opens a connection to a TCP port as the guest sees it. Waits.
@@ -2822,7 +2822,7 @@ function Machine:follow_console(take) end
 ---@param timeout? number
 ---@return vmctl.Stream|nil stream of raw bytes
 ---@return string?
----@return string? EREMOTE with the agent's reason, ENOTSUP
+---@return string? code EREMOTE with the agent's reason, ENOTSUP
 function Machine:forward(host, port, timeout) end
 
 --- The address of something inside the guest ("unix:/run/docker.sock", "tcp:127.0.0.1:80"), for vmctl.dial and for either end of
@@ -2830,13 +2830,13 @@ function Machine:forward(host, port, timeout) end
 ---@param where string|table
 ---@return vmctl.Address|nil
 ---@return string?
----@return string? EINVAL, ENAMETOOLONG
+---@return string? code EINVAL, ENAMETOOLONG
 function Machine:inside(where) end
 
 --- Ends QEMU at once, and waits for that.
 ---@return true|nil
 ---@return string?
----@return string? ECLOSED
+---@return string? code ECLOSED
 function Machine:kill() end
 
 --- Lists a folder of the guest. Waits.
@@ -2900,7 +2900,7 @@ function Machine:push_config(set, opts) end
 ---@param timeout? number seconds, 30 by default
 ---@return vmctl.QmpClient|nil
 ---@return string?
----@return string? ECLOSED, ETIMEDOUT, ERESET: QEMU has ended
+---@return string? code ECLOSED, ETIMEDOUT, ERESET: QEMU has ended
 function Machine:qmp(timeout) end
 
 --- Reads a file of the guest. Waits.
@@ -2908,7 +2908,7 @@ function Machine:qmp(timeout) end
 ---@param opts? { timeout: number? }
 ---@return string|nil content
 ---@return string?
----@return string? EREMOTE with the guest's reason …
+---@return string? code EREMOTE with the guest's reason …
 function Machine:read_file(path, opts) end
 
 --- Takes a port out. The guest sees it go, and the host's end ends. Waits.
@@ -2993,7 +2993,7 @@ function Machine:set_link(nic, up) end
 ---@param opts? { timeout: number? }|number seconds, 20 by default; a guest that needs longer is killed
 ---@return true|nil
 ---@return string?
----@return string? ETIMEDOUT: it had to be killed
+---@return string? code ETIMEDOUT: it had to be killed
 function Machine:shutdown(opts) end
 
 --- Saves the guest's state under a name: memory, devices, and all disks that it can write to, which must be qcow2. The guest
@@ -3017,7 +3017,7 @@ function Machine:snapshot(name, opts) end
 ---@param opts? table
 ---@return vmctl.SocketForwarder|nil
 ---@return string?
----@return string? ECLOSED, ERESET: QEMU has ended
+---@return string? code ECLOSED, ERESET: QEMU has ended
 function Machine:socketforward(entries, opts) end
 
 --- Starts a command. Waits until the agent has the request.
@@ -3030,7 +3030,7 @@ function Machine:start(command) end
 --- How the guest is, in QEMU's words: "running", "paused", "shutdown", "guest-panicked" … Waits.
 ---@return string|nil status
 ---@return string?
----@return string? ERESET: QEMU has ended
+---@return string? code ERESET: QEMU has ended
 function Machine:status() end
 
 --- The client of the guest's StereOS control plane (port 1024): made at the first call, which alone may have options, and closed
@@ -3038,7 +3038,7 @@ function Machine:status() end
 ---@param opts? table of vmctl.stereos.client
 ---@return vmctl.StereosClient|nil
 ---@return string?
----@return string? ECLOSED, ERESET: QEMU has ended
+---@return string? code ECLOSED, ERESET: QEMU has ended
 function Machine:stereos(opts) end
 
 --- Sets the guest's clock by that of this host, by its agent. Waits. vmctl does so itself after `resume`, `snapshot` and
@@ -3053,7 +3053,7 @@ function Machine:sync_clock(opts) end
 ---@param timeout? number seconds, 600 by default
 ---@return { exit_code: integer?, signal: string? }|nil record of QEMU's end
 ---@return string?
----@return string? ETIMEDOUT, ECLOSED
+---@return string? code ETIMEDOUT, ECLOSED
 function Machine:wait(timeout) end
 
 --- Waits until the console shows a Lua pattern, in what it has kept or in what comes.
@@ -3061,7 +3061,7 @@ function Machine:wait(timeout) end
 ---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string|nil match
 ---@return string?
----@return string? ETIMEDOUT, EOF when the guest has ended
+---@return string? code ETIMEDOUT, EOF when the guest has ended
 function Machine:wait_console(pattern, opts) end
 
 --- Waits for an event of QEMU, as vmctl.QmpClient has it, or for its end. Events are kept from the first use of the monitor on.
@@ -3071,14 +3071,14 @@ function Machine:wait_console(pattern, opts) end
 ---@param opts? number|{ timeout: number? } seconds, 60 by default
 ---@return table|nil event
 ---@return string? with the console's last lines
----@return string? ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
+---@return string? code ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
 function Machine:wait_event(what, opts) end
 
 --- Waits until the guest's agent answers.
 ---@param opts? { timeout: number? }|number seconds, 60 by default
 ---@return number|nil seconds since the call
 ---@return string? with the console's last lines
----@return string? ETIMEDOUT; ERESET: QEMU has ended
+---@return string? code ETIMEDOUT; ERESET: QEMU has ended
 function Machine:wait_ready(opts) end
 
 --- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
@@ -3087,7 +3087,7 @@ function Machine:wait_ready(opts) end
 ---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
 ---@return true|nil
 ---@return string?
----@return string? EREMOTE with the guest's reason …
+---@return string? code EREMOTE with the guest's reason …
 function Machine:write_file(path, content, opts) end
 
 end
@@ -3134,7 +3134,7 @@ function Mux:close() end
 ---@param timeout? number
 ---@return vmctl.Stream|nil
 ---@return string?
----@return string? ECONNREFUSED: the port is not served
+---@return string? code ECONNREFUSED: the port is not served
 function Mux:connect(port, timeout) end
 
 --- Ends the session and leaves the transport to the next one: the guest has begun a new session. Never waits.
@@ -3299,7 +3299,7 @@ function QgaClient:ping(opts) end
 ---@param opts? { limit: integer? } bytes, 256 MiB by default
 ---@return string|nil bytes
 ---@return string?
----@return string? ETOOBIG, EREMOTE …
+---@return string? code ETOOBIG, EREMOTE …
 ---@return table?
 function QgaClient:read_file(path, opts) end
 
@@ -3414,7 +3414,7 @@ function QgaFile:flush() end
 ---@param count? integer 64 KiB by default and at most
 ---@return string|nil bytes
 ---@return string?
----@return string? EOF at the end
+---@return string? code EOF at the end
 function QgaFile:read(count) end
 
 --- Moves the offset. Waits.
@@ -3511,7 +3511,7 @@ function QmpClient:supports(name) end
 ---@param opts? number|{ timeout: number? } seconds, 60 by default
 ---@return table|nil event
 ---@return string?
----@return string? ETIMEDOUT, ERESET, ECLOSED
+---@return string? code ETIMEDOUT, ERESET, ECLOSED
 function QmpClient:wait_event(what, opts) end
 
 end
@@ -3922,7 +3922,7 @@ function SignalWatch:close() end
 ---@param timeout? number seconds; for ever by default
 ---@return string|nil name without SIG
 ---@return string?
----@return string? ETIMEDOUT, ECLOSED, ECANCELED
+---@return string? code ETIMEDOUT, ECLOSED, ECANCELED
 function SignalWatch:next(timeout) end
 
 end
@@ -3966,7 +3966,7 @@ function SocketForwarder:unbind(timeout) end
 ---@param timeout? number seconds; no limit by default
 ---@return true|nil
 ---@return string?
----@return string? ETIMEDOUT; why it was lost
+---@return string? code ETIMEDOUT; why it was lost
 function SocketForwarder:wait(timeout) end
 
 end
@@ -3988,7 +3988,7 @@ function SocketforwardService:accept(stream) end
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
 ---@return { bound: table[] }|nil response with the real addresses of those that asked for any port
 ---@return string?
----@return string? EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
+---@return string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
 function SocketforwardService:bind(request) end
 
 --- Shuts down, and ends running connections as well. Idempotent, does not wait.
@@ -4003,7 +4003,7 @@ function SocketforwardService:register(server) end
 ---@param listener vmctl.Listener anything with accept and close
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED
+---@return string? code ECANCELED
 function SocketforwardService:serve_streams(listener) end
 
 --- Shutdown: closes all sockets, fails connections that have no stream yet, and closes unclaimed streams. Running
@@ -4040,7 +4040,7 @@ function StereosClient:connect(timeout) end
 --- again when the guest reboots. Each step waits for the next message. The loop ends when the client is closed or at the
 --- time-out; a caller of the function itself then gets nil, message, code.
 ---@param opts? number|{ timeout: number? } seconds for each message; none by default
----@return fun(): { state: string, message: string }|nil, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
+---@return fun(): { state: string, message: string }|nil, string?, string? code ETIMEDOUT, ECLOSED, ECANCELED
 function StereosClient:events(opts) end
 
 --- Asks how the guest is. Waits. A guest that says nothing has the state "". docs/wire/stereos.md#messages.
@@ -4150,7 +4150,7 @@ function StereosServer:converse(stream) end
 ---@param message? string
 ---@return true|nil
 ---@return string?
----@return string? EINVAL: the message is not UTF-8
+---@return string? code EINVAL: the message is not UTF-8
 function StereosServer:lifecycle(state, message) end
 
 --- Serves those who connect until the listener is closed; may be called for several listeners, which share the limit of
@@ -4158,7 +4158,7 @@ function StereosServer:lifecycle(state, message) end
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED
+---@return string? code ECANCELED
 function StereosServer:serve(listener) end
 
 --- The guest's state as `lifecycle` has set it; "ready" at first.
@@ -4234,7 +4234,7 @@ function TtrpcIncoming:messages(opts) end
 ---@param opts? number|{ timeout: number? }
 ---@return table|string|nil message
 ---@return string?
----@return string? EOF: the client has ended its side; ETIMEDOUT, ECANCELED; EPROTO: a message that is not of its type
+---@return string? code EOF: the client has ended its side; ETIMEDOUT, ECANCELED; EPROTO: a message that is not of its type
 function TtrpcIncoming:recv(opts) end
 
 --- Sends a message. Waits while the client does not take what came before.
@@ -4242,7 +4242,7 @@ function TtrpcIncoming:recv(opts) end
 ---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return true|nil
 ---@return string?
----@return string? ETIMEDOUT: not sent; ECANCELED: the client has gone; ETOOBIG, EINVAL, EPROTO
+---@return string? code ETIMEDOUT: not sent; ECANCELED: the client has gone; ETOOBIG, EINVAL, EPROTO
 function TtrpcIncoming:send(message, opts) end
 
 end
@@ -4258,7 +4258,7 @@ function TtrpcServer:close() end
 ---@param stream vmctl.Stream
 ---@return true|nil
 ---@return string?
----@return string? ENOTSUP: there is no protobuf here
+---@return string? code ENOTSUP: there is no protobuf here
 function TtrpcServer:converse(stream) end
 
 --- Adds a service. Does not wait.
@@ -4271,7 +4271,7 @@ function TtrpcServer:register(what, handlers) end
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@return true|nil
 ---@return string?
----@return string? ECANCELED
+---@return string? code ECANCELED
 function TtrpcServer:serve(listener) end
 
 --- Shuts down: stops accepting, closes idle connections, answers new requests on the others with UNAVAILABLE, and closes each
@@ -4279,7 +4279,7 @@ function TtrpcServer:serve(listener) end
 ---@param timeout? number seconds, 30 by default
 ---@return true|nil
 ---@return string?
----@return string? ETIMEDOUT: handlers had to be cancelled; ECANCELED
+---@return string? code ETIMEDOUT: handlers had to be cancelled; ECANCELED
 function TtrpcServer:shutdown(timeout) end
 
 end
@@ -4328,7 +4328,7 @@ function TtrpcStream:recv(opts) end
 ---@param opts? number|{ timeout: number? }
 ---@return true|nil
 ---@return string?
----@return string? ETIMEDOUT and ECANCELED: it was not sent; EPIPE: the server has ended the stream; ECLOSED, ERESET, ETOOBIG, EINVAL, EPROTO (a method that takes no stream), or the status with which the stream has ended
+---@return string? code ETIMEDOUT and ECANCELED: it was not sent; EPIPE: the server has ended the stream; ECLOSED, ERESET, ETOOBIG, EINVAL, EPROTO (a method that takes no stream), or the status with which the stream has ended
 function TtrpcStream:send(message, opts) end
 
 --- How many messages came and were not read yet. Does not wait.

@@ -4,6 +4,7 @@ local waiters = require "vmctl.base.waiters"
 
 local M = {}
 
+---@class vmctl.Channel
 local channel = {}
 local channel_mt = { __name = "vmctl.Channel", __index = channel }
 
@@ -26,7 +27,7 @@ end
 --- Sends a value (not nil). Waits while the channel is full.
 ---@param value any
 ---@param timeout? number|{ timeout: number } seconds
----@return true|nil, string?, string? ECLOSED, ETIMEDOUT, ECANCELED
+---@return true|nil, string?, string? code ECLOSED, ETIMEDOUT, ECANCELED
 function channel:send(value, timeout)
   if value == nil then error("a channel carries no nil", 2) end
   local ok, err, code = core.turn()
@@ -74,7 +75,7 @@ end
 
 --- Receives a value. Waits while there is none.
 ---@param timeout? number|{ timeout: number } seconds
----@return any|nil value, string?, string? ECLOSED once it is closed and empty, ETIMEDOUT, ECANCELED
+---@return any|nil value, string?, string? code ECLOSED once it is closed and empty, ETIMEDOUT, ECANCELED
 function channel:recv(timeout)
   local ok, err, code = core.turn()
   if not ok then return nil, err, code end
@@ -108,6 +109,7 @@ end
 
 channel_mt.__close = channel.close
 
+---@class vmctl.Lock
 local lock = {}
 local lock_mt = { __name = "vmctl.Lock", __index = lock }
 
@@ -126,7 +128,7 @@ local releasing = { __close = function(guard) guard[1]:release() end }
 
 --- Takes it; `release` must always follow (`with` calls it). Waits while another task has it.
 ---@param timeout? number|{ timeout: number } seconds
----@return true|nil, string?, string? ETIMEDOUT, ECANCELED
+---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED
 function lock:acquire(timeout)
   if self._held then
     return self._waiters:wait({}, timeout, "lock", function() self:release() end)

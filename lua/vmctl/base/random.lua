@@ -7,7 +7,7 @@ local M = {}
 
 --- So many random bytes. Does not wait.
 ---@param count integer
----@return string|nil bytes, string?, string? EIO: there are none
+---@return string|nil bytes, string?, string? code EIO: there are none
 function M.bytes(count)
   local file, err = io.open(SOURCE, "rb")
   if not file then return errors.fail("EIO", "no random bytes: %s", err) end

@@ -13,7 +13,7 @@ end
 
 --- A path in which the links of its existing part are resolved.
 ---@param path string absolute
----@return string|nil path, string?, string? ELOOP, EACCES, ENOTDIR …; ENOENT: there is a link that leads nowhere
+---@return string|nil path, string?, string? code ELOOP, EACCES, ENOTDIR …; ENOENT: there is a link that leads nowhere
 function M.resolve(path)
   local real, err, code = fs.real(path)
   if real or code ~= "ENOENT" or path == "/" then return real, err, code end

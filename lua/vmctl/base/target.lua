@@ -1,6 +1,7 @@
 --- Targets: one shape for whatever reaches a guest. Users pass a machine, a client of either protocol, or both in a table.
 local M = {}
 
+---@class vmctl.Target
 local methods = {}
 local mt = { __name = "vmctl.Target", __index = methods }
 
@@ -60,7 +61,7 @@ function M.resolve(value, where, level)
 end
 
 --- The client of the guest's control plane; a machine makes its own. Does not wait.
----@return vmctl.StereosClient|nil, string?, string? ENOTSUP: there is none
+---@return vmctl.StereosClient|nil, string?, string? code ENOTSUP: there is none
 function methods:stereos_client()
   if self.stereos then return self.stereos end
   if self.machine then return self.machine:stereos() end

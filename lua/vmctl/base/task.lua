@@ -123,7 +123,7 @@ end
 
 --- Waits.
 ---@param seconds number
----@return true|nil, string?, string? ECANCELED; ETIMEDOUT when a vmctl.timeout around it ends first
+---@return true|nil, string?, string? code ECANCELED; ETIMEDOUT when a vmctl.timeout around it ends first
 M.sleep = core.sleep
 
 --- Lets other tasks and the loop have their turn.

@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 
 local M = {}
 
+---@class vmctl.Waiters
 local methods = {}
 local mt = { __name = "vmctl.Waiters", __index = methods }
 
@@ -24,7 +25,7 @@ end
 ---@param timeout? number|{ timeout: number } seconds
 ---@param what string the operation, for the message of a failure
 ---@param undo? fun(record: table) called when it was served, but an error comes out of the wait
----@return true|nil, string?, string? ETIMEDOUT, ECANCELED, EDEADLK
+---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED, EDEADLK
 function methods:wait(record, timeout, what, undo)
   local queue, at = core.queue(), self._last + 1
   record.queue, self[at], self._last = queue, record, at

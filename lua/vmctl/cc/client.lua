@@ -172,8 +172,8 @@ end
 ---@return vmctl.CcDecoder|nil answer its fields, the code byte is read
 ---@return string? message
 ---@return string? code EREMOTE: the helper has failed, the fourth value is its error (ETIMEDOUT and ECANCELED with a fourth
--- value: the helper's own); ENOTSUP: it does not know the request; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection
--- was lost; the request may have been done or not), ECLOSED, EPROTO, ETOOBIG
+--- value: the helper's own); ENOTSUP: it does not know the request; of this side: ETIMEDOUT, ECANCELED, ERESET (the connection
+--- was lost; the request may have been done or not), ECLOSED, EPROTO, ETOOBIG
 ---@return { code: integer, message: string, op: string, path: string }? error
 function methods:call(kind, payload, opts)
   if math.type(kind) ~= "integer" then error("cc call: a request's type expected, got " .. tostring(kind), 2) end

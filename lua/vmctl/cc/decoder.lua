@@ -12,6 +12,7 @@ local STRING_SIZE, MOUNT_SIZE, ENTRY_SIZE, ARGUMENT_SIZE = 4, 9, 9, 8
 
 local INFO_REST = 22 -- bytes of a FileInfo behind its name
 
+---@class vmctl.CcDecoder
 local methods = {}
 local mt = { __name = "vmctl.CcDecoder", __index = methods }
 
@@ -24,7 +25,7 @@ end
 
 local function number(format, width)
   --- An integer, big endian; an unsigned one of 64 bits is negative from 2^63 on: compare with math.ult.
-  ---@return integer|nil, string?, string? EPROTO: there are fewer bytes
+  ---@return integer|nil, string?, string? code EPROTO: there are fewer bytes
   return function(self)
     local at, bytes = self._at, self._bytes
     if #bytes - at + 1 < width then return short(self) end

@@ -6,6 +6,7 @@ local M = {}
 
 local MAX_COUNT = 0xffffffff
 
+---@class vmctl.CcEncoder
 local methods = {}
 local mt = { __name = "vmctl.CcEncoder", __index = methods }
 
@@ -132,7 +133,7 @@ end
 
 --- The options of a new instance. Does not wait.
 ---@param options { memory_mb: integer?, cpus: integer?, timeout: number?, timeout_ns: integer?, user: string?,
--- enable_dmesg: boolean?, mounts: table[]? } all may be left out; timeout in seconds, or to the nanosecond
+--- enable_dmesg: boolean?, mounts: table[]? } all may be left out; timeout in seconds, or to the nanosecond
 ---@return vmctl.CcEncoder itself
 function methods:instance_options(options)
   as_table(options, "instance_options")

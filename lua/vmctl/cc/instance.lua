@@ -78,7 +78,7 @@ end
 --- Boots a machine. Waits.
 ---@param client vmctl.CcClient
 ---@param opts { source: string, tar: string, directory: string, image: string, cache_dir: string, memory: integer,
--- cpus: integer, timeout: number, user: string, dmesg: boolean, mounts: table[] } one of the first four: an image's tar, a
+--- cpus: integer, timeout: number, user: string, dmesg: boolean, mounts: table[] } one of the first four: an image's tar, a
 -- prepared folder, a reference (pulled if it is not in cache_dir), or `source` for any of these, guessed; MiB; seconds
 -- that the helper gives the machine, none by default; "uid" or "uid:gid"; { tag =, host_path =, writable = } each
 ---@param timeout? number seconds to wait for the answer, an hour by default

@@ -99,7 +99,7 @@ function M.define(name, signature)
 end
 
 --- Checks words for a program. Raises at the line that `level` names if it is no list of strings.
----@return true|nil, string?, string? EINVAL
+---@return true|nil, string?, string? code EINVAL
 function M.check_words(words, what, level)
   for i, each in ipairs(words) do
     if type(each) ~= "string" then error(("%s: entry %d: a string expected, got %s"):format(what, i, type(each)), level) end

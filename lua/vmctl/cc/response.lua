@@ -3,6 +3,7 @@ local encoder = require "vmctl.cc.encoder"
 
 local M = {}
 
+---@class vmctl.CcResponse : vmctl.CcEncoder
 local methods = setmetatable({}, { __index = encoder.methods })
 local mt = { __name = "vmctl.CcResponse", __index = methods }
 

@@ -4,6 +4,7 @@ local wire = require "vmctl.cc.wire"
 
 local M = {}
 
+---@class vmctl.CcRouter
 local methods = {}
 local mt = { __name = "vmctl.CcRouter", __index = methods }
 

@@ -32,7 +32,7 @@ end
 
 --- Serves one connection until it ends, and closes it. It does not count among `connections`. Waits.
 ---@param stream vmctl.Stream
----@return true|nil, string?, string? ECLOSED: the server is closed
+---@return true|nil, string?, string? code ECLOSED: the server is closed
 function methods:converse(stream)
   if self._closed then
     stream:close()
@@ -45,7 +45,7 @@ end
 --- Accepts and serves connections until the server or the listener is closed; running handlers are cancelled then. May be called for
 --- several listeners. Waits.
 ---@param listener? vmctl.Listener another one than that of the server's own path
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function methods:serve(listener)
   listener = listener or self._listener
   if not listener then error("cc server: it has no path, so a listener is needed", 2) end
@@ -77,7 +77,7 @@ end
 
 --- Serves the first connection until it ends. Closes the listener and removes its file, so that nobody else connects. Waits.
 ---@param timeout? number seconds until the first connection; no limit by default
----@return true|nil, string?, string? ETIMEDOUT, ECANCELED; a server that is closed meanwhile is no failure
+---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED; a server that is closed meanwhile is no failure
 function methods:serve_one(timeout)
   if not self._listener then error("cc server: it has no path", 2) end
   local stream, err, code = accept_one(self, core.now() + (timeout or math.huge))
@@ -123,7 +123,7 @@ end
 -- connection are handled one after the other. A handler of a request that may block (vmctl.cc.may_block) is cancelled when
 -- its client goes away; an error that it raises goes to the log and is answered with code 99
 ---@param opts? { allow?: function|table, connections: integer?, max_payload: integer?, on_idle: function? } who may connect (see
--- vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
+--- vmctl.net.access), how many at a time (1024; others wait), bytes of a payload (64 MiB), called when the last connection has ended
 ---@return vmctl.CcServer|nil server with serve, serve_one, converse, socket_path, close; string?
 ---@return string? code EADDRINUSE: another process listens there, or it is no socket; ENAMETOOLONG, EACCES …
 function M.new(path, handler, opts)

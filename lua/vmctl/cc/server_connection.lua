@@ -13,6 +13,7 @@ local SEND_TIMEOUT = 60 -- seconds in which a client must have taken an answer
 local LINGER = 2        -- seconds for which input is still dropped after the last error was sent
 local NOTHING = "\0"    -- the answer without fields
 
+---@class vmctl.CcServerConnection
 local methods = {}
 local mt = { __name = "vmctl.CcServerConnection", __index = methods }
 

@@ -86,7 +86,7 @@ end
 --- Starts a helper as `PROGRAM -socket PATH` and connects to it; the socket is in a folder of this user's own. It sends no
 --- message: the machine is booted by client:instance. Waits until the helper listens.
 ---@param opts? { helper: string?, library: string?, arguments: string[]?, env: table?, cwd: string?, stderr?: string|integer,
--- ready_timeout: number?, timeout: number?, long_timeout: number?, max_payload: integer? } the program, found by
+--- ready_timeout: number?, timeout: number?, long_timeout: number?, max_payload: integer? } the program, found by
 -- vmctl.cc.find_helper (with `library`) by default; arguments after the protocol's two; options of its process, see vmctl.process;
 -- seconds until it must listen (10); the rest as for vmctl.cc.client
 ---@return vmctl.CcClient|nil client whose `close` ends the helper

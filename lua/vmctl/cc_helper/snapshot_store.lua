@@ -11,6 +11,7 @@ local MAGIC = "vmctl snapshot 1\n"
 local MOST_MANIFEST = 256 << 20
 local CHUNK = 1 << 20
 
+---@class vmctl.CcSnapshotWriter
 local methods = {}
 local mt = { __name = "vmctl.CcSnapshotWriter", __index = methods }
 
@@ -134,7 +135,7 @@ end
 --- Reads a snapshot's manifest.
 ---@param folder string `<cache>/<key>`
 ---@param visit fun(entry: table): true|nil, string?, string? with `content`, a slice, of files
----@return table|nil image what it was begun with, {} for nothing, string?, string? EPROTO: it is broken
+---@return table|nil image what it was begun with, {} for nothing, string?, string? code EPROTO: it is broken
 function M.each(folder, visit)
   local text, err, code = core.fs.read(folder .. "/manifest", MOST_MANIFEST)
   if not text then return nil, err, code end

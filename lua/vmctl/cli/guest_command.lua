@@ -108,7 +108,7 @@ end
 
 --- Runs a command in a terminal of its own there, which is this program's terminal here: every key reaches it, its size
 --- follows. Waits.
----@return integer|nil status, string?, string? ENOTTY: standard input is no terminal
+---@return integer|nil status, string?, string? code ENOTTY: standard input is no terminal
 function M.terminal(target, command, opts)
   local rows, cols, code = core.terminal_size(0)
   if not rows then return nil, "standard input is no terminal: " .. cols, code end

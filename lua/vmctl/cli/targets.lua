@@ -31,7 +31,7 @@ end
 --- The address of a port of a target's agent.
 ---@param text string
 ---@param port integer the port where the text names none
----@return vmctl.Address|nil, string?, string? ENOENT: no guest of that name runs; EACCES; EINVAL
+---@return vmctl.Address|nil, string?, string? code ENOENT: no guest of that name runs; EACCES; EINVAL
 function M.address(text, port)
   if text:find "^%l+:" then return address.parse(complete(text, port)) end
   return to_guest(text, "agent", function(path) return address.hybrid(path, port) end)
@@ -39,7 +39,7 @@ end
 
 --- A Unix socket of a guest that `vmctl run` has started.
 ---@param name "console"|"qmp"|"stop"
----@return vmctl.Address|nil, string?, string? ENOENT, EACCES, EINVAL
+---@return vmctl.Address|nil, string?, string? code ENOENT, EACCES, EINVAL
 function M.socket(text, name)
   return to_guest(text, name, address.unix)
 end

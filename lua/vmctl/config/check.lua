@@ -156,7 +156,7 @@ end
 ---@param ways { exec: boolean, stereos: boolean } that the target has
 ---@param opts { keep_secrets: boolean? }
 ---@param level integer whose line is named where the set is no such set
----@return table[]|nil steps, string?, string? EINVAL, ETOOBIG, ENOENT, EACCES (a source), ENOTSUP
+---@return table[]|nil steps, string?, string? code EINVAL, ETOOBIG, ENOENT, EACCES (a source), ENOTSUP
 function M.steps(set, ways, opts, level)
   options.check(set, kinds, "config.push", level + 1)
   local steps, ok, err, code = {}, true, nil, nil

@@ -61,7 +61,7 @@ end
 ---@param files table a list of { path =, content = or source =, mode =, owner = }, or a map from path to content or to the rest
 -- of such a table
 ---@param level integer whose line is named where it is neither
----@return true|nil, string?, string? EINVAL, ENOENT, EACCES
+---@return true|nil, string?, string? code EINVAL, ENOENT, EACCES
 function M.add(steps, files, level)
   local seen = {}
   for _, entry in ipairs(list_files(files, level + 1)) do

@@ -185,10 +185,10 @@ end
 -- and mode. Limits of a shell: see vmctl.config.scripts.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.StereosClient|table a machine, a client, vmctl.host, or { exec =, stereos = }
 ---@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =,
--- content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a
+--- content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a
 -- table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys:
 -- a map from user to a key or a list of keys: all that he shall have. mounts: a list of { tag =, guest_path =, fs_type =
--- "virtiofs" or "9p", read_only = }. config: the jcard.toml
+--- "virtiofs" or "9p", read_only = }. config: the jcard.toml
 ---@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, on_step: function?, root: string? } seconds for all
 -- (120); dry_run: check, compare with what the guest has, and change nothing; on_step(step) is called after each;
 -- root: a folder of the guest that stands for its / (an image that is being made, say), through commands only

@@ -173,7 +173,7 @@ function methods:secret(step, deadline)
 end
 
 --- The mount at a step's path: true if it is the step's, false if there is none.
----@return boolean|nil mounted, string?, string? EBUSY: another share is; EREMOTE: a link leads elsewhere
+---@return boolean|nil mounted, string?, string? code EBUSY: another share is; EREMOTE: a link leads elsewhere
 function methods:mounted(step, deadline)
   local ok, err, code = self:_begin(deadline)
   if not ok then return nil, err, code end
@@ -234,7 +234,7 @@ function methods:compare(step, deadline)
 end
 
 --- Does a step. Waits.
----@return true|nil, boolean|string changed_or_message, string? EREMOTE with the guest's words …
+---@return true|nil, boolean|string changed_or_message, string? code EREMOTE with the guest's words …
 function methods:step(step, deadline)
   local ok, err, code = self:_begin(deadline)
   if not ok then return nil, err, code end

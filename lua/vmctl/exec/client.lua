@@ -20,6 +20,7 @@ local T = wire.types
 local TIMEOUT, DIAL_TIMEOUT = 600, 10    -- seconds: a command, a connection
 local EMBED = 90 * 1024                  -- bytes of input that fit into a command line of an agent without standard input
 
+---@class vmctl.ExecClient
 local methods = {}
 local mt = { __name = "vmctl.ExecClient", __index = methods }
 
@@ -29,7 +30,7 @@ local known = { timeout = "number", dial_timeout = "number", revision = { "vmctl
 ---@param where string|table|function e.g. "vsock:3:5000", "hybrid:/run/vm.sock:5000", "unix:/run/agent.sock"
 ---@param opts? { timeout: number?, dial_timeout: number?, revision: string? } seconds for a command (600) and for a connection
 -- (10); the agent's revision, if it is known: "vmctl", "0.2" or "0.1.9" (else the client finds out)
----@return vmctl.ExecClient|nil, string?, string? EINVAL
+---@return vmctl.ExecClient|nil, string?, string? code EINVAL
 function M.new(where, opts)
   opts = options.check(opts or {}, known, "exec.client")
   local at, err, code = address.parse(where)
@@ -112,8 +113,8 @@ end
 --- Starts a command. Waits until the agent has the request.
 ---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name:
 -- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its
--- process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the
--- reference there is none in any case, see has_stdin)
+--- process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the
+--- reference there is none in any case, see has_stdin)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close, string?, string?
 function methods:start(command)
   local parsed = request.parse(command, "start")
@@ -193,10 +194,10 @@ end
 
 --- Runs a command to its end. Waits.
 ---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all
--- of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a
--- longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr")
+--- of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a
+--- longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr")
 -- (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was
--- lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
+--- lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result:
 -- `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still
 -- holds its output, of which nothing more is kept

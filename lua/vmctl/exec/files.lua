@@ -82,7 +82,7 @@ end
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
----@return true|nil, string?, string? EREMOTE with the guest's reason …
+---@return true|nil, string?, string? code EREMOTE with the guest's reason …
 function M:write_file(path, content, opts)
   opts = options.check(opts, { mode = "integer>=0<=4095", timeout = "number" }, "write_file")
   local mode, timeout = opts.mode, opts.timeout
@@ -106,7 +106,7 @@ end
 --- Reads a file of the guest. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }
----@return string|nil content, string?, string? EREMOTE with the guest's reason …
+---@return string|nil content, string?, string? code EREMOTE with the guest's reason …
 function M:read_file(path, opts)
   local timeout = options.check(opts, { timeout = "number" }, "read_file").timeout
   local what = ("read %s on %s"):format(path, self.address)

@@ -45,16 +45,16 @@ end
 ---@param host string "127.0.0.1" is the guest itself
 ---@param port integer
 ---@param timeout? number
----@return vmctl.Stream|nil stream of raw bytes, string?, string? EREMOTE with the agent's reason, ENOTSUP
+---@return vmctl.Stream|nil stream of raw bytes, string?, string? code EREMOTE with the agent's reason, ENOTSUP
 function M:forward(host, port, timeout)
   return open(self, host .. ":" .. port, { host = host, port = port }, { vmctl = true, ["0.2"] = true }, timeout)
 end
 
 --- Opens a connection to an address as the guest sees it. Waits.
 ---@param where string|table "tcp:127.0.0.1:80" is a port of the guest itself, "unix:/run/docker.sock" a socket of it (agents of
--- ours alone know that)
+--- ours alone know that)
 ---@param timeout? number
----@return vmctl.Stream|nil stream of raw bytes, string?, string? EREMOTE with the agent's reason, ENOTSUP
+---@return vmctl.Stream|nil stream of raw bytes, string?, string? code EREMOTE with the agent's reason, ENOTSUP
 function M:connect(where, timeout)
   local at, err, code = address.parse(where)
   if not at then return nil, err, code end
@@ -65,7 +65,7 @@ end
 
 --- The address of something inside the guest, for vmctl.dial and for either end of vmctl.forward. Does not wait.
 ---@param where string|table as for `connect`
----@return vmctl.Address|nil, string?, string? EINVAL, ENAMETOOLONG
+---@return vmctl.Address|nil, string?, string? code EINVAL, ENAMETOOLONG
 function M:inside(where)
   return address.inside(self, where)
 end

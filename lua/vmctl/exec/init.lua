@@ -21,7 +21,7 @@ function M.serve(...)
 end
 
 --- Serves the readiness port: accepts and closes at once. Waits.
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function M.serve_ready(...)
   return require("vmctl.exec.server").serve_ready(...)
 end

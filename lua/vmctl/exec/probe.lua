@@ -142,7 +142,7 @@ end
 
 --- Waits until the agent answers. It is asked each time. Failed attempts are repeated with growing pauses while the guest boots.
 ---@param timeout? number seconds, 30 by default
----@return number|nil seconds that it took, string? message with the number of attempts and the last error, string? ETIMEDOUT
+---@return number|nil seconds that it took, string? message with the number of attempts and the last error, string? code ETIMEDOUT
 function methods:ready(timeout)
   timeout = timeout or READY_TIMEOUT
   local begin = core.now()

@@ -12,6 +12,7 @@ local KEPT = 1 << 20 -- bytes of output that `wait` keeps for a later `read`
 local TELL_TIMEOUT, TELL_AGAIN, TELL_PAUSE = 10, 1, 0.05 -- seconds: for a signal to be taken; for attempts; between them
 local TAIL_QUIET, TAIL_MOST = 0.05, 0.25 -- seconds: a reference agent's terminal output may come after its Exit
 
+---@class vmctl.ExecProcess
 local methods = {}
 local mt = { __name = "vmctl.ExecProcess", __index = methods }
 
@@ -114,7 +115,7 @@ end
 --- Reads the next output, in the order in which it came. Waits.
 ---@param timeout? number seconds
 ---@return string|nil data, string stream "stdout" or "stderr"; nil, message, code: EOF after the last output (then `wait`
--- has the record), ETIMEDOUT, ERESET when the link was lost
+--- has the record), ETIMEDOUT, ERESET when the link was lost
 function methods:read(timeout)
   if self._kept[self._first] then
     local data, stream = table.unpack(self._kept[self._first])
@@ -183,7 +184,7 @@ end
 --- Writes to its standard input. Waits while the command does not read.
 ---@param data string
 ---@param timeout? number seconds
----@return true|nil, string?, string? EPIPE and others; ESRCH once it has ended; ENOTSUP: it was started without a stdin
+---@return true|nil, string?, string? code EPIPE and others; ESRCH once it has ended; ENOTSUP: it was started without a stdin
 function methods:write(data, timeout)
   if not self:has_stdin() then
     return errors.fail("ENOTSUP", "%s: it has no standard input", self.name)
@@ -205,7 +206,7 @@ function methods:close_stdin(timeout)
 end
 
 --- Sets the size of its terminal. Waits until that is sent.
----@return true|nil, string?, string? ENOTTY
+---@return true|nil, string?, string? code ENOTTY
 function methods:resize(rows, cols, timeout)
   if self._mode ~= T.EXEC_TTY then return errors.fail("ENOTTY", "%s: it has no terminal", self.name) end
   return send(self, "resize", T.RESIZE, wire.encode_resize(rows, cols), timeout)
@@ -214,7 +215,7 @@ end
 --- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input, and a
 -- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until it is sent.
 ---@param signal? string|integer "TERM" by default
----@return true|nil, string?, string? ENOTSUP: it takes no signals
+---@return true|nil, string?, string? code ENOTSUP: it takes no signals
 function methods:kill(signal, timeout)
   local number = signals.number(signal or "TERM")
   if self._revision ~= "vmctl" and (self._mode == T.EXEC or self._mode == T.EXEC_STREAM) then
@@ -224,7 +225,7 @@ function methods:kill(signal, timeout)
 end
 
 --- Closes its standard output: the next write to it gets SIGPIPE, as in a shell's pipeline.
----@return true|nil, string?, string? ENOTSUP: only an agent of ours can, and only without a terminal
+---@return true|nil, string?, string? code ENOTSUP: only an agent of ours can, and only without a terminal
 function methods:close_stdout(timeout)
   if self._revision ~= "vmctl" or self._mode == T.EXEC_TTY then
     return errors.fail("ENOTSUP", "%s: its output cannot be closed", self.name)

@@ -74,10 +74,10 @@ end
 -- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?,
--- on_idle: function?, on_ready: function? } who may connect (see vmctl.net.access), how many at a time (1024), additional
+--- on_idle: function?, on_ready: function? } who may connect (see vmctl.net.access), how many at a time (1024), additional
 -- environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended;
 -- on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function M.serve(listener, opts)
   opts = options.check(opts or {}, known, "exec.serve")
   return serve(listener, opts, M.converse)

@@ -82,7 +82,7 @@ end
 --- Encodes a request from a table with the JSON's names: command, working_dir, env, user, rows, cols. Members of our own,
 -- ignored by other agents: argv_b64, env_b64 (exact bytes, base64), token (see CLOSE_OUTPUT), keep (see vmctl.process.job).
 ---@param request table
----@return string|nil json, string?, string? EINVAL
+---@return string|nil json, string?, string? code EINVAL
 function M.encode_request(request)
   local copy = {}
   for name, value in pairs(request) do copy[name] = value end
@@ -92,7 +92,7 @@ end
 
 --- Decodes and checks a request.
 ---@param text string
----@return table|nil request, string?, string? EPROTO
+---@return table|nil request, string?, string? code EPROTO
 function M.decode_request(text)
   local request, err = json.decode(text)
   if request == nil then return errors.fail("EPROTO", "request: %s", err) end

@@ -152,11 +152,11 @@ end
 
 --- Copies everything. Waits.
 ---@param what { title: string, source: table, sink: table, verify: (fun(paths: string[]): (string|false)[]?)?,
--- states: (fun(files: table[]): { size: integer, mtime: integer }[]?)?, on_progress: function?, top: string?, max_bytes: integer?,
--- max_entries: integer? } verify: the sums that the guest has now; states: for files whose sum differs, what the guest says of them:
+--- states: (fun(files: table[]): { size: integer, mtime: integer }[]?)?, on_progress: function?, top: string?, max_bytes: integer?,
+--- max_entries: integer? } verify: the sums that the guest has now; states: for files whose sum differs, what the guest says of them:
 -- of one that has changed, it is reported; top: the type of the first entry
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, skipped: string[],
--- changed: string[], vanished: string[], verified: integer? }|nil report, string?, string?
+--- changed: string[], vanished: string[], verified: integer? }|nil report, string?, string?
 function M.run(what)
   local job = new_job(what)
   local ok, err, code = what.source:each(function(...) return pass(job, ...) end, job)

@@ -40,7 +40,7 @@ end
 --- Forwards connections until it is closed. Works in the background: in a program without tasks only while some call waits.
 --- Waits until it listens, which takes a moment inside a guest.
 ---@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow: any?,
--- on_connection: function?, idle: number?, linger: number?, rpc: any, streams: any }
+--- on_connection: function?, idle: number?, linger: number?, rpc: any, streams: any }
 -- from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`;
 -- to: what they get: anything that can be dialled;
 -- limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused);
@@ -51,9 +51,9 @@ end
 -- unless it returns true the connection is refused, and its second value is the reason;
 -- idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits);
 -- rpc, streams: addresses of an agent's socket forwarding where the target does not tell them (a machine, and an exec client on
--- vsock, have them on the guest's ports 1025 and 1026)
----@return vmctl.Forward|nil forward with address, stats, status, wait, close; string?, string? EADDRINUSE (a live server has
--- the address, or what is at the path is no socket), EINVAL, ENOTSUP, EACCES …
+--- vsock, have them on the guest's ports 1025 and 1026)
+---@return vmctl.Forward|nil forward with address, stats, status, wait, close; string?, string? code EADDRINUSE (a live server has
+--- the address, or what is at the path is no socket), EINVAL, ENOTSUP, EACCES …
 local function forward(opts)
   if type(opts) ~= "table" then error("forward: a table with 'from' and 'to' expected, got " .. type(opts), 2) end
   options.check(opts, known, "forward")
@@ -125,8 +125,8 @@ end
 
 --- Counts, up to this moment.
 ---@return { connections: integer, open: integer, failed: integer, from_to: integer, to_from: integer, last_error: string?,
--- last_code: string? } connections that came, that are open now, that failed (refused, or the target could not be reached: then
--- the last reason), and bytes each way
+--- last_code: string? } connections that came, that are open now, that failed (refused, or the target could not be reached: then
+--- the last reason), and bytes each way
 function methods:stats()
   local stats = options.merge(self._counts)
   stats.open = 0
@@ -145,7 +145,7 @@ end
 
 --- Waits until it is closed, or can never be connected to again.
 ---@param timeout? number|{ timeout: number } for ever by default
----@return true|nil, string?, string? ETIMEDOUT; why it has ended by itself
+---@return true|nil, string?, string? code ETIMEDOUT; why it has ended by itself
 function methods:wait(timeout)
   timeout = options.check(timeout, { timeout = "number" }, "forward:wait").timeout
   local deadline = core.now() + (timeout or math.huge)

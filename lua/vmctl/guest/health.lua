@@ -24,6 +24,7 @@ local KINDS = { name = "string", running = "boolean", session = "string", restar
 local GATHER = 0.5   -- seconds: changes of one moment are one
 local POLL = 5       -- seconds, where folders can not be watched
 
+---@class vmctl.GuestHealth
 local methods = {}
 local mt = { __name = "vmctl.GuestHealth", __index = methods }
 

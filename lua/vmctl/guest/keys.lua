@@ -29,7 +29,7 @@ end
 
 --- Checks the text of an authorized_keys file: keys that begin with a known type, comments, empty lines.
 ---@param text string
----@return string|nil text with a line feed at its end, string?, string? EINVAL
+---@return string|nil text with a line feed at its end, string?, string? code EINVAL
 function M.check(text)
   local number, keys = 0, 0
   for line in (text:gsub("\n$", "") .. "\n"):gmatch "([^\n]*)\n" do
@@ -87,7 +87,7 @@ end
 
 --- The handler of inject_ssh_key.
 ---@param opts { root: string }
----@return fun(payload: table): true|nil, table|string, string? EINVAL: a key, or the name; ENOENT: no such user
+---@return fun(payload: table): true|nil, table|string, string? code EINVAL: a key, or the name; ENOENT: no such user
 function M.handler(opts)
   return function(payload)
     local ok, changed, code = inject(opts.root, payload)

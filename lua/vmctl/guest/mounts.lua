@@ -18,6 +18,7 @@ local TAG_LENGTH, PATH_LENGTH = 255, 4095
 local LOAD_TIMEOUT = 10
 local UNMOUNT_TIMEOUT = 5 -- seconds: a share whose server is gone must not keep the guest from ending
 
+---@class vmctl.GuestMounts
 local methods = {}
 local mt = { __name = "vmctl.GuestMounts", __index = methods }
 
@@ -45,7 +46,7 @@ end
 
 --- A path as the rules want it: absolute, without "..", neither "/" nor at or below what belongs to the system.
 ---@param path string
----@return string|nil path without doubled slashes and ".", string?, string? EINVAL, EACCES
+---@return string|nil path without doubled slashes and ".", string?, string? code EINVAL, EACCES
 function M.check_path(path)
   if safe_file.unfit(path) or #path > PATH_LENGTH then return errors.fail("EINVAL", "the path is not usable") end
   if path:sub(1, 1) ~= "/" then return errors.fail("EINVAL", "the path is not absolute") end
@@ -155,7 +156,7 @@ end
 
 --- The handler of mount. Waits while the kernel's module is loaded.
 ---@param payload { tag: string, guest_path: string, fs_type: string, read_only: boolean }
----@return true|nil, table|string, string? EINVAL, EACCES: the rules; EBUSY: another share is there; ENODEV
+---@return true|nil, table|string, string? code EINVAL, EACCES: the rules; EBUSY: another share is there; ENODEV
 function methods:mount(payload)
   local ok, changed, code = mount(self, payload)
   if not ok then return nil, changed, code end

@@ -62,7 +62,7 @@ end
 
 --- The handler of inject_secret.
 ---@param opts { root: string, secrets_dir: string? }
----@return fun(payload: table): true|nil, table|string, string? EINVAL: the name or the mode
+---@return fun(payload: table): true|nil, table|string, string? code EINVAL: the name or the mode
 function M.handler(opts)
   local folder = opts.root .. (opts.secrets_dir or M.FOLDER)
   return function(payload)

@@ -23,6 +23,7 @@ local known = {
   began = "number",
 }
 
+---@class vmctl.GuestService
 local methods = {}
 local mt = { __name = "vmctl.GuestService", __index = methods }
 
@@ -72,7 +73,7 @@ end
 
 --- Makes the handlers.
 ---@param opts? { root: string?, config_path: string?, secrets_dir: string?, health_dir: string?, agents: function?,
--- on_state: function?, power: function?, poweroff: string?, patience: number?, system: table?, began: number? } root: a
+--- on_state: function?, power: function?, poweroff: string?, patience: number?, system: table?, began: number? } root: a
 -- folder that stands for "/" (then secrets are files on whatever it lies on, and who may not give files away keeps them);
 -- the paths of the configuration file, the secrets' folder and the agents' status folder; agents(): entries in that folder's
 -- place; on_state(state, message) is called when the state changes; power(how), or a command (or "signal-init"), powers off,

@@ -77,12 +77,13 @@ function M.dial(where, opts)
   return port.new(stream)
 end
 
+---@class vmctl.L2Listener
 local listener = {}
 local listener_mt = { __name = "vmctl.L2Listener", __index = listener }
 
 --- Waits for a connection. Closes connections that `allow` refuses.
 ---@param timeout? number|{ timeout: number } seconds; for ever by default
----@return vmctl.L2Port|nil, string?, string? ECLOSED, ETIMEDOUT
+---@return vmctl.L2Port|nil, string?, string? code ECLOSED, ETIMEDOUT
 function listener:accept(timeout)
   if type(timeout) == "table" then timeout = timeout.timeout end
   local deadline = core.now() + (timeout or math.huge)

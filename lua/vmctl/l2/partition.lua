@@ -40,7 +40,7 @@ end
 ---@param b vmctl.L2SwitchPort|string
 ---@param wanted? vmctl.L2Faults
 ---@param opts? { direction?: "both"|"one" } one: only frames from a to b; "both" by default
----@return true|nil, string?, string? ECLOSED
+---@return true|nil, string?, string? code ECLOSED
 function M.faults(switch, a, b, wanted, opts)
   opts = options.check(opts, { direction = { "both", "one" } }, "faults")
   wanted = faults.check(wanted, 2)
@@ -67,7 +67,7 @@ end
 --- Lets nothing through between two ports, or (without b) from and to one. Connections stay. Does not wait.
 ---@param a vmctl.L2SwitchPort|string
 ---@param b? vmctl.L2SwitchPort|string
----@return true|nil, string?, string? ECLOSED
+---@return true|nil, string?, string? code ECLOSED
 function M.cut(switch, a, b)
   if switch._closed then return switch:_fail_closed "cut" end
   if b == nil then return switch:_resolve(a, 3):cut() end
@@ -94,7 +94,7 @@ end
 --- Splits the network: frames pass only between ports of one group. All other ports, also those that
 --- join later, form one more group. Replaces an earlier partition. Does not wait.
 ---@param groups (vmctl.L2SwitchPort|string)[][]
----@return true|nil, string?, string? ECLOSED
+---@return true|nil, string?, string? code ECLOSED
 function M.partition(switch, groups)
   if type(groups) ~= "table" then error("partition: groups of ports expected", 2) end
   if switch._closed then return switch:_fail_closed "partition" end
@@ -121,7 +121,7 @@ end
 --- Ends cuts: all of them and the partition; of one port; or between two. With `{ faults = true }` all faults end as well.
 ---@param a? vmctl.L2SwitchPort|string|{ faults: boolean }
 ---@param b? vmctl.L2SwitchPort|string
----@return true|nil, string?, string? ECLOSED
+---@return true|nil, string?, string? code ECLOSED
 function M.heal(switch, a, b)
   if switch._closed then return switch:_fail_closed "heal" end
   if a == nil or type(a) == "table" and not switch_port.is_port(a) then

@@ -203,7 +203,7 @@ end
 --- frame is lost. Replaces an earlier handler between two frames; nil takes it away, and frames already read are left to
 --- `recv`. An error of `fn` is logged. While `fn` waits nothing is read, and the peer has to wait. Does not wait.
 ---@param fn? fun(frame: string, port: vmctl.L2Port)
----@return true|nil, string?, string? EBUSY: a task waits in `recv`
+---@return true|nil, string?, string? code EBUSY: a task waits in `recv`
 function methods:set_handler(fn)
   if fn ~= nil and type(fn) ~= "function" then error("set_handler: a function or nil expected, got " .. type(fn), 2) end
   return handler.set(self, fn)

@@ -135,7 +135,7 @@ end
 --- over; the argument is closed for its former owner. Does not wait.
 ---@param wire vmctl.L2Port|vmctl.Stream
 ---@param opts? { name: string? } "port-1" … by default
----@return vmctl.L2SwitchPort|nil, string?, string? EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
+---@return vmctl.L2SwitchPort|nil, string?, string? code EEXIST, ENOSPC (there are 256), EBUSY (a task uses it), ECLOSED
 function methods:add(wire, opts)
   opts = options.check(opts, { name = "string" }, "switch:add")
   switch_port.check_wire(wire, 2)
@@ -230,7 +230,7 @@ end
 --- Handles a frame as if it had come from a port. Does not wait.
 ---@param port vmctl.L2SwitchPort|string
 ---@param frame string 14 to 69632 bytes
----@return true|nil, string?, string? EINVAL, ECLOSED
+---@return true|nil, string?, string? code EINVAL, ECLOSED
 function methods:inject(port, frame)
   if self._closed then return self:_fail_closed "inject" end
   port = self:_resolve(port, 3)
@@ -252,7 +252,7 @@ end
 
 --- Writes each incoming frame once to a pcapng file with one interface per port. Creates the file, or empties it; mode 0600.
 ---@param path string
----@return vmctl.Capture|nil capture with close(), which returns how many frames there were, string?, string? ENOENT …
+---@return vmctl.Capture|nil capture with close(), which returns how many frames there were, string?, string? code ENOENT …
 function methods:capture(path)
   if self._closed then return self:_fail_closed "capture" end
   return self._core:capture(path)

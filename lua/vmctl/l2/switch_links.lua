@@ -103,7 +103,7 @@ local listen_options = {
 --- its own address if it must keep its port. Waits only to resolve a name.
 ---@param where string|table as for l2.listen
 ---@param opts? { name: string?, ports: integer?, backlog: integer?, mode: integer?, allow: any? } ports: at most so many (256)
----@return vmctl.L2SwitchListener|nil listener with address, ports, close; string?, string? ECLOSED, EADDRINUSE …
+---@return vmctl.L2SwitchListener|nil listener with address, ports, close; string?, string? code ECLOSED, EADDRINUSE …
 function M.listen(switch, where, opts)
   opts = options.check(opts, listen_options, "switch:listen")
   if switch._closed then return switch:_fail_closed "listen" end
@@ -175,7 +175,7 @@ local dial_options = { name = "string", redial = "boolean", timeout = "number>0"
 --- see `wait_connected` and `state` of the port.
 ---@param where string|table|function as for l2.dial
 ---@param opts? { name: string?, redial: boolean?, timeout: number? } redial: true by default; timeout: seconds of one dial (10)
----@return vmctl.L2SwitchPort|nil, string?, string? EINVAL, EEXIST, ENOSPC, ECLOSED
+---@return vmctl.L2SwitchPort|nil, string?, string? code EINVAL, EEXIST, ENOSPC, ECLOSED
 function M.dial(switch, where, opts)
   opts = options.check(opts, dial_options, "switch:dial")
   local a, family, code = endpoint.parse(where)

@@ -50,7 +50,7 @@ end
 
 --- Connects it to a port of l2 or a stream, which it takes over. Does not wait.
 ---@param wire vmctl.L2Port|vmctl.Stream
----@return true|nil, string?, string? EBUSY (it has a connection, or the wire is in use), ECLOSED
+---@return true|nil, string?, string? code EBUSY (it has a connection, or the wire is in use), ECLOSED
 function methods:attach(wire)
   M.check_wire(wire, 2)
   if not self:_here() then return gone(self) end
@@ -102,7 +102,7 @@ end
 
 --- Waits until it is connected.
 ---@param timeout? number|{ timeout: number } seconds (30)
----@return integer|nil epoch, string?, string? ETIMEDOUT, ECLOSED (it was removed), ECANCELED
+---@return integer|nil epoch, string?, string? code ETIMEDOUT, ECLOSED (it was removed), ECANCELED
 function methods:wait_connected(timeout)
   if type(timeout) == "table" then timeout = timeout.timeout end
   local deadline = core.now() + (timeout or WAIT)
@@ -119,7 +119,7 @@ end
 
 --- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (to it), dropped_cut, dropped_loss and
 --- dropped_rate (from it), invalid, duplicated, corrupted, delayed, flooded; queued: bytes in its queue.
----@return table<string, integer>|nil, string?, string? ECLOSED
+---@return table<string, integer>|nil, string?, string? code ECLOSED
 function methods:counts()
   if not self:_here() then return gone(self) end
   return self._core:counts(self._index)
@@ -135,7 +135,7 @@ local WAYS = { from = { "from" }, to = { "to" }, both = { "from", "to" } }
 --- Sets the faults of frames from it, to it, or both, in place of earlier ones; nil clears them. At once.
 ---@param wanted? vmctl.L2Faults
 ---@param opts? { direction?: "from"|"to"|"both" } "both" by default
----@return true|nil, string?, string? ECLOSED
+---@return true|nil, string?, string? code ECLOSED
 function methods:faults(wanted, opts)
   opts = options.check(opts, { direction = { "from", "to", "both" } }, "faults")
   wanted = faults.check(wanted, 2)
@@ -156,19 +156,19 @@ function methods:_set_cut(is_cut)
 end
 
 --- Drops all frames in both directions until `heal`. The connection stays.
----@return true|nil, string?, string? ECLOSED
+---@return true|nil, string?, string? code ECLOSED
 function methods:cut()
   return self:_set_cut(true)
 end
 
 --- Ends `cut`; its faults are as before.
----@return true|nil, string?, string? ECLOSED
+---@return true|nil, string?, string? code ECLOSED
 function methods:heal()
   return self:_set_cut(false)
 end
 
 --- Ends its connection; the port stays, and can be connected again (one that dials does so by itself). Does not wait.
----@return true|nil, string?, string? ECLOSED
+---@return true|nil, string?, string? code ECLOSED
 function methods:disconnect()
   if not self:_here() then return gone(self) end
   self._core:detach(self._index)

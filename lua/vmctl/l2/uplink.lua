@@ -37,7 +37,7 @@ end
 ---@param where "user"|{ [1]: "user"?, tap: string?, name: string?, restricted: boolean?, host_loopback: boolean?, ipv6: boolean? }
 --- name: of the port ("uplink"); for "user": restricted: guests reach only that network's own services; host_loopback: 10.0.2.2
 --- leads to this machine's loopback (false); ipv6: fec0::/64 as well (true)
----@return vmctl.L2SwitchPort|nil, string?, string? ENOSYS (no libslirp), EPERM and EBUSY (of the device), EEXIST, ECLOSED
+---@return vmctl.L2SwitchPort|nil, string?, string? code ENOSYS (no libslirp), EPERM and EBUSY (of the device), EEXIST, ECLOSED
 function M.uplink(switch, where)
   local opts = plan(where)
   if switch._closed then return switch:_fail_closed "uplink" end

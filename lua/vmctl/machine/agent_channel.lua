@@ -149,7 +149,7 @@ end
 --- Chooses and prepares a channel; `opts.channel` may ask for one.
 ---@return table|nil channel with arguments(spec, fd), started(), connect(timeout), address(port), drop(), close(); `fd`, if it has
 -- one, is for QEMU, as the descriptor that `arguments` is told; `port`: QEMU's id of the port whose opening and closing its events tell
----@return string?, string? ENODEV: there is no vsock here; EADDRINUSE: the CID that was asked for is taken
+---@return string?, string? code ENODEV: there is no vsock here; EADDRINUSE: the CID that was asked for is taken
 function M.choose(_, opts, name)
   local how = opts.channel or "auto"
   if how == "mux" then return open_serial(name) end

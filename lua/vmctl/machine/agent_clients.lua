@@ -14,6 +14,7 @@ local CLOCK = 30        -- seconds for an agent to set it
 -- How far the clock on the wall is ahead of the one that stands still while the host is suspended.
 local function host_lead() return core.unix_time() / 1e9 - core.now() end
 
+---@class vmctl.AgentClients
 local methods = {}
 local mt = { __name = "vmctl.AgentClients", __index = methods }
 
@@ -35,7 +36,7 @@ local function make_exec(self)
 end
 
 --- The client that runs commands.
----@return vmctl.ExecClient|nil, string?, string? ECLOSED, ERESET: QEMU has ended
+---@return vmctl.ExecClient|nil, string?, string? code ECLOSED, ERESET: QEMU has ended
 function methods:exec()
   local ok, err, code = self._process:check()
   if not ok then return nil, err, code end
@@ -97,7 +98,7 @@ end
 --- The client of the guest's StereOS control plane (port 1024): made at the first call, which alone may have options, and closed
 --- with the machine. Does not wait.
 ---@param opts? table of vmctl.stereos.client
----@return vmctl.StereosClient|nil, string?, string? ECLOSED, ERESET: QEMU has ended
+---@return vmctl.StereosClient|nil, string?, string? code ECLOSED, ERESET: QEMU has ended
 function methods:stereos(opts)
   local ok, err, code = self._process:check()
   if not ok then return nil, err, code end
@@ -123,7 +124,7 @@ end
 --- by all of them, had anew when it is lost, and closed with the machine. Waits until the guest has bound the sockets.
 ---@param entries table<string, table>
 ---@param opts? table
----@return vmctl.SocketForwarder|nil, string?, string? ECLOSED, ERESET: QEMU has ended
+---@return vmctl.SocketForwarder|nil, string?, string? code ECLOSED, ERESET: QEMU has ended
 function methods:socketforward(entries, opts)
   local client, err, code = forwarding_client(self)
   if not client then return nil, err, code end

@@ -9,6 +9,7 @@ local M = {}
 local SIZE = 256 * 1024
 local PAUSE = 0.02 -- seconds between two looks for a pattern
 
+---@class vmctl.Ring
 local ring = {}
 local ring_mt = { __name = "vmctl.Ring", __index = ring }
 
@@ -58,6 +59,7 @@ function ring:follow(stream)
   for data in function() return (stream:read(math.maxinteger, math.huge)) end do self:add(data) end
 end
 
+---@class vmctl.Console
 local methods = {}
 local mt = { __name = "vmctl.Console", __index = methods }
 
@@ -99,7 +101,7 @@ local function write_log(self, data)
 end
 
 --- Says if the console's log is complete. Does not wait.
----@return true|nil, string?, string? ENOSPC, EIO …
+---@return true|nil, string?, string? code ENOSPC, EIO …
 function methods:status()
   if not self._lost then return true end
   return nil, ("console of %s: %s"):format(self._name, self._lost.message), self._lost.code
@@ -125,7 +127,7 @@ end
 
 --- Waits until nothing more can come.
 ---@param timeout number seconds
----@return true|nil, string?, string? ETIMEDOUT
+---@return true|nil, string?, string? code ETIMEDOUT
 function methods:await_end(timeout)
   local deadline = core.now() + timeout
   while not self._ended do
@@ -142,7 +144,7 @@ function methods:tail(lines) return self._ring:tail(lines) end
 --- Hands what is kept, and then all that comes, to `take`, until that returns something false or the console ends. One that
 --- is slower than the console misses what the ring has lost meanwhile. Waits.
 ---@param take fun(data: string): any
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function methods:follow(take)
   local at = self._ring.total - #self._ring:text()
   while true do
@@ -180,7 +182,7 @@ local function new_search(kept, pattern, plain)
 end
 
 --- Waits for a pattern.
----@return string|nil match, string?, string? ETIMEDOUT, EOF
+---@return string|nil match, string?, string? code ETIMEDOUT, EOF
 function methods:wait(pattern, timeout, plain)
   local deadline = core.now() + timeout
   local search, pause = new_search(self._ring, pattern, plain)

@@ -10,12 +10,13 @@ local CONNECT, RESET, EVENT = 30, 30, 60 -- seconds
 
 local call_options = { timeout = "number" }
 
+---@class vmctl.Control
 local methods = {}
 local mt = { __name = "vmctl.Control", __index = methods }
 
 --- Makes it. It does not know the machine.
 ---@param parts { name: string, monitor: vmctl.Monitor, process: vmctl.QemuProcess, report: vmctl.Report, epoch: vmctl.Epoch,
--- macs: string[], reboots: boolean? } macs: the network cards' addresses; reboots: QEMU was told to start a guest again that reboots
+--- macs: string[], reboots: boolean? } macs: the network cards' addresses; reboots: QEMU was told to start a guest again that reboots
 function M.new(parts)
   return setmetatable({
     _name = parts.name, _monitor = parts.monitor, _process = parts.process, _report = parts.report, _epoch = parts.epoch,
@@ -29,7 +30,7 @@ function methods:name() return self._name end
 
 --- The client of QEMU's monitor: connected at the first call and closed with the machine. Waits at the first call.
 ---@param timeout? number seconds, 30 by default
----@return vmctl.QmpClient|nil, string?, string? ECLOSED, ETIMEDOUT, ERESET: QEMU has ended
+---@return vmctl.QmpClient|nil, string?, string? code ECLOSED, ETIMEDOUT, ERESET: QEMU has ended
 function methods:qmp(timeout)
   local ok, err, code = self._process:check()
   if not ok then return nil, err, code end
@@ -50,7 +51,7 @@ local function order(self, name, arguments)
 end
 
 --- How the guest is, in QEMU's words: "running", "paused", "shutdown", "guest-panicked" … Waits.
----@return string|nil status, string?, string? ERESET: QEMU has ended
+---@return string|nil status, string?, string? code ERESET: QEMU has ended
 function methods:status()
   local answer, err, code = self:execute "query-status"
   if not answer then return nil, err, code end
@@ -113,7 +114,7 @@ end
 --- with "-device", "pvpanic-pci", in the image `modules` with "pvpanic-pci").
 ---@param what string|fun(event: table): boolean
 ---@param opts? number|{ timeout: number? } seconds, 60 by default
----@return table|nil event, string? with the console's last lines, string? ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
+---@return table|nil event, string? with the console's last lines, string? code ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
 function methods:wait_event(what, opts)
   local timeout = options.check(opts, call_options, "wait_event").timeout or EVENT
   local deadline = core.now() + timeout

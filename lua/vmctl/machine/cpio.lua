@@ -3,7 +3,10 @@
 -- is added.
 -- A folder has to be added before what is in it.
 
-local M, methods = {}, {}
+local M = {}
+
+---@class vmctl.Cpio
+local methods = {}
 local mt = { __name = "vmctl.Cpio", __index = methods }
 
 local CHUNK = 64 * 1024                 -- bytes of a file that are in memory at a time

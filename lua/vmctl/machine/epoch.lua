@@ -6,6 +6,7 @@ local M = {}
 
 local FIRMWARE = 3  -- seconds between two resets of one reboot: no guest boots, works and reboots in less
 
+---@class vmctl.Epoch
 local methods = {}
 local mt = { __name = "vmctl.Epoch", __index = methods }
 

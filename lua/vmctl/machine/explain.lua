@@ -15,6 +15,7 @@ function M.is_broken(code)
   return BROKEN[code] == true
 end
 
+---@class vmctl.Report
 local methods = {}
 local mt = { __name = "vmctl.Report", __index = methods }
 

@@ -24,6 +24,7 @@ local M = {}
 local CHANNEL_FD = 4 -- QEMU's, behind the monitor's
 local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
 
+---@class vmctl.Machine
 local methods = {}
 local mt = { __name = "vmctl.Machine", __index = methods }
 
@@ -146,7 +147,7 @@ end
 
 --- Waits until the guest's agent answers.
 ---@param opts? { timeout: number? }|number seconds, 60 by default
----@return number|nil seconds since the call, string? with the console's last lines, string? ETIMEDOUT; ERESET: QEMU has ended
+---@return number|nil seconds since the call, string? with the console's last lines, string? code ETIMEDOUT; ERESET: QEMU has ended
 function methods:wait_ready(opts)
   opts = options.check(opts, { timeout = "number" }, "wait_ready")
   local begin = core.now()
@@ -237,7 +238,7 @@ methods.exec = methods.run
 --- The address of something inside the guest ("unix:/run/docker.sock", "tcp:127.0.0.1:80"), for vmctl.dial and for either end of
 --- vmctl.forward. Does not wait.
 ---@param where string|table
----@return vmctl.Address|nil, string?, string? EINVAL, ENAMETOOLONG
+---@return vmctl.Address|nil, string?, string? code EINVAL, ENAMETOOLONG
 function methods:inside(where)
   return address.inside(self, where)
 end
@@ -256,14 +257,14 @@ end
 --- Hands what the guest's console has kept, and then all that comes, to `take`, until that returns something false or the console
 --- ends. One that is slower than the console misses what is no longer kept. Waits.
 ---@param take fun(data: string): any
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function methods:follow_console(take)
   return self._console:follow(take)
 end
 
 --- Says if the whole console output is in the file that `console_log` names: a full disk is logged once, and told here. Does
 --- not wait.
----@return true|nil, string?, string? ENOSPC, EIO …
+---@return true|nil, string?, string? code ENOSPC, EIO …
 function methods:console_status()
   return self._console:status()
 end
@@ -277,7 +278,7 @@ end
 --- Waits until the console shows a Lua pattern, in what it has kept or in what comes.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
----@return string|nil match, string?, string? ETIMEDOUT, EOF when the guest has ended
+---@return string|nil match, string?, string? code ETIMEDOUT, EOF when the guest has ended
 function methods:wait_console(pattern, opts)
   opts = options.check(opts, { timeout = "number", plain = "boolean" }, "wait_console")
   local found, err, code = self._console:wait(pattern, opts.timeout or READY_TIMEOUT, opts.plain)
@@ -287,7 +288,7 @@ end
 
 --- Waits until the guest has ended.
 ---@param timeout? number seconds, 600 by default
----@return { exit_code: integer?, signal: string? }|nil record of QEMU's end, string?, string? ETIMEDOUT, ECLOSED
+---@return { exit_code: integer?, signal: string? }|nil record of QEMU's end, string?, string? code ETIMEDOUT, ECLOSED
 function methods:wait(timeout)
   return self._process:wait(timeout or WAIT_TIMEOUT)
 end
@@ -305,7 +306,7 @@ end
 
 --- Powers the guest off: asks its agent, then waits for QEMU's end.
 ---@param opts? { timeout: number? }|number seconds, 20 by default; a guest that needs longer is killed
----@return true|nil, string?, string? ETIMEDOUT: it had to be killed
+---@return true|nil, string?, string? code ETIMEDOUT: it had to be killed
 function methods:shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "shutdown")
   local timeout = opts.timeout or SHUTDOWN_TIMEOUT
@@ -322,7 +323,7 @@ function methods:shutdown(opts)
 end
 
 --- Ends QEMU at once, and waits for that.
----@return true|nil, string?, string? ECLOSED
+---@return true|nil, string?, string? code ECLOSED
 function methods:kill()
   self._process:kill()
   local record, err, code = self:wait(KILL_TIMEOUT)

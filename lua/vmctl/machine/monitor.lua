@@ -8,6 +8,7 @@ local M = {}
 
 local GREETING = 60     -- seconds: a busy machine may take long to start QEMU, and there is no second try
 
+---@class vmctl.Monitor
 local methods = {}
 local mt = { __name = "vmctl.Monitor", __index = methods }
 
@@ -49,7 +50,7 @@ end
 
 --- The client of the monitor, once it is connected. Waits for that.
 ---@param timeout number seconds
----@return vmctl.QmpClient|nil, string?, string? ETIMEDOUT, ERESET, ECLOSED
+---@return vmctl.QmpClient|nil, string?, string? code ETIMEDOUT, ERESET, ECLOSED
 function methods:client(timeout)
   self:begin()
   local deadline = core.now() + timeout

@@ -38,6 +38,7 @@ local function unplug(client, port, deadline)
   end
 end
 
+---@class vmctl.Ports
 local methods = {}
 local mt = { __name = "vmctl.Ports", __index = methods }
 

@@ -9,6 +9,7 @@ local M = {}
 
 local SAID = 16 * 1024  -- bytes of its standard error that are kept
 
+---@class vmctl.QemuProcess
 local methods = {}
 local mt = { __name = "vmctl.QemuProcess", __index = methods }
 
@@ -49,7 +50,7 @@ function methods:ending()
 end
 
 --- Says if a call that needs the guest can be made. Does not wait.
----@return true|nil, string?, string? ECLOSED, ERESET: it has ended
+---@return true|nil, string?, string? code ECLOSED, ERESET: it has ended
 function methods:check()
   if self._closed then return errors.fail("ECLOSED", "%s: closed", self._name) end
   if self._record then return errors.fail("ERESET", "%s: %s", self._name, self:ending()) end
@@ -58,7 +59,7 @@ end
 
 --- Waits for its end.
 ---@param timeout number seconds
----@return { exit_code: integer?, signal: string? }|nil, string?, string? ETIMEDOUT, ECLOSED
+---@return { exit_code: integer?, signal: string? }|nil, string?, string? code ETIMEDOUT, ECLOSED
 function methods:wait(timeout)
   local deadline = core.now() + timeout
   while not self._record do

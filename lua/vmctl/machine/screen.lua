@@ -16,7 +16,7 @@ local devices = {
 --- QEMU's arguments for a screen.
 ---@param display? boolean|"std"|"virtio"
 ---@param suffix string of the machine's virtio devices
----@return string[]|nil, string?, string? EINVAL
+---@return string[]|nil, string?, string? code EINVAL
 function M.arguments(display, suffix)
   if not display then return {} end
   if display == true then display = suffix == "-pci" and "std" or "virtio" end
@@ -57,6 +57,7 @@ local function press(self, keys, hold)
   return true
 end
 
+---@class vmctl.Screen
 local methods = {}
 local mt = { __name = "vmctl.Screen", __index = methods }
 
@@ -100,7 +101,7 @@ end
 
 --- Makes a file that QEMU shall write: this user's alone (0600), no link, nobody else's. Does not wait.
 ---@param path string
----@return true|nil, string?, string? EPERM, ELOOP, EINVAL …
+---@return true|nil, string?, string? code EPERM, ELOOP, EINVAL …
 function M.prepare(path)
   local file, err, code = core.fs.private(path)
   if not file then return nil, err, code end

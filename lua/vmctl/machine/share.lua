@@ -52,7 +52,7 @@ local function is_name(name) return #name <= 40 and name:find "^[%w_][%w_.-]*$" 
 
 --- The folder of a guest by its name; whether it is there is another question.
 ---@param name string
----@return string|nil path, string?, string? EINVAL: no name of a guest
+---@return string|nil path, string?, string? code EINVAL: no name of a guest
 function M.folder(name)
   if not is_name(name) then
     return errors.fail("EINVAL", "'%s': a guest's name has letters, digits, '_', '-' and '.', 40 at most", log.one_line(name, 60))
@@ -63,7 +63,7 @@ end
 --- The path of one of a guest's sockets, in folders that are this user's alone. Does not wait.
 ---@param name string
 ---@param socket "agent"|"console"|"qmp"|"stop"
----@return string|nil path, string?, string? ENOENT: no guest of that name runs; EACCES: somebody else made the folder; EINVAL
+---@return string|nil path, string?, string? code ENOENT: no guest of that name runs; EACCES: somebody else made the folder; EINVAL
 function M.socket(name, socket)
   local folder, err, code = M.folder(name)
   if not folder then return nil, err, code end
@@ -81,7 +81,7 @@ end
 
 --- Says if the other end of a connection to a guest's socket is a process of this user, or root's. Does not wait.
 ---@param stream vmctl.Stream
----@return true|nil, string?, string? EACCES
+---@return true|nil, string?, string? code EACCES
 function M.trust(stream)
   local who, err, code = stream:credentials()
   if not who then return nil, err, code end
@@ -131,6 +131,7 @@ end
 
 -- The share
 
+---@class vmctl.Share
 local methods = {}
 local mt = { __name = "vmctl.Share", __index = methods }
 
@@ -194,7 +195,7 @@ end
 --- Shares a machine under its name, until `close`. Its connections are served whenever the loop runs. Does not wait, but for a
 --- moment where something of that name is there already.
 ---@param vm vmctl.Machine
----@return vmctl.Share|nil share with close() and `folder`; string?, string? EEXIST: a guest of that name runs; EINVAL: its name
+---@return vmctl.Share|nil share with close() and `folder`; string?, string? code EEXIST: a guest of that name runs; EINVAL: its name
 -- is not fit for a folder; EACCES: the folder of all guests is not this user's alone
 function M.open(vm)
   local folder, err, code = M.folder(vm.name)

@@ -145,6 +145,7 @@ local function check(opts, name, where)
   return options.check(opts, known, where, 4)
 end
 
+---@class vmctl.Snapshots
 local methods = {}
 local mt = { __name = "vmctl.Snapshots", __index = methods }
 

@@ -7,6 +7,7 @@ local M = {}
 
 local RESTORE_TIMEOUT, RESUME_TIMEOUT, CLOCK_TIMEOUT = 120, 10, 30 -- seconds
 
+---@class vmctl.Standstill
 local methods = {}
 local mt = { __name = "vmctl.Standstill", __index = methods }
 

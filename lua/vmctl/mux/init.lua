@@ -36,6 +36,7 @@ local function greet(transport, timeout)
   return errors.fail("ETIMEDOUT", "%s: nobody answered in the guest", transport:label())
 end
 
+---@class vmctl.Mux
 local host = {}
 local host_mt = { __name = "vmctl.Mux", __index = host }
 
@@ -56,7 +57,7 @@ end
 --- Connects to a port of the guest's agent. Waits.
 ---@param port integer
 ---@param timeout? number
----@return vmctl.Stream|nil, string?, string? ECONNREFUSED: the port is not served
+---@return vmctl.Stream|nil, string?, string? code ECONNREFUSED: the port is not served
 function host:connect(port, timeout)
   timeout = timeout or CONNECT_TIMEOUT
   local s, err, code = self._session:open(timeout)
@@ -107,6 +108,7 @@ end
 host_mt.__close = host.close
 
 -- A listener for connections that come out of the mux.
+---@class vmctl.VirtualListener
 local virtual = {}
 local virtual_mt = { __name = "vmctl.VirtualListener", __index = virtual }
 
@@ -124,6 +126,7 @@ function virtual:address()
   return self._label
 end
 
+---@class vmctl.MuxServer
 local guest = {}
 local guest_mt = { __name = "vmctl.MuxServer", __index = guest }
 

@@ -232,7 +232,7 @@ end
 -- `target:inside(where)`.
 ---@param target table whose `connect(where, timeout)` gives a stream
 ---@param where string|table "unix:/run/docker.sock", "tcp:127.0.0.1:80"
----@return vmctl.Address|nil, string?, string? EINVAL, ENAMETOOLONG
+---@return vmctl.Address|nil, string?, string? code EINVAL, ENAMETOOLONG
 function M.inside(target, where)
   return make { kind = "inside", target = target, at = where, text = targets.label(target) }
 end

@@ -8,6 +8,7 @@ local M = {}
 local CONNECTIONS = 1024
 local FAILURE_PAUSE = 0.1 -- seconds after an accept that failed for a temporary reason
 
+---@class vmctl.ConnectionLimit
 local limit = {}
 local limit_mt = { __name = "vmctl.ConnectionLimit", __index = limit }
 
@@ -23,7 +24,7 @@ function limit:is_reached()
 end
 
 --- Waits until there are fewer connections than the limit.
----@return true|nil, string?, string? ECANCELED, ETIMEDOUT
+---@return true|nil, string?, string? code ECANCELED, ETIMEDOUT
 function limit:wait()
   while self._live >= self._most do
     local ok, err, code = self._freed:wait(math.huge, "a connection to end")
@@ -93,7 +94,7 @@ end
 -- (false), while without it a new connection waits; welcome(conn) is called before the connection's task
 -- has its first turn, and what it returns goes to `handle` in place of the connection
 ---@param handle fun(client: any) serves and closes a connection; must not raise. May wait
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function M.serve(listener, opts, handle)
   return task.scope(function(scope)
     local ok, err, code

@@ -123,7 +123,7 @@ end
 
 --- Runs a started process to its end. `opts`: stdin (string, stream or function), check, max_output, on_output(data, stream).
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, truncated: integer?,
--- lingering: true? }|nil
+--- lingering: true? }|nil
 ---@return string? message, string? code, table? record partial output on a time-out or a lost link
 function M.finish(process, opts, deadline)
   local out = { stdout = M.collector(opts.max_output), stderr = M.collector(opts.max_output) }

@@ -9,6 +9,7 @@ local M = {}
 
 local WAIT_TIMEOUT = 600 -- seconds
 
+---@class vmctl.Child
 local methods = {}
 local mt = { __name = "vmctl.Child", __index = methods }
 
@@ -78,7 +79,7 @@ end
 --- Starts a process. Does not wait.
 ---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env),
 -- stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name",
--- "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), fds
+--- "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), fds
 -- (an array of at most 5 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message, string? code
@@ -110,7 +111,7 @@ end
 
 --- Waits for the end of the process.
 ---@param timeout? number seconds, 600 by default
----@return { exit_code: integer?, signal: string? }|nil record, string?, string? ETIMEDOUT, ECANCELED, ECHILD
+---@return { exit_code: integer?, signal: string? }|nil record, string?, string? code ETIMEDOUT, ECANCELED, ECHILD
 function methods:wait(timeout)
   local code, signal, name = self._process:wait(timeout or WAIT_TIMEOUT)
   if not code then return nil, ("%s: %s"):format(self.name, signal), name end
@@ -120,7 +121,7 @@ end
 
 --- Sends a signal to the process and its group. Does not wait.
 ---@param signal? string|integer "TERM" by default
----@return true|nil, string?, string? ESRCH once it has ended
+---@return true|nil, string?, string? code ESRCH once it has ended
 function methods:kill(signal)
   return self._process:kill(signals.number(signal or "TERM"))
 end

@@ -68,7 +68,7 @@ end
 ---@param opts? number|{ timeout: number? }
 ---@return any value, string? message
 ---@return string? code EREMOTE: it failed there; ENOTSUP: no such command, or not allowed; ETIMEDOUT (it may still be done; the
--- next call synchronises with the agent first); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
+--- next call synchronises with the agent first); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
 ---@return { class: string, desc: string }? problem the agent's own words
 function methods:execute(name, arguments, opts)
   if type(name) ~= "string" then error("execute: a command's name expected, got " .. type(name), 2) end

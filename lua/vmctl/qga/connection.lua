@@ -13,6 +13,7 @@ local FIRST_SYNC_PAUSE = 1      -- seconds without an answer after which the age
 local MAX_ID = 1 << 53          -- other agents may read numbers as doubles
 local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true }
 
+---@class vmctl.QgaConnection
 local methods = {}
 local mt = { __name = "vmctl.QgaConnection", __index = methods }
 
@@ -155,7 +156,7 @@ function methods:order(name, arguments, grace, timeout)
 end
 
 --- Synchronises with the agent. Waits.
----@return true|nil, string?, string? ETIMEDOUT: no answer
+---@return true|nil, string?, string? code ETIMEDOUT: no answer
 function methods:synchronise(timeout)
   return self._lock:with(timeout, function()
     if self.over then return nil, self.over, self.code end

@@ -76,7 +76,7 @@ end
 --- Waits for the command's end. The agent tells the result once; this object keeps it.
 ---@param timeout? number seconds, 60 by default
 ---@return { exit_code: integer?, signal: integer?, stdout: string, stderr: string, stdout_truncated: boolean,
--- stderr_truncated: boolean }|nil result an agent keeps 16 MiB of each stream
+--- stderr_truncated: boolean }|nil result an agent keeps 16 MiB of each stream
 ---@return string?, string? code ETIMEDOUT: it goes on; EREMOTE: the agent does not know it (any more)
 function process:wait(timeout)
   timeout = timeout or RUN

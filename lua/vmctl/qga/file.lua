@@ -31,7 +31,7 @@ end
 
 --- Reads at most `count` bytes. Waits.
 ---@param count? integer 64 KiB by default and at most
----@return string|nil bytes, string?, string? EOF at the end
+---@return string|nil bytes, string?, string? code EOF at the end
 function file:read(count)
   count = math.min(count or PIECE, PIECE)
   local answer, err, code, problem = self:_call("guest-file-read", { count = count })
@@ -90,7 +90,7 @@ file_mt.__close = file.close
 --- Reads a whole file. Waits.
 ---@param path string
 ---@param opts? { limit: integer? } bytes, 256 MiB by default
----@return string|nil bytes, string?, string? ETOOBIG, EREMOTE …, table?
+---@return string|nil bytes, string?, string? code ETOOBIG, EREMOTE …, table?
 function M.read_file(client, path, opts)
   local limit = options.check(opts, { limit = "integer>0" }, "read_file").limit or MAX_FILE
   local from <close>, err, code, problem = M.open(client, path, "rb")

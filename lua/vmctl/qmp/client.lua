@@ -79,7 +79,7 @@ end
 --- Connects to a monitor, reads its greeting and negotiates. Waits. docs/wire/qmp-qga.md#qmp-start.
 ---@param where string|table|function an address: "unix:/run/vm/qmp.sock"
 ---@param opts? { timeout: number?, dial_timeout: number?, greeting_timeout: number?, max_line: integer?, events: integer?,
--- oob: boolean? } seconds for a command without its own limit (5 for query-…, 30 for others), for connecting (5), for each step of the
+--- oob: boolean? } seconds for a command without its own limit (5 for query-…, 30 for others), for connecting (5), for each step of the
 -- greeting (5); bytes of a line (4 MiB); events kept for one listener (256, and 1 MiB; then the oldest are dropped); oob: false does
 -- without out-of-band commands
 ---@return vmctl.QmpClient|nil, string?, string? as vmctl.dial; ETIMEDOUT: no greeting, another client may be connected; EPROTO:
@@ -110,7 +110,7 @@ end
 ---@return any value what the command returns, often an empty table
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be
--- done); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
+--- done); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
 ---@return { class: string, desc: string }? problem QEMU's own words
 function methods:execute(name, arguments, opts)
   if type(name) ~= "string" then error("execute: a command's name expected, got " .. type(name), 2) end
@@ -188,7 +188,7 @@ end
 --- command often comes before its answer. Of more than 256 untaken events, or 1 MiB of them, the oldest are dropped.
 ---@param what string|fun(event: table): boolean its name, or a condition
 ---@param opts? number|{ timeout: number? } seconds, 60 by default
----@return table|nil event, string?, string? ETIMEDOUT, ERESET, ECLOSED
+---@return table|nil event, string?, string? code ETIMEDOUT, ERESET, ECLOSED
 function methods:wait_event(what, opts)
   if type(what) ~= "string" and type(what) ~= "function" then
     error("wait_event: a name or a function expected, got " .. type(what), 2)

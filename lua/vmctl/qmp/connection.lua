@@ -11,6 +11,7 @@ local M = {}
 local LOST = "the connection ended"
 local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true, EPROTO = true } -- EPROTO: in the middle of a line
 
+---@class vmctl.QmpConnection
 local methods = {}
 local mt = { __name = "vmctl.QmpConnection", __index = methods }
 

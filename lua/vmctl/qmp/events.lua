@@ -7,6 +7,7 @@ local M = {}
 M.KEPT = 256             -- events for one listener
 M.KEPT_BYTES = 1 << 20   -- bytes of them, as they came
 
+---@class vmctl.QmpHub
 local hub = {}
 local hub_mt = { __name = "vmctl.QmpHub", __index = hub }
 
@@ -29,6 +30,7 @@ function hub:finish(err, code)
   for listener in pairs(self._listeners) do listener._news:wake() end
 end
 
+---@class vmctl.QmpListener
 local listener = {}
 local listener_mt = { __name = "vmctl.QmpListener", __index = listener }
 
@@ -75,7 +77,7 @@ end
 --- Waits for an event that fits, and takes it out.
 ---@param fits? fun(event: table): boolean
 ---@param timeout number seconds
----@return table|nil event, string?, string? ETIMEDOUT, ECANCELED; ERESET, ECLOSED: there will be none
+---@return table|nil event, string?, string? code ETIMEDOUT, ECANCELED; ERESET, ECLOSED: there will be none
 function listener:next(fits, timeout)
   local deadline = core.now() + timeout
   while true do

@@ -20,7 +20,7 @@ end
 ---@param arguments? table by the JSON's names
 ---@param id? integer which the answer repeats
 ---@param verb? "execute"|"exec-oob"
----@return string|nil text, string?, string? EINVAL: the arguments are no object, or not JSON; ETOOBIG
+---@return string|nil text, string?, string? code EINVAL: the arguments are no object, or not JSON; ETOOBIG
 function M.encode(name, arguments, id, verb)
   local text, err, code = json.encode(name)
   if not text then return nil, err, code end

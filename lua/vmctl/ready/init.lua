@@ -25,7 +25,7 @@ end
 ---@param probe vmctl.Probe|function one of vmctl.ready's probes, or a function (see `fn`)
 ---@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function? }|number seconds for all of
 -- it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message,
--- code) is called after each, without a message when it was good
+--- code) is called after each, without a message when it was good
 ---@return number|nil seconds since the call, any message or the probe's value
 ---@return string? code ETIMEDOUT; ERESET: the machine's QEMU has ended; else that of the failure that no waiting mends
 function M.wait(probe, opts)

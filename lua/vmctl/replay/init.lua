@@ -16,6 +16,7 @@ local recorded = require "vmctl.replay.recorded"
 local TIMEOUT = 10 -- seconds for each thing that the other side is to do
 local WAIT = 60
 
+---@class vmctl.Replay
 local methods = {}
 local mt = { __name = "vmctl.Replay", __index = methods }
 

@@ -9,6 +9,7 @@ local M = {}
 
 local MAX_LINE = 16 << 20
 
+---@class vmctl.Player
 local methods = {}
 local mt = { __name = "vmctl.Player", __index = methods }
 
@@ -140,7 +141,7 @@ local function perform(self, step)
 end
 
 --- Plays it, and closes the stream. Waits.
----@return true|nil, string?, string? EPROTO (the other side did something else), ETIMEDOUT, EINVAL (it can not be played), table?
+---@return true|nil, string?, string? code EPROTO (the other side did something else), ETIMEDOUT, EINVAL (it can not be played), table?
 -- of EPROTO: { expected = record, got = what came }
 function methods:play()
   local closing <close> = self._stream -- luacheck: ignore

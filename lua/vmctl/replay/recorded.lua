@@ -32,7 +32,7 @@ end
 
 --- The connections of a trace.
 ---@param path string
----@return vmctl.ReplaySession[]|nil, string?, string? ENOENT, EINVAL, ETOOBIG
+---@return vmctl.ReplaySession[]|nil, string?, string? code ENOENT, EINVAL, ETOOBIG
 function M.load(path)
   local records, err, code, file = reader.read(path)
   if not records then return nil, err, code end

@@ -10,6 +10,7 @@ local ROOT = "build/artefacts"
 local NAME_LONGEST = 120    -- bytes
 local SHOWN = 2000          -- bytes of each output in the log of commands
 
+---@class vmctl.Artefacts
 local methods = {}
 local mt = { __name = "vmctl.Artefacts", __index = methods }
 

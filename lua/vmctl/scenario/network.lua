@@ -3,6 +3,7 @@ local l2 = require "vmctl.l2"
 
 local M = {}
 
+---@class vmctl.ScenarioNetwork
 local methods = {}
 local mt = { __name = "vmctl.ScenarioNetwork", __index = methods }
 

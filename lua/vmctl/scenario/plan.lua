@@ -5,6 +5,7 @@ local M = {}
 
 local LAST = 255 -- networks and machines: their numbers are bytes of the cards' addresses
 
+---@class vmctl.ScenarioPlan
 local methods = {}
 local mt = { __name = "vmctl.ScenarioPlan", __index = methods }
 

@@ -7,6 +7,7 @@ local process = require "vmctl.process"
 
 local M = {}
 
+---@class vmctl.PrivateFolder
 local methods = {}
 local mt = { __name = "vmctl.PrivateFolder", __index = methods }
 

@@ -60,7 +60,7 @@ end
 --- Reads and runs Lua until `continue` or the end of the input. Waits.
 ---@param where string the line of the test
 ---@param names table<string, any> what the lines can use beside Lua's own names; gets what they assign
----@return true|nil, string?, string? ENOTTY: standard input or output is no terminal
+---@return true|nil, string?, string? code ENOTTY: standard input or output is no terminal
 function M.run(where, names)
   local ok, err, code = terminal.has_terminal()
   if not ok then return nil, err, code end

@@ -7,6 +7,7 @@ local M = {}
 
 local PRIVATE = 448 -- 0700: a snapshot holds a guest's memory
 
+---@class vmctl.ScenarioStore
 local methods = {}
 local mt = { __name = "vmctl.ScenarioStore", __index = methods }
 

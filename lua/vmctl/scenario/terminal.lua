@@ -53,7 +53,7 @@ local function relay(process)
 end
 
 --- Says if there is a terminal.
----@return true|nil, string?, string? ENOTTY: standard input or output is no terminal
+---@return true|nil, string?, string? code ENOTTY: standard input or output is no terminal
 function M.has_terminal()
   if core.isatty(0) and core.isatty(1) then return true end
   return errors.fail("ENOTTY", "a terminal is needed: standard input or output is none")
@@ -96,7 +96,7 @@ end
 
 --- A guest's serial console on the terminal, until Ctrl-] is typed or it ends. Waits.
 ---@param vm vmctl.Machine
----@return true|nil, string?, string? ENOTTY: standard input or output is no terminal
+---@return true|nil, string?, string? code ENOTTY: standard input or output is no terminal
 function M.console(vm)
   local ok, err, code = M.has_terminal()
   if not ok then return nil, err, code end
@@ -107,7 +107,7 @@ end
 --- Runs a command in a guest on the terminal. Waits until it has ended.
 ---@param vm vmctl.Machine
 ---@param command string[]|string
----@return true|nil, string?, string? ENOTTY: standard input or output is no terminal
+---@return true|nil, string?, string? code ENOTTY: standard input or output is no terminal
 function M.interact(vm, command)
   local there, why, how = M.has_terminal()
   if not there then return nil, why, how end

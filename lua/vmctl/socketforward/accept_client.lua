@@ -17,6 +17,7 @@ local SEND_TIMEOUT = 10       -- seconds to send a result
 local CALL_TIMEOUT = 10
 local FIRST_PAUSE, LAST_PAUSE = 0.1, 5 -- seconds between attempts to get the Accept stream back
 
+---@class vmctl.SocketforwardHub
 local methods = {}
 local mt = { __name = "vmctl.SocketforwardHub", __index = methods }
 
@@ -202,7 +203,7 @@ end
 
 --- Adds entries to the table, and lets the guest bind their sockets. Waits. All or nothing.
 ---@param entries table[] of one forwarder, with `id` and `socket`
----@return table|nil answer of Bind, string?, string? EEXIST: an id that is forwarded already; as a call
+---@return table|nil answer of Bind, string?, string? code EEXIST: an id that is forwarded already; as a call
 function methods:add(entries)
   for _, entry in ipairs(entries) do
     if self._table[entry.id] then return errors.fail("EEXIST", "%s: this id is forwarded already", entry.label) end

@@ -11,6 +11,7 @@ local WINDOW = 64   -- unanswered requests of an Accept stream: as many as the r
 local SHARE = 32    -- of them for one forward, so that a slow one leaves room for others
 local LOOK = 0.25   -- seconds between two looks at deadlines and hang-ups
 
+---@class vmctl.SocketforwardPending
 local methods = {}
 local mt = { __name = "vmctl.SocketforwardPending", __index = methods }
 

@@ -148,7 +148,7 @@ end
 
 --- Counts of connections and bytes, running connections included. Does not wait.
 ---@return { total: integer, open: integer, failed: integer, to_host: integer, to_guest: integer, last_error: string?,
--- forwards: table<string, table> } bytes; `forwards` has the same for each id
+--- forwards: table<string, table> } bytes; `forwards` has the same for each id
 function methods:stats()
   local all = { total = 0, open = 0, failed = 0, to_host = 0, to_guest = 0, forwards = {} }
   for id, entry in pairs(self._entries) do
@@ -181,7 +181,7 @@ end
 
 --- Waits until it is closed, or its client is lost and cannot be replaced.
 ---@param timeout? number seconds; no limit by default
----@return true|nil, string?, string? ETIMEDOUT; why it was lost
+---@return true|nil, string?, string? code ETIMEDOUT; why it was lost
 function methods:wait(timeout)
   local deadline = core.now() + (timeout or math.huge)
   while not self.closed do
@@ -257,9 +257,9 @@ end
 -- by forward id; guest_path or guest_address ("tcp:127.0.0.1:8080", which our agent alone understands): where the guest listens;
 -- host_path or host (an address): the socket dialled here; mode: of the guest's socket file (0666; our agent alone)
 ---@param opts { open: function?, streams: any, dial_timeout: number?, open_timeout: number?, limit: integer?, idle: number?,
--- linger: number?, mode: integer?, reconnect: any, on_state: function? } open(timeout) gives a stream to the guest's stream
+--- linger: number?, mode: integer?, reconnect: any, on_state: function? } open(timeout) gives a stream to the guest's stream
 -- port, `streams` is its address; seconds to dial (4) and until the guest's ack (5); connections at a time (1024, others wait
--- in the guest); seconds without a byte, seconds after one side has ended (no limits by default); reconnect: an address, or a
+--- in the guest); seconds without a byte, seconds after one side has ended (no limits by default); reconnect: an address, or a
 -- function of a time-out that gives a new client when this one is lost; on_state(state, message, code)
 ---@return vmctl.SocketForwarder|nil, string?, string? as the call of Bind: nothing is bound then
 function M.new(client, entries, opts)

@@ -146,7 +146,7 @@ end
 --- forward at the same path is replaced. Does not wait.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
 ---@return { bound: table[] }|nil response with the real addresses of those that asked for any port
----@return string?, string? EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
+---@return string?, string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
 function methods:bind(request)
   local bound, ids = {}, {}
   local wanted = missing(self, request.sockets or {}, bound)
@@ -223,7 +223,7 @@ end
 
 --- Serves the stream port until its listener is closed. Waits.
 ---@param listener vmctl.Listener anything with accept and close
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function methods:serve_streams(listener)
   return self._streams:serve(listener)
 end
@@ -240,7 +240,7 @@ end
 
 --- Its counts. Does not wait.
 ---@return { sockets: integer, hosts: integer, accepted: integer, pending: integer, open: integer, total: integer,
--- failed: integer, gone: integer, expired: integer, unclaimed: integer, to_host: integer, to_guest: integer } hosts: Accept
+--- failed: integer, gone: integer, expired: integer, unclaimed: integer, to_host: integer, to_guest: integer } hosts: Accept
 -- streams; connections: accepted; without a stream yet; with one, now and ever; refused by the host or lost; whose process
 -- left before; given up; unclaimed: streams without a connection; bytes
 function methods:stats()
@@ -279,8 +279,8 @@ mt.__close = methods.close
 
 --- Makes the service. Does not wait.
 ---@param opts? { directory: string?, confine: boolean|string[]|nil, tcp: "any"?, mode: integer?, queue: integer?, pending: integer?,
--- pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?,
--- idle: number?, linger: number?, allow: function|table|nil } directory: where sockets may be (/run/socketfwd); confine: other
+--- pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?,
+--- idle: number?, linger: number?, allow: function|table|nil } directory: where sockets may be (/run/socketfwd); confine: other
 -- folders in its place, or false for anywhere; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666);
 -- connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer
 -- (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024);

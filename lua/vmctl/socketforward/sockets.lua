@@ -121,7 +121,7 @@ end
 ---@param wanted table[] Socket messages
 ---@param opts { folders: string[]|false, tcp: "any"?, mode: integer? }
 ---@return table[]|nil bound each with id, key, label, listener, asked, mode, and address where any port was asked for
----@return string?, string? EINVAL, EACCES, EEXIST (the path is no socket), ENAMETOOLONG, EADDRINUSE, ENOTDIR …
+---@return string?, string? code EINVAL, EACCES, EEXIST (the path is no socket), ENAMETOOLONG, EADDRINUSE, ENOTDIR …
 function M.bind(wanted, opts)
   local list = {}
   for _, socket in ipairs(wanted) do

@@ -12,6 +12,7 @@ local HANDSHAKES = 256  -- at a time; others wait in the backlog
 local UNCLAIMED = 1024  -- streams that wait to be claimed
 local LOOK = 0.5        -- seconds between two checks of unclaimed streams
 
+---@class vmctl.SocketforwardStreams
 local methods = {}
 local mt = { __name = "vmctl.SocketforwardStreams", __index = methods }
 
@@ -83,7 +84,7 @@ end
 
 --- Serves a listener until it is closed. Waits.
 ---@param listener vmctl.Listener
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function methods:serve(listener)
   return accept.serve(listener, { allow = self._opts.allow, limit = self._limit }, function(stream) greet(self, stream) end)
 end

@@ -36,7 +36,7 @@ end
 
 --- Makes an id for a stream: the prefix, the time in nanoseconds, six random characters, with dashes between. Does not wait.
 ---@param prefix string
----@return string|nil id, string?, string? EIO: there is no source of random bytes
+---@return string|nil id, string?, string? code EIO: there is no source of random bytes
 function M.generate_stream_id(prefix)
   if type(prefix) ~= "string" or #prefix > MAX_PREFIX then error("generate_stream_id: a short prefix expected", 2) end
   local text, err, code = random_text()
@@ -70,7 +70,7 @@ end
 
 --- The guest's side: reads the id at the beginning of a new stream. Waits.
 ---@param timeout number seconds
----@return string|nil id, string?, string? ETOOBIG, ETIMEDOUT, EOF, EPROTO
+---@return string|nil id, string?, string? code ETOOBIG, ETIMEDOUT, EOF, EPROTO
 function M.receive_id(stream, timeout)
   return read_text(stream, M.MAX_ID, "an id", core.now() + timeout)
 end
@@ -83,7 +83,7 @@ end
 
 --- The host's side: opens a stream by its id. Waits for the guest's ack.
 ---@param timeout number seconds
----@return true|nil, string?, string? EREMOTE: refused; EPROTO, ETOOBIG, ETIMEDOUT, EOF: nobody listens in the guest yet
+---@return true|nil, string?, string? code EREMOTE: refused; EPROTO, ETOOBIG, ETIMEDOUT, EOF: nobody listens in the guest yet
 function M.open(stream, id, timeout)
   local deadline = core.now() + timeout
   local ok, err, code = stream:write(pack(id), timeout)

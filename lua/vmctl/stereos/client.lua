@@ -13,6 +13,7 @@ local wire = require "vmctl.stereos.wire"
 
 local M = {}
 
+---@class vmctl.StereosClient
 local methods = {}
 local mt = { __name = "vmctl.StereosClient", __index = methods }
 
@@ -22,8 +23,8 @@ local call_options = { timeout = "number" }
 --- A client that connects at its first call. Does not wait.
 ---@param where? string|table|function|integer an address; a number: the CID of a guest, port 1024; nil: CID 3, as the reference
 ---@param opts? { timeout: number?, dial_timeout: number?, max_line: integer? } seconds for a call (10), for connecting (10, and
--- never longer than the call), bytes of a line with its line feed (1 MiB)
----@return vmctl.StereosClient|nil, string?, string? EINVAL, ENAMETOOLONG
+--- never longer than the call), bytes of a line with its line feed (1 MiB)
+---@return vmctl.StereosClient|nil, string?, string? code EINVAL, ENAMETOOLONG
 function M.new(where, opts)
   opts = options.check(opts, known, "stereos.client")
   if where == nil or math.type(where) == "integer" then where = address.vsock(where or wire.GUEST_CID, wire.PORT) end
@@ -128,7 +129,7 @@ end
 ---@return true|nil ok
 ---@return boolean|string|nil changed true if the guest had to change something (nil: it does not say); or the message
 ---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the
--- request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
+--- request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
 ---@return table? ack
 function methods:request(request, payload, opts)
   return order(self, request, payload, time_limit(self, opts, "request"))
@@ -242,7 +243,7 @@ end
 --- again when the guest reboots. Each step waits for the next message. The loop ends when the client is closed or at the
 --- time-out; a caller of the function itself then gets nil, message, code.
 ---@param opts? number|{ timeout: number? } seconds for each message; none by default
----@return fun(): { state: string, message: string }|nil, string?, string? ETIMEDOUT, ECLOSED, ECANCELED
+---@return fun(): { state: string, message: string }|nil, string?, string? code ETIMEDOUT, ECLOSED, ECANCELED
 function methods:events(opts)
   local timeout = options.check(opts, call_options, "stereos events").timeout or math.huge
   local listener = self._hub:listen()

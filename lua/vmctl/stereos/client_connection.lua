@@ -19,6 +19,7 @@ local SHORT = 4096      -- bytes: a line up to here is written without looking f
 local LOST = "the connection ended before the reply"
 local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true, EPROTO = true } -- EPROTO: in the middle of a line
 
+---@class vmctl.StereosConnection
 local methods = {}
 local mt = { __name = "vmctl.StereosConnection", __index = methods }
 

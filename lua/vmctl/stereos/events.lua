@@ -7,6 +7,7 @@ local M = {}
 local KEPT = 256            -- messages for one listener
 local KEPT_BYTES = 1 << 20  -- bytes of their texts
 
+---@class vmctl.StereosHub
 local hub = {}
 local hub_mt = { __name = "vmctl.StereosHub", __index = hub }
 
@@ -28,6 +29,7 @@ function hub:changed()
   for listener in pairs(self._listeners or {}) do listener._news:wake() end
 end
 
+---@class vmctl.StereosListener
 local listener = {}
 local listener_mt = { __name = "vmctl.StereosListener", __index = listener }
 
@@ -66,7 +68,7 @@ function listener:take()
 end
 
 --- Waits for a message, or until something has changed.
----@return true|nil, string?, string? ETIMEDOUT, ECANCELED
+---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED
 function listener:wait(timeout)
   if self[self._first] then return true end
   return self._news:wait(timeout, "wait for a lifecycle message")

@@ -29,6 +29,7 @@ local known = {
 local states = {}
 for _, state in pairs(wire.states) do states[state] = true end
 
+---@class vmctl.StereosServer
 local methods = {}
 local mt = { __name = "vmctl.StereosServer", __index = methods }
 
@@ -151,7 +152,7 @@ end
 --- Serves those who connect until the listener is closed; may be called for several listeners, which share the limit of
 --- connections. Waits.
 ---@param listener vmctl.Listener anything with accept() and close()
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function methods:serve(listener)
   return accept.serve(listener, {
     allow = self._allow, limit = self._limit,
@@ -164,7 +165,7 @@ end
 --- that does not read is closed before much output has collected for it.
 ---@param state "booting"|"ready"|"healthy"|"degraded"|"shutdown"
 ---@param message? string
----@return true|nil, string?, string? EINVAL: the message is not UTF-8
+---@return true|nil, string?, string? code EINVAL: the message is not UTF-8
 function methods:lifecycle(state, message)
   if not states[state] then error(("lifecycle: no state '%s'"):format(tostring(state)), 2) end
   if message ~= nil and type(message) ~= "string" then error("lifecycle: a message is a string", 2) end
@@ -188,7 +189,7 @@ end
 ---@param handlers table functions by the request's type; `after` maps types to functions, which are called with the payload
 -- when the ack that says ok has gone out
 ---@param opts? { allow?: function|table, connections: integer?, max_line: integer?, first_line_timeout: number?,
--- handler_timeout: number?, on_idle: function? } who may connect (see vmctl.net.access), how many at a time (1024), bytes of a
+--- handler_timeout: number?, on_idle: function? } who may connect (see vmctl.net.access), how many at a time (1024), bytes of a
 -- line with its line feed (1 MiB), seconds until a client must have asked for something (30), and that a handler may wait
 -- (60); on_idle is called when the last connection has ended
 ---@return vmctl.StereosServer server with serve, converse, lifecycle, state
@@ -200,7 +201,7 @@ end
 ---@param listener vmctl.Listener
 ---@param handlers table as for `new`
 ---@param opts? table as for `new`
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function M.serve(listener, handlers, opts)
   local server = new(handlers, opts, "stereos.serve")
   return server:serve(listener)

@@ -7,6 +7,7 @@ local M = {}
 local SEND_TIMEOUT = 30 -- seconds for which a client may take nothing of a reply
 local NEWS = 16         -- lines to all that may wait for one client which reads slowly
 
+---@class vmctl.StereosClients
 local methods = {}
 local mt = { __name = "vmctl.StereosClients", __index = methods }
 

@@ -21,6 +21,7 @@ local GUEST_SAYS = { [T.PONG] = true, [T.HEALTH] = true, [T.ACK] = true, [T.LIFE
 -- The log shows these requests as they came. Others may hold secrets: configurations, malformed lines, unknown types.
 local SHOWN = { [T.PING] = true, [T.GET_HEALTH] = true, [T.INJECT_SSH_KEY] = true, [T.MOUNT] = true, [T.SHUTDOWN] = true }
 
+---@class vmctl.StereosRequests
 local methods = {}
 local mt = { __name = "vmctl.StereosRequests", __index = methods }
 

@@ -66,7 +66,7 @@ end
 -- all (60), between questions that are answered (0.2), for one attempt (2); on_attempt(number, state or nil, error or nil);
 -- reboot: also waits for a guest that shuts down
 ---@return table|nil health, string?, string? code ETIMEDOUT (the message names the attempts, the last state and the last error; the
--- fourth value is a table of them: attempts, state, err, code), ESHUTDOWN: it is going down, ECLOSED, ECANCELED
+--- fourth value is a table of them: attempts, state, err, code), ESHUTDOWN: it is going down, ECLOSED, ECANCELED
 function M.ready(client, opts)
   opts = options.check(opts, known, "wait_for_ready", 4)
   local deadline = core.now() + (opts.timeout or TIMEOUT)

@@ -137,7 +137,7 @@ end
 --- A message as its line, without the line feed.
 ---@param kind string one of `types`, or a type of your own
 ---@param payload? table members by the JSON's names; unknown members of a known type are left out
----@return string|nil line, string?, string? EINVAL: a member is missing, of the wrong type, or not UTF-8
+---@return string|nil line, string?, string? code EINVAL: a member is missing, of the wrong type, or not UTF-8
 function M.envelope(kind, payload)
   if type(kind) ~= "string" then error("stereos.envelope: a type expected, got " .. type(kind), 2) end
   if payload ~= nil and type(payload) ~= "table" then

@@ -199,11 +199,11 @@ end
 --- Reads an archive to its end.
 ---@param source table with read(n) -> bytes|nil at the end (or nil, message, code), skip(n) -> whether they were there
 ---@param visit fun(entry: table, read: fun(n: integer): string?): true|nil, string?, string? `entry` has path, type (also "hard",
--- a hard link to `link`, and "other"), mode, uid, gid, mtime (seconds, also before 1970), nsec, size, link, major, minor, and of a
+--- a hard link to `link`, and "other"), mode, uid, gid, mtime (seconds, also before 1970), nsec, size, link, major, minor, and of a
 -- file with holes map ({ offset, size } of each part that `read` gives, ascending) and real_size; `read` gives content, "" at its
 -- end
 ---@param most? integer entries (2,000,000)
----@return true|nil, string?, string? EPROTO, ETOOBIG: more entries, or what the source failed with
+---@return true|nil, string?, string? code EPROTO, ETOOBIG: more entries, or what the source failed with
 function M.each(source, visit, most)
   local pending, count = {}, 0
   most = most or MOST_ENTRIES

@@ -108,7 +108,7 @@ end
 ---@param entry vmctl.TarEntry
 ---@param read? fun(n: integer): string?, string?, string? of a file: the next bytes of its content, "" or nil at its end
 ---@param knows? "pax" the reader knows pax headers
----@return any, string?, string? ESHRUNK: the content was shorter than its size; zeros stand for the rest, and more can be written
+---@return any, string?, string? code ESHRUNK: the content was shorter than its size; zeros stand for the rest, and more can be written
 function M.entry(write, entry, read, knows)
   local kind = TYPES[entry.type]
   if not kind then return true end

@@ -17,7 +17,7 @@ local start_options = { max_size = "integer>=4096", data_max = "integer>=0<=4194
 ---@param path string
 ---@param opts? { max_size: integer?, data_max: integer?, raw: boolean? } bytes of the file (256 MiB), beyond which records are
 -- dropped and counted; bytes of a message that are kept (1 MiB); also keep bytes in which secrets cannot be recognised
----@return true|nil, string?, string? EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
+---@return true|nil, string?, string? code EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
 function M.start(path, opts)
   if type(path) ~= "string" then error("trace.start: a path expected, got " .. type(path), 2) end
   opts = options.check(opts, start_options, "trace.start")

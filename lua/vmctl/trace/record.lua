@@ -18,6 +18,7 @@ local REST = 1 << 20       -- bytes of a line that is written in pieces
 local ORDER = { "t", "s", "how", "address", "protocol", "dir", "type", "stream", "flags", "size", "call", "masked", "fill",
   "cut", "code", "bytes_in", "bytes_out", "count", "pid", "time", "version", "text", "data" }
 
+---@class vmctl.Recorder
 local methods = {}
 local mt = { __name = "vmctl.Recorder", __index = methods }
 
@@ -218,7 +219,7 @@ end
 ---@param path string a regular file of this user's, or a new one; mode 0600 from now on; what is in it stays
 ---@param opts { max_size: integer?, data_max: integer?, raw: boolean? }
 ---@param version? string what recorded it
----@return vmctl.Recorder|nil, string?, string? EINVAL (no regular file), EPERM (another user's), ELOOP (a link), ENOENT …
+---@return vmctl.Recorder|nil, string?, string? code EINVAL (no regular file), EPERM (another user's), ELOOP (a link), ENOENT …
 function M.new(path, opts, version)
   local file, size, code = core.append_log(path)
   if not file then return nil, size, code end

@@ -43,7 +43,7 @@ end
 ---@param opts? { timeout: number?, services: vmctl.TtrpcService[]?, metadata: table?, first_id: integer? } seconds for a call (60);
 -- descriptions of services (nerdbox's are known); metadata that each request carries; the first stream id, made odd, of a connection
 -- that has had earlier ones (1)
----@return vmctl.TtrpcClient|nil, string?, string? ENOTSUP: there is no protobuf here
+---@return vmctl.TtrpcClient|nil, string?, string? code ENOTSUP: there is no protobuf here
 function M.new(stream, opts)
   return new(stream, options.check(opts, known, "ttrpc.client"), "ttrpc.client")
 end
@@ -168,7 +168,7 @@ end
 ---@param method string
 ---@param request? table|string a table by the method's type; bytes go as they are; nil: the empty message
 ---@param opts? number|{ timeout: number?, metadata?: table<string, string|string[]>, request_type: string?,
--- response_type: string? } types: for a method that is not described
+--- response_type: string? } types: for a method that is not described
 ---@return table|string|nil response a table, or bytes where no type is known
 ---@return string? message
 ---@return string? code of an answer the status' name (NOT_FOUND …), the fourth value is the status; of this side: ETIMEDOUT,
@@ -220,7 +220,7 @@ end
 ---@param method string
 ---@param request? table|string the argument of a method that takes no stream; else a first message
 ---@param opts? number|{ timeout: number?, metadata: table?, request_type: string?, response_type: string?, client_stream: boolean?,
--- server_stream: boolean? } timeout: of the stream as a whole, which the server is told, too; none by default
+--- server_stream: boolean? } timeout: of the stream as a whole, which the server is told, too; none by default
 ---@return vmctl.TtrpcStream|nil stream with send, close_send, recv, messages, close; string?, string? as `call`
 function methods:stream(service_name, method, request, opts)
   check_names(service_name, method, "stream")

@@ -15,6 +15,7 @@ local M = {}
 local LOST = { EOF = true, ECONNRESET = true, EPIPE = true }
 local PASSING = { ETIMEDOUT = true, ECANCELED = true, EDEADLK = true } -- failures of one call, not of the connection
 
+---@class vmctl.TtrpcConnection
 local methods = {}
 local mt = { __name = "vmctl.TtrpcConnection", __index = methods }
 
@@ -144,7 +145,7 @@ end
 --- Waits until `is_done()`, which looks at an entry that is `woken` when something has come for it.
 ---@param entry table with `queue`, once somebody waits in it
 ---@param is_done fun(entry: table): boolean
----@return true|nil, string?, string? ETIMEDOUT, ECANCELED
+---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED
 function methods:await(entry, is_done, deadline)
   if self._reading or self:live() > 1 then
     if not self._reading and not self.over then self:_start_reader() end
@@ -218,7 +219,7 @@ end
 ---@param entry table
 ---@param flags integer
 ---@param request table for wire.encode_request; type_name, message: as there
----@return true|nil, string?, string? ETIMEDOUT, ECANCELED, ETOOBIG, EINVAL, EOVERFLOW, ERESET, ECLOSED
+---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED, ETOOBIG, EINVAL, EOVERFLOW, ERESET, ECLOSED
 function methods:open(entry, flags, deadline, limit, request, type_name, message)
   if self.over then return nil, self.over, self.code end
   local turn <close>, err, code = self.frames:turn(deadline) -- luacheck: ignore
@@ -240,7 +241,7 @@ function methods:open(entry, flags, deadline, limit, request, type_name, message
 end
 
 --- Sends a Data frame. Waits.
----@return true|nil, string?, string? ETIMEDOUT, ECANCELED: it was not sent
+---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED: it was not sent
 function methods:send_data(id, payload, flags, timeout)
   if self.over then return nil, self.over, self.code end
   return sent(self, self.frames:send(wire.DATA, payload, id, flags, timeout))

@@ -102,7 +102,7 @@ end
 --- Sends a message. Waits while the connection's queue is full.
 ---@param message table|string a table by the method's type; bytes go as they are
 ---@param opts? number|{ timeout: number? }
----@return true|nil, string?, string? ETIMEDOUT and ECANCELED: it was not sent; EPIPE: the server has ended the stream; ECLOSED,
+---@return true|nil, string?, string? code ETIMEDOUT and ECANCELED: it was not sent; EPIPE: the server has ended the stream; ECLOSED,
 -- ERESET, ETOOBIG, EINVAL, EPROTO (a method that takes no stream), or the status with which the stream has ended
 function methods:send(message, opts)
   local payload, err, code = service.encode(self._spec.request, message)
@@ -127,7 +127,7 @@ end
 ---@return table|string|nil message
 ---@return string? message
 ---@return string? code EOF: the stream has ended with success; a status by its name, with the status as fourth value; ETIMEDOUT (the stream
--- can still be used), ECANCELED, ERESET, ECLOSED, EPROTO, ETOOBIG (too many messages were not read)
+--- can still be used), ECANCELED, ERESET, ECLOSED, EPROTO, ETOOBIG (too many messages were not read)
 ---@return { code: integer, message: string, details: table[] }? status
 function methods:recv(opts)
   if not self._over then self._connection:attend() end

@@ -8,6 +8,7 @@ local M = {}
 
 local STALL = 0.5 -- seconds for which a full stream may hold up the others
 
+---@class vmctl.TtrpcFrameStream
 local methods = {}
 local mt = { __name = "vmctl.TtrpcFrameStream", __index = methods }
 
@@ -33,7 +34,7 @@ end
 
 --- Waits for the turn to write. The caller closes the returned value.
 ---@param deadline number on the clock of core.now
----@return table|nil turn, string?, string? ETIMEDOUT, ECANCELED
+---@return table|nil turn, string?, string? code ETIMEDOUT, ECANCELED
 function methods:turn(deadline)
   if self._writing then
     local timeout = deadline - core.now()
@@ -61,7 +62,7 @@ function methods:put(kind, payload, id, flags, timeout)
 end
 
 --- Writes a frame. Waits, for the turn and for room.
----@return true|nil, string?, string? ETIMEDOUT, ECANCELED: nothing was sent; others: the connection is lost
+---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED: nothing was sent; others: the connection is lost
 function methods:send(kind, payload, id, flags, timeout)
   local deadline = self._writing and core.now() + timeout
   local turn <close>, err, code = self:turn(deadline) -- luacheck: ignore

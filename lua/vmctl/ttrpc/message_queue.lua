@@ -9,6 +9,7 @@ local MESSAGES, BYTES = 64, 1 << 20
 local MOST_MESSAGES, MOST_BYTES = 4096, 8 << 20
 local MOST_OF_ALL = 32 << 20 -- bytes in the queues of all streams of a connection
 
+---@class vmctl.TtrpcInbox
 local methods = {}
 local mt = { __name = "vmctl.TtrpcInbox", __index = methods }
 

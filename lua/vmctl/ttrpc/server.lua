@@ -40,11 +40,11 @@ end
 --- Adds a service. Does not wait.
 ---@param what string|vmctl.TtrpcService its full name, or its description
 ---@param handlers table<string, function|table> by the method's name: a function, or { handler =, request =, response =,
--- client_stream =, server_stream = } where the service is not described. A unary one is called with (request, context) and
+--- client_stream =, server_stream = } where the service is not described. A unary one is called with (request, context) and
 -- returns the response; a streaming one with (stream, context). All may wait. nil, message, code is a failure: the code is a
 -- status' name, or one of ours (ENOENT: NOT_FOUND …); a fourth value are its details. A raised error is INTERNAL; its
 -- text goes to the log only. context: service, method, metadata (lists of values by lower-case key), deadline (by vmctl.now,
--- or nil: each wait of the handler ends then), peer (an address or nil), canceled() -> boolean: the client has gone
+--- or nil: each wait of the handler ends then), peer (an address or nil), canceled() -> boolean: the client has gone
 function methods:register(what, handlers)
   local description = service.is_service(what) and what or self._descriptions[what]
   local name = service.is_service(what) and what.name or what
@@ -95,7 +95,7 @@ end
 
 --- Serves one connection until it ends, and closes it; either end may have dialled. Waits.
 ---@param stream vmctl.Stream
----@return true|nil, string?, string? ENOTSUP: there is no protobuf here
+---@return true|nil, string?, string? code ENOTSUP: there is no protobuf here
 function methods:converse(stream)
   attend(self, enter(self, stream))
   return true
@@ -117,7 +117,7 @@ end
 --- Serves those who connect until the listener is closed, or the server is shut down; may be called for several listeners.
 --- Waits.
 ---@param listener vmctl.Listener anything with accept() and close()
----@return true|nil, string?, string? ECANCELED
+---@return true|nil, string?, string? code ECANCELED
 function methods:serve(listener)
   self._listeners[listener] = true
   local ok, err, code = accept.serve(gate(self, listener), {
@@ -134,7 +134,7 @@ end
 --- Shuts down: stops accepting, closes idle connections, answers new requests on the others with UNAVAILABLE, and closes each
 --- after its last answer. Cancels the handlers that still run when the time is over. Waits.
 ---@param timeout? number seconds, 30 by default
----@return true|nil, string?, string? ETIMEDOUT: handlers had to be cancelled; ECANCELED
+---@return true|nil, string?, string? code ETIMEDOUT: handlers had to be cancelled; ECANCELED
 function methods:shutdown(timeout)
   local deadline = core.now() + (timeout or SHUTDOWN_TIMEOUT)
   self._draining = true
@@ -163,9 +163,9 @@ mt.__close = methods.close
 --- Makes a server.
 ---@param services table<string|vmctl.TtrpcService, table> as for `register`
 ---@param opts? { allow?: function|table, connections: integer?, streams: integer?, on_idle: function?,
--- services: vmctl.TtrpcService[]? } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog),
+--- services: vmctl.TtrpcService[]? } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog),
 -- streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
----@return vmctl.TtrpcServer|nil server with register, serve, converse, shutdown, close; string?, string? ENOTSUP
+---@return vmctl.TtrpcServer|nil server with register, serve, converse, shutdown, close; string?, string? code ENOTSUP
 function M.new(services, opts)
   local usable, err, code = wire.encode_request { service = "", method = "" } -- is there a protobuf?
   if not usable then return nil, err, code end
@@ -176,7 +176,7 @@ end
 ---@param listener vmctl.Listener
 ---@param services table as for `new`
 ---@param opts? table as for `new`
----@return true|nil, string?, string? ECANCELED, ENOTSUP
+---@return true|nil, string?, string? code ECANCELED, ENOTSUP
 function M.serve(listener, services, opts)
   local server, err, code = M.new(services, opts)
   if not server then return nil, err, code end

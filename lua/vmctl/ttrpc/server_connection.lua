@@ -17,6 +17,7 @@ local M = {}
 local SEND_TIMEOUT = 30 -- seconds for which a client may take nothing of its answers
 local LINGER = 5        -- and of the last ones, when the server ends the connection
 
+---@class vmctl.TtrpcConversation
 local methods = {}
 local mt = { __name = "vmctl.TtrpcConversation", __index = methods }
 

@@ -68,7 +68,7 @@ end
 --- Sends a message. Waits while the client does not take what came before.
 ---@param message table|string a table by the method's type; bytes go as they are
 ---@param opts? number|{ timeout: number? } seconds, 30 by default
----@return true|nil, string?, string? ETIMEDOUT: not sent; ECANCELED: the client has gone; ETOOBIG, EINVAL, EPROTO
+---@return true|nil, string?, string? code ETIMEDOUT: not sent; ECANCELED: the client has gone; ETOOBIG, EINVAL, EPROTO
 function methods:send(message, opts)
   if not self.method.server_stream then return failed(self, "send from", "it answers once, by what it returns", "EPROTO") end
   local timeout = opts and options.check(opts, known, "send").timeout or SEND_TIMEOUT
@@ -87,7 +87,7 @@ end
 
 --- The next message. Waits, without limit by default.
 ---@param opts? number|{ timeout: number? }
----@return table|string|nil message, string?, string? EOF: the client has ended its side; ETIMEDOUT, ECANCELED; EPROTO: a message
+---@return table|string|nil message, string?, string? code EOF: the client has ended its side; ETIMEDOUT, ECANCELED; EPROTO: a message
 -- that is not of its type
 function methods:recv(opts)
   local timeout = opts and options.check(opts, known, "recv").timeout or math.huge

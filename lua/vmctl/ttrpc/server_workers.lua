@@ -7,6 +7,7 @@ local M = {}
 
 local RESTING = 16 -- idle tasks that are kept
 
+---@class vmctl.TtrpcWorkers
 local methods = {}
 local mt = { __name = "vmctl.TtrpcWorkers", __index = methods }
 

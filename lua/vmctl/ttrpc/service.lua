@@ -58,7 +58,7 @@ end
 --- A message as bytes. Bytes go through as they are.
 ---@param type_name? string
 ---@param message table|string|nil nil: the empty message
----@return string|nil, string?, string? EINVAL, ENOTSUP
+---@return string|nil, string?, string? code EINVAL, ENOTSUP
 function M.encode(type_name, message)
   if message == nil then return "" end
   if type(message) == "string" then return message end
@@ -68,7 +68,7 @@ function M.encode(type_name, message)
 end
 
 --- A message as a table, or as its bytes where it has no type.
----@return table|string|nil, string?, string? EPROTO, ENOTSUP
+---@return table|string|nil, string?, string? code EPROTO, ENOTSUP
 function M.decode(type_name, bytes)
   if not type_name then return bytes end
   return protobuf.decode(type_name, bytes)

@@ -33,7 +33,7 @@ end
 ---@param request { service: string, method: string, payload: string?, timeout_nano: integer?, metadata: table[]? }
 ---@param type_name? string of a message that is the payload
 ---@param message? table
----@return string|nil, string?, string? ETOOBIG, EINVAL (a text that is not UTF-8), ENOTSUP (no protobuf)
+---@return string|nil, string?, string? code ETOOBIG, EINVAL (a text that is not UTF-8), ENOTSUP (no protobuf)
 function M.encode_request(request, type_name, message)
   return fitting(protobuf.encode("ttrpc.Request", request, type_name and "payload", type_name, message))
 end
@@ -46,7 +46,7 @@ end
 --- The envelope of an answer.
 ---@param payload? string
 ---@param status? { code: integer, message: string, details: table[]? } absent: success
----@return string|nil, string?, string? ETOOBIG, EINVAL, ENOTSUP
+---@return string|nil, string?, string? code ETOOBIG, EINVAL, ENOTSUP
 function M.encode_response(payload, status)
   if not status and (payload == nil or payload == "") then return "" end
   return fitting(protobuf.encode("ttrpc.Response", { status = status, payload = payload }))

@@ -19,6 +19,7 @@ local STREAMS = 1024
 local BACKLOG = 256            -- opened streams without an answer of the peer: hashicorp's implementation resets more
 local OWED = 2048              -- answers that may wait for the transport
 
+---@class vmctl.YamuxSession
 local methods = {}
 local mt = { __name = "vmctl.YamuxSession", __index = methods }
 
@@ -173,7 +174,7 @@ end
 --- Makes a session on a stream.
 ---@param transport vmctl.Stream
 ---@param opts { client: boolean, on_stream: fun(stream: vmctl.Stream, id: integer)?, on_strange: function?,
--- send_timeout: number?, linger: number?, backlog: integer? } on_stream runs as a task for each stream that the peer opens;
+--- send_timeout: number?, linger: number?, backlog: integer? } on_stream runs as a task for each stream that the peer opens;
 -- on_strange gets the 12 bytes of a header that is no yamux; send_timeout: seconds (30) after which a blocked transport is given
 -- up; linger: seconds (60) for which the peer may keep a stream that was closed here; backlog: streams (256) that it may leave
 -- unanswered
@@ -242,7 +243,7 @@ end
 
 --- Opens a stream. Waits while too many are unanswered, and until the peer's kernel has the request.
 ---@param timeout? number seconds (10) for the answers to earlier ones
----@return vmctl.Stream|nil, string?, string? ECONNREFUSED: the session has ended, or the peer accepts no more; ETIMEDOUT
+---@return vmctl.Stream|nil, string?, string? code ECONNREFUSED: the session has ended, or the peer accepts no more; ETIMEDOUT
 function methods:open(timeout)
   local ok, err, code = await_room(self, timeout or OPEN_TIMEOUT)
   if not ok then return nil, err, code end

@@ -11,6 +11,7 @@ local DATA, WINDOW, FIN, RST = frame.DATA, frame.WINDOW, frame.FIN, frame.RST
 
 M.LAST_READ = 1                -- seconds in which a user can still read bytes that came before a reset
 
+---@class vmctl.YamuxStream
 local methods = {}
 local mt = { __name = "vmctl.YamuxStream", __index = methods }
 
@@ -124,7 +125,7 @@ function methods:start(scope)
 end
 
 --- Takes data of the peer.
----@return true|nil, string?, string? EPROTO: more than the window allows
+---@return true|nil, string?, string? code EPROTO: more than the window allows
 function methods:push(data)
   self._recv_window = self._recv_window - #data
   if self._recv_window < 0 then return errors.fail("EPROTO", "stream %d: data beyond its window", self.id) end

@@ -10,6 +10,7 @@ local M = {}
 
 local pack = string.pack
 
+---@class vmctl.CcOpenFile
 local methods = {}
 local mt = { __name = "vmctl.CcOpenFile", __index = methods }
 

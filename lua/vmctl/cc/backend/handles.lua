@@ -6,6 +6,7 @@ local M = {}
 
 local MOST = 1024 -- of a kind
 
+---@class vmctl.CcHandles
 local methods = {}
 local mt = { __name = "vmctl.CcHandles", __index = methods }
 

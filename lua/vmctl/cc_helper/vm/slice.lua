@@ -1,6 +1,7 @@
 --- A part of a file, read as if it were a file of its own: a layer inside an image, a file inside a layer.
 local M = {}
 
+---@class vmctl.CcSlice
 local methods = {}
 local mt = { __name = "vmctl.CcSlice", __index = methods }
 

@@ -6,6 +6,7 @@ local wire = require "vmctl.cc.wire"
 
 local M = {}
 
+---@class vmctl.CcArchiveStream
 local methods = {}
 local mt = { __name = "vmctl.CcArchiveStream", __index = methods }
 

@@ -7,6 +7,7 @@ local M = {}
 local MOST_LINKS, MOST_DEPTH = 40, 256
 local WHITEOUT, OPAQUE = "^%.wh%.(.+)$", ".wh..wh..opq"
 
+---@class vmctl.CcTree
 local methods = {}
 local mt = { __name = "vmctl.CcTree", __index = methods }
 

@@ -36,7 +36,7 @@ local function environment(list)
 end
 
 --- The command with its options, as `start` takes it.
----@return table|nil, string?, string? EINVAL
+---@return table|nil, string?, string? code EINVAL
 function M.command(opts)
   if not opts.rest or #opts.rest == 0 then return errors.fail("EINVAL", "a command expected, behind --") end
   local env = environment(opts.env)
