@@ -1,5 +1,6 @@
 -- A real guest: its processes talk to servers of this host through forwarded sockets.
 local assert = require "luassert"
+local agent_ports = require "vmctl.net.agent_ports"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"
 local sf = require "spec.support.socketforward"
@@ -13,6 +14,7 @@ local LIMIT = 60 + SIZE // MIB // 2 -- seconds: an emulated guest carries some t
 -- The program in the guest: a client of a forwarded socket. It prints one line.
 local CLIENT = [==[
 local vmctl = require "vmctl"
+local agent_ports = require "vmctl.net.agent_ports"
 local core = require "vmctl.core"
 local what, path, n = ...
 n = math.tointeger(tonumber(n))
@@ -127,7 +129,7 @@ describe("socket forwarding out of a real guest", function()
     local f = assert(vm:socketforward { first = { guest_path = "/run/socketfwd/first.sock", host_path = "/nobody" } })
     assert.equal("serving", f:status().state)
     assert.equal("711 666\n", assert(vm:run { "sh", "-c", "echo $(stat -c %a /run/socketfwd /run/socketfwd/first.sock)" }).stdout)
-    local client_of = assert(vm._forwarding)
+    local client_of <close> = assert(vmctl.ttrpc.connect(vm:address(agent_ports.FORWARD)))
     local info = assert(client_of:call("containerd.vminitd.services.system.v1.System", "Info"))
     assert.matches("^Linux version", info.kernel_version)
     local bundle = "containerd.vminitd.services.bundle.v1.Bundle"

@@ -215,6 +215,12 @@ function methods:alive()
   return not self._over
 end
 
+--- How many streams there are that neither side is done with.
+---@return integer
+function methods:streams()
+  return self._count
+end
+
 -- Waits until the peer has answered enough of what was opened before.
 local function await_room(self, timeout)
   local deadline = core.now() + timeout
