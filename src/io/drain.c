@@ -55,7 +55,7 @@ static void drain_hand_over(int fd)
 {
     static char sh[] = "sh", opt[] = "-c", script[] = "cat <&3 >/dev/null 2>&1 3<&- &", path[] = "PATH=/usr/bin:/bin";
     char *const argv[] = { sh, opt, script, NULL }, *const env[] = { path, NULL };
-    const struct vmctl_spawn how = { .file = "/bin/sh", .argv = argv, .env = env, .fds = { -1, -1, -1, fd }, .nfds = 4, .tty = -1,
+    const struct vmctl_spawn how = { .file = "/bin/sh", .argv = argv, .env = env, .fds = { -1, -1, -1, fd }, .nfds = 4, .tty = -1, .cgroup = -1,
                                      .session = true };
     const char *step;
     pid_t pid;

@@ -17,6 +17,7 @@ struct vmctl_timer {
     void (*expired)(struct vmctl_timer *t);
 };
 
+struct vmctl_cgroups;
 struct vmctl_workers;
 
 struct vmctl_loop {
@@ -35,6 +36,7 @@ struct vmctl_loop {
     struct vmctl_list handles;  /* of struct vmctl_handle */
     struct vmctl_list drains;   /* see drain.h */
     unsigned ndrains;
+    struct vmctl_cgroups *cgroups; /* see cgroup.h; NULL until they are asked for */
     struct vmctl_workers *workers; /* see workers.h; NULL until they are needed */
     bool at_work;               /* a task waits for them: a virtual clock does not leap over that */
     struct vmctl_list chores;   /* of struct vmctl_chore: run before the next wait */

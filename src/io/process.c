@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { PROCESS_LAST_WAIT = 2000 }; /* milliseconds that a closing loop gives a killed child to be reaped */
@@ -26,6 +27,13 @@ static void process_unwatch(struct vmctl_process *p)
     vmctl_list_remove(&p->handle.link);
 }
 
+static void process_leave_cgroup(struct vmctl_process *p)
+{
+    if (p->cgroup)
+        vmctl_cgroup_leave(p->cgroup);
+    p->cgroup = NULL;
+}
+
 static uint64_t process_bit(int signal)
 {
     return signal > 0 && signal <= 64 ? UINT64_C(1) << (signal - 1) : 0;
@@ -43,6 +51,7 @@ static void process_forget(struct vmctl_process *p)
     p->done = true;
     p->code = p->signal = -1;
     process_unwatch(p);
+    process_leave_cgroup(p);
     vmctl_wake_all(&p->waiters, VMCTL_ECLOSED);
 }
 
@@ -51,8 +60,11 @@ static bool process_reap(struct vmctl_process *p)
 {
     siginfo_t info = { 0 };
     if ((p->sweep || p->sent) && waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-        info.si_pid == p->pid && process_takes_group(p, &info))
+        info.si_pid == p->pid && process_takes_group(p, &info)) {
         kill(-p->pid, SIGKILL);
+        if (p->cgroup)
+            vmctl_cgroup_kill(p->cgroup);
+    }
     int got = vmctl_spawn_reap(p->pid, p->pidfd, &p->code, &p->signal);
     if (got == 0)
         return false;
@@ -60,6 +72,7 @@ static bool process_reap(struct vmctl_process *p)
         p->code = p->signal = -1;
     p->done = true;
     process_unwatch(p);
+    process_leave_cgroup(p);
     if (p->pidfd >= 0)
         close(p->pidfd);
     p->pidfd = -1;
@@ -114,7 +127,25 @@ static void on_close(struct vmctl_handle *h)
         process_free(p);
 }
 
-int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, struct vmctl_process **out,
+/* Into a cgroup of its own if there is one; where processes are not let in, as without. */
+static int process_spawn(struct vmctl_process *p, const struct vmctl_spawn *how, bool contain, const char **step)
+{
+    p->cgroup = contain ? vmctl_cgroup_take(p->loop) : NULL;
+    if (!p->cgroup)
+        return vmctl_spawn_start(how, &p->pid, &p->pidfd, step);
+    struct vmctl_spawn inside = *how;
+    inside.cgroup = vmctl_cgroup_fd(p->cgroup);
+    int err = vmctl_spawn_start(&inside, &p->pid, &p->pidfd, step);
+    if (!err)
+        return 0;
+    process_leave_cgroup(p);
+    if (strcmp(*step, "fork") != 0 || err == -EAGAIN || err == -ENOMEM)
+        return err;
+    vmctl_cgroup_refuse(p->loop);
+    return vmctl_spawn_start(how, &p->pid, &p->pidfd, step);
+}
+
+int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, bool contain, struct vmctl_process **out,
                         const char **step)
 {
     struct vmctl_process *p = calloc(1, sizeof *p);
@@ -129,7 +160,7 @@ int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, 
     vmctl_waitq_init(&p->waiters);
     int err = vmctl_timer_set(loop, &p->poll, vmctl_loop_now(loop) + PROCESS_POLL); /* while failing is still harmless */
     if (!err)
-        err = vmctl_spawn_start(how, &p->pid, &p->pidfd, step);
+        err = process_spawn(p, how, contain, step);
     if (err) {
         vmctl_timer_stop(loop, &p->poll);
         free(p);
@@ -150,6 +181,8 @@ int vmctl_process_kill(struct vmctl_process *p, int signal, bool group)
     if (p->done || !vmctl_loop_is_ours(p->loop))
         return -ESRCH;
     int err = vmctl_spawn_kill(p->pid, p->pidfd, signal, group && p->group);
+    if (!err && group && signal == SIGKILL && p->cgroup)
+        vmctl_cgroup_kill(p->cgroup);
     if (!err && group && p->group)
         p->sent |= process_bit(signal);
     return err;

@@ -2,6 +2,7 @@
 #ifndef VMCTL_IO_PROCESS_H
 #define VMCTL_IO_PROCESS_H
 
+#include "io/cgroup.h"
 #include "io/loop.h"
 #include "io/spawn.h"
 #include "io/wait.h"
@@ -18,14 +19,15 @@ struct vmctl_process {
     struct vmctl_waitq waiters;
     bool done;
     int code, signal;           /* once done: one of them is -1; both: other code has reaped it */
+    struct vmctl_cgroup *cgroup; /* of its own; NULL: none */
     bool group;                 /* it leads a process group: signals go to all of it */
     bool sweep;                 /* what is left of its group when it ends is killed */
     uint64_t sent;              /* signals that its group was sent, by number: if it dies of one, the group is swept as well */
     bool dropped;               /* its owner is gone: free it when it is reaped */
 };
 
-/* Starts a child. On failure the name of the step is put into *step, as by vmctl_spawn_start. */
-int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, struct vmctl_process **out,
+/* Starts a child. `contain`: in a cgroup of its own where that can be; `cgroup` of the description is for this to set. On failure the name of the step is put into *step, as by vmctl_spawn_start. */
+int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, bool contain, struct vmctl_process **out,
                         const char **step);
 
 /* Signals it (its group, if it leads one and `group`). -ESRCH once it is reaped. */

@@ -18,6 +18,7 @@ struct vmctl_spawn {
     int tty;                 /* a terminal's slave side that becomes its controlling terminal and 0, 1, 2; -1: none */
     bool session;            /* setsid (implied by tty) */
     bool group;              /* a process group of its own (implied by session) */
+    int cgroup;              /* the descriptor of a cgroup's folder that it starts in; -1: ours */
     int death_signal;        /* sent when our thread ends; 0: none */
     bool set_user;           /* then uid, gid and the supplementary groups below are taken on */
     uid_t uid;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -30,6 +31,17 @@
 #define CHILD_SETRESGID SYS_setresgid
 #define CHILD_SETRESUID SYS_setresuid
 #endif
+
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
+#define CHILD_CLONE_INTO_CGROUP UINT64_C(0x200000000)
+#define CHILD_CLONE_VM UINT64_C(0x100)
+#define CHILD_CLONE_VFORK UINT64_C(0x4000)
+
+struct child_clone { /* the kernel's clone_args */
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
 
 enum {
     CHILD_CLOSE_RANGE_CLOEXEC = 1 << 2,
@@ -233,17 +245,94 @@ IN_CHILD static _Noreturn void child_run(struct vmctl_child *c)
     child_exec(c);
 }
 
+#if defined(__x86_64__) || defined(__aarch64__)
+
+enum { CHILD_STACK = 64 * 1024 };
+
+/* As vfork, but on a stack of its own, since the call must not return in the child. */
+IN_CHILD static pid_t child_vfork_into(struct vmctl_child *c, struct child_clone *args)
+{
+    void (*run)(struct vmctl_child *) = child_run;
+#ifdef __x86_64__
+    register struct vmctl_child *who __asm__("r12") = c;
+    register void (*what)(struct vmctl_child *) __asm__("r13") = run;
+    long pid = SYS_clone3;
+    __asm__ volatile("syscall\n\t"
+                     "testq %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "xorl %%ebp, %%ebp\n\t"
+                     "movq %%r12, %%rdi\n\t"
+                     "callq *%%r13\n\t"
+                     "hlt\n"
+                     "1:"
+                     : "+a"(pid)
+                     : "D"(args), "S"(sizeof *args), "r"(who), "r"(what)
+                     : "rcx", "r11", "memory", "cc");
+#else
+    register struct vmctl_child *who __asm__("x19") = c;
+    register void (*what)(struct vmctl_child *) __asm__("x20") = run;
+    register long number __asm__("x8") = SYS_clone3;
+    register uintptr_t pid __asm__("x0") = (uintptr_t)args;
+    register size_t size __asm__("x1") = sizeof *args;
+    __asm__ volatile("svc #0\n\t"
+                     "cbnz x0, 1f\n\t"
+                     "mov x29, #0\n\t"
+                     "mov x0, x19\n\t"
+                     "blr x20\n\t"
+                     "brk #0\n"
+                     "1:"
+                     : "+r"(pid)
+                     : "r"(size), "r"(number), "r"(who), "r"(what)
+                     : "memory", "cc", "x30");
+#endif
+    return (pid_t)pid;
+}
+
+#endif
+
+/* The system call's result: -errno. */
+IN_CHILD static pid_t child_fork_copied_into(struct vmctl_child *c, struct child_clone *args)
+{
+    pid_t pid = (pid_t)syscall(SYS_clone3, args, sizeof *args);
+    if (pid == 0)
+        child_run(c);
+    return pid < 0 ? -errno : pid;
+}
+
+/* A fork whose child begins in another cgroup: moving it there afterwards would wait for all readers in the kernel. */
+IN_CHILD static pid_t child_fork_into(struct vmctl_child *c)
+{
+    struct child_clone args = { .flags = CHILD_CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)c->spec->cgroup };
+#if defined(__x86_64__) || defined(__aarch64__)
+    void *stack = c->spec->set_user ? NULL : malloc(CHILD_STACK);
+    if (stack) {
+        args.flags |= CHILD_CLONE_VM | CHILD_CLONE_VFORK;
+        args.stack = ((uintptr_t)stack + 15) & ~(uintptr_t)15;
+        args.stack_size = CHILD_STACK - 16;
+        pid_t pid = child_vfork_into(c, &args);
+        free(stack); /* the child has left our memory */
+        return pid;
+    }
+#endif
+    return child_fork_copied_into(c, &args);
+}
+
+/* A process of the new user must never share our memory, and its setuid would make ourselves undumpable. */
+IN_CHILD static pid_t child_fork_here(struct vmctl_child *c)
+{
+    pid_t pid = c->spec->set_user ? fork() : vfork(); /* NOLINT(clang-analyzer-*.vfork,clang-analyzer-*.Vfork) */
+    if (pid == 0)
+        child_run(c);
+    return pid < 0 ? -errno : pid;
+}
+
 IN_CHILD pid_t vmctl_child_fork(struct vmctl_child *c)
 {
     sigset_t all, old;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    /* A process of the new user must never share our memory, and its setuid would make ourselves undumpable. */
-    pid_t pid = c->spec->set_user ? fork() : vfork(); /* NOLINT(clang-analyzer-*.vfork,clang-analyzer-*.Vfork) */
-    if (pid == 0)
-        child_run(c);
-    int err = errno;
+    pid_t pid = c->spec->cgroup >= 0 ? child_fork_into(c) : child_fork_here(c);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return pid < 0 ? -err : pid;
+    return pid;
 }

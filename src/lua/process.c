@@ -197,7 +197,7 @@ static void spawn_more_fds(lua_State *L, struct vmctl_spawn *how)
 static void spawn_describe(lua_State *L, struct vmctl_spawn *how)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
-    *how = (struct vmctl_spawn){ .tty = -1, .fds = { -1, -1, -1 }, .nfds = 3 };
+    *how = (struct vmctl_spawn){ .tty = -1, .cgroup = -1, .fds = { -1, -1, -1 }, .nfds = 3 };
     how->argv = field_strings(L, "argv");
     how->env = field_strings(L, "env");
     if (!how->argv || !how->argv[0])
@@ -258,7 +258,7 @@ static int l_process(lua_State *L)
     const char *step = "pipe";
     int err = spawn_stdio(L, &io, &how, tty);
     if (!err)
-        err = vmctl_process_start(&st->loop, &how, &lp->p, &step);
+        err = vmctl_process_start(&st->loop, &how, field_boolean(L, "contain"), &lp->p, &step);
     stdio_drop(&io, err != 0);
     if (err)
         return process_fail(L, err, &how, step);
@@ -293,7 +293,7 @@ static int l_process_stream(lua_State *L)
         err = stdio_pipe(&io, 1);
     memcpy(how.fds, io.child, sizeof io.child);
     if (!err)
-        err = vmctl_process_start(&st->loop, &how, &child, &step);
+        err = vmctl_process_start(&st->loop, &how, false, &child, &step);
     stdio_drop(&io, err != 0);
     if (err)
         return vmctl_fail(L, err, "start %s (%s)", label, step);

@@ -5,6 +5,8 @@
 --- * A command that is cancelled, has run out of time, or whose host went away is hung up: its group is told to end, and once
 ---   the command itself has ended, or after a grace period, the rest of the group is killed.
 --- * A command that dies of a signal that its host sent takes its group with it, since the signal was meant for all of it.
+--- * Where cgroups (version 2) can be made, each command has one, and what is killed with the group is all that is in it: also
+---   processes that have left the group.
 --- * The end of the process that started it (an agent, a script) kills the command.
 --- * Output that others still hold when the command has ended is waited for until it is silent for a moment (LINGER). After that
 ---   it goes nowhere: a drain reads it, so that no writer gets SIGPIPE, and the result says `lingering`.
@@ -24,7 +26,7 @@ M.GRACE = 2
 ---@param keep? boolean the rest of its group lives on after its end (true)
 ---@return vmctl.Child|nil child, string?, string?, string? as vmctl.process.spawn
 function M.start(spec, keep)
-  spec.session, spec.death_signal, spec.sweep = true, "KILL", keep == false
+  spec.session, spec.death_signal, spec.sweep, spec.contain = true, "KILL", keep == false, true
   return process.spawn(spec)
 end
 
