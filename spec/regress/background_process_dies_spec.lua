@@ -161,6 +161,55 @@ describe("a command of cc", function()
   end, LIMIT))
 end)
 
+describe("what has left its command's group", function()
+  local FOLDER = "/vmctl%-%d+/c%d+"
+  local LEAVER = [[setsid sh -c 'trap "" TERM; echo $$; exec sleep 300' & wait]]
+
+  local function with_cgroups(fn)
+    return on_host(function(host)
+      local own = assert(host:run { "cat", "/proc/self/cgroup" }).stdout
+      if not own:find(FOLDER) then return pending "no cgroups (version 2) can be made here" end
+      fn(host)
+    end)
+  end
+
+  it("goes with it when it is killed, closed, or has run out of time", with_cgroups(function(host)
+    for _, how in ipairs { "KILL", "TERM", "close", "time" } do
+      local p = assert(host:start { "sh", "-c", LEAVER, timeout = 30 })
+      local pid = p:read():match "%d+"
+      if how == "close" or how == "time" then p:close() else assert(p:kill(how)) end
+      eventually(function() return agent.has_ended(pid) end)
+    end
+  end))
+
+  it("lives on after an end of its own, and nothing of that stands in the way of others", with_cgroups(function(host)
+    local pids = {}
+    for i = 1, 10 do
+      pids[i] = assert(host:run "setsid sleep 300 >/dev/null 2>&1 & echo $!").stdout:match "%d+"
+      local p = assert(host:start { "sleep", "300" })
+      assert(p:kill "KILL")
+      assert.same({ signal = "KILL" }, p:wait())
+    end
+    for _, pid in ipairs(pids) do
+      assert.is_false(agent.has_ended(pid))
+      kill(pid)
+    end
+  end))
+
+  it("is in a folder that goes with the script", with_cgroups(function()
+    local file = support.tmpdir() .. "/own"
+    script.check(([[
+      local own = assert(require("vmctl").host:run { "cat", "/proc/self/cgroup" }).stdout
+      io.open(%q, "w"):write(own):close()
+    ]]):format(file))
+    local name = io.open(file):read("a"):match "vmctl%-%d+"
+    for line in io.lines "/proc/self/mountinfo" do
+      local at = line:match "^%S+ %S+ %S+ / (%S+) .* %- cgroup2 "
+      if at then assert.is_nil(core.fs.stat(at .. "/" .. name)) end
+    end
+  end))
+end)
+
 describe("a script that ends", function()
   it("leaves alive what a command of vmctl.host left behind, though that writes to it", support.run(function()
     local file = support.tmpdir() .. "/count"

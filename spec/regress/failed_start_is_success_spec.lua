@@ -88,7 +88,7 @@ describe("a call that fails at any time while", function()
   end
 
   for call, number in pairs { vfork = EAGAIN, pipe2 = EMFILE, fcntl = EMFILE } do
-    check("a command is run", COMMANDS, call, number)
+    if call ~= "vfork" then check("a command is run", COMMANDS, call, number) end -- in a cgroup it begins by another call
     check("a process is started", STREAM, call, number)
   end
   for call, number in pairs { readdir = EIO, eventfd = EMFILE, pthread_create = EAGAIN } do

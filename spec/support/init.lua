@@ -15,7 +15,7 @@ local PAUSE = 0.002 -- seconds between two looks at it
 local STEP = 0.002  -- seconds of a virtual clock in which nothing happens
 
 -- The descriptor by which worker threads tell of their ends stays with the loop: it is there before anything is counted.
-assert(core.work(nil, "stat", core.fs.stat, "/"))
+assert(core.work(math.huge, "stat", core.fs.stat, "/"))
 
 local folders = {}
 
@@ -26,7 +26,8 @@ function M.fds()
   for fd in lfs.dir "/proc/self/fd" do
     local target = lfs.symlinkattributes("/proc/self/fd/" .. fd, "target")
     local listing = target and target:match "^/proc/%d+/fd$" -- this very look at the folder
-    if target and fd:match "^%d+$" and not listing then set[fd .. " " .. target] = true end
+    local kept = target and target:find "^/sys/fs/cgroup/" -- of commands: the loop keeps their cgroups for the next ones
+    if target and fd:match "^%d+$" and not listing and not kept then set[fd .. " " .. target] = true end
   end
   return set
 end

@@ -82,6 +82,8 @@ void vmctl_init_setup(void)
     mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
     mount_at("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
     mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
+    if (mkdir("/sys/fs/cgroup", 0755) == 0 || errno == EEXIST) /* for commands: see cgroup.h; a kernel may have none */
+        (void)mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     load_modules();
     raise_loopback();
     setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
