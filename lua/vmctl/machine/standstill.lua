@@ -80,8 +80,8 @@ end
 ---@return string? message
 ---@return string? code EREMOTE: its agent may not; as `run`
 function methods:sync_clock(opts)
-  opts = options.check(opts, { timeout = "number" }, "sync_clock")
-  local done, err, code = self._clients:refresh({ clock = true }, opts.timeout or CLOCK_TIMEOUT)
+  opts = options.check(opts, { timeout = "number", reseed = "boolean" }, "sync_clock")
+  local done, err, code = self._clients:refresh({ clock = true, seed = opts.reseed }, opts.timeout or CLOCK_TIMEOUT)
   if not done then return nil, ("sync_clock of %s: %s"):format(self._control:name(), err), code end
   return done.clock_offset
 end

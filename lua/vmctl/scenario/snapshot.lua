@@ -2,14 +2,11 @@
 --- devices to another file and ends. Each copy maps the memory privately, so what it changes is its own and only pages that it
 --- touches cost anything, loads the devices' state, and goes on where the template stopped.
 local core = require "vmctl.core"
-local log = require "vmctl.log"
-local random = require "vmctl.base.random"
 
 local M = {}
 
 local POLL = 0.003      -- seconds between two looks at how far QEMU is
 local LOAD = 20         -- seconds for it
-local SEED = 64         -- bytes of randomness that a copy gets: else all copies would draw the same numbers
 
 -- RAM is left out of the state: the file has it.
 local SHARED = { capabilities = { { capability = "x-ignore-shared", state = true } } }
@@ -90,21 +87,6 @@ local function loaded(answer)
   return nil, "QEMU's state is " .. answer.status
 end
 
--- The guest's clock stood still, and its random numbers would be those of every other copy: what is only written to the kernel
--- counts after a while, so our agent has it count at once.
-local REFRESH = [[
-date -s "@$1" >/dev/null
-cat >/dev/urandom
-command -v vmctl-agent >/dev/null && echo "require('vmctl.core').fs.reseed('$2')" | vmctl-agent --lua -]]
-
-local function refresh(vm, timeout)
-  local number = ("<I8"):unpack((assert(random.bytes(8))))
-  local done, err = vm:run { "sh", "-c", REFRESH, "sh", tostring(os.time()), ("%016x"):format(number),
-    stdin = assert(random.bytes(SEED)), timeout = timeout }
-  if not done then return log.info("%s: setting its clock: %s", vm.name, err) end
-  if done.exit_code ~= 0 then log.info("%s: its random numbers may be those of other copies: %s", vm.name, done.stderr) end
-end
-
 --- Loads the state into a copy and lets it run. Waits until its agent answers.
 ---@param vm vmctl.Machine started with `arguments`
 ---@param folder string
@@ -123,7 +105,7 @@ function M.resume(vm, folder, timeout)
   if not ok then return nil, ("start %s from its snapshot: %s"):format(vm.name, err), code end
   ok, err, code = vm:wait_ready(timeout)
   if not ok then return nil, err, code end
-  refresh(vm, timeout)
+  vm:sync_clock { timeout = timeout, reseed = true } -- its log says when that fails
   return true
 end
 
