@@ -50,10 +50,10 @@ vmctl.run(function()
 end)
 ]]
 
-describe("vmctl.forward and a real guest", function()
+guest.on_each_channel(describe, "vmctl.forward and a real guest", function(channel)
   local vm
 
-  lazy_setup(function() vm = guest.boot { name = "forward" } end)
+  lazy_setup(function() vm = guest.boot { name = "forward", channel = channel } end)
   lazy_teardown(function() if vm then vm:close() end end)
 
   -- A program of the guest with a script, which has said its first line.

@@ -5,10 +5,10 @@ local support = require "spec.support"
 
 local LIMIT = 120
 
-describe("a command in a guest", function()
+guest.on_each_channel(describe, "a command in a guest", function(channel)
   local vm
 
-  lazy_setup(function() vm = guest.boot { name = "commands" } end)
+  lazy_setup(function() vm = guest.boot { name = "commands", channel = channel } end)
   lazy_teardown(function() vm:close() end)
 
   it("has HOME, USER, LOGNAME, SHELL and PATH as a login gives them", support.run(function()

@@ -17,14 +17,14 @@ local function random_bytes(count)
   return file:read(count)
 end
 
-describe("a guest", function()
+guest.on_each_channel(describe, "a guest", function(channel)
   local vm, folder
 
   lazy_setup(function()
     folder = assert(os.tmpname())
     os.remove(folder)
     assert(lfs.mkdir(folder))
-    vm = guest.boot { name = "spec", console_log = folder .. "/console", console_size = RING }
+    vm = guest.boot { name = "spec", channel = channel, console_log = folder .. "/console", console_size = RING }
   end)
 
   lazy_teardown(function()

@@ -74,11 +74,11 @@ end
 vmctl.run(actions[what])
 ]==]
 
-describe("socket forwarding out of a real guest", function()
+guest.on_each_channel(describe, "socket forwarding out of a real guest", function(channel)
   local vm
 
   lazy_setup(function()
-    vm = guest.boot { name = "forward", memory = "384M" }
+    vm = guest.boot { name = "forward", channel = channel, memory = "384M" }
     assert(vm:write_file("/tmp/client.lua", CLIENT))
 
   end)

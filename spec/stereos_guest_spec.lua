@@ -7,10 +7,10 @@ local vmctl = require "vmctl"
 local code, run = support.code, support.run
 local LIMIT = 90
 
-describe("a real guest's control plane", function()
+guest.on_each_channel(describe, "a real guest's control plane", function(channel)
   local vm
 
-  lazy_setup(function() vm = assert(guest.launch { name = "stereos" }) end)
+  lazy_setup(function() vm = assert(guest.launch { name = "stereos", channel = channel }) end)
   lazy_teardown(function() if vm then vm:close() end end)
 
   local function output(...)

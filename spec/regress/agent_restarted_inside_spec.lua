@@ -16,25 +16,23 @@ exec >/dev/console 2>&1
 while :; do /sbin/vmctl-agent; done
 ]]
 
-for _, channel in ipairs(guest.channels()) do
-  describe(("an agent that is killed and started anew inside its guest, over %s,"):format(channel), function()
-    it("ends the call in flight, and answers again", support.run(function()
-      local folder = support.tmpdir()
-      local file = assert(io.open(folder .. "/init", "w"))
-      file:write(INIT)
-      file:close()
-      local image = guest.build_image { output = folder .. "/image", agent = guest.agent, init = folder .. "/init",
-        modules_dir = guest.modules_dir() }
-      local vm <close> = guest.boot { initrd = image, channel = channel }
-      for _ = 1, 2 do
-        local flying = vmctl.spawn(function() return vm:run { "sleep", "1000" } end)
-        vmctl.sleep(0.2)
-        assert.equal("ERESET", code(vm:run "kill -9 $(pidof vmctl-agent); sleep 1000"))
-        assert.equal("ERESET", code(flying:join(LIMIT)))
-        assert(vm:wait_ready(LIMIT))
-        assert.equal("again\n", assert(vm:run { "echo", "again" }).stdout)
-      end
-      assert.equal(1, vm:epoch())
-    end, LIMIT))
-  end)
-end
+guest.on_each_channel(describe, "an agent that is killed and started anew inside its guest", function(channel)
+  it("ends the call in flight, and answers again", support.run(function()
+    local folder = support.tmpdir()
+    local file = assert(io.open(folder .. "/init", "w"))
+    file:write(INIT)
+    file:close()
+    local image = guest.build_image { output = folder .. "/image", agent = guest.agent, init = folder .. "/init",
+      modules_dir = guest.modules_dir() }
+    local vm <close> = guest.boot { initrd = image, channel = channel }
+    for _ = 1, 2 do
+      local flying = vmctl.spawn(function() return vm:run { "sleep", "1000" } end)
+      vmctl.sleep(0.2)
+      assert.equal("ERESET", code(vm:run "kill -9 $(pidof vmctl-agent); sleep 1000"))
+      assert.equal("ERESET", code(flying:join(LIMIT)))
+      assert(vm:wait_ready(LIMIT))
+      assert.equal("again\n", assert(vm:run { "echo", "again" }).stdout)
+    end
+    assert.equal(1, vm:epoch())
+  end, LIMIT))
+end)

@@ -42,14 +42,23 @@ function M.boot(options)
   return vm
 end
 
---- The channels by which guests can be reached here: "mux" anywhere, "vsock" where this machine is a vsock host. A spec whose
---- guest can be reached by either runs for each: `for _, channel in ipairs(guest.channels()) do describe(…`.
+--- The channels by which guests can be reached here: "mux" anywhere, "vsock" where this machine is a vsock host.
 ---@return string[]
 function M.channels()
   local device = io.open("/dev/vhost-vsock", "r+")
   if not device then return { "mux" } end
   device:close()
   return { "mux", "vsock" }
+end
+
+--- Describes a guest that can be reached by either channel, once for each: `body(channel)` boots it so.
+---@param describe function the spec's own
+---@param name string
+---@param body fun(channel: string)
+function M.on_each_channel(describe, name, body)
+  for _, channel in ipairs(M.channels()) do
+    describe(("%s, over %s,"):format(name, channel), function() body(channel) end)
+  end
 end
 
 --- The folder with the modules of that kernel, nil when it has none.
