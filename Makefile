@@ -36,7 +36,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-musl check asan valgrind fuzz examples rockspec annotations doc clean help
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-musl check asan valgrind fuzz examples rockspec annotations doc clean help
 
 all: $(CORE)
 
@@ -53,6 +53,7 @@ help:
 	@echo 'make interop      programs in Go against vmctl, both ways, where Go is'
 	@echo 'make fuzz         libFuzzer on every decoder (SECONDS_EACH=20)'
 	@echo 'make test-nested  guests with KVM and AF_VSOCK, inside an emulated guest (ACCEL=tcg: without KVM, some minutes)'
+	@echo 'make test-kvm     the specs of machines, with KVM and AF_VSOCK, inside an emulated guest (some minutes)'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
 
 env:
@@ -215,6 +216,15 @@ test-nested:
 	@$(MAKE) -s all guest
 	@tools/fetch-kernel $(FULL_KERNEL_DIR) full
 	@eval "$$($(MAKE) -s env)" && VMCTL_NESTED=1 $(LUA) tools/specs.lua spec/nested_spec.lua
+
+# The specs of machines as they are where KVM and AF_VSOCK are, which most machines have.
+KVM_SPECS := spec/machine_spec.lua spec/machine_life_spec.lua spec/qmp_machine_spec.lua spec/scenario_spec.lua
+
+test-kvm:
+	@tools/deps build guest test
+	@$(MAKE) -s all guest
+	@tools/fetch-kernel $(FULL_KERNEL_DIR) full
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/test-kvm.lua $(or $(SPECS),$(KVM_SPECS))
 
 check-build: $(CORE) $(AGENT_OBJ) $(SLIRP) $(PB) $(BUILD)/examples/embed
 
