@@ -15,6 +15,7 @@ M.methods = methods
 
 local T = wire.types
 local READY_TIMEOUT, READY_PAUSE = 30, { 0.02, 0.5 }
+local SAID = 200 -- bytes of an agent's reason
 local TRY = 2 -- seconds for one attempt
 
 --- Has the peer closed without an answer?
@@ -110,7 +111,7 @@ function methods:refresh(what, timeout)
   take_hello(self, body)
   local agent = self.agent
   local problem = agent.clock_error or agent.seed_error
-  if problem then return errors.fail("EREMOTE", "refresh %s: %s", self.address, problem) end
+  if problem then return errors.fail("EREMOTE", "refresh %s: %s", self.address, log.one_line(tostring(problem), SAID)) end
   local offset = math.type(agent.clock_offset_ns) == "integer" and agent.clock_offset_ns / 1e9 or nil
   if what.clock and not offset or what.seed and agent.reseeded ~= true then
     return errors.fail("ENOTSUP", "refresh %s: this agent cannot", self.address)
