@@ -66,7 +66,7 @@ local second -- beside the first
 local ECHO = "/run/echo.sock"
 local FORWARDS = { one = { guest_path = "/run/one.sock", host_path = ECHO } }
 
--- What a machine opens once and keeps is there before the first check looks for what it leaves.
+-- What a machine opens once and keeps is there before a check looks for what it leaves.
 local function open_clients()
   assert(vm:stereos():ping(WAIT))
   assert(vm:socketforward(FORWARDS)):close()
@@ -277,6 +277,7 @@ kvm_check("each restore has random numbers of its own, the right time, and an ag
     seen[uuid], seen[bytes] = true, true
     assert(math.abs(os.time() - tonumber(date)) <= 2, ("its clock is %d s off"):format(tonumber(date) - os.time()))
   end
+  open_clients()
 end)
 
 kvm_check("everything into the guest ends and begins anew across a reset", function()
