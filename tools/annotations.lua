@@ -45,8 +45,11 @@ local function functions(owner, entries)
   end
 end
 
+local RESERVED = { public = true, private = true, protected = true, package = true }
+
 local function field(one)
-  say("---@field %s%s %s %s", one.name, one.optional and "?" or "", one.type, (one.text:gsub("%s+", " ")))
+  local name = RESERVED[one.name] and ("[%q]"):format(one.name) or one.name
+  say("---@field %s%s %s %s", name, one.optional and "?" or "", one.type, (one.text:gsub("%s+", " ")))
 end
 
 local function part(name)

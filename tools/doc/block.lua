@@ -32,6 +32,7 @@ end
 local function parse_param(text)
   local name, mark, rest = text:match "^([%w_.]+)(%??)%s*(.*)$"
   if not name then name, mark, rest = text:match "^(%[[%w_.]+%])(%??)%s*(.*)$" end -- the type of an index
+  if not name then name, mark, rest = text:match '^%["([%w_]+)"%](%??)%s*(.*)$' end -- a name that is a word of annotations
   if not name then return nil end
   local kind, words = typed(rest)
   return {

@@ -19,7 +19,7 @@ end
 ---@return integer exit status 1 when it raised an error, which is then on standard error
 function M.run(path, ...)
   table.insert(package.searchers, find_file)
-  arg = { [0] = path, ... } -- luacheck: ignore
+  rawset(_G, "arg", { [0] = path, ... })
   local chunk, err = loadfile(path ~= "-" and path or nil)
   if not chunk then return fail(err) end
   local ok, why = xpcall(chunk, debug.traceback, ...)

@@ -254,3 +254,15 @@ function Loop.timeout() end
 ---@param seconds? number 0 by default
 ---@return boolean alive false: nothing is left that could ever happen
 function Loop.step(seconds) end
+
+--- A folder of core.fs that stands for "/": nothing above it is reached. Its calls block; vmctl's own rooms take them through a worker.
+---@class vmctl.Root
+
+--- A file of a vmctl.Root.
+---@class vmctl.File
+
+--- Unary calls that the core makes over a framed stream; for vmctl.ttrpc.
+---@class vmctl.Calls
+
+--- Requests that the core reads from a framed stream; for vmctl.ttrpc.
+---@class vmctl.Requests

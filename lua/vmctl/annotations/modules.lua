@@ -508,8 +508,8 @@ function exec.client(where, opts) end
 
 --- A payload under four bytes carries no exit code: that is an error, never 0.
 ---@return integer|nil code
----@return integer|string? signal
----@return string|{ lingering: true?, error: string? }|nil code, or what was added
+---@return integer|string? signal or the message
+---@return string|{ lingering: true?, error: string? }|nil added or the code of the failure
 function exec.decode_exit(payload) end
 
 --- Decodes and checks a request.
@@ -585,7 +585,7 @@ local files = {}
 --- gets it, none there is followed, set-user-id bits are dropped, devices left out; what is not of the type that the guest announced
 --- is refused. Folders above are made, each file gets its place by one rename. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
----@param source string in the guest
+---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link is refused (ELOOP) unless `follow` is set
 ---@param opts? table as for `push`, and follow; owner: "keep" (the default for root: as in the guest) or "mine"; max_bytes: 64 GiB, max_entries: 1,000,000; exclude is for `push` alone
 ---@return table|nil report as for `push`
@@ -601,7 +601,7 @@ function files.pull(where, source, destination, opts) end
 --- either) can; an owner that cannot be kept is refused. What changes or goes meanwhile is reported, and the copy goes on. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
----@param destination string in the guest
+---@param destination string a path in the guest
 ---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?, on_progress: function?, max_bytes: integer?, max_entries: integer? } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
 ---@return string? message
@@ -1482,7 +1482,7 @@ function CcCommand:kill(timeout) end
 --- Runs it to its end; its standard error is dropped. (The reference's helper drops the output as well if the exit code is
 --- not 0.)
 ---@return string|nil stdout
----@return integer|string|nil exit_code, or the message
+---@return integer|string|nil exit_code or the message
 ---@return string? code
 ---@return table? error
 function CcCommand:output(timeout) end
@@ -3437,7 +3437,7 @@ end
 
 do
 ---@class vmctl.QgaProcess
----@field pid integer in the guest
+---@field pid integer its number in the guest
 local QgaProcess = {}
 
 --- Sends it a signal, by a second command: the agent has no command for that. Waits.
@@ -3459,7 +3459,7 @@ end
 do
 ---@class vmctl.QmpClient
 ---@field version { major: integer, minor: integer, micro: integer } QEMU's
----@field package string the distributor's suffix
+---@field ["package"] string the distributor's suffix
 ---@field capabilities table<string, true> what the server offers; "oob" is then in use
 local QmpClient = {}
 
@@ -3653,7 +3653,7 @@ function ScenarioMachine:block() end
 function ScenarioMachine:console_interact() end
 
 --- Copies a file, or what is in a folder, out of the guest. What lies among the artefacts stays there when the test passes. Waits.
----@param source string in the guest
+---@param source string a path in the guest
 ---@param destination? string the file's own path, or the folder that gets what is in `source`; by default a file or folder of that name among the artefacts
 ---@param opts? { timeout: number? }|number seconds
 ---@return string path where it is now
@@ -3661,7 +3661,7 @@ function ScenarioMachine:copy_from_guest(source, destination, opts) end
 
 --- Copies a file, or what is in a folder, into the guest, with its mode. Folders on the way are made. Waits.
 ---@param source string of this machine
----@param destination string in the guest: the file's own path, or the folder that gets what is in `source`
+---@param destination string a path in the guest: the file's own path, or the folder that gets what is in `source`
 ---@param opts? { timeout: number? }|number seconds
 function ScenarioMachine:copy_to_guest(source, destination, opts) end
 
@@ -3870,7 +3870,7 @@ end
 do
 ---@class (exact) vmctl.ScenarioOptions
 ---@field defaults? vmctl.ScenarioSpec options that every machine has
----@field shared? boolean in busted: the machines live as long as the describe, not as each test
+---@field shared? boolean where busted runs: the machines live as long as the describe, not as each test
 ---@field snapshot? boolean machines boot once; each test begins with what they were then, in well under a second
 ---@field prepare? fun(vms: vmctl.Scenario) runs once before that snapshot
 ---@field timeout? number seconds for a verb that is given none (60)
@@ -4286,6 +4286,8 @@ end
 
 do
 ---@class vmctl.TtrpcService
+---@field name string with its package
+---@field methods table<string, table>
 local TtrpcService = {}
 
 end

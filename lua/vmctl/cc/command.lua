@@ -171,7 +171,7 @@ end
 --- Runs it to its end; its standard error is dropped. (The reference's helper drops the output as well if the exit code is
 --- not 0.)
 ---@return string|nil stdout
----@return integer|string|nil exit_code, or the message
+---@return integer|string|nil exit_code or the message
 ---@return string? code
 ---@return table? error
 function methods:output(timeout)

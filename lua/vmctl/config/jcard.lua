@@ -108,7 +108,7 @@ end
 --- Takes a table of the top level out: its section (comments in it as well), its sub-tables, dotted keys, an inline table.
 --- Some readers take [Secrets] for [secrets], so that is taken out as well.
 ---@param text string
----@param name string in small letters
+---@param name string written in small letters
 ---@return string|nil rest, boolean|string removed or message
 function M.without(text, name)
   local kept, from, at, inside, at_top, removed = {}, 1, 1, false, true, false

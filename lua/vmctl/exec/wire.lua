@@ -182,7 +182,9 @@ function M.encode_exit(code, signal, more)
 end
 
 --- A payload under four bytes carries no exit code: that is an error, never 0.
----@return integer|nil code, integer|string? signal, string|{ lingering: true?, error: string? }|nil code, or what was added
+---@return integer|nil code
+---@return integer|string? signal or the message
+---@return string|{ lingering: true?, error: string? }|nil added or the code of the failure
 function M.decode_exit(payload)
   if #payload < 4 then return errors.fail("EPROTO", "an exit message of %d bytes has no exit code", #payload) end
   local signal, flags = payload:byte(5, EXIT_HEAD)

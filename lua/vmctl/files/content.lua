@@ -78,7 +78,7 @@ end
 
 --- Copies a content that does not stand still into a temporary file.
 ---@param read fun(n: integer): string?, string?, string?
----@return file*|nil, integer|string size, string? code
+---@return userdata|nil, integer|string size, string? code
 function M.spool(read)
   local file, err = io.tmpfile()
   if not file then return nil, "a temporary file: " .. err, "EIO" end

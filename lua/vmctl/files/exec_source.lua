@@ -128,7 +128,7 @@ end
 --- Files and folders of the guest.
 ---@param guest table vmctl.files.exec
 ---@param folder string
----@param name string in it
+---@param name string a name in it
 function M.new(guest, folder, name)
   return setmetatable({ guest = guest, _folder = folder, _name = name, guess = true }, source)
 end

@@ -104,7 +104,7 @@ end
 --- either) can; an owner that cannot be kept is refused. What changes or goes meanwhile is reported, and the copy goes on. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
----@param destination string in the guest
+---@param destination string a path in the guest
 ---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?,
 --- on_progress: function?, max_bytes: integer?, max_entries: integer? } seconds (3600); whether check sums are compared (they are);
 -- "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names
@@ -175,7 +175,7 @@ end
 --- gets it, none there is followed, set-user-id bits are dropped, devices left out; what is not of the type that the guest announced
 --- is refused. Folders above are made, each file gets its place by one rename. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
----@param source string in the guest
+---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link is refused (ELOOP) unless `follow` is set
 ---@param opts? table as for `push`, and follow; owner: "keep" (the default for root: as in the guest) or "mine"; max_bytes: 64 GiB,
 -- max_entries: 1,000,000; exclude is for `push` alone

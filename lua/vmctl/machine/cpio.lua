@@ -85,7 +85,7 @@ end
 --- Adds a file.
 ---@param path string
 ---@param mode? integer  permissions (0644)
----@param content string|file*  the bytes, or an open file that is copied from its start
+---@param content string|userdata  the bytes, or an open file that is copied from its start
 function methods:file(path, mode, content)
   path, mode = clean_path(path), FILE | (mode or 420)
   if type(content) == "string" then return write_string(self, path, mode, content) end
@@ -164,7 +164,7 @@ end
 --- Writes a whole archive; folders that lie on the way to an entry need none of their own.
 ---@param tree table<string, vmctl.CpioEntry>  by path
 ---@param write fun(bytes: string): any, string?, any  as for M.new
----@param open fun(path: string): file*?, string?, string?  opens a file to copy, or gives nil, message, code
+---@param open fun(path: string): userdata?, string?, string?  opens a file to copy, or gives nil, message, code
 ---@return any, string?, any
 function M.pack(tree, write, open)
   local archive, folder = M.new(write), { folder = true }

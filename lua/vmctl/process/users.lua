@@ -90,7 +90,7 @@ end
 
 --- Adds the variables that a login sets for a user. The home of an unknown user is "/".
 ---@param who { uid: integer, name: string?, home: string?, shell: string? } as from resolve
----@return table<string, string> HOME, USER, LOGNAME, SHELL, PATH
+---@return table<string, string> variables HOME, USER, LOGNAME, SHELL, PATH
 function M.login(who)
   local name = who.name or (who.uid == 0 and "root" or tostring(who.uid))
   return {

@@ -19,7 +19,7 @@ local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 local known = { [1] = "string", stdin = "string", env = "table", capture = "boolean", timeout = "number", check = "boolean" }
 
 ---@class vmctl.QgaProcess
----@field pid integer  in the guest
+---@field pid integer  its number in the guest
 local process = {}
 local process_mt = { __name = "vmctl.QgaProcess", __index = process }
 

@@ -18,8 +18,8 @@ local MAX_LINE = 4 << 20                -- bytes: the schema has 0.2 MB; what is
 
 ---@class vmctl.QmpClient
 ---@field version { major: integer, minor: integer, micro: integer } QEMU's
----@field package string  the distributor's suffix
----@field capabilities table<string, true>  what the server offers; "oob" is then in use
+---@field ["package"] string the distributor's suffix
+---@field capabilities table<string, true> what the server offers; "oob" is then in use
 local methods = {}
 local mt = { __name = "vmctl.QmpClient", __index = methods }
 

@@ -11,7 +11,7 @@ local MESSAGES = { frame = true, line = true, bytes = true }
 
 ---@class vmctl.ReplaySession
 ---@field id string
----@field number integer  in the order of opening, as vmctl.trace.print shows it
+---@field number integer  its place in the order of opening, as vmctl.trace.print shows it
 ---@field role "client"|"server"  of who recorded it
 ---@field protocol string?
 ---@field steps vmctl.TraceRecord[]

@@ -44,7 +44,7 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs hear of 
 
 ---@class (exact) vmctl.ScenarioOptions
 ---@field defaults? vmctl.ScenarioSpec options that every machine has
----@field shared? boolean in busted: the machines live as long as the describe, not as each test
+---@field shared? boolean where busted runs: the machines live as long as the describe, not as each test
 ---@field snapshot? boolean machines boot once; each test begins with what they were then, in well under a second
 ---@field prepare? fun(vms: vmctl.Scenario) runs once before that snapshot
 ---@field timeout? number seconds for a verb that is given none (60)

@@ -9,7 +9,7 @@ local copy_options = { timeout = "number" }
 
 --- Copies a file, or what is in a folder, into the guest, with its mode. Folders on the way are made. Waits.
 ---@param source string of this machine
----@param destination string in the guest: the file's own path, or the folder that gets what is in `source`
+---@param destination string a path in the guest: the file's own path, or the folder that gets what is in `source`
 ---@param opts? { timeout: number? }|number seconds
 function M:copy_to_guest(source, destination, opts)
   opts = options.check(opts, copy_options, "copy_to_guest")
@@ -21,7 +21,7 @@ function M:copy_to_guest(source, destination, opts)
 end
 
 --- Copies a file, or what is in a folder, out of the guest. What lies among the artefacts stays there when the test passes. Waits.
----@param source string in the guest
+---@param source string a path in the guest
 ---@param destination? string the file's own path, or the folder that gets what is in `source`; by default a file or folder of
 -- that name among the artefacts
 ---@param opts? { timeout: number? }|number seconds

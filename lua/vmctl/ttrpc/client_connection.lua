@@ -203,9 +203,9 @@ end
 ---@param request_type string
 ---@param response_type string
 ---@param deadline number
----@return "answered"|"envelope"|"unsent"|nil outcome answered: the message is the next value, a table; envelope: the answer's bytes are,
--- which are to be decoded; unsent: nothing was done, and the call is to be made with `open`; nil: it failed
----@return table|string? answer, or a failure's message
+---@return "answered"|"envelope"|"unsent"|nil outcome what the next value is; answered: the message; envelope: the answer's bytes
+-- that are to be decoded; unsent: nothing was done and the call is to be made with `open`; nil: it failed
+---@return table|string? answer or a failure's message
 ---@return string? code ETIMEDOUT, ECANCELED, EPROTO, RESOURCE_EXHAUSTED, those of the connection's end
 ---@return table? status of RESOURCE_EXHAUSTED
 function methods:call(service, method, request, request_type, response_type, deadline)

@@ -7,6 +7,10 @@ local protobuf = require "vmctl.protobuf"
 
 local M = {}
 
+---@class vmctl.TtrpcService
+---@field name string with its package
+---@field methods table<string, table>
+
 local mt = { __name = "vmctl.TtrpcService" }
 
 local known_service = { name = "string", methods = "table" }

@@ -173,7 +173,7 @@ end
 
 --- Makes a session on a stream.
 ---@param transport vmctl.Stream
----@param opts { client: boolean, on_stream: fun(stream: vmctl.Stream, id: integer)?, on_strange: function?,
+---@param opts { client: boolean?, on_stream: fun(stream: vmctl.Stream, id: integer)?, on_strange: function?,
 --- send_timeout: number?, linger: number?, backlog: integer? } on_stream runs as a task for each stream that the peer opens;
 -- on_strange gets the 12 bytes of a header that is no yamux; send_timeout: seconds (30) after which a blocked transport is given
 -- up; linger: seconds (60) for which the peer may keep a stream that was closed here; backlog: streams (256) that it may leave

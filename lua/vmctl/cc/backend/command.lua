@@ -16,15 +16,15 @@ local NUMBERS = { EPERM = 1, ENOENT = 2, E2BIG = 7, ENOEXEC = 8, ENOMEM = 12, EA
   ETXTBSY = 26, ENAMETOOLONG = 36, ELOOP = 40 }
 local EIO = 5
 
----@class vmctl.CcCommand
+---@class vmctl.CcBackendCommand
 local methods = {}
-local mt = { __name = "vmctl.CcCommand", __index = methods }
+local mt = { __name = "vmctl.CcBackendCommand", __index = methods }
 
 --- A command that has not been started.
 ---@param workspace vmctl.CcWorkspace where it runs: environment (a list of NAME=VALUE), user, folder(path)
 ---@param name string
 ---@param args string[] without the name
----@return vmctl.CcCommand
+---@return vmctl.CcBackendCommand
 function M.new(workspace, name, args)
   local self = setmetatable({ name = name, args = args, exit_code = 0, _workspace = workspace, _env = {}, _order = {} }, mt)
   for _, entry in ipairs(workspace.environment) do
