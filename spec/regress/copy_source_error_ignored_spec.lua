@@ -53,7 +53,7 @@ describe("a file that is replaced", function()
       script.check(([[
         local core = require "vmctl.core"
         assert(select(3, core.fs.replace(%q .. "/d/file", "new")) == "EIO")
-        assert(select(3, core.fs.place(%q, "d", "file", "new")) == "EIO")]]):format(folder, folder),
+        assert(select(3, core.fs.replace_in(%q, "d", "file", "new")) == "EIO")]]):format(folder, folder),
         { env = native.failing(folder, call, "/d/") })
       assert.equal("file\nold\n", sh('cd "$1/d"; ls -A; cat file', folder))
     end
