@@ -85,8 +85,8 @@ static inline bool vmctl_loop_is_ours(const struct vmctl_loop *loop)
 /* Closes every handle, then the loop itself. */
 void vmctl_loop_close(struct vmctl_loop *loop);
 
-/* Not in the child of a fork. Waits until something has happened, at most until `until` (the loop's clock; INFINITY: no limit; not above 0: do not
- * wait), and runs the callbacks. False: there was nothing to wait for, and there will not be. */
+/* Waits until something has happened, at most until `until` (the loop's clock; INFINITY: no limit; not above 0: do not wait),
+ * and runs the callbacks. False: there was nothing to wait for, and there will not be. Not in the child of a fork. */
 bool vmctl_loop_poll(struct vmctl_loop *loop, double until);
 
 /* For embedding: an fd that becomes readable when poll has work, and the time when it has work without it. */

@@ -23,7 +23,7 @@ static void on_relay_close(struct vmctl_handle *h)
 }
 
 static void on_relay_time(struct vmctl_timer *t);
-static void on_way_nap(struct vmctl_timer *t);
+static void on_direction_nap(struct vmctl_timer *t);
 
 void vmctl_relay_init(struct vmctl_relay *r, struct vmctl_loop *loop)
 {
@@ -33,27 +33,27 @@ void vmctl_relay_init(struct vmctl_relay *r, struct vmctl_loop *loop)
     vmctl_list_init(&r->handle.link);
     vmctl_waitq_init(&r->waiters);
     for (int i = 0; i < 2; i++) {
-        r->way[i].relay = r;
-        r->way[i].nap.expired = on_way_nap;
-        r->way[i].pipe[0] = r->way[i].pipe[1] = -1;
+        r->direction[i].relay = r;
+        r->direction[i].nap.expired = on_direction_nap;
+        r->direction[i].pipe[0] = r->direction[i].pipe[1] = -1;
     }
 }
 
-static void way_stop(struct vmctl_relay_way *w)
+static void direction_stop(struct vmctl_relay_direction *d)
 {
-    vmctl_io_stop(w->relay->loop, &w->rio);
-    vmctl_io_stop(w->relay->loop, &w->wio);
-    vmctl_timer_stop(w->relay->loop, &w->nap);
+    vmctl_io_stop(d->relay->loop, &d->rio);
+    vmctl_io_stop(d->relay->loop, &d->wio);
+    vmctl_timer_stop(d->relay->loop, &d->nap);
 }
 
-static void way_close(struct vmctl_relay_way *w)
+static void direction_close(struct vmctl_relay_direction *d)
 {
-    way_stop(w);
+    direction_stop(d);
     for (int i = 0; i < 2; i++)
-        if (w->pipe[i] >= 0)
-            close(w->pipe[i]);
-    w->pipe[0] = w->pipe[1] = -1;
-    vmctl_buf_free(&w->buf);
+        if (d->pipe[i] >= 0)
+            close(d->pipe[i]);
+    d->pipe[0] = d->pipe[1] = -1;
+    vmctl_buf_free(&d->buf);
 }
 
 void vmctl_relay_close(struct vmctl_relay *r, int err)
@@ -65,8 +65,8 @@ void vmctl_relay_close(struct vmctl_relay *r, int err)
     vmctl_list_remove(&r->handle.link);
     vmctl_timer_stop(r->loop, &r->timer);
     r->loop->files -= r->files;
-    way_close(&r->way[0]);
-    way_close(&r->way[1]);
+    direction_close(&r->direction[0]);
+    direction_close(&r->direction[1]);
     for (int i = 0; i < 4; i++) {
         if (r->fds[i] >= 0 && (i % 2 == 0 || r->fds[i] != r->fds[i - 1]))
             close(r->fds[i]);
@@ -94,66 +94,66 @@ static void on_relay_time(struct vmctl_timer *t)
 
 /* Moving bytes: each function returns how many it moved, or a negative error */
 
-static ssize_t way_take(struct vmctl_relay_way *w)
+static ssize_t direction_take(struct vmctl_relay_direction *d)
 {
     ssize_t n;
-    if (!w->copying) {
+    if (!d->copying) {
         do
-            n = splice(w->from, NULL, w->pipe[1], NULL, RELAY_PIPE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+            n = splice(d->from, NULL, d->pipe[1], NULL, RELAY_PIPE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
         while (n < 0 && errno == EINTR);
         if (n >= 0) {
-            w->piped += (size_t)n;
+            d->piped += (size_t)n;
             return n ? n : VMCTL_EOF;
         }
         if (errno != EINVAL && errno != ENOSYS)
             return -errno;
-        w->copying = true; /* this kind of fd cannot splice */
+        d->copying = true; /* this kind of fd cannot splice */
     }
-    int err = vmctl_buf_reserve(&w->buf, RELAY_COPY);
+    int err = vmctl_buf_reserve(&d->buf, RELAY_COPY);
     if (err)
         return err;
-    struct iovec iov = { w->buf.data + w->buf.end, RELAY_COPY };
-    n = vmctl_sys_readv(w->from, &iov, 1, false);
+    struct iovec iov = { d->buf.data + d->buf.end, RELAY_COPY };
+    n = vmctl_sys_readv(d->from, &iov, 1, false);
     if (n > 0)
-        w->buf.end += (size_t)n;
+        d->buf.end += (size_t)n;
     return n ? n : VMCTL_EOF;
 }
 
 /* The caller has SIGPIPE blocked. */
-static ssize_t way_put(struct vmctl_relay_way *w)
+static ssize_t direction_put(struct vmctl_relay_direction *d)
 {
     ssize_t n;
-    if (vmctl_buf_len(&w->buf)) {
-        struct iovec iov = { vmctl_buf_head(&w->buf), vmctl_buf_len(&w->buf) };
-        n = vmctl_sys_writev(w->to, &iov, 1, w->to_socket);
+    if (vmctl_buf_len(&d->buf)) {
+        struct iovec iov = { vmctl_buf_head(&d->buf), vmctl_buf_len(&d->buf) };
+        n = vmctl_sys_writev(d->to, &iov, 1, d->to_socket);
         if (n > 0)
-            vmctl_buf_consume(&w->buf, (size_t)n);
+            vmctl_buf_consume(&d->buf, (size_t)n);
         return n;
     }
     do
-        n = splice(w->pipe[0], NULL, w->to, NULL, w->piped, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        n = splice(d->pipe[0], NULL, d->to, NULL, d->piped, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return -errno;
-    w->piped -= (size_t)n;
+    d->piped -= (size_t)n;
     return n;
 }
 
-static void way_finish(struct vmctl_relay_way *w)
+static void direction_finish(struct vmctl_relay_direction *d)
 {
-    struct vmctl_relay *r = w->relay;
-    w->done = true;
-    way_stop(w);
-    if (w->to_socket) {
-        shutdown(w->to, SHUT_WR);
+    struct vmctl_relay *r = d->relay;
+    d->done = true;
+    direction_stop(d);
+    if (d->to_socket) {
+        shutdown(d->to, SHUT_WR);
     } else {
-        int side = w == &r->way[0] ? 2 : 0; /* a pipe ends by closing it; a fd of both directions has to wait */
+        int side = d == &r->direction[0] ? 2 : 0; /* a pipe ends by closing it; a fd of both directions has to wait */
         if (r->fds[side + 1] != r->fds[side]) {
             close(r->fds[side + 1]);
             r->fds[side + 1] = -1;
         }
     }
-    if (r->way[0].done && r->way[1].done) {
+    if (r->direction[0].done && r->direction[1].done) {
         vmctl_relay_close(r, r->err);
     } else {
         r->half = vmctl_loop_now(r->loop);
@@ -161,126 +161,126 @@ static void way_finish(struct vmctl_relay_way *w)
     }
 }
 
-/* Nobody takes this way's bytes any more. The other way goes on: what the peer said before it went is delivered. */
-static void way_break(struct vmctl_relay_way *w, int err)
+/* The receiver of this direction is gone. The other direction goes on: it delivers what that peer sent before. */
+static void direction_break(struct vmctl_relay_direction *d, int err)
 {
-    struct vmctl_relay *r = w->relay;
-    int side = w == &r->way[0] ? 0 : 2;
+    struct vmctl_relay *r = d->relay;
+    int side = d == &r->direction[0] ? 0 : 2;
     r->err = err;
-    w->piped = 0;
-    vmctl_buf_consume(&w->buf, vmctl_buf_len(&w->buf));
-    way_stop(w);
+    d->piped = 0;
+    vmctl_buf_consume(&d->buf, vmctl_buf_len(&d->buf));
+    direction_stop(d);
     if (r->fds[side] == r->fds[side + 1]) {
-        shutdown(w->from, SHUT_RD); /* so that its writer learns it too; a terminal has no such thing */
+        shutdown(d->from, SHUT_RD); /* so that its writer learns it too; a terminal has no such thing */
     } else if (r->fds[side] >= 0) {
         close(r->fds[side]);
         r->fds[side] = -1;
     }
-    way_finish(w);
+    direction_finish(d);
 }
 
-static bool way_full(const struct vmctl_relay_way *w)
+static bool direction_full(const struct vmctl_relay_direction *d)
 {
-    return vmctl_buf_len(&w->buf) || w->piped;
+    return vmctl_buf_len(&d->buf) || d->piped;
 }
 
-static void way_wait(struct vmctl_relay_way *w)
+static void direction_wait(struct vmctl_relay_direction *d)
 {
-    struct vmctl_loop *loop = w->relay->loop;
-    vmctl_io_stop(loop, way_full(w) ? &w->rio : &w->wio);
-    vmctl_io_start(loop, way_full(w) ? &w->wio : &w->rio);
+    struct vmctl_loop *loop = d->relay->loop;
+    vmctl_io_stop(loop, direction_full(d) ? &d->rio : &d->wio);
+    vmctl_io_start(loop, direction_full(d) ? &d->wio : &d->rio);
 }
 
-static void on_way_nap(struct vmctl_timer *t)
+static void on_direction_nap(struct vmctl_timer *t)
 {
-    way_wait(VMCTL_CONTAINER(t, struct vmctl_relay_way, nap));
+    direction_wait(VMCTL_CONTAINER(t, struct vmctl_relay_direction, nap));
 }
 
-static void way_nap(struct vmctl_relay_way *w)
+static void direction_nap(struct vmctl_relay_direction *d)
 {
-    way_stop(w);
-    if (vmctl_timer_set(w->relay->loop, &w->nap, vmctl_loop_now(w->relay->loop) + RELAY_NAP) != 0)
-        way_wait(w);
+    direction_stop(d);
+    if (vmctl_timer_set(d->relay->loop, &d->nap, vmctl_loop_now(d->relay->loop) + RELAY_NAP) != 0)
+        direction_wait(d);
 }
 
-/* 0: go on when an fd is ready; 1: it is over, one way or the other */
-static int way_moves(struct vmctl_relay_way *w)
+/* 0: go on when an fd is ready; 1: this direction, or the relay, is over */
+static int direction_moves(struct vmctl_relay_direction *d)
 {
-    struct vmctl_relay *r = w->relay;
+    struct vmctl_relay *r = d->relay;
     for (int i = 0; i < RELAY_BURST; i++) {
-        bool full = way_full(w);
-        ssize_t n = full ? way_put(w) : w->ended ? 0 : way_take(w);
+        bool full = direction_full(d);
+        ssize_t n = full ? direction_put(d) : d->ended ? 0 : direction_take(d);
         if (n > 0) {
-            w->bytes += full ? (size_t)n : 0;
-        } else if (n == VMCTL_EOF || (n == -EIO && !full) || (n == -ECONNRESET && !full && w->ended)) {
-            w->ended = true;
+            d->bytes += full ? (size_t)n : 0;
+        } else if (n == VMCTL_EOF || (n == -EIO && !full) || (n == -ECONNRESET && !full && d->ended)) {
+            d->ended = true;
         } else if (n == -EAGAIN) {
-            way_wait(w);
+            direction_wait(d);
             return 0;
         } else if (n == -ENOBUFS || n == -ENOMEM) {
-            way_nap(w);
+            direction_nap(d);
             return 0;
         } else if (full && (n == -EPIPE || n == -ECONNRESET)) {
-            w->broken = true;
-            way_break(w, (int)n);
+            d->broken = true;
+            direction_break(d, (int)n);
             return 1;
         } else if (n < 0) {
             vmctl_relay_close(r, (int)n);
             return 1;
         }
-        if (w->ended && !way_full(w)) {
-            way_finish(w);
+        if (d->ended && !direction_full(d)) {
+            direction_finish(d);
             return 1;
         }
     }
-    way_wait(w);
+    direction_wait(d);
     return 0;
 }
 
-static void way_run(struct vmctl_relay_way *w)
+static void direction_run(struct vmctl_relay_direction *d)
 {
-    struct vmctl_relay *r = w->relay;
+    struct vmctl_relay *r = d->relay;
     struct vmctl_sigpipe guard;
-    uint64_t before = w->bytes;
+    uint64_t before = d->bytes;
     vmctl_sigpipe_block(&guard);
-    int over = way_moves(w);
-    vmctl_sigpipe_restore(&guard, over && w->broken);
-    if (!r->over && w->bytes != before && !isinf(r->idle)) {
+    int over = direction_moves(d);
+    vmctl_sigpipe_restore(&guard, over && d->broken);
+    if (!r->over && d->bytes != before && !isinf(r->idle)) {
         r->moved = vmctl_loop_now(r->loop);
         relay_arm(r);
     }
 }
 
-static void on_way(struct ev_loop *ev, ev_io *io, int events)
+static void on_direction(struct ev_loop *ev, ev_io *io, int events)
 {
     (void)ev;
-    struct vmctl_relay_way *w = io->data;
-    int failed = vmctl_io_failed(w->relay->loop, io, events);
+    struct vmctl_relay_direction *d = io->data;
+    int failed = vmctl_io_failed(d->relay->loop, io, events);
     if (!failed)
-        way_run(w);
+        direction_run(d);
     else if (failed != -EAGAIN)
-        vmctl_relay_close(w->relay, failed);
+        vmctl_relay_close(d->relay, failed);
 }
 
 /* Starting */
 
-static int way_open(struct vmctl_relay_way *w, struct vmctl_stream *from, struct vmctl_stream *to)
+static int direction_open(struct vmctl_relay_direction *d, struct vmctl_stream *from, struct vmctl_stream *to)
 {
-    w->from = from->rfd;
-    w->to = to->wfd;
-    w->to_socket = to->kind == VMCTL_STREAM_SOCKET;
-    w->ended = from->rfd < 0;
-    vmctl_buf_init(&w->buf, SIZE_MAX / 2);
-    ev_io_init(&w->rio, on_way, w->from, EV_READ);
-    ev_io_init(&w->wio, on_way, w->to, EV_WRITE);
-    w->rio.data = w->wio.data = w;
-    int err = vmctl_buf_append(&w->buf, vmctl_buf_head(&to->out), vmctl_buf_len(&to->out));
+    d->from = from->rfd;
+    d->to = to->wfd;
+    d->to_socket = to->kind == VMCTL_STREAM_SOCKET;
+    d->ended = from->rfd < 0;
+    vmctl_buf_init(&d->buf, SIZE_MAX / 2);
+    ev_io_init(&d->rio, on_direction, d->from, EV_READ);
+    ev_io_init(&d->wio, on_direction, d->to, EV_WRITE);
+    d->rio.data = d->wio.data = d;
+    int err = vmctl_buf_append(&d->buf, vmctl_buf_head(&to->out), vmctl_buf_len(&to->out));
     if (!err)
-        err = vmctl_buf_append(&w->buf, vmctl_buf_head(&from->in), vmctl_buf_len(&from->in));
-    if (!err && pipe2(w->pipe, O_NONBLOCK | O_CLOEXEC) < 0)
+        err = vmctl_buf_append(&d->buf, vmctl_buf_head(&from->in), vmctl_buf_len(&from->in));
+    if (!err && pipe2(d->pipe, O_NONBLOCK | O_CLOEXEC) < 0)
         err = -errno;
     if (!err)
-        fcntl(w->pipe[0], F_SETPIPE_SZ, RELAY_PIPE);
+        fcntl(d->pipe[0], F_SETPIPE_SZ, RELAY_PIPE);
     return err;
 }
 
@@ -300,12 +300,12 @@ int vmctl_relay_start(struct vmctl_relay *r, struct vmctl_stream *a, struct vmct
 {
     if ((a->rfd < 0 && a->wfd < 0) || (b->rfd < 0 && b->wfd < 0))
         return VMCTL_ECLOSED;
-    int err = way_open(&r->way[0], a, b);
+    int err = direction_open(&r->direction[0], a, b);
     if (!err)
-        err = way_open(&r->way[1], b, a);
+        err = direction_open(&r->direction[1], b, a);
     if (err) {
-        way_close(&r->way[0]);
-        way_close(&r->way[1]);
+        direction_close(&r->direction[0]);
+        direction_close(&r->direction[1]);
         return err;
     }
     r->idle = idle;
@@ -317,11 +317,11 @@ int vmctl_relay_start(struct vmctl_relay *r, struct vmctl_stream *a, struct vmct
     relay_take(r, 2, b);
     vmctl_handle_add(r->loop, &r->handle);
     for (int i = 0; i < 2 && !r->over; i++) {
-        struct vmctl_relay_way *w = &r->way[i];
-        if (w->to < 0 || (w->ended && !vmctl_buf_len(&w->buf)))
-            way_finish(w);
+        struct vmctl_relay_direction *d = &r->direction[i];
+        if (d->to < 0 || (d->ended && !vmctl_buf_len(&d->buf)))
+            direction_finish(d);
         else
-            vmctl_io_start(r->loop, vmctl_buf_len(&w->buf) ? &w->wio : &w->rio);
+            vmctl_io_start(r->loop, vmctl_buf_len(&d->buf) ? &d->wio : &d->rio);
     }
     relay_arm(r);
     return 0;

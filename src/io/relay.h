@@ -4,7 +4,7 @@
 
 #include "io/stream.h"
 
-struct vmctl_relay_way {
+struct vmctl_relay_direction {
     struct vmctl_relay *relay;
     int from, to;               /* fds; from is -1 once it has ended */
     bool to_socket, copying;    /* copying: splice cannot, the bytes go through `buf` */
@@ -23,11 +23,11 @@ struct vmctl_relay {
     struct vmctl_loop *loop;
     int fds[4];                 /* a's read and write side, b's */
     unsigned files;             /* of them, counted in loop->files */
-    struct vmctl_relay_way way[2];
+    struct vmctl_relay_direction direction[2];
     struct vmctl_waitq waiters;
     struct vmctl_timer timer;
-    double idle, linger;        /* seconds without a byte; seconds after one way has ended; INFINITY: no limit */
-    double moved, half;         /* when the last byte was moved, when the first way ended */
+    double idle, linger;        /* seconds without a byte; seconds after one direction has ended; INFINITY: no limit */
+    double moved, half;         /* when the last byte was moved, when the first direction ended */
     bool over;
     int err;                    /* once it is over: why it did not end by itself; 0 */
 };

@@ -160,7 +160,7 @@ static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
     return got;
 }
 
-/* A peer on the same processor has often answered by the time that it is asked: then reading at once saves the way through
+/* A peer on the same processor has often answered by the time that it is asked: then reading at once saves a turn of
  * the loop. Where that does not pay, it is tried ever more rarely. */
 static void stream_learn(struct vmctl_stream *s, bool hit)
 {

@@ -27,7 +27,7 @@ void vmctl_switch_init(struct vmctl_switch *sw, struct vmctl_loop *loop, uint64_
     sw->held_max = VMCTL_SWITCH_HELD;
     sw->handle.close = on_close;
     sw->release.expired = vmctl_switch_on_release;
-    sw->impatience.expired = vmctl_switch_on_impatience;
+    sw->grace_timer.expired = vmctl_switch_on_grace_over;
     sw->seed = seed;
     vmctl_waitq_init(&sw->news);
     vmctl_list_init(&sw->handle.link);
@@ -50,7 +50,7 @@ void vmctl_switch_close(struct vmctl_switch *sw)
     sw->held = NULL;
     sw->held_size = 0;
     vmctl_timer_stop(sw->loop, &sw->release);
-    vmctl_timer_stop(sw->loop, &sw->impatience);
+    vmctl_timer_stop(sw->loop, &sw->grace_timer);
     vmctl_list_remove(&sw->handle.link);
     vmctl_wake_all(&sw->news, VMCTL_ECLOSED);
 }

@@ -38,7 +38,7 @@ struct vmctl_switch_pair {
     uint64_t frames, bytes, dropped;
 };
 
-enum vmctl_port_mood {
+enum vmctl_port_state {
     VMCTL_PORT_FLOWING,
     VMCTL_PORT_FULL,   /* its queue is long: who sends to it is not read, but not for long */
     VMCTL_PORT_SLOW    /* it had its chance: until its queue is empty, what does not fit is dropped */
@@ -65,8 +65,8 @@ struct vmctl_switch_port {
     struct iovec run[VMCTL_SWITCH_RUNS]; /* of the present read, to be sent at its end */
     int runs;
     bool touched;               /* in sw->touched */
-    enum vmctl_port_mood mood;
-    double patience;            /* while FULL: until then */
+    enum vmctl_port_state state;
+    double grace_until;            /* while FULL: until then */
     size_t drained;             /* while FULL: bytes that went out since it became full */
     bool paused;                /* not read for now: it sends to a port that is full */
     bool complained;            /* an invalid frame of this connection was told */
@@ -90,7 +90,7 @@ struct vmctl_switch {
     size_t nheld, held_size, held_bytes, held_max;
     uint64_t held_serial, port_serial;
     struct vmctl_timer release; /* of the first held frame */
-    struct vmctl_timer impatience;
+    struct vmctl_timer grace_timer;
     struct vmctl_waitq news;    /* woken when a connection ends, or brings its first invalid frame */
     double now;                 /* of the present read */
     struct vmctl_switch_watcher *watchers;
@@ -140,7 +140,7 @@ void vmctl_switch_watch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w)
 void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
 
 /* switch_port.c. A port that is no longer full lets those who send to it go on. */
-void vmctl_switch_set_mood(struct vmctl_switch_port *p, enum vmctl_port_mood mood);
+void vmctl_switch_set_state(struct vmctl_switch_port *p, enum vmctl_port_state state);
 
 /* switch_output.c. A frame, with the 4 bytes of its length in front of it, in memory that stays until the flush. */
 void vmctl_switch_put(struct vmctl_switch_port *to, const uint8_t *at, size_t total);
@@ -149,16 +149,17 @@ void vmctl_switch_send(struct vmctl_switch_port *to);
 /* Sends what was put to the ports. `from`, whose frames they were (NULL: none), may be paused for it. */
 void vmctl_switch_flush(struct vmctl_switch *sw, struct vmctl_switch_port *from);
 void vmctl_switch_send_init(struct vmctl_switch_port *p);
-void vmctl_switch_on_impatience(struct vmctl_timer *t);
+void vmctl_switch_on_grace_over(struct vmctl_timer *t);
 
-/* switch_fault.c. What a fault of a way makes of a frame of it; false: it does not get through. NULL: no fault. */
+/* switch_fault.c. Applies a fault (NULL: none) to a frame, and changes the verdict. False: the frame is lost. */
 bool vmctl_switch_judge(struct vmctl_switch_port *from, struct vmctl_fault *f, size_t len, struct vmctl_verdict *v);
-/* Puts or holds a frame (as for put) that has the verdict of its sender's own fault, if those on its way let it through. */
+/* Puts or holds a frame (as for put) that has the verdict of its sender's own fault, if the faults of the pair and of the
+ * receiver let it through. */
 void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
                                  struct vmctl_verdict v);
 
-/* switch_packets.c. The ways in and out of a port that is no stream, as of vmctl_sys_readv and vmctl_sys_writev with the lengths
- * added and taken away: a write takes whole frames. */
+/* switch_packets.c. Reading and writing of a port that is no stream: as vmctl_sys_readv and vmctl_sys_writev, with the lengths
+ * added and taken away. A write takes whole frames. */
 ssize_t vmctl_switch_bare_read(const struct vmctl_switch_port *p, uint8_t *room, size_t size);
 ssize_t vmctl_switch_bare_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
 

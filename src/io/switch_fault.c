@@ -1,12 +1,12 @@
-/* A switch's faults: where they are set, and what they make of a frame on its way. */
+/* The faults of a switch: sets them, and applies them to frames. */
 #include "io/switch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Which numbers a fault draws: by the switch's seed and its place. The n-th frame of a way meets the same fate in every run,
- * however the ways' frames mingle. */
+/* Which numbers a fault draws: by the switch's seed and its place. The n-th frame from one port to another meets the same
+ * fate in every run, however the frames of several ports mingle. */
 enum fault_place { FAULT_FROM = VMCTL_SWITCH_PORTS, FAULT_TO }; /* beside the index of the other port, of a pair's */
 
 static void fault_seed(const struct vmctl_switch_port *p, int place, struct vmctl_fault *f)
@@ -23,7 +23,7 @@ static int fault_set(const struct vmctl_switch_port *p, int place, struct vmctl_
         return 0;
     }
     struct vmctl_fault next = *f;
-    if (*slot) { /* frames under way keep their order */
+    if (*slot) { /* frames that are held keep their order */
         next.busy = (*slot)->busy;
         next.latest = (*slot)->latest;
         next.random = (*slot)->random;

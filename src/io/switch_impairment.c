@@ -44,7 +44,7 @@ static bool happens(struct vmctl_random *r, double chance)
     return chance > 0 && random_unit(r) < chance;
 }
 
-/* When a frame that comes at `at` has gone over a way of this rate, or a time before `at` if too much waits already. */
+/* When a frame that comes at `at` has been sent at this rate; a time before `at` if too much waits already. */
 static double rate_passage(struct vmctl_fault *f, size_t len, double at)
 {
     double begin = f->busy > at ? f->busy : at;

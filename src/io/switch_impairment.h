@@ -13,7 +13,7 @@ struct vmctl_random {
 
 void vmctl_random_seed(struct vmctl_random *r, uint64_t seed);
 
-/* Of one direction of one way. All zero: none. Chances are 0 to 1, times in seconds. */
+/* The fault of one direction. All zero: none. Chances are 0 to 1, times in seconds. */
 struct vmctl_fault {
     bool cut;
     double loss, duplicate, reorder, corrupt;
@@ -21,8 +21,8 @@ struct vmctl_fault {
     double reorder_by;       /* a reordered frame is held back that much longer */
     double rate;             /* bits a second, 0: no limit */
     double burst;            /* seconds of traffic that may wait for the rate */
-    double busy, latest;     /* the way is taken until then; the last frame leaves it then */
-    struct vmctl_random random; /* of its own: what goes another way changes nothing here */
+    double busy, latest;     /* the rate is used up until then; the last frame leaves then */
+    struct vmctl_random random; /* of its own: frames in other directions change nothing here */
 };
 
 enum vmctl_fate { VMCTL_FATE_PASS, VMCTL_FATE_CUT, VMCTL_FATE_LOST, VMCTL_FATE_LIMITED };

@@ -1,4 +1,4 @@
-/* A switch's way out: frames are sent from where they were read, and copied only when they have to wait. */
+/* The output of a switch: sends frames from where they were read, and copies only those that have to wait. */
 #include "io/switch.h"
 
 #include "io/sysio.h"
@@ -9,7 +9,7 @@
 
 /* Seconds for which a full port may hold up those who send to it. A port that takes SEND_PROGRESS bytes in that time is merely
  * slow, and gets it again. */
-static const double SEND_PATIENCE = 0.05;
+static const double SEND_GRACE = 0.05;
 
 enum {
     SEND_PROGRESS = 64 * 1024,
@@ -121,14 +121,14 @@ void vmctl_switch_put(struct vmctl_switch_port *p, const uint8_t *at, size_t tot
 static void consider_pause(struct vmctl_switch_port *from, struct vmctl_switch_port *to)
 {
     struct vmctl_switch *sw = to->sw;
-    if (to->mood == VMCTL_PORT_SLOW || vmctl_buf_len(&to->queue) <= high_water(to))
+    if (to->state == VMCTL_PORT_SLOW || vmctl_buf_len(&to->queue) <= high_water(to))
         return;
-    if (to->mood == VMCTL_PORT_FLOWING) {
-        to->mood = VMCTL_PORT_FULL;
-        to->patience = vmctl_loop_now(sw->loop) + SEND_PATIENCE;
+    if (to->state == VMCTL_PORT_FLOWING) {
+        to->state = VMCTL_PORT_FULL;
+        to->grace_until = vmctl_loop_now(sw->loop) + SEND_GRACE;
         to->drained = 0;
-        if (!sw->impatience.slot)
-            vmctl_timer_set(sw->loop, &sw->impatience, to->patience);
+        if (!sw->grace_timer.slot)
+            vmctl_timer_set(sw->loop, &sw->grace_timer, to->grace_until);
     }
     if (from)
         vmctl_switch_pause(from);
@@ -161,8 +161,8 @@ static void drain(struct vmctl_switch_port *p)
     }
     vmctl_buf_consume(&p->queue, (size_t)put);
     p->drained += (size_t)put;
-    if (p->mood == VMCTL_PORT_FULL && p->drained >= SEND_PROGRESS) {
-        p->patience = vmctl_loop_now(p->sw->loop) + SEND_PATIENCE;
+    if (p->state == VMCTL_PORT_FULL && p->drained >= SEND_PROGRESS) {
+        p->grace_until = vmctl_loop_now(p->sw->loop) + SEND_GRACE;
         p->drained = 0;
     }
     size_t left = vmctl_buf_len(&p->queue);
@@ -170,29 +170,29 @@ static void drain(struct vmctl_switch_port *p)
         vmctl_io_stop(p->sw->loop, &p->wio);
         if (p->queue.cap > SEND_KEEP)
             vmctl_buf_free(&p->queue);
-        vmctl_switch_set_mood(p, VMCTL_PORT_FLOWING);
-    } else if (p->mood == VMCTL_PORT_FULL && left <= high_water(p) / 2) {
-        vmctl_switch_set_mood(p, VMCTL_PORT_FLOWING);
+        vmctl_switch_set_state(p, VMCTL_PORT_FLOWING);
+    } else if (p->state == VMCTL_PORT_FULL && left <= high_water(p) / 2) {
+        vmctl_switch_set_state(p, VMCTL_PORT_FLOWING);
     }
 }
 
-void vmctl_switch_on_impatience(struct vmctl_timer *t)
+void vmctl_switch_on_grace_over(struct vmctl_timer *t)
 {
-    struct vmctl_switch *sw = VMCTL_CONTAINER(t, struct vmctl_switch, impatience);
+    struct vmctl_switch *sw = VMCTL_CONTAINER(t, struct vmctl_switch, grace_timer);
     double now = vmctl_loop_now(sw->loop), next = INFINITY;
     for (int i = 0; i < sw->ports; i++) {
         struct vmctl_switch_port *p = sw->port[i];
-        if (p && p->mood == VMCTL_PORT_FULL && p->patience <= now)
+        if (p && p->state == VMCTL_PORT_FULL && p->grace_until <= now)
             drain(p); /* perhaps it was we who had no time */
-        if (!p || p->mood != VMCTL_PORT_FULL)
+        if (!p || p->state != VMCTL_PORT_FULL)
             continue;
-        if (p->patience <= now)
-            vmctl_switch_set_mood(p, VMCTL_PORT_SLOW);
-        else if (p->patience < next)
-            next = p->patience;
+        if (p->grace_until <= now)
+            vmctl_switch_set_state(p, VMCTL_PORT_SLOW);
+        else if (p->grace_until < next)
+            next = p->grace_until;
     }
     if (!isinf(next))
-        vmctl_timer_set(sw->loop, &sw->impatience, next);
+        vmctl_timer_set(sw->loop, &sw->grace_timer, next);
 }
 
 static void on_writable(struct ev_loop *ev, ev_io *w, int events)

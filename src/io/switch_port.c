@@ -23,11 +23,11 @@ void vmctl_switch_resume(struct vmctl_switch *sw)
     }
 }
 
-void vmctl_switch_set_mood(struct vmctl_switch_port *p, enum vmctl_port_mood mood)
+void vmctl_switch_set_state(struct vmctl_switch_port *p, enum vmctl_port_state state)
 {
-    bool was_full = p->mood == VMCTL_PORT_FULL;
-    p->mood = mood;
-    if (was_full && mood != VMCTL_PORT_FULL)
+    bool was_full = p->state == VMCTL_PORT_FULL;
+    p->state = state;
+    if (was_full && state != VMCTL_PORT_FULL)
         vmctl_switch_resume(p->sw);
 }
 
@@ -36,7 +36,7 @@ static void port_drop_output(struct vmctl_switch_port *p)
     vmctl_io_stop(p->sw->loop, &p->wio);
     vmctl_buf_free(&p->queue);
     p->runs = 0;
-    vmctl_switch_set_mood(p, VMCTL_PORT_FLOWING);
+    vmctl_switch_set_state(p, VMCTL_PORT_FLOWING);
 }
 
 void vmctl_switch_detach(struct vmctl_switch_port *p, int why)

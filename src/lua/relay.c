@@ -55,9 +55,9 @@ static int l_relay_new(lua_State *L)
 static void relay_stats(lua_State *L, const struct vmctl_relay *r)
 {
     lua_createtable(L, 0, 3);
-    lua_pushinteger(L, (lua_Integer)r->way[0].bytes);
+    lua_pushinteger(L, (lua_Integer)r->direction[0].bytes);
     lua_setfield(L, -2, "a_to_b");
-    lua_pushinteger(L, (lua_Integer)r->way[1].bytes);
+    lua_pushinteger(L, (lua_Integer)r->direction[1].bytes);
     lua_setfield(L, -2, "b_to_a");
     lua_pushboolean(L, r->over);
     lua_setfield(L, -2, "over");
@@ -100,7 +100,7 @@ static void relay_trace(lua_State *L, const struct vmctl_relay *r)
 {
     for (int i = 1; i <= RELAY_STREAMS; i++) {
         if (lua_getiuservalue(L, 1, i) == LUA_TUSERDATA) {
-            uint64_t in = r->way[i - 1].bytes, out = r->way[RELAY_STREAMS - i].bytes;
+            uint64_t in = r->direction[i - 1].bytes, out = r->direction[RELAY_STREAMS - i].bytes;
             vmctl_trace_counts(L, &vmctl_stream_check(L, -1)->s, -1, "relayed", in, out);
             lua_pushnil(L);
             lua_setiuservalue(L, 1, i);

@@ -226,12 +226,12 @@ static const struct vmctl_fault *fault_check(lua_State *L, int arg, struct vmctl
 /* sw:fault(port, "from" | "to", fault or nil) */
 static int l_switch_fault(lua_State *L)
 {
-    static const char *const ways[] = { "from", "to", NULL };
+    static const char *const directions[] = { "from", "to", NULL };
     struct vmctl_switch_port *p = port_check(L, 1, 2);
-    int way = luaL_checkoption(L, 3, NULL, ways);
+    int direction = luaL_checkoption(L, 3, NULL, directions);
     struct vmctl_fault f;
     const struct vmctl_fault *set = fault_check(L, 4, &f);
-    int err = way == 0 ? vmctl_switch_fault_from(p, set) : vmctl_switch_fault_to(p, set);
+    int err = direction == 0 ? vmctl_switch_fault_from(p, set) : vmctl_switch_fault_to(p, set);
     if (err)
         return vmctl_fail(L, err, "set a fault");
     return 0;
