@@ -49,7 +49,7 @@ guest.on_each_channel(describe, "a guest's monitor", function(channel)
     assert.equal("\137PNG\r\n\26\n", head:sub(1, 8))
     local width, height = (">I4I4"):unpack(head, 17)
     assert.is_true(width >= 640 and height >= 400, ("%d x %d"):format(width, height))
-    assert.equal("EREMOTE", code(vm:screendump "/no/such/folder/x.png"))
+    assert.equal("ENOENT", code(vm:screendump "/no/such/folder/x.png"))
   end))
 
   it("presses its keys, and refuses those that no keyboard has", with_guest(function()

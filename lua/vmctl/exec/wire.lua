@@ -103,6 +103,12 @@ function M.decode_request(text)
       return errors.fail("EPROTO", "request: '%s' is a %s, not a %s", name, type(got), want)
     end
   end
+  for _, name in ipairs { "rows", "cols" } do
+    local value = request[name]
+    if value ~= nil and (math.type(value) ~= "integer" or value < 0 or value > 65535) then
+      return errors.fail("EPROTO", "request: '%s' is no size of a terminal", name)
+    end
+  end
   if request.command == nil and request.argv_b64 == nil then
     return errors.fail("EPROTO", "request: no 'command'")
   end

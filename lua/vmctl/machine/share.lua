@@ -11,6 +11,7 @@ local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
+local shape = require "vmctl.json.shape"
 local log = require "vmctl.log"
 local monitor = require "vmctl.machine.share_qmp"
 local task = require "vmctl.base.task"
@@ -224,15 +225,23 @@ end
 mt.__close = methods.close
 mt.__gc = methods.close
 
+--- What the file beside a shared guest's sockets says. Does not wait.
+---@param text string
+---@return { name: string, pid: integer }|nil
+function M.parse_info(text)
+  local info = json.decode(text)
+  return not shape.wrong(info, { name = "string", pid = "integer" }, "it") and info or nil
+end
+
 -- The folder is private, so that nobody else can put something there that is opened in place of the file.
 local function read_info(folder)
   local there = check_private(folder) and lstat(folder .. "/info")
   if not there or there.type ~= "file" then return nil end
   local file = io.open(folder .. "/info")
   if not file then return nil end
-  local info = json.decode(file:read(MOST_INFO) or "")
+  local text = file:read(MOST_INFO) or ""
   file:close()
-  return type(info) == "table" and info or nil
+  return M.parse_info(text)
 end
 
 --- The guests that this user shares. Does not wait.
@@ -243,7 +252,7 @@ function M.list()
   for _, name in ipairs(core.fs.list(M.home()) or {}) do
     local folder = M.home() .. "/" .. name
     local info = is_name(name) and read_info(folder)
-    if info then found[#found + 1] = { name = name, pid = math.tointeger(info.pid), folder = folder } end
+    if info then found[#found + 1] = { name = name, pid = info.pid, folder = folder } end
   end
   table.sort(found, function(a, b) return a.name < b.name end)
   return found

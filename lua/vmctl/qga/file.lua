@@ -34,10 +34,12 @@ end
 ---@return string|nil bytes, string?, string? code EOF at the end
 function file:read(count)
   count = math.min(count or PIECE, PIECE)
+  if self._at_end and self._handle then return errors.fail("EOF", "read %s on %s: end of file", self._path, self._client) end
   local answer, err, code, problem = self:_call("guest-file-read", { count = count })
   if not answer then return nil, err, code, problem end
   local bytes = core.base64_decode(answer["buf-b64"] or "")
   if not bytes or #bytes > count then return errors.fail("EPROTO", "read %s on %s: an odd answer", self._path, self._client) end
+  self._at_end = answer.eof == true or nil
   if bytes == "" then return errors.fail("EOF", "read %s on %s: end of file", self._path, self._client) end
   return bytes
 end
@@ -45,6 +47,7 @@ end
 --- Writes all bytes. Waits.
 ---@return true|nil, string?, string?, table?
 function file:write(bytes)
+  self._at_end = nil
   local at = 1
   while at <= #bytes do
     local piece = bytes:sub(at, at + PIECE - 1)
@@ -64,6 +67,7 @@ end
 ---@param offset? integer bytes
 ---@return integer|nil position, string?, string?, table?
 function file:seek(whence, offset)
+  self._at_end = nil
   local answer, err, code, problem = self:_call("guest-file-seek", { whence = whence or "cur", offset = offset or 0 })
   if not answer then return nil, err, code, problem end
   return answer.position
