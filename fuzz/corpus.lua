@@ -10,6 +10,7 @@ local sources = {
   hybrid = { "hybrid-vsock" },
   stereos = { "stereos" },
   qmp = { "stereos" }, -- of other messages, but of lines of JSON
+  json = { "stereos" },
   l2 = { "qemu-l2" },
   pb = { "ttrpc" },
   ttrpc = { "ttrpc" },
@@ -28,6 +29,70 @@ local made = {
     session = yamux(2, 1, 0, 7) .. yamux(2, 2, 0, 1) .. yamux(3, 0, 0, 0),
     many = yamux(1, 1, 1, 0) .. yamux(1, 1, 2, 0) .. yamux(1, 1, 4, 0) .. yamux(1, 1, 6, 0) .. yamux(0, 0, 4, 1) .. "x",
   },
+}
+
+-- Archives of one entry each.
+package.path = "lua/?.lua;" .. package.path
+local function archive(entry, content, knows)
+  local writer, parts = require "vmctl.tar.write", {}
+  local function write(bytes)
+    parts[#parts + 1] = bytes
+    return true
+  end
+  for name, value in pairs { path = "a/b", type = "file", mode = 420, uid = 0, gid = 0, mtime = 5, size = #content } do
+    if entry[name] == nil then entry[name] = value end
+  end
+  assert(writer.entry(write, entry, function() return content end, knows))
+  assert(writer.finish(write))
+  return table.concat(parts)
+end
+
+made.tar = {
+  file = archive({}, "hello"), folder = archive({ type = "directory" }, ""), link = archive({ type = "link", link = "../x" }, ""),
+  hard = archive({ type = "hard", link = "a/c" }, ""), long = archive({ path = ("n/"):rep(80) .. "x" }, "x"),
+  large_owner = archive({ uid = 1000240000, gid = 1 << 40, mtime = -5 }, "x"), pax = archive({ nsec = 5 }, "x", "pax"),
+  sparse = archive({ map = { { offset = 512, size = 3 }, { offset = 9000, size = 2 } }, real_size = 10000, size = 5 }, "hello", "pax"),
+}
+made.jcard = {
+  plain = 'name = "x"\n[secrets]\na = "b"\n[other]\nc = 1\n', dotted = "secrets.a = 'x'\nb = 2\n",
+  inline = "secrets = { a = 1 }\nb = [\n1,\n]\n",
+  long = 'a = """x\n[secrets]\n"""\n[[secrets]]\n"q" = 1\n', comment = "# [secrets]\n[secrets.deep]\nx = 1\n",
+}
+made.address = {
+  tcp = "tcp:[::1]:80", host = "tcp:example.org:5000", unix = "unix:/run/a.sock", vsock = "vsock:3:5000",
+  hybrid = "hybrid:/run/v.sock:5000", serial = "serial:/dev/vport0p1", chardev = "chardev:/run/c.sock", exec = "exec:ssh host x", fd = "fd:7",
+}
+made.exec = {
+  request = '{"command":"true","working_dir":"/","env":{"A":"b"},"user":"x","rows":24,"cols":80,"argv_b64":["dHJ1ZQ=="],"token":"x"}',
+  response = '{"exit_code":0,"stdout":"aGk=","stderr":null,"error":"","signal":9,"lingering":true}', exit = "\0\0\0\1\9\3why",
+  files = '{"files":[{"name":"a","size":1,"mode":420,"is_dir":false,"name_b64":"YQ=="}]}', content = '{"content":"aGVsbG8="}',
+  failed = '{"error":"no such file"}', resize = "\0\24\0\80",
+}
+made.qga = {
+  started = '{"pid":5}', ended = '{"exited":true,"exitcode":0,"out-data":"aGk=","err-data":"","out-truncated":false}',
+  read = '{"count":2,"buf-b64":"aGk=","eof":true}',
+  info = '{"version":"8","supported_commands":[{"name":"guest-ping","enabled":true,"success-response":true}]}', number = "7",
+  name = '{"host-name":"x"}', cards = '[{"name":"lo","ip-addresses":[]}]', written = '{"count":3}',
+}
+made.forward = {
+  id = (">s4"):pack "socketfwd-1-abcdef", again = (">s4"):pack "an-id-1-abcdef", refused = (">s4"):pack "unknown forward ID",
+}
+made.mux = {
+  hello = "\xff\xfevmctl?\n0123456789abcdef",
+  connect = "\xff\xfevmctl?\n0123456789abcdef" .. yamux(1, 1, 1, 0) .. yamux(0, 0, 1, 10) .. "CONNECT 7\n",
+  answer = "\xff\xfevmctl!\n0123456789abcdef", other = yamux(1, 1, 1, 0) .. "\xff\xfevmctl?\n" .. ("z"):rep(16),
+}
+made.replay = {
+  lines = '{"ev":"start","t":0,"pid":1}\n{"ev":"open","t":1,"s":"1.1","how":"dial","address":"unix:/x","protocol":"qmp"}\n'
+    .. '{"ev":"line","t":2,"s":"1.1","dir":"in","size":2,"text":"{}"}\n{"ev":"end","t":3,"s":"1.1","dir":"in"}\n'
+    .. '{"ev":"close","t":4,"s":"1.1"}\n',
+  frames = '{"ev":"open","t":1,"s":"a","how":"accept","address":"x","protocol":"exec"}\n'
+    .. '{"ev":"frame","t":2,"s":"a","dir":"out","type":1,"size":4,"data":"AAAA"}\n',
+  info = '{"name":"web","pid":7}',
+}
+made.console = {
+  panic = "[    0.1] Linux\r\n\27[1;31mKernel panic - not syncing: x\27[0m\r\n", title = "\27]0;title\7text\27(B",
+  utf8 = "gr\u{fc}n \xff\xc3",
 }
 
 -- The bytes in front of what a target decodes.

@@ -1,0 +1,58 @@
+-- What must hold for any payloads that an agent or a host sends. Returns a function that raises when it does not.
+local files = require "vmctl.exec.files"
+local wire = require "vmctl.exec.wire"
+
+local T = wire.types
+
+-- A client whose agent answers with the input.
+local function client_of(bytes)
+  return {
+    address = "the agent", _timeout = 1, probe = function() return "vmctl" end,
+    _ask = function() return T.FILE_RESULT, bytes end,
+    run = function() return nil, "no commands here", "ENOTSUP" end,
+  }
+end
+
+local function check_failure(err, code)
+  assert(type(err) == "string" and type(code) == "string" and not err:find "[%z\1-\8\14-\31\127]", "a failure that cannot be shown")
+end
+
+local function check_request(bytes)
+  local request, err, code = wire.decode_request(bytes)
+  if not request then return assert(type(err) == "string" and code == "EPROTO") end
+  assert(request.command == nil or type(request.command) == "string")
+  for _, name in ipairs { "rows", "cols" } do
+    local value = request[name]
+    assert(value == nil or math.type(value) == "integer" and value >= 0 and value < 65536, "an odd size of a terminal")
+  end
+  for _, name in ipairs { "env", "env_b64" } do
+    for key, value in pairs(request[name] or {}) do assert(type(key) == "string" and type(value) == "string") end
+  end
+  assert(wire.encode_request(request), "a request that cannot be said")
+end
+
+local function check_answers(bytes)
+  local response, err, code = wire.decode_response(bytes)
+  if response then
+    assert(type(response.stdout) == "string" and type(response.stderr) == "string" and math.type(response.exit_code) == "integer")
+    assert(not response.error:find "[%c\127]", "words that are not one line")
+  else
+    check_failure(err, code)
+  end
+  local number, _, more = wire.decode_exit(bytes)
+  assert(number == nil or math.type(number) == "integer")
+  assert(type(more) ~= "table" or not more.error or not more.error:find "[%c\127]", "words that are not one line")
+  wire.decode_resize(bytes)
+end
+
+return function(bytes)
+  check_request(bytes)
+  check_answers(bytes)
+  for _, name in ipairs { "read_file", "write_file", "list_files" } do
+    local result, err, code = files[name](client_of(bytes), "/x", name == "write_file" and "abc" or nil)
+    if result == nil then check_failure(err, code) end
+    if name == "list_files" and result then
+      for _, file in ipairs(result) do assert(file.name ~= "" and not file.name:find "[/%z]" and math.type(file.size) == "integer") end
+    end
+  end
+end
