@@ -11,7 +11,10 @@ local function pull(tar, opts, prepare)
   local seen
   copies.with_agent({ tar = "case $1 in --version) exec /bin/tar --version;; esac; " .. tar }, function(client, folder)
     sh('mkdir "$1/t" "$1/home"; echo x > "$1/t/file"; echo mine > "$1/home/kept"' .. (prepare or ""), folder)
-    seen = table.pack(vmctl.files.pull(client, folder .. "/t", folder .. "/out", opts or { verify = false }))
+    opts = opts or { verify = false }
+    local place = folder .. (opts.place or "/out")
+    opts.place = nil
+    seen = table.pack(vmctl.files.pull(client, folder .. "/t", place, opts))
     seen.folder, seen.kept = folder, sh('cd "$1/home"; ls; cat kept', folder)
     seen.there = sh('cd "$1"; find out | LC_ALL=C sort; true', folder)
   end)
@@ -33,6 +36,9 @@ describe("a pull from a guest that means ill", function()
     assert.same({ nil, "ELOOP" }, { seen[1], seen[3] })
     assert.equal("kept\nmine\n", seen.kept)
     assert.equal("ELOOP", pull('exec /bin/tar "$@"', {}, plant)[3])
+    seen = pull('exec /bin/tar "$@"', { place = "/out/" }, plant) -- a slash behind it follows the link
+    assert.same({ nil, "ELOOP" }, { seen[1], seen[3] })
+    assert.equal("kept\nmine\n", seen.kept)
     seen = pull('exec /bin/tar "$@"', { follow = true }, plant)
     assert.equal(seen.folder .. "/home/t", seen[1].path)
   end, LIMIT))

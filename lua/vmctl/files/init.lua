@@ -127,11 +127,12 @@ end
 
 -- Where a copy from a guest goes. A link there may be one that an earlier copy has brought.
 local function aim_here(source_name, destination, opts)
-  local there = fs.stat(destination, true)
+  local bare = text.strip_folder(destination) -- with a slash behind it, the system follows a link
+  local there = fs.stat(bare, true)
   if there and there.type == "link" then
     if not opts.follow then return errors.fail("ELOOP", "it is a link (follow)") end
     local err, code
-    destination, err, code = fs.real(destination)
+    destination, err, code = fs.real(bare)
     if not destination then return nil, err, code end
     there = fs.stat(destination, true)
   end

@@ -1,0 +1,48 @@
+-- With 256 KiB of ordinary lines, waiting for a text that does not come stood still for 226 seconds of processor time.
+local assert = require "luassert"
+local console = require "vmctl.machine.console"
+local explain = require "vmctl.machine.explain"
+local support = require "spec.support"
+local vmctl = require "vmctl"
+
+local LINE = "[    1.234567] systemd[1]: Started a service with an ordinary name. Kernel log follows\r\n"
+local MOST = 5 -- seconds of processor time, of which it takes a fraction of one
+
+local process = { record = function() end, said = function() return "" end }
+
+describe("a console with much on it", function()
+  it("is waited for, and told of, in no time", support.run(function()
+    local made = assert(console.open "web")
+    made:begin()
+    local lines = LINE:rep((300 << 10) // #LINE)
+    assert(made._theirs:write(lines, 5))
+    support.eventually(function() return made._ring.total == #lines end)
+    local began = os.clock()
+    for _, pattern in ipairs { "never", "nev.r", "login: $" } do
+      assert.equal("ETIMEDOUT", support.code(made:wait(pattern, 0.05)))
+    end
+    local report = explain.new("web", process, made)
+    for _ = 1, 5 do
+      local _, message = report:explain("it is not ready", "ETIMEDOUT")
+      assert.falsy(message:find("panic", 1, true))
+    end
+    assert(made._theirs:write("Kernel panic - not syncing: \27[31mfirst\r\nmore\r\nKernel panic - not syncing: second\r\n", 5))
+    assert.equal("syncing: second", made:wait("syncing: second", 5))
+    local _, message = report:explain("it is not ready", "ETIMEDOUT")
+    assert.truthy(message:find("; Kernel panic - not syncing: second", 1, true))
+    assert(os.clock() - began < MOST, os.clock() - began)
+    made:close()
+  end, 60))
+
+  it("finds a text that comes in single bytes", support.run(function()
+    local made = assert(console.open "web")
+    made:begin()
+    local waiting = vmctl.spawn(function() return made:wait("needle", 30, true) end)
+    for char in ("hay need needle hay"):gmatch "." do
+      assert(made._theirs:write(char, 5))
+      vmctl.sleep(0)
+    end
+    assert.equal("needle", waiting:join(30))
+    made:close()
+  end, 60))
+end)
