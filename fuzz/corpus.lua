@@ -60,7 +60,8 @@ made.jcard = {
 }
 made.address = {
   tcp = "tcp:[::1]:80", host = "tcp:example.org:5000", unix = "unix:/run/a.sock", vsock = "vsock:3:5000",
-  hybrid = "hybrid:/run/v.sock:5000", serial = "serial:/dev/vport0p1", chardev = "chardev:/run/c.sock", exec = "exec:ssh host x", fd = "fd:7",
+  hybrid = "hybrid:/run/v.sock:5000", serial = "serial:/dev/vport0p1", chardev = "chardev:/run/c.sock", exec = "exec:ssh host x",
+  fd = "fd:7",
 }
 made.exec = {
   request = '{"command":"true","working_dir":"/","env":{"A":"b"},"user":"x","rows":24,"cols":80,"argv_b64":["dHJ1ZQ=="],"token":"x"}',

@@ -1,12 +1,10 @@
 -- What must hold for any file that is read as a trace. Returns a function that raises when it does not.
 local compare = require "vmctl.replay.compare"
-local core = require "vmctl.core"
 local recorded = require "vmctl.replay.recorded"
 local share = require "vmctl.machine.share"
 local show = require "vmctl.trace.show"
 
-local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-fuzz"))
-local path = folder .. "/trace"
+local path = "build/fuzz/replay.trace"
 
 local function write(bytes)
   local file = assert(io.open(path, "wb"))
