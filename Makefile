@@ -36,7 +36,8 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-musl check asan valgrind fuzz examples rockspec annotations doc clean help
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-musl test-debian13 test-i386 check asan valgrind fuzz \
+  examples rockspec annotations doc clean help
 
 all: $(CORE)
 
@@ -202,6 +203,14 @@ test:
 	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/specs.lua $(SPECS)
 
+# Other systems, in root folders of their own (tools/chroot): the next Debian, and 32 bits, where no guest of ours boots.
+test-debian13:
+	@PACKAGES="make git" tools/chroot trixie 'make demo && make check && make test SPECS="$(ASAN_SPECS)"'
+
+test-i386:
+	@PACKAGES="make git" tools/chroot bookworm/i386 'tools/deps build guest test && make -s all agent && \
+	  eval "$$(make -s env)" && lua5.4 tools/specs.lua $(UNIT_SPECS)'
+
 # The agent with musl. What it needs is fetched first, and a make of its own then finds it.
 test-musl:
 	@tools/deps build guest test musl
@@ -236,6 +245,9 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 # Guests boot slowly, and most of their specs have no more of our C to run than the others: those are for `make test` alone.
 ASAN_SPECS := $(filter-out spec/%_guest_spec.lua spec/scenario% spec/cli% spec/suite% spec/docs% spec/qmp_machine_spec.lua spec/rock_spec.lua, \
   $(sort $(shell find spec -name '*_spec.lua')))
+
+# What needs neither a guest nor a kernel nor another program's presence to be worth running elsewhere.
+UNIT_SPECS := $(filter-out spec/%guest% spec/machine% spec/image_spec.lua spec/doctor% spec/deps% spec/cc_build% spec/nested%,$(ASAN_SPECS))
 
 asan:
 	@tools/deps build guest test
