@@ -157,6 +157,7 @@ static struct work *work_new(void)
     if (lua_pcall(w->M, 0, 0, 0) == LUA_OK)
         return w;
     work_free(&w->job);
+    // cppcheck-suppress memleak ; work_free has it by its job
     return NULL;
 }
 
