@@ -247,7 +247,7 @@ ASAN_SPECS := $(filter-out spec/%_guest_spec.lua spec/scenario% spec/cli% spec/s
   $(sort $(shell find spec -name '*_spec.lua')))
 
 # What needs neither a guest nor a kernel nor another program's presence to be worth running elsewhere.
-UNIT_SPECS := $(filter-out spec/%guest% spec/machine% spec/image_spec.lua spec/doctor% spec/deps% spec/cc_build% spec/nested%,$(ASAN_SPECS))
+UNIT_SPECS := $(filter-out spec/guest_mount_spec.lua spec/guest_commands_spec.lua spec/machine% spec/image_spec.lua spec/doctor% spec/deps% spec/embed% spec/cc_build% spec/nested%,$(ASAN_SPECS))
 
 asan:
 	@tools/deps build guest test

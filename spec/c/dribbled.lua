@@ -101,7 +101,7 @@ local cases = {
   ttrpc = function()
     local _, _, code = against(function(far)
       far:read(1)
-      dribble(far, string.pack(">I4 I4 B B", total, 1, 2, 0) .. x)
+      dribble(far, string.pack(">I4 I4 B B", total, 1, 2, 0) .. ("\xff"):rep(total))
     end, nil, function(s)
       local client = assert(vmctl.ttrpc.connect(function() return s end))
       return client:call("a.Service", "Method", "", { timeout = 60 })

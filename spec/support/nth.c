@@ -82,6 +82,18 @@ int fcntl64(int fd, int command, ...)
     return any_fcntl("fcntl64", fd, command, argument);
 }
 
+/* What the C library calls it where time_t has 64 bits and long has 32. */
+int __fcntl_time64(int fd, int command, ...);
+
+int __fcntl_time64(int fd, int command, ...)
+{
+    va_list rest;
+    va_start(rest, command);
+    void *argument = va_arg(rest, void *);
+    va_end(rest);
+    return any_fcntl("__fcntl_time64", fd, command, argument);
+}
+
 struct dirent *readdir(DIR *dir)
 {
     struct dirent *(*real)(DIR *);

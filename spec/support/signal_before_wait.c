@@ -42,3 +42,14 @@ int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, cons
     come(timeout && !timeout->tv_sec && !timeout->tv_nsec ? 0 : -1);
     return real(fds, count, timeout, mask);
 }
+
+/* The same where time_t has 64 bits and long has 32: a timespec is three times four bytes and padding there. */
+int __ppoll64(struct pollfd *fds, nfds_t count, const long *timeout, const sigset_t *mask);
+
+int __ppoll64(struct pollfd *fds, nfds_t count, const long *timeout, const sigset_t *mask)
+{
+    int (*real)(struct pollfd *, nfds_t, const long *, const sigset_t *);
+    *(void **)&real = dlsym(RTLD_NEXT, "__ppoll64");
+    come(timeout && !timeout[0] && !timeout[1] && !timeout[2] ? 0 : -1);
+    return real(fds, count, timeout, mask);
+}
