@@ -82,7 +82,9 @@ describe("the C files", function()
     local wrong = {}
     for symbol, name in pairs(definers) do
       local of_compiler = symbol:find "^__x86%."
-      if not (of_compiler or symbol:find "^vmctl_" and used[symbol] or symbol == "luaopen_vmctl_core") then wrong[#wrong + 1] = name .. ": " .. symbol end
+      if not (of_compiler or symbol:find "^vmctl_" and used[symbol] or symbol == "luaopen_vmctl_core") then
+        wrong[#wrong + 1] = name .. ": " .. symbol
+      end
     end
     assert.same({}, wrong)
   end)

@@ -10,7 +10,8 @@ local expected = {
 }
 
 local function dribbled(case, where)
-  local command = ("ulimit -s %d; timeout 120 lua5.4 spec/c/dribbled.lua %s %d %s 2>&1; echo $?"):format(STACK, case, BYTES, where)
+  local command = ("ulimit -s %d; LUA_PATH='%s' LUA_CPATH='%s' timeout 120 lua5.4 spec/c/dribbled.lua %s %d %s 2>&1; echo $?"):format(
+    STACK, package.path, package.cpath, case, BYTES, where)
   local pipe = assert(io.popen(command))
   local output = pipe:read "a"
   pipe:close()
