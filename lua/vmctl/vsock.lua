@@ -37,7 +37,7 @@ end
 --- Connects. Waits until it is connected.
 ---@param cid integer|string as in `address`
 ---@param port integer
----@param opts? { timeout: number?, format: any? } as of vmctl.dial
+---@param opts? { timeout: number?, format?: vmctl.Format|table } as of vmctl.dial
 ---@return vmctl.Stream|nil, string?, string? code EINVAL, ENODEV (no such CID), ECONNRESET (nobody listens), ETIMEDOUT …
 function M.dial(cid, port, opts)
   return dial.dial({ kind = "vsock", cid = cid, port = port }, opts)

@@ -44,7 +44,7 @@ function vmctl.channel(capacity) end
 
 --- Connects to an address. Waits until it is connected, handshakes included.
 ---@param where string|table|function an address (see vmctl.address), e.g. "unix:/run/a.sock", "vsock:3:5000"
----@param opts? { timeout: number?, format: any? } seconds for all steps together (10); the frame format of the stream
+---@param opts? { timeout: number?, format?: vmctl.Format|table } seconds for all steps together (10); the frame format of the stream
 ---@return vmctl.Stream|nil stream
 ---@return string?
 ---@return string? code EINVAL, ETIMEDOUT, ECONNREFUSED, ENOENT, ERESOLVE, EPROTO …
@@ -57,7 +57,7 @@ function vmctl.format(layout) end
 
 --- Forwards connections until it is closed. Works in the background: in a program without tasks only while some call waits.
 --- Waits until it listens, which takes a moment inside a guest.
----@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow: any?, on_connection: function?, idle: number?, linger: number?, rpc: any, streams: any } from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`; to: what they get: anything that can be dialled; limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused); timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10); mode: of a Unix socket's file (0600, in a guest 0666); allow: who may connect here, see vmctl.net.access (by default our own user and root, and by TCP this machine); on_connection(peer): called for each connection before the target is dialled, with its address where it has one; may wait; unless it returns true the connection is refused, and its second value is the reason; idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits); rpc, streams: addresses of an agent's socket forwarding where the target does not tell them (a machine, and an exec client on vsock, have them on the guest's ports 1025 and 1026)
+---@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow?: function|table, on_connection: function?, idle: number?, linger: number?, rpc?: string|table|function, streams?: string|table|function } from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`; to: what they get: anything that can be dialled; limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused); timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10); mode: of a Unix socket's file (0600, in a guest 0666); allow: who may connect here, see vmctl.net.access (by default our own user and root, and by TCP this machine); on_connection(peer): called for each connection before the target is dialled, with its address where it has one; may wait; unless it returns true the connection is refused, and its second value is the reason; idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits); rpc, streams: addresses of an agent's socket forwarding where the target does not tell them (a machine, and an exec client on vsock, have them on the guest's ports 1025 and 1026)
 ---@return vmctl.Forward|nil forward with address, stats, status, wait, close
 ---@return string?
 ---@return string? code EADDRINUSE (a live server has the address, or what is at the path is no socket), EINVAL, ENOTSUP, EACCES …
@@ -92,7 +92,7 @@ function vmctl.map(list, fn, options) end
 function vmctl.now() end
 
 --- Two connected streams (a Unix socket pair). Does not wait.
----@param opts? { format: any? }
+---@param opts? { format?: vmctl.Format|table }
 ---@return vmctl.Stream|nil near
 ---@return vmctl.Stream far or the message
 ---@return string? code
@@ -125,7 +125,7 @@ function vmctl.relay(a, b, opts) end
 --- An address that plays a trace: each connection to it is the next recorded one. Does not wait; a file that can not be read
 --- fails the dial. What was masked may be anything, JSON is compared by what it says, all else byte by byte.
 ---@param path string
----@param opts? { session?: string|integer, side?: "server"|"client", strict: boolean?, timeout: number?, speed: number?, format: any? } session: one alone, by its id or by the number that trace.print shows; side: whose part is played ("server"); strict: false compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times, 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have
+---@param opts? { session?: string|integer, side?: "server"|"client", strict: boolean?, timeout: number?, speed: number?, format?: vmctl.Format|table } session: one alone, by its id or by the number that trace.print shows; side: whose part is played ("server"); strict: false compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times, 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have
 ---@return vmctl.ReplayAddress address
 function vmctl.replay(path, opts) end
 
@@ -665,7 +665,7 @@ function l2.dial(where, opts) end
 
 --- Listens for QEMUs that connect (`-netdev stream`, `-netdev socket,connect=`). Waits only to resolve a name.
 ---@param where string|table "tcp:HOST:PORT", "tcp4:…", "tcp6:…", "unix:PATH" …
----@param opts? { backlog: integer?, mode: integer?, allow: any? } mode: of a Unix socket's file (0600); allow: see vmctl.net.access
+---@param opts? { backlog: integer?, mode: integer?, allow?: function|table } mode: of a Unix socket's file (0600); allow: see vmctl.net.access
 ---@return vmctl.L2Listener|nil
 ---@return string?
 ---@return string?
@@ -1083,7 +1083,7 @@ local socketforward = {}
 --- Forwards sockets of a guest to sockets of this host. Waits until the guest has bound them.
 ---@param client vmctl.TtrpcClient of the guest's RPC port
 ---@param entries table<string, { guest_path: string?, guest_address: string?, host_path: string?, host: string?, mode: integer? }> by forward id; guest_path or guest_address ("tcp:127.0.0.1:8080", which our agent alone understands): where the guest listens; host_path or host (an address): the socket dialled here; mode: of the guest's socket file (0666; our agent alone)
----@param opts { open: function?, streams: any, dial_timeout: number?, open_timeout: number?, limit: integer?, idle: number?, linger: number?, mode: integer?, reconnect: any, on_state: function? } open(timeout) gives a stream to the guest's stream port, `streams` is its address; seconds to dial (4) and until the guest's ack (5); connections at a time (1024, others wait in the guest); seconds without a byte, seconds after one side has ended (no limits by default); reconnect: an address, or a function of a time-out that gives a new client when this one is lost; on_state(state, message, code)
+---@param opts { open: function?, streams?: string|table|function, dial_timeout: number?, open_timeout: number?, limit: integer?, idle: number?, linger: number?, mode: integer?, reconnect?: string|table|function, on_state: function? } open(timeout) gives a stream to the guest's stream port, `streams` is its address; seconds to dial (4) and until the guest's ack (5); connections at a time (1024, others wait in the guest); seconds without a byte, seconds after one side has ended (no limits by default); reconnect: an address, or a function of a time-out that gives a new client when this one is lost; on_state(state, message, code)
 ---@return vmctl.SocketForwarder|nil
 ---@return string?
 ---@return string? as the call of Bind: nothing is bound then
@@ -1316,7 +1316,7 @@ function vsock.address(cid, port) end
 --- Connects. Waits until it is connected.
 ---@param cid integer|string as in `address`
 ---@param port integer
----@param opts? { timeout: number?, format: any? } as of vmctl.dial
+---@param opts? { timeout: number?, format?: vmctl.Format|table } as of vmctl.dial
 ---@return vmctl.Stream|nil
 ---@return string?
 ---@return string? code EINVAL, ENODEV (no such CID), ECONNRESET (nobody listens), ETIMEDOUT …
@@ -1356,7 +1356,7 @@ do
 local Address = {}
 
 --- Connects. Waits (see `vmctl.dial`).
----@param opts? number|{ timeout: number?, format: any? }
+---@param opts? number|{ timeout: number?, format?: vmctl.Format|table }
 ---@return vmctl.Stream|nil stream
 ---@return string? message
 ---@return string? code
@@ -2559,7 +2559,7 @@ function L2Switch:inject(port, frame) end
 --- NAME. A port whose connection has ended stays, with its faults and counts, and the next connection gets it: give each guest
 --- its own address if it must keep its port. Waits only to resolve a name.
 ---@param where string|table as for l2.listen
----@param opts? { name: string?, ports: integer?, backlog: integer?, mode: integer?, allow: any? } ports: at most so many (256)
+---@param opts? { name: string?, ports: integer?, backlog: integer?, mode: integer?, allow?: function|table } ports: at most so many (256)
 ---@return vmctl.L2SwitchListener|nil listener with address, ports, close
 ---@return string?
 ---@return string? code ECLOSED, EADDRINUSE …

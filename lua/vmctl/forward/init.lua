@@ -39,8 +39,8 @@ end
 
 --- Forwards connections until it is closed. Works in the background: in a program without tasks only while some call waits.
 --- Waits until it listens, which takes a moment inside a guest.
----@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow: any?,
---- on_connection: function?, idle: number?, linger: number?, rpc: any, streams: any }
+---@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow?: function|table,
+--- on_connection: function?, idle: number?, linger: number?, rpc?: string|table|function, streams?: string|table|function }
 -- from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`;
 -- to: what they get: anything that can be dialled;
 -- limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused);

@@ -114,7 +114,8 @@ function listener_mt:__tostring() return ("vmctl.L2Listener(%s)"):format(tostrin
 
 --- Listens for QEMUs that connect (`-netdev stream`, `-netdev socket,connect=`). Waits only to resolve a name.
 ---@param where string|table "tcp:HOST:PORT", "tcp4:…", "tcp6:…", "unix:PATH" …
----@param opts? { backlog: integer?, mode: integer?, allow: any? } mode: of a Unix socket's file (0600); allow: see vmctl.net.access
+---@param opts? { backlog: integer?, mode: integer?, allow?: function|table } mode: of a Unix socket's file (0600);
+-- allow: see vmctl.net.access
 ---@return vmctl.L2Listener|nil, string?, string?
 function M.listen(where, opts)
   opts = options.check(opts, { backlog = "integer>=1", mode = "integer", allow = "function|table" }, "l2.listen")

@@ -102,7 +102,7 @@ local listen_options = {
 --- NAME. A port whose connection has ended stays, with its faults and counts, and the next connection gets it: give each guest
 --- its own address if it must keep its port. Waits only to resolve a name.
 ---@param where string|table as for l2.listen
----@param opts? { name: string?, ports: integer?, backlog: integer?, mode: integer?, allow: any? } ports: at most so many (256)
+---@param opts? { name: string?, ports: integer?, backlog: integer?, mode: integer?, allow?: function|table } ports: at most so many (256)
 ---@return vmctl.L2SwitchListener|nil listener with address, ports, close; string?, string? code ECLOSED, EADDRINUSE …
 function M.listen(switch, where, opts)
   opts = options.check(opts, listen_options, "switch:listen")

@@ -335,7 +335,7 @@ end
 local dial -- of vmctl.net.dial, which stands above this module and gives it
 
 --- Connects. Waits (see `vmctl.dial`).
----@param opts? number|{ timeout: number?, format: any? }
+---@param opts? number|{ timeout: number?, format?: vmctl.Format|table }
 ---@return vmctl.Stream|nil stream
 ---@return string? message
 ---@return string? code

@@ -106,7 +106,7 @@ local dialers = {
 
 --- Connects to an address. Waits until it is connected, handshakes included.
 ---@param where string|table|function an address (see vmctl.address), e.g. "unix:/run/a.sock", "vsock:3:5000"
----@param opts? { timeout: number?, format: any? } seconds for all steps together (10); the frame format of the stream
+---@param opts? { timeout: number?, format?: vmctl.Format|table } seconds for all steps together (10); the frame format of the stream
 ---@return vmctl.Stream|nil stream, string?, string? code EINVAL, ETIMEDOUT, ECONNREFUSED, ENOENT, ERESOLVE, EPROTO …
 function M.dial(where, opts)
   if type(opts) == "number" then opts = { timeout = opts } end
@@ -158,7 +158,7 @@ function M.listen(where, opts)
 end
 
 --- Two connected streams (a Unix socket pair). Does not wait.
----@param opts? { format: any? }
+---@param opts? { format?: vmctl.Format|table }
 ---@return vmctl.Stream|nil near
 ---@return vmctl.Stream far or the message
 ---@return string? code

@@ -130,7 +130,8 @@ mt.__close = methods.close
 --- An address that plays a trace: each connection to it is the next recorded one. Does not wait; a file that can not be read
 --- fails the dial. What was masked may be anything, JSON is compared by what it says, all else byte by byte.
 ---@param path string
----@param opts? { session?: string|integer, side?: "server"|"client", strict: boolean?, timeout: number?, speed: number?, format: any? }
+---@param opts? { session?: string|integer, side?: "server"|"client", strict: boolean?, timeout: number?, speed: number?,
+--- format?: vmctl.Format|table }
 -- session: one alone, by its id or by the number that trace.print shows; side: whose part is played ("server"); strict: false
 -- compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times,
 -- 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have

@@ -256,8 +256,9 @@ end
 ---@param entries table<string, { guest_path: string?, guest_address: string?, host_path: string?, host: string?, mode: integer? }>
 -- by forward id; guest_path or guest_address ("tcp:127.0.0.1:8080", which our agent alone understands): where the guest listens;
 -- host_path or host (an address): the socket dialled here; mode: of the guest's socket file (0666; our agent alone)
----@param opts { open: function?, streams: any, dial_timeout: number?, open_timeout: number?, limit: integer?, idle: number?,
---- linger: number?, mode: integer?, reconnect: any, on_state: function? } open(timeout) gives a stream to the guest's stream
+---@param opts { open: function?, streams?: string|table|function, dial_timeout: number?, open_timeout: number?, limit: integer?,
+--- idle: number?, linger: number?, mode: integer?, reconnect?: string|table|function,
+--- on_state: function? } open(timeout) gives a stream to the guest's stream
 -- port, `streams` is its address; seconds to dial (4) and until the guest's ack (5); connections at a time (1024, others wait
 --- in the guest); seconds without a byte, seconds after one side has ended (no limits by default); reconnect: an address, or a
 -- function of a time-out that gives a new client when this one is lost; on_state(state, message, code)
