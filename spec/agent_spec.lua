@@ -84,6 +84,7 @@ describe("vmctl-agent", function()
     local cases = {
       { "--no-such-option" }, { "word" }, { "--listen" }, { "--lua" }, { "--allow-cid", "many" }, { "--allow-uid", "root" },
       { "--help=yes" }, { "--listen", "nonsense" }, { "--listen", "tcp:127.0.0.1" }, { "--listen", "tcp:127.0.0.1:99999" },
+      { "--allow-tcp" }, { "--allow-tcp", "everybody" }, { "--allow-tcp=" },
       { "--listen", "unix:/tmp/never", "--ready", "nonsense" }, { "--stereos", "nonsense" }, { "--health-dir", "relative" },
     }
     for _, arguments in ipairs(cases) do
@@ -96,7 +97,7 @@ describe("vmctl-agent", function()
   it("says in one line why it cannot listen, and leaves nothing", run(function()
     local folder = support.tmpdir()
     local taken <close> = assert(vmctl.listen "tcp:127.0.0.1:0")
-    local status, _, err = say { "--listen", "unix:" .. folder .. "/agent", "--listen", tostring(taken:address()) }
+    local status, _, err = say { "--allow-tcp", "local", "--listen", "unix:" .. folder .. "/agent", "--listen", tostring(taken:address()) }
     assert.equal(1, status)
     assert.matches("^vmctl%-agent: listen tcp:127%.0%.0%.1:%d+: [^\n]+\n$", err)
     assert.same({}, core.fs.list(folder))
@@ -105,7 +106,7 @@ describe("vmctl-agent", function()
   it("serves several addresses", run(function()
     local path, port = support.tmpdir() .. "/agent", free_port()
     local tcp = ("tcp:127.0.0.1:%d"):format(port)
-    local child <close>, client = start("unix:" .. path, "--listen", "unix:" .. path, "--listen=" .. tcp)
+    local child <close>, client = start("unix:" .. path, "--listen", "unix:" .. path, "--listen=" .. tcp, "--allow-tcp", "local")
     local other = assert(vmctl.exec.client(tcp))
     assert.equal("one\n", assert(client:run { "echo", "one" }).stdout)
     assert.equal("two\n", assert(other:run { "echo", "two" }).stdout)
@@ -303,10 +304,20 @@ describe("vmctl-agent lets in", function()
       assert(vmctl.exec.client("tcp:127.0.0.1:" .. port):ready(5))
       return vmctl.host:run { agent, "--lua", try, "tcp:10.99.0.1:" .. port }.stdout
     end
-    print(attempt(5000), attempt(5001, "--allow-tcp"))
+    print(attempt(5000, "--allow-tcp", "local"), attempt(5001, "--allow-tcp", "any"))
   ]]
 
-  it("only this machine on TCP, unless told otherwise", run(function()
+  it("nobody on TCP, where every user of the machine can connect, unless told so", run(function()
+    for _, option in ipairs { "--listen", "--stereos", "--cc", "--forward", "--forward-streams", "--dial-rpc" } do
+      for _, where in ipairs { "tcp:127.0.0.1:0", "tcp:[::1]:0", "tcp:localhost:0", "tcp:0.0.0.0:0" } do
+        local status, out, err = say { "--listen", "unix:/tmp/never", option, where }
+        assert.same({ 2, "" }, { status, out })
+        assert.truthy(err:find(("vmctl-agent: %s %s: TCP does not say which user connects"):format(option, where), 1, true), err)
+      end
+    end
+  end, 60))
+
+  it("on TCP this machine alone or everybody, as it is told", run(function()
     local status, out, err = in_own_network(NETWORK)
     if err:find("unshare", 1, true) then return pending("no network namespace here: " .. err) end
     assert.same({ 0, "" }, { status, err })

@@ -253,7 +253,8 @@ guest.on_each_channel(describe, "a guest", function(channel)
 
   describe("forward", function()
     it("reaches a server inside", with_guest(function()
-      local server <close> = assert(vm:start { "/sbin/vmctl-agent", "--listen", "tcp:127.0.0.1:7070" })
+      local server <close> = assert(vm:start { "/sbin/vmctl-agent", "--allow-tcp", "local", "--listen",
+        "tcp:127.0.0.1:7070" })
       local inner = assert(vmctl.exec.client(function(timeout) return vm:forward("127.0.0.1", 7070, timeout) end))
       patiently("a server", function() return inner:probe(5) end)
       assert.equal("through\n", assert(inner:run { "echo", "through" }).stdout)

@@ -143,7 +143,7 @@ end
 
 -- Serves until a signal says to end; commands that still run are ended then.
 local function serve_all(opened, opts, args, signals)
-  local allow = { cid = opts.cid, tcp = opts.tcp, uid = opts.uid }
+  local allow = { cid = opts.cid, tcp = opts.tcp == "any" and "any" or nil, uid = opts.uid }
   local serving = { allow = allow, root = opts.root, on_idle = tidy, on_ready = not opts.root and refresh or nil }
   task.scope(function(scope)
     local control, cc, forwards = control_plane(scope, opts, args, allow), cc_server(opts, allow), forwarding(opts, allow)

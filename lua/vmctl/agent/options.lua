@@ -13,7 +13,7 @@ vmctl-agent --lua SCRIPT [ARG ...]
                              runs a Lua script with vmctl inside ("-": from standard input); other modules by LUA_PATH
 
   --listen ADDRESS    serve the exec protocol there; may be given more than once
-                      (vsock:any:{EXEC}, unix:/run/agent.sock, tcp:127.0.0.1:{EXEC})
+                      (vsock:any:{EXEC}, unix:/run/agent.sock)
   --ready ADDRESS     accept and close connections there, as a sign of readiness
   --stereos ADDRESS   serve StereOS' control plane there; may be given more than once (vsock:any:{STEREOS})
   --cc ADDRESS        serve cc-helper's file, command and network requests there (vsock:any:{CC})
@@ -25,7 +25,8 @@ vmctl-agent --lua SCRIPT [ARG ...]
                       sockets may be forwarded in this folder alone; may be given more than once
   --mux PATH          serve streams over this virtio-serial port: exec, readiness, the control plane, cc, forwarding
   --allow-cid CID     on vsock: let this CID in as well (a number, or any); default: the host's, 2
-  --allow-tcp         on TCP: let in others than this machine
+  --allow-tcp WHO     TCP addresses are refused without this, since TCP does not say which user connects:
+                      local serves every user of this machine, any serves whoever reaches the port
   --allow-uid UID     on a Unix socket: let this user in besides root and our own
   --root FOLDER       stands for / in file requests and for the control plane (whose secrets are then on that disk)
   --health-dir DIR    where agents tell how they are, one JSON file each (/run/stereos/agents)
@@ -46,6 +47,10 @@ local function read_integer(text)
   return math.tointeger(tonumber(text))
 end
 
+local function read_tcp(text)
+  return (text == "local" or text == "any") and text or nil
+end
+
 local function read_absolute(path)
   return path:sub(1, 1) == "/" and path or nil
 end
@@ -63,7 +68,7 @@ local known = {
   ["--mux"] = { into = "mux", many = true },
   ["--allow-cid"] = { into = "cid", many = true, read = read_cid },
   ["--allow-uid"] = { into = "uid", many = true, read = read_integer },
-  ["--allow-tcp"] = { into = "tcp", flag = "any" },
+  ["--allow-tcp"] = { into = "tcp", read = read_tcp },
   ["--root"] = { into = "root" },
   ["--health-dir"] = { into = "health_dir", read = read_absolute },
   ["--poweroff"] = { into = "poweroff" },
@@ -95,6 +100,7 @@ local function count(opts)
   return #opts.listen + #opts.stereos + #opts.cc + #opts.forward + #opts.dial_rpc + #opts.mux
 end
 
+-- All addresses can be understood, and nobody is served by TCP whom the caller has not named. (At --ready there is nothing to have.)
 local function check_addresses(opts)
   local given = {
     ["--listen"] = opts.listen, ["--ready"] = opts.ready, ["--stereos"] = opts.stereos, ["--cc"] = opts.cc,
@@ -104,6 +110,9 @@ local function check_addresses(opts)
     for _, where in ipairs(list) do
       local at, err = address.parse(where)
       if not at then return nil, ("%s %s: %s"):format(name, where, err) end
+      if at.kind == "tcp" and not opts.tcp and name ~= "--ready" then
+        return nil, ("%s %s: TCP does not say which user connects; take a Unix socket, or say --allow-tcp local or any"):format(name, at)
+      end
     end
   end
   return true
