@@ -28,9 +28,8 @@ local function header(name, kind, entry, size)
     number(entry.gid, 8) .. number(size, 12) .. number(entry.mtime, 12)
   local after = kind .. string.pack("c100", (entry.link or ""):sub(1, NAME)) .. "ustar\00000" .. ("\0"):rep(64) ..
     number(entry.major or 0, 8) .. number(entry.minor or 0, 8) .. ("\0"):rep(155 + 12)
-  local sum = 8 * 32
-  for i = 1, #before do sum = sum + before:byte(i) end
-  for i = 1, #after do sum = sum + after:byte(i) end
+  local bytes, sum = { (before .. after):gsub("%z+", ""):byte(1, -1) }, 8 * 32 -- zeros count for nothing
+  for i = 1, #bytes do sum = sum + bytes[i] end
   return before .. ("%06o\0 "):format(sum) .. after
 end
 
