@@ -72,7 +72,7 @@ function M:forward_port(port, opts)
   opts = options.check(opts, { port = "integer>=0<=65535", host = "string", guest_host = "string" }, "forward_port")
   if math.type(port) ~= "integer" or port < 1 or port > 65535 then error("forward_port: a port from 1 to 65535 expected", 2) end
   local vm = self:_running "forward_port"
-  local made, err = forward.forward {
+  local made, err = forward {
     from = { kind = "tcp", host = opts.host or "127.0.0.1", port = opts.port or 0 },
     to = vm:inside { kind = "tcp", host = opts.guest_host or "127.0.0.1", port = port },
   }
