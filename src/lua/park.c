@@ -59,7 +59,7 @@ static void root_wait(lua_State *L, struct vmctl_task *t)
  * that; here it is this loop, so that a call takes the C stack of one wait however many it makes. */
 static int root_loop(lua_State *L, struct vmctl_lua *st, lua_KContext ctx, lua_KFunction k)
 {
-    int results;
+    int results = 0;
     do {
         st->root_next = NULL;
         results = k(L, LUA_YIELD, ctx);
