@@ -174,8 +174,9 @@ static bool loop_hold_signals(struct vmctl_loop *loop, sigset_t *before)
 
 static int loop_epoll(struct vmctl_loop *loop, struct epoll_event *events)
 {
-    if (!loop->interrupted)
-        return epoll_wait(loop->fd, events, LOOP_EVENTS, -1);
+    int ready = epoll_wait(loop->fd, events, LOOP_EVENTS, loop->interrupted ? 0 : -1);
+    if (ready != 0 || !loop->interrupted)
+        return ready; /* most waits of a busy program end here, and cost no more than without a handler */
     sigset_t before;
     int timeout = loop_hold_signals(loop, &before) ? 0 : -1;
     int n = epoll_pwait(loop->fd, events, LOOP_EVENTS, timeout, &before);
