@@ -65,3 +65,19 @@ describe("a copy into a guest that fails", function()
     end)
   end, LIMIT))
 end)
+
+describe("a file that could not be put in its place", function()
+  for _, verify in ipairs { true, false } do
+    it("is a failure, also where find says nothing of it, check sums: " .. tostring(verify), run(function()
+      copies.with_agent({ mv = 'for last; do :; done; case $last in */there/d/) exit 1;; esac; exec /bin/mv "$@"',
+        find = '/usr/bin/find "$@"; exit 0' }, function(client, folder)
+        sh(OLD, folder)
+        local before = files_of(folder .. "/there")
+        local none, err, code = vmctl.files.push(client, folder .. "/new", folder .. "/there", { exact = true, verify = verify })
+        assert.same({ nil, "EREMOTE" }, { none, code })
+        assert.truthy(err:find("d/%w: it could not be put in its place"), err)
+        assert.equal(before, files_of(folder .. "/there"))
+      end)
+    end, LIMIT))
+  end
+end)

@@ -126,7 +126,10 @@ local function compare(job)
   local there, err, code = job.verify(paths)
   if not there then return nil, err, code end
   for i, file in ipairs(job.hashes) do
-    if not there[i] then job.note("vanished", file.path)
+    if not there[i] and not job.states then
+      return errors.fail("EBADMSG", "%s: it is not there", file.path)
+    elseif not there[i] then
+      job.note("vanished", file.path)
     elseif there[i] ~= file.hex then odd[#odd + 1] = file end
   end
   job.report.verified = #paths - #odd

@@ -18,7 +18,11 @@ put() {
   if [ -d "$2" ]; then [ -L "$2" ] || fail "$2: a folder is there"; rm -f -- "$2"; fi
   mv -f -- "$1" "$2"
 }
-files() { find "$1" -maxdepth 1 ! -type d -exec sh -c 'd=$1; shift; exec mv -f -- "$@" "$d/"' sh "$2" {} +; }
+files() {
+  find "$1" -maxdepth 1 ! -type d -exec sh -c 'd=$1; shift; exec mv -f -- "$@" "$d/"' sh "$2" {} +
+  left=$(find "$1" -maxdepth 1 ! -type d | head -n 1) # not every find tells that mv has failed
+  [ -z "$left" ] || fail "$2/${left##*/}: it could not be put in its place"
+}
 merge() {
   if [ "$(device "$1")" != "$(device "$2")" ]; then
     mkdir -m 700 -- "$2/$own"
