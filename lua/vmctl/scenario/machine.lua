@@ -1,9 +1,9 @@
 --- One machine of a scenario: its life, its network, its screen. Verbs raise.
+local cards = require "vmctl.scenario.cards"
 local commands = require "vmctl.scenario.commands"
 local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
 local launch = require "vmctl.machine".launch
-local network = require "vmctl.scenario.network"
 local options = require "vmctl.base.options"
 local plans = require "vmctl.scenario.plan"
 local screen = require "vmctl.scenario.screen"
@@ -23,7 +23,7 @@ local CONSOLE_LINES = 12
 local methods = {}
 local mt = { __name = "vmctl.ScenarioMachine", __index = methods }
 
-for _, part in ipairs { commands, waits, transfer, units, screen } do
+for _, part in ipairs { cards, commands, waits, transfer, units, screen } do
   for name, fn in pairs(part) do methods[name] = fn end
 end
 
@@ -53,48 +53,14 @@ function methods:state()
   return self._state
 end
 
---- Its address in a network; its first one by default.
----@param name? string
----@return string
-function methods:ip(name)
-  local address = self._run.plan:address(self.name, name or self._networks[1])
-  if not address then self:_fail("ip", name and ("it is not in a network '%s'"):format(name) or "it has no 'networks'") end
-  return address
-end
-
 -- Options of a launch: as given, with a file for the console, cards for the networks and what a snapshot wants.
 local function launch_options(self, how, folder)
-  local networks, err, code = self._run:open_networks()
-  if not networks then return nil, err, code end
-  local nics = table.move(self._spec.nics or {}, 1, #(self._spec.nics or {}), 1, {})
-  for _, name in ipairs(self._networks) do
-    local card
-    card, err, code = networks[name]:card(self.name, self.number)
-    if not card then return nil, err, code end
-    nics[#nics + 1] = card
-  end
+  local nics, err, code = self:_cards(self._spec.nics or {})
+  if not nics then return nil, err, code end
   return options.merge(self._spec, {
     name = self.name, nics = nics, console_log = self._run:path() .. "/" .. self.name .. ".console.log",
     args = how ~= "kernel" and snapshot.arguments(self._spec, folder, how == "copy") or self._spec.args,
   })
-end
-
--- Gives its cards their addresses.
-local function configure(self, timeout)
-  if #self._networks == 0 or not self._run.configures then return true end
-  local cards, hosts = {}, {}
-  for i, name in ipairs(self._networks) do
-    local number, subnet = self._run.plan.numbers[name], self._run.plan.subnets[name]
-    cards[i] = { mac = network.mac(number, self.number), address = ("%s/%d"):format(self:ip(name), subnet.prefix) }
-  end
-  for _, other in ipairs(self._group:machines()) do
-    if other._networks[1] then hosts[#hosts + 1] = ("%s %s\n"):format(other:ip(), other.name) end
-  end
-  local command = network.configuration(cards, table.concat(hosts))
-  command.timeout, command.check = timeout, true
-  local done, err, code = self.vm:run(command)
-  if not done then return nil, ("%s: giving its network cards addresses: %s"):format(self.name, err), code end
-  return true
 end
 
 local function bring_up(self, how, folder)
@@ -103,11 +69,10 @@ local function bring_up(self, how, folder)
     ok, err, code = snapshot.resume(self.vm, folder, self._boot_timeout)
   else
     ok, err, code = self.vm:wait_ready(self._boot_timeout)
-    if ok then ok, err, code = configure(self, self._boot_timeout) end
+    if ok then ok, err, code = self:_configure_cards(self._boot_timeout) end
   end
   if not ok then return nil, err, code end
-  local networks = assert(self._run:open_networks())
-  for _, name in ipairs(self._networks) do networks[name]:apply() end
+  self:_join_networks()
   return true
 end
 
@@ -254,20 +219,6 @@ function methods:wait_for_shutdown(opts)
   if not ended then self:_fail("wait_for_shutdown", ("it still runs after %g s: %s"):format(timeout, err)) end
   self:_release():close()
 end
-
-local function set_blocked(self, verb, is_blocked)
-  if #self._networks == 0 then self:_fail(verb, "it has no 'networks'") end
-  self._run:note("%s: %s", self.name, verb)
-  for _, name in ipairs(self._networks) do
-    self._group:_some_networks(name, verb)[name]:block(self.name, is_blocked)
-  end
-end
-
---- Cuts it off from its networks; its cards do not notice.
-function methods:block() set_blocked(self, "block", true) end
-
---- Ends `block`.
-function methods:unblock() set_blocked(self, "unblock", false) end
 
 function mt:__tostring()
   return ("vmctl.ScenarioMachine(%s, %s)"):format(self.name, self._state)
