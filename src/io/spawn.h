@@ -20,6 +20,7 @@ struct vmctl_spawn {
     bool group;              /* a process group of its own (implied by session) */
     int cgroup;              /* the descriptor of a cgroup's folder that it starts in; -1: ours */
     int death_signal;        /* sent when our thread ends; 0: none */
+    bool confine;            /* no privileges by setuid files, no capabilities after exec, no core dumps */
     bool set_user;           /* then uid, gid and the supplementary groups below are taken on */
     uid_t uid;
     gid_t gid;

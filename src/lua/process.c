@@ -210,6 +210,7 @@ static void spawn_describe(lua_State *L, struct vmctl_spawn *how)
     how->cwd = field_string(L, "cwd");
     how->session = field_boolean(L, "session");
     how->group = field_boolean(L, "group");
+    how->confine = field_boolean(L, "confine");
     how->death_signal = (int)field_integer(L, "death_signal", 0, INT_MAX);
     spawn_more_fds(L, how);
     spawn_identity(L, how);

@@ -16,7 +16,8 @@ local mt = { __name = "vmctl.Child", __index = methods }
 local known = {
   cwd = "string", env = "table", clear_env = "boolean", stdin = "string|integer", stdout = "string|integer",
   stderr = "string|integer", tty = "boolean", rows = "integer", cols = "integer", group = "boolean", session = "boolean",
-  death_signal = "string|integer", user = "string", sweep = "boolean", contain = "boolean", file = "string", fds = "table",
+  death_signal = "string|integer", user = "string", sweep = "boolean",
+  contain = "boolean", confine = "boolean", file = "string", fds = "table",
 }
 
 local STDIO = { pipe = true, null = true, inherit = true }
@@ -80,7 +81,8 @@ end
 ---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env),
 -- stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name",
 -- "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end),
--- contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), fds
+-- contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without
+-- capabilities, also as root, without a way to get more, and without core dumps), fds
 -- (an array of at most 5 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message, string? code
@@ -94,7 +96,7 @@ function M.spawn(command)
   local spec = {
     argv = argv, file = opts.file, cwd = opts.cwd, env = environment(opts), stdin = opts.stdin, stdout = opts.stdout,
     stderr = opts.stderr, fds = opts.fds, tty = opts.tty, rows = opts.rows, cols = opts.cols, session = opts.session,
-    group = opts.group ~= false, sweep = opts.sweep, contain = opts.contain,
+    group = opts.group ~= false, sweep = opts.sweep, contain = opts.contain, confine = opts.confine,
     death_signal = opts.death_signal and signals.number(opts.death_signal) or nil,
   }
   if opts.user then
