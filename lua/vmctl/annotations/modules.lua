@@ -834,7 +834,7 @@ local process = {}
 function process.environment() end
 
 --- Starts a process. Does not wait.
----@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), fds (an array of at most 5 more descriptors: its 3, 4, …)
+---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without capabilities, also as root, without a way to get more, and without core dumps), fds (an array of at most 5 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message
 ---@return string? code
@@ -2756,6 +2756,12 @@ function Machine:address(port) end
 ---@return true
 function Machine:close() end
 
+--- What its QEMU is kept from, as the kernel has it. Does not wait.
+---@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer }|nil sandbox: a filter of system calls; capabilities: it has some
+---@return string? message
+---@return string? code ECLOSED, ERESET: it has ended
+function Machine:confinement() end
+
 --- Opens a connection to an address as the guest sees it. Waits.
 ---@param where string|table "tcp:127.0.0.1:80" is a port of the guest itself, "unix:/run/docker.sock" a socket of it (agents of ours alone know that)
 ---@param timeout? number
@@ -3113,6 +3119,7 @@ do
 ---@field exec_timeout? number seconds for a command that names none
 ---@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
 ---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
+---@field sandbox? boolean false: QEMU may start programs and keeps our capabilities, which some of `args` need (`confinement` says what is in force)
 local MachineOptions = {}
 
 end

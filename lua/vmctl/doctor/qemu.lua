@@ -38,6 +38,10 @@ local function report_abilities(report, file, version)
   local png = at_least(version, 7, 1)
   report("QEMU's PNG pictures", png, ("QEMU %s %s pictures of the screen as PNG"):format(version, png and "writes" or "has no"),
     "QEMU 7.1 or later", true)
+  local said = probe.output { file, "-sandbox", "help" } or ""
+  local sandbox = said:find "expects 'on' or 'off'" ~= nil
+  report("QEMU's sandbox", sandbox, sandbox and "QEMU can filter its own system calls" or "QEMU was built without seccomp",
+    "install a QEMU with seccomp, or launch guests with sandbox = false", false)
   local devices = probe.output { file, "-device", "help" } or ""
   report("virtio-serial", devices:find('"virtserialport"', 1, true) ~= nil,
     devices:find('"virtserialport"', 1, true) and "QEMU has virtserialport: guests can be reached without AF_VSOCK"

@@ -2,6 +2,7 @@
 local address = require "vmctl.net.address"
 local agent_channel = require "vmctl.machine.agent_channel"
 local agent_clients = require "vmctl.machine.agent_clients"
+local confinement = require "vmctl.machine.confinement"
 local console = require "vmctl.machine.console"
 local control = require "vmctl.machine.control"
 local core = require "vmctl.core"
@@ -32,7 +33,7 @@ local known = {
   kernel = "string", initrd = "string", append = "string", memory = "string|integer", cpus = "integer", accel = "string",
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
   nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
-  display = { true, false, "std", "virtio" }, reboot = "boolean",
+  display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = "boolean",
 }
 
 local function nanoseconds(stamp) return stamp.seconds * 1000000000 + stamp.microseconds * 1000 end
@@ -75,12 +76,13 @@ local function add_parts(vm, opts)
   vm._ports = ports.new(vm._control, vm._channel.kind == "mux")
 end
 
-local function start_qemu(vm, spec)
+local function start_qemu(vm, spec, sandbox)
   local channel = vm._channel
   local argv = qemu.command(spec, channel:arguments(spec, CHANNEL_FD))
   argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
   argv.fds = { vm._monitor.fd, channel.fd }
   argv.death_signal = "KILL"
+  if sandbox ~= false then confinement.apply(argv) end
   local ok, err, code = vm._process:start(argv)
   for _, part in ipairs { channel, vm._console, vm._monitor } do part:started() end
   if not ok then return nil, ("launch %s: %s"):format(vm.name, err), code end
@@ -109,6 +111,8 @@ end
 ---@field exec_timeout? number seconds for a command that names none
 ---@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
 ---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
+---@field sandbox? boolean false: QEMU may start programs and keeps our capabilities, which some of `args` need (`confinement` says
+-- what is in force)
 
 --- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
 ---@param opts vmctl.MachineOptions
@@ -125,7 +129,7 @@ function M.launch(opts)
   ok, err, code = open_channels(vm, spec, opts)
   if ok then
     add_parts(vm, opts)
-    ok, err, code = start_qemu(vm, spec)
+    ok, err, code = start_qemu(vm, spec, opts.sandbox)
   end
   if not ok then
     vm:close()
@@ -320,6 +324,18 @@ function methods:shutdown(opts)
   self:close()
   if not ended then return nil, err, code end
   return true
+end
+
+--- What its QEMU is kept from, as the kernel has it. Does not wait.
+---@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer }|nil
+-- sandbox: a filter of system calls; capabilities: it has some
+---@return string? message, string? code ECLOSED, ERESET: it has ended
+function methods:confinement()
+  local ok, err, code = self._process:check()
+  if not ok then return nil, err, code end
+  local found = confinement.of(self.pid)
+  if found then return found end
+  return errors.fail("ERESET", "%s: its QEMU has ended", self.name)
 end
 
 --- Ends QEMU at once, and waits for that.
