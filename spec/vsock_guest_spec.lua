@@ -7,18 +7,24 @@ local tap = require "spec.support.tap_results"
 
 local LIMIT = 300 -- seconds for all of them
 
-local function push(vm, name)
-  local file <close> = assert(io.open("spec/support/" .. name, "rb"))
-  assert(vm:write_file("/tmp/" .. name, file:read "a"))
+local function push(vm, from, to)
+  local file <close> = assert(io.open(from, "rb"))
+  assert(vm:write_file(to, file:read "a"))
 end
+
+-- The agent is the other end of the control plane, and does not carry its client.
+local CLIENT = { "client", "client_connection", "events", "wait" }
 
 describe("AF_VSOCK in a guest", function()
   local results = tap.none()
 
   lazy_setup(function()
     local vm <close> = guest.boot { name = "vsock" }
-    push(vm, "tap.lua")
-    push(vm, "vsock_checks.lua")
+    for _, name in ipairs { "tap.lua", "vsock_checks.lua" } do push(vm, "spec/support/" .. name, "/tmp/" .. name) end
+    assert(vm:run { "mkdir", "-p", "/tmp/vmctl/stereos", check = true })
+    for _, name in ipairs(CLIENT) do
+      push(vm, ("lua/vmctl/stereos/%s.lua"):format(name), ("/tmp/vmctl/stereos/%s.lua"):format(name))
+    end
     local record, why = vm:run { guest.agent_inside, "--lua", "/tmp/tap.lua", "/tmp/vsock_checks.lua", timeout = LIMIT }
     results = tap.parse(record and record.stdout or "", record and record.stderr or "", record, why)
   end)

@@ -1,5 +1,6 @@
 -- Checks of AF_VSOCK inside a guest, over its loopback transport (CID 1): { name, function } each, for tap.lua.
 -- On the host only the names are read.
+package.path = "/tmp/?.lua;" .. package.path -- of the guest: what the agent does not carry
 local core = require "vmctl.core"
 local vmctl = require "vmctl"
 
