@@ -91,7 +91,7 @@ describe("socketforward, from end to end,", function()
     local s = assert(w:dial "echo")
     assert(s:write "a")
     assert.equal("a", s:read_exact(1, 1))
-    w.clients[1]._connection:close() -- as a lost connection does
+    w.clients[1]:close() -- as a lost connection does
     eventually(function() return w.service:stats().hosts == 0 end)
     local other = assert(w:dial "echo")
     assert(other:write "b")
