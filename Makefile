@@ -53,6 +53,7 @@ help:
 	@echo 'make doc          reference documentation and manual pages in build/doc'
 	@echo 'make interop      programs in Go against vmctl, both ways, where Go is'
 	@echo 'make fuzz         libFuzzer on every decoder (SECONDS_EACH=20)'
+	@echo 'make faults       each call of a script fails once (MOST=40); make soak: CALLS=1000000 mixed calls'
 	@echo 'make test-nested  guests with KVM and AF_VSOCK, inside an emulated guest (ACCEL=tcg: without KVM, some minutes)'
 	@echo 'make test-kvm     the specs of machines, with KVM and AF_VSOCK, inside an emulated guest (some minutes)'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
@@ -295,4 +296,5 @@ clean:
 
 include tools/install.mk
 include bench/bench.mk
+include stress/stress.mk
 include interop/interop.mk
