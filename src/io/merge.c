@@ -153,7 +153,8 @@ static int merge_buffer_frame(struct vmctl_merge *f, struct vmctl_merge_source *
     return err;
 }
 
-/* One frame from a source. -EAGAIN: `to` has no room. A source that has nothing is awaited, or has ended. */
+/* One frame from a source. -EAGAIN: `to` has no room. A source that has nothing is awaited, or has ended; another error, of it or
+ * of `to`, ends the merge. */
 static int merge_frame(struct vmctl_merge *f, int i)
 {
     struct vmctl_merge_source *src = &f->source[i];
@@ -165,8 +166,10 @@ static int merge_frame(struct vmctl_merge *f, int i)
         ssize_t got = vmctl_stream_fill(from, 0, true);
         if (got == -EAGAIN)
             merge_await_source(src);
-        else if (got < 0)
-            src->ended = true; /* its end; a pipe knows no other error */
+        else if (got == VMCTL_EOF || got == VMCTL_ECLOSED)
+            src->ended = true;
+        else if (got < 0) /* what it has is lost: that must not look like its end */
+            return (int)got;
         if (got <= 0)
             return 0;
     }
@@ -200,7 +203,7 @@ static int merge_next(struct vmctl_merge *f)
     return alive ? -1 : -2;
 }
 
-/* 0: waiting for something; 1: all is out; else an error of `to`. */
+/* 0: waiting for something; 1: all is out; else an error of `to` or of a source. */
 static int merge_moves(struct vmctl_merge *f)
 {
     for (int n = 0; n < MERGE_BURST; n++) {

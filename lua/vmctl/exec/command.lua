@@ -17,22 +17,26 @@ local LINGER = job.LINGER
 local CANNOT = 126        -- the exit code of a command that cannot be run
 local CAPTURE = 44 << 20  -- bytes of stdout and stderr together that an answer of 64 MiB can carry as base64
 local PIPES = 4 << 20     -- bytes: what both pipes of a command can hold is less
+local HEARS_NO_MORE = { EPIPE = true, ECLOSED = true } -- of a write to a child: further input is thrown away
+local ENDED = { EOF = true, ECLOSED = true, ECANCELED = true } -- of a read from a child: nothing is lost
 
 -- Writes to the child's standard input, and watches the host meanwhile: a child that does not read must not hide its end.
-local function feed(conn, child, data)
+-- nil: the host has gone; nil, message: what it has sent is lost.
+local function feed(conn, child, data, mode)
   local input = child.stdin
-  local ok, _, code, taken = input:write(data, LINGER)
+  local ok, err, code, taken = input:write(data, LINGER)
   while not ok and code == "ETIMEDOUT" do
     if conn:hung_up() then return nil end
     data = data:sub(taken + 1)
     if #data > 0 then
-      ok, _, code, taken = input:write(data, LINGER)
+      ok, err, code, taken = input:write(data, LINGER)
     else
-      ok, _, code = input:flush(LINGER)
+      ok, err, code = input:flush(LINGER)
       taken = 0
     end
   end
-  return true -- EPIPE: the child reads no more; further input is thrown away
+  if ok or HEARS_NO_MORE[code] or code == "EIO" and mode == T.EXEC_TTY then return true end
+  return nil, "its input is lost: " .. err
 end
 
 -- The running commands by the token of their request. A host whose connection is full of input signals over another one.
@@ -72,7 +76,9 @@ local function listen(conn, entry, mode)
       child.stdin:shutdown(LINGER)
       child.stdin:close()
     elseif type == T.STDIN and child.stdin then
-      if not feed(conn, child, payload) then break end
+      local fed
+      fed, entry.lost = feed(conn, child, payload, mode)
+      if not fed then break end
     elseif type == T.SIGNAL and #payload > 0 then
       signal(entry, payload)
     elseif type == T.RESIZE and mode == T.EXEC_TTY then
@@ -84,20 +90,22 @@ local function listen(conn, entry, mode)
 end
 
 -- Sends all output before the exit: the merge ends with the pipes. Others may keep a pipe open; they are waited for until they
--- are silent for a moment, or have sent more than a pipe can have held when the command ended.
+-- are silent for a moment, or have sent more than a pipe can have held when the command ended. Returns what was lost, or nil.
 local function drain(conn, merge)
   local quiet, before = 0, conn:stats().bytes_out
   while quiet < LINGER and conn:stats().bytes_out - before < PIPES do
-    local ok, _, code = merge:wait(LINGER / 4)
-    if ok or code ~= "ETIMEDOUT" then return end
+    local ok, err, code = merge:wait(LINGER / 4)
+    if ok or code == "ECANCELED" then return nil end
+    if code ~= "ETIMEDOUT" then return "its output is lost: " .. err end
     quiet = merge:idle() and quiet + LINGER / 4 or 0
   end
   merge:finish()
   merge:wait(math.huge)
 end
 
--- How it ended, as wire.encode_exit and encode_response take it.
-local function exit_of(record, lingering)
+-- How it ended, as wire.encode_exit and encode_response take it. One whose input or output was lost has no exit code.
+local function exit_of(record, lingering, lost)
+  if lost then return { exit_code = -1, error = lost } end
   local signalled = record.signal and signals.number(record.signal)
   return { exit_code = signalled and -1 or record.exit_code, signal = signalled, lingering = lingering or nil }
 end
@@ -126,10 +134,10 @@ local function supervise(conn, child, token, mode, ...)
     task.spawn_in(scope, listen, conn, entry, mode)
     task.spawn_in(scope, watch, child, merge)
     local record, why, code = child:wait(math.huge)
-    if record then drain(conn, merge) end
+    local lost = record and drain(conn, merge)
     scope:cancel()
     if not record then return unseen(why, code) end
-    return exit_of(record, job.leave_output(child))
+    return exit_of(record, job.leave_output(child), entry.lost or lost)
   end)
 end
 
@@ -152,12 +160,15 @@ function M.plain(conn, payload, opts)
   local child, request = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
   if not child then return answer(conn, { exit_code = request.exit_code, error = request.text }) end
   local guard <close> = child -- luacheck: ignore
-  local texts, total, cut = { stdout = {}, stderr = {} }, 0, false
+  local texts, total, cut, lost = { stdout = {}, stderr = {} }, 0, false, nil
   local function collect(name)
-    for data in function() return (child[name]:read(wire.CHUNK, math.huge)) end do
+    local data, err, code = child[name]:read(wire.CHUNK, math.huge)
+    while data do
       total = total + #data
       if total <= CAPTURE then table.insert(texts[name], data) else cut = true end
+      data, err, code = child[name]:read(wire.CHUNK, math.huge)
     end
+    if not ENDED[code] then lost = "its output is lost: " .. err end
   end
   local ended, why = task.scope(function(scope)
     local listener = task.spawn_in(scope, listen, conn, { child = child }, T.EXEC)
@@ -167,7 +178,7 @@ function M.plain(conn, payload, opts)
     if not err_out:join(LINGER) then err_out:cancel() end
     listener:cancel()
     if not record then return unseen(err, code) end
-    return exit_of(record, job.leave_output(child))
+    return exit_of(record, job.leave_output(child), lost)
   end)
   if not ended then return nil, why end
   if cut then ended.error = ("output cut after %d bytes"):format(CAPTURE) end

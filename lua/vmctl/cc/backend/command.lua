@@ -10,6 +10,7 @@ local wire = require "vmctl.cc.wire"
 local M = {}
 
 local MOST_OUTPUT = wire.MAX - 16 -- bytes that an answer can carry
+local ENDED = { EOF = true, ECLOSED = true, ECANCELED = true } -- of a read from a command: nothing is lost
 local SIGNALLED = 128  -- + the signal's number: the exit code of a command that a signal has ended
 -- A failed start has minus one of these as its exit code.
 local NUMBERS = { EPERM = 1, ENOENT = 2, E2BIG = 7, ENOEXEC = 8, ENOMEM = 12, EACCES = 13, ENOTDIR = 20, EISDIR = 21,
@@ -116,14 +117,16 @@ function methods:known_exit_code()
   return self.exit_code
 end
 
--- Reads all output; output beyond the limit is dropped and reported.
+-- Reads all output; output beyond the limit is dropped and reported. What ended the reading comes last.
 local function collect(stream)
   local parts, size = {}, 0
-  for data in function() return (stream:read(math.maxinteger, math.huge)) end do
+  local data, err, code = stream:read(math.maxinteger, math.huge)
+  while data do
     size = size + #data
     if size <= MOST_OUTPUT then parts[#parts + 1] = data end
+    data, err, code = stream:read(math.maxinteger, math.huge)
   end
-  return parts, size
+  return parts, size, err, code
 end
 
 --- Runs it and gives its output, however it ends. Waits.
@@ -136,13 +139,14 @@ function methods:output(stderr)
     return nil, err, code, where
   end
   return task.scope(function(scope)
-    local parts, size = {}, 0
-    local reader = task.spawn_in(scope, function() parts, size = collect(self._child.stdout) end)
+    local parts, size, ended, how = {}, 0, nil, "EOF"
+    local reader = task.spawn_in(scope, function() parts, size, ended, how = collect(self._child.stdout) end)
     local child <close> = self._child
     local exit_code
     exit_code, err, code, where = self:_await_output(child, reader)
     scope:cancel()
     if not exit_code then return nil, err, code, where end
+    if not ENDED[how] then return failure.of("output", self.name, ended, how) end
     if size > MOST_OUTPUT then return failure.say("output", self.name, ("%d bytes are too many for one answer"):format(size)) end
     return table.concat(parts), exit_code
   end)
