@@ -1,11 +1,11 @@
-/* Looks host names up in threads, so that the loop does not block. */
+/* Has worker threads look host names up, so that the loop does not block. */
 #include "io/resolve.h"
 
+#include "io/workers.h"
 #include "wire/error.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,18 +14,16 @@
 #include <unistd.h>
 
 #ifndef VMCTL_STATIC_RESOLVER
-#include <dlfcn.h>
 #include <netdb.h>
 #endif
 
-enum {
-    RESOLVE_MAX = 64,          /* addresses kept: the answer may hold any number */
-    RESOLVE_STACK = 256 * 1024 /* name service plug-ins hold whole DNS messages of 64 KiB on the stack */
-};
+enum { RESOLVE_MAX = 64 }; /* addresses kept: the answer may hold any number */
 
 struct vmctl_resolve {
     pthread_mutex_t lock; /* guards refs, fd and done; the answer is written before `done` and never after */
-    int refs;             /* the owner, and the thread while it runs */
+    struct vmctl_job job;
+    bool submitted;       /* a worker has, had or will have it */
+    int refs;             /* the owner, and the job until it is over */
     int fd;               /* closed when the owner lets go, so that its number is free at once; -1 from then on */
     bool done;
     int status; /* number of addresses, or a failure */
@@ -124,8 +122,9 @@ static int resolve_hosts(struct vmctl_resolve *q)
     return n;
 }
 
-static int resolve_begin(struct vmctl_resolve *q)
+static int resolve_begin(struct vmctl_loop *loop, struct vmctl_resolve *q)
 {
+    (void)loop;
     int n = strcasecmp(q->host, "localhost") == 0 ? resolve_loopback(q) : resolve_hosts(q);
     resolve_answer(q, n ? n : VMCTL_ERESOLVE,
                    "this program resolves only addresses, localhost and the names in /etc/hosts");
@@ -162,9 +161,9 @@ static int resolve_collect(struct vmctl_resolve *q, const struct addrinfo *found
     return n;
 }
 
-static void *resolve_thread(void *arg)
+static void on_run(struct vmctl_job *job)
 {
-    struct vmctl_resolve *q = arg;
+    struct vmctl_resolve *q = VMCTL_CONTAINER(job, struct vmctl_resolve, job);
     struct addrinfo *found = NULL;
     /* No AI_ADDRCONFIG: it would hide ::1 and 127.0.0.1 on a machine that has nothing but loopback. */
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
@@ -176,47 +175,36 @@ static void *resolve_thread(void *arg)
         freeaddrinfo(found);
         resolve_answer(q, n ? n : VMCTL_ERESOLVE, gai_strerror(EAI_NONAME));
     }
-    resolve_unref(q);
-    return NULL;
 }
 
-/* Lua unloads its C modules when a state closes, and a thread whose owner is gone may still be at work in this code.
- * Its library must then stay. Fails harmlessly where there is nothing to unload. */
-static void resolve_stay_loaded(void)
+/* The query's own descriptor has told. */
+static void on_done(struct vmctl_job *job)
 {
-    Dl_info self;
-    if (!dladdr((void *)resolve_thread, &self) || !self.dli_fname)
-        return;
-    void *library = dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-    if (library)
-        dlclose(library); /* NODELETE has taken hold, the extra reference is not needed */
+    (void)job;
 }
 
-static int resolve_begin(struct vmctl_resolve *q)
+static void on_free(struct vmctl_job *job)
 {
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all, old;
-    int err = pthread_attr_init(&attr);
-    if (err)
-        return -err;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, RESOLVE_STACK);
-    resolve_stay_loaded();
+    resolve_unref(VMCTL_CONTAINER(job, struct vmctl_resolve, job));
+}
+
+static int resolve_begin(struct vmctl_loop *loop, struct vmctl_resolve *q)
+{
+    q->job.run = on_run;
+    q->job.done = on_done;
+    q->job.free = on_free;
+    vmctl_list_init(&q->job.link);
     q->refs++;
-    sigfillset(&all); /* inherited: the host's handlers run in the host's threads */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    err = pthread_create(&thread, &attr, resolve_thread, q);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int err = vmctl_workers_submit(loop, &q->job);
     if (err)
         q->refs--;
-    pthread_attr_destroy(&attr);
-    return -err;
+    q->submitted = !err;
+    return err;
 }
 
 #endif
 
-int vmctl_resolve_start(const char *host, uint16_t port, struct vmctl_resolve **out, int *out_fd)
+int vmctl_resolve_start(struct vmctl_loop *loop, const char *host, uint16_t port, struct vmctl_resolve **out, int *out_fd)
 {
     if (host[0] == '\0')
         return -EINVAL;
@@ -230,7 +218,7 @@ int vmctl_resolve_start(const char *host, uint16_t port, struct vmctl_resolve **
     }
     int err = vmctl_addr_inet(&q->list[0], host, port);
     if (err == -EINVAL) { /* not an address: a name */
-        err = resolve_begin(q);
+        err = resolve_begin(loop, q);
         if (err) {
             resolve_free(q);
             return err;
@@ -263,5 +251,7 @@ void vmctl_resolve_drop(struct vmctl_resolve *q)
     close(q->fd);
     q->fd = -1;
     pthread_mutex_unlock(&q->lock);
+    if (q->submitted)
+        vmctl_workers_leave(&q->job);
     resolve_unref(q);
 }

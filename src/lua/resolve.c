@@ -98,7 +98,7 @@ static int l_resolve(lua_State *L)
     ev_init(&r->rio, on_resolved);
     luaL_setmetatable(L, VMCTL_RESOLVER);
     lua_replace(L, 1);
-    int fd, err = vmctl_resolve_start(host, 0, &r->query, &fd);
+    int fd, err = vmctl_resolve_start(&st->loop, host, 0, &r->query, &fd);
     if (err)
         return vmctl_fail(L, err, "resolve %s", host);
     vmctl_handle_add(&st->loop, &r->handle);
