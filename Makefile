@@ -206,9 +206,11 @@ test:
 
 # Other systems, in root folders of their own (tools/chroot): the next Debian, and 32 bits, where no guest of ours boots.
 test-debian13:
+	@tools/deps chroot
 	@PACKAGES="make git" tools/chroot trixie 'make demo && make check && make test SPECS="$(ASAN_SPECS)"'
 
 test-i386:
+	@tools/deps chroot
 	@PACKAGES="make git" tools/chroot bookworm/i386 'tools/deps build guest test && make -s all agent && \
 	  eval "$$(make -s env)" && lua5.4 tools/specs.lua $(UNIT_SPECS)'
 
