@@ -1,5 +1,6 @@
 -- What must hold for any payloads that an agent or a host sends. Returns a function that raises when it does not.
 local files = require "vmctl.exec.files"
+local launch = require "vmctl.exec.launch"
 local wire = require "vmctl.exec.wire"
 
 local T = wire.types
@@ -45,8 +46,20 @@ local function check_answers(bytes)
   wire.decode_resize(bytes)
 end
 
+-- What an agent would start.
+local function check_spec(bytes)
+  local spec, request = launch.describe(bytes, {})
+  if not spec then return assert(type(request) == "string", "a refusal without a reason") end
+  assert(type(spec[1]) == "string" and type(request) == "table")
+  for _, word in ipairs(spec) do assert(not word:find("\0", 1, true), "a word that would be cut short") end
+  for name, value in pairs(spec.env) do
+    assert(type(name) == "string" and name ~= "" and not name:find "[=%z]" and not value:find("\0", 1, true), "an odd variable")
+  end
+end
+
 return function(bytes)
   check_request(bytes)
+  check_spec(bytes)
   check_answers(bytes)
   for _, name in ipairs { "read_file", "write_file", "list_files" } do
     local result, err, code = files[name](client_of(bytes), "/x", name == "write_file" and "abc" or nil)

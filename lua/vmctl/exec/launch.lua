@@ -56,8 +56,12 @@ local function environment(request, opts)
   return env
 end
 
--- The argument of process.spawn.
-local function describe(payload, opts)
+--- The argument of process.spawn for a request. Does not wait.
+---@param payload string
+---@param opts { env: table<string, string>? }
+---@return table|nil spec
+---@return table|string request, or message
+function M.describe(payload, opts)
   local request, err = wire.decode_request(payload)
   if not request then return nil, err end
   local spec
@@ -95,7 +99,7 @@ end
 ---@param stdio table what process.spawn shall make of its three streams
 ---@return vmctl.Child|nil child, table request; or nil, { text, exit code that stands for it, is the host one of ours? }
 function M.start(payload, opts, stdio)
-  local spec, request = describe(payload, opts)
+  local spec, request = M.describe(payload, opts)
   if not spec then return nil, { text = request, exit_code = CANNOT } end
   for name, value in pairs(stdio) do spec[name] = value end
   if spec.tty then spec.rows, spec.cols = request.rows, request.cols end
