@@ -54,6 +54,7 @@ help:
 	@echo 'make interop      programs in Go against vmctl, both ways, where Go is'
 	@echo 'make fuzz         libFuzzer on every decoder (SECONDS_EACH=20)'
 	@echo 'make faults       each call of a script fails once (MOST=40); make soak: CALLS=1000000 mixed calls'
+	@echo 'make chaos        kills scripts, guests, agents and helpers at random (ROUNDS=200)'
 	@echo 'make test-nested  guests with KVM and AF_VSOCK, inside an emulated guest (ACCEL=tcg: without KVM, some minutes)'
 	@echo 'make test-kvm     the specs of machines, with KVM and AF_VSOCK, inside an emulated guest (some minutes)'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'

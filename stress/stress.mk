@@ -1,7 +1,12 @@
 # Included by the top Makefile. Each program stops by itself and leaves nothing; stress/README.md tells what they do.
 
-.PHONY: soak faults
+.PHONY: chaos soak faults
 export MOST CALLS SEED ROUNDS
+
+chaos:
+	@tools/deps build guest
+	@$(MAKE) -s all agent guest
+	@eval "$$($(MAKE) -s env)" && LUA_PATH="./?.lua;$$LUA_PATH" $(LUA) stress/chaos.lua
 
 soak:
 	@tools/deps build

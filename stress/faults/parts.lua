@@ -57,7 +57,7 @@ function parts.frames()
   end
   expect(kind, 1, "type")
   expect(got, body, "frame")
-  local _, sent, err, told = sender:join()
+  local sent, err, told = sender:join()
   if sent == nil and err then return nil, err, told end
   return true
 end
