@@ -300,13 +300,13 @@ guest.on_each_channel(describe, "a guest", function(channel)
 
     it("is kept up to its limit, and all of it in the file", with_guest(function()
       assert(vm:run "for i in $(seq 2000); do echo line $i of many; done > /dev/console")
-      assert(vm:wait_console("line 2000 of many", 10))
+      assert(vm:wait_console("line 2000 of many", LIMIT))
       assert.is_true(#vm:console() <= RING)
       assert.is_nil(vm:console():find("line 1 of many", 1, true))
       local file <close> = assert(io.open(folder .. "/console", "rb"))
       local log = file:read "a"
       for i = 1, 2000 do assert.truthy(log:find(("line %d of many"):format(i), 1, true)) end
-    end))
+    end, 4 * LIMIT)) -- where each character is an exit to an emulated hypervisor
   end)
 
   describe("the agent", function()

@@ -54,7 +54,7 @@ end
 local function add_qemu(files)
   M.add_program(files, QEMU)
   for _, name in ipairs(assert(core.fs.list(MODULES))) do
-    if name:find "^accel%-tcg" then M.add_program(files, MODULES .. name) end
+    if name:find "^accel%-tcg" or name:find "^hw%-display%-virtio%-gpu" then M.add_program(files, MODULES .. name) end
   end
   for _, name in ipairs(FIRMWARE) do add_firmware(files, name) end
 end

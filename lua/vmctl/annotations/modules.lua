@@ -3080,7 +3080,8 @@ function Machine:wait_console(pattern, opts) end
 ---@return string? code ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
 function Machine:wait_event(what, opts) end
 
---- Waits until the guest's agent answers.
+--- Waits until the guest's agent answers, which is asked each time. `vm.clock_source` is then what its kernel counts time by, if the
+--- agent is ours; of one that may run slow the log warns.
 ---@param opts? { timeout: number? }|number seconds, 60 by default
 ---@return number|nil seconds since the call
 ---@return string? with the console's last lines

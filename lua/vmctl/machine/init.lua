@@ -144,12 +144,14 @@ local BAD_CLOCKS = { jiffies = true, ["refined-jiffies"] = true }
 
 local function look_at_clock(vm)
   local source = vm._clients:told().clock_source
+  vm.clock_source = source
   if vm._warned or not BAD_CLOCKS[source] then return end
   vm._warned = true
   log.error("%s: warning: its clock source is %s, so its time may run slow: tell its kernel of a better one (append)", vm.name, source)
 end
 
---- Waits until the guest's agent answers.
+--- Waits until the guest's agent answers, which is asked each time. `vm.clock_source` is then what its kernel counts time by, if the
+--- agent is ours; of one that may run slow the log warns.
 ---@param opts? { timeout: number? }|number seconds, 60 by default
 ---@return number|nil seconds since the call, string? with the console's last lines, string? code ETIMEDOUT; ERESET: QEMU has ended
 function methods:wait_ready(opts)
