@@ -65,3 +65,23 @@ describe("Citations of documents", function()
     })
   end)
 end)
+
+describe("Files that documents name", function()
+  local documents = { "README.md", "SECURITY.md", "stress/README.md" }
+  for name in lfs.dir "docs" do
+    if name:find "%.md$" then documents[#documents + 1] = "docs/" .. name end
+  end
+
+  it("are there", function() assert.same({}, citations.absent_files(".", documents)) end)
+
+  it("are found when they are not", function()
+    local path = os.tmpname()
+    local file <close> = assert(io.open(path, "w"))
+    assert(file:write("`spec/citations_spec.lua` and `spec/" .. "absent_spec.lua`, `spec/*.lua`, `make all`, `pkg/tap/switch.go`\n"))
+    assert(file:flush())
+    local folder, name = path:match "^(.*)/([^/]+)$"
+    assert.same({ name .. ": spec/" .. "citations_spec.lua", name .. ": spec/" .. "absent_spec.lua" },
+      citations.absent_files(folder, { name }))
+    assert(os.remove(path))
+  end)
+end)

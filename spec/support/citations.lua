@@ -98,4 +98,28 @@ function M.unresolved(folder, files)
   return list
 end
 
+-- Folders of the repository whose files documents name in backticks.
+local FOLDERS = { bench = true, bin = true, docs = true, examples = true, fuzz = true, interop = true, lua = true, spec = true,
+  src = true, stress = true, tools = true }
+
+-- A name stands for one file: no pattern, no list.
+local function is_file_name(text)
+  local folder = text:match "^([%w_]+)/[%w_./-]+$"
+  return folder and FOLDERS[folder] and text:find "%.%l+$" ~= nil
+end
+
+--- The names of files in a document that are in backticks and lead nowhere, as lines "DOCUMENT: NAME".
+---@param folder string
+---@param documents string[]
+---@return string[]
+function M.absent_files(folder, documents)
+  local found = {}
+  for _, document in ipairs(documents) do
+    for name in (read(folder .. "/" .. document) or ""):gmatch "`([^`\n]+)`" do
+      if is_file_name(name) and not read(folder .. "/" .. name) then found[#found + 1] = ("%s: %s"):format(document, name) end
+    end
+  end
+  return found
+end
+
 return M
