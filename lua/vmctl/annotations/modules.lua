@@ -3120,7 +3120,7 @@ do
 ---@field exec_timeout? number seconds for a command that names none
 ---@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
 ---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
----@field sandbox? boolean false: QEMU may start programs and keeps our capabilities, which some of `args` need (`confinement` says what is in force)
+---@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start programs, but has none (`confinement` says what is in force)
 local MachineOptions = {}
 
 end

@@ -2,14 +2,15 @@
 --- get privileges, no core dumps (which would hold the guest's memory).
 local M = {}
 
-local SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+local SANDBOX = "on,obsolete=deny,elevateprivileges=deny,resourcecontrol=deny,spawn="
 local FILTERED = "2" -- of /proc/PID/status: Seccomp
 
 --- Adds what confines it to QEMU's command line and to its start.
 ---@param argv table as for vmctl.process.spawn
-function M.apply(argv)
+---@param programs boolean it may start programs, as migration by exec: does
+function M.apply(argv, programs)
   argv[#argv + 1] = "-sandbox"
-  argv[#argv + 1] = SANDBOX
+  argv[#argv + 1] = SANDBOX .. (programs and "allow" or "deny")
   argv.confine = true
 end
 

@@ -33,7 +33,7 @@ local known = {
   kernel = "string", initrd = "string", append = "string", memory = "string|integer", cpus = "integer", accel = "string",
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
   nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
-  display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = "boolean",
+  display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
 }
 
 local function nanoseconds(stamp) return stamp.seconds * 1000000000 + stamp.microseconds * 1000 end
@@ -82,7 +82,7 @@ local function start_qemu(vm, spec, sandbox)
   argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
   argv.fds = { vm._monitor.fd, channel.fd }
   argv.death_signal = "KILL"
-  if sandbox ~= false then confinement.apply(argv) end
+  if sandbox ~= false then confinement.apply(argv, sandbox == "programs") end
   local ok, err, code = vm._process:start(argv)
   for _, part in ipairs { channel, vm._console, vm._monitor } do part:started() end
   if not ok then return nil, ("launch %s: %s"):format(vm.name, err), code end
@@ -111,8 +111,8 @@ end
 ---@field exec_timeout? number seconds for a command that names none
 ---@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
 ---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
----@field sandbox? boolean false: QEMU may start programs and keeps our capabilities, which some of `args` need (`confinement` says
--- what is in force)
+---@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start
+-- programs, but has none (`confinement` says what is in force)
 
 --- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
 ---@param opts vmctl.MachineOptions

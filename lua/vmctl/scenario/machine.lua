@@ -57,8 +57,10 @@ end
 local function launch_options(self, how, folder)
   local nics, err, code = self:_cards(self._spec.nics or {})
   if not nics then return nil, err, code end
+  local sandbox = self._spec.sandbox
+  if how ~= "kernel" and sandbox ~= false then sandbox = "programs" end -- which read and write the snapshot
   return options.merge(self._spec, {
-    name = self.name, nics = nics, console_log = self._run:path() .. "/" .. self.name .. ".console.log",
+    name = self.name, sandbox = sandbox, nics = nics, console_log = self._run:path() .. "/" .. self.name .. ".console.log",
     args = how ~= "kernel" and snapshot.arguments(self._spec, folder, how == "copy") or self._spec.args,
   })
 end
