@@ -53,6 +53,18 @@ made.tar = {
   large_owner = archive({ uid = 1000240000, gid = 1 << 40, mtime = -5 }, "x"), pax = archive({ nsec = 5 }, "x", "pax"),
   sparse = archive({ map = { { offset = 512, size = 3 }, { offset = 9000, size = 2 } }, real_size = 10000, size = 5 }, "hello", "pax"),
 }
+
+-- Conversations, as fuzz/talk_fuzz.lua reads them: with each of ours (the first byte), all messages in order with a pause behind each,
+-- and then silence, the end of what is sent, or a close.
+made.talk = {}
+for side = 0, 15 do
+  for name, last in pairs { silence = 4 << 5 | 15, half = 6 << 5, close = 7 << 5 } do
+    local parts = { string.char(side) }
+    for message = 0, 31 do parts[#parts + 1] = string.char(2 << 5 | message, 5 << 5, 4 << 5 | message % 4) end
+    made.talk[name .. side] = table.concat(parts) .. string.char(last)
+  end
+  for message = 0, 31 do made.talk[("one%d_%d"):format(side, message)] = string.char(side, 2 << 5 | message, 4 << 5 | 3, 5 << 5) end
+end
 made.jcard = {
   plain = 'name = "x"\n[secrets]\na = "b"\n[other]\nc = 1\n', dotted = "secrets.a = 'x'\nb = 2\n",
   inline = "secrets = { a = 1 }\nb = [\n1,\n]\n",
