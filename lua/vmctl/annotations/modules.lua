@@ -2736,6 +2736,13 @@ end
 
 do
 ---@class vmctl.Machine
+---@field name string
+---@field pid integer QEMU's
+---@field command string[] QEMU's command line
+---@field accel "kvm"|"tcg"
+---@field accel_reason string why it is that
+---@field macs string[] of its network cards
+---@field clock_source? string what its kernel counts time by, once wait_ready has heard so from an agent of ours
 local Machine = {}
 
 --- Plugs in a port: in the guest /dev/virtio-ports/NAME, or a /dev/vportNpM whose name /sys/class/virtio-ports tells. A guest

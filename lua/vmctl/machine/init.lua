@@ -26,6 +26,13 @@ local CHANNEL_FD = 4 -- QEMU's, behind the monitor's
 local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
 
 ---@class vmctl.Machine
+---@field name string
+---@field pid integer QEMU's
+---@field command string[] QEMU's command line
+---@field accel "kvm"|"tcg"
+---@field accel_reason string why it is that
+---@field macs string[] of its network cards
+---@field clock_source? string what its kernel counts time by, once wait_ready has heard so from an agent of ours
 local methods = {}
 local mt = { __name = "vmctl.Machine", __index = methods }
 
