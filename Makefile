@@ -266,6 +266,7 @@ valgrind:
 
 fuzz:
 	@tools/deps build check
+	@$(MAKE) -s all
 	@fuzz/run
 
 # The example in C. The module finds Lua in the program that loads it, or in the library which that uses.

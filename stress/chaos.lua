@@ -122,6 +122,7 @@ local function round_of(round, names)
 end
 
 local function main(names)
+  io.stdout:setvbuf "line"
   if #names == 0 then
     for name in pairs(WORKS) do names[#names + 1] = name end
   end

@@ -91,6 +91,7 @@ local function plan(folder, library, names)
 end
 
 local function main(names)
+  io.stdout:setvbuf "line"
   if #names == 0 then
     for name in pairs(parts) do names[#names + 1] = name end
   end

@@ -140,6 +140,7 @@ local function soak(clients)
 end
 
 local function main()
+  io.stdout:setvbuf "line"
   math.randomseed(SEED)
   local begin = vmctl.now()
   vmctl.scope(function(scope)
