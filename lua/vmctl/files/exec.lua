@@ -63,7 +63,7 @@ function methods:outcome(what, process)
   if not record then return nil, err, code end
   if record.exit_code == 0 then return true end
   local words = log.one_line(text.trim_end(table.concat(self._words)), KEPT)
-  local how = record.signal and "killed by signal " .. record.signal or "exit code " .. record.exit_code
+  local how = record.error or record.signal and "killed by signal " .. record.signal or "exit code " .. record.exit_code
   return nil, ("%s on %s: tar: %s: %s"):format(what, self.label, how, words), "EREMOTE", record
 end
 

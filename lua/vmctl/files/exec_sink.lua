@@ -32,12 +32,17 @@ local function staged(self, entry)
   return setmetatable(new, { __index = entry })
 end
 
+-- Has the script ended by itself, and so removed what it had staged? One that was killed, or whose host lost its input, has not.
+local function has_cleaned(code, record)
+  return code == "EREMOTE" and record ~= nil and record.exit_code ~= nil and not record.signal
+end
+
 -- The reason of tar's end.
 local function ended(self, path, err, code)
   local heard, late, timeout = self._listener:join(self.guest:left())
   if not heard then return nil, late, timeout end
-  local done, why, how = self.guest:outcome("write " .. path, self._process)
-  self._over = true
+  local done, why, how, record = self.guest:outcome("write " .. path, self._process)
+  self._over = done or has_cleaned(how, record)
   return nil, done and err or why, done and code or how
 end
 
@@ -120,8 +125,9 @@ function sink:finish()
   end
   ok, err, code = self._listener:join(self.guest:left())
   if not ok then return nil, err, code end
-  ok, err, code = self.guest:outcome("write", self._process)
-  self._over = ok or code == "EREMOTE"
+  local record
+  ok, err, code, record = self.guest:outcome("write", self._process)
+  self._over = ok or has_cleaned(code, record)
   return ok, err, code
 end
 
