@@ -151,4 +151,78 @@ function parts.forward()
   end)
 end
 
+local function remove(path)
+  for _, name in ipairs(core.fs.list(path) or {}) do remove(path .. "/" .. name) end
+  os.remove(path)
+end
+
+-- A folder to this machine by its own tar, as to a guest.
+function parts.copy()
+  local from, to = folder() .. "/from", folder() .. "/to"
+  local ok, report, err, code
+  ok, err, code = core.fs.mkdir(from)
+  for _, name in ipairs { "/one", "/two" } do
+    if ok then ok, err, code = core.fs.replace(from .. name, "content of" .. name) end
+  end
+  if ok then
+    report, err, code = vmctl.files.push(vmctl.host, from, to, { timeout = 4 * WAIT })
+    for _, name in ipairs { "/one", "/two" } do
+      local file = report and io.open(to .. name)
+      if report then expect(file and file:read "a", "content of" .. name, "copy") end
+      if file then file:close() end
+    end
+  end
+  remove(from)
+  remove(to)
+  if report then return true end
+  return nil, err, code
+end
+
+local TEXT = "containerd.vminitd.services.mount.v1.UnmountRequest"
+
+function parts.ttrpc()
+  local echo = vmctl.ttrpc.service { name = "faults.Echo", methods = { Echo = { request = TEXT, response = TEXT } } }
+  local server, err, code = vmctl.ttrpc.server { [echo] = { Echo = function(request) return request end } }
+  if not server then return nil, err, code end
+  return serving(function(listener) return server:serve(listener) end, function(address)
+    local client <close>, why, told = vmctl.ttrpc.connect(address, { services = { echo } })
+    if not client then return nil, why, told end
+    local answer
+    answer, why, told = client:call("faults.Echo", "Echo", { target = "x" }, { timeout = WAIT })
+    if not answer then return nil, why, told end
+    expect(answer.target, "x", "answer")
+    return true
+  end)
+end
+
+-- Two ports of a switch: a frame from one to the other.
+function parts.switch()
+  local switch <close>, err, code = vmctl.l2.switch()
+  if not switch then return nil, err, code end
+  local ends = {}
+  for i = 1, 2 do
+    local near, far, why = vmctl.l2.socketpair()
+    if not near then return nil, far, why end
+    ends[i] = setmetatable({ near = near }, { __close = function() near:close() end })
+    local port
+    port, err, code = switch:add(far)
+    if not port then
+      far:close()
+      near:close()
+      return nil, err, code
+    end
+  end
+  local one <close> = ends[1]
+  local two <close> = ends[2]
+  local frame = ("\255"):rep(6) .. "\2\0\0\0\0\1" .. "\8\0" .. ("x"):rep(50)
+  local ok
+  ok, err, code = one.near:send(frame, WAIT)
+  if not ok then return nil, err, code end
+  local got
+  got, err, code = two.near:recv(WAIT)
+  if not got then return nil, err, code end
+  expect(got, frame, "frame")
+  return true
+end
+
 return parts
