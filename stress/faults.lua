@@ -28,6 +28,11 @@ local CJSON = "^Out of memory\n$"
 
 local cases, cjson, failures = 0, 0, {}
 
+local function remove(path)
+  for _, name in ipairs(core.fs.list(path) or {}) do remove(path .. "/" .. name) end
+  os.remove(path)
+end
+
 local function run_victim(folder, part, library, call, at, report)
   local place = assert(core.fs.temporary(folder .. "/case"))
   local argv = { "lua5.4", "stress/faults/victim.lua", part, library, stdin = "null", stdout = "null", stderr = "pipe",
@@ -41,9 +46,7 @@ local function run_victim(folder, part, library, call, at, report)
     said = (said .. (part_of or "")):sub(1, TEXT)
   until not part_of
   local record = code ~= "ETIMEDOUT" and child:wait(LIMIT)
-  local rest = core.fs.list(place)
-  for _, name in ipairs(rest or {}) do os.remove(place .. "/" .. name) end
-  os.remove(place)
+  remove(place) -- empty, unless the script could not end by itself
   cases = cases + 1
   if not record then return "did not end in time: " .. said end
   if record.exit_code == 255 and ERRORS[call] == ENOMEM and said:find(CJSON) then
