@@ -38,7 +38,7 @@ describe("machine.launch", function()
   end))
 
   it("says that there is no QEMU", run(function()
-    refused({ qemu = "/nonexistent" }, "ENOENT", "/nonexistent")
+    refused({ qemu = "/no/such/qemu" }, "ENOENT", "/no/such/qemu")
   end))
 
   it("says that the console's file cannot be written", run(function()

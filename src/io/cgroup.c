@@ -1,3 +1,4 @@
+/* Control groups for commands: what has left a command's process group is still in its cgroup, and is killed with it. */
 #include "io/cgroup.h"
 
 #include <dirent.h>
@@ -45,6 +46,8 @@ static ssize_t cgroup_read(int dir, const char *name, char *out, size_t size)
     close(fd);
     if (n < 0)
         return err;
+    if ((size_t)n >= size)
+        return -EIO;
     out[n] = '\0';
     return n;
 }
