@@ -85,6 +85,7 @@ function M:spawn(command)
   local process, err = vm:start(prepared)
   self._run:note("%s: spawn: %s", self.name, shown)
   if not process then self:_fail("spawn", err, failure.command_sections(shown)) end
+  self:_own(process) -- a test that does not keep it still wants it to run
   return process
 end
 
