@@ -71,7 +71,7 @@ describe("shutdown in a guest", function()
   it("can be a command, and tells what is wrong with one", run(function()
     local folder = support.tmpdir()
     assert.matches("shutdown failed: .*/bin/sh ended with 3: no way$", outcome { poweroff = "echo no way; exit 3" })
-    assert.matches("still runs 0.01 s after", outcome { poweroff = "touch " .. folder .. "/off", patience = 0.01 })
+    assert.matches("still runs 0.01 s after", outcome { poweroff = "touch " .. folder .. "/off", grace = 0.01 })
     assert.truthy(fs.stat(folder .. "/off"))
   end))
 

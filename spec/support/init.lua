@@ -10,7 +10,7 @@ local M = {}
 M.scale = tonumber(os.getenv "VMCTL_SPEC_SCALE") or 1
 
 local LIMIT = 30    -- seconds that a body may take at least: a limit against hanging, no promise
-local PATIENCE = 30 -- seconds until a condition must hold, likewise
+local WITHIN = 30 -- seconds until a condition must hold, likewise
 local PAUSE = 0.002 -- seconds between two looks at it
 local STEP = 0.002  -- seconds of a virtual clock in which nothing happens
 
@@ -56,7 +56,7 @@ end
 
 --- Waits until `fn` gives something true, and gives it back; fails when that takes longer than half a minute.
 function M.eventually(fn, what)
-  local last = vmctl.now() + PATIENCE * M.scale
+  local last = vmctl.now() + WITHIN * M.scale
   while true do
     local value = fn()
     if value then return value end

@@ -12,7 +12,7 @@ local M = {}
 M.SIGNAL_INIT = "signal-init"
 
 local COMMAND_TIMEOUT = 30 -- seconds
-local PATIENCE = 60        -- seconds for the power-off after the command has succeeded
+local GRACE = 60        -- seconds for the power-off after the command has succeeded
 local SAID = 512           -- bytes of a command's output that are shown
 
 local function command(given)
@@ -41,7 +41,7 @@ end
 
 --- Makes the power-off function: `power` (which returns only when that fails), or the command, or the one that fits this system.
 --- Below a root folder only `power` and commands that were given: the machine is not ours there.
----@param opts { root: string, power: function?, poweroff: string?, patience: number? }
+---@param opts { root: string, power: function?, poweroff: string?, grace: number? }
 ---@return fun(): nil, string, string waits; returns only when the guest still runs
 function M.off(opts)
   if opts.power then
@@ -55,10 +55,10 @@ function M.off(opts)
   return function()
     local ok, err, code = run(command(opts.poweroff))
     if not ok then return nil, err, code end
-    local patience = opts.patience or PATIENCE
-    ok, err, code = core.sleep(patience)
+    local grace = opts.grace or GRACE
+    ok, err, code = core.sleep(grace)
     if not ok then return nil, err, code end
-    return errors.fail("ETIMEDOUT", "the guest still runs %g s after it was told to power off", patience)
+    return errors.fail("ETIMEDOUT", "the guest still runs %g s after it was told to power off", grace)
   end
 end
 

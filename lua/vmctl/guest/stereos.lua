@@ -19,7 +19,7 @@ local GRACE = 0.2 -- seconds in which the last lines may leave before the power 
 
 local known = {
   root = "string", config_path = "string", secrets_dir = "string", health_dir = "string", agents = "function",
-  on_state = "function", power = "function", poweroff = "string", patience = "number>=0", system = "table",
+  on_state = "function", power = "function", poweroff = "string", grace = "number>=0", system = "table",
   began = "number",
 }
 
@@ -73,11 +73,11 @@ end
 
 --- Makes the handlers.
 ---@param opts? { root: string?, config_path: string?, secrets_dir: string?, health_dir: string?, agents: function?,
---- on_state: function?, power: function?, poweroff: string?, patience: number?, system: table?, began: number? } root: a
+--- on_state: function?, power: function?, poweroff: string?, grace: number?, system: table?, began: number? } root: a
 -- folder that stands for "/" (then secrets are files on whatever it lies on, and who may not give files away keeps them);
 -- the paths of the configuration file, the secrets' folder and the agents' status folder; agents(): entries in that folder's
 -- place; on_state(state, message) is called when the state changes; power(how), or a command (or "signal-init"), powers off,
--- and has `patience` seconds for it (60); system: see vmctl.guest.mounts; began: since when the guest is up, on our clock
+-- and has `grace` seconds for it (60); system: see vmctl.guest.mounts; began: since when the guest is up, on our clock
 ---@return table handlers, vmctl.GuestService service with ready() and run()
 function M.handlers(opts)
   opts = options.merge({}, options.check(opts, known, "guest.handlers"))

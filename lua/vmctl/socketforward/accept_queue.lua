@@ -178,8 +178,8 @@ function methods:add(forward, stream)
     return stream:reset()
   end
   local connection = { id = id, forward = forward, stream = stream, tried = {} }
-  connection.patience = core.now() + self._opts.queue_timeout
-  connection.deadline = connection.patience
+  connection.queued_until = core.now() + self._opts.queue_timeout
+  connection.deadline = connection.queued_until
   self._all[id] = connection
   self.total, forward.pending = self.total + 1, forward.pending + 1
   self.counts.accepted = self.counts.accepted + 1
@@ -190,7 +190,7 @@ end
 
 local function put_back(self, connection)
   let_go(connection)
-  connection.deadline = connection.patience
+  connection.deadline = connection.queued_until
   push(self, connection, true)
 end
 
