@@ -86,7 +86,7 @@ local function signal_first(child, number)
   local status = io.open(("/proc/%d/status"):format(child.pid))
   local caught = status and tonumber(status:read "a":match "SigCgt:%s*(%x+)", 16) or 0
   if status then status:close() end
-  if number == 9 or caught & (1 << (number - 1)) ~= 0 then child._process:kill(number, true) end
+  if number == 9 or caught & (1 << (number - 1)) ~= 0 then child:kill(number, true) end
 end
 
 local function signal_group(child, number)

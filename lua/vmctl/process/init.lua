@@ -124,9 +124,10 @@ end
 
 --- Sends a signal to the process and its group. Does not wait.
 ---@param signal? string|integer "TERM" by default
+---@param alone? boolean to the process only, and not to the rest of its group
 ---@return true|nil, string?, string? code ESRCH once it has ended
-function methods:kill(signal)
-  return self._process:kill(signals.number(signal or "TERM"))
+function methods:kill(signal, alone)
+  return self._process:kill(signals.number(signal or "TERM"), alone)
 end
 
 --- From now on the rest of its group is killed at its end, as with the option `sweep`. Does not wait.
