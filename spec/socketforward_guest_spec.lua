@@ -152,10 +152,10 @@ guest.on_each_channel(describe, "socket forwarding out of a real guest", functio
 
   it("goes on when the Accept stream, and then the connection, broke", with(sf.echo, function(f)
     assert.equal("ok\n", client("ask", "/run/socketfwd/spec.sock"))
-    f._hub._stream:close()
+    f:reopen()
     support.eventually(function() return f:status().reopened == 1 end)
     assert.equal("ok\n", client("ask", "/run/socketfwd/spec.sock"))
-    f._hub.client:close()
+    f:client():close()
     assert.equal("ok\n", client("ask", "/run/socketfwd/spec.sock"))
     assert.same({ state = "serving", reopened = 2 }, f:status())
   end, function(fn, limit) -- without the search for what is left open: the machine has another connection afterwards

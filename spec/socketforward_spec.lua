@@ -105,7 +105,7 @@ describe("socketforward, from end to end,", function()
 
   it("gets it back on the same connection as well, when only the stream has ended", sf.with(function(w)
     local f = w:forward { echo = w:host_server(sf.echo) }
-    eventually(function() return f._hub._stream end):close()
+    f:reopen()
     eventually(function() return f:status().reopened == 1 end)
     assert.equal("x", (ask(w, "echo", "x")))
   end, nil, 4))

@@ -173,7 +173,7 @@ local function start(self)
   if self._task then return true end
   local stream, err, code = open(self, CALL_TIMEOUT)
   if not stream then return nil, err, code end
-  self._ending = false
+  self._ending, self._stream = false, stream
   self:_set "serving"
   self._task = background.spawn("socketforward: Accept", run, self, stream)
   return true
@@ -191,6 +191,13 @@ local function stop(self)
 end
 
 -- For forwarders
+
+--- Closes the Accept stream; the task that serves it opens another one. Does not wait.
+---@return true
+function methods:reopen()
+  if self._stream then self._stream:close() end
+  return true
+end
 
 ---@param how? function|table|string an address, or a function of a time-out that gives a client
 function methods:set_reconnect(how)

@@ -199,6 +199,18 @@ local function all_entries(self)
   return list
 end
 
+--- The client that it uses now: another one after a lost connection, where `reconnect` was given. Forwarders of one client share it.
+---@return vmctl.TtrpcClient
+function methods:client()
+  return self._hub.client
+end
+
+--- Has the Accept stream of its client opened anew, as after its end. Connections that run go on. Does not wait.
+---@return true
+function methods:reopen()
+  return self._hub:reopen()
+end
+
 --- Lets the guest close the sockets. Waits. `close` does it as well, in the background and without a result.
 ---@param timeout? number seconds, 5 by default
 ---@return true|nil, string?, string? UNIMPLEMENTED: the guest's agent can not
