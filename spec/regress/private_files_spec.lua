@@ -71,14 +71,12 @@ describe("a full disk", function()
   it("is said once by a console's log, and told by its status", run(function()
     local said = with_full [[
       local console = require "vmctl.machine.console"
-      local vmctl = require "vmctl"
       local made = assert(console.open("web", nil, path))
       assert(made:status())
       made:begin()
-      local far = made._theirs
-      for _ = 1, 3 do
-        assert(far:write("line\n"))
-        assert(vmctl.sleep(0.05))
+      for i = 1, 3 do
+        assert(made.far:write "line\n")
+        assert(made:wait(("line\n"):rep(i), 30, true))
       end
       local ok, err, code = made:status()
       assert(ok == nil and code == "ENOSPC", err)

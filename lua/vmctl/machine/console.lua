@@ -60,6 +60,8 @@ function ring:follow(stream)
 end
 
 ---@class vmctl.Console
+---@field far vmctl.Stream the guest's end, until QEMU has it: bytes written to it are console output
+---@field child_fd integer descriptor of that end
 local methods = {}
 local mt = { __name = "vmctl.Console", __index = methods }
 
@@ -81,14 +83,14 @@ function M.open(name, size, path)
   end
   ours:label("console of " .. name)
   return setmetatable({
-    _stream = ours, _theirs = theirs, child_fd = theirs:fileno(), _ring = M.ring(size or SIZE), _news = core.queue(),
+    _stream = ours, far = theirs, child_fd = theirs:fileno(), _ring = M.ring(size or SIZE), _news = core.queue(),
     _file = file, _name = name,
   }, mt)
 end
 
 --- QEMU has its end now.
 function methods:started()
-  self._theirs:close()
+  self.far:close()
 end
 
 -- A full disk is said once; each piece is tried, for there may be room again.
@@ -200,7 +202,7 @@ end
 function methods:close()
   if self._task then self._task:cancel() end
   self._stream:close()
-  self._theirs:close()
+  self.far:close()
   if self._file then self._file:close() end
   self._file = nil
   self._ended = true
