@@ -305,7 +305,7 @@ describe("mux: the guest's side", function()
     local listener = server:listen(7)
     local running = vmctl.spawn(function() return server:run(far) end)
     local first = assert(mux.connect(near, 1))
-    first._session._task:cancel()
+    first:drop()
     vmctl.yield()
     near:write("\0\0\0\0\0\0\0\1\0\0\0\100" .. "half of it") -- a data frame of 100 bytes
     local second = assert(mux.connect(near, 8))

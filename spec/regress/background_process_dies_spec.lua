@@ -117,12 +117,14 @@ for name, with in pairs { exec = on_agent, ["vmctl.host"] = on_host } do
 end
 
 describe("a command of exec in the plain mode", function()
-  it("leaves a child that holds its output alive", on_agent(function(client)
+  it("leaves a child that holds its output alive", on_agent(function(_, address)
     local file = support.tmpdir() .. "/count"
     local argv = {}
     for i, word in ipairs { "sh", "-c", TALKER, file } do argv[i] = core.base64_encode(word) end
     local request = assert(wire.encode_request { command = "", argv_b64 = argv })
-    local type, payload = client:_ask(wire.types.EXEC, request, core.now() + 30)
+    local s <close> = assert(vmctl.dial(address, { format = wire.format }))
+    assert(s:write_frame(wire.types.EXEC, request))
+    local type, payload = assert(s:read_frame(30))
     assert.equal(wire.types.EXEC_RESULT, type)
     local response = assert(wire.decode_response(payload))
     assert.is_true(response.lingering)

@@ -2061,10 +2061,11 @@ function Child:close() end
 
 --- Sends a signal to the process and its group. Does not wait.
 ---@param signal? string|integer "TERM" by default
+---@param alone? boolean to the process only, and not to the rest of its group
 ---@return true|nil
 ---@return string?
 ---@return string? code ESRCH once it has ended
-function Child:kill(signal) end
+function Child:kill(signal, alone) end
 
 --- From now on the rest of its group is killed at its end, as with the option `sweep`. Does not wait.
 function Child:sweep() end
@@ -3953,6 +3954,10 @@ local SocketForwarder = {}
 ---@return string?
 function SocketForwarder:add(entries) end
 
+--- The client that it uses now: another one after a lost connection, where `reconnect` was given. Forwarders of one client share it.
+---@return vmctl.TtrpcClient
+function SocketForwarder:client() end
+
 --- Ends it: closes running connections, refuses others from now on, and asks the guest to close its sockets.
 --- Idempotent; does not wait, and never raises.
 ---@return true
@@ -3961,6 +3966,10 @@ function SocketForwarder:close() end
 --- Where the guest listens for an id: its path, or its address with the port that it got.
 ---@return string|nil
 function SocketForwarder:guest_address(id) end
+
+--- Has the Accept stream of its client opened anew, as after its end. Connections that run go on. Does not wait.
+---@return true
+function SocketForwarder:reopen() end
 
 --- Counts of connections and bytes, running connections included. Does not wait.
 ---@return { total: integer, open: integer, failed: integer, to_host: integer, to_guest: integer, last_error: string?, forwards: table<string, table> } bytes; `forwards` has the same for each id
