@@ -1,4 +1,5 @@
 -- The guest's side of the control plane: what is answered, in which order, and who does the work.
+local cjson = require "cjson"
 local host = require "spec.support.stereos_host"
 local log = require "vmctl.log"
 local server = require "vmctl.stereos.server"
@@ -164,6 +165,7 @@ describe("stereos server", function()
     local near, _, guest = host.connect {}
     assert.same({ type = "health", payload = { state = "ready", uptime_seconds = 0 } },
       host.ask(near, '{"type":"get_health"}\n'))
+    host.hear(near)
     guest:lifecycle "degraded"
     assert.equal("degraded", guest:state())
     assert.equal("lifecycle", host.receive(near).type)
@@ -396,11 +398,13 @@ describe("stereos server: handlers", function()
 end)
 
 describe("stereos server: lifecycle", function()
-  it("is told to every client, in order, and to none that comes later", run(function()
+  it("is told to every client that asked, in order, and to none that comes later", run(function()
     local guest = server.new {}
     local hosts = {}
-    for i = 1, 20 do hosts[i] = host.connect(guest) end
-    vmctl.yield()
+    for i = 1, 20 do
+      hosts[i] = host.connect(guest)
+      host.hear(hosts[i])
+    end
     guest:lifecycle("ready", "all subsystems started")
     guest:lifecycle "healthy"
     for i = 1, 20 do
@@ -421,7 +425,7 @@ describe("stereos server: lifecycle", function()
       return true
     end }
     local near = host.connect(guest)
-    near:write '{"type":"set_config","payload":{"content":""}}\n'
+    near:write '{"type":"set_config","payload":{"content":""},"lifecycle":true}\n'
     local seen = { [host.receive(near).type] = true, [host.receive(near).type] = true }
     assert.same({ ack = true, lifecycle = true }, seen)
     local task = vmctl.spawn(function()
@@ -441,7 +445,7 @@ describe("stereos server: lifecycle", function()
     for i = 1, 4000 do agents[i] = { name = ("agent number %d"):format(i), running = true, error = ("x"):rep(80) } end
     local guest = server.new { get_health = function() return { agents = agents } end }
     local near = host.connect(guest)
-    near:write('{"type":"get_health"}\n')
+    near:write('{"type":"get_health","lifecycle":true}\n')
     support.settle() -- the reply is under way, and does not fit into the socket
     for i = 1, 10 do guest:lifecycle("degraded", tostring(i)) end
     support.settle()
@@ -455,7 +459,8 @@ describe("stereos server: lifecycle", function()
     local guest = server.new {}
     local deaf, task = host.connect(guest)
     local good = host.connect(guest)
-    vmctl.yield()
+    host.hear(deaf)
+    host.hear(good)
     local text = ("x"):rep(10000)
     local log_text = host.logged("info", function()
       for i = 1, 100 do
@@ -474,6 +479,7 @@ describe("stereos server: lifecycle", function()
   it("closes a client in whose unread replies it would get stuck", run(function()
     local guest = server.new {}
     local deaf, task = host.connect(guest)
+    host.hear(deaf)
     local writer = vmctl.spawn(function()
       while deaf:write(('{"type":"nope"}\n'):rep(1000), 1) do end
     end)
@@ -484,6 +490,59 @@ describe("stereos server: lifecycle", function()
     deaf:close()
     writer:join()
   end, 5))
+
+  -- It takes the next line for its reply, whatever it is. Were it told of the states, it would take the ack of set_config for
+  -- that of the secret.
+  it("is not told to the reference's client, which learns what was refused", run(function()
+    local guest
+    guest = server.new {
+      set_config = function()
+        guest:lifecycle "degraded"
+        return true
+      end,
+      inject_secret = function() return nil, "the folder is read-only", "EROFS" end,
+    }
+    local near = host.connect(guest)
+    local function next_line(request, payload)
+      assert(near:write(cjson.encode { type = request, payload = payload } .. "\n"))
+      return cjson.decode((assert(near:read_line(1 << 20, 30))))
+    end
+    guest:lifecycle "booting"
+    assert.equal("pong", next_line("ping").type)
+    guest:lifecycle "ready"
+    assert.equal("health", next_line("get_health").type)
+    assert.same({ reply_to = "set_config", ok = true }, next_line("set_config", { content = "" }).payload)
+    assert.same({ reply_to = "inject_secret", ok = false, error = "the folder is read-only", code = "EROFS" },
+      next_line("inject_secret", { name = "a", value = "b" }).payload)
+    guest:lifecycle "shutdown"
+    vmctl.yield()
+    assert.equal("ETIMEDOUT", support.code(near:read_line(1 << 20, 0)))
+    near:close()
+  end))
+
+  it("is told to our client, which asks with its first request, or without one when it only listens", run(function()
+    local guest = server.new {}
+    local folder = support.tmpdir()
+    local listener = assert(vmctl.listen(("unix:%s/guest"):format(folder)))
+    local serving = vmctl.spawn(guest.serve, guest, listener)
+    local talker <close> = assert(vmctl.stereos.connect(listener:address()))
+    assert.is_true(talker:ping())
+    local hearer <close> = assert(vmctl.stereos.client(listener:address()))
+    local heard = {}
+    hearer:on_lifecycle(function(event) heard[#heard + 1] = event.state end)
+    support.eventually(function()
+      guest:lifecycle "degraded"
+      vmctl.sleep(0.01)
+      return heard[1]
+    end)
+    assert.equal("degraded", heard[1])
+    assert.is_true(talker:ping())
+    assert.equal("degraded", talker:lifecycle_state())
+    listener:close()
+    talker:close()
+    hearer:close()
+    assert.is_true(serving:join(30))
+  end))
 
   it("refuses a message that no line can carry", run(function()
     assert.equal("EINVAL", support.code(server.new {}:lifecycle("ready", "\xff")))

@@ -41,6 +41,14 @@ function M.request(host, kind, payload)
   return reply.payload
 end
 
+--- A ping that says that lifecycle lines are welcome.
+M.HEAR = '{"type":"ping","lifecycle":true}\n'
+
+--- Asks for lifecycle lines.
+function M.hear(host)
+  assert.equal("pong", M.ask(host, M.HEAR).type)
+end
+
 --- Checks that the connection ends now.
 function M.ended(host)
   local line, _, code = host:read_line(1 << 20, LIMIT)

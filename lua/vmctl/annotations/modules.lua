@@ -4168,8 +4168,9 @@ local StereosServer = {}
 ---@param stream vmctl.Stream
 function StereosServer:converse(stream) end
 
---- Sets the guest's state: sends it to all clients, and reports it in later answers to get_health. Does not wait: a client
---- that does not read is closed before much output has collected for it.
+--- Sets the guest's state: sends it to the clients that cope with such lines (those of vmctl say so in their first request; the
+--- reference's would take one for a reply), and reports it in later answers to get_health. Does not wait: a client that does
+--- not read is closed before much output has collected for it.
 ---@param state "booting"|"ready"|"healthy"|"degraded"|"shutdown"
 ---@param message? string
 ---@return true|nil

@@ -16,6 +16,7 @@ local IDLE_RECORDS = 64 -- records of finished requests that are kept for reuse
 local READER_REST = 1   -- seconds that a reader for all stays when nobody waits
 local DOUBT = 0.005     -- seconds without a reader after which unread input is looked for
 local SHORT = 4096      -- bytes: a line up to here is written without looking for room
+local PING = wire.envelope "ping" .. "\n"
 local LOST = "the connection ended before the reply"
 local ENDINGS = { EOF = true, ECONNRESET = true, EPIPE = true, EPROTO = true } -- EPROTO: in the middle of a line
 
@@ -138,11 +139,6 @@ local function start_reader(self)
   self._task = background.spawn("stereos", read_for_all, self)
 end
 
---- Starts the reading task, for listeners to lifecycle messages. Does not wait.
-function methods:attend()
-  if not self._reading and not self.over then start_reader(self) end
-end
-
 -- Requests
 
 local function let_next_send(self)
@@ -155,8 +151,17 @@ local function await_turn(self, timeout)
   return self._turns:wait({}, timeout, "the connection is busy", function() let_next_send(self) end)
 end
 
+-- The first request says that lifecycle lines are welcome, unless the line would become too long by that.
+local function introduce(self, line)
+  local longer = wire.hearing(line)
+  if #longer > self._max_line then return line end
+  self._hears = true
+  return longer
+end
+
 local function transmit(self, line, timeout)
   self._sending = true
+  if not self._hears then line = introduce(self, line) end
   local ok, err, code = self._stream:write(line, timeout)
   if self._turns then let_next_send(self) else self._sending = false end
   if ok then return true end
@@ -253,6 +258,20 @@ local function request_alone(self, request, line, timeout, deadline)
   if code ~= "ETIMEDOUT" and code ~= "ECANCELED" then return finish_reading(self, payload, code) end
   leave_reply_due(self, request)
   return nil, payload, code
+end
+
+-- A guest of ours sends lifecycle lines to those alone who have asked for them: a request that does so, if there was none.
+local function ask_for_news(self)
+  if self._hears or self._sending then return end
+  enqueue(self, wire.types.PING) -- nobody waits for its reply
+  transmit(self, PING, 0)
+end
+
+--- Lets a task read lifecycle messages as they come, and sees to it that the guest sends them. Does not wait.
+function methods:attend()
+  if self.over then return end
+  if not self._reading then start_reader(self) end
+  ask_for_news(self)
 end
 
 --- Sends a request and waits for its reply. After a call has given up, requests that were already sent

@@ -1,4 +1,5 @@
---- The guest's side of StereOS' control plane: lines in, replies out in the order of the requests, lifecycle lines to all.
+--- The guest's side of StereOS' control plane: lines in, replies out in the order of the requests, lifecycle lines to those who
+--- have asked for them.
 --- It avoids the reference's faults (docs/wire/stereos.md#known-weaknesses-of-the-reference).
 local core = require "vmctl.core"
 local accept = require "vmctl.net.server"
@@ -70,7 +71,7 @@ end
 -- Executes a request and sends its reply.
 local function execute(self, client, line)
   if line == PING and not log.enabled "debug" then return clients.send(client, requests.PONG) end -- the most frequent request
-  local reply, after, payload = self._requests:answer(client.label, line)
+  local reply, after, payload = self._requests:answer(client, line)
   local ok, err, code = clients.send(client, reply)
   if after then
     if ok then ok, err, code = clients.flush(client) end
@@ -161,8 +162,9 @@ function methods:serve(listener)
   }, function(client) attend(self, client) end)
 end
 
---- Sets the guest's state: sends it to all clients, and reports it in later answers to get_health. Does not wait: a client
---- that does not read is closed before much output has collected for it.
+--- Sets the guest's state: sends it to the clients that cope with such lines (those of vmctl say so in their first request; the
+--- reference's would take one for a reply), and reports it in later answers to get_health. Does not wait: a client that does
+--- not read is closed before much output has collected for it.
 ---@param state "booting"|"ready"|"healthy"|"degraded"|"shutdown"
 ---@param message? string
 ---@return true|nil, string?, string? code EINVAL: the message is not UTF-8

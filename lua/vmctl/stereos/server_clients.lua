@@ -1,4 +1,4 @@
---- The clients of a stereos server: those that have sent no request yet, and lines to one or to all.
+--- The clients of a stereos server: those that have sent no request yet, and lines to one, or to all that hear them.
 local background = require "vmctl.base.background"
 local log = require "vmctl.log"
 
@@ -94,21 +94,24 @@ end
 local function spread(self)
   while self._news[1] do
     local line, clients = table.remove(self._news, 1), {}
-    for client in pairs(self._all) do clients[#clients + 1] = client end -- clients may connect and leave between two writes
+    for client in pairs(self._all) do -- clients may connect and leave between two writes
+      if client.hears then clients[#clients + 1] = client end
+    end
     for _, client in ipairs(clients) do tell(client, line) end
   end
   self._spreading = false
 end
 
---- Sends a line to all, in the order of the calls, and never inside another line. Does not wait: a client that does not
---- read is closed before much output has collected for it.
+--- Sends a line to all whose record has `hears`, in the order of the calls, and never inside another line. Does not wait: a
+--- client that does not read is closed before much output has collected for it.
 ---@param line string with its line feed
 function methods:tell_all(line)
   if not next(self._all) then return end
   table.insert(self._news, line)
   if self._spreading then return end
   self._spreading = true
-  background.spawn("stereos: lifecycle", spread, self) -- in a task without limit or cancellation, which would look like a slow client
+  -- in a task without limit or cancellation, which would look like a slow client
+  background.spawn("stereos: lifecycle", spread, self)
 end
 
 return M

@@ -166,13 +166,16 @@ local function log_request(peer, line, kind)
 end
 
 --- The reply to a line. Waits for the handler, and for earlier requests that change the guest; ping does not wait.
----@param peer string the client's name for the log, and for handlers
+---@param client { label: string, hears: boolean? } label: its name for the log, and for handlers; hears becomes true when the
+-- request says that the client copes with lifecycle lines
 ---@param line string without its line feed, not empty
 ---@return string reply with its line feed
 ---@return fun(payload: table)? after to be called, with the request's payload, when the reply has gone out
 ---@return table? payload
-function methods:answer(peer, line)
+function methods:answer(client, line)
   local kind, payload, code, reply_to = wire.parse(line)
+  local peer = client.label
+  if kind and code then client.hears = true end
   if log.enabled "debug" then log_request(peer, line, kind) end
   if kind == "ping" then return M.PONG end
   local reply, after = self:_reply(peer, kind, payload, code, reply_to)

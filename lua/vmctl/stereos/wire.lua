@@ -150,6 +150,17 @@ end
 local SIMPLE_LENGTH, SIMPLE_COUNT = 40, 64
 local simple, simple_count = {}, 0
 
+-- A member of the envelope, beside type and payload, by which a client says that it copes with lifecycle lines at any time
+-- (docs/wire/stereos.md#what-vmctl-adds).
+local HEARS = ',"lifecycle":true}'
+
+--- The same line, with the client's word that it copes with lifecycle lines.
+---@param line string of `envelope`, with its line feed
+---@return string
+function M.hearing(line)
+  return line:sub(1, -3) .. HEARS .. "\n"
+end
+
 local function remember(line, kind)
   if #line > SIMPLE_LENGTH or shapes[kind] and not shapes[kind].optional then return end
   if simple_count >= SIMPLE_COUNT then simple, simple_count = {}, 0 end
@@ -170,19 +181,22 @@ local function parse(line)
   local kind, payload = message.type, message.payload
   if kind == nil then kind = "" end
   if type(kind) ~= "string" then return malformed "'type' is no string" end
+  local hears = message.lifecycle == true or nil
   if payload == nil and not shapes[kind] then
-    remember(line, kind)
-    return kind
+    if not hears then remember(line, kind) end
+    return kind, nil, hears
   end
   local checked, why = check_payload(kind, payload)
   if why then return nil, why, "EPROTO", kind end
-  return kind, checked
+  return kind, checked, hears
 end
 
 --- Reads a line: its type and its checked payload, absent members filled in (the payload of an unknown type is not
 -- checked). The fourth value of a failure is the `reply_to` of the ack: "" if the line cannot be parsed.
 ---@param line string without its line feed
----@return string|nil type, table|string|nil payload_or_message, string? code "EPROTO", string? reply_to
+---@return string|nil type, table|string|nil payload_or_message
+---@return boolean|string|nil hears_or_code true: the sender copes with lifecycle lines; or "EPROTO"
+---@return string? reply_to
 function M.parse(line)
   local kind = simple[line]
   if kind then return kind end
