@@ -149,6 +149,19 @@ describe("a file call that hangs", function()
     for i = 1, WORKERS do assert.equal("ETIMEDOUT", code(tasks[i]:join())) end
   end)
 
+  on_hanging("of a mount gives its worker back after its limit, while it still hangs", function(folder)
+    local tasks = {}
+    for i = 1, WORKERS do tasks[i] = vmctl.spawn(work, 40, "mount", fs.mount, "none", ("%s/x%d"):format(folder, i), "tmpfs") end
+    local one = vmctl.spawn(work, 40, "unmount", fs.unmount, folder .. "/y")
+    for i = 1, WORKERS do
+      local _, message, why = tasks[i]:join()
+      assert.equal("ETIMEDOUT", why)
+      assert.is_truthy(message:find(("mount %s/x%d"):format(folder, i), 1, true))
+    end
+    assert.equal("ETIMEDOUT", code(one:join()))
+    assert.equal("file", work(nil, "stat", fs.stat, "/etc/passwd").type)
+  end)
+
   if not unavailable then
     it("gives its worker back when it ends", support.run(function()
       hanging.with(function(folder)

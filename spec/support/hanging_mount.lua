@@ -1,5 +1,6 @@
 --- A folder on which every call hangs: a FUSE mount whose daemon, the spec, never answers. Needs root and /dev/fuse.
 local core = require "vmctl.core"
+local process = require "vmctl.process"
 
 local M = {}
 
@@ -22,9 +23,12 @@ local function mount(folder)
   if not device then return nil, err end
   for number in pairs(descriptors()) do
     if not before[number] then
-      local ok
-      ok, err = fs.mount("vmctl-hang", folder, "fuse", "nosuid,nodev", ("fd=%s,rootmode=40000,user_id=0,group_id=0"):format(number))
-      if ok then return device end
+      local child <close> = assert(process.spawn { "mount", "-i", "-t", "fuse", "-o",
+        "nosuid,nodev,fd=3,rootmode=40000,user_id=0,group_id=0", "vmctl-hang", folder, fds = { math.tointeger(number) },
+        stdin = "null", stdout = "null", stderr = "null" })
+      local record = assert(child:wait(30))
+      if record.exit_code == 0 then return device end
+      err = "mount ended with " .. (record.exit_code or record.signal)
     end
   end
   device:close()

@@ -1,4 +1,5 @@
 /* core.fs: file systems as a whole, and folders that are watched. */
+#include "io/apart.h"
 #include "io/spawn.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
@@ -77,11 +78,17 @@ static unsigned long check_mount_flags(lua_State *L, int arg)
     return flags;
 }
 
+struct mounting {
+    const char *source, *target, *type, *data;
+    unsigned long flags;
+};
+
 /* Mounts onto a folder whose path was checked: a link that was put into that path since is not followed. */
-static int system_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)
+static int system_mount(const void *arg)
 {
+    const struct mounting *m = arg;
     char via[32], path[PATH_MAX];
-    int fd = open(target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = open(m->target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     int err = 0;
@@ -89,28 +96,35 @@ static int system_mount(const char *source, const char *target, const char *type
     ssize_t n = readlink(via, path, sizeof path);
     if (n < 0)
         err = -errno;
-    else if ((size_t)n != strlen(target) || memcmp(path, target, (size_t)n) != 0)
+    else if ((size_t)n != strlen(m->target) || memcmp(path, m->target, (size_t)n) != 0)
         err = -ELOOP;
-    else if (mount(source, via, type, flags, data) < 0)
+    else if (mount(m->source, via, m->type, m->flags, m->data) < 0)
         err = -errno;
     close(fd);
     return err;
 }
 
-/* fs.mount(source, target, type, [flags], [data]): the target is a path without links, as fs.real gives it */
-static int l_mount(lua_State *L)
+static int system_unmount(const void *arg)
 {
-    const char *source = luaL_checkstring(L, 1), *target = luaL_checkstring(L, 2), *type = luaL_checkstring(L, 3);
-    unsigned long flags = check_mount_flags(L, 4);
-    return system_result(L, system_mount(source, target, type, flags, luaL_optstring(L, 5, NULL)), "mount", target);
+    const struct mounting *m = arg;
+    return umount2(m->target, (int)m->flags) < 0 ? -errno : 0;
 }
 
-/* fs.unmount(target, [lazy]): lazy: out of sight at once, gone when it is no longer used */
+/* fs.mount(source, target, type, [flags], [data]): the target is a path without links, as fs.real gives it. Made by a child, which
+ * has ten seconds: ETIMEDOUT */
+static int l_mount(lua_State *L)
+{
+    struct mounting m = { .source = luaL_checkstring(L, 1), .target = luaL_checkstring(L, 2), .type = luaL_checkstring(L, 3),
+                          .flags = check_mount_flags(L, 4), .data = luaL_optstring(L, 5, NULL) };
+    return system_result(L, vmctl_apart(system_mount, &m, VMCTL_APART_LIMIT), "mount", m.target);
+}
+
+/* fs.unmount(target, [lazy]): lazy: out of sight at once, gone when it is no longer used. By a child as well */
 static int l_unmount(lua_State *L)
 {
-    const char *target = luaL_checkstring(L, 1);
-    int flags = UMOUNT_NOFOLLOW | (lua_toboolean(L, 2) ? MNT_DETACH : 0);
-    return system_result(L, umount2(target, flags) < 0 ? -errno : 0, "unmount", target);
+    struct mounting m = { .target = luaL_checkstring(L, 1),
+                          .flags = UMOUNT_NOFOLLOW | (lua_toboolean(L, 2) ? (unsigned long)MNT_DETACH : 0) };
+    return system_result(L, vmctl_apart(system_unmount, &m, VMCTL_APART_LIMIT), "unmount", m.target);
 }
 
 /* fs.resize_terminal(path, rows, cols): of a terminal that stays as it is otherwise */
