@@ -138,6 +138,13 @@ describe("vmctl.config.push through commands", function()
     no_rest(root)
   end))
 
+  it("refuses a source that is a FIFO, and waits for nobody at its other end", with_root(function(root)
+    assert(os.execute(("mkfifo %s/fifo"):format(root)))
+    local _, err, code = push(host, { files = { ["/f"] = { source = root .. "/fifo" } } }, { root = root })
+    assert.equal("EINVAL", code)
+    assert.is_truthy(err:find("fifo: not a regular file", 1, true))
+  end))
+
   it("does not take half a source for the whole", with_root(function(root)
     write(root .. "/source", "12345")
     write(root .. "/f", "old")

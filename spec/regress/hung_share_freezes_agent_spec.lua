@@ -34,6 +34,8 @@ describe("an agent whose share does not answer", function()
       vmctl.spawn(client.list_files, client, folder, { timeout = 20 }),
       vmctl.spawn(client.write_file, client, folder .. "/y", "text", { timeout = 20 }),
       vmctl.spawn(client.run, client, { "pwd", cwd = folder .. "/z", timeout = 20 }),
+      vmctl.spawn(client.run, client, { "no-such-program", env = { PATH = "/bin:" .. folder .. "/bin" }, timeout = 20 }),
+      vmctl.spawn(client.run, client, { "bin/no-such-program", cwd = folder, timeout = 20 }),
       vmctl.spawn(files.call, files, cc.types.FS_STAT, function(e) e:string(folder .. "/w") end, 20),
     }
     vmctl.sleep(0.2)

@@ -87,4 +87,21 @@ function M.root(path, strict)
   return setmetatable({ _root = root }, roots_mt)
 end
 
+--- Opens a file by its path; a relative one is looked up in the working folder. Waits, but not for the other end of a FIFO.
+---@param path string
+---@param letters? string see vmctl.Root's open
+---@param mode? integer of a file that is made
+---@return vmctl.WaitingFile|nil, string?, string?
+function M.open(path, letters, mode)
+  if path:sub(1, 1) ~= "/" then
+    local here, err, code = M.real "."
+    if not here then return nil, err, code end
+    path = here .. "/" .. path
+  end
+  local root <close> = assert(raw.root "/") -- that one answers
+  local file, err, code = work(nil, "open", root.open, root, path, letters, mode)
+  if not file then return nil, err, code end
+  return wrap_file(file)
+end
+
 return M

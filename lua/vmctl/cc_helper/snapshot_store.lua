@@ -2,6 +2,7 @@
 --- files, which several may share. The key is the SHA-256 of the manifest. What came from a guest is never laid out as a tree
 --- of its own here, so no name or link in it means anything to this machine.
 local core = require "vmctl.core"
+local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local texts = require "vmctl.text"
 
@@ -24,7 +25,7 @@ local function unescape(text)
 end
 
 local function make_folder(path)
-  return core.fs.folders("/", path, { folder_mode = 448 })
+  return fs.folders("/", path, { folder_mode = 448 })
 end
 
 --- Begins a snapshot.
@@ -45,23 +46,23 @@ end
 -- Content becomes a blob of its hash; one that is there already is not written again.
 local function keep_blob(self, read)
   local name = self._folder .. "/blob"
-  local file, err = io.open(name, "wb")
-  if not file then return nil, err, "EIO" end
+  local file, err, code = fs.open(name, "wct", 384)
+  if not file then return nil, err, code end
   local hash, size = core.sha256(), 0
   for data in function() return read(CHUNK) end do
     if data == "" then break end
     hash:update(data)
     size = size + #data
     local ok
-    ok, err = file:write(data)
+    ok, err, code = file:write(data)
     if not ok then break end
     core.yield()
   end
-  local closed, why = file:close()
-  if err or not closed then return nil, err or why, "EIO" end
+  local closed, why, how = file:close()
+  if err or not closed then return nil, err or why, err and code or how end
   local hex = hash:hex()
-  local ok, code
-  ok, err, code = core.fs.rename(name, self._cache .. "/blobs/" .. hex)
+  local ok
+  ok, err, code = fs.rename(name, self._cache .. "/blobs/" .. hex)
   if not ok then return nil, err, code end
   return hex, size
 end
@@ -93,9 +94,9 @@ end
 function methods:finish()
   local text = table.concat(self._lines)
   local key = core.sha256(text):hex()
-  local ok, err, code = core.fs.replace(self._folder .. "/manifest", text, 384)
-  if ok and not core.fs.stat(("%s/%s/manifest"):format(self._cache, key)) then
-    ok, err, code = core.fs.rename(self._folder, self._cache .. "/" .. key)
+  local ok, err, code = fs.replace(self._folder .. "/manifest", text, 384)
+  if ok and not fs.stat(("%s/%s/manifest"):format(self._cache, key)) then
+    ok, err, code = fs.rename(self._folder, self._cache .. "/" .. key)
   end
   if not ok then return nil, err, code end
   self:drop()
@@ -104,8 +105,8 @@ end
 
 --- Lets go of what was begun. After `finish` it does nothing.
 function methods:drop()
-  for _, name in ipairs { "/blob", "/manifest" } do core.fs.remove(self._folder .. name) end
-  core.fs.remove(self._folder)
+  for _, name in ipairs { "/blob", "/manifest" } do fs.remove(self._folder .. name) end
+  fs.remove(self._folder)
 end
 
 local function parse(line, cache)
@@ -129,7 +130,7 @@ end
 
 --- Says if a folder is a snapshot's.
 function M.is_snapshot(folder)
-  return core.fs.stat(folder .. "/manifest") ~= nil
+  return fs.stat(folder .. "/manifest") ~= nil
 end
 
 --- Reads a snapshot's manifest.
@@ -137,7 +138,7 @@ end
 ---@param visit fun(entry: table): true|nil, string?, string? with `content`, a slice, of files
 ---@return table|nil image what it was begun with, {} for nothing, string?, string? code EPROTO: it is broken
 function M.each(folder, visit)
-  local text, err, code = core.fs.read(folder .. "/manifest", MOST_MANIFEST)
+  local text, err, code = fs.read(folder .. "/manifest", MOST_MANIFEST)
   if not text then return nil, err, code end
   if text:sub(1, #MAGIC) ~= MAGIC then return nil, folder .. ": no snapshot", "EPROTO" end
   if text:sub(-1) ~= "\n" then return nil, folder .. ": a broken manifest", "EPROTO" end -- else a pattern would look for its end

@@ -1,5 +1,6 @@
 --- The files of a set: their paths and their content.
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local options = require "vmctl.base.options"
 
 local M = {}
@@ -48,12 +49,13 @@ local function list_files(files, level)
 end
 
 local function open_source(file)
-  local handle, err, number = io.open(file.source, "rb")
-  if not handle then return nil, err, number == 13 and "EACCES" or "ENOENT" end
-  local size = handle:seek "end"
-  handle:close()
-  if not size or size > 1 << 50 then return nil, file.source .. ": not a regular file", "EINVAL" end
-  return size
+  local handle <close>, err, code = fs.open(file.source, "r")
+  if not handle then return nil, err, code end
+  local info
+  info, err, code = handle:stat()
+  if not info then return nil, err, code end
+  if info.type ~= "file" then return nil, file.source .. ": not a regular file", "EINVAL" end
+  return info.size
 end
 
 --- Adds a step for each file.
@@ -61,7 +63,7 @@ end
 ---@param files table a list of { path =, content = or source =, mode =, owner = }, or a map from path to content or to the rest
 -- of such a table
 ---@param level integer whose line is named where it is neither
----@return true|nil, string?, string? code EINVAL, ENOENT, EACCES
+---@return true|nil, string?, string? code EINVAL, ENOENT, EACCES, ETIMEDOUT … Waits for the sources
 function M.add(steps, files, level)
   local seen = {}
   for _, entry in ipairs(list_files(files, level + 1)) do

@@ -1,6 +1,7 @@
 --- The steps through commands in the guest, for guests without a control plane, or with one that does not know a request.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local log = require "vmctl.log"
 local mount_rules = require "vmctl.guest.mounts"
 local scripts = require "vmctl.config.shell_scripts"
@@ -72,14 +73,15 @@ local function reader(step)
       return piece
     end
   end
-  local file, err = io.open(step.source, "rb")
+  local file, err, code, ended
   return function()
-    if not file then return nil, err, "EIO" end
-    local piece, why = file:read(PIECE)
-    if piece then return piece end
-    file:close()
-    file, err = nil, why
-    if why then return nil, why, "EIO" end
+    if not file and not ended then file, err, code = fs.open(step.source, "r") end
+    if not file then return nil, err, code end
+    local piece, why, number = file:read(PIECE)
+    if piece and piece ~= "" then return piece end
+    file:drop()
+    file, ended, err, code = nil, true, why, number
+    return nil, err, code
   end
 end
 

@@ -8,7 +8,9 @@ local wire = require "vmctl.exec.wire"
 
 local M = {}
 
-local SYSTEM = { ["/bin"] = true, ["/sbin"] = true, ["/usr/bin"] = true, ["/usr/sbin"] = true } -- where nothing hangs alone
+local SYSTEM = {} -- folders where nothing hangs alone
+for folder in ("/bin /sbin /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin"):gmatch "%S+" do SYSTEM[folder] = true end
+local EXECUTABLE = 73 -- 0111
 local OWN = { "HOME", "USER", "LOGNAME", "SHELL", "MAIL" } -- what the agent's environment says of its own user
 
 -- Exit codes of commands that could not be started, as a shell has them.
@@ -82,16 +84,35 @@ local function exit_code(code, step)
   return missing and NOT_FOUND or CANNOT
 end
 
+-- The files that may be the program, in the order in which the kernel is asked for them.
+local function programs(spec)
+  local list, own = {}, os.getenv "PATH" -- what is in the agent's own PATH answers
+  if spec[1]:find("/", 1, true) then
+    list[1] = spec[1]
+  elseif spec.env.PATH and spec.env.PATH ~= own then
+    for folder in (spec.env.PATH .. ":"):gmatch "([^:]*):" do list[#list + 1] = (folder == "" and "." or folder) .. "/" .. spec[1] end
+  end
+  return list
+end
+
+-- Asks for a file, and says if it is a program.
+local function ask_for(path)
+  local there, err, code = fs.stat(path)
+  if not there and (code == "ETIMEDOUT" or code == "EBUSY" or code == "ECANCELED") then return nil, err, code end
+  return there ~= nil and there.type == "file" and there.mode & EXECUTABLE ~= 0
+end
+
 -- The kernel opens folder and program for the new process, and the agent waits for that. Those that do not answer are found here
 -- by a worker; what else is wrong with them is found by the start itself.
 local function await_files(spec)
-  local folder = spec[1]:match "^(.*)/"
-  for _, path in pairs { spec.cwd, folder and not SYSTEM[folder] and spec[1] or nil } do
-    local there, err, code = fs.stat(path)
-    if not there and (code == "ETIMEDOUT" or code == "EBUSY" or code == "ECANCELED") then
-      return nil, ("start %s: %s"):format(spec[1], err), code
-    end
+  local found, err, code = false, nil, nil
+  if spec.cwd then found, err, code = ask_for(spec.cwd) end
+  for _, path in ipairs(found == false and programs(spec) or {}) do
+    if path:sub(1, 1) ~= "/" and spec.cwd then path = spec.cwd .. "/" .. path end
+    if not SYSTEM[path:match "^(.*)/"] then found, err, code = ask_for(path) end
+    if found ~= false then break end
   end
+  if found == nil then return nil, ("start %s: %s"):format(spec[1], err), code end
   return true
 end
 

@@ -1,6 +1,6 @@
 --- Checks the paths of a guest's forwarded sockets, and makes their folders.
-local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local safe_file = require "vmctl.base.safe_file"
 local wire = require "vmctl.socketforward.wire"
 
@@ -36,7 +36,7 @@ local function make_below(prefix, folder)
   if not real or folder == prefix then return real, err, code end
   local rest = folder:sub(#prefix + 2)
   local ok
-  ok, err, code = core.fs.folders(real, rest, { folder_mode = OWN_FOLDER })
+  ok, err, code = fs.folders(real, rest, { folder_mode = OWN_FOLDER })
   if not ok then return nil, err, code end
   return real .. "/" .. rest
 end

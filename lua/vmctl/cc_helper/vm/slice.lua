@@ -1,5 +1,9 @@
 --- A part of a file, read as if it were a file of its own: a layer inside an image, a file inside a layer.
+local fs = require "vmctl.base.fs"
+
 local M = {}
+
+local SET, CUR = 0, 1 -- from where to seek
 
 ---@class vmctl.CcSlice
 local methods = {}
@@ -13,27 +17,26 @@ function M.new(path, offset, size)
   return { path = path, offset = offset, size = size }
 end
 
---- A whole file as a part of itself.
----@return table|nil, string?, string?
+--- A whole file as a part of itself. Waits.
+---@return table|nil, string?, string? code EINVAL: it is no regular file
 function M.whole(path)
-  local file, err = io.open(path, "rb")
-  if not file then return nil, err, "ENOENT" end
-  local size
-  size, err = file:seek "end"
-  file:close()
-  if not size then return nil, err, "EIO" end
-  return M.new(path, 0, size)
+  local info, err, code = fs.stat(path)
+  if not info then return nil, err, code end
+  if info.type ~= "file" then return nil, path .. ": not a regular file", "EINVAL" end
+  return M.new(path, 0, info.size)
 end
 
---- Opens a part.
+--- Opens a part. Waits, as its methods do.
 ---@param slice { path: string, offset: integer, size: integer }
 ---@return vmctl.CcSlice|nil reader with read(n), skip(n), position(), seek(whence), close(), string?, string?
 function M.open(slice)
-  local file, err = io.open(slice.path, "rb")
-  if not file then return nil, err, "ENOENT" end
-  if not file:seek("set", slice.offset) then
-    file:close()
-    return nil, slice.path .. ": cannot seek", "ESPIPE"
+  local file, err, code = fs.open(slice.path, "r")
+  if not file then return nil, err, code end
+  local ok
+  ok, err, code = file:seek(slice.offset, SET)
+  if not ok then
+    file:drop()
+    return nil, err, code
   end
   return setmetatable({ _file = file, _slice = slice, _at = 0 }, mt)
 end
@@ -43,7 +46,8 @@ function methods:read(n)
   local left = self._slice.size - self._at
   if left <= 0 or n <= 0 then return n <= 0 and "" or nil end
   local data = self._file:read(math.min(n, left))
-  if data then self._at = self._at + #data end
+  if not data or data == "" then return nil end
+  self._at = self._at + #data
   return data
 end
 
@@ -52,7 +56,7 @@ end
 function methods:skip(n)
   if n > self._slice.size - self._at then return nil end
   self._at = self._at + n
-  return self._file:seek("cur", n) ~= nil
+  return self._file:seek(n, CUR) ~= nil
 end
 
 --- Where it is, as an offset in the file.
@@ -63,11 +67,11 @@ end
 --- For readers of whole files: seek "end" gives the size, seek "set" goes to the beginning.
 function methods:seek(whence)
   self._at = whence == "end" and self._slice.size or 0
-  return self._file:seek("set", self._slice.offset + self._at) and self._at
+  return self._file:seek(self._slice.offset + self._at, SET) and self._at
 end
 
 function methods:close()
-  self._file:close()
+  self._file:drop()
 end
 
 mt.__close = methods.close

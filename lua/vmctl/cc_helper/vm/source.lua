@@ -1,5 +1,5 @@
 --- The sources of an instance: an image's archive, a folder, a snapshot; each becomes a tree.
-local core = require "vmctl.core"
+local fs = require "vmctl.base.fs"
 local image = require "vmctl.cc_helper.vm.image"
 local slice = require "vmctl.cc_helper.vm.slice"
 local snapshot_store = require "vmctl.cc_helper.snapshot_store"
@@ -16,7 +16,7 @@ local function nothing() return false end
 ---@param at string where in the tree; "" is its top
 ---@return true|nil, string?, string?
 function M.graft(onto, folder, at)
-  local root <close>, err, code = core.fs.root(folder)
+  local root <close>, err, code = fs.root(folder)
   if not root then return nil, err, code end
   return walk.each(root, nothing, function(entry)
     local path = entry.path
@@ -48,7 +48,7 @@ local function from_cache(reference, cache, folder)
     return from_snapshot(cache .. "/" .. reference)
   end
   local path = ("%s/%s.tar"):format(cache, name)
-  if core.fs.stat(path) then return image.load(path, folder) end
+  if fs.stat(path) then return image.load(path, folder) end
   return nil, ("the image %s is not in the cache (as %s), and images are not pulled here"):format(reference, path), "ENOENT"
 end
 
