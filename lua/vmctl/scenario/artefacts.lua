@@ -1,5 +1,5 @@
---- The folder of one test: console logs, the log of commands, screenshots, captures. It stays when the test fails; what a verb
---- put there for the test stays in any case.
+--- The folder of one test: console logs, the log of commands, screenshots, captures. It is kept when the test fails; files that a
+--- verb has made for the user are kept in any case.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local texts = require "vmctl.text"
@@ -14,7 +14,7 @@ local SHOWN = 2000          -- bytes of each output in the log of commands
 local methods = {}
 local mt = { __name = "vmctl.Artefacts", __index = methods }
 
---- A name that can be a file's.
+--- Turns any text into a name that a file can have.
 ---@param text string
 ---@return string
 function M.file_name(text)
@@ -43,10 +43,10 @@ function M.remove(path)
   core.fs.remove(path)
 end
 
---- Makes the folder of a test, in place of what the test left there before.
+--- Makes the folder of a test, and removes the one of its last run.
 ---@param test string its name
----@param opts { artefacts: string?, keep: boolean? } root folder (VMCTL_ARTEFACTS, "build/artefacts"); keep: after success as
--- well (VMCTL_KEEP_ARTEFACTS)
+---@param opts { artefacts: string?, keep: boolean? } artefacts: the root folder (VMCTL_ARTEFACTS, "build/artefacts"); keep: the
+-- folder is kept after a success, too (VMCTL_KEEP_ARTEFACTS)
 ---@return vmctl.Artefacts|nil, string?, string?
 function M.open(test, opts)
   local root = opts.artefacts or os.getenv "VMCTL_ARTEFACTS" or ROOT
@@ -59,7 +59,7 @@ function M.open(test, opts)
   return setmetatable({ path = path, _root = root, _begin = core.now(), _keep = keep, _kept = {} }, mt)
 end
 
---- Gives it the name of another test. Files that are open stay so.
+--- Renames the folder after another test. Open files stay open.
 function methods:rename(test)
   local path = self._root .. "/" .. M.file_name(test)
   if path == self.path then return end
@@ -67,7 +67,7 @@ function methods:rename(test)
   if core.fs.rename(self.path, path) then self.path = path end
 end
 
---- The path of a file in it. A number is added when there is one of this name.
+--- Gives the path for a new file in the folder. A number is added when the name is taken.
 ---@param name string
 ---@param ending? string ".png"
 ---@return string path
@@ -81,8 +81,8 @@ function methods:file(name, ending)
   return path
 end
 
---- Has a file or folder in it stay, whatever becomes of the test.
----@param path string as `file` gave it; or the folder's own: all of it stays
+--- Marks a file or folder to be kept, whether the test fails or not.
+---@param path string as returned by `file`, or the path of the folder itself, to keep all of it
 function methods:keep(path)
   if path == self.path then
     self._keep = true
@@ -111,7 +111,7 @@ function methods:note_output(record)
   end
 end
 
---- Writes a file of its own.
+--- Writes a file in the folder.
 function methods:write(name, text)
   local file = io.open(self.path .. "/" .. name, "w")
   if not file then return end
@@ -119,9 +119,9 @@ function methods:write(name, text)
   file:close()
 end
 
---- Ends it: the folder stays after a failure, or when it was asked to; after a success with no more than what is to stay.
+--- Ends the test's folder. After a failure, or with `keep`, all of it is kept; after a success only the marked files are.
 ---@param failed boolean
----@return boolean whether it stays
+---@return boolean is_kept
 function methods:close(failed)
   if self._log then self._log:close() end
   self._log = nil

@@ -25,8 +25,8 @@ local function full_name(busted, element)
   return table.concat(names, " ")
 end
 
--- The body is wrapped when its test starts, for by then every hook has run. What a verb found is a failure to busted, and no
--- error, which it takes for a mistake in the test.
+-- The body is wrapped when its test starts, because by then every hook has run. An error that a verb raised is reported to busted
+-- as a failure; busted takes other errors for mistakes in the test.
 local function wrap(busted, group, element)
   local body = element.run
   element.run = function(...)
@@ -37,7 +37,7 @@ local function wrap(busted, group, element)
   end
 end
 
--- Ctrl-C ends the program, and not just the test that waits: busted's report is shown, and nothing is left behind.
+-- Ctrl-C ends the program, and not only the running test: busted shows its report, and every scenario is closed.
 local function leave(busted, element, close_all)
   close_all()
   local suite = element
@@ -50,7 +50,7 @@ end
 
 local watched = setmetatable({}, { __mode = "k" })
 
---- Has an interrupt end busted. Once for each busted.
+--- Makes an interrupt end busted. Does its work once for each busted.
 ---@param busted table
 ---@param close_all fun() ends all scenarios
 function M.end_at_interrupt(busted, close_all)
@@ -62,7 +62,7 @@ function M.end_at_interrupt(busted, close_all)
   end)
 end
 
---- Has busted begin and end a scenario in the describe that is being read.
+--- Registers hooks with busted that begin and end a scenario in the current describe.
 ---@param busted table
 ---@param group vmctl.Scenario
 ---@param is_shared boolean machines live as long as the describe

@@ -1,9 +1,9 @@
---- A scenario's machine in its networks: its cards, their addresses, and being cut off.
+--- The network cards of a scenario's machine: their addresses, and cutting the machine off.
 local network = require "vmctl.scenario.network"
 
 local M = {}
 
---- Its address in a network; its first one by default.
+--- The machine's address in a network, by default in its first one.
 ---@param name? string
 ---@return string
 function M:ip(name)
@@ -12,7 +12,7 @@ function M:ip(name)
   return address
 end
 
---- Its cards as machine.launch takes them: the given ones, and one in each network. The networks are made at the first call.
+--- The cards as machine.launch takes them: the given ones, and one for each network. The networks are made at the first call.
 ---@param given table[]
 ---@return table[]|nil nics, string?, string?
 function M:_cards(given)
@@ -28,7 +28,7 @@ function M:_cards(given)
   return nics
 end
 
---- Gives its cards their addresses, and tells it its peers' names. Waits.
+--- Configures the guest: addresses for its cards, and the names of its peers. Waits.
 ---@param timeout number seconds
 ---@return true|nil, string?, string?
 function M:_configure_cards(timeout)
@@ -48,7 +48,7 @@ function M:_configure_cards(timeout)
   return true
 end
 
---- Does to its ports what was asked of the networks before they were there.
+--- Applies to the machine's ports the cuts and partitions that were asked for before the ports existed.
 function M:_join_networks()
   local networks = assert(self._run:open_networks())
   for _, name in ipairs(self._networks) do networks[name]:apply() end
@@ -62,7 +62,7 @@ local function set_blocked(self, verb, is_blocked)
   end
 end
 
---- Cuts it off from its networks; its cards do not notice.
+--- Cuts the machine off from its networks. Its cards keep their link.
 function M:block() set_blocked(self, "block", true) end
 
 --- Ends `block`.

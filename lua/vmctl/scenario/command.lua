@@ -1,4 +1,4 @@
---- A command as a test gives it: what runs, what a person reads, and which end is wanted.
+--- Parses a command of a test: the words to run, the text to show, and the expected exit.
 local failure = require "vmctl.scenario.failure"
 local options = require "vmctl.base.options"
 local signals = require "vmctl.signals"
@@ -12,10 +12,10 @@ local NOT_EXECUTABLE, NOT_FOUND = 126, 127
 local BY_SIGNAL = 128               -- a shell says 128 + n for a command that signal n ended
 local LAST_SIGNAL = 31              -- of those that end a program by mistake
 
----@class vmctl.ScenarioCommand : vmctl.Command what a verb runs: an exact list, or one shell command with `strict`
+---@class vmctl.ScenarioCommand : vmctl.Command an exact list of words, or one shell command with `strict`
 ---@field strict? boolean the list is one shell command: true: under `set -eu` and pipefail, as a string; false: plain `sh -c`
----@field exit_code? integer for fail and wait_until_fails: the only one that is wanted
----@field signal? string|integer for fail and wait_until_fails: the only end that is wanted
+---@field exit_code? integer for fail and wait_until_fails: the only exit code that counts as a failure
+---@field signal? string|integer for fail and wait_until_fails: the only signal that counts as a failure
 
 local function misuse(verb, text, ...)
   error(("%s%s: %s"):format(failure.location(), verb, text:format(...)), 0)
@@ -25,7 +25,7 @@ local function quoted(word)
   return word:find "^[%w%-_./:=,+@%%]+$" and word or ("'%s'"):format((word:gsub("'", "'\\''")))
 end
 
--- The words that run, what a person reads, and whether a shell reads them.
+-- Gives the words to run, the text to show, and true when a shell reads them.
 local function words_of(verb, given)
   local line, is_strict = given, true
   if type(given) == "table" and given.strict ~= nil then
@@ -39,12 +39,12 @@ local function words_of(verb, given)
   return words, table.concat(shown, " "), false
 end
 
---- Reads a command. Raises, at the user's line, when it is none.
+--- Parses a command. Raises at the user's line when it is malformed.
 ---@param verb string
 ---@param given vmctl.ScenarioCommand|string
----@param timeout? number seconds, where it names none
+---@param timeout? number seconds, for a command without a time-out of its own
 ---@return table command for vm:run
----@return string shown as a person reads it
+---@return string shown text for people
 ---@return { exit_code: integer?, signal: string?, is_shell: boolean } wanted
 function M.read(verb, given, timeout)
   if type(given) ~= "string" and type(given) ~= "table" then
@@ -58,14 +58,14 @@ function M.read(verb, given, timeout)
   return command, shown, wanted
 end
 
---- Says if a command has succeeded.
+--- True if a command has succeeded.
 ---@param record table
 ---@return boolean
 function M.is_success(record)
   return record.exit_code == 0 and not record.error
 end
 
--- The signal that ended it, or, as a shell tells it, a part of it.
+-- The signal that ended the command or, by the shell's exit code, a part of it.
 local function signal_of(record, wanted)
   if record.signal then return record.signal end
   local number = wanted.is_shell and record.exit_code - BY_SIGNAL or 0
@@ -77,8 +77,8 @@ local function is_asked_for(record, wanted)
   return not wanted.exit_code or record.exit_code == wanted.exit_code
 end
 
---- Says if it failed as a test wants: with the end that was asked for, or, where none was, by its own word: not because it is
---- missing, cannot be started, or was ended by a signal.
+--- True if a command failed as the test expects: with the given exit code or signal or, without these, with an exit code of its
+--- own. A command that is missing, cannot be started, or was ended by a signal has not failed in this sense.
 ---@param record table
 ---@param wanted table as `read` gives it
 ---@return boolean is_failure

@@ -10,7 +10,7 @@ local M = {}
 
 local wait_options = { timeout = "number", interval = "number>0" }
 
--- Runs it to its end and notes that. Record, or nil, message, code, partial.
+-- Runs a command to its end and logs it. Returns the record, or nil, message, code, partial.
 local function run(self, vm, command, shown, timeout)
   if timeout then command = options.merge(command, { timeout = timeout }) end
   local begin = core.now()
@@ -20,7 +20,7 @@ local function run(self, vm, command, shown, timeout)
   return record, err, code, partial
 end
 
--- Runs a command for a verb. Raises when its end was not seen.
+-- Runs a command for a verb. Raises when it got no exit status.
 local function finish(self, verb, given)
   local vm = self:_running(verb)
   local command, shown, wanted = commands.read(verb, given, self._run.timeout)
@@ -36,7 +36,7 @@ local function exit_code(record)
   return known and 128 + number or 255
 end
 
---- Runs a command, whatever its exit code is. Raises only when its end was not seen (a time-out, a machine that is gone).
+--- Runs a command and returns its exit code. Raises only when there is none (a time-out, a machine that is gone). Waits.
 ---@param command vmctl.ScenarioCommand|string a list is run exactly as it is; a string is a shell command under `set -eu`, and
 -- pipefail where the guest's shell has it: it ends where one of its parts fails. `{ "…", strict = false }` is plain `sh -c`
 ---@return integer exit_code 128 and the signal's number when a signal ended it
@@ -46,7 +46,7 @@ function M:execute(command)
   return exit_code(record), record.stdout, record.stderr
 end
 
--- Several commands of which each must end as `judge` wants.
+-- Runs several commands, each of which must pass `judge`.
 local function expect(self, verb, judge, ...)
   local out, err = {}, {}
   for i = 1, math.max(1, select("#", ...)) do
@@ -61,23 +61,23 @@ local function expect(self, verb, judge, ...)
   return table.concat(out), table.concat(err)
 end
 
---- Runs commands that must succeed, one after the other.
+--- Runs commands one after the other. Each must succeed. Waits.
 ---@param ... vmctl.ScenarioCommand|string as for `execute`
 ---@return string stdout of all, string stderr of all
 function M:succeed(...)
   return expect(self, "succeed", commands.is_success, ...)
 end
 
---- Runs commands that must fail, by their own word: a command that is missing (exit codes 126, 127) or that a signal ended has
---- not said anything. `{ …, exit_code = 127 }` and `{ …, signal = "SEGV" }` ask for just that end.
+--- Runs commands one after the other. Each must fail with an exit code of its own: a missing command (exit codes 126, 127) and one
+--- that a signal ended do not count. `{ …, exit_code = 127 }` and `{ …, signal = "SEGV" }` expect exactly that. Waits.
 ---@param ... vmctl.ScenarioCommand|string as for `execute`
 ---@return string stdout of all, string stderr of all
 function M:fail(...)
   return expect(self, "fail", commands.is_failure, ...)
 end
 
---- Starts a command that goes on beside the test, and ends with its machine at the latest.
----@param command vmctl.ScenarioCommand|string as for `execute`; without a time-out unless it names one
+--- Starts a command in the background. It ends with its machine at the latest.
+---@param command vmctl.ScenarioCommand|string as for `execute`, but without a default time-out
 ---@return vmctl.ExecProcess process with read, write, kill, wait, close
 function M:spawn(command)
   local vm = self:_running "spawn"
@@ -97,7 +97,7 @@ local function wait_until(self, verb, judge, given, opts)
   local sections
   return poll.wait(self, verb, shown, opts, function(left)
     local record, err, code, partial = run(self, vm, command, shown, math.min(left, limit))
-    if record or not sections then sections = failure.command_sections(shown, record or partial) end -- cut short: it knows less
+    if record or not sections then sections = failure.command_sections(shown, record or partial) end -- a run that was cut short knows less
     if not record then return nil, err, code end
     local is_good, why = judge(record, wanted)
     if is_good then return record.stdout end
@@ -105,15 +105,15 @@ local function wait_until(self, verb, judge, given, opts)
   end, function() return sections end)
 end
 
---- Runs a command again and again until it succeeds. Waits.
+--- Repeats a command until it succeeds. Waits.
 ---@param command vmctl.ScenarioCommand|string as for `execute`; its `timeout` is that of each run
----@param opts? { timeout: number?, interval: number? }|number seconds: for all of it, and the longest pause (1)
+---@param opts? { timeout: number?, interval: number? }|number seconds in all, and between two runs at most (1)
 ---@return string stdout of the last run
 function M:wait_until_succeeds(command, opts)
   return wait_until(self, "wait_until_succeeds", commands.is_success, command, opts)
 end
 
---- Runs a command again and again until it fails as `fail` wants it. Waits.
+--- Repeats a command until it fails in the sense of `fail`. Waits.
 ---@param command vmctl.ScenarioCommand|string as for `fail`
 ---@param opts? { timeout: number?, interval: number? }|number
 ---@return string stdout of the last run

@@ -1,18 +1,18 @@
---- Conditions that must hold during a test: checked again and again beside its steps. When it no longer holds, the test ends there.
+--- Invariants of a test: conditions that are checked periodically while its steps run. The test fails when one no longer holds.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
 
 local M = {}
 
-local INTERVAL = 1 -- seconds between two looks
+local INTERVAL = 1 -- seconds between two checks
 
 ---@class vmctl.ScenarioCondition
 ---@field what string
 local methods = {}
 local mt = { __name = "vmctl.ScenarioCondition", __index = methods }
 
--- Says if it holds now, or why not.
+-- True if the condition holds now; else false and the reason.
 local function look(self)
   local ok, answer = pcall(self._fn)
   if ok and answer ~= false then return true end
@@ -28,10 +28,10 @@ local function watch(self, run, interval)
   end
 end
 
---- Begins to watch a condition of the running test. Waits for a first look. Raises when it does not hold already.
+--- Starts to check a condition of the running test. Waits for the first check, and raises when the condition does not hold.
 ---@param run vmctl.TestRun
 ---@param what string
----@param fn fun(): boolean? it does not hold when this raises, or returns false
+---@param fn fun(): boolean? the check: raises or returns false when the condition does not hold
 ---@param interval? number seconds, 1 by default
 ---@return vmctl.ScenarioCondition
 function M.watch(run, what, fn, interval)
@@ -43,7 +43,7 @@ function M.watch(run, what, fn, interval)
   return self
 end
 
---- Watches it no longer. Idempotent, does not wait.
+--- Stops the checks. Idempotent, does not wait.
 ---@return true
 function methods:close()
   self._is_closed = true

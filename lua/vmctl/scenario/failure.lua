@@ -1,4 +1,4 @@
---- How a scenario tells what went wrong: one text with everything for a reader who did not see the test.
+--- Formats the failures of a scenario: one text with all that a reader needs who did not see the test.
 local log = require "vmctl.log"
 local texts = require "vmctl.text"
 
@@ -13,14 +13,14 @@ local function is_users(source)
   return source:sub(1, #ROOM) ~= ROOM and not source:find("/busted/", 1, true) and not source:find("/luassert/", 1, true)
 end
 
---- Says if an error is Ctrl-C, as the interpreter raises it.
+--- True if an error is the one that the interpreter raises at Ctrl-C.
 ---@param err any
 ---@return boolean
 function M.is_interrupt(err)
   return type(err) == "string" and err:find("interrupted!", 1, true) ~= nil
 end
 
--- The level of the user's function that called, for the function that asks; nil where there is none.
+-- The stack level of the user's function that called, counted from the caller of this one; nil when there is none.
 local function users_level()
   for level = 3, FRAMES do
     local info = debug.getinfo(level, "Sl")
@@ -30,13 +30,13 @@ local function users_level()
 end
 
 --- The line of the user's code that called: "spec/x_spec.lua:12: ". Frames of vmctl itself and of busted are passed over.
----@return string empty where there is none
+---@return string line, empty when there is none
 function M.location()
   local level, info = users_level()
   return level and ("%s:%d: "):format(info.short_src, info.currentline) or ""
 end
 
---- The local variables of the user's function that called, and those that it uses of functions around it.
+--- The local variables and upvalues of the user's function that called.
 ---@return table<string, any>
 function M.locals()
   local found, level = {}, users_level()
@@ -55,7 +55,7 @@ function M.locals()
   return found
 end
 
---- The words of an error: a text's own, or those of a test framework's object.
+--- The message of an error: a string, or the message in a test framework's object.
 ---@param err any
 ---@return string
 function M.text_of(err)
@@ -83,7 +83,7 @@ end
 
 --- A titled part of a report.
 ---@param title string
----@param text string of the guest, or nil for none
+---@param text string from the guest; nil: there is none
 ---@param lines? integer
 ---@return string
 function M.section(title, text, lines)
@@ -93,7 +93,7 @@ function M.section(title, text, lines)
   return head .. "    | " .. tail:gsub("\n", "\n    | ")
 end
 
---- Parts of a report for what a command did.
+--- The sections of a report for a command: its words and its output.
 ---@param shown string the command
 ---@param record? { stdout: string?, stderr: string? }
 ---@return string[]

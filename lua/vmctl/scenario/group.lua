@@ -1,4 +1,4 @@
---- The machines of one test: started side by side, joined by networks, ended whatever happens.
+--- The machines of one test. They start concurrently, share networks, and are ended in any case.
 local channel = require "vmctl.base.channel"
 local failure = require "vmctl.scenario.failure"
 local machines = require "vmctl.scenario.machine"
@@ -12,7 +12,7 @@ local test_run = require "vmctl.scenario.test_run"
 
 local M = {}
 
-local START = 600 -- seconds for all machines together
+local START = 600 -- seconds until all machines are ready
 
 ---@class vmctl.Scenario
 ---@field [string] vmctl.ScenarioMachine by name
@@ -30,7 +30,7 @@ function mt:__index(key)
   return methods[key] or rawget(self, "_machines")[key]
 end
 
--- The specs by name; a list of names stands for machines that have but the defaults.
+-- The specs by name. A list of names is a set of machines with default options.
 local function by_name(specs, defaults, level)
   local all, names = {}, {}
   for key, spec in pairs(specs) do
@@ -73,7 +73,7 @@ function M.new(specs, opts, level)
   return self
 end
 
---- The run of its tests, for the other parts of this room.
+--- The test run of a scenario, for the other modules of this room.
 ---@param group vmctl.Scenario
 ---@return vmctl.TestRun
 function M.run_of(group)
@@ -88,7 +88,7 @@ function methods:machines()
   return list
 end
 
--- Calls `fn(machine)` for all at once. The first failure ends the other calls.
+-- Calls `fn(machine)` for all machines concurrently. The first failure cancels the other calls.
 local function side_by_side(list, fn)
   local why, how
   task.scope(function(scope)
@@ -105,7 +105,7 @@ local function side_by_side(list, fn)
   return true
 end
 
--- Boots those that have no snapshot yet, has them prepared, and keeps them as they are then.
+-- Boots the machines that have no snapshot yet, prepares them, and takes the snapshots.
 local function make_snapshots(self, list)
   local missing = {}
   for _, machine in ipairs(list) do
@@ -147,8 +147,8 @@ local function start_new(self, list)
   end)
 end
 
---- Starts machines that were never started in this test, side by side; nil: all but the lazy ones. Waits until they are ready.
----@param list? vmctl.ScenarioMachine[]
+--- Starts those of the machines that were not yet started in this test, concurrently. Waits until they are ready.
+---@param list? vmctl.ScenarioMachine[] by default all except the lazy ones
 ---@return true|nil, string?, string?
 function methods:_start(list)
   if not self._run:is_on() then return nil, "no test is running", "ECLOSED" end
@@ -161,8 +161,8 @@ function methods:_start(list)
   return self._lock:with(START, start_new, self, list)
 end
 
---- Starts all machines, side by side, and waits until they are ready. Without it the first verb does so (but for machines with
---- `lazy`). Raises when one does not come up.
+--- Starts all machines concurrently and waits until they are ready. The first verb does so as well, except for machines with
+--- `lazy`. Raises when a machine does not start.
 ---@return vmctl.Scenario
 function methods:start()
   local ok, err = self:_start()
@@ -183,9 +183,10 @@ local function names_of(self, groups, location)
   return list
 end
 
---- Divides the networks: between groups nothing goes through. Machines in no group are together. Replaces the partition there was.
+--- Partitions the networks: no frame passes between groups. Machines in no group form one of their own. Replaces an earlier
+--- partition.
 ---@param groups (string|vmctl.ScenarioMachine)[][]
----@param name? string of one network; else all
+---@param name? string one network; by default all
 function methods:partition(groups, name)
   groups = names_of(self, groups, failure.location())
   self:note("partition")
@@ -194,7 +195,7 @@ function methods:partition(groups, name)
 end
 
 --- Ends a partition.
----@param name? string of one network; else all
+---@param name? string one network; by default all
 function methods:heal(name)
   self:note("heal")
   for _, each in pairs(self:_some_networks(name, "heal")) do each:partition(nil) end
@@ -202,7 +203,7 @@ function methods:heal(name)
 end
 
 --- The switch of a network, for faults, taps and counts. See vmctl.l2.switch.
----@param name? string may be left out where there is but one
+---@param name? string may be left out when there is only one network
 ---@return vmctl.L2Switch
 function methods:switch(name)
   local open = self:_some_networks(name, "switch")
@@ -211,7 +212,7 @@ function methods:switch(name)
   return found.switch
 end
 
---- The networks of that name, or all. Raises where there is none.
+--- The network of that name, or all networks. Raises when there is none.
 function methods:_some_networks(name, verb)
   local open, err = self._run:open_networks()
   if not open then self._run:raise(verb .. ": " .. err) end
@@ -226,15 +227,15 @@ function methods:note(text, ...)
   self._run:note(text, ...)
 end
 
---- The folder of what the running test leaves: logs, captures, screenshots.
+--- The artefacts folder of the running test: logs, captures, screenshots.
 ---@return string|nil path
 function methods:artefacts()
   return self._run:path()
 end
 
---- Ends everything, booted snapshots as well. Idempotent; does not wait.
----@param failed? boolean keep the artefacts; default: a verb or the test's body failed
----@return string|nil path of the artefacts, if they stay
+--- Ends all machines and removes their snapshots. Idempotent, does not wait.
+---@param failed? boolean keep the artefacts; by default true when a verb or the test's body failed
+---@return string|nil path of the artefacts, if they are kept
 function methods:close(failed)
   local path = self._run:finish(failed)
   self._store:close()
