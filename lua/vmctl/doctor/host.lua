@@ -1,17 +1,17 @@
---- Checks this machine's means for guests: sockets, devices, accelerators, limits.
+--- Checks what this machine offers for guests: sockets, devices, accelerators, limits.
 local core = require "vmctl.core"
 local platform = require "vmctl.machine.platform"
 local probe = require "vmctl.doctor.probe"
 
 local M = {}
 
-local FILES_FEW, FILES_GOOD = 256, 4096 -- open files: below the first little works, below the second fleets do not
+local FILES_FEW, FILES_GOOD = 256, 4096 -- open files: fewer than the first are too few, fewer than the second too few for a fleet
 
 local function family_is_there()
   return ("\n" .. probe.text "/proc/net/protocols"):find("\nAF_VSOCK%s") ~= nil
 end
 
---- Sockets between machines and their guests.
+--- Checks AF_VSOCK sockets.
 function M.vsock(report)
   if not family_is_there() then
     return report("AF_VSOCK", false, "the kernel has no AF_VSOCK sockets now", "modprobe vsock (a container's host must do it)")
@@ -31,13 +31,13 @@ local function report_device(report, name, path, advice)
   report(name, state == "yes", detail, state == "refused" and "let this user read and write it: adduser USER kvm" or advice)
 end
 
---- The device by which this machine gives guests a CID.
+--- Checks the device that gives guests a CID: /dev/vhost-vsock.
 function M.vhost_vsock(report)
   report_device(report, "vhost-vsock", "/dev/vhost-vsock",
     "modprobe vhost_vsock; without it guests are reached over virtio-serial ports, which takes nothing")
 end
 
---- Ports of a guest, where this machine is one.
+--- Checks the virtio ports of this machine, when it is a guest.
 function M.virtio_ports(report)
   local ports = core.fs.list "/dev/virtio-ports" or {}
   table.sort(ports)
@@ -47,7 +47,7 @@ function M.virtio_ports(report)
   report("virtio-serial ports here", true, table.concat(ports, ", "))
 end
 
---- Hardware acceleration.
+--- Checks hardware acceleration.
 function M.kvm(report)
   local state, detail = probe.device "/dev/kvm"
   if state == "absent" then
@@ -65,7 +65,7 @@ function M.kvm(report)
     accel ~= "kvm" and "machine.launch takes emulation here; accel = \"kvm\" tries all the same" or nil)
 end
 
---- How many files this process may open: each connection is one.
+--- Checks how many files this process may open: each connection needs one.
 function M.files(report)
   local soft, hard = probe.text("/proc/self/limits"):match "\nMax open files%s+(%w+)%s+(%w+)"
   local many = tonumber(soft) or soft == "unlimited" and math.huge

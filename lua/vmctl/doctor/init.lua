@@ -1,7 +1,6 @@
---- Reports what works on this machine, what does not and why, and what to install: `vmctl.doctor.report()`.
+--- Reports which parts of vmctl work on this machine, why others do not, and which packages to install: `vmctl.doctor.report()`.
 ---
---- Files and devices are looked at, and QEMU is asked for its version and abilities. Nothing is dialled, nothing leaves this
---- machine, nothing is changed.
+--- It inspects files and devices, and runs QEMU for its version and features. It opens no connection and changes nothing.
 local errors = require "vmctl.errors"
 local host = require "vmctl.doctor.host"
 local log = require "vmctl.log"
@@ -16,9 +15,9 @@ local NO_PATH = "/usr/local/bin:/usr/bin:/bin"
 ---@class vmctl.DoctorFinding
 ---@field name string
 ---@field ok boolean|"partial"
----@field detail string  what was seen
----@field advice string?  what would help; nil where all is well
----@field optional boolean  guests run without it
+---@field detail string the observation
+---@field advice string? how to make it work; nil when it works
+---@field optional boolean guests run without it
 
 local function collector(findings)
   return function(name, ok, detail, advice, optional)
@@ -28,15 +27,15 @@ local function collector(findings)
   end
 end
 
--- The same, for what guests run without.
+-- The same for optional parts.
 local function as_option(report)
   return function(name, ok, detail, advice) report(name, ok, detail, advice, true) end
 end
 
 local known = { path = "string", build = "string" }
 
---- Looks at everything. Waits for QEMU's answers, some seconds at most for each.
----@param opts? { path: string?, build: string? } where programs are looked for (PATH); the folder of `make` (the core's)
+--- Checks everything. Waits for QEMU's answers, at most some seconds for each.
+---@param opts? { path: string?, build: string? } path: directories of programs (PATH); build: the folder of `make` (the core's)
 ---@return vmctl.DoctorFinding[]
 function M.check(opts)
   opts = options.check(opts, known, "doctor.check")
@@ -57,7 +56,7 @@ end
 
 local WORDS = { [true] = "yes", partial = "partly", [false] = "no" }
 
---- Writes what `check` finds for a person, with advice below what lacks something. Waits as `check` does.
+--- Writes the findings of `check` for a person, with advice below each problem. Waits as `check` does.
 ---@param out? { write: fun(self, text: string) } standard output by default
 ---@param opts? table of `check`
 ---@return true|nil ok all that guests need is there

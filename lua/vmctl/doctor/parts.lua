@@ -1,9 +1,9 @@
---- Checks the parts of vmctl, and the programs that they call.
+--- Checks vmctl's own parts and the programs that they call.
 local probe = require "vmctl.doctor.probe"
 
 local M = {}
 
--- Programs: what for, and Debian's package. Some stand where no PATH leads.
+-- Programs, with their purpose and Debian's package. Some are outside of PATH.
 local PROGRAMS = {
   { "busybox", "image.build puts it into guests", "busybox-static", { "/bin/busybox" } },
   { "qemu-img", "disk images and snapshots", "qemu-utils" },
@@ -18,14 +18,14 @@ local LIBRARIES = {
   { "vmctl.slirp", "libslirp", "user networking of switches", "libslirp-dev" },
 }
 
---- The folder where `make` puts what it builds: that of the core's.
+--- The folder of build results: the one that the core was loaded from.
 ---@return string
 function M.build_folder()
   local core = package.searchpath("vmctl.core", package.cpath)
   return core and core:match "^(.*)/vmctl/[^/]*$" or "build"
 end
 
---- Libraries that parts of vmctl were built with.
+--- Checks the optional libraries that vmctl was built with.
 function M.libraries(report)
   for _, each in ipairs(LIBRARIES) do
     local name, title, use, packages = table.unpack(each)
@@ -36,7 +36,7 @@ function M.libraries(report)
   end
 end
 
---- Programs of this machine.
+--- Checks the programs of this machine.
 ---@param path string
 function M.programs(report, path)
   for _, each in ipairs(PROGRAMS) do
@@ -46,7 +46,7 @@ function M.programs(report, path)
   end
 end
 
--- Debian's kernels are named by their version, of which the last in order is good enough for a proposal.
+-- Debian names kernels by version. The last name in order is good enough for advice.
 local function installed_kernel()
   local found = require("vmctl.core").fs.list "/boot" or {}
   table.sort(found)

@@ -4,12 +4,12 @@ local process = require "vmctl.process"
 
 local M = {}
 
-local RUN_TIMEOUT = 5    -- seconds that a program has to answer
+local RUN_TIMEOUT = 5    -- seconds for a program to answer
 local OUTPUT = 256 << 10 -- bytes of its answer that are read
 local FILE = 64 << 10    -- bytes of a file that are read
 local EXECUTABLE = 0x49  -- the three x bits
 
---- Where a program is, as a shell would find it.
+--- Finds a program in a list of directories, as a shell does.
 ---@param program string
 ---@param path string directories between colons
 ---@return string? file
@@ -21,7 +21,7 @@ function M.find(program, path)
   end
 end
 
---- The first of some files that exists.
+--- The first of the paths that exists.
 ---@param paths string[]
 ---@return string?
 function M.first(paths)
@@ -30,7 +30,7 @@ function M.first(paths)
   end
 end
 
---- The beginning of a file, "" for one that can not be read.
+--- Reads the beginning of a file, "" when it can not be read.
 ---@param path string
 ---@return string
 function M.text(path)
@@ -41,7 +41,7 @@ function M.text(path)
   return text
 end
 
---- Says if a device can be used: opens it for reading and writing, and closes it.
+--- Checks if a device can be used: opens it for reading and writing, and closes it.
 ---@param path string
 ---@return "yes"|"absent"|"refused" state
 ---@return string detail
@@ -53,9 +53,9 @@ function M.device(path)
   return "yes", path .. " can be opened"
 end
 
---- The output of a program, standard error included. Waits, some seconds at most.
+--- Runs a program and returns its output, standard error included. Waits, at most some seconds.
 ---@param argv string[] argv[1] is a path
----@return string? output nil: it does not run, or does not end
+---@return string? output nil: it could not be started, or did not end in time
 function M.output(argv)
   local child = process.spawn {
     argv[1], argv[2], argv[3], stdin = "null", stdout = "pipe", stderr = "stdout", death_signal = "KILL", sweep = true,

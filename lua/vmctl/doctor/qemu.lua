@@ -28,7 +28,7 @@ local function at_least(version, major, minor)
   return a ~= nil and (a > major or a == major and b >= minor)
 end
 
--- The features needed for a switch's network card, and for pictures of the screen.
+-- QEMU's features that switches and screenshots need.
 local function report_abilities(report, file, version)
   local netdevs = words_after_colon(probe.output { file, "-netdev", "help" } or "")
   local stream = has(netdevs, "stream")
@@ -60,7 +60,7 @@ local function report_binary(report, arch, file, optional)
   return version
 end
 
---- Looks at QEMU for each architecture that vmctl knows; for this machine's own it is more than an option.
+--- Checks QEMU for each architecture that vmctl knows. Only the one of this machine is required.
 ---@param report fun(name: string, ok: boolean|"partial", detail: string, advice: string?, optional: boolean?)
 ---@param path string
 function M.check(report, path)

@@ -1,5 +1,5 @@
---- Test scenarios: machines that a test starts, commands, breaks and watches, with verbs that raise and say all that is known.
--- In busted they belong to a describe; elsewhere to a block.
+--- Test scenarios: the machines of a test, and verbs that act on them. A verb that fails raises an error with a full report. In busted
+-- the machines belong to a describe; elsewhere to a block.
 --
 --     local scenario = require "vmctl".scenario
 --     describe("a pair", function()
@@ -17,7 +17,7 @@ local hooks = require "vmctl.scenario.busted"
 
 local M = {}
 
-local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs hear of subtests
+local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs have a line for each subtest
 
 ---@class (exact) vmctl.ScenarioSpec one machine: options for vmctl.machine.launch, and
 ---@field kernel? string as for vmctl.machine.launch, here and below
@@ -37,28 +37,27 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs hear of 
 ---@field exec_timeout? number
 ---@field display? boolean|"std"|"virtio"
 ---@field reboot? boolean
----@field networks? table names: a card each, in that network's switch, with an address and a line of /etc/hosts;
+---@field networks? table names of networks: the machine has a card in each, with an address, and a line in its peers' /etc/hosts;
 -- `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
----@field lazy? boolean only its own verbs start it
+---@field lazy? boolean the machine is started by its own verbs only
 ---@field boot_timeout? number seconds (60)
 
 ---@class (exact) vmctl.ScenarioOptions
 ---@field defaults? vmctl.ScenarioSpec options that every machine has
----@field shared? boolean where busted runs: the machines live as long as the describe, not as each test
----@field snapshot? boolean machines boot once; each test begins with what they were then, in well under a second
----@field prepare? fun(vms: vmctl.Scenario) runs once before that snapshot
----@field timeout? number seconds for a verb that is given none (60)
+---@field shared? boolean in busted: the machines exist for the whole describe, not for one test
+---@field snapshot? boolean machines boot once; each test starts from a snapshot of that, in well under a second
+---@field prepare? fun(vms: vmctl.Scenario) runs once, before the snapshots are taken
+---@field timeout? number seconds, the default of verbs (60)
 ---@field limit? number seconds for a test (600)
----@field artefacts? string folder for what tests leave (VMCTL_ARTEFACTS, "build/artefacts")
----@field keep? boolean keep that after success too (VMCTL_KEEP_ARTEFACTS=1)
----@field configure? boolean false: leave the cards of `networks` as they are, without addresses
----@field networks? table<string, string> subnets by the networks' names, "192.168.7.0/24" or "fd00:7::/64"; else 10.77.N.0/24
+---@field artefacts? string folder of the tests' artefacts (VMCTL_ARTEFACTS, "build/artefacts")
+---@field keep? boolean artefacts are kept after a success, too (VMCTL_KEEP_ARTEFACTS=1)
+---@field configure? boolean false: the cards of `networks` get no addresses
+---@field networks? table<string, string> subnets by network, "192.168.7.0/24" or "fd00:7::/64"; by default 10.77.N.0/24
 ---@field seed? integer of the networks' faults
 
---- Machines for the tests of the describe in which this is called: new ones for each, started side by side when a test first
---- uses one of them, and ended with it, whatever happens. (They are gone before the after_each of one's own: use `finally`.)
---- Does not wait.
----@param specs table<string, vmctl.ScenarioSpec>|string[] by name; names alone have the defaults
+--- Declares the machines of the current describe's tests. Each test has new ones: they are started concurrently at its first verb, and
+--- ended with it, also when it fails. (They have ended before a user's own after_each runs; use `finally`.) Does not wait.
+---@param specs table<string, vmctl.ScenarioSpec>|string[] by name; a list of names: with default options
 ---@param opts? vmctl.ScenarioOptions
 ---@return vmctl.Scenario vms: `vms.NAME` is a machine; start, partition, heal, switch, artefacts
 function M.machines(specs, opts)
@@ -85,12 +84,12 @@ function M.open(specs, opts)
   return group
 end
 
---- Runs a test without busted: `fn(vms)` with machines that end with it. Raises what it raises, with the report.
+--- Runs a test without busted: calls `fn(vms)` and then ends the machines. Raises the function's error, with a report added. Waits.
 ---@param name string of the test
 ---@param specs table<string, vmctl.ScenarioSpec>|string[] as for `machines`
 ---@param opts? vmctl.ScenarioOptions may be left out
 ---@param fn fun(vms: vmctl.Scenario): ...
----@return any ... what fn returned
+---@return any ... results of fn
 function M.run(name, specs, opts, fn)
   if fn == nil then opts, fn = nil, opts end
   local group <close> = groups.new(specs, opts, 2)
@@ -114,10 +113,10 @@ local function named(name, err)
   return err
 end
 
---- A named part of a test: failures in it bear its name, and the test's log says how long it took.
+--- Runs a named part of a test. The name is added to its failures, and its duration to the test's log.
 ---@param name string
 ---@param fn function
----@return any ... what fn returned
+---@return any ... results of fn
 function M.subtest(name, fn, ...)
   local begin = core.now()
   note("subtest '%s'", name)

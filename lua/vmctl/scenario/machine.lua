@@ -1,4 +1,4 @@
---- One machine of a scenario: its life, its network, its screen. Verbs raise.
+--- One machine of a scenario: starting and ending it, and the verbs that act on it. Verbs raise.
 local cards = require "vmctl.scenario.cards"
 local commands = require "vmctl.scenario.commands"
 local core = require "vmctl.core"
@@ -19,7 +19,7 @@ local CONSOLE_LINES = 12
 
 ---@class vmctl.ScenarioMachine
 ---@field name string
----@field vm? vmctl.Machine  while it runs: everything that machines can
+---@field vm? vmctl.Machine while it runs: for what the verbs do not offer
 local methods = {}
 local mt = { __name = "vmctl.ScenarioMachine", __index = methods }
 
@@ -29,11 +29,11 @@ end
 
 local OWN = { networks = true, lazy = true, boot_timeout = true } -- options that are not machine.launch's
 
---- Makes a machine that does not run yet.
+--- Makes a machine, which is not started yet.
 ---@param group vmctl.Scenario
 ---@param run vmctl.TestRun
 ---@param name string
----@param number integer its place among the machines, from 1
+---@param number integer its index among the machines, from 1
 ---@param spec table
 ---@return vmctl.ScenarioMachine
 function M.new(group, run, name, number, spec)
@@ -47,13 +47,13 @@ function M.new(group, run, name, number, spec)
   }, mt)
 end
 
---- Says if it runs, as far as the scenario knows.
+--- The machine's state, as far as the scenario knows.
 ---@return "new"|"on"|"off" state new: not started in this test
 function methods:state()
   return self._state
 end
 
--- Options of a launch: as given, with a file for the console, cards for the networks and what a snapshot wants.
+-- The options for machine.launch: the given ones, a file for the console, cards for the networks, and those of a snapshot.
 local function launch_options(self, how, folder)
   local nics, err, code = self:_cards(self._spec.nics or {})
   if not nics then return nil, err, code end
@@ -78,14 +78,14 @@ local function bring_up(self, how, folder)
   return true
 end
 
--- A wrong option raises there: here it is a reason not to start, and the user's line is further up.
+-- machine.launch raises for a wrong option. Here it is a failed start, which the verb raises at the user's line.
 local function try_launch(opts)
   local ok, vm, err, code = pcall(launch, opts)
   if ok then return vm, err, code end
   return nil, tostring(vm):gsub("^[^\n]-:%d+: ", ""), "EINVAL"
 end
 
---- Launches it and waits until it is ready; it is not left half started.
+--- Launches the machine and waits until it is ready. A machine that does not become ready is closed.
 ---@param how "kernel"|"template"|"copy"
 ---@param folder? string of the snapshot
 ---@return true|nil, string?, string?
@@ -107,7 +107,7 @@ function methods:_launch(how, folder)
   return true
 end
 
---- Has something closed when it is off.
+--- Registers something that is closed when the machine is off.
 ---@param closeable { close: function }
 function methods:_own(closeable)
   table.insert(self._owned, closeable)
@@ -118,7 +118,7 @@ local function close_owned(self)
   self._owned = {}
 end
 
---- Gives its vm away: it is off then.
+--- Hands over the vm and marks the machine as off.
 function methods:_release()
   local vm = self.vm
   close_owned(self)
@@ -126,20 +126,20 @@ function methods:_release()
   return vm
 end
 
---- Ends it with its test.
+--- Ends the machine at the end of its test.
 function methods:_forget()
   close_owned(self)
   if self.vm then self.vm:close() end
   self.vm, self._state = nil, "new"
 end
 
---- Says if it has a screen.
+--- True if the machine has a screen.
 ---@return boolean
 function methods:has_screen()
   return self._spec.display ~= nil and self._spec.display ~= false
 end
 
---- The running vm, for a verb: the first one starts the scenario. Raises for a machine that is off.
+--- The running vm, for a verb. The first verb starts the scenario. Raises when the machine is off.
 ---@param verb string
 ---@return vmctl.Machine
 function methods:_running(verb)
@@ -152,13 +152,13 @@ function methods:_running(verb)
   return self.vm
 end
 
---- The machine itself, for what no verb does; a machine that is new is started. Raises for one that is off.
+--- The vmctl.Machine, for what no verb offers. Starts a machine that is new. Raises when the machine is off.
 ---@return vmctl.Machine
 function methods:machine()
   return self:_running "machine"
 end
 
---- Raises a failure of this machine, with its console's last lines.
+--- Raises a failure of this machine, with the last lines of its console.
 ---@param verb string
 ---@param text string
 ---@param sections? string[] further parts of the report
@@ -171,7 +171,7 @@ function methods:_fail(verb, text, sections)
   self._run:raise(table.concat(parts, "\n"))
 end
 
---- Starts it, if it is off, and waits until it is ready.
+--- Starts the machine if it is off, and waits until it is ready.
 ---@return vmctl.ScenarioMachine
 function methods:start()
   local ok, err = true, nil
@@ -184,7 +184,7 @@ function methods:start()
   return self
 end
 
---- Powers it off by its own means, and waits for that.
+--- Has the guest power itself off, and waits until it is off.
 ---@param opts? { timeout: number? }|number seconds
 function methods:shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "shutdown")
@@ -195,7 +195,7 @@ function methods:shutdown(opts)
   if not ok then self._run:raise(("%s: %s"):format(self.name, err)) end
 end
 
---- Ends it at once, as a power failure does.
+--- Ends the machine at once, like a power failure.
 function methods:crash()
   local vm = self:_running "crash"
   self._run:note("%s: crash", self.name)
@@ -203,7 +203,7 @@ function methods:crash()
   vm:kill()
 end
 
---- Powers it off by its own means and boots it again, always from its kernel. Waits until it is ready.
+--- Has the guest power itself off, and boots it again, from its kernel also where the scenario has snapshots. Waits until it is ready.
 ---@param opts? { timeout: number? }|number seconds for the power-off
 ---@return vmctl.ScenarioMachine
 function methods:reboot(opts)
@@ -211,7 +211,7 @@ function methods:reboot(opts)
   return self:start()
 end
 
---- Waits until it has ended by itself. One that is off already has.
+--- Waits until the machine is off without help of the test. Returns at once when it is off already.
 ---@param opts? { timeout: number? }|number seconds
 function methods:wait_for_shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "wait_for_shutdown")

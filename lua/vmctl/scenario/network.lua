@@ -1,4 +1,4 @@
---- The networks of a scenario's machines: a switch each, captured, with an address for every card.
+--- The networks of a scenario. Each is a switch with a capture, and has an address for every card.
 local l2 = require "vmctl.l2"
 
 local M = {}
@@ -7,10 +7,10 @@ local M = {}
 local methods = {}
 local mt = { __name = "vmctl.ScenarioNetwork", __index = methods }
 
---- Makes a network. It lasts until `close`.
+--- Makes a network. It exists until `close`.
 ---@param name string
----@param number integer 1 …: a part of its cards' addresses
----@param opts { folder: string, capture: string, seed: integer? } where its sockets are, and the capture goes
+---@param number integer from 1: a part of its cards' addresses
+---@param opts { folder: string, capture: string, seed: integer? } folder: of its sockets; capture: path of the capture
 ---@return vmctl.ScenarioNetwork|nil, string?, string?
 function M.open(name, number, opts)
   local switch = l2.switch { name = name, seed = opts.seed }
@@ -32,7 +32,7 @@ function M.mac(network, machine)
   return ("52:54:00:77:%02x:%02x"):format(network, machine)
 end
 
---- The card of a machine, as machine.launch takes it. QEMU connects when it starts; the port is there as long as the network.
+--- The card of a machine, as machine.launch takes it. QEMU connects when it starts. The port exists as long as the network.
 ---@param name string
 ---@param number integer
 ---@return table|nil nic, string?, string?
@@ -45,21 +45,21 @@ function methods:card(name, number)
   return self._cards[name]
 end
 
---- Cuts a machine off, or joins it again; also one that is not connected yet.
+--- Cuts a machine off, or connects it again. The machine need not have a port yet.
 function methods:block(name, is_blocked)
   self._blocked[name] = is_blocked or nil
   local port = self.switch:port(name)
   if port and is_blocked then port:cut() elseif port then port:heal() end
 end
 
---- Divides it; nil: into one again.
----@param groups string[][]|nil names of machines; those that are in none are together
+--- Partitions the network, or ends the partition.
+---@param groups string[][]|nil names of machines; machines in no group form one of their own. nil ends the partition
 function methods:partition(groups)
   self._groups = groups
   if groups then self:apply() else self.switch:partition {} end
 end
 
---- Does to the ports that have come meanwhile what was asked for before.
+--- Applies earlier cuts and partitions to ports that were added since.
 function methods:apply()
   for name in pairs(self._blocked) do
     local port = self.switch:port(name)
@@ -76,14 +76,14 @@ function methods:apply()
   self.switch:partition(present)
 end
 
---- Ends it. The capture is complete then.
+--- Closes the network, and completes its capture.
 function methods:close()
   self._capture:close()
   self.switch:close()
 end
 
--- $1: names of this machine's networks' peers, as lines of /etc/hosts; then pairs: hardware address, address with its length. An
--- IPv6 address counts at once: nobody else can have it.
+-- $1: lines of /etc/hosts with the names of the machine's peers. Then pairs: hardware address, address with prefix length. IPv6
+-- addresses skip duplicate address detection: the plan gives no address twice.
 local CONFIGURE = [[
 set -e
 [ -z "$1" ] || printf '%s' "$1" >> /etc/hosts
@@ -103,8 +103,8 @@ while [ $# -gt 1 ]; do
 done
 ]]
 
---- The command that gives a guest's cards their addresses, and tells it its peers' names.
----@param cards { mac: string, address: string }[] addresses with their length: "10.1.2.3/24"
+--- The command that configures a guest's cards and writes the names of its peers.
+---@param cards { mac: string, address: string }[] addresses with prefix length: "10.1.2.3/24"
 ---@param hosts string lines for /etc/hosts
 ---@return string[]
 function M.configuration(cards, hosts)

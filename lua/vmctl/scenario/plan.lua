@@ -1,4 +1,4 @@
---- The networks of a scenario as its options say: each one's number and subnet, and the machines' addresses in them.
+--- The plan of a scenario's networks, from its options: the number and subnet of each, and the addresses of the machines.
 local subnets = require "vmctl.scenario.subnet"
 
 local M = {}
@@ -71,8 +71,8 @@ local function assign(self, machines, specs, level)
   end
 end
 
---- Makes the plan. Raises at the line that `level` names for what is malformed.
----@param machines string[] names, in their order
+--- Makes the plan. Raises at the line that `level` names when an option is malformed.
+---@param machines string[] sorted names
 ---@param specs table<string, table>
 ---@param given? table<string, string> subnets by the networks' names
 ---@param level integer as for `error`
@@ -89,7 +89,7 @@ function M.new(machines, specs, given, level)
   return self
 end
 
---- The address of a machine in a network; nil where it has none.
+--- The address of a machine in a network, nil when it has none.
 ---@param machine string
 ---@param network? string
 ---@return string|nil

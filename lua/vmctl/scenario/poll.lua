@@ -1,4 +1,4 @@
---- Waiting for something in a guest, with a limit, and saying what is waited for.
+--- Polls a condition in a guest until a deadline, and logs what the test waits for.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 
@@ -9,7 +9,7 @@ local SAY_EVERY = 5                             -- seconds
 local SHOW_AFTER = 0.5
 local SHOWN = 120                               -- bytes of what was seen last
 
--- No waiting mends these.
+-- After these codes another attempt can not succeed.
 local FINAL = { ERESET = true, ECLOSED = true, ECANCELED = true, ENOTSUP = true, EINVAL = true, ESHUTDOWN = true }
 
 local function tell(state)
@@ -24,7 +24,7 @@ local function tell(state)
   end
 end
 
--- The value, or nil and why there is none.
+-- Makes one attempt. Returns the value, or nil and the reason.
 local function ask(state, attempt, interval)
   local deadline, pause = state.begin + state.timeout, FIRST_PAUSE
   while true do
@@ -40,10 +40,11 @@ local function ask(state, attempt, interval)
   end
 end
 
---- Asks until there is an answer.
----@param asked { verb: string, what: string, timeout: number, interval: number?, fail: fun(text: string, sections: string[]?) } what
--- is waited for, seconds for all of it, the longest pause (1), and what raises when there is no answer in time or can never be
----@param attempt fun(left: number): any, string?, string? a value; or nil, what was seen instead, and a code if there is one
+--- Repeats an attempt until it returns a value. Waits.
+---@param asked { verb: string, what: string, timeout: number, interval: number?, fail: fun(text: string, sections: string[]?) } what:
+-- the condition, for people; timeout: seconds for all attempts; interval: seconds between two of them at most (1); fail: raises,
+-- and is called when there is no value in time, or when there can never be one
+---@param attempt fun(left: number): any, string?, string? returns a value; or nil, the last observation, and a code if there is one
 ---@param sections? fun(): string[] further parts of the report
 ---@return any value
 function M.ask(asked, attempt, sections)
@@ -57,7 +58,7 @@ function M.ask(asked, attempt, sections)
     log.one_line(asked.what, SHOWN), log.one_line(tostring(state.last), SHOWN * 2)), sections and sections())
 end
 
---- As `ask`, for a machine, which raises.
+--- As `ask`, for a condition in a machine. Raises through `machine:fail`.
 ---@param machine vmctl.ScenarioMachine
 ---@param verb string
 ---@param what string

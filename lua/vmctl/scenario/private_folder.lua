@@ -1,6 +1,6 @@
---- Private temporary folders that never outlive the process that made them. A child removes a folder when this process ends without
---- having done so: the pipe that it reads has no writer then. Where that child was killed as well, the next process that makes a
---- folder finds the old one, whose name tells its maker, and removes it.
+--- Private temporary folders that are removed when their process ends, even by a signal. A child process reads a pipe, which has no
+--- writer once this process has ended, and then removes the folder. If that child was killed as well, the next process that makes
+--- such a folder removes the old one: the folder's name holds its maker's process id and start time.
 local artefacts = require "vmctl.scenario.artefacts"
 local core = require "vmctl.core"
 local process = require "vmctl.process"
@@ -18,10 +18,11 @@ local function first_line(path)
   return file and file:read "l"
 end
 
--- When a process began, in ticks since the boot; nil when there is none. A number of a process is used again, with another beginning.
-local function beginning_of(pid)
+-- The start time of a process, in ticks since the boot; nil when there is no such process. Process ids are reused, so the start time
+-- tells two processes of one id apart.
+local function start_time(pid)
   local line = first_line(("/proc/%d/stat"):format(pid))
-  local fields = line and line:match "^.*%) (.*)$" -- behind the name, which may hold anything
+  local fields = line and line:match "^.*%) (.*)$" -- after the name, which may hold any character
   local n = 2
   for field in (fields or ""):gmatch "%S+" do
     n = n + 1
@@ -29,28 +30,28 @@ local function beginning_of(pid)
   end
 end
 
--- The space of process numbers that ours is one of: other containers may share the folder.
-local function space()
+-- The PID namespace of this process: other containers may share the folder.
+local function pid_namespace()
   local found = core.fs.stat "/proc/self/ns/pid"
   return found and found.inode or 0
 end
 
 local function temporary_folder() return os.getenv "TMPDIR" or "/tmp" end
 
--- A name's maker: "KIND-SPACE.PID.BEGINNING-XXXXXX", hexadecimal.
+-- Parses a folder's name: "KIND-NAMESPACE.PID.START-XXXXXX", hexadecimal.
 local function maker_of(name, kind)
   if name:sub(1, #kind + 1) ~= kind .. "-" then return nil end
   local where, pid, begin = name:sub(#kind + 2):match "^(%x+)%.(%x+)%.(%x+)%-%w+$"
   if where then return tonumber(where, 16), tonumber(pid, 16), tonumber(begin, 16) end
 end
 
---- Removes folders of this kind whose makers, processes of this user, are gone. Does not wait.
+--- Removes the folders of this kind and user whose processes have ended. Does not wait.
 ---@param kind string
 function M.sweep(kind)
-  local root, here, uid = temporary_folder(), space(), core.fs.identity()
+  local root, here, uid = temporary_folder(), pid_namespace(), core.fs.identity()
   for _, name in ipairs(core.fs.list(root) or {}) do
     local where, pid, begin = maker_of(name, kind)
-    if where == here and beginning_of(pid) ~= begin then
+    if where == here and start_time(pid) ~= begin then
       local path = root .. "/" .. name
       local found = core.fs.stat(path, true)
       if found and found.type == "directory" and found.uid == uid then artefacts.remove(path) end
@@ -60,15 +61,15 @@ end
 
 local swept = {}
 
---- Makes an empty folder of mode 0700, in TMPDIR. The first one of a kind in this process removes those that were left behind. Does not
---- wait.
----@param kind string what its name begins with
+--- Makes an empty folder of mode 0700 in TMPDIR. The first call for a kind in this process also removes the folders of ended
+--- processes. Does not wait.
+---@param kind string the beginning of its name
 ---@return vmctl.PrivateFolder|nil folder with path, close; string?, string?
 function M.open(kind)
   if not swept[kind] then M.sweep(kind) end
   swept[kind] = true
   local _, _, pid = core.fs.identity()
-  local prefix = ("%s/%s-%x.%x.%x"):format(temporary_folder(), kind, space(), pid, beginning_of(pid) or 0)
+  local prefix = ("%s/%s-%x.%x.%x"):format(temporary_folder(), kind, pid_namespace(), pid, start_time(pid) or 0)
   local path, err, code = core.fs.temporary(prefix)
   if not path then return nil, err, code end
   local remover
@@ -80,7 +81,7 @@ function M.open(kind)
   return setmetatable({ path = path, _remover = remover }, mt)
 end
 
---- Removes it, and all in it. Idempotent, does not wait.
+--- Removes the folder and all in it. Idempotent, does not wait.
 ---@return true
 function methods:close()
   if self._remover then

@@ -1,4 +1,4 @@
---- A Lua prompt on this program's terminal. While it waits for a line, the loop goes on: machines, networks and tasks live.
+--- A Lua prompt on this program's terminal. The loop runs while it waits for a line, so machines, networks and tasks go on.
 local core = require "vmctl.core"
 local terminal = require "vmctl.scenario.terminal"
 
@@ -18,7 +18,7 @@ local function show(ok, ...)
   if shown.n > 0 then say(table.concat(shown, "\t", 1, shown.n), "\n") end
 end
 
--- Compiles a text: a function; or nil, the reason, and true if more lines may complete it.
+-- Compiles a text. Returns a function; or nil, the reason, and true if more lines may complete the text.
 local function compile(text, names)
   local fn = load("return " .. text, "=prompt", "t", names)
   if fn then return fn end
@@ -33,7 +33,7 @@ local function read_line(input, prompt)
   return line and line:gsub("\r$", "")
 end
 
--- A statement may have several lines; an empty one ends one that will not become whole.
+-- Reads a statement, which may have several lines. An empty line ends a statement that is not complete.
 local function read_statement(input, names)
   local text = read_line(input, "> ")
   while text and text ~= "continue" do
@@ -59,7 +59,7 @@ end
 
 --- Reads and runs Lua until `continue` or the end of the input. Waits.
 ---@param where string the line of the test
----@param names table<string, any> what the lines can use beside Lua's own names; gets what they assign
+---@param names table<string, any> names for the lines, beside Lua's globals; assignments go here, too
 ---@return true|nil, string?, string? code ENOTTY: standard input or output is no terminal
 function M.run(where, names)
   local ok, err, code = terminal.has_terminal()

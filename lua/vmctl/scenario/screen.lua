@@ -1,4 +1,4 @@
---- A scenario's verbs for a guest's screen, keyboard, consoles, and for a person who looks around.
+--- A scenario's verbs for a guest's screen, keyboard and consoles, and for interactive use of a guest.
 local options = require "vmctl.base.options"
 local poll = require "vmctl.scenario.poll"
 
@@ -8,15 +8,15 @@ local wait_options = { timeout = "number", interval = "number>0" }
 
 local function terminal() return require "vmctl.scenario.terminal" end
 
--- Calls a method of the vm that may not be possible on this machine.
+-- Calls a method of the vm for a verb, and raises when it fails.
 local function ask(self, verb, method, ...)
   local vm = self:_running(verb)
   local ok, err = vm[method](vm, ...)
   if not ok then self:_fail(verb, err) end
 end
 
---- A picture of its screen, as PNG among the artefacts; it stays there when the test passes, too.
----@param name? string of the file; the machine's by default
+--- Saves a screenshot as a PNG file among the artefacts. It is kept when the test passes, too. Waits.
+---@param name? string of the file; by default the machine's name
 ---@return string path
 function M:screenshot(name)
   self:_running "screenshot"
@@ -27,28 +27,28 @@ function M:screenshot(name)
   return path
 end
 
---- Presses keys together: "ctrl-alt-delete", "ret".
+--- Presses keys together: "ctrl-alt-delete", "ret". Waits.
 ---@param keys string
 function M:send_key(keys)
   ask(self, "send_key", "send_key", keys)
   self._run:note("%s: send_key %s", self.name, keys)
 end
 
---- Types a text on its keyboard.
+--- Types a text on the guest's keyboard. Waits.
 ---@param text string
 function M:send_chars(text)
   ask(self, "send_chars", "send_chars", text)
   self._run:note("%s: send_chars of %d bytes", self.name, #text)
 end
 
---- Types a text on its serial console.
+--- Writes a text to the guest's serial console. Waits.
 ---@param text string
 function M:send_console(text)
   ask(self, "send_console", "console_write", text, self._run.timeout)
 end
 
---- Waits until the console shows a Lua pattern, in what it has kept or in what comes. Of a machine that began with a snapshot it
---- keeps what came since.
+--- Waits until the console's output matches a Lua pattern. Output that was kept counts, too; of a machine that started from a
+--- snapshot that is the output since then.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string match
@@ -60,7 +60,7 @@ function M:wait_for_console_text(pattern, opts)
   return found
 end
 
--- The kernel's own copy of a text screen: rows and columns lead the one with attributes; characters are bytes.
+-- Reads the kernel's copy of a text screen: /dev/vcsaN begins with rows and columns, /dev/vcsN has the characters as bytes.
 local TTY = [[for file in "/dev/vcsa$1" "/dev/vcs$1"; do
   [ -e "$file" ] || { echo "$file is not there" >&2; exit 1; }
 done
@@ -87,8 +87,8 @@ local function check_number(verb, number)
   if math.type(number) ~= "integer" or number < 1 or number > 63 then error(verb .. ": a tty's number from 1 to 63 expected", 3) end
 end
 
---- The text on a virtual terminal of the guest (/dev/tty1 …), read from its kernel; a display need not be there. Waits. Raises where the
---- guest has no such screen.
+--- The text on a virtual terminal of the guest (/dev/tty1 …). It is read from the kernel, so the guest needs no display. Waits.
+--- Raises when the guest has no such terminal.
 ---@param number integer of the tty, from 1
 ---@return string text lines without trailing spaces
 function M:get_tty_text(number)
@@ -98,7 +98,7 @@ function M:get_tty_text(number)
   return text
 end
 
---- Waits until a text screen of the guest shows a Lua pattern.
+--- Waits until the text on a virtual terminal of the guest matches a Lua pattern.
 ---@param number integer of the tty, from 1
 ---@param pattern string
 ---@param opts? { timeout: number?, interval: number? }|number seconds
@@ -114,8 +114,8 @@ function M:wait_until_tty_matches(number, pattern, opts)
   end)
 end
 
---- A shell in it, on this program's terminal, until it ends: to look around in a test that has stopped. The time that it takes is
---- not counted into the test's limit.
+--- Runs an interactive shell of the guest on this program's terminal, to look around during a test. Waits until the shell ends. The
+--- time does not count towards the test's limit.
 ---@param command? string[]|string "sh" by default
 function M:shell_interact(command)
   local vm = self:_running "shell_interact"
@@ -123,8 +123,8 @@ function M:shell_interact(command)
   if not ok then self:_fail("shell_interact", err) end
 end
 
---- Its serial console on this program's terminal, until Ctrl-] is typed or it ends: what it has kept is shown first. The time that
---- it takes is not counted into the test's limit.
+--- Connects the guest's serial console to this program's terminal, and shows the kept output first. Waits until Ctrl-] is typed or
+--- the console ends. The time does not count towards the test's limit.
 function M:console_interact()
   local vm = self:_running "console_interact"
   local ok, err = terminal().console(vm)

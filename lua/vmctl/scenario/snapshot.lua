@@ -1,17 +1,17 @@
---- Booted guests that tests begin with. A template boots once with its memory in a file; QEMU then writes the state of its
---- devices to another file and ends. Each copy maps the memory privately, so what it changes is its own and only pages that it
---- touches cost anything, loads the devices' state, and goes on where the template stopped.
+--- Snapshots of booted guests, from which tests start. A template boots once with its memory in a file; QEMU then writes the state
+--- of its devices to another file and ends. Each copy maps the memory file privately (only pages that it changes cost memory), loads
+--- the devices' state, and continues where the template stopped.
 local core = require "vmctl.core"
 
 local M = {}
 
-local POLL = 0.003      -- seconds between two looks at how far QEMU is
-local LOAD = 20         -- seconds for it
+local POLL = 0.003      -- seconds between two queries of QEMU's state
+local LOAD = 20         -- seconds until the state is loaded
 
--- RAM is left out of the state: the file has it.
+-- The state leaves RAM out: the memory file has it.
 local SHARED = { capabilities = { { capability = "x-ignore-shared", state = true } } }
 
--- For QEMU's exec:, which a shell reads.
+-- Quotes a path for QEMU's "exec:", which runs a shell.
 local function quoted(path)
   return "'" .. path:gsub("'", "'\\''") .. "'"
 end
@@ -35,7 +35,7 @@ function M.arguments(spec, folder, is_copy)
   return table.move(more, 1, #more, #args + 1, args)
 end
 
--- Asks until `done(answer)` says something. Returns that, or nil, message, code.
+-- Queries QEMU until `done(answer)` returns a value. Returns that, or nil, message, code.
 local function poll(qmp, command, done)
   local deadline = core.now() + LOAD
   while core.now() < deadline do
@@ -64,7 +64,7 @@ local function migrated(answer)
   if answer.status == "failed" or answer.status == "cancelled" then return nil, answer["error-desc"] or answer.status end
 end
 
---- Stops a template and writes its state. The template is of no further use: it is ended. Waits.
+--- Stops a template, writes its state, and ends it. Waits.
 ---@param vm vmctl.Machine started with `arguments`
 ---@param folder string
 ---@return true|nil, string?, string?
@@ -105,7 +105,7 @@ function M.resume(vm, folder, timeout)
   if not ok then return nil, ("start %s from its snapshot: %s"):format(vm.name, err), code end
   ok, err, code = vm:wait_ready(timeout)
   if not ok then return nil, err, code end
-  vm:sync_clock { timeout = timeout, reseed = true } -- its log says when that fails
+  vm:sync_clock { timeout = timeout, reseed = true } -- it logs its own failures
   return true
 end
 

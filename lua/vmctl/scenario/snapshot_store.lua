@@ -1,4 +1,4 @@
---- Where the snapshots of a scenario's machines are: a private folder that goes with the scenario, or with this process.
+--- Keeps the snapshots of a scenario's machines in a private folder, which is removed with the scenario or with this process.
 local artefacts = require "vmctl.scenario.artefacts"
 local core = require "vmctl.core"
 local private_folder = require "vmctl.scenario.private_folder"
@@ -11,13 +11,13 @@ local PRIVATE = 448 -- 0700: a snapshot holds a guest's memory
 local methods = {}
 local mt = { __name = "vmctl.ScenarioStore", __index = methods }
 
---- A store without anything in it. Its folder is made when it is first needed.
+--- An empty store. Its folder is made at first use.
 ---@return vmctl.ScenarioStore
 function M.new()
   return setmetatable({ _ready = {} }, mt)
 end
 
---- An empty folder for the snapshot of a machine, in place of one that was there.
+--- Makes an empty folder for the snapshot of a machine, and removes its earlier one.
 ---@param name string
 ---@return string|nil path, string?, string?
 function methods:make(name)
@@ -32,18 +32,18 @@ function methods:make(name)
   return folder
 end
 
---- From now on copies may begin with what is in this machine's folder.
+--- Marks a machine's snapshot as complete: copies may start from it.
 function methods:finish(name, folder)
   self._ready[name] = folder
 end
 
---- The folder of a machine's finished snapshot, nil when it has none.
+--- The folder of a machine's complete snapshot, nil when it has none.
 ---@return string|nil
 function methods:folder(name)
   return self._ready[name]
 end
 
---- Removes everything. It can be used again. Idempotent; does not wait.
+--- Removes all snapshots. The store can be used again. Idempotent, does not wait.
 function methods:close()
   if self._folder then self._folder:close() end
   self._folder, self._ready = nil, {}

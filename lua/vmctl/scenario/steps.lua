@@ -1,4 +1,4 @@
---- A scenario's verbs that are about the test and not about a machine: asking again, watching, stopping.
+--- A scenario's verbs that concern the test and no machine: retry, invariants, the prompt.
 local failure = require "vmctl.scenario.failure"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
@@ -8,7 +8,7 @@ local M = {}
 
 local retry_options = { timeout = "number", interval = "number>0", what = "string" }
 
--- One call: a value, or nil and why not. A function that returns nothing and does not raise has done what it should.
+-- Makes one call. Returns a value, or nil and the reason. A function that returns nothing and does not raise has succeeded.
 local function attempt(fn, left)
   local results = table.pack(pcall(fn, left))
   if not results[1] then return nil, failure.text_of(results[2]) end
@@ -16,12 +16,12 @@ local function attempt(fn, left)
   return nil, "it said " .. tostring(results[2])
 end
 
---- Calls a function again and again until it neither raises nor returns false or nil. (One that returns nothing at all has done what
---- it should.) Waits.
+--- Repeats a function until it succeeds: until it neither raises nor returns false or nil. A function that returns no value at all
+--- has succeeded. Waits.
 ---@param fn fun(left: number): ... gets the seconds that are left
----@param opts? { timeout: number?, interval: number?, what: string? }|number seconds for all calls, and the longest pause (1); what:
--- the reports' word for it
----@return any ... what fn returned at last
+---@param opts? { timeout: number?, interval: number?, what: string? }|number timeout: seconds for all calls; interval: seconds between
+-- two calls at most (1); what: its name in reports
+---@return any ... results of the last call
 function M:retry(fn, opts)
   if type(fn) ~= "function" then error("retry: a function expected, got " .. type(fn), 2) end
   opts = options.check(opts, retry_options, "retry")
@@ -38,13 +38,12 @@ function M:retry(fn, opts)
   return table.unpack(results, 2, results.n)
 end
 
---- Watches something that must hold while the next steps run: it is asked at once, and then beside them every `interval` seconds. When
---- it does not hold, the test ends there: the step that waits is cut off, and the test fails with the condition's words. Waits for
---- the first answer.
----@param what string the reports' word for it
----@param fn fun(): boolean? it does not hold when this raises (as verbs do), or returns false
----@param opts? { interval: number? } seconds between an answer and the next question, 1 by default
----@return vmctl.ScenarioCondition condition until `close` (`local steady <close> = …`), or the test's end
+--- Checks an invariant while the next steps run: once now, and then every `interval` seconds. When it does not hold, the running step
+--- is cancelled and the test fails with the check's message. Waits for the first check.
+---@param what string its name in reports
+---@param fn fun(): boolean? the check: raises (as verbs do) or returns false when the invariant does not hold
+---@param opts? { interval: number? } seconds between the end of a check and the next one, 1 by default
+---@return vmctl.ScenarioCondition condition checked until `close` (`local steady <close> = …`) or the test's end
 function M:polling_condition(what, fn, opts)
   if type(what) ~= "string" then error("polling_condition: a text expected, got " .. type(what), 2) end
   if type(fn) ~= "function" then error("polling_condition: a function expected, got " .. type(fn), 2) end
@@ -54,9 +53,9 @@ function M:polling_condition(what, fn, opts)
   return run:watch(what, fn, opts.interval)
 end
 
---- Stops the test where this stands, with a Lua prompt on this program's terminal: the machines by their names, `vms`, and the caller's
---- local variables can be used. `continue` or Ctrl-D goes on. The machines run meanwhile; the time is not counted into the test's
---- limit. Where there is no terminal the test goes on, and its log says so. Waits.
+--- Pauses the test with a Lua prompt on this program's terminal. Lines can use the machines by name, `vms`, and the caller's local
+--- variables; `continue` or Ctrl-D resumes the test. The machines go on running, and the time does not count towards the test's
+--- limit. Without a terminal the test is not paused, and its log says so. Waits.
 function M:breakpoint()
   local here = failure.location():gsub(": $", "")
   self._run:note("breakpoint at %s", here)

@@ -29,7 +29,7 @@ local function groups_of(text)
   return list
 end
 
--- The 128 bits as two integers.
+-- The 128 bits of an address as two integers.
 local function parse_v6(text)
   local head, tail = text:match "^(.-)::(.*)$"
   local left = groups_of(head or text)
@@ -56,16 +56,16 @@ local function mask(bits)
   return bits >= HALF and -1 or ~((1 << HALF - bits) - 1)
 end
 
--- The subnet's bits of an address.
+-- Clears the host bits of an address.
 local function network_part(halves, prefix, family)
   local skipped = family == "ipv4" and HALF + V4_BITS or 0
   local bits = prefix + skipped
   return { halves[1] & mask(bits), halves[2] & mask(bits - HALF) }
 end
 
---- Reads a subnet: the address of a network and its length in bits.
+--- Parses a subnet: a network's address and its prefix length.
 ---@param text string
----@return vmctl.Subnet|nil, string? why it is none
+---@return vmctl.Subnet|nil, string? reason
 function M.parse(text)
   local address, bits = text:match "^([^/]+)/(%d+)$"
   local halves, family = nil, nil
@@ -81,7 +81,7 @@ function M.parse(text)
   return setmetatable({ text = text, prefix = prefix, family = family, _base = base }, mt)
 end
 
---- The n-th address behind the subnet's own; nil where there is none (the last of an IPv4 subnet is its broadcast address).
+--- The n-th host address of the subnet, nil when there is none (the last address of an IPv4 subnet is for broadcasts).
 ---@param number integer from 1
 ---@return string|nil
 function methods:address(number)
@@ -96,7 +96,7 @@ function methods:address(number)
     low >> 48 & 0xffff, low >> 32 & 0xffff, low >> 16 & 0xffff, low & 0xffff)
 end
 
---- Says if a machine in it can have an address.
+--- True if an address is one that a machine in this subnet can have.
 ---@param address string
 ---@return boolean
 function methods:contains(address)

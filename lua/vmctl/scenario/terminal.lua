@@ -1,4 +1,4 @@
---- A shell in a guest, or its console, on this program's own terminal.
+--- Connects a shell in a guest, or its console, to this program's terminal.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local signals = require "vmctl.signals"
@@ -6,9 +6,9 @@ local task = require "vmctl.base.task"
 
 local M = {}
 
-local READ = 4096       -- bytes of typing at a time
-local LONGEST = 86400   -- seconds that a person may look around
-local WRITE = 10        -- seconds for a console to take what is typed
+local READ = 4096       -- bytes of input at a time
+local LONGEST = 86400   -- seconds of an interactive shell
+local WRITE = 10        -- seconds for a console to take the input
 local LEAVE = "\29"     -- Ctrl-]
 
 local function show(data)
@@ -31,7 +31,7 @@ local function follow_size(process, watch)
   end
 end
 
--- Until the shell has ended: what it writes goes to the terminal, and what is typed to it.
+-- Copies output to the terminal and input to the shell, until the shell has ended.
 local function relay(process)
   local input <close>, err, code = core.standard_input()
   if not input then return nil, err, code end
@@ -52,7 +52,7 @@ local function relay(process)
   end)
 end
 
---- Says if there is a terminal.
+--- True if standard input and output are a terminal.
 ---@return true|nil, string?, string? code ENOTTY: standard input or output is no terminal
 function M.has_terminal()
   if core.isatty(0) and core.isatty(1) then return true end
@@ -65,9 +65,9 @@ local function finish(before, begin, ok, ...)
   return ...
 end
 
---- Calls `fn(…)` under no time limit: a person takes as long as it takes. The limit of the caller is that much later then.
+--- Calls `fn(…)` without a time limit, and moves the caller's limit by the time that the call took.
 ---@param fn fun(...): ...
----@return any ... what fn returned
+---@return any ... results of fn
 function M.at_leisure(fn, ...)
   local begin, before = core.now(), core.limit(math.huge)
   core.limit(nil, math.huge)
@@ -94,7 +94,7 @@ local function converse(vm)
   }
 end
 
---- A guest's serial console on the terminal, until Ctrl-] is typed or it ends. Waits.
+--- Connects a guest's serial console to the terminal, until Ctrl-] is typed or the console ends. Waits.
 ---@param vm vmctl.Machine
 ---@return true|nil, string?, string? code ENOTTY: standard input or output is no terminal
 function M.console(vm)

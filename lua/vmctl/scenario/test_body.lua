@@ -1,4 +1,4 @@
---- The body of a test: run as a task with a limit, and, when it fails, with all that is known added to what it says.
+--- Runs the body of a test as a task with a time limit, and adds a report to its error when it fails.
 local core = require "vmctl.core"
 local failure = require "vmctl.scenario.failure"
 local groups = require "vmctl.scenario.group"
@@ -8,13 +8,13 @@ local M = {}
 
 local CONSOLE_LINES = 6
 
--- A test framework's objects name their kind.
+-- A test framework's error objects have a class name.
 local function kind_of(err)
   local meta = debug.getmetatable(err)
   return type(meta) == "table" and rawget(meta, "__type") or nil
 end
 
--- Sections for a failure outside the verbs, which add their own.
+-- The report's sections for an error that no verb has raised: verbs add their own.
 local function surroundings(group, seconds)
   local parts, limit = {}, groups.run_of(group).limit
   if seconds >= limit then parts[1] = ("  the test ran out of its limit of %g s"):format(limit) end
@@ -44,7 +44,7 @@ local function interact(group, text)
   end
 end
 
--- The error as it is to go on, and its text.
+-- The error to raise, and its text.
 local function explain(group, err, seconds)
   local told = groups.run_of(group):fail(err)
   if type(err) == "table" and type(err.message) == "string" then
@@ -67,13 +67,13 @@ local function report(group, err, seconds)
   return err
 end
 
--- A test that says that it is pending is believed, and its line kept.
+-- A test that calls `pending` keeps that result, with its line.
 local function note_line(err)
   if kind_of(err) == "pending" then err.message = failure.location() .. tostring(err.message or "") end
   return err
 end
 
--- Runs `fn(…)` as a task of its own, which a condition can cancel, under the test's limit. Its results as of xpcall.
+-- Runs `fn(…)` under the test's limit, as a task of its own, which a failed condition can cancel. Returns as xpcall does.
 local function perform(run, fn, ...)
   local results
   local args = table.pack(...)
@@ -85,10 +85,10 @@ local function perform(run, fn, ...)
   return results
 end
 
---- Runs a test's body. Raises what it raises, with more in it.
+--- Runs a test's body. Raises the body's error with a report added.
 ---@param group vmctl.Scenario which has begun
 ---@param fn function
----@return any ... what fn returned
+---@return any ... results of fn
 function M.call(group, fn, ...)
   local run, begin, results = groups.run_of(group), core.now(), nil
   local args = table.pack(...)

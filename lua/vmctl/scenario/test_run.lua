@@ -1,5 +1,5 @@
---- One test from its beginning to its end: its name, its files, its networks, and how it went. All that belongs to the running
---- test is in this object. The scenario, its machines, the test's body and busted's hooks ask it and tell it.
+--- The state of one running test: its name, artefacts, networks, conditions and result. The scenario, its machines, the test's body
+--- and busted's hooks share it.
 local artefacts = require "vmctl.scenario.artefacts"
 local condition = require "vmctl.scenario.condition"
 local failure = require "vmctl.scenario.failure"
@@ -19,10 +19,10 @@ local TIMEOUT, LIMIT = 60, 600 -- seconds: for each verb that is given none, for
 local methods = {}
 local mt = { __name = "vmctl.TestRun", __index = methods }
 
---- Makes a run in which no test has begun yet. It is used for one test after the other.
+--- Makes a run, in which no test has begun. It serves one test after the other.
 ---@param opts vmctl.ScenarioOptions
 ---@param plan vmctl.ScenarioPlan of its networks
----@param end_machines fun() is called when a test ends, before its networks and files go
+---@param end_machines fun() called at the end of a test, before its networks and artefacts are closed
 ---@return vmctl.TestRun
 function M.new(opts, plan, end_machines)
   return setmetatable({
@@ -45,24 +45,24 @@ function methods:begin(name)
   return true
 end
 
---- Says if a test is running.
+--- True while a test is running.
 ---@return boolean
 function methods:is_on() return self._artefacts ~= nil end
 
---- Gives the test that has begun its name, once it is known.
+--- Sets the name of the running test, when busted knows it.
 ---@param name string
 function methods:rename(name)
   self.name = name
   self._artefacts:rename(name)
 end
 
---- The folder of what the test leaves: logs, captures, screenshots. Nil when none runs.
+--- The artefacts folder of the test: logs, captures, screenshots. Nil when no test runs.
 ---@return string|nil path
 function methods:path()
   return self._artefacts and self._artefacts.path
 end
 
---- A path for a file among the artefacts.
+--- Gives the path for a new file among the artefacts.
 ---@param name string
 ---@param ending? string ".png"
 ---@return string
@@ -70,13 +70,13 @@ function methods:file(name, ending)
   return self._artefacts:file(name, ending)
 end
 
---- Has a file or folder among the artefacts stay, whatever becomes of the test. Any other path is left as it is.
+--- Marks a file or folder among the artefacts to be kept, whether the test fails or not. Ignores other paths.
 ---@param path string
 function methods:keep(path)
   self._artefacts:keep(path)
 end
 
---- Writes a file of the artefacts.
+--- Writes a file among the artefacts.
 ---@param name string
 ---@param text string
 function methods:write(name, text)
@@ -95,7 +95,7 @@ function methods:note_output(record)
   if self._artefacts then self._artefacts:note_output(record) end
 end
 
---- The networks, made at the first call of a test.
+--- The networks by name. A test's first call makes them.
 ---@return table<string, vmctl.ScenarioNetwork>|nil, string?, string?
 function methods:open_networks()
   if not self:is_on() then return nil, "no test is running", "ECLOSED" end
@@ -111,7 +111,7 @@ function methods:open_networks()
   return self._networks
 end
 
--- A failure as it is told: where the artefacts are is in it.
+-- A failure's text, with the artefacts' path added.
 local function told(self, text)
   local path = self:path()
   text = text .. (path and "\n  artefacts: " .. path or "")
@@ -119,7 +119,7 @@ local function told(self, text)
   return text
 end
 
---- Raises a verb's failure, at the user's line; it says where the artefacts are. What a condition ended is that condition's failure.
+--- Raises a verb's failure at the user's line, with the artefacts' path. After a failed condition, raises the condition's failure.
 ---@param text string
 function methods:raise(text)
   self:check()
@@ -127,7 +127,7 @@ function methods:raise(text)
   error(self._raised, 0)
 end
 
---- Watches a condition until the test ends. Waits for a first look.
+--- Checks a condition until the test ends. Waits for the first check.
 ---@param what string
 ---@param fn fun(): boolean?
 ---@param interval? number seconds
@@ -138,7 +138,7 @@ function methods:watch(what, fn, interval)
   return watched
 end
 
---- Says that a condition does not hold any more: the body is cancelled, and each verb raises from now on.
+--- Records that a condition no longer holds. Cancels the body; each verb raises from now on.
 ---@param text string
 function methods:break_off(text)
   if self._broken or not self:is_on() then return end
@@ -146,25 +146,25 @@ function methods:break_off(text)
   if self._body then self._body:cancel() end
 end
 
---- Says if a condition no longer holds.
+--- True if a condition no longer holds.
 ---@return boolean
 function methods:is_broken() return self._broken ~= nil end
 
---- Raises when a condition does not hold any more.
+--- Raises when a condition no longer holds.
 function methods:check()
   if not self._broken or not self:is_on() then return end
   self._raised = self._broken
   error(self._broken, 0)
 end
 
---- Tells which task the test's body is; nil: it has ended.
----@param body? vmctl.Task
+--- Sets the task that runs the test's body.
+---@param body? vmctl.Task nil: it has ended
 function methods:set_body(body)
   self._body = body
 end
 
---- The body came to its end. Paths among the artefacts that it gave back stay.
----@param ... any what it returned
+--- Records that the body returned. Artefacts whose paths it returned are kept.
+---@param ... any results of the body
 function methods:pass(...)
   self._outcome = "passed"
   for i = 1, select("#", ...) do
@@ -173,9 +173,9 @@ function methods:pass(...)
   end
 end
 
---- The body ended with an error.
+--- Records that the body ended with an error.
 ---@param err any
----@return string|nil text of the verb that raised it: other parts of vmctl may have put words behind it. Nil: no verb did
+---@return string|nil text of the verb that raised it, without what other modules have appended. Nil: no verb raised it
 function methods:fail(err)
   self._outcome = "failed"
   if self._broken then
@@ -189,13 +189,13 @@ function methods:fail(err)
   return from and err:sub(1, to) or nil
 end
 
---- Says if the body ended with an error of a verb.
+--- True if the body ended with an error of a verb.
 ---@return boolean
 function methods:failed_in_verb() return self._is_verbs end
 
---- Ends the test: machines, networks, files. Idempotent; does not wait.
----@param failed? boolean whether it did; default: its body did, or a verb raised and the body never came to its end
----@return string|nil path of the artefacts, if they stay
+--- Ends the test: closes its machines, networks and artefacts. Idempotent, does not wait.
+---@param failed? boolean the test's result; by default true when its body failed, or when a verb raised and the body never returned
+---@return string|nil path of the artefacts, if they are kept
 function methods:finish(failed)
   if not self:is_on() then return nil end
   if failed == nil then failed = self._outcome == "failed" or self._raised ~= nil and self._outcome ~= "passed" end

@@ -7,9 +7,9 @@ local M = {}
 
 local copy_options = { timeout = "number" }
 
---- Copies a file, or what is in a folder, into the guest, with its mode. Folders on the way are made. Waits.
+--- Copies a file, or the content of a folder, into the guest, with its mode. Makes missing parent folders. Waits.
 ---@param source string of this machine
----@param destination string a path in the guest: the file's own path, or the folder that gets what is in `source`
+---@param destination string a path in the guest: of the file, or of the folder that receives the content of `source`
 ---@param opts? { timeout: number? }|number seconds
 function M:copy_to_guest(source, destination, opts)
   opts = options.check(opts, copy_options, "copy_to_guest")
@@ -20,12 +20,12 @@ function M:copy_to_guest(source, destination, opts)
   self._run:note("%s: copy_to_guest %s to %s", self.name, source, destination)
 end
 
---- Copies a file, or what is in a folder, out of the guest. What lies among the artefacts stays there when the test passes. Waits.
+--- Copies a file, or the content of a folder, out of the guest. A copy among the artefacts is kept when the test passes. Waits.
 ---@param source string a path in the guest
----@param destination? string the file's own path, or the folder that gets what is in `source`; by default a file or folder of
--- that name among the artefacts
+---@param destination? string a path here: of the file, or of the folder that receives the content of `source`; by default a file or
+-- folder of the same name among the artefacts
 ---@param opts? { timeout: number? }|number seconds
----@return string path where it is now
+---@return string path of the copy
 function M:copy_from_guest(source, destination, opts)
   opts = options.check(opts, copy_options, "copy_from_guest")
   local vm = self:_running "copy_from_guest"
@@ -38,7 +38,7 @@ function M:copy_from_guest(source, destination, opts)
   return destination
 end
 
---- All of a file of the guest. Waits.
+--- Reads a whole file of the guest. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }|number seconds
 ---@return string content
@@ -50,10 +50,10 @@ function M:read_file(path, opts)
   return content
 end
 
---- Writes a file of the guest, its folders included; in place of an old one at once, never half. Waits.
+--- Writes a file of the guest. Makes missing parent folders, and replaces an old file atomically. Waits.
 ---@param path string
 ---@param content string
----@param opts? { timeout: number?, mode: integer? }|number without a mode an old file keeps its own, and a new one has 0644
+---@param opts? { timeout: number?, mode: integer? }|number seconds; mode: by default that of the old file, or 0644
 function M:write_file(path, content, opts)
   if type(content) ~= "string" then error("write_file: the content as a string expected, got " .. type(content), 2) end
   opts = options.check(opts, { timeout = "number", mode = "integer>=0<=4095" }, "write_file")
@@ -63,10 +63,10 @@ function M:write_file(path, content, opts)
   self._run:note("%s: write_file %s: %d bytes", self.name, path, #content)
 end
 
---- Makes a TCP port of the guest a port of this machine, for programs here. It lasts until the machine is off or the test ends. Waits.
+--- Forwards a TCP port of this machine to one of the guest, until the machine is off or the test ends. Waits.
 ---@param port integer of the guest
----@param opts? { port: integer?, host: string?, guest_host: string? } port: of this machine (0, any, by default); host: its address
--- here (127.0.0.1); guest_host: the address in the guest (127.0.0.1)
+---@param opts? { port: integer?, host: string?, guest_host: string? } port: of this machine (by default any free one); host: address of
+-- this machine to listen on (127.0.0.1); guest_host: address in the guest to connect to (127.0.0.1)
 ---@return integer port of this machine
 function M:forward_port(port, opts)
   opts = options.check(opts, { port = "integer>=0<=65535", host = "string", guest_host = "string" }, "forward_port")

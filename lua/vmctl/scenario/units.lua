@@ -1,4 +1,4 @@
---- A scenario's verbs for a guest's services, by its systemctl.
+--- A scenario's verbs for the systemd units of a guest. They run systemctl there.
 local options = require "vmctl.base.options"
 local poll = require "vmctl.scenario.poll"
 
@@ -22,7 +22,7 @@ local function words(text)
   return list
 end
 
--- Calls systemctl for a verb. Raises where there is none.
+-- Calls systemctl for a verb. Raises when the guest has none.
 local function call(self, verb, arguments, opts)
   local list = type(arguments) == "string" and words(arguments) or arguments
   local command = { "sh", "-c", opts.user and CALL_USER or CALL, "sh", user = opts.user, timeout = opts.timeout }
@@ -31,9 +31,9 @@ local function call(self, verb, arguments, opts)
   return code, out, err
 end
 
---- Calls systemctl, whatever its exit code is. Waits. Raises where the guest has none.
+--- Calls systemctl and returns its exit code. Waits. Raises when the guest has no systemctl.
 ---@param arguments string[]|string words; a string is split at its spaces
----@param opts? { timeout: number?, user: string? } user: asks the service manager of that user, who must be logged in
+---@param opts? { timeout: number?, user: string? } user: calls the service manager of that user, who must be logged in
 ---@return integer exit_code, string stdout, string stderr
 function M:systemctl(arguments, opts)
   if type(arguments) ~= "string" and type(arguments) ~= "table" then
@@ -42,7 +42,7 @@ function M:systemctl(arguments, opts)
   return call(self, "systemctl", arguments, options.check(opts, call_options, "systemctl"))
 end
 
--- A job of systemd, which must succeed.
+-- Runs a job of systemd, which must succeed.
 local function job(self, verb, word, unit, opts)
   opts = options.check(opts, call_options, verb, 4)
   local code, out, err = call(self, verb, { word, "--", unit }, opts)
@@ -52,12 +52,12 @@ local function job(self, verb, word, unit, opts)
   end
 end
 
---- Starts a unit, and waits until systemd has done so.
+--- Starts a unit, and waits until systemd's job has ended.
 ---@param unit string
 ---@param opts? { timeout: number?, user: string? }|number seconds
 function M:start_job(unit, opts) job(self, "start_job", "start", unit, opts) end
 
---- Stops a unit, and waits until systemd has done so.
+--- Stops a unit, and waits until systemd's job has ended.
 ---@param unit string
 ---@param opts? { timeout: number?, user: string? }|number seconds
 function M:stop_job(unit, opts) job(self, "stop_job", "stop", unit, opts) end
@@ -71,16 +71,16 @@ local function property(self, verb, unit, name, opts)
   return value
 end
 
---- A property of a unit, as systemd tells it. Waits. Raises where the unit has no such property.
+--- Reads a property of a unit. Waits. Raises when the unit has no such property.
 ---@param unit string
 ---@param name string "ActiveState", "MainPID" …
 ---@param opts? { timeout: number?, user: string? }|number seconds
----@return string value empty where systemd has none
+---@return string value, empty when the property is not set
 function M:get_unit_property(unit, name, opts)
   return property(self, "get_unit_property", unit, name, options.check(opts, call_options, "get_unit_property"))
 end
 
---- Raises unless a unit is in a state now. To wait for it: `wait_for_unit`. Waits for systemd's answer.
+--- Raises unless a unit is in a state now (`wait_for_unit` waits for the state). Waits for systemd's answer.
 ---@param unit string
 ---@param state? string of ActiveState, "active" by default
 ---@param opts? { timeout: number?, user: string? }|number seconds
@@ -104,7 +104,7 @@ local function look_at_unit(vm, unit, left)
   return nil, seen ~= "" and seen or record.stderr
 end
 
---- Waits until a unit of systemd is active. One that failed, or that nothing is about to start, ends the wait at once.
+--- Waits until a unit is active. Raises at once for a unit that has failed, or that is inactive without a job.
 ---@param unit string
 ---@param opts? { timeout: number?, interval: number? }|number seconds
 function M:wait_for_unit(unit, opts)

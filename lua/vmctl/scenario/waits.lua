@@ -5,11 +5,11 @@ local ready = require "vmctl.ready"
 
 local M = {}
 
-local ATTEMPT = 5 -- seconds for one look at a port
+local ATTEMPT = 5 -- seconds for one attempt to connect
 local wait_options = { timeout = "number", interval = "number>0" }
 local port_options = options.merge(wait_options, { host = "string" })
 
---- Waits until a file, of any kind, is there.
+--- Waits until a path exists; the file may be of any type.
 ---@param path string
 ---@param opts? { timeout: number?, interval: number? }|number seconds
 function M:wait_for_file(path, opts)
@@ -24,7 +24,7 @@ local function port_probe(self, verb, port, opts)
   return ready.port(vm, port, host), ("port %s:%d"):format(host, port)
 end
 
---- Waits until a TCP port accepts connections, as the guest sees it.
+--- Waits until a TCP port accepts connections from inside the guest.
 ---@param port integer
 ---@param opts? { timeout: number?, interval: number?, host: string? }|number host: 127.0.0.1 by default
 function M:wait_for_open_port(port, opts)
@@ -33,10 +33,10 @@ function M:wait_for_open_port(port, opts)
   poll.wait(self, "wait_for_open_port", what, opts, function(left) return probe:attempt(math.min(left, ATTEMPT)) end)
 end
 
--- Codes that mean that the port is closed. A time-out does not.
+-- Codes of a closed port. ETIMEDOUT is not among them.
 local REFUSED = { ECONNREFUSED = true, ECONNRESET = true, EREMOTE = true }
 
---- Waits until a TCP port is closed.
+--- Waits until a TCP port refuses connections from inside the guest.
 ---@param port integer
 ---@param opts? { timeout: number?, interval: number?, host: string? }|number
 function M:wait_for_closed_port(port, opts)
@@ -50,7 +50,7 @@ function M:wait_for_closed_port(port, opts)
   end)
 end
 
---- Waits until a Unix socket accepts connections (stream sockets alone).
+--- Waits until a Unix stream socket accepts connections.
 ---@param path string
 ---@param opts? { timeout: number?, interval: number? }|number seconds
 function M:wait_for_open_unix_socket(path, opts)
@@ -66,9 +66,9 @@ end
 
 local event_options = { timeout = "number" }
 
---- Waits for an event of QEMU, in those that came since the monitor was first used or in what comes. Events that a machine sent
--- before are not known: use `vm:qmp` first where that matters.
----@param what string|fun(event: table): boolean "RESET", "STOP", "GUEST_PANICKED" …, or a function that knows it
+--- Waits for an event of QEMU. Events since the first use of the monitor count; earlier ones are lost, so call `vm:qmp` before the
+--- step that causes the event.
+---@param what string|fun(event: table): boolean "RESET", "STOP", "GUEST_PANICKED" …, or a function that returns true for the event
 ---@param opts? { timeout: number? }|number seconds
 ---@return table event as QEMU sent it: event, data, timestamp
 function M:wait_for_qmp_event(what, opts)
