@@ -431,12 +431,12 @@ do
 ---@class vmctl.doctor
 local doctor = {}
 
---- Looks at everything. Waits for QEMU's answers, some seconds at most for each.
----@param opts? { path: string?, build: string? } where programs are looked for (PATH); the folder of `make` (the core's)
+--- Checks everything. Waits for QEMU's answers, at most some seconds for each.
+---@param opts? { path: string?, build: string? } path: directories of programs (PATH); build: the folder of `make` (the core's)
 ---@return vmctl.DoctorFinding[]
 function doctor.check(opts) end
 
---- Writes what `check` finds for a person, with advice below what lacks something. Waits as `check` does.
+--- Writes the findings of `check` for a person, with advice below each problem. Waits as `check` does.
 ---@param out? { write: fun(self, text: string) } standard output by default
 ---@param opts? table of `check`
 ---@return true|nil ok all that guests need is there
@@ -1016,10 +1016,9 @@ do
 ---@class vmctl.scenario
 local scenario = {}
 
---- Machines for the tests of the describe in which this is called: new ones for each, started side by side when a test first
---- uses one of them, and ended with it, whatever happens. (They are gone before the after_each of one's own: use `finally`.)
---- Does not wait.
----@param specs table<string, vmctl.ScenarioSpec>|string[] by name; names alone have the defaults
+--- Declares the machines of the current describe's tests. Each test has new ones: they are started concurrently at its first verb, and
+--- ended with it, also when it fails. (They have ended before a user's own after_each runs; use `finally`.) Does not wait.
+---@param specs table<string, vmctl.ScenarioSpec>|string[] by name; a list of names: with default options
 ---@param opts? vmctl.ScenarioOptions
 ---@return vmctl.Scenario vms: `vms.NAME` is a machine; start, partition, heal, switch, artefacts
 function scenario.machines(specs, opts) end
@@ -1030,18 +1029,18 @@ function scenario.machines(specs, opts) end
 ---@return vmctl.Scenario
 function scenario.open(specs, opts) end
 
---- Runs a test without busted: `fn(vms)` with machines that end with it. Raises what it raises, with the report.
+--- Runs a test without busted: calls `fn(vms)` and then ends the machines. Raises the function's error, with a report added. Waits.
 ---@param name string of the test
 ---@param specs table<string, vmctl.ScenarioSpec>|string[] as for `machines`
 ---@param opts? vmctl.ScenarioOptions may be left out
 ---@param fn fun(vms: vmctl.Scenario): ...
----@return any # ... what fn returned
+---@return any # ... results of fn
 function scenario.run(name, specs, opts, fn) end
 
---- A named part of a test: failures in it bear its name, and the test's log says how long it took.
+--- Runs a named part of a test. The name is added to its failures, and its duration to the test's log.
 ---@param name string
 ---@param fn function
----@return any # ... what fn returned
+---@return any # ... results of fn
 function scenario.subtest(name, fn, ...) end
 
 end
@@ -2106,8 +2105,8 @@ do
 ---@class vmctl.DoctorFinding
 ---@field name string
 ---@field ok boolean|"partial"
----@field detail string what was seen
----@field advice? string what would help; nil where all is well
+---@field detail string the observation
+---@field advice? string how to make it work; nil when it works
 ---@field optional boolean guests run without it
 local DoctorFinding = {}
 
@@ -3575,22 +3574,22 @@ do
 ---@field [string] vmctl.ScenarioMachine by name
 local Scenario = {}
 
---- The folder of what the running test leaves: logs, captures, screenshots.
+--- The artefacts folder of the running test: logs, captures, screenshots.
 ---@return string|nil path
 function Scenario:artefacts() end
 
---- Stops the test where this stands, with a Lua prompt on this program's terminal: the machines by their names, `vms`, and the caller's
---- local variables can be used. `continue` or Ctrl-D goes on. The machines run meanwhile; the time is not counted into the test's
---- limit. Where there is no terminal the test goes on, and its log says so. Waits.
+--- Pauses the test with a Lua prompt on this program's terminal. Lines can use the machines by name, `vms`, and the caller's local
+--- variables; `continue` or Ctrl-D resumes the test. The machines go on running, and the time does not count towards the test's
+--- limit. Without a terminal the test is not paused, and its log says so. Waits.
 function Scenario:breakpoint() end
 
---- Ends everything, booted snapshots as well. Idempotent; does not wait.
----@param failed? boolean keep the artefacts; default: a verb or the test's body failed
----@return string|nil path of the artefacts, if they stay
+--- Ends all machines and removes their snapshots. Idempotent, does not wait.
+---@param failed? boolean keep the artefacts; by default true when a verb or the test's body failed
+---@return string|nil path of the artefacts, if they are kept
 function Scenario:close(failed) end
 
 --- Ends a partition.
----@param name? string of one network; else all
+---@param name? string one network; by default all
 function Scenario:heal(name) end
 
 --- The machines, in the order of their names.
@@ -3601,45 +3600,45 @@ function Scenario:machines() end
 ---@param text string as for string.format
 function Scenario:note(text, ...) end
 
---- Divides the networks: between groups nothing goes through. Machines in no group are together. Replaces the partition there was.
+--- Partitions the networks: no frame passes between groups. Machines in no group form one of their own. Replaces an earlier
+--- partition.
 ---@param groups (string|vmctl.ScenarioMachine)[][]
----@param name? string of one network; else all
+---@param name? string one network; by default all
 function Scenario:partition(groups, name) end
 
---- Watches something that must hold while the next steps run: it is asked at once, and then beside them every `interval` seconds. When
---- it does not hold, the test ends there: the step that waits is cut off, and the test fails with the condition's words. Waits for
---- the first answer.
----@param what string the reports' word for it
----@param fn? fun(): boolean it does not hold when this raises (as verbs do), or returns false
----@param opts? { interval: number? } seconds between an answer and the next question, 1 by default
----@return vmctl.ScenarioCondition condition until `close` (`local steady <close> = …`), or the test's end
+--- Checks an invariant while the next steps run: once now, and then every `interval` seconds. When it does not hold, the running step
+--- is cancelled and the test fails with the check's message. Waits for the first check.
+---@param what string its name in reports
+---@param fn? fun(): boolean the check: raises (as verbs do) or returns false when the invariant does not hold
+---@param opts? { interval: number? } seconds between the end of a check and the next one, 1 by default
+---@return vmctl.ScenarioCondition condition checked until `close` (`local steady <close> = …`) or the test's end
 function Scenario:polling_condition(what, fn, opts) end
 
---- Calls a function again and again until it neither raises nor returns false or nil. (One that returns nothing at all has done what
---- it should.) Waits.
+--- Repeats a function until it succeeds: until it neither raises nor returns false or nil. A function that returns no value at all
+--- has succeeded. Waits.
 ---@param fn fun(left: number): ... gets the seconds that are left
----@param opts? { timeout: number?, interval: number?, what: string? }|number seconds for all calls, and the longest pause (1); what: the reports' word for it
----@return any # ... what fn returned at last
+---@param opts? { timeout: number?, interval: number?, what: string? }|number timeout: seconds for all calls; interval: seconds between two calls at most (1); what: its name in reports
+---@return any # ... results of the last call
 function Scenario:retry(fn, opts) end
 
---- Starts all machines, side by side, and waits until they are ready. Without it the first verb does so (but for machines with
---- `lazy`). Raises when one does not come up.
+--- Starts all machines concurrently and waits until they are ready. The first verb does so as well, except for machines with
+--- `lazy`. Raises when a machine does not start.
 ---@return vmctl.Scenario
 function Scenario:start() end
 
 --- The switch of a network, for faults, taps and counts. See vmctl.l2.switch.
----@param name? string may be left out where there is but one
+---@param name? string may be left out when there is only one network
 ---@return vmctl.L2Switch
 function Scenario:switch(name) end
 
 end
 
 do
---- what a verb runs: an exact list, or one shell command with `strict`
+--- an exact list of words, or one shell command with `strict`
 ---@class vmctl.ScenarioCommand : vmctl.Command
 ---@field strict? boolean the list is one shell command: true: under `set -eu` and pipefail, as a string; false: plain `sh -c`
----@field exit_code? integer for fail and wait_until_fails: the only one that is wanted
----@field signal? string|integer for fail and wait_until_fails: the only end that is wanted
+---@field exit_code? integer for fail and wait_until_fails: the only exit code that counts as a failure
+---@field signal? string|integer for fail and wait_until_fails: the only signal that counts as a failure
 local ScenarioCommand = {}
 
 end
@@ -3649,7 +3648,7 @@ do
 ---@field what string
 local ScenarioCondition = {}
 
---- Watches it no longer. Idempotent, does not wait.
+--- Stops the checks. Idempotent, does not wait.
 ---@return true
 function ScenarioCondition:close() end
 
@@ -3658,153 +3657,153 @@ end
 do
 ---@class vmctl.ScenarioMachine
 ---@field name string
----@field vm? vmctl.Machine while it runs: everything that machines can
+---@field vm? vmctl.Machine while it runs: for what the verbs do not offer
 local ScenarioMachine = {}
 
---- Cuts it off from its networks; its cards do not notice.
+--- Cuts the machine off from its networks. Its cards keep their link.
 function ScenarioMachine:block() end
 
---- Its serial console on this program's terminal, until Ctrl-] is typed or it ends: what it has kept is shown first. The time that
---- it takes is not counted into the test's limit.
+--- Connects the guest's serial console to this program's terminal, and shows the kept output first. Waits until Ctrl-] is typed or
+--- the console ends. The time does not count towards the test's limit.
 function ScenarioMachine:console_interact() end
 
---- Copies a file, or what is in a folder, out of the guest. What lies among the artefacts stays there when the test passes. Waits.
+--- Copies a file, or the content of a folder, out of the guest. A copy among the artefacts is kept when the test passes. Waits.
 ---@param source string a path in the guest
----@param destination? string the file's own path, or the folder that gets what is in `source`; by default a file or folder of that name among the artefacts
+---@param destination? string a path here: of the file, or of the folder that receives the content of `source`; by default a file or folder of the same name among the artefacts
 ---@param opts? { timeout: number? }|number seconds
----@return string path where it is now
+---@return string path of the copy
 function ScenarioMachine:copy_from_guest(source, destination, opts) end
 
---- Copies a file, or what is in a folder, into the guest, with its mode. Folders on the way are made. Waits.
+--- Copies a file, or the content of a folder, into the guest, with its mode. Makes missing parent folders. Waits.
 ---@param source string of this machine
----@param destination string a path in the guest: the file's own path, or the folder that gets what is in `source`
+---@param destination string a path in the guest: of the file, or of the folder that receives the content of `source`
 ---@param opts? { timeout: number? }|number seconds
 function ScenarioMachine:copy_to_guest(source, destination, opts) end
 
---- Ends it at once, as a power failure does.
+--- Ends the machine at once, like a power failure.
 function ScenarioMachine:crash() end
 
---- Runs a command, whatever its exit code is. Raises only when its end was not seen (a time-out, a machine that is gone).
+--- Runs a command and returns its exit code. Raises only when there is none (a time-out, a machine that is gone). Waits.
 ---@param command vmctl.ScenarioCommand|string a list is run exactly as it is; a string is a shell command under `set -eu`, and pipefail where the guest's shell has it: it ends where one of its parts fails. `{ "…", strict = false }` is plain `sh -c`
 ---@return integer exit_code 128 and the signal's number when a signal ended it
 ---@return string stdout
 ---@return string stderr
 function ScenarioMachine:execute(command) end
 
---- Runs commands that must fail, by their own word: a command that is missing (exit codes 126, 127) or that a signal ended has
---- not said anything. `{ …, exit_code = 127 }` and `{ …, signal = "SEGV" }` ask for just that end.
+--- Runs commands one after the other. Each must fail with an exit code of its own: a missing command (exit codes 126, 127) and one
+--- that a signal ended do not count. `{ …, exit_code = 127 }` and `{ …, signal = "SEGV" }` expect exactly that. Waits.
 ---@param ... vmctl.ScenarioCommand|string as for `execute`
 ---@return string stdout of all
 ---@return string stderr of all
 function ScenarioMachine:fail(...) end
 
---- Makes a TCP port of the guest a port of this machine, for programs here. It lasts until the machine is off or the test ends. Waits.
+--- Forwards a TCP port of this machine to one of the guest, until the machine is off or the test ends. Waits.
 ---@param port integer of the guest
----@param opts? { port: integer?, host: string?, guest_host: string? } port: of this machine (0, any, by default); host: its address here (127.0.0.1); guest_host: the address in the guest (127.0.0.1)
+---@param opts? { port: integer?, host: string?, guest_host: string? } port: of this machine (by default any free one); host: address of this machine to listen on (127.0.0.1); guest_host: address in the guest to connect to (127.0.0.1)
 ---@return integer port of this machine
 function ScenarioMachine:forward_port(port, opts) end
 
---- The text on a virtual terminal of the guest (/dev/tty1 …), read from its kernel; a display need not be there. Waits. Raises where the
---- guest has no such screen.
+--- The text on a virtual terminal of the guest (/dev/tty1 …). It is read from the kernel, so the guest needs no display. Waits.
+--- Raises when the guest has no such terminal.
 ---@param number integer of the tty, from 1
 ---@return string text lines without trailing spaces
 function ScenarioMachine:get_tty_text(number) end
 
---- A property of a unit, as systemd tells it. Waits. Raises where the unit has no such property.
+--- Reads a property of a unit. Waits. Raises when the unit has no such property.
 ---@param unit string
 ---@param name string "ActiveState", "MainPID" …
 ---@param opts? { timeout: number?, user: string? }|number seconds
----@return string value empty where systemd has none
+---@return string value, empty when the property is not set
 function ScenarioMachine:get_unit_property(unit, name, opts) end
 
---- Says if it has a screen.
+--- True if the machine has a screen.
 ---@return boolean
 function ScenarioMachine:has_screen() end
 
---- Its address in a network; its first one by default.
+--- The machine's address in a network, by default in its first one.
 ---@param name? string
 ---@return string
 function ScenarioMachine:ip(name) end
 
---- The machine itself, for what no verb does; a machine that is new is started. Raises for one that is off.
+--- The vmctl.Machine, for what no verb offers. Starts a machine that is new. Raises when the machine is off.
 ---@return vmctl.Machine
 function ScenarioMachine:machine() end
 
---- All of a file of the guest. Waits.
+--- Reads a whole file of the guest. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }|number seconds
 ---@return string content
 function ScenarioMachine:read_file(path, opts) end
 
---- Powers it off by its own means and boots it again, always from its kernel. Waits until it is ready.
+--- Has the guest power itself off, and boots it again, from its kernel also where the scenario has snapshots. Waits until it is ready.
 ---@param opts? { timeout: number? }|number seconds for the power-off
 ---@return vmctl.ScenarioMachine
 function ScenarioMachine:reboot(opts) end
 
---- Raises unless a unit is in a state now. To wait for it: `wait_for_unit`. Waits for systemd's answer.
+--- Raises unless a unit is in a state now (`wait_for_unit` waits for the state). Waits for systemd's answer.
 ---@param unit string
 ---@param state? string of ActiveState, "active" by default
 ---@param opts? { timeout: number?, user: string? }|number seconds
 function ScenarioMachine:require_unit_state(unit, state, opts) end
 
---- A picture of its screen, as PNG among the artefacts; it stays there when the test passes, too.
----@param name? string of the file; the machine's by default
+--- Saves a screenshot as a PNG file among the artefacts. It is kept when the test passes, too. Waits.
+---@param name? string of the file; by default the machine's name
 ---@return string path
 function ScenarioMachine:screenshot(name) end
 
---- Types a text on its keyboard.
+--- Types a text on the guest's keyboard. Waits.
 ---@param text string
 function ScenarioMachine:send_chars(text) end
 
---- Types a text on its serial console.
+--- Writes a text to the guest's serial console. Waits.
 ---@param text string
 function ScenarioMachine:send_console(text) end
 
---- Presses keys together: "ctrl-alt-delete", "ret".
+--- Presses keys together: "ctrl-alt-delete", "ret". Waits.
 ---@param keys string
 function ScenarioMachine:send_key(keys) end
 
---- A shell in it, on this program's terminal, until it ends: to look around in a test that has stopped. The time that it takes is
---- not counted into the test's limit.
+--- Runs an interactive shell of the guest on this program's terminal, to look around during a test. Waits until the shell ends. The
+--- time does not count towards the test's limit.
 ---@param command? string[]|string "sh" by default
 function ScenarioMachine:shell_interact(command) end
 
---- Powers it off by its own means, and waits for that.
+--- Has the guest power itself off, and waits until it is off.
 ---@param opts? { timeout: number? }|number seconds
 function ScenarioMachine:shutdown(opts) end
 
---- Starts a command that goes on beside the test, and ends with its machine at the latest.
----@param command vmctl.ScenarioCommand|string as for `execute`; without a time-out unless it names one
+--- Starts a command in the background. It ends with its machine at the latest.
+---@param command vmctl.ScenarioCommand|string as for `execute`, but without a default time-out
 ---@return vmctl.ExecProcess process with read, write, kill, wait, close
 function ScenarioMachine:spawn(command) end
 
---- Starts it, if it is off, and waits until it is ready.
+--- Starts the machine if it is off, and waits until it is ready.
 ---@return vmctl.ScenarioMachine
 function ScenarioMachine:start() end
 
---- Starts a unit, and waits until systemd has done so.
+--- Starts a unit, and waits until systemd's job has ended.
 ---@param unit string
 ---@param opts? { timeout: number?, user: string? }|number seconds
 function ScenarioMachine:start_job(unit, opts) end
 
---- Says if it runs, as far as the scenario knows.
+--- The machine's state, as far as the scenario knows.
 ---@return "new"|"on"|"off" state new: not started in this test
 function ScenarioMachine:state() end
 
---- Stops a unit, and waits until systemd has done so.
+--- Stops a unit, and waits until systemd's job has ended.
 ---@param unit string
 ---@param opts? { timeout: number?, user: string? }|number seconds
 function ScenarioMachine:stop_job(unit, opts) end
 
---- Runs commands that must succeed, one after the other.
+--- Runs commands one after the other. Each must succeed. Waits.
 ---@param ... vmctl.ScenarioCommand|string as for `execute`
 ---@return string stdout of all
 ---@return string stderr of all
 function ScenarioMachine:succeed(...) end
 
---- Calls systemctl, whatever its exit code is. Waits. Raises where the guest has none.
+--- Calls systemctl and returns its exit code. Waits. Raises when the guest has no systemctl.
 ---@param arguments string[]|string words; a string is split at its spaces
----@param opts? { timeout: number?, user: string? } user: asks the service manager of that user, who must be logged in
+---@param opts? { timeout: number?, user: string? } user: calls the service manager of that user, who must be logged in
 ---@return integer exit_code
 ---@return string stdout
 ---@return string stderr
@@ -3813,72 +3812,72 @@ function ScenarioMachine:systemctl(arguments, opts) end
 --- Ends `block`.
 function ScenarioMachine:unblock() end
 
---- Waits until a TCP port is closed.
+--- Waits until a TCP port refuses connections from inside the guest.
 ---@param port integer
 ---@param opts? { timeout: number?, interval: number?, host: string? }|number
 function ScenarioMachine:wait_for_closed_port(port, opts) end
 
---- Waits until the console shows a Lua pattern, in what it has kept or in what comes. Of a machine that began with a snapshot it
---- keeps what came since.
+--- Waits until the console's output matches a Lua pattern. Output that was kept counts, too; of a machine that started from a
+--- snapshot that is the output since then.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string match
 function ScenarioMachine:wait_for_console_text(pattern, opts) end
 
---- Waits until a file, of any kind, is there.
+--- Waits until a path exists; the file may be of any type.
 ---@param path string
 ---@param opts? { timeout: number?, interval: number? }|number seconds
 function ScenarioMachine:wait_for_file(path, opts) end
 
---- Waits until a TCP port accepts connections, as the guest sees it.
+--- Waits until a TCP port accepts connections from inside the guest.
 ---@param port integer
 ---@param opts? { timeout: number?, interval: number?, host: string? }|number host: 127.0.0.1 by default
 function ScenarioMachine:wait_for_open_port(port, opts) end
 
---- Waits until a Unix socket accepts connections (stream sockets alone).
+--- Waits until a Unix stream socket accepts connections.
 ---@param path string
 ---@param opts? { timeout: number?, interval: number? }|number seconds
 function ScenarioMachine:wait_for_open_unix_socket(path, opts) end
 
---- Waits for an event of QEMU, in those that came since the monitor was first used or in what comes. Events that a machine sent
---- before are not known: use `vm:qmp` first where that matters.
----@param what string|fun(event: table): boolean "RESET", "STOP", "GUEST_PANICKED" …, or a function that knows it
+--- Waits for an event of QEMU. Events since the first use of the monitor count; earlier ones are lost, so call `vm:qmp` before the
+--- step that causes the event.
+---@param what string|fun(event: table): boolean "RESET", "STOP", "GUEST_PANICKED" …, or a function that returns true for the event
 ---@param opts? { timeout: number? }|number seconds
 ---@return table event as QEMU sent it: event, data, timestamp
 function ScenarioMachine:wait_for_qmp_event(what, opts) end
 
---- Waits until it has ended by itself. One that is off already has.
+--- Waits until the machine is off without help of the test. Returns at once when it is off already.
 ---@param opts? { timeout: number? }|number seconds
 function ScenarioMachine:wait_for_shutdown(opts) end
 
---- Waits until a unit of systemd is active. One that failed, or that nothing is about to start, ends the wait at once.
+--- Waits until a unit is active. Raises at once for a unit that has failed, or that is inactive without a job.
 ---@param unit string
 ---@param opts? { timeout: number?, interval: number? }|number seconds
 function ScenarioMachine:wait_for_unit(unit, opts) end
 
---- Runs a command again and again until it fails as `fail` wants it. Waits.
+--- Repeats a command until it fails in the sense of `fail`. Waits.
 ---@param command vmctl.ScenarioCommand|string as for `fail`
 ---@param opts? { timeout: number?, interval: number? }|number
 ---@return string stdout of the last run
 function ScenarioMachine:wait_until_fails(command, opts) end
 
---- Runs a command again and again until it succeeds. Waits.
+--- Repeats a command until it succeeds. Waits.
 ---@param command vmctl.ScenarioCommand|string as for `execute`; its `timeout` is that of each run
----@param opts? { timeout: number?, interval: number? }|number seconds: for all of it, and the longest pause (1)
+---@param opts? { timeout: number?, interval: number? }|number seconds in all, and between two runs at most (1)
 ---@return string stdout of the last run
 function ScenarioMachine:wait_until_succeeds(command, opts) end
 
---- Waits until a text screen of the guest shows a Lua pattern.
+--- Waits until the text on a virtual terminal of the guest matches a Lua pattern.
 ---@param number integer of the tty, from 1
 ---@param pattern string
 ---@param opts? { timeout: number?, interval: number? }|number seconds
 ---@return string match
 function ScenarioMachine:wait_until_tty_matches(number, pattern, opts) end
 
---- Writes a file of the guest, its folders included; in place of an old one at once, never half. Waits.
+--- Writes a file of the guest. Makes missing parent folders, and replaces an old file atomically. Waits.
 ---@param path string
 ---@param content string
----@param opts? { timeout: number?, mode: integer? }|number without a mode an old file keeps its own, and a new one has 0644
+---@param opts? { timeout: number?, mode: integer? }|number seconds; mode: by default that of the old file, or 0644
 function ScenarioMachine:write_file(path, content, opts) end
 
 end
@@ -3886,15 +3885,15 @@ end
 do
 ---@class (exact) vmctl.ScenarioOptions
 ---@field defaults? vmctl.ScenarioSpec options that every machine has
----@field shared? boolean where busted runs: the machines live as long as the describe, not as each test
----@field snapshot? boolean machines boot once; each test begins with what they were then, in well under a second
----@field prepare? fun(vms: vmctl.Scenario) runs once before that snapshot
----@field timeout? number seconds for a verb that is given none (60)
+---@field shared? boolean in busted: the machines exist for the whole describe, not for one test
+---@field snapshot? boolean machines boot once; each test starts from a snapshot of that, in well under a second
+---@field prepare? fun(vms: vmctl.Scenario) runs once, before the snapshots are taken
+---@field timeout? number seconds, the default of verbs (60)
 ---@field limit? number seconds for a test (600)
----@field artefacts? string folder for what tests leave (VMCTL_ARTEFACTS, "build/artefacts")
----@field keep? boolean keep that after success too (VMCTL_KEEP_ARTEFACTS=1)
----@field configure? boolean false: leave the cards of `networks` as they are, without addresses
----@field networks? table<string, string> subnets by the networks' names, "192.168.7.0/24" or "fd00:7::/64"; else 10.77.N.0/24
+---@field artefacts? string folder of the tests' artefacts (VMCTL_ARTEFACTS, "build/artefacts")
+---@field keep? boolean artefacts are kept after a success, too (VMCTL_KEEP_ARTEFACTS=1)
+---@field configure? boolean false: the cards of `networks` get no addresses
+---@field networks? table<string, string> subnets by network, "192.168.7.0/24" or "fd00:7::/64"; by default 10.77.N.0/24
 ---@field seed? integer of the networks' faults
 local ScenarioOptions = {}
 
@@ -3920,8 +3919,8 @@ do
 ---@field exec_timeout? number
 ---@field display? boolean|"std"|"virtio"
 ---@field reboot? boolean
----@field networks? table names: a card each, in that network's switch, with an address and a line of /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
----@field lazy? boolean only its own verbs start it
+---@field networks? table names of networks: the machine has a card in each, with an address, and a line in its peers' /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
+---@field lazy? boolean the machine is started by its own verbs only
 ---@field boot_timeout? number seconds (60)
 local ScenarioSpec = {}
 

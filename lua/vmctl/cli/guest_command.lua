@@ -1,4 +1,4 @@
---- A command in a target with the standard input, output and error of this program, and with its terminal where it has one.
+--- Runs a command in a target with the standard input, output and error of this program, and with its terminal if it has one.
 local core = require "vmctl.core"
 local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
@@ -11,7 +11,7 @@ local M = {}
 local PIECE = 64 << 10
 local CAME_OF_SIGNAL = 128
 
--- Standard input as a command's: nothing where a person would have to type it, unless that is wanted.
+-- The standard input for a command. A terminal is read only with --interactive.
 local function input(wanted)
   local there = core.fs.stat "/proc/self/fd/0"
   if not there or core.isatty(0) and not wanted then return nil end
@@ -39,7 +39,7 @@ local function show(data, stream)
   end
 end
 
--- Signals that end this program are passed on: the command's end is then ours.
+-- Passes signals that would end this program to the command; this program ends when the command has.
 local function pass_on(process)
   return interrupt.handle(function(name)
     if not process:kill(name, 5) then process:close() end
@@ -92,10 +92,10 @@ local function conclude(status, err, code)
   return nil, "the command did not end in time", "ETIMEDOUT"
 end
 
---- Runs a command and shows what it says as it comes. Waits.
+--- Runs a command and copies its output as it arrives. Waits.
 ---@param target vmctl.ExecClient|vmctl.Machine
 ---@param command table for `start`
----@param opts { interactive: boolean?, timeout: number? } interactive: a terminal is read, too
+---@param opts { interactive: boolean?, timeout: number? } interactive: standard input is read also when it is a terminal
 ---@return integer|nil status, string?, string?
 function M.run(target, command, opts)
   local source = input(opts.interactive)
@@ -106,8 +106,7 @@ function M.run(target, command, opts)
   return conclude(attend(process, source, nil, core.now() + (opts.timeout or math.huge)))
 end
 
---- Runs a command in a terminal of its own there, which is this program's terminal here: every key reaches it, its size
---- follows. Waits.
+--- Runs a command in a terminal of the target, connected to this program's terminal: keys and changes of size are passed on. Waits.
 ---@return integer|nil status, string?, string? code ENOTTY: standard input is no terminal
 function M.terminal(target, command, opts)
   local rows, cols, code = core.terminal_size(0)

@@ -1,4 +1,4 @@
---- The vmctl command: what each subcommand is called, how it ends, and what a person or a program sees of that.
+--- The vmctl command: parses the command line, runs the subcommand, and turns its result into output and an exit status.
 local core = require "vmctl.core"
 local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
@@ -10,9 +10,9 @@ require "vmctl" -- reads VMCTL_LOG and VMCTL_TRACE
 
 local M = {}
 
---- Exit codes of the command line itself; `run`, `exec` and `shell` give the command's own, and 128 + n for signal n.
+--- Exit codes of vmctl itself; `run`, `exec` and `shell` exit with the command's code, or with 128 + n for signal n.
 M.OK, M.NO, M.TIMED_OUT, M.FAILED = 0, 1, 124, 125
-local READER_LEFT = 141 -- as a program that SIGPIPE ends
+local READER_LEFT = 141 -- 128 + SIGPIPE
 
 --- The subcommands, in the order of the help.
 M.COMMANDS = {
@@ -68,7 +68,7 @@ local function takes_value(command, word)
   return false
 end
 
--- Where the guest's command begins: behind "--", or behind as many words as come before it that are no options.
+-- The index at which the guest's command begins: after "--", or after the subcommand's own positional arguments.
 local function split(args, command, words)
   local ours, i = { args[1] }, 2
   while args[i] and (words > 0 or args[i]:sub(1, 1) == "-") do
@@ -90,7 +90,7 @@ local function split(args, command, words)
   return ours, { table.unpack(args, i) }
 end
 
--- "--arg -drive": the value of an option may begin with "-"; argparse takes it so only behind "=".
+-- "--arg -drive": the value of an option may begin with "-". argparse accepts such a value only after "=".
 local function join_values(args, command)
   local joined, i = {}, 1
   while args[i] do
@@ -127,7 +127,7 @@ local function fail(opts, message, code, partial)
   return code == "ETIMEDOUT" and M.TIMED_OUT or M.FAILED
 end
 
--- A mistake of ours shows where it was made; a target that misuses an option says only what is wrong.
+-- The text of an error: with its traceback when VMCTL_LOG is debug.
 local function explain(err)
   local text = tostring(err)
   if log.enabled "debug" then return text end
@@ -135,7 +135,7 @@ local function explain(err)
   return at and text:sub(1, at - 1) or text
 end
 
--- The command has succeeded, but a log, a capture or a trace of it has gaps.
+-- The exit status of a command that succeeded, but whose log, capture or trace is incomplete.
 M.INCOMPLETE = 1
 
 local function perform(module, opts)

@@ -1,6 +1,6 @@
---- Signals that end the command line. A command is a task: at INT, TERM or HUP it is cancelled, so that what it has open ends
---- with it, and the exit status is 128 + n. A second one ends the program at once. A command that has a use of its own for
---- these signals (passes them on, powers its guest off) says so with `handle`.
+--- Handles the signals that end the command line. A command is a task: INT, TERM or HUP cancels it, so that its resources are
+--- closed, and the exit status is 128 + n. A second signal ends the program at once. A command that handles these signals itself
+--- (passes them on, powers its guest off) calls `handle`.
 local channel = require "vmctl.base.channel"
 local signals = require "vmctl.signals"
 local task = require "vmctl.base.task"
@@ -13,7 +13,7 @@ local handler
 
 local restore = { __close = function(self) handler = self.before end }
 
---- From now on, until the returned value is closed, `fn(name)` is called for each such signal, in a task of its own.
+--- Calls `fn(name)` for each such signal, in a task of its own, until the returned guard is closed.
 ---@param fn fun(name: string)
 ---@return table guard to be closed
 function M.handle(fn)
@@ -22,15 +22,15 @@ function M.handle(fn)
   return guard
 end
 
---- Waits until the first such signal comes: the command has run until then, and ends well. Waits.
+--- Waits for the first such signal, which then counts as the regular end of the command.
 function M.wait()
   local came = channel.channel(1)
   local guard <close> = M.handle(function(name) came:send(name, 0) end) -- luacheck: ignore
   return came:recv(math.huge)
 end
 
--- Cancels `work` at the first signal that no handler takes, and ends the program at the next. PIPE is watched so that a write to
--- a reader that has left fails, and is told, instead of ending the program where it stands.
+-- Cancels `work` at the first signal without a handler, and ends the program at the next one. PIPE is watched, so that a write to a
+-- closed pipe fails with an error instead of ending the program.
 local function attend(watch, scope, work)
   local stopped
   while true do

@@ -1,5 +1,5 @@
---- Prints the command line's output: text for a person, one JSON document for a program. Output that cannot be written ends the
---- command: a result that got lost is no success.
+--- Prints the command line's output: text for a person, one JSON document for a program. A command whose output cannot be written
+--- fails.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
@@ -10,7 +10,7 @@ local EPIPE = 32 -- Linux' number, as io gives it
 
 local lost_mt = { __name = "vmctl.OutputLost" }
 
---- The error that `write` raises: { message =, reader_left = }. Nil for any other value.
+--- Returns an error that `write` has raised, nil for any other value.
 ---@return { message: string, reader_left: boolean }|nil
 function M.lost(err)
   return getmetatable(err) == lost_mt and err or nil
@@ -21,19 +21,19 @@ local function check(ok, err, number)
   error(setmetatable({ message = "standard output: " .. err, reader_left = number == EPIPE }, lost_mt), 0)
 end
 
---- Writes bytes to standard output, and gives them to the system. Raises what `lost` knows when they cannot be written.
+--- Writes bytes to standard output and flushes it. When that fails, raises an error that `lost` recognises.
 ---@param ... string
 function M.write(...)
   check(io.stdout:write(...))
   check(io.stdout:flush())
 end
 
--- JSON for programs: keys in order, and a value for every string. A member that is not UTF-8 keeps its exact bytes in a second
--- member, NAME_base64; in a list it is an object with `base64`.
+-- JSON for programs, with sorted keys. A string that is not UTF-8 has its exact bytes in a second member, NAME_base64; in a list it
+-- is an object with `base64`.
 
 local REPLACEMENT = "\u{fffd}"
 
--- A readable text for bytes that are not UTF-8.
+-- Replaces the bytes that are not UTF-8, for the readable member.
 local function readable(bytes)
   local out, at = {}, 1
   while at <= #bytes do
@@ -53,7 +53,7 @@ local function is_bytes(value)
   return type(value) == "string" and not utf8.len(value)
 end
 
--- Members that are lists, also when they are empty: a Lua table does not tell.
+-- Members that are lists: an empty Lua table can not be told from an object.
 local LISTS = {}
 for name in ("agents changed findings guests notes records skipped steps stopped vanished"):gmatch "%a+" do LISTS[name] = true end
 
@@ -92,7 +92,7 @@ function encode(value)
   return json.is_array(value) and encode_list(value) or encode_object(value)
 end
 
---- The text of a JSON document: one line, keys sorted, bytes that are not UTF-8 as base64 beside what is readable of them.
+--- The text of a JSON document: one line with sorted keys, and base64 for strings that are not UTF-8.
 ---@param value any
 ---@return string
 M.encode = function(value)
@@ -100,12 +100,12 @@ M.encode = function(value)
   return encode(value)
 end
 
---- Prints one JSON document on a line of its own.
+--- Prints a JSON document on one line.
 function M.json(value)
   M.write(M.encode(value), "\n")
 end
 
---- Prints a result: as JSON if that was asked for, else as `text`.
+--- Prints a result: as JSON with --json, else as `text`.
 ---@param opts { json: boolean? }
 ---@param value any for JSON
 ---@param text string? for a person; without it nothing is printed
@@ -118,7 +118,7 @@ end
 ---@param opts { json: boolean? }
 ---@param message string
 ---@param code? string
----@param partial? any for a program: what there was until then
+---@param partial? any for JSON: the result up to the failure
 function M.failure(opts, message, code, partial)
   if opts.json then
     return M.json { error = { message = log.sanitize(message), code = code or "" }, partial = partial }

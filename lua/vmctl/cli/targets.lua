@@ -1,4 +1,4 @@
---- Resolves TARGET of the command line: a guest that `vmctl run` has started, an address, or this machine.
+--- Resolves the TARGET argument: a guest that `vmctl run` has started, an address, or this machine.
 local address = require "vmctl.net.address"
 local dial = require "vmctl.net.dial"
 local exec = require "vmctl.exec"
@@ -6,14 +6,14 @@ local share = require "vmctl.machine.share"
 
 local M = {}
 
--- An address without its port: which one it is depends on what is asked for there.
+-- Adds the port of the wanted service to an address that has none.
 local function complete(text, port)
   if text:find "^vsock:[^:]+$" then return ("%s:%d"):format(text, port) end
   if text:find "^hybrid:" and not text:find ":%d+$" then return ("%s:%d"):format(text, port) end
   return text
 end
 
--- An address that dials one of a guest's sockets, is called as the guest is, and trusts only this user's processes and root's.
+-- The address of a guest's socket. It is labelled with the guest's name, and accepts only peers that run as this user or root.
 local function to_guest(name, socket, make)
   local path, err, code = share.socket(name, socket)
   if not path then return nil, err, code end
@@ -30,7 +30,7 @@ end
 
 --- The address of a port of a target's agent.
 ---@param text string
----@param port integer the port where the text names none
+---@param port integer the port of an address that has none
 ---@return vmctl.Address|nil, string?, string? code ENOENT: no guest of that name runs; EACCES; EINVAL
 function M.address(text, port)
   if text:find "^%l+:" then return address.parse(complete(text, port)) end

@@ -1,5 +1,5 @@
---- Values of options as a person writes them: "50ms", "10%", "10mbit", "256M". Each function makes a converter for argparse, whose
---- error names the option.
+--- Parses option values with units: "50ms", "10%", "10mbit", "256M". Each function makes a converter for argparse, whose error names
+--- the option.
 local M = {}
 
 local function number_and_unit(text)
@@ -27,7 +27,7 @@ function M.seconds(option)
   return converter(option, "a time such as 5, 50ms or 2m", SECONDS)
 end
 
---- A chance from 0 to 1: "0.1", "10%".
+--- A probability from 0 to 1: "0.1", "10%".
 function M.chance(option)
   local convert = converter(option, "a chance such as 0.1 or 10%", SHARE)
   return function(text)

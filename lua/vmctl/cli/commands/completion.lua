@@ -1,9 +1,9 @@
---- vmctl completion: what a shell needs to complete our command lines.
+--- vmctl completion: prints the script with which a shell completes our command lines.
 local output = require "vmctl.cli.output"
 
 local M = { json = false }
 
--- argparse knows our words; the names of guests come from vmctl itself, each time that they are asked for.
+-- argparse generates the completion of subcommands and options. The scripts call `vmctl list` for names of guests.
 local NAMES = {
   bash = [==[
 _vmctl_and_names() {

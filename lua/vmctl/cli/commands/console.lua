@@ -1,4 +1,4 @@
---- vmctl console: a guest's console, as a person has it.
+--- vmctl console: connects a guest's console to this terminal.
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local output = require "vmctl.cli.output"
@@ -46,7 +46,7 @@ local function converse(stream)
   }
 end
 
-local QUIET = 0.3 -- seconds after which all that was there has come
+local QUIET = 0.3 -- seconds without output after which the kept output is taken as complete
 
 function M.run(opts)
   local at, err, code = targets.socket(opts.target, "console")

@@ -1,4 +1,4 @@
---- vmctl cp: files into a target and out of it.
+--- vmctl cp: copies files into a target and out of it.
 local copy = require "vmctl.files.copy"
 local errors = require "vmctl.errors"
 local files = require "vmctl.files"
@@ -23,7 +23,7 @@ function M.describe(command)
   command:flag("--no-verify", "Do not compare check sums.")
 end
 
--- TARGET:PATH; an address has colons of its own, so the path is what begins with the last ":/" (or ":./").
+-- Splits TARGET:PATH. An address contains colons, so the path begins at the last ":/" or ":./".
 local function split(text)
   if text:find "^%.?%.?/" then return nil end
   local target, path = text:match "^(.+):(%.?%.?/.*)$"

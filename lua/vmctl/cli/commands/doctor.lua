@@ -1,4 +1,4 @@
---- vmctl doctor: what works on this machine, and what to install.
+--- vmctl doctor: reports what works on this machine, and what to install.
 local doctor = require "vmctl.doctor"
 local output = require "vmctl.cli.output"
 

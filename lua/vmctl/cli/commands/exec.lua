@@ -1,4 +1,4 @@
---- vmctl exec: one command in a target.
+--- vmctl exec: runs a command in a target.
 local errors = require "vmctl.errors"
 local guest_command = require "vmctl.cli.guest_command"
 local targets = require "vmctl.cli.targets"
@@ -7,7 +7,7 @@ local units = require "vmctl.cli.units"
 
 local M = { words = 1 }
 
---- Options of a command, which `run` has, too.
+--- Adds the options of a command, which `run` has as well.
 function M.command_options(command)
   command:option("-e --env", "Set a variable of the command's environment."):argname("NAME=VALUE"):count "*"
   command:option("-C --cwd", "Its working directory."):argname "DIR"
@@ -35,7 +35,7 @@ local function environment(list)
   return next(env) and env or nil
 end
 
---- The command with its options, as `start` takes it.
+--- The command with its options, in the form that `start` takes.
 ---@return table|nil, string?, string? code EINVAL
 function M.command(opts)
   if not opts.rest or #opts.rest == 0 then return errors.fail("EINVAL", "a command expected, behind --") end
@@ -46,7 +46,7 @@ function M.command(opts)
   return command
 end
 
--- For a program: the whole result, once it is there.
+-- Prints the whole result as JSON at the end.
 local function report(target, command, opts)
   command.timeout = opts.timeout
   local result, err, code, partial = target:run(command)
@@ -55,7 +55,7 @@ local function report(target, command, opts)
   return guest_command.status(result)
 end
 
---- Runs it in a target. Waits.
+--- Runs the command in a target. Waits.
 ---@return integer|nil status, string?, string?
 function M.perform(target, opts)
   local command, err, code = M.command(opts)

@@ -1,4 +1,4 @@
---- vmctl forward: sockets of this machine to sockets in a guest, and the other way round.
+--- vmctl forward: forwards sockets of this machine to sockets in a guest, and in the other direction.
 local address = require "vmctl.net.address"
 local forward = require "vmctl.forward"
 local interrupt = require "vmctl.cli.interrupt"
@@ -20,7 +20,7 @@ function M.describe(command)
   command:option("--limit", "Connections at a time (256)."):argname("N"):convert(units.integer("--limit", 1))
 end
 
--- Where a target's agent has its socket forwarding.
+-- The address of the socket forwarding service of a target's agent.
 local function ports_of(name)
   return targets.address(name, ports.FORWARD), targets.address(name, ports.FORWARD_STREAMS)
 end

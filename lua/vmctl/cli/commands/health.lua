@@ -1,4 +1,4 @@
---- vmctl health: what a guest's control plane says of it.
+--- vmctl health: shows the health report of a guest's control plane.
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
 local targets = require "vmctl.cli.targets"

@@ -1,4 +1,4 @@
---- vmctl list: the guests that run.
+--- vmctl list: lists the running guests.
 local core = require "vmctl.core"
 local output = require "vmctl.cli.output"
 local share = require "vmctl.machine.share"

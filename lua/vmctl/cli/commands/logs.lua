@@ -1,4 +1,4 @@
---- vmctl logs: what a guest has written to its console.
+--- vmctl logs: shows the output of a guest's console.
 local dial = require "vmctl.net.dial"
 local log = require "vmctl.log"
 local output = require "vmctl.cli.output"
@@ -8,8 +8,8 @@ local units = require "vmctl.cli.units"
 local M = {}
 
 local PIECE = 64 << 10
-local QUIET = 0.3       -- seconds after which all that was there has come
-local KEPT = 16 << 20   -- bytes that are shown at most without --follow
+local QUIET = 0.3       -- seconds without output after which the kept output is taken as complete
+local KEPT = 16 << 20   -- bytes shown at most without --follow
 
 function M.describe(command)
   command:summary "Show what a guest has written to its console."
@@ -35,7 +35,7 @@ local function collect(stream)
   return table.concat(pieces)
 end
 
--- Where the last `count` lines begin.
+-- The position at which the last `count` lines begin.
 local function tail(text, count)
   local at = #text
   if text:byte(at) == 10 then at = at - 1 end

@@ -1,4 +1,4 @@
---- vmctl push: bringing a guest into a declared state.
+--- vmctl push: brings a guest into a declared state.
 local config = require "vmctl.config"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -30,7 +30,7 @@ local function slurp(path)
   return data
 end
 
--- Adds to `list` what each word of an option says: make(left, content of the file on the right).
+-- Adds make(left, content of the file on the right) to `list` for each value of an option.
 local function gather(list, words, pattern, option, make)
   for _, word in ipairs(words) do
     local left, right = word:match(pattern)
@@ -50,7 +50,7 @@ local function content(then_do)
   end
 end
 
--- TAG:PATH, then how, in either order.
+-- Parses TAG:PATH and its suffixes, in any order.
 local function add_mount(list, tag, rest)
   local path, how = rest:match "^([^:]*)(.*)$"
   local mount = { tag = tag, guest_path = path, fs_type = "virtiofs" }

@@ -1,4 +1,4 @@
---- vmctl qmp: commands of QEMU's monitor.
+--- vmctl qmp: runs a command of QEMU's monitor.
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 local output = require "vmctl.cli.output"
@@ -18,7 +18,7 @@ function M.describe(command)
   command:option("--timeout", "Seconds (60)."):argname("SECONDS"):convert(units.seconds "--timeout"):default "60"
 end
 
---- The monitor of a guest.
+--- Connects to the monitor of a guest. Waits.
 ---@return vmctl.QmpClient|nil, string?, string?
 function M.connect(target)
   local at, err, code = target, nil, nil

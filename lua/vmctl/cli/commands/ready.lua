@@ -1,4 +1,4 @@
---- vmctl ready: waiting until a target is ready.
+--- vmctl ready: waits until a target is ready.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local output = require "vmctl.cli.output"
@@ -9,7 +9,7 @@ local units = require "vmctl.cli.units"
 
 local M = {}
 
-local LOOK = 0.1 -- seconds between two looks for a name
+local LOOK = 0.1 -- seconds between two look-ups of a name
 
 function M.describe(command)
   command:summary "Wait until targets are ready."
@@ -24,7 +24,7 @@ function M.describe(command)
   command:option("--timeout", "Seconds for all of it (60)."):argname("SECONDS"):convert(units.seconds "--timeout"):default "60"
 end
 
--- A guest that another `vmctl run` is about to start has no name here yet: it is waited for like all else.
+-- Waits for the name as well: another `vmctl run` may be about to start the guest.
 local function await_name(name, deadline)
   if name:find "^%l+:" or name == "host" then return true end
   while true do

@@ -1,4 +1,4 @@
---- vmctl run: a guest, for one command or until it ends.
+--- vmctl run: starts a guest, for one command or until it powers off.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local exec = require "vmctl.cli.commands.exec"
@@ -42,7 +42,7 @@ local function exists(path)
   return file and path or nil
 end
 
--- A checkout has both after `make guest`.
+-- The kernel and image of `make guest`, when this runs from a checkout.
 local function beside(name)
   local here = arg and arg[0] and arg[0]:match "^(.*)/[^/]*$" or "."
   return exists(here .. "/../build/" .. name)

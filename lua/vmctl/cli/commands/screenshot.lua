@@ -1,4 +1,4 @@
---- vmctl screenshot: what a guest's screen shows.
+--- vmctl screenshot: saves a picture of a guest's screen.
 local core = require "vmctl.core"
 local monitor = require "vmctl.cli.commands.qmp"
 local output = require "vmctl.cli.output"
@@ -14,7 +14,7 @@ function M.describe(command)
   command:argument("file", "The PNG file."):argname "FILE"
 end
 
--- QEMU has a working folder of its own.
+-- QEMU has another working directory, so the path is made absolute.
 local function absolute(path)
   return path:sub(1, 1) == "/" and path or core.fs.real "." .. "/" .. path
 end

@@ -1,10 +1,10 @@
---- vmctl shell: a terminal in a target.
+--- vmctl shell: opens a shell with a terminal in a target.
 local guest_command = require "vmctl.cli.guest_command"
 local targets = require "vmctl.cli.targets"
 
 local M = { words = 1, json = false }
 
--- The user's own shell where the guest has one set, else what there is.
+-- Runs the shell that the variable SHELL names, by default sh.
 local DEFAULT = { "/bin/sh", "-c", 'exec "${SHELL:-/bin/sh}" -i' }
 
 function M.describe(command)

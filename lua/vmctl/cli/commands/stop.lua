@@ -1,4 +1,4 @@
---- vmctl stop: ending guests that `vmctl run` has started.
+--- vmctl stop: ends guests that `vmctl run` has started.
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
@@ -11,8 +11,8 @@ local units = require "vmctl.cli.units"
 
 local M = {}
 
-local LOOK = 0.05      -- seconds between two looks whether it has gone
-local MOST_LINE = 1000 -- bytes of what its keeper says
+local LOOK = 0.05      -- seconds between two checks of its folder
+local MOST_LINE = 1000 -- bytes of the answer of `vmctl run`
 
 function M.describe(command)
   command:summary "Stop guests."
@@ -23,7 +23,7 @@ function M.describe(command)
   command:option("--timeout", "Seconds for all of them (30)."):argname("SECONDS"):convert(units.seconds "--timeout"):default "30"
 end
 
--- Its keeper powers it off, and takes its folder away when it has gone.
+-- Asks the `vmctl run` of a guest to power it off. That program removes the guest's folder at its end.
 local function stop(name, deadline)
   local at, err, code = targets.socket(name, "stop")
   if not at then return nil, err, code end

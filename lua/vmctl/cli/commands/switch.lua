@@ -1,4 +1,4 @@
---- vmctl switch: an Ethernet switch for QEMU's stream sockets, with faults on purpose.
+--- vmctl switch: runs an Ethernet switch for QEMU's stream sockets, with injected faults.
 local errors = require "vmctl.errors"
 local interrupt = require "vmctl.cli.interrupt"
 local l2 = require "vmctl.l2"

@@ -1,4 +1,4 @@
---- vmctl test: scenarios, run by busted.
+--- vmctl test: runs scenarios with busted.
 local errors = require "vmctl.errors"
 local guest_command = require "vmctl.cli.guest_command"
 local interrupt = require "vmctl.cli.interrupt"
@@ -7,7 +7,7 @@ local signals = require "vmctl.signals"
 
 local M = { words = 0 }
 
-local GRACE, REPORT, LAST = 0.5, 20, 5 -- seconds until a signal is passed on; for busted's own end; for one that is told to end
+local GRACE, REPORT, LAST = 0.5, 20, 5 -- seconds until a signal is passed on; for busted's report; from SIGTERM to SIGKILL
 
 function M.describe(command)
   command:summary "Run test scenarios with busted."
@@ -17,7 +17,7 @@ function M.describe(command)
   command:option("--artefacts", "Where logs, consoles, screenshots and captures of failures go."):argname "DIR"
 end
 
--- busted's program, and its first line.
+-- Finds busted's program, and reads its first line.
 local function find_busted()
   for folder in (os.getenv "PATH" or ""):gmatch "[^:]+" do
     local file = io.open(folder .. "/busted")
@@ -29,15 +29,15 @@ local function find_busted()
   end
 end
 
--- A Lua program is run by our Lua, as one process, which a signal reaches. What LuaRocks installs is a shell script that becomes Lua.
+-- A Lua program is run by this Lua, as one process that receives the signals. LuaRocks installs a shell script that executes Lua.
 local function command_of(path, head)
   local lua = os.getenv "LUA" or "lua5.4"
   if head:find "^#!.*lua" then return { lua, path, "--ignore-lua" } end
   return { path, "--lua=" .. lua }
 end
 
--- A signal ends the test: it reached busted as well where a terminal or a shell sent it to the whole group, and is passed on where it
--- did not. A busted that does not end is ended.
+-- Passes a signal to busted, unless busted ends by itself: a terminal or a shell sends signals to the whole group. Kills a busted that
+-- does not end in time.
 local function end_child(child, name)
   if name ~= "INT" or not child:wait(GRACE) then child:kill(name) end
   if child:wait(REPORT) then return end
@@ -66,7 +66,7 @@ function M.run(opts)
   if opts.output or opts.json then table.insert(command, "--output=" .. (opts.output or "json")) end
   for _, word in ipairs(opts.rest) do table.insert(command, word) end
   command.stdin, command.stdout, command.stderr = "inherit", "inherit", "inherit"
-  command.group, command.death_signal = false, "TERM" -- it has our terminal, and ends with us
+  command.group, command.death_signal = false, "TERM" -- it shares our terminal, and ends with us
   command.env = { VMCTL_ARTEFACTS = opts.artefacts, LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath }
   local child <close>, err, code = process.spawn(command) -- luacheck: ignore
   if not child then return nil, err, code end

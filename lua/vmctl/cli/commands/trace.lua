@@ -1,4 +1,4 @@
---- vmctl trace: what VMCTL_TRACE has recorded, for a person.
+--- vmctl trace: prints a file that VMCTL_TRACE has recorded.
 local json = require "vmctl.json"
 local output = require "vmctl.cli.output"
 local trace = require "vmctl.trace"
