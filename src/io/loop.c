@@ -13,9 +13,12 @@
 
 enum {
     LOOP_EVENTS = 64,
+    LOOP_BUSY = 8, /* waits within LOOP_GUARD: from there on the guard costs less than a signal mask for each wait */
     LOOP_TURNS = 100 /* waits of ours before libev looks itself: it notices events of fds that were closed here, but not by
                         a child that has them too, and mends that */
 };
+
+static const double LOOP_GUARD = 0.02; /* s: for so long a busy loop may not notice a signal */
 
 double vmctl_now(void)
 {
@@ -39,6 +42,28 @@ static int loop_backend(struct ev_loop *inner)
     return fd;
 }
 
+/* While the loop is busy, the tick fires every LOOP_GUARD seconds, and ends a wait that has missed a signal; see interrupt.h. */
+static void loop_renew_guard(struct vmctl_loop *loop)
+{
+    double now = vmctl_loop_now(loop);
+    if (loop->guard > now)
+        return;
+    loop->guard = loop->waits >= LOOP_BUSY ? now + LOOP_GUARD : INFINITY;
+    loop->waits = 0;
+}
+
+static bool loop_is_guarded(struct vmctl_loop *loop)
+{
+    loop->waits++;
+    if (!isinf(loop->guard))
+        return true;
+    if (loop->waits >= LOOP_BUSY) {
+        loop->guard = vmctl_loop_now(loop) + LOOP_GUARD; /* the next wait sets the tick */
+        loop->waits = 0;
+    }
+    return false;
+}
+
 /* One fd for all timers: with a timer of libev, or its own limit of a minute, every wait would set up and tear down a timer
  * in the kernel, which costs a small message a tenth of its time. */
 static void on_tick(struct ev_loop *ev, ev_io *w, int events)
@@ -50,6 +75,8 @@ static void on_tick(struct ev_loop *ev, ev_io *w, int events)
         return; /* armed anew meanwhile */
     loop->armed = INFINITY;
     loop->due = true;
+    if (!isinf(loop->guard))
+        loop_renew_guard(loop);
 }
 
 static void on_pending(struct ev_loop *ev)
@@ -91,7 +118,7 @@ static bool loop_can_wait(struct vmctl_loop *loop)
 
 int vmctl_loop_open(struct vmctl_loop *loop)
 {
-    *loop = (struct vmctl_loop){ .grace = -1 };
+    *loop = (struct vmctl_loop){ .grace = -1, .guard = INFINITY };
     vmctl_list_init(&loop->handles);
     vmctl_list_init(&loop->chores);
     vmctl_list_init(&loop->drains);
@@ -174,9 +201,8 @@ static bool loop_hold_signals(struct vmctl_loop *loop, sigset_t *before)
 
 static int loop_epoll(struct vmctl_loop *loop, struct epoll_event *events)
 {
-    int ready = epoll_wait(loop->fd, events, LOOP_EVENTS, loop->interrupted ? 0 : -1);
-    if (ready != 0 || !loop->interrupted)
-        return ready; /* most waits of a busy program end here, and cost no more than without a handler */
+    if (!loop->interrupted || loop_is_guarded(loop))
+        return epoll_wait(loop->fd, events, LOOP_EVENTS, -1);
     sigset_t before;
     int timeout = loop_hold_signals(loop, &before) ? 0 : -1;
     int n = epoll_pwait(loop->fd, events, LOOP_EVENTS, timeout, &before);
@@ -248,7 +274,9 @@ static void loop_run_held(struct vmctl_loop *loop, bool wait)
     loop_look(loop);
     if (!wait || loop->happened || (loop->active <= 0 && isinf(loop->armed)))
         return;
-    if (loop_sleep(loop, INFINITY))
+    if (loop->direct && !loop->changed && !loop->files)
+        loop_wait(loop);
+    else if (loop_sleep(loop, INFINITY))
         loop_look(loop);
 }
 
@@ -312,7 +340,7 @@ bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
     double first = loop->timers ? loop->heap[0]->at : INFINITY;
     bool wait = until > 0; /* the clock began before: all that is not "do not wait" is a time */
     if (wait || !isinf(first))
-        loop_arm(loop, wait && until < first ? until : first);
+        loop_arm(loop, fmin(wait ? fmin(until, first) : first, loop->guard));
     bool reason = loop->active > 0 || !isinf(loop->armed);
     if (wait && reason && loop->direct && !loop->changed && !loop->files && loop->turns++ < LOOP_TURNS) {
         loop_wait(loop);

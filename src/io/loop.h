@@ -30,6 +30,8 @@ struct vmctl_loop {
     int active;                 /* watchers that libev had when it last looked, the tick aside */
     unsigned files;             /* open streams on regular files, which epoll does not take and libev feigns */
     unsigned turns;             /* waits since libev last looked */
+    unsigned waits;             /* of ours, since the guard was set or ended */
+    double guard;               /* when the tick fires in any case, while the loop is busy; INFINITY while it is not */
     bool direct;                /* we can wait on `fd` in libev's place */
     struct vmctl_timer **heap;
     size_t timers, heap_size;

@@ -4,7 +4,6 @@
 #include "lua/state.h"
 
 #include <lauxlib.h>
-#include <signal.h>
 
 /* Not any debugger's or profiler's hook, but one that wants to be called at the first opportunity. */
 static bool wants_any_call(lua_State *L)
@@ -25,9 +24,7 @@ static bool on_before_wait(struct vmctl_loop *loop)
 
 void vmctl_interrupt_watch(struct vmctl_lua *st)
 {
-    struct sigaction now;
-    if (sigaction(SIGINT, NULL, &now) == 0 && now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN)
-        st->loop.interrupted = on_before_wait;
+    st->loop.interrupted = on_before_wait;
 }
 
 void vmctl_interrupt_unwatch(struct vmctl_lua *st)
