@@ -24,10 +24,11 @@ void vmctl_switch_init(struct vmctl_switch *sw, struct vmctl_loop *loop, uint64_
     memset(sw, 0, sizeof *sw);
     sw->loop = loop;
     sw->macs.age = VMCTL_SWITCH_AGE;
-    sw->held_max = VMCTL_SWITCH_HELD;
+    sw->held_max = sw->queued_max = VMCTL_SWITCH_MEMORY;
     sw->handle.close = on_close;
     sw->release.expired = vmctl_switch_on_release;
-    sw->grace_timer.expired = vmctl_switch_on_grace_over;
+    sw->hold_timer.expired = vmctl_switch_on_hold_over;
+    vmctl_list_init(&sw->holds);
     sw->seed = seed;
     vmctl_waitq_init(&sw->news);
     vmctl_list_init(&sw->handle.link);
@@ -50,7 +51,7 @@ void vmctl_switch_close(struct vmctl_switch *sw)
     sw->held = NULL;
     sw->held_size = 0;
     vmctl_timer_stop(sw->loop, &sw->release);
-    vmctl_timer_stop(sw->loop, &sw->grace_timer);
+    vmctl_timer_stop(sw->loop, &sw->hold_timer);
     vmctl_list_remove(&sw->handle.link);
     vmctl_wake_all(&sw->news, VMCTL_ECLOSED);
 }
@@ -77,6 +78,7 @@ int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_swi
     snprintf(p->name, sizeof p->name, "%s", name);
     p->fd = -1;
     p->ended = VMCTL_ECLOSED;
+    p->last_to = -1;
     p->pair = pair;
     ev_init(&p->rio, on_readable);
     vmctl_buf_init(&p->part, VMCTL_ETHER_HEAD + VMCTL_ETHER_MAX);
@@ -113,6 +115,7 @@ void vmctl_switch_remove(struct vmctl_switch_port *p)
     vmctl_switch_detach(p, VMCTL_ECLOSED);
     vmctl_mac_forget(&sw->macs, p->index); /* frames may have been injected here without a connection */
     vmctl_switch_hold_forget(sw, p);
+    vmctl_switch_hold_end(p);
     for (int i = 0; i < sw->ports; i++) {
         struct vmctl_switch_port *other = sw->port[i];
         if (other && other != p) { /* its place may be another's soon */
@@ -159,19 +162,32 @@ static void deliver(struct vmctl_switch_port *from, struct vmctl_switch_port *to
     } else {
         pair->frames++;
         pair->bytes += total - VMCTL_ETHER_HEAD;
-        vmctl_switch_put(to, at, total);
+        vmctl_switch_put(to, from->index, at, total);
     }
+}
+
+/* See vmctl_switch_consider: a sender that sends to one port alone may wait for it. */
+static void note_receiver(struct vmctl_switch_port *from, int index, size_t len)
+{
+    from->streak = index == from->last_to ? from->streak + len : 0;
+    from->last_to = index;
 }
 
 static void flood(struct vmctl_switch_port *from, const uint8_t *at, size_t total, const struct vmctl_verdict *v)
 {
     struct vmctl_switch *sw = from->sw;
+    int receivers = 0, last = 0;
     from->count.flooded++;
     for (int i = 0; i < sw->ports; i++) {
         struct vmctl_switch_port *to = sw->port[i];
-        if (to && to != from && to->fd >= 0)
+        if (to && to != from && to->fd >= 0) {
+            receivers++;
+            last = i;
             deliver(from, to, at, total, v);
+        }
     }
+    if (receivers == 1)
+        note_receiver(from, last, total);
 }
 
 /* One frame, its length in front of it. */
@@ -195,8 +211,10 @@ static void forward(struct vmctl_switch_port *from, const uint8_t *at, size_t le
     const struct vmctl_verdict *judged = from->from ? &v : NULL;
     if (index < 0)
         flood(from, at, VMCTL_ETHER_HEAD + len, judged);
-    else if (index != from->index) /* else it is on its own wire already */
+    else if (index != from->index) { /* else it is on its own wire already */
+        note_receiver(from, index, len);
         deliver(from, sw->port[index], at, VMCTL_ETHER_HEAD + len, judged);
+    }
 }
 
 static void refuse_frame(struct vmctl_switch_port *p)

@@ -7,6 +7,7 @@
 #include "io/switch_impairment.h"
 #include "io/loop.h"
 #include "io/switch_macs.h"
+#include "io/switch_queue.h"
 #include "io/wait.h"
 #include "wire/buf.h"
 #include "wire/ether.h"
@@ -18,9 +19,12 @@ enum {
     VMCTL_SWITCH_NAME = 64,                 /* bytes of a port's name, with its NUL */
     VMCTL_SWITCH_RUNS = 64,                 /* pieces of a read that one write takes to a port */
     VMCTL_SWITCH_QUEUE = 1024 * 1024,       /* bytes that wait for a port, by default */
-    VMCTL_SWITCH_HELD = 64 * 1024 * 1024,   /* bytes of delayed frames, in all */
+    VMCTL_SWITCH_MEMORY = 64 * 1024 * 1024, /* bytes that wait in queues, in all; and as many of delayed frames */
     VMCTL_SWITCH_AGE = 300                  /* seconds, as bridges have it */
 };
+
+/* Seconds for which a sender with other business is held back for a port, at first. */
+#define VMCTL_SWITCH_BUDGET 0.2
 
 struct vmctl_switch;
 
@@ -36,12 +40,7 @@ struct vmctl_switch_counts {
 struct vmctl_switch_pair {
     struct vmctl_fault *fault;  /* NULL: none */
     uint64_t frames, bytes, dropped;
-};
-
-enum vmctl_port_state {
-    VMCTL_PORT_FLOWING,
-    VMCTL_PORT_FULL,   /* its queue is long: who sends to it is not read, but not for long */
-    VMCTL_PORT_SLOW    /* it had its chance: until its queue is empty, what does not fit is dropped */
+    size_t held, held_bytes;    /* delayed frames */
 };
 
 enum vmctl_port_kind {
@@ -60,15 +59,21 @@ struct vmctl_switch_port {
     unsigned group;             /* frames pass between ports of one group */
     ev_io rio, wio;
     struct vmctl_buf part;      /* the beginning of a frame whose rest has not come */
-    struct vmctl_buf queue;     /* frames that wait, the first perhaps half sent */
-    size_t queue_max;
+    struct vmctl_switch_share *share[VMCTL_SWITCH_PORTS]; /* what waits of each sender; NULL: nothing ever did */
+    struct vmctl_list turns;    /* of the shares that have frames, in the order in which they are sent */
+    unsigned senders;           /* how many those are */
+    size_t queued, queue_max;   /* bytes that wait, and may */
+    uint64_t sent;              /* bytes that have left the queue */
+    uint64_t mark;              /* `sent` at progress_at */
+    double progress_at;         /* when its queue was empty, or had got on, for the last time */
+    int run_from[VMCTL_SWITCH_RUNS]; /* the sender of each run */
     struct iovec run[VMCTL_SWITCH_RUNS]; /* of the present read, to be sent at its end */
     int runs;
     bool touched;               /* in sw->touched */
-    enum vmctl_port_state state;
-    double grace_until;            /* while FULL: until then */
-    size_t drained;             /* while FULL: bytes that went out since it became full */
-    bool paused;                /* not read for now: it sends to a port that is full */
+    int last_to;                /* where its last frame to one address went */
+    size_t streak;              /* bytes to one address, since one went elsewhere */
+    unsigned held;              /* for so many ports it is held back: not read */
+    bool paused;                /* not read for now: a watcher is full */
     bool complained;            /* an invalid frame of this connection was told */
     struct vmctl_fault *from, *to; /* of all that it sends, of all that it gets; NULL: none */
     struct vmctl_switch_pair *pair; /* by the other port's index */
@@ -90,7 +95,9 @@ struct vmctl_switch {
     size_t nheld, held_size, held_bytes, held_max;
     uint64_t held_serial, port_serial;
     struct vmctl_timer release; /* of the first held frame */
-    struct vmctl_timer grace_timer;
+    size_t queued, queued_max;  /* bytes in all queues */
+    struct vmctl_list holds;    /* of struct vmctl_switch_share */
+    struct vmctl_timer hold_timer; /* of the first of them that ends */
     struct vmctl_waitq news;    /* woken when a connection ends, or brings its first invalid frame */
     double now;                 /* of the present read */
     struct vmctl_switch_watcher *watchers;
@@ -139,17 +146,22 @@ void vmctl_switch_resume(struct vmctl_switch *sw);
 void vmctl_switch_watch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
 void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
 
-/* switch_port.c. A port that is no longer full lets those who send to it go on. */
-void vmctl_switch_set_state(struct vmctl_switch_port *p, enum vmctl_port_state state);
+/* switch_port.c. Reads it, or not, as `held` and `paused` say. */
+void vmctl_switch_read_or_not(struct vmctl_switch_port *p);
 
-/* switch_output.c. A frame, with the 4 bytes of its length in front of it, in memory that stays until the flush. */
-void vmctl_switch_put(struct vmctl_switch_port *to, const uint8_t *at, size_t total);
+/* switch_output.c. A frame of a sender, with the 4 bytes of its length in front of it, in memory that stays until the flush. */
+void vmctl_switch_put(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total);
 /* Sends what was put to a port at once: its memory may go. */
 void vmctl_switch_send(struct vmctl_switch_port *to);
-/* Sends what was put to the ports. `from`, whose frames they were (NULL: none), may be paused for it. */
+/* Sends what was put to the ports. `from`, whose frames they were (NULL: nobody that can be), may be held back for it. */
 void vmctl_switch_flush(struct vmctl_switch *sw, struct vmctl_switch_port *from);
 void vmctl_switch_send_init(struct vmctl_switch_port *p);
-void vmctl_switch_on_grace_over(struct vmctl_timer *t);
+/* As vmctl_sys_writev: frames with their lengths in front. */
+ssize_t vmctl_switch_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
+/* switch_hold.c */
+void vmctl_switch_on_hold_over(struct vmctl_timer *t);
+/* The sender leaves its place: nothing holds it back any more. */
+void vmctl_switch_hold_end(struct vmctl_switch_port *from);
 
 /* switch_fault.c. Applies a fault (NULL: none) to a frame, and changes the verdict. False: the frame is lost. */
 bool vmctl_switch_judge(struct vmctl_switch_port *from, struct vmctl_fault *f, size_t len, struct vmctl_verdict *v);
@@ -164,7 +176,7 @@ ssize_t vmctl_switch_bare_read(const struct vmctl_switch_port *p, uint8_t *room,
 ssize_t vmctl_switch_bare_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
 
 /* switch_delay.c. Keeps a copy of a frame (as for put) until it is due. */
-void vmctl_switch_hold(struct vmctl_switch_port *to, const uint8_t *at, size_t total, const struct vmctl_verdict *v);
+void vmctl_switch_hold(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total, const struct vmctl_verdict *v);
 void vmctl_switch_hold_forget(struct vmctl_switch *sw, const struct vmctl_switch_port *to); /* NULL: for all */
 void vmctl_switch_on_release(struct vmctl_timer *t);
 

@@ -10,6 +10,8 @@ struct vmctl_held {
     double due;
     uint64_t serial; /* frames that are due at one time leave in the order in which they came */
     struct vmctl_switch_port *to;
+    int from;             /* the sender's index, */
+    uint64_t from_serial; /* and who has it no longer is not told */
     size_t total;
     uint8_t bytes[]; /* the length, the frame */
 };
@@ -67,24 +69,41 @@ static void hold_arm(struct vmctl_switch *sw)
         vmctl_timer_set(sw->loop, &sw->release, sw->held[0]->due);
 }
 
-void vmctl_switch_hold(struct vmctl_switch_port *to, const uint8_t *at, size_t total, const struct vmctl_verdict *v)
+/* A direction has as much of the memory as is left of it: so one that is flooded never takes the room of the others. */
+static bool held_fits(const struct vmctl_switch *sw, const struct vmctl_switch_pair *pair, size_t cost)
+{
+    return pair->held_bytes + cost <= sw->held_max - sw->held_bytes;
+}
+
+/* The direction in which a frame goes; NULL: its sender is gone. */
+static struct vmctl_switch_pair *held_pair(const struct vmctl_switch *sw, const struct vmctl_held *h)
+{
+    struct vmctl_switch_port *from = sw->port[h->from];
+    return from && from->serial == h->from_serial ? &from->pair[h->to->index] : NULL;
+}
+
+void vmctl_switch_hold(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
+                       const struct vmctl_verdict *v)
 {
     struct vmctl_switch *sw = to->sw;
+    struct vmctl_switch_pair *pair = &from->pair[to->index];
     size_t cost = sizeof(struct vmctl_held) + total;
     struct vmctl_held *h = NULL;
-    if (sw->held_bytes + cost <= sw->held_max && held_make_room(sw))
+    if (held_fits(sw, pair, cost) && held_make_room(sw))
         h = malloc(cost);
     if (!h) {
         to->count.dropped_full++;
+        pair->dropped++;
         return;
     }
-    h->due = v->due;
-    h->serial = sw->held_serial++;
-    h->to = to;
-    h->total = total;
+    *h = (struct vmctl_held){
+        .due = v->due, .serial = sw->held_serial++, .to = to, .from = from->index, .from_serial = from->serial, .total = total
+    };
     memcpy(h->bytes, at, total);
     if (v->corrupt)
         vmctl_fault_corrupt(v->where, h->bytes + VMCTL_ETHER_HEAD, total - VMCTL_ETHER_HEAD);
+    pair->held++;
+    pair->held_bytes += cost;
     sw->held_bytes += cost;
     sw->held[sw->nheld++] = h;
     held_sift_up(sw, sw->nheld - 1);
@@ -93,7 +112,13 @@ void vmctl_switch_hold(struct vmctl_switch_port *to, const uint8_t *at, size_t t
 
 static void held_free(struct vmctl_switch *sw, struct vmctl_held *h)
 {
-    sw->held_bytes -= sizeof *h + h->total;
+    struct vmctl_switch_pair *pair = held_pair(sw, h);
+    size_t cost = sizeof *h + h->total;
+    if (pair) {
+        pair->held--;
+        pair->held_bytes -= cost;
+    }
+    sw->held_bytes -= cost;
     free(h);
 }
 
@@ -133,7 +158,7 @@ void vmctl_switch_on_release(struct vmctl_timer *t)
         n = 0;
         while (n < HOLD_BATCH && sw->nheld && sw->held[0]->due <= now) {
             batch[n] = held_pop(sw);
-            vmctl_switch_put(batch[n]->to, batch[n]->bytes, batch[n]->total);
+            vmctl_switch_put(batch[n]->to, batch[n]->from, batch[n]->bytes, batch[n]->total);
             n++;
         }
         vmctl_switch_flush(sw, NULL);

@@ -88,7 +88,7 @@ bool vmctl_switch_judge(struct vmctl_switch_port *from, struct vmctl_fault *f, s
 }
 
 /* At once as well: held back it would be overtaken. */
-static void put_corrupted(struct vmctl_switch_port *to, const uint8_t *at, size_t total, uint64_t where)
+static void put_corrupted(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total, uint64_t where)
 {
     uint8_t *copy = malloc(total);
     if (!copy) {
@@ -97,7 +97,7 @@ static void put_corrupted(struct vmctl_switch_port *to, const uint8_t *at, size_
     }
     memcpy(copy, at, total);
     vmctl_fault_corrupt(where, copy + VMCTL_ETHER_HEAD, total - VMCTL_ETHER_HEAD);
-    vmctl_switch_put(to, copy, total);
+    vmctl_switch_put(to, from, copy, total);
     vmctl_switch_send(to);
     free(copy);
 }
@@ -118,10 +118,10 @@ void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_sw
         pair->frames++;
         pair->bytes += len;
         if (v.due > from->sw->now)
-            vmctl_switch_hold(to, at, total, &v);
+            vmctl_switch_hold(from, to, at, total, &v);
         else if (v.corrupt)
-            put_corrupted(to, at, total, v.where);
+            put_corrupted(to, from->index, at, total, v.where);
         else
-            vmctl_switch_put(to, at, total);
+            vmctl_switch_put(to, from->index, at, total);
     }
 }

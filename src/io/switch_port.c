@@ -3,12 +3,20 @@
 
 #include <unistd.h>
 
+void vmctl_switch_read_or_not(struct vmctl_switch_port *p)
+{
+    if (p->fd < 0)
+        return;
+    if (p->held || p->paused)
+        vmctl_io_stop(p->sw->loop, &p->rio);
+    else
+        vmctl_io_start(p->sw->loop, &p->rio);
+}
+
 void vmctl_switch_pause(struct vmctl_switch_port *p)
 {
-    if (p->fd < 0 || p->paused)
-        return;
     p->paused = true;
-    vmctl_io_stop(p->sw->loop, &p->rio);
+    vmctl_switch_read_or_not(p);
 }
 
 void vmctl_switch_resume(struct vmctl_switch *sw)
@@ -17,26 +25,16 @@ void vmctl_switch_resume(struct vmctl_switch *sw)
         struct vmctl_switch_port *p = sw->port[i];
         if (p && p->paused) {
             p->paused = false;
-            if (p->fd >= 0)
-                vmctl_io_start(sw->loop, &p->rio);
+            vmctl_switch_read_or_not(p);
         }
     }
-}
-
-void vmctl_switch_set_state(struct vmctl_switch_port *p, enum vmctl_port_state state)
-{
-    bool was_full = p->state == VMCTL_PORT_FULL;
-    p->state = state;
-    if (was_full && state != VMCTL_PORT_FULL)
-        vmctl_switch_resume(p->sw);
 }
 
 static void port_drop_output(struct vmctl_switch_port *p)
 {
     vmctl_io_stop(p->sw->loop, &p->wio);
-    vmctl_buf_free(&p->queue);
+    vmctl_switch_queue_clear(p);
     p->runs = 0;
-    vmctl_switch_set_state(p, VMCTL_PORT_FLOWING);
 }
 
 void vmctl_switch_detach(struct vmctl_switch_port *p, int why)

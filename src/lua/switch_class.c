@@ -153,7 +153,7 @@ static int l_switch_counts(lua_State *L)
     set_count(L, "corrupted", c->corrupted);
     set_count(L, "delayed", c->delayed);
     set_count(L, "flooded", c->flooded);
-    set_count(L, "queued", vmctl_buf_len(&p->queue));
+    set_count(L, "queued", p->queued);
     return 1;
 }
 

@@ -1,0 +1,153 @@
+/* Which senders of a switch are held back, that is not read, because a port's queue holds much of theirs. A sender that sends to
+ * this port alone waits for as long as the port gets on; one that has other business too waits for a bounded part of its time
+ * only, and loses what does not fit then. Nobody else waits. */
+#include "io/switch.h"
+
+#include <math.h>
+
+static const double HOLD_PATIENCE = 0.25;  /* seconds in which a port takes HOLD_PROGRESS bytes, or holds back nobody */
+static const double HOLD_REFILL = 0.04;    /* seconds of budget that come back each second */
+static const double HOLD_AGAIN = 0.02;     /* seconds of budget with which a share that loses may hold back again */
+
+enum {
+    HOLD_PROGRESS = 64 * 1024,
+    HOLD_ALONE = 1024 * 1024    /* a sender whose last so many bytes went to one port has no other business */
+};
+
+static bool sends_only_to(const struct vmctl_switch_port *from, const struct vmctl_switch_port *to)
+{
+    return from->last_to == to->index && from->streak >= HOLD_ALONE;
+}
+
+/* Half of an equal share of the queue. */
+static size_t high_water(const struct vmctl_switch_port *to)
+{
+    return to->queue_max / (to->senders > 1 ? to->senders : 1) / 2;
+}
+
+size_t vmctl_switch_low_water(const struct vmctl_switch_port *to)
+{
+    return high_water(to) / 2;
+}
+
+void vmctl_switch_progress(struct vmctl_switch_port *to)
+{
+    if (to->senders && to->sent - to->mark < HOLD_PROGRESS)
+        return;
+    to->mark = to->sent;
+    to->progress_at = vmctl_loop_now(to->sw->loop);
+}
+
+static void refill(struct vmctl_switch_share *s, double now)
+{
+    s->budget = fmin(VMCTL_SWITCH_BUDGET, s->budget + (now - s->budget_at) * HOLD_REFILL);
+    s->budget_at = now;
+}
+
+static double hold_end(const struct vmctl_switch_share *s, const struct vmctl_switch_port *from)
+{
+    double patience = s->to->progress_at + HOLD_PATIENCE;
+    return sends_only_to(from, s->to) ? patience : fmin(patience, s->since + s->budget);
+}
+
+static void lose(struct vmctl_switch_share *s)
+{
+    s->losing = true;
+    s->lost_at = s->to->sent;
+}
+
+/* A share that loses may hold back again when its port has taken something, and its sender has the time. */
+static bool may_hold(struct vmctl_switch_share *s, const struct vmctl_switch_port *from, double now)
+{
+    refill(s, now);
+    if (now - s->to->progress_at >= HOLD_PATIENCE)
+        return false;
+    if (s->losing && s->to->sent - s->lost_at < HOLD_PROGRESS)
+        return false;
+    return s->budget >= HOLD_AGAIN || sends_only_to(from, s->to);
+}
+
+void vmctl_switch_consider(struct vmctl_switch_port *from, struct vmctl_switch_port *to)
+{
+    struct vmctl_switch *sw = to->sw;
+    struct vmctl_switch_share *s = to->share[from->index];
+    if (!s || s->holds || vmctl_buf_len(&s->q) <= high_water(to))
+        return;
+    double now = vmctl_loop_now(sw->loop);
+    if (!may_hold(s, from, now)) {
+        if (!s->losing)
+            lose(s);
+        return;
+    }
+    s->losing = false;
+    s->holds = true;
+    s->since = now;
+    vmctl_list_append(&sw->holds, &s->hold);
+    from->held++;
+    vmctl_switch_read_or_not(from);
+    double end = hold_end(s, from);
+    if (!sw->hold_timer.slot || sw->hold_timer.at > end)
+        vmctl_timer_set(sw->loop, &sw->hold_timer, end);
+}
+
+void vmctl_switch_release(struct vmctl_switch_share *s)
+{
+    if (!s->holds)
+        return;
+    struct vmctl_switch *sw = s->to->sw;
+    struct vmctl_switch_port *from = sw->port[s->from];
+    double now = vmctl_loop_now(sw->loop);
+    s->holds = false;
+    vmctl_list_remove(&s->hold);
+    if (!sends_only_to(from, s->to))
+        s->budget = fmax(0, s->budget - (now - s->since));
+    s->budget_at = now;
+    from->held--;
+    vmctl_switch_read_or_not(from);
+}
+
+void vmctl_switch_hold_end(struct vmctl_switch_port *from)
+{
+    struct vmctl_switch *sw = from->sw;
+    for (int i = 0; i < sw->ports; i++) {
+        struct vmctl_switch_share *s = sw->port[i] ? sw->port[i]->share[from->index] : NULL;
+        if (!s)
+            continue;
+        vmctl_switch_release(s);
+        s->losing = false;
+        s->budget = VMCTL_SWITCH_BUDGET;
+    }
+}
+
+/* Perhaps it was we who had no time: a port is asked once more before its senders are let go. */
+static void hold_over(struct vmctl_switch_share *s, double now)
+{
+    struct vmctl_switch_port *to = s->to;
+    int index = s->from;
+    vmctl_switch_drain(to);
+    s = to->share[index]; /* the port may have ended by that */
+    if (!s || !s->holds || hold_end(s, to->sw->port[index]) > now)
+        return;
+    vmctl_switch_release(s);
+    lose(s);
+}
+
+void vmctl_switch_on_hold_over(struct vmctl_timer *t)
+{
+    struct vmctl_switch *sw = VMCTL_CONTAINER(t, struct vmctl_switch, hold_timer);
+    double now = vmctl_loop_now(sw->loop), next = INFINITY;
+    for (struct vmctl_list *n = sw->holds.next; n != &sw->holds;) {
+        struct vmctl_switch_share *s = VMCTL_CONTAINER(n, struct vmctl_switch_share, hold);
+        double end = hold_end(s, sw->port[s->from]);
+        if (end <= now) {
+            hold_over(s, now);
+            n = sw->holds.next; /* others may have gone as well */
+            next = INFINITY;
+            continue;
+        }
+        next = fmin(next, end);
+        n = n->next;
+    }
+    if (!isinf(next))
+        vmctl_timer_set(sw->loop, &sw->hold_timer, next);
+}

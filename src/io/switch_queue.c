@@ -1,0 +1,263 @@
+/* The queue of a port: what each sender has in it, who gives way when it is full, and in which order it is sent. */
+#include "io/switch.h"
+
+#include "io/sysio.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    QUEUE_QUANTUM = 16 * 1024,  /* bytes of one turn */
+    QUEUE_PIECES = 32,          /* turns of one write */
+    QUEUE_KEEP = 64 * 1024      /* an empty share keeps that much memory */
+};
+
+static struct vmctl_switch_share *share_of(struct vmctl_switch_port *to, int from)
+{
+    struct vmctl_switch_share *s = to->share[from];
+    if (s)
+        return s;
+    s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    vmctl_list_init(&s->turn);
+    vmctl_list_init(&s->hold);
+    vmctl_buf_init(&s->q, SIZE_MAX / 2); /* bounded by the port's limit */
+    s->to = to;
+    s->from = from;
+    s->budget = VMCTL_SWITCH_BUDGET;
+    to->share[from] = s;
+    return s;
+}
+
+/* What the queue of a port may hold: its own limit, and no more than is left of the memory of the switch. So a port alone may
+ * have its limit, and many full ones leave room for another. */
+static size_t queue_limit(const struct vmctl_switch_port *to)
+{
+    size_t left = to->sw->queued < to->sw->queued_max ? to->sw->queued_max - to->sw->queued : 0;
+    return to->queue_max < left ? to->queue_max : left;
+}
+
+static void queue_add(struct vmctl_switch_share *s, size_t len)
+{
+    struct vmctl_switch_port *to = s->to;
+    to->queued += len;
+    to->sw->queued += len;
+    if (!vmctl_list_empty(&s->turn))
+        return;
+    if (vmctl_list_empty(&to->turns)) {
+        vmctl_switch_progress(to);
+        vmctl_io_start(to->sw->loop, &to->wio);
+    }
+    vmctl_list_append(&to->turns, &s->turn);
+    to->senders++;
+}
+
+static void queue_take(struct vmctl_switch_share *s, size_t len)
+{
+    s->to->queued -= len;
+    s->to->sw->queued -= len;
+}
+
+static void share_leave(struct vmctl_switch_share *s)
+{
+    if (vmctl_list_empty(&s->turn))
+        return;
+    vmctl_list_remove(&s->turn);
+    s->to->senders--;
+    s->deficit = 0;
+    s->granted = false;
+    if (s->q.cap > QUEUE_KEEP)
+        vmctl_buf_free(&s->q);
+}
+
+static void count_dropped(struct vmctl_switch_port *to, int from, size_t total)
+{
+    struct vmctl_switch_port *sender = to->sw->port[from];
+    to->count.dropped_full++;
+    to->count.frames_out--;
+    to->count.bytes_out -= total - VMCTL_ETHER_HEAD;
+    if (sender)
+        sender->pair[to->index].dropped++;
+}
+
+static struct vmctl_switch_share *longest_share(const struct vmctl_switch_port *to)
+{
+    struct vmctl_switch_share *most = NULL;
+    for (struct vmctl_list *n = to->turns.next; n != &to->turns; n = n->next) {
+        struct vmctl_switch_share *s = VMCTL_CONTAINER(n, struct vmctl_switch_share, turn);
+        if (!most || vmctl_buf_len(&s->q) > vmctl_buf_len(&most->q))
+            most = s;
+    }
+    return most;
+}
+
+/* Drops the first whole frame of a share; what is left of one that is half out moves behind it. How many bytes that gave. */
+static size_t drop_first(struct vmctl_switch_share *s)
+{
+    uint8_t *head = vmctl_buf_head(&s->q);
+    if (vmctl_buf_len(&s->q) <= s->half)
+        return 0;
+    size_t total = VMCTL_ETHER_HEAD + vmctl_ether_length(head + s->half);
+    memmove(head + total, head, s->half);
+    vmctl_buf_consume(&s->q, total);
+    queue_take(s, total);
+    count_dropped(s->to, s->from, total);
+    if (!vmctl_buf_len(&s->q))
+        share_leave(s);
+    return total;
+}
+
+/* Makes room for a frame at the cost of who has most. False: that is its own sender. */
+static bool make_room(struct vmctl_switch_port *to, const struct vmctl_switch_share *s, size_t total)
+{
+    if (to->queued + total <= queue_limit(to))
+        return true;
+    for (size_t freed = 0; freed < total;) {
+        struct vmctl_switch_share *most = longest_share(to);
+        if (!most || most == s || vmctl_buf_len(&most->q) < vmctl_buf_len(&s->q) + total)
+            return false;
+        size_t gave = drop_first(most);
+        if (!gave)
+            return false;
+        freed += gave;
+    }
+    return true;
+}
+
+void vmctl_switch_enqueue(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total)
+{
+    struct vmctl_switch_share *s = share_of(to, from);
+    if (!s || !make_room(to, s, total) || vmctl_buf_append(&s->q, at, total) != 0)
+        count_dropped(to, from, total);
+    else
+        queue_add(s, total);
+}
+
+int vmctl_switch_enqueue_rest(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t len)
+{
+    struct vmctl_switch_share *s = share_of(to, from);
+    if (!s || vmctl_buf_append(&s->q, at, len) != 0)
+        return -ENOMEM;
+    s->half = len;
+    queue_add(s, len);
+    return 0;
+}
+
+/* Sending */
+
+/* How many bytes of whole frames its turn allows; one that is half out goes in any case. */
+static size_t share_turn(struct vmctl_switch_share *s)
+{
+    const uint8_t *head = vmctl_buf_head(&s->q);
+    size_t len = vmctl_buf_len(&s->q), take = s->half;
+    if (!s->granted)
+        s->deficit += QUEUE_QUANTUM;
+    s->granted = true;
+    while (take < len) {
+        size_t next = take + VMCTL_ETHER_HEAD + vmctl_ether_length(head + take);
+        if ((ssize_t)next > s->deficit)
+            break;
+        take = next;
+    }
+    return take;
+}
+
+/* The next turns, as pieces of a write. A share whose turn does not suffice for its first frame saves it up. */
+static int gather(struct vmctl_switch_port *to, struct iovec *iov, struct vmctl_switch_share **owner)
+{
+    int n = 0;
+    struct vmctl_list *node = to->turns.next;
+    if (to->senders == 1) {
+        owner[0] = VMCTL_CONTAINER(node, struct vmctl_switch_share, turn);
+        iov[0] = (struct iovec){ vmctl_buf_head(&owner[0]->q), vmctl_buf_len(&owner[0]->q) };
+        return 1;
+    }
+    while (!n) {
+        for (unsigned left = to->senders; left && n < QUEUE_PIECES; left--) {
+            struct vmctl_switch_share *s = VMCTL_CONTAINER(node, struct vmctl_switch_share, turn);
+            node = node->next;
+            size_t take = share_turn(s);
+            if (take) {
+                owner[n] = s;
+                iov[n++] = (struct iovec){ vmctl_buf_head(&s->q), take };
+            } else {
+                s->granted = false;
+                vmctl_list_remove(&s->turn);
+                vmctl_list_append(&to->turns, &s->turn);
+            }
+        }
+        node = to->turns.next;
+    }
+    return n;
+}
+
+/* Bytes of a share are out. */
+static void share_sent(struct vmctl_switch_share *s, size_t sent)
+{
+    const uint8_t *head = vmctl_buf_head(&s->q);
+    size_t edge = s->half;
+    while (edge < sent)
+        edge += VMCTL_ETHER_HEAD + vmctl_ether_length(head + edge);
+    s->half = edge - sent;
+    vmctl_buf_consume(&s->q, sent);
+    queue_take(s, sent);
+    s->deficit = s->to->senders > 1 ? s->deficit - (ssize_t)sent : 0;
+    s->to->sent += sent;
+}
+
+/* Its turn is over: it waits for the next one behind the others. */
+static void turn_over(struct vmctl_switch_share *s)
+{
+    s->granted = false;
+    if (!vmctl_buf_len(&s->q)) {
+        share_leave(s);
+        return;
+    }
+    vmctl_list_remove(&s->turn);
+    vmctl_list_append(&s->to->turns, &s->turn);
+}
+
+void vmctl_switch_drain(struct vmctl_switch_port *to)
+{
+    struct iovec iov[QUEUE_PIECES];
+    struct vmctl_switch_share *owner[QUEUE_PIECES];
+    int n = to->senders ? gather(to, iov, owner) : 0;
+    ssize_t put = n ? vmctl_switch_write(to, iov, n) : 0;
+    if (put == -EAGAIN || put == -ENOBUFS || put == -ENOMEM)
+        return;
+    if (put < 0) {
+        vmctl_switch_detach(to, (int)put);
+        return;
+    }
+    size_t left = (size_t)put;
+    for (int i = 0; i < n && left; i++) {
+        size_t sent = left < iov[i].iov_len ? left : iov[i].iov_len;
+        share_sent(owner[i], sent);
+        left -= sent;
+        if (sent == iov[i].iov_len)
+            turn_over(owner[i]);
+        if (owner[i]->holds && vmctl_buf_len(&owner[i]->q) <= vmctl_switch_low_water(to))
+            vmctl_switch_release(owner[i]);
+    }
+    vmctl_switch_progress(to);
+    if (!to->senders)
+        vmctl_io_stop(to->sw->loop, &to->wio);
+}
+
+void vmctl_switch_queue_clear(struct vmctl_switch_port *to)
+{
+    for (int i = 0; i < VMCTL_SWITCH_PORTS; i++) {
+        struct vmctl_switch_share *s = to->share[i];
+        if (!s)
+            continue;
+        to->share[i] = NULL;
+        vmctl_switch_release(s);
+        queue_take(s, vmctl_buf_len(&s->q));
+        vmctl_buf_free(&s->q);
+        free(s);
+    }
+    vmctl_list_init(&to->turns);
+    to->senders = 0;
+}

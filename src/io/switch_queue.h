@@ -1,0 +1,54 @@
+/* What waits for a port: a queue for each sender, served in turn (deficit round robin), so that a sender has only its own frames
+ * before it. */
+#ifndef VMCTL_IO_SWITCH_QUEUE_H
+#define VMCTL_IO_SWITCH_QUEUE_H
+
+#include "io/list.h"
+#include "wire/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct vmctl_switch_port;
+
+/* The frames of one sender that wait for one port. The port owns it. */
+struct vmctl_switch_share {
+    struct vmctl_list turn;     /* in the port's `turns` while it has frames */
+    struct vmctl_list hold;     /* in the switch's `holds` while its sender is held back for it */
+    struct vmctl_switch_port *to;
+    int from;                   /* the sender's index */
+    struct vmctl_buf q;
+    size_t half;                /* bytes of the first frame that are left, if a part of it is out */
+    ssize_t deficit;            /* bytes that it may still send in its turn */
+    bool granted;               /* its turn has begun */
+    /* switch_hold.c */
+    bool holds;                 /* its sender is not read */
+    bool losing;                /* its sender was held back for long enough: what does not fit is dropped */
+    double since;               /* while it holds: from then on */
+    double budget, budget_at;   /* seconds for which it may hold back a sender that has other business, as of that time */
+    uint64_t lost_at;           /* the port's `sent` when it began to lose */
+};
+
+/* Keeps a copy of a frame (as for vmctl_switch_put) for a port. What finds no room is dropped and counted: of the sender that
+ * has most in the queue. */
+void vmctl_switch_enqueue(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total);
+
+/* Keeps the rest of a frame of which a part is out, before all others. The queue is empty. -ENOMEM. */
+int vmctl_switch_enqueue_rest(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t len);
+
+/* Sends what waits, as far as the kernel takes it. */
+void vmctl_switch_drain(struct vmctl_switch_port *to);
+
+/* Drops everything, and lets the senders go on. */
+void vmctl_switch_queue_clear(struct vmctl_switch_port *to);
+
+/* switch_hold.c. Is this sender to be held back for what it has in the port's queue? */
+void vmctl_switch_consider(struct vmctl_switch_port *from, struct vmctl_switch_port *to);
+/* The share has become shorter, or is to be held no more. */
+void vmctl_switch_release(struct vmctl_switch_share *s);
+void vmctl_switch_progress(struct vmctl_switch_port *to);
+/* How much of a share lets its sender go on that was held back. */
+size_t vmctl_switch_low_water(const struct vmctl_switch_port *to);
+
+#endif
