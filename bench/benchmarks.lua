@@ -73,6 +73,17 @@ local function switch(server, size, more)
   return side
 end
 
+-- What a slow port of a switch costs the others; RATE is what it reads, in bytes a second. Limits: the share of a fast port's rate
+-- that is left, and the time that frames between two other ports take.
+local function isolation(kind, rate, limit)
+  local name = ("l2-isolation-%s-%d"):format(kind, rate)
+  limit.name = name
+  return { name = name, group = "l2-isolation", key = limit.key, unit = limit.unit, free = true, warmup = 1, count = 3,
+    ours = { server = ours "l2_ports.lua {a}", endless = true,
+      client = built(("l2_isolation %s {a} %d {warmup} {count}"):format(kind, rate)) },
+    limits = { limit } }
+end
+
 -- QEMU without a machine, as a hub of two sockets. It warns that the hub has no guest.
 local function qemu_hub()
   local pipe <close> = io.popen "uname -m"
@@ -130,7 +141,7 @@ end
 -- over its; a limit's `at_most` and `at_least` bound one of our own results. Both ends are pinned to one core unless
 -- `free`: then all have the same processor time, whatever number of threads they use, and no wake-up on another core hides
 -- what they do.
-return {
+local list = {
   { name = "frame-echo", key = "rate", unit = "frames/s", warmup = 10000, count = 100000,
     ours = both(ours "frame_echo.lua"),
     peers = {
@@ -212,3 +223,10 @@ return {
     ours = switch(ours "l2_switch.lua {a} {b} tap", 64, { ends = true }),
     limits = { { name = "l2-switch-tap", key = "rate", unit = "frames/s", at_least = 250000 } } },
 }
+
+for _, rate in ipairs { 10, 1000000, 2000000, 5000000, 20000000 } do
+  table.insert(list, isolation("fast", rate, { key = "share", unit = "share", at_least = 0.9 }))
+  table.insert(list, isolation("third", rate, { key = "p99_us", unit = "us", at_most = 2000 }))
+end
+
+return list

@@ -70,8 +70,10 @@ static void hold_arm(struct vmctl_switch *sw)
 }
 
 /* A direction has as much of the memory as is left of it: so one that is flooded never takes the room of the others. */
-static bool held_fits(const struct vmctl_switch *sw, const struct vmctl_switch_pair *pair, size_t cost)
+static bool held_fits(const struct vmctl_switch *sw, const struct vmctl_switch_pair *pair, uint32_t limit, size_t cost)
 {
+    if (limit && pair->held >= limit)
+        return false;
     return pair->held_bytes + cost <= sw->held_max - sw->held_bytes;
 }
 
@@ -89,7 +91,7 @@ void vmctl_switch_hold(struct vmctl_switch_port *from, struct vmctl_switch_port 
     struct vmctl_switch_pair *pair = &from->pair[to->index];
     size_t cost = sizeof(struct vmctl_held) + total;
     struct vmctl_held *h = NULL;
-    if (held_fits(sw, pair, cost) && held_make_room(sw))
+    if (held_fits(sw, pair, v->limit, cost) && held_make_room(sw))
         h = malloc(cost);
     if (!h) {
         to->count.dropped_full++;

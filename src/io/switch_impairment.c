@@ -61,6 +61,8 @@ enum vmctl_fate vmctl_fault_judge(struct vmctl_fault *f, size_t len, struct vmct
         return VMCTL_FATE_CUT;
     if (happens(r, f->loss))
         return VMCTL_FATE_LOST;
+    if (f->limit && (!v->limit || f->limit < v->limit))
+        v->limit = f->limit;
     double due = v->due;
     if (f->rate > 0 && (due = rate_passage(f, len, due)) < 0)
         return VMCTL_FATE_LIMITED;

@@ -21,6 +21,7 @@ struct vmctl_fault {
     double reorder_by;       /* a reordered frame is held back that much longer */
     double rate;             /* bits a second, 0: no limit */
     double burst;            /* seconds of traffic that may wait for the rate */
+    uint32_t limit;          /* delayed frames of one direction, 0: as many as there is memory for */
     double busy, latest;     /* the rate is used up until then; the last frame leaves then */
     struct vmctl_random random; /* of its own: frames in other directions change nothing here */
 };
@@ -31,6 +32,7 @@ struct vmctl_verdict {
     double due;        /* when it leaves; not after `now`: at once */
     unsigned copies;   /* beside the frame itself */
     bool corrupt;
+    uint32_t limit;    /* the lowest of the faults that it has met, 0: none */
     uint64_t where;    /* for vmctl_fault_corrupt */
 };
 

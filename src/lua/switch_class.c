@@ -182,6 +182,17 @@ static int l_switch_queue(lua_State *L)
     return 0;
 }
 
+/* sw:memory(bytes): of all queues, and as much of delayed frames */
+static int l_switch_memory(lua_State *L)
+{
+    struct vmctl_switch *sw = vmctl_switch_check(L, 1);
+    lua_Integer bytes = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, bytes >= VMCTL_ETHER_HEAD + VMCTL_ETHER_MAX, 2, "too small for the longest frame");
+    luaL_argcheck(L, sw->held_bytes <= (size_t)bytes, 2, "more is held already");
+    sw->queued_max = sw->held_max = (size_t)bytes;
+    return 0;
+}
+
 static int l_switch_age(lua_State *L)
 {
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);
@@ -219,6 +230,7 @@ static const struct vmctl_fault *fault_check(lua_State *L, int arg, struct vmctl
     f->reorder_by = fault_field(L, "reorder_by");
     f->rate = fault_field(L, "rate");
     f->burst = fault_field(L, "burst");
+    f->limit = (uint32_t)fault_field(L, "limit");
     lua_pop(L, 1);
     return f;
 }
@@ -333,7 +345,7 @@ void vmctl_switch_register(lua_State *L)
         { "attach_packets", l_switch_attach_packets }, { "attach_tap", l_switch_attach_tap },
         { "remove", l_switch_remove },   { "state", l_switch_state },     { "counts", l_switch_counts },
         { "pair", l_switch_pair },       { "group", l_switch_group },     { "queue", l_switch_queue },
-        { "age", l_switch_age },         { "fault", l_switch_fault },     { "fault_pair", l_switch_fault_pair },
+        { "memory", l_switch_memory },   { "age", l_switch_age },         { "fault", l_switch_fault },     { "fault_pair", l_switch_fault_pair },
         { "seed", l_switch_seed },       { "inject", l_switch_inject },   { "addresses", l_switch_addresses },
         { "forget", l_switch_forget },   { "wait_news", l_switch_wait },  { "capture", vmctl_l_capture },
         { "tap", vmctl_l_tap },          { "close", l_switch_close },     { NULL, NULL }

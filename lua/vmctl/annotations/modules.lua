@@ -685,7 +685,7 @@ function l2.socketpair() end
 --- Makes a switch.
 ---
 --- Makes a switch. It works until it is closed. Does not wait.
----@param opts? { seed: integer?, age: integer?, queue: integer?, name: string?, faults: vmctl.L2Faults? } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); name: for the log; faults: those of every new port, until its `faults` are set
+---@param opts? { seed: integer?, age: integer?, queue: integer?, memory: integer?, name: string?, faults: vmctl.L2Faults? } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); memory: bytes that may wait for all ports, and as many of delayed frames (64 MiB each; a port or a direction has as much as is left); name: for the log; faults: those of every new port, until its `faults` are set
 ---@return vmctl.L2Switch
 function l2.switch(opts) end
 
@@ -2357,6 +2357,7 @@ do
 ---@field reorder? number the chance that a frame is held back, so that later ones overtake it
 ---@field reorder_by? number seconds for which it is held back (0.02)
 ---@field rate? number|string bits a second: 1e7 or "10M"
+---@field limit? integer frames of one direction that may be delayed at a time, as netem's; further ones are dropped, and counted by the receiver's dropped_full (by default as many as there is memory for)
 ---@field burst? number seconds of traffic that may wait for the rate; further frames are dropped (0.1)
 local L2Faults = {}
 

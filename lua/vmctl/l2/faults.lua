@@ -10,6 +10,7 @@ local UNITS = { [""] = 1, k = 1e3, K = 1e3, M = 1e6, G = 1e9 }
 local known = {
   loss = CHANCE, duplicate = CHANCE, reorder = CHANCE, corrupt = CHANCE, delay = SECONDS, jitter = SECONDS,
   reorder_by = SECONDS, rate = "number>0|string", burst = "number>0<=3600",
+  limit = "integer>=1<=4294967295",
 }
 
 ---@class vmctl.L2Faults
@@ -21,6 +22,8 @@ local known = {
 ---@field reorder? number the chance that a frame is held back, so that later ones overtake it
 ---@field reorder_by? number seconds for which it is held back (0.02)
 ---@field rate? number|string bits a second: 1e7 or "10M"
+---@field limit? integer frames of one direction that may be delayed at a time, as netem's; further ones are dropped, and counted by the
+--- receiver's dropped_full (by default as many as there is memory for)
 ---@field burst? number seconds of traffic that may wait for the rate; further frames are dropped (0.1)
 
 -- Bits a second.
