@@ -1,5 +1,5 @@
---- Checks a whole set before anything is done: returns a list of steps, or the reason of a refusal. The rules are
---- those of the guest's side (docs/wire/stereos.md#guest-actions), so that a guest refuses nothing halfway through.
+--- Validates a whole set before the first step: returns a list of steps, or the reason of a refusal. The rules are those of the
+--- guest's side (docs/wire/stereos.md#guest-actions), so that the guest refuses no step of a push that has begun.
 local config_file = require "vmctl.guest.config"
 local errors = require "vmctl.errors"
 local files = require "vmctl.config.files"
@@ -54,7 +54,7 @@ local function add_keys(steps, keys, level)
   return true
 end
 
--- Refuses names that our guests refuse, and those that others cannot write: they write to NAME.tmp first.
+-- Refuses secret names that our guests refuse, and those that other guests cannot write, because they write to NAME.tmp first.
 local function secret_fault(name, mode)
   local why = secret_files.unfit(name)
   if why then return why end
@@ -82,7 +82,7 @@ end
 
 local FS_TYPES = { virtiofs = true, ["9p"] = true }
 
--- The path as it will be, or nil, what is wrong, and a code.
+-- The normalised path; or nil, message, code.
 local function check_mount(mount)
   local tag = mount.tag or ""
   if tag == "" or #tag > NAME_MAX or tag:find "[%c%s\127]" or tag:find "^%-" or not utf8.len(tag) then
@@ -111,7 +111,7 @@ end
 
 local function add_config(steps, text, keep_secrets)
   local removed
-  if not keep_secrets and (text:lower():find "secr" or text:find "\\[uU]") then -- only then it has to be TOML
+  if not keep_secrets and (text:lower():find "secr" or text:find "\\[uU]") then -- a text without secrets need not be TOML
     local rest, what = jcard.without(text, "secrets")
     if not rest then
       return wrong("config: %s, so that it cannot be told where [secrets] ends (keep_secrets = true sends it as it is)", what)
@@ -123,7 +123,7 @@ local function add_config(steps, text, keep_secrets)
   return true
 end
 
--- The request that a step is to the control plane, nil for files.
+-- The control plane's request for a step, nil for files.
 local requests = {
   secret = function(step) return "inject_secret", { name = step.name, value = step.content, mode = step.mode } end,
   ssh_key = function(step) return "inject_ssh_key", { user = step.user, public_key = step.content } end,
@@ -133,7 +133,7 @@ local requests = {
   config = function(step) return "set_config", { content = step.content } end,
 }
 
--- A step that has no place in a line of the control plane is left to commands, if there are any.
+-- A step whose request is longer than a line of the control plane may be is done by commands, if the target runs any.
 local function check_way(step, ways)
   if not requests[step.kind] then
     if ways.exec then return true end
@@ -150,10 +150,10 @@ local function check_way(step, ways)
   return true
 end
 
---- Makes the steps: mounts first (what follows may lie on them), files, keys, secrets, and the configuration last: the guest
--- acts on it with its next look, so that all which it names must be there.
----@param set table as users give it
----@param ways { exec: boolean, stereos: boolean } that the target has
+--- Makes the steps, in this order: mounts (later paths may be on them), files, keys, secrets, and the configuration last: the guest
+-- acts on it at once, so that everything it refers to must exist.
+---@param set table as the user gave it
+---@param ways { exec: boolean, stereos: boolean } the protocols that the target speaks
 ---@param opts { keep_secrets: boolean? }
 ---@param level integer whose line is named where the set is no such set
 ---@return table[]|nil steps, string?, string? code EINVAL, ETOOBIG, ENOENT, EACCES (a source), ENOTSUP

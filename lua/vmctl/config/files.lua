@@ -1,4 +1,4 @@
---- The files of a set: their paths and their content.
+--- Reads and validates the files of a set: their paths and contents.
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local options = require "vmctl.base.options"
@@ -9,7 +9,7 @@ local PATH_MAX = 4095
 
 local members = { path = "string", content = "string", source = "string", mode = "integer>=0<=4095", owner = "string" }
 
--- The reason why a path is not absolute and unambiguous, or nil.
+-- The reason why a path is not absolute or not normalised; nil when it is both.
 local function path_fault(path)
   if path:sub(1, 1) ~= "/" then return "it is not absolute" end
   if path:find "[%c\127]" then return "it holds control bytes" end
@@ -30,7 +30,7 @@ local function file_fault(file)
   end
 end
 
--- One shape: a list of files, or a map from path to content or to the rest of it.
+-- Turns both forms (a list of files; a map from path to content or options) into a list.
 local function list_files(files, level)
   local list = {}
   for key, file in pairs(files) do
@@ -62,7 +62,7 @@ end
 ---@param steps table[]
 ---@param files table a list of { path =, content = or source =, mode =, owner = }, or a map from path to content or to the rest
 -- of such a table
----@param level integer whose line is named where it is neither
+---@param level integer as for `error`, for a value of the wrong type
 ---@return true|nil, string?, string? code EINVAL, ENOENT, EACCES, ETIMEDOUT … Waits for the sources
 function M.add(steps, files, level)
   local seen = {}

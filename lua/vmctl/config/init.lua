@@ -1,6 +1,6 @@
---- Configuration push: what a guest shall have (mounts, files, ssh keys, secrets, its configuration), declared as one set,
---- checked as a whole, then brought about step by step; what is already so stays. Through the StereOS control plane, and
---- through commands where the guest has none, or an old one.
+--- Configuration push: brings a guest into a declared state (mounts, files, ssh keys, secrets, its configuration). The set is
+--- validated as a whole and then applied step by step; a step whose result is already there changes nothing. Steps go through the
+--- StereOS control plane, or through commands when the guest has no control plane or an old one.
 local check = require "vmctl.config.check"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -12,12 +12,12 @@ local target = require "vmctl.base.target"
 
 local M = {}
 
-local TIMEOUT = 120      -- seconds for all of it
-local KNOCK = 5          -- seconds for the first answer of a control plane, if there is one
+local TIMEOUT = 120      -- seconds for a whole push
+local KNOCK = 5          -- seconds for the first answer of a control plane
 
 local known = { timeout = "number", dry_run = "boolean", keep_secrets = "boolean", on_step = "callable", root = "string" }
 
--- One step by the control plane.
+-- Does one step through the control plane.
 local requests = {
   secret = function(client, step, opts) return client:inject_secret(step.name, step.content, step.mode, opts) end,
   ssh_key = function(client, step, opts) return client:inject_ssh_key(step.user, step.content, opts) end,
@@ -27,7 +27,7 @@ local requests = {
   end,
 }
 
--- A guest of before that request.
+-- True for the answer of a guest that does not know a request.
 local function is_unknown(err, code, ack)
   if code ~= "EREMOTE" then return false end
   return type(ack) == "table" and ack.code == "ENOSYS" or err:find("unknown message type", 1, true) ~= nil
@@ -37,7 +37,7 @@ local function left(job)
   return math.max(0, job.deadline - core.now())
 end
 
--- Guests of the reference mount a second time without an error, so the mounts are checked before, if that is possible.
+-- Guests of the reference mount a second time without an error, so existing mounts are looked up first, when the target runs commands.
 local function is_mounted(job, step)
   if step.kind ~= "mount" or not job.shell then return nil end
   local there, err, code = job.shell:mounted(step, job.deadline)
@@ -45,7 +45,7 @@ local function is_mounted(job, step)
   return there
 end
 
--- Through the control plane: true and what is known of a change; nil, message, code, and whether commands may do better.
+-- Does a step through the control plane. Returns true and `changed`; or nil, message, code, and true if commands may succeed.
 local function by_stereos(job, step)
   local there, err, why = is_mounted(job, step)
   if why then return nil, err, why end
@@ -72,9 +72,9 @@ local function do_step(job, step)
   return nil, result, code
 end
 
--- Finds out if there is a control plane, in case commands are not enough.
+-- Finds out if there is a control plane, for sets that commands alone cannot apply.
 local function choose_ways(job, ways, opts)
-  if opts.root then return true end -- the control plane knows no other root folder
+  if opts.root then return true end -- the control plane only knows the guest's own root folder
   local client, err, code = ways.stereos, nil, nil
   if not client and ways.machine then client, err, code = ways.machine:stereos() end
   if client and job.shell then
@@ -145,7 +145,7 @@ local function make_shell(ways, opts)
   return exec and shell.new(exec, opts.root)
 end
 
--- The steps that would change something. Without commands that cannot be found out: `changed` of each step is nil then.
+-- A dry run: finds the steps that would change something. Without commands that is not known, and `changed` of each step is nil.
 local function plan(job, steps)
   job.report.planned = true
   for _, step in ipairs(steps) do
@@ -173,29 +173,29 @@ local function apply(job, ways, steps, opts)
   return run_steps(job, steps, opts)
 end
 
---- Brings a guest into a declared state. Everything is checked before the first step, so that a bad set changes nothing. The
--- order: mounts (what follows may lie on them), files, ssh keys, secrets, and the configuration last, because the guest acts on
--- it at once. Every step may be done again: what is already so is left alone. Waits.
+--- Brings a guest into a declared state. The set is validated before the first step, so an invalid one changes nothing. The order
+-- is: mounts (later paths may be on them), files, ssh keys, secrets, and the configuration last, because the guest acts on it at
+-- once. Steps are idempotent. Waits.
 --
--- Secrets go into the guest's memory, are hidden from the log while they are on their way, and are in no error. The
--- configuration is a file that all in the guest may read: [secrets] is taken out of it, unless `keep_secrets` says no.
+-- Secrets are kept in the guest's memory, are masked in the log during the push, and are in no error. The
+-- configuration is a file that every user of the guest may read: [secrets] is removed from it, unless `keep_secrets` is set.
 --
--- The control plane does what it can; files, and what it does not know, go through commands where the target runs them. There
--- everything is compared in the guest, contents go by standard input, and files are replaced as a whole, with their owner
--- and mode. Limits of a shell: see vmctl.config.scripts.
+-- The control plane does the steps that it knows; files and other steps go through commands, if the target runs any. Commands
+-- compare contents in the guest, receive them on standard input, and replace files as a whole, with owner and mode. The limits of
+-- a shell are in vmctl.config.shell_scripts.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.StereosClient|table a machine, a client, vmctl.host, or { exec =, stereos = }
 ---@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =,
 --- content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a
 -- table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys:
--- a map from user to a key or a list of keys: all that he shall have. mounts: a list of { tag =, guest_path =, fs_type =
+-- a map from user to a key or a list of keys: the user gets no others. mounts: a list of { tag =, guest_path =, fs_type =
 --- "virtiofs" or "9p", read_only = }. config: the jcard.toml
 ---@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, on_step: function?, root: string? } seconds for all
 -- (120); dry_run: check, compare with what the guest has, and change nothing; on_step(step) is called after each;
--- root: a folder of the guest that stands for its / (an image that is being made, say), through commands only
+-- root: a folder of the guest that is taken for its / (of an image that is being built, for example), through commands only
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind,
 -- name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
----@return string? message, string? code EINVAL, ETOOBIG, EREMOTE (the guest's words are in the message), ENOTSUP, ETIMEDOUT …
----@return table? report up to the step that failed: its `failed` has message and code, and kind and name where it was a step
+---@return string? message, string? code EINVAL, ETOOBIG, EREMOTE (with the guest's message), ENOTSUP, ETIMEDOUT …
+---@return table? report up to the failed step: `failed` has message and code, and kind and name if a step failed
 function M.push(where, set, opts)
   opts = options.check(opts, known, "config.push")
   local ways = target.resolve(where, "config.push", 3)

@@ -1,9 +1,9 @@
---- Enough of TOML to take a table out of a jcard.toml, and leave all else as it was. No function here waits.
+--- Parses enough of TOML to remove a table from a jcard.toml without changing the rest. No function here waits.
 local json = require "vmctl.json"
 
 local M = {}
 
--- Past a multi-line string; up to two quotes before its end are content.
+-- The position after a multi-line string. Up to two quotes directly before its end are content.
 local function skip_long_string(text, at, quote)
   local triple, stop = quote:rep(3), quote == '"' and '[\\"]' or "'"
   at = at + 3
@@ -20,7 +20,7 @@ local function skip_long_string(text, at, quote)
   end
 end
 
--- Past the string that begins at `at`; nil when it does not end.
+-- The position after the string that begins at `at`, nil when the string does not end.
 local function skip_string(text, at)
   local quote = text:sub(at, at)
   if text:sub(at, at + 2) == quote:rep(3) then return skip_long_string(text, at, quote) end
@@ -35,7 +35,7 @@ local function skip_string(text, at)
   end
 end
 
--- The first part of the dotted key at `at`, and the place after the whole key.
+-- The first part of the dotted key at `at`, and the position after the whole key.
 local function read_key(text, at)
   local first
   while true do
@@ -56,7 +56,7 @@ end
 
 local DEEPER, HIGHER = { ["["] = true, ["{"] = true }, { ["]"] = true, ["}"] = true }
 
--- Past the value at `at` and the rest of its line; nil when it does not end.
+-- The position after the value at `at` and the rest of its line, nil when the value does not end.
 local function skip_value(text, at)
   local depth = 0
   while true do
@@ -81,7 +81,7 @@ local function past_line(text, at)
   return feed and feed + 1 or #text + 1
 end
 
--- The key and the place after a header's line.
+-- The key of a header, and the position after its line.
 local function read_header(text, at)
   local open = text:match("^%[%[?", at)
   local key, past = read_key(text, at + #open)
@@ -96,7 +96,7 @@ local function read_pair(text, at)
   return key, skip_value(text, past + 1)
 end
 
--- One thing after the other: what it is ("header", "pair", "blank"), its key, its place, the place after it.
+-- Iterates over the items of a text: kind ("header", "pair", "blank"), key, position, position after it.
 local function read_item(text, at)
   local start = text:match("^[ \t\r]*()", at)
   local char = text:sub(start, start)
@@ -105,10 +105,10 @@ local function read_item(text, at)
   return "pair", read_pair(text, start)
 end
 
---- Takes a table of the top level out: its section (comments in it as well), its sub-tables, dotted keys, an inline table.
---- Some readers take [Secrets] for [secrets], so that is taken out as well.
+--- Removes a top-level table: its section with all comments, its sub-tables, dotted keys, or an inline table. Names are compared
+--- without case, because some readers take [Secrets] for [secrets].
 ---@param text string
----@param name string written in small letters
+---@param name string in lower case
 ---@return string|nil rest, boolean|string removed or message
 function M.without(text, name)
   local kept, from, at, inside, at_top, removed = {}, 1, 1, false, true, false

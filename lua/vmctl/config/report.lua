@@ -1,18 +1,18 @@
---- The report of a push.
+--- Builds the report of a push.
 local M = {}
 
 local mt = { __name = "vmctl.ConfigReport" }
 
---- An empty report.
+--- Makes an empty report.
 ---@param label string the target
 function M.new(label)
   return setmetatable({ target = label, changed = false, steps = {}, notes = {} }, mt)
 end
 
---- Adds a step that was done (or, in a dry run, would be).
+--- Adds a step that was done, or that a dry run has planned.
 function M.add(report, entry)
   table.insert(report.steps, entry)
-  if entry.changed ~= false then report.changed = true end -- a guest that does not say may have
+  if entry.changed ~= false then report.changed = true end -- nil, not known, counts as a change
 end
 
 local function how(step)

@@ -1,4 +1,4 @@
---- The steps through commands in the guest, for guests without a control plane, or with one that does not know a request.
+--- Does the steps of a push by commands in the guest, for guests without a control plane or whose control plane lacks a request.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
@@ -16,16 +16,16 @@ local PIECE = 256 * 1024
 local methods = {}
 local mt = { __index = methods }
 
--- A folder's path without the slashes at its end, however many there are.
+-- Removes all slashes at the end of a folder's path.
 local function strip_slashes(path)
   local last = #path
   while last > 0 and path:byte(last) == 47 do last = last - 1 end
   return path:sub(1, last)
 end
 
---- Steps by way of an exec client.
+--- Makes an object that does steps through an exec client.
 ---@param exec table with run and probe
----@param root? string the folder of the guest that stands for its /
+---@param root? string the folder of the guest that is taken for its /
 function M.new(exec, root)
   return setmetatable({ _exec = exec, _root = root and strip_slashes(root) or "" }, mt)
 end
@@ -34,7 +34,7 @@ local function seconds_left(deadline)
   return math.max(0, deadline - core.now())
 end
 
--- The script's output, or a failure with the end of its output.
+-- Runs a script. Returns its output, or a failure with the end of its output.
 function methods:_run(script, arguments, deadline, more)
   local command = { "sh", "-c", script, "sh", table.unpack(arguments) }
   for name, value in pairs(more or {}) do command[name] = value end
@@ -47,7 +47,7 @@ function methods:_run(script, arguments, deadline, more)
   return nil, said ~= "" and said or how, "EREMOTE"
 end
 
--- The first command of all: where the root folder really is, and which agent it is.
+-- Runs the first command, which resolves the root folder's path; and finds out which agent the guest has.
 function methods:_begin(deadline)
   if self._begun then return true end
   local revision, err, code = self._exec:probe(seconds_left(deadline))
@@ -63,7 +63,7 @@ function methods:_begin(deadline)
   return true
 end
 
--- Pieces of a content. A function and not a string: short strings travel inside the command line of some agents.
+-- Gives a content in pieces, as a function, because some agents pass a short string of standard input inside the command line.
 local function reader(step)
   if not step.source then
     local rest = step.content
@@ -89,7 +89,7 @@ local function temporary(path)
   return ("%s/.vmctl-%08x%08x"):format(path:match "^(.*)/", math.random(0) & 0xffffffff, math.random(0) & 0xffffffff)
 end
 
--- Puts a step's content at a path. True and whether that changed anything.
+-- Writes a step's content to a path. Returns true and `changed`.
 function methods:_replace_file(script, step, path, mode, owner, deadline, user)
   local out, err, code = self:_run(script, { path, temporary(path), mode and ("%o"):format(mode) or "", owner or "",
     tostring(step.size) }, deadline, { stdin = reader(step), user = user })
@@ -112,7 +112,7 @@ local function find_user(passwd, name)
   end
 end
 
--- Where the ssh keys of a user of the guest are: { path =, uid =, gid =, own = }.
+-- Finds the ssh keys of a user of the guest: { path =, uid =, gid =, own = }.
 function methods:_keys_path(step, deadline)
   local out, err, code = self:_run(scripts.USER, { step.user, self._root }, deadline)
   if not out then return nil, err, code end
@@ -125,7 +125,7 @@ function methods:_keys_path(step, deadline)
   return user
 end
 
--- As the user himself, if we may become him: what lies in his folder is his, and so are the links in it.
+-- The commands for a user's folder run as that user if the agent may switch users: the user controls the folder and the links in it.
 function methods:ssh_key(step, deadline)
   local user, err, code = self:_keys_path(step, deadline)
   if not user then return nil, err, code end
@@ -136,7 +136,7 @@ function methods:ssh_key(step, deadline)
   return self:_replace_file(scripts.KEYS, step, user.path, 384, owner, deadline, become)
 end
 
--- The mount that a path is on.
+-- Finds the mount that a path is on.
 local function mount_of(path, mounts)
   local best
   for _, mount in ipairs(mounts) do
@@ -146,7 +146,7 @@ local function mount_of(path, mounts)
   return best
 end
 
--- The secrets' folder is in memory, or becomes so.
+-- Makes sure that the secrets' folder is in memory, and mounts a tmpfs there if it is not.
 function methods:_prepare_secrets(deadline)
   if self._secrets then return true end
   if self._revision == "0.1.9" then
@@ -174,8 +174,8 @@ function methods:secret(step, deadline)
   return self:_replace_file(scripts.REPLACE_FILE, step, self._secrets .. "/" .. step.name, step.mode, nil, deadline)
 end
 
---- The mount at a step's path: true if it is the step's, false if there is none.
----@return boolean|nil mounted, string?, string? code EBUSY: another share is; EREMOTE: a link leads elsewhere
+--- Checks the mount at a step's path: true if it is the step's, false if there is none. Waits.
+---@return boolean|nil mounted, string?, string? code EBUSY: another share is mounted; EREMOTE: a link leads elsewhere
 function methods:mounted(step, deadline)
   local ok, err, code = self:_begin(deadline)
   if not ok then return nil, err, code end
@@ -184,7 +184,7 @@ function methods:mounted(step, deadline)
   out, err, code = self:_run(scripts.MOUNTS, { path }, deadline)
   if not out then return nil, err, code end
   local on = mount_of(path, mount_rules.parse(out))
-  if not on or on.path ~= path or not SHARED[on.type] then return false end -- on a disk, say, it may be mounted
+  if not on or on.path ~= path or not SHARED[on.type] then return false end -- a share may be mounted over it
   if on.source == step.tag and on.type == step.fs_type and on.read_only == step.read_only then return true end
   return errors.fail("EBUSY", "'%s' (%s%s) is mounted there", on.source, on.type, on.read_only and ", read-only" or "")
 end
@@ -201,7 +201,7 @@ function methods:mount(step, deadline)
   return true, true
 end
 
--- Says if a content differs from the file at a path.
+-- Compares a content with the file at a path: true if they differ.
 function methods:_differs(step, path, mode, owner, deadline)
   local out, err, code = self:_run(scripts.COMPARE, { path, mode and ("%o"):format(mode) or "", owner or "" }, deadline,
     { stdin = reader(step) })
@@ -227,8 +227,8 @@ local differs = {
   end,
 }
 
---- Says if a step would change anything. Changes nothing. Waits.
----@return boolean|nil would_change, string? message, string? code EREMOTE with the guest's words …
+--- Finds out if a step would change anything. Changes nothing. Waits.
+---@return boolean|nil would_change, string? message, string? code EREMOTE: the guest's message …
 function methods:compare(step, deadline)
   local ok, err, code = self:_begin(deadline)
   if not ok then return nil, err, code end
@@ -236,7 +236,7 @@ function methods:compare(step, deadline)
 end
 
 --- Does a step. Waits.
----@return true|nil, boolean|string changed_or_message, string? code EREMOTE with the guest's words …
+---@return true|nil, boolean|string changed_or_message, string? code EREMOTE: the guest's message …
 function methods:step(step, deadline)
   local ok, err, code = self:_begin(deadline)
   if not ok then return nil, err, code end

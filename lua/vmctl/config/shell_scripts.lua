@@ -1,12 +1,12 @@
---- Configuration of a guest that only runs commands, as scripts for any POSIX shell, busybox's included (beyond POSIX: stat -c,
---- and cmp or sha256sum). Contents come by standard input, not on a command line (the reference's oldest agent has no other
---- way: secrets are refused there). The limits of a shell: nothing is synced to the disk, and between a look at a path and its
---- use somebody else may change it; where that could matter (a user's own folder) the script runs as that user, to whom
---- nothing is given that he has not got.
+--- Scripts that configure a guest which only runs commands. They are for any POSIX shell, busybox's included (beyond POSIX they use
+--- stat -c, and cmp or sha256sum). Contents come by standard input, not on a command line (the reference's oldest agent has no
+--- standard input: secrets are refused there). The limits of a shell: nothing is synced to the disk, and another process may change
+--- a path between its check and its use. In a user's own folder that could be an attack, so there the script runs as that user and
+--- with no more rights.
 local M = {}
 
--- $1 path, $2 temporary file beside it, $3 mode, $4 owner (each empty: an old file's own; for a new one 644, and who runs
--- this; an owner without a group leaves that as it was), $5 the size that must come. Says "changed" or "same".
+-- Replaces a file. $1 path, $2 temporary file beside it, $3 mode, $4 owner (empty: those of the old file; for a new file 644 and the
+-- script's user; an owner without a group keeps the group), $5 expected size of the input. Prints "changed" or "same".
 local REPLACE_FILE = [[
 if [ -e "$1" ] && ! [ -f "$1" ]; then echo "$1 is not a regular file" >&2; exit 1; fi
 dir=${1%/*}
@@ -35,8 +35,8 @@ else mv -f "$2" "$1"; echo changed; fi
 
 M.REPLACE_FILE = "set -eu\n" .. REPLACE_FILE
 
--- $1 path, $2 mode, $3 owner (each empty: any). Says "changed" if the content on standard input, with these, is not what the
--- path has, else "same".
+-- Compares a file. $1 path, $2 mode, $3 owner (empty: any). Prints "changed" if the path differs from these or from the content on
+-- standard input, else "same".
 M.COMPARE = [[set -eu
 if [ -e "$1" ] && ! [ -f "$1" ]; then cat > /dev/null; echo "$1 is not a regular file" >&2; exit 1; fi
 if ! [ -f "$1" ] || [ -L "$1" ]; then cat > /dev/null; echo changed; exit 0; fi
@@ -53,7 +53,7 @@ fi
 echo $verdict
 ]]
 
--- As REPLACE_FILE, for ~/.ssh/authorized_keys: links are not followed, the folder is its owner's alone.
+-- As REPLACE_FILE, for ~/.ssh/authorized_keys: follows no links, and makes the folder accessible to its owner only.
 M.KEYS = [[set -eu
 dir=${1%/*}
 for place in "$dir" "$1"; do
@@ -64,13 +64,13 @@ done
 [ "$(stat -c %a "$dir")" = 700 ] || { chmod 700 "$dir"; echo changed; }
 ]] .. REPLACE_FILE
 
--- $1 user, $2 root folder: who runs this, then the user's line among others.
+-- $1 user, $2 root folder. Prints the script's user id, then lines of passwd, the user's among them.
 M.USER = [[
 id -u
 { [ -z "$2" ] && getent passwd "$1" 2>/dev/null; } || cat "$2/etc/passwd"
 ]]
 
--- $1 the secrets' folder: where it really is, and what is mounted.
+-- $1 the secrets' folder. Prints its resolved path, then the mounts.
 M.SECRETS = [[set -eu
 if [ -L "$1" ]; then echo "$1 is a link" >&2; exit 1; fi
 [ -d "$1" ] || { (umask 022; mkdir -p "${1%/*}"); (umask 077; mkdir "$1"); }
@@ -81,7 +81,7 @@ cat /proc/self/mountinfo
 
 M.TMPFS = 'mount -t tmpfs -o mode=0700,nosuid,nodev,noexec,size=16m tmpfs "$1"'
 
--- $1 path: that no link leads it elsewhere, and what is mounted.
+-- $1 path. Fails if a link leads elsewhere, then prints the mounts.
 M.MOUNTS = [[set -eu
 at=$1
 while [ -n "$at" ] && ! [ -e "$at" ]; do at=${at%/*}; done
@@ -90,7 +90,7 @@ if [ "$real" != "${at:-/}" ]; then echo "$at leads to $real: nothing is mounted 
 cat /proc/self/mountinfo
 ]]
 
--- $1 path, $2 type, $3 options, $4 tag. The reference gives the folder to its agents, where there are any.
+-- Mounts a share. $1 path, $2 type, $3 options, $4 tag. As in the reference, the folder is given to its agents, if there are any.
 M.MOUNT = [[set -eu
 case $2 in
 9p) modprobe -q -a 9p 9pnet_virtio 2>/dev/null || : ;;
