@@ -406,23 +406,23 @@ do
 ---@class vmctl.config
 local config = {}
 
---- Brings a guest into a declared state. Everything is checked before the first step, so that a bad set changes nothing. The
---- order: mounts (what follows may lie on them), files, ssh keys, secrets, and the configuration last, because the guest acts on
---- it at once. Every step may be done again: what is already so is left alone. Waits.
+--- Brings a guest into a declared state. The set is validated before the first step, so an invalid one changes nothing. The order
+--- is: mounts (later paths may be on them), files, ssh keys, secrets, and the configuration last, because the guest acts on it at
+--- once. Steps are idempotent. Waits.
 ---
---- Secrets go into the guest's memory, are hidden from the log while they are on their way, and are in no error. The
---- configuration is a file that all in the guest may read: [secrets] is taken out of it, unless `keep_secrets` says no.
+--- Secrets are kept in the guest's memory, are masked in the log during the push, and are in no error. The
+--- configuration is a file that every user of the guest may read: [secrets] is removed from it, unless `keep_secrets` is set.
 ---
---- The control plane does what it can; files, and what it does not know, go through commands where the target runs them. There
---- everything is compared in the guest, contents go by standard input, and files are replaced as a whole, with their owner
---- and mode. Limits of a shell: see vmctl.config.scripts.
+--- The control plane does the steps that it knows; files and other steps go through commands, if the target runs any. Commands
+--- compare contents in the guest, receive them on standard input, and replace files as a whole, with owner and mode. The limits of
+--- a shell are in vmctl.config.shell_scripts.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.StereosClient|table a machine, a client, vmctl.host, or { exec =, stereos = }
----@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =, content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys: a map from user to a key or a list of keys: all that he shall have. mounts: a list of { tag =, guest_path =, fs_type = "virtiofs" or "9p", read_only = }. config: the jcard.toml
----@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, on_step: function?, root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing; on_step(step) is called after each; root: a folder of the guest that stands for its / (an image that is being made, say), through commands only
+---@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =, content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys: a map from user to a key or a list of keys: the user gets no others. mounts: a list of { tag =, guest_path =, fs_type = "virtiofs" or "9p", read_only = }. config: the jcard.toml
+---@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, on_step: function?, root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing; on_step(step) is called after each; root: a folder of the guest that is taken for its / (of an image that is being built, for example), through commands only
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind, name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
 ---@return string? message
----@return string? code EINVAL, ETOOBIG, EREMOTE (the guest's words are in the message), ENOTSUP, ETIMEDOUT …
----@return table? report up to the step that failed: its `failed` has message and code, and kind and name where it was a step
+---@return string? code EINVAL, ETOOBIG, EREMOTE (with the guest's message), ENOTSUP, ETIMEDOUT …
+---@return table? report up to the failed step: `failed` has message and code, and kind and name if a step failed
 function config.push(where, set, opts) end
 
 end
@@ -581,9 +581,9 @@ do
 ---@class vmctl.files
 local files = {}
 
---- Copies a file or a folder with all that is in it out of a guest, which is not trusted: no link leads out of the place that
---- gets it, none there is followed, set-user-id bits are dropped, devices left out; what is not of the type that the guest announced
---- is refused. Folders above are made, each file gets its place by one rename. Waits.
+--- Copies a file, or a folder with its content, out of a guest, which is not trusted: links below the destination are not followed,
+--- set-user-id bits are dropped, devices are left out, and an entry of another type than the guest has announced is refused. Missing
+--- parent folders are made, and each file is renamed to its path. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link is refused (ELOOP) unless `follow` is set
@@ -593,12 +593,12 @@ local files = {}
 ---@return string?
 function files.pull(where, source, destination, opts) end
 
---- Copies a file or a folder with all that is in it into a guest. As with `cp -r` it comes into a folder that is there, else it
---- gets that path; folders above are made. Everything is staged beside its place; each file gets it by one rename, and after a
---- failure what was there is still there. Modes, owners, times to the nanosecond, hard links and holes are kept as far as the
---- guest's tar (GNU's: all of it; others: no parts of seconds, no holes, no times of links or, out
---- of the guest, before 1970) or a helper's protocol (no hard links
---- either) can; an owner that cannot be kept is refused. What changes or goes meanwhile is reported, and the copy goes on. Waits.
+--- Copies a file, or a folder with its content, into a guest. As with `cp -r`, an existing folder as destination receives the copy
+--- under its own name; any other destination is the copy's path. Missing parent folders are made. Files are staged beside their
+--- destination and renamed one by one; after a failure the old files are still there. Modes, owners, times to the nanosecond, hard
+--- links and holes are kept as far as the guest's tar can (GNU's: all; others: no fractions of seconds, no holes, no times of links,
+--- and in copies out of the guest no times before 1970) or a helper's protocol (in addition no hard links). An owner that cannot be
+--- kept is refused. Files that change or vanish meanwhile are reported, and the copy continues. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string a path in the guest
@@ -2892,22 +2892,22 @@ function Machine:powerdown() end
 
 --- Brings the guest into a declared state.
 ---
---- Brings a guest into a declared state. Everything is checked before the first step, so that a bad set changes nothing. The
---- order: mounts (what follows may lie on them), files, ssh keys, secrets, and the configuration last, because the guest acts on
---- it at once. Every step may be done again: what is already so is left alone. Waits.
+--- Brings a guest into a declared state. The set is validated before the first step, so an invalid one changes nothing. The order
+--- is: mounts (later paths may be on them), files, ssh keys, secrets, and the configuration last, because the guest acts on it at
+--- once. Steps are idempotent. Waits.
 ---
---- Secrets go into the guest's memory, are hidden from the log while they are on their way, and are in no error. The
---- configuration is a file that all in the guest may read: [secrets] is taken out of it, unless `keep_secrets` says no.
+--- Secrets are kept in the guest's memory, are masked in the log during the push, and are in no error. The
+--- configuration is a file that every user of the guest may read: [secrets] is removed from it, unless `keep_secrets` is set.
 ---
---- The control plane does what it can; files, and what it does not know, go through commands where the target runs them. There
---- everything is compared in the guest, contents go by standard input, and files are replaced as a whole, with their owner
---- and mode. Limits of a shell: see vmctl.config.scripts.
+--- The control plane does the steps that it knows; files and other steps go through commands, if the target runs any. Commands
+--- compare contents in the guest, receive them on standard input, and replace files as a whole, with owner and mode. The limits of
+--- a shell are in vmctl.config.shell_scripts.
 ---@param set table|string what it shall have; a string is its configuration, the jcard.toml, alone
 ---@param opts? table
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind, name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
 ---@return string? message
----@return string? code EINVAL, ETOOBIG, EREMOTE (the guest's words are in the message), ENOTSUP, ETIMEDOUT …
----@return table? report up to the step that failed: its `failed` has message and code, and kind and name where it was a step
+---@return string? code EINVAL, ETOOBIG, EREMOTE (with the guest's message), ENOTSUP, ETIMEDOUT …
+---@return table? report up to the failed step: `failed` has message and code, and kind and name if a step failed
 function Machine:push_config(set, opts) end
 
 --- The client of QEMU's monitor: connected at the first call and closed with the machine. Waits at the first call.

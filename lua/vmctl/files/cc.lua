@@ -1,4 +1,4 @@
---- The guest's side of a copy by the file calls of a cc helper, which needs no program in the guest.
+--- The guest's side of a copy through the file calls of a cc helper. The guest needs no program for it.
 local content = require "vmctl.files.content"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -35,7 +35,7 @@ function methods:type(path, follow)
   local there, err, code, why = self._fs:lstat(path, left(self))
   if there and there.type == "link" and follow then there = self._fs:stat(path, left(self)) or there end
   if there then return shown[there.type] or "other" end
-  if type(why) == "table" then return "none" end -- the helper's answer: there is nothing that could be looked at
+  if type(why) == "table" then return "none" end -- the helper has answered that the path does not exist
   return nil, err, code
 end
 
@@ -43,22 +43,22 @@ local function join(top, path)
   return path == "" and top or top .. "/" .. path
 end
 
--- Into the guest. The protocol has no hard links, no parts of seconds, no times of links: the first become files of their own.
+-- Into the guest. The protocol has no hard links (they become separate files), no fractions of seconds, and no times of links.
 
 local sink = { holes = true, hard = false }
 sink.__index = sink
 
-local function dress(self, path, entry)
+local function set_attributes(self, path, entry)
   local guest = self.guest
   local ok, err, code = true, nil, nil
   if self._owner == "keep" then ok, err, code = guest._fs:chown(path, entry.uid, entry.gid, left(guest)) end
-  local mode = entry.mode & (self._owner == "keep" and 4095 or 1023) -- whoever writes it gets no other's privileges
+  local mode = entry.mode & (self._owner == "keep" and 4095 or 1023) -- without set-user-id and set-group-id when the owner changes
   if ok then ok, err, code = guest._fs:chmod(path, mode, left(guest)) end
   if ok then ok, err, code = guest._fs:chtimes(path, entry.mtime, entry.mtime, left(guest)) end
   return ok, err, code
 end
 
--- Makes something under another name; it gets its own once it is whole.
+-- Makes an entry under a temporary name, and renames it when it is complete.
 local function stage(self, path, make)
   local guest = self.guest
   local folder = text.split(path)
@@ -74,7 +74,7 @@ local put = {}
 function put.file(self, path, entry, read)
   local guest = self.guest
   return stage(self, path, function(unfinished)
-    local ok, err, code = guest._fs:write_file(unfinished, "", 384, left(guest)) -- 0600; no helper's `create` is sure to make it
+    local ok, err, code = guest._fs:write_file(unfinished, "", 384, left(guest)) -- 0600; not every helper's `create` makes the file
     if not ok then return nil, err, code end
     local file
     file, err, code = guest._fs:open_file(unfinished, "w", 384, left(guest))
@@ -86,13 +86,13 @@ function put.file(self, path, entry, read)
     }, entry, read)
     local closed, why, how = file:close(left(guest))
     if ok and not closed then ok, err, code = nil, why, how end
-    if ok then ok, err, code = dress(self, unfinished, entry) end
+    if ok then ok, err, code = set_attributes(self, unfinished, entry) end
     return ok, err, code
   end)
 end
 
 function put.directory(self, path, entry)
-  local ok, err, code = self.guest._fs:mkdir_all(path, 448, left(self.guest)) -- 0700 until all is in it
+  local ok, err, code = self.guest._fs:mkdir_all(path, 448, left(self.guest)) -- 0700 until it is filled
   if not ok then return nil, err, code end
   table.insert(self._folders, { path = path, entry = entry })
   return true
@@ -112,7 +112,7 @@ end
 
 function sink:finish()
   for i = #self._folders, 1, -1 do
-    local ok, err, code = dress(self, self._folders[i].path, self._folders[i].entry)
+    local ok, err, code = set_attributes(self, self._folders[i].path, self._folders[i].entry)
     if not ok then return nil, err, code end
   end
   return true
@@ -120,7 +120,7 @@ end
 
 function sink:close() end
 
---- A place in the guest that gets files. See vmctl.files.exec.
+--- Makes a sink for files in the guest. See vmctl.files.exec.
 function methods:sink(folder, name, owner)
   local ok, err, code = self._fs:mkdir_all(folder, 493, left(self)) -- 0755
   if not ok then return nil, err, code end
@@ -157,7 +157,7 @@ local function visit_file(guest, path, entry, visit)
   return ok, err, code, count
 end
 
--- A helper's errors have no names: what is not there any more is looked for.
+-- A helper's errors have no codes, so a look at the path shows if it has vanished.
 local function has_gone(self, full, path, job)
   return path ~= "" and self.guest:type(full) == "none" and job.note("vanished", path)
 end
@@ -211,12 +211,12 @@ function source:relative(path)
   return path
 end
 
---- Files and folders of the guest.
+--- Makes a source of files and folders of the guest.
 function methods:source(folder, name)
   return setmetatable({ guest = self, _top = join(folder == "/" and "" or folder, name), guess = true }, source)
 end
 
---- The SHA-256 sums of files below `top`, which are read once more for that; false for one that is not there any more.
+--- Reads files below `top` again for their SHA-256 sums; false for a file that no longer exists. Waits.
 ---@return (string|false)[]|nil, string?, string?
 function methods:hashes(top, paths)
   local list = {}
@@ -235,9 +235,9 @@ function methods:hashes(top, paths)
   return list
 end
 
---- Sizes and times of files below `top` as they are now.
+--- The current sizes and times of files below `top`. Waits.
 ---@param files { path: string }[]
----@return { size: integer, mtime: integer }[] false for one that could not be looked at
+---@return { size: integer, mtime: integer }[] false for a file whose state could not be read
 function methods:states(top, files)
   local list = {}
   for i, file in ipairs(files) do

@@ -1,4 +1,4 @@
---- The content of a file on its way: with its holes or without them, hashed, kept still.
+--- Readers and writers of a file's content during a copy: holes, check sums, temporary copies.
 local core = require "vmctl.core"
 
 local M = {}
@@ -7,10 +7,10 @@ local PIECE = 256 << 10
 local ZEROS = ("\0"):rep(PIECE)
 local LEAST_HOLE = 4096
 
---- Reads the parts of a file with holes, of which `read` gives one behind the other.
+--- Reads the parts of a sparse file, which `read` gives one after the other.
 ---@param map { offset: integer, size: integer }[]
 ---@param read fun(n: integer): string?, string?, string?
----@return fun(n: integer): string?, any, string? bytes of one part, and where in the file they are; "" at the end
+---@return fun(n: integer): string?, any, string? bytes of one part, and their offset in the file; "" at the end
 function M.parts(map, read)
   local i, done = 1, 0
   return function(n)
@@ -23,7 +23,7 @@ function M.parts(map, read)
   end
 end
 
---- Fills the holes with zeros, for those who know none.
+--- Fills the holes with zeros, for a sink without holes.
 ---@param entry table with map and real_size
 ---@param read fun(n: integer): string?, any, string? as `parts` gives it
 ---@return fun(n: integer): string?, string?, string?
@@ -54,11 +54,11 @@ local function add_zeros(hash, size)
   end
 end
 
---- The check sum of what is read, holes included.
+--- Wraps a reader and computes the check sum of its content, holes included.
 ---@param entry table
 ---@param read fun(n: integer): string?, any, string?
 ---@return fun(n: integer): string?, any, string? read
----@return fun(): string sum in hexadecimal, once all was read
+---@return fun(): string sum in hexadecimal, when all has been read
 function M.hashed(entry, read)
   local hash, at = core.sha256(), 0
   local function take(n)
@@ -76,7 +76,7 @@ function M.hashed(entry, read)
   end
 end
 
---- Copies a content that does not stand still into a temporary file.
+--- Copies a content that may still change into a temporary file.
 ---@param read fun(n: integer): string?, string?, string?
 ---@return userdata|nil, integer|string size, string? code
 function M.spool(read)
@@ -104,14 +104,14 @@ function M.spool(read)
   return nil, "a temporary file: " .. why, "ENOSPC"
 end
 
---- Writes a content to a file of this machine or of a helper: what is a hole stays one.
+--- Writes a content to a file of this machine or of a helper, and keeps its holes.
 ---@param file { write: function, seek: fun(at: integer), truncate: fun(size: integer) } each gives true, or nil, message, code
 ---@param entry table
 ---@param read fun(n: integer): string?, any, string?
----@param guess? boolean pieces that are all zeros become holes: the source cannot tell them
+---@param guess? boolean pieces of zeros become holes, for a source that does not report holes
 ---@return true|nil, string?, string?
 function M.write(file, entry, read, guess)
-  local at, there = 0, 0 -- where the next bytes go; where the file is
+  local at, there = 0, 0 -- offset of the next bytes; offset of the file
   while true do
     local data, place, code = read(PIECE)
     if not data and place then return nil, place, code end

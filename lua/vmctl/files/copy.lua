@@ -1,9 +1,10 @@
---- The copy itself: entries from a source to a sink, counted, hashed on the way, and compared with what the guest has.
+--- Copies entries from a source to a sink, counts and hashes them, and compares the check sums with those of the guest.
 ---
---- A source has each(visit, job): visit(entry, read) for every entry, where entry has path (relative, "" is the top), type, mode,
---- uid, gid, mtime, nsec, size, link, and of a file with holes map and real_size; read(n) gives a file's content, and again()
---- begins anew where that is possible. What changes or vanishes meanwhile it tells job.note. A sink has put(entry, read),
---- finish(), and close(failed); holes and hard say what it can keep. Either, on the guest's side, has hashes(top, paths).
+--- A source has each(visit, job), which calls visit(entry, read) for every entry. An entry has path (relative, "" is the top), type,
+--- mode, uid, gid, mtime, nsec, size, link, and for a sparse file map and real_size. read(n) gives a file's content; again(), where
+--- the source has it, reads from the beginning. The source reports entries that change or vanish to job.note. A sink has
+--- put(entry, read), finish() and close(failed); its fields holes and hard say whether it keeps holes and hard links. The one of the
+--- two that is on the guest's side has hashes(top, paths).
 local content = require "vmctl.files.content"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -12,10 +13,10 @@ local log = require "vmctl.log"
 local M = {}
 
 local UNITS = { { 1 << 30, "GiB" }, { 1 << 20, "MiB" }, { 1 << 10, "KiB" } }
-local SHOW_AGAIN = 0.2 -- seconds between two states of the progress line
+local SHOW_AGAIN = 0.2 -- seconds between two updates of the progress line
 local MOST_NOTES = 10000 -- entries of each list of a report
 
---- A number of bytes for a person.
+--- Formats a number of bytes for a person.
 ---@return string
 function M.size(bytes)
   for _, unit in ipairs(UNITS) do
@@ -48,7 +49,7 @@ local function counted(job, entry, read)
   end
 end
 
--- As the sink gets it: its holes are zeros where the sink knows none.
+-- The content for the sink: holes become zeros when the sink has no holes.
 local function put_file(job, entry, read)
   read = counted(job, entry, entry.map and content.parts(entry.map, read) or read)
   local sum
@@ -66,7 +67,7 @@ local function put_file(job, entry, read)
   return true
 end
 
--- A file that became shorter while it was sent: once more, from a copy that stands still.
+-- A file that became shorter while it was sent is sent again, from a temporary copy.
 local function put_again(job, entry, again)
   job.note("changed", entry.path)
   local file, size, code = content.spool(again())
@@ -106,7 +107,7 @@ local function pass(job, entry, read, again)
   return true
 end
 
--- A sum that differs: of a file that has changed in the guest meanwhile, it has to.
+-- Handles sums that differ. The sum of a file that has changed in the guest meanwhile must differ.
 local function differs(job, files)
   local states = job.states and job.states(files) or {}
   for i, file in ipairs(files) do
@@ -153,7 +154,7 @@ local function new_job(what)
   return job
 end
 
---- Copies everything. Waits.
+--- Copies all entries. Waits.
 ---@param what { title: string, source: table, sink: table, verify: (fun(paths: string[]): (string|false)[]?)?,
 --- states: (fun(files: table[]): { size: integer, mtime: integer }[]?)?, on_progress: function?, top: string?, max_bytes: integer?,
 --- max_entries: integer? } verify: the sums that the guest has now; states: for files whose sum differs, what the guest says of them:

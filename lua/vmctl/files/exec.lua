@@ -1,4 +1,4 @@
---- The guest's side of a copy by its own tar and sha256sum, which any guest with a shell has: streams, no copy in between.
+--- The guest's side of a copy through its own tar and sha256sum, which any guest with a shell has. Archives are streamed.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -13,10 +13,10 @@ local M = {}
 local methods = {}
 methods.__index = methods
 
-local KEPT = 4096 -- bytes of what tar says
-local AT_A_TIME = 500 -- files of one sha256sum
+local KEPT = 4096 -- bytes of tar's messages
+local AT_A_TIME = 500 -- files in one call of sha256sum
 
---- The guest's side.
+--- Makes the guest's side of a copy.
 ---@param client vmctl.ExecClient|vmctl.Machine
 ---@param label string
 ---@param deadline number
@@ -34,7 +34,7 @@ function methods:start(command)
   return self._client:start(command)
 end
 
---- A small shell command; its output.
+--- Runs a small shell command and returns its output. Waits.
 function methods:ask(what, script, ...)
   local command = { "sh", "-c", script, "sh", ... }
   command.timeout = self:left()
@@ -56,7 +56,7 @@ function methods:type(path, follow)
   return out and out:match "^%a+", err, code
 end
 
---- tar's end: its exit code and its last words.
+--- Waits for tar's end, and turns its exit code and last messages into a result.
 ---@return true|nil, string?, string?, table? record
 function methods:outcome(what, process)
   local record, err, code = process:wait(self:left())
@@ -74,7 +74,7 @@ function methods:keep_words(data)
   table.insert(self._words, data:sub(1, KEPT))
 end
 
---- Removes what was staged. Waits for that; where its caller has no time left, it is done in the background.
+--- Removes the staged files. Waits for that; a caller without time left has it done in the background.
 function methods:clean(base, stage, timeout)
   background.spawn("files", function()
     self._client:run { "sh", "-c", scripts.CLEAN, "sh", base, stage, timeout = timeout }
@@ -97,14 +97,14 @@ local function full(top, path)
   return top .. (path ~= "" and "/" .. path or "")
 end
 
--- sha256sum escapes names with line breaks or backslashes: each of those files is asked for alone.
+-- sha256sum escapes names with line breaks or backslashes. Each of those files gets a call of its own.
 local function hash_one(self, top, path)
   local out, err, code = self:ask("read " .. path, '[ -e "$1" ] || { echo -; exit 0; }; sha256sum < "$1"', full(top, path))
   if not out then return nil, err, code end
   return out:match "^%x+" or false
 end
 
--- Of files that are not there any more, false.
+-- The result is false for files that no longer exist.
 local function hash_many(self, top, paths, from, to)
   local names = {}
   for i = from, to do names[#names + 1] = full(top, paths[i]) .. "\0" end
@@ -132,7 +132,7 @@ local function is_plain(path)
   return not path:find "[\n\\\r]"
 end
 
---- The SHA-256 sums of files below `top`, in hexadecimal, in the order of the paths; false for one that is not there any more.
+--- The SHA-256 sums of files below `top`, in hexadecimal, in the order of the paths; false for a file that no longer exists. Waits.
 ---@return (string|false)[]|nil, string?, string?
 function methods:hashes(top, paths)
   local all, from = {}, 1
@@ -153,9 +153,9 @@ function methods:hashes(top, paths)
   return all
 end
 
---- Sizes and times of files below `top` as they are now.
+--- The current sizes and times of files below `top`. Waits.
 ---@param files { path: string }[]
----@return { size: integer, mtime: integer }[] nothing for one that could not be looked at
+---@return { size: integer, mtime: integer }[] by index; nil for a file whose state could not be read
 function methods:states(top, files)
   local list = {}
   for i, file in ipairs(files) do

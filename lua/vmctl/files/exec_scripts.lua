@@ -1,4 +1,4 @@
---- The shell's part of a copy by tar. Only what each POSIX shell has; the programs are those of GNU, busybox and toybox alike.
+--- Shell scripts for a copy through tar, for any POSIX shell, and for the programs of GNU, busybox and toybox.
 local M = {}
 
 M.PIECE = 256 << 10
@@ -9,8 +9,8 @@ case $(tar --version 2>/dev/null) in *GNU*) echo gnu;; *bsdtar*) echo pax;; *) e
 if [ -d "./$2" ]; then cd -- "./$2"; echo folder; else echo other; fi
 pwd -P]]
 
--- each FROM TO: puts something in its place. A folder that is not there is moved whole; into one that is there go the files, each by
--- a rename of its own. Where another file system begins, mv would write in place: there it is staged once more.
+-- each FROM TO: moves an entry to its destination. A folder that does not exist there is moved whole; into an existing one each file
+-- is renamed. At the border of another file system mv would write in place, so the entry is staged there again.
 local PLACE = [[
 fail() { echo "$1" >&2; exit 1; }
 device() { stat -c %d -- "$1" 2>/dev/null || :; }
@@ -44,8 +44,8 @@ each() {
 }
 ]]
 
--- $1: where to stage, $2: under which name, $3: the top's name, $4: where it goes, $5: tar's letter for owners. The archive's
--- "owner" has the text of its own owner: whether this tar can keep it. "folders" is an archive of them.
+-- $1: folder to stage in, $2: name of the staging folder, $3: the top's name, $4: destination folder, $5: tar's letter for owners. The
+-- archive's entry "owner" has its owner as content, which shows whether this tar keeps owners. "folders" is an archive of folders.
 M.UNPACK = [[set -e
 own=$2 stage=${1%/}/$2
 mkdir -m 700 -- "$stage"
@@ -66,10 +66,10 @@ cd -- "$4"
 rm -rf -- "$stage"
 case $(tar --version 2>/dev/null) in *GNU*) tar --keep-directory-symlink -x"$5"f - <&3;; *) tar -x"$5"f - <&3;; esac]]
 
--- $1: where it was staged, $2: the name. After a failure that the script above did not live to see.
+-- Removes staged files after a failure that ended the script above. $1: folder to stage in, $2: name of the staging folder.
 M.CLEAN = [[rm -rf -- "${1%/}/$2"; find "$1" -xdev -type d -name "$2" -prune -exec rm -rf {} + 2>/dev/null; :]]
 
--- $1: the folder, $2: the name in it. A tar whose numbers have no room drops digits: that is looked for.
+-- $1: the folder, $2: the name in it. A tar format whose fields are too short for a number drops digits, so the numbers are checked.
 M.PACK = [[cd -- "$1" || exit 2
 LC_ALL=C; export LC_ALL
 case $(tar --version 2>/dev/null) in

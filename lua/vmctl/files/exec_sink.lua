@@ -1,5 +1,5 @@
---- Into a guest by its own tar: everything is unpacked into a folder of its own there, on the file system where it will be; then
---- each file gets its place by one rename. What failed is gone, and what was there before it is still there.
+--- Copies into a guest through its tar. The archive is unpacked into a staging folder on the destination's file system; then each file
+--- is renamed to its path. After a failure the staged files are removed, and the old files are still there.
 local errors = require "vmctl.errors"
 local scripts = require "vmctl.files.exec_scripts"
 local task = require "vmctl.base.task"
@@ -14,7 +14,7 @@ local MOST_OCTAL = 0x1fffff -- the largest owner that every tar knows
 local sink = { hard = true }
 sink.__index = sink
 
--- Reads tar's messages meanwhile: otherwise tar would block.
+-- Reads tar's messages in a task of its own, because tar would block on a full pipe.
 local function listen(self, process)
   while true do
     local data, _, code = process:read(math.huge)
@@ -23,21 +23,21 @@ local function listen(self, process)
   end
 end
 
--- As it is sent: in the staged folder, and with no more than its owner may give.
+-- The entry as it is sent: below the staging folder, and without set-user-id and set-group-id when the owner changes.
 local function staged(self, entry)
   local new = { path = self._prefix .. (entry.path ~= "" and "/" .. entry.path or "") }
   if entry.type == "hard" then new.link = self._prefix .. "/" .. entry.link end
-  if entry.type == "directory" then new.mode, new.uid, new.gid = 448, 0, 0 end -- 0700 until all is in it
+  if entry.type == "directory" then new.mode, new.uid, new.gid = 448, 0, 0 end -- 0700 until it is filled
   if self._owner == "target" then new.mode, new.uid, new.gid = (new.mode or entry.mode) & ~PRIVILEGES, 0, 0 end
   return setmetatable(new, { __index = entry })
 end
 
--- Has the script ended by itself, and so removed what it had staged? One that was killed, or whose host lost its input, has not.
+-- True if the script ended by itself, and so has removed the staged files. A script that was killed has not.
 local function has_cleaned(code, record)
   return code == "EREMOTE" and record ~= nil and record.exit_code ~= nil and not record.signal
 end
 
--- The reason of tar's end.
+-- The reason of tar's failure.
 local function ended(self, path, err, code)
   local heard, late, timeout = self._listener:join(self.guest:left())
   if not heard then return nil, late, timeout end
@@ -53,7 +53,7 @@ local function send(self, entry, read)
   return nil, err, code
 end
 
--- A short file is read before it is announced: it is as long as it is then, also where the system says nothing of that.
+-- A short file is read before its header is sent, so the header has its actual size also on file systems that report none.
 local function read_ahead(entry, read)
   local parts, size = {}, 0
   repeat
@@ -93,8 +93,8 @@ local function send_text(self, name, text, like)
   return send(self, entry, function() return text end)
 end
 
--- The folders once more, in an archive of their own, those inside before those around: with their modes, owners and times, which
--- they get when all is in its place.
+-- Sends the folders again in an archive of their own, inner ones first. It sets their modes, owners and times after all files have
+-- been moved.
 local function send_folders(self)
   if #self._folders == 0 then return true end
   local parts = {}
@@ -131,7 +131,7 @@ function sink:finish()
   return ok, err, code
 end
 
---- Ends it. After a failure that tar did not see, what is staged is removed.
+--- Closes the sink. After a failure that tar did not notice, removes the staged files.
 function sink:close()
   if self._listener then self._listener:cancel() end
   self._process:close()
@@ -140,10 +140,10 @@ function sink:close()
   self.guest:clean(self._base, self._stage, CLEANUP)
 end
 
---- A place in the guest that gets files.
+--- Makes a sink for files in the guest. Waits.
 ---@param guest table vmctl.files.exec
----@param folder string made if it is not there
----@param name string of the top there
+---@param folder string is made if it does not exist
+---@param name string of the top in that folder
 ---@param owner "keep"|"target"
 ---@param scope vmctl.Scope
 ---@return table|nil, string?, string?

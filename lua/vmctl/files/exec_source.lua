@@ -1,16 +1,16 @@
---- Reads files out of a guest by its own tar: the archive as it comes, and tar's messages about changed and vanished files.
+--- Reads files out of a guest through its tar: the archive, and tar's messages about changed and vanished files.
 local reader = require "vmctl.tar.read"
 local scripts = require "vmctl.files.exec_scripts"
 local text = require "vmctl.text"
 
 local M = {}
 
-local MOST_LINE = 16384 -- bytes of a line that tar says
+local MOST_LINE = 16384 -- bytes of a line of tar's messages
 
 local source = {}
 source.__index = source
 
--- From "./name/a/b" as tar says it to "a/b".
+-- Turns "./name/a/b", as tar prints it, into "a/b".
 local function relative(name, path)
   if path:sub(1, 2) == "./" then path = path:sub(3) end
   path = text.strip_slashes(path):match "^/*(.*)$"
@@ -30,7 +30,7 @@ local function behind(line, endings)
   end
 end
 
--- A line of tar's: of an entry that has changed or gone, or else words.
+-- Parses a line of tar's messages: about an entry that has changed or vanished, or something else.
 local function take_line(self, job, line)
   local said = line:sub(1, 5) == "tar: " and line:sub(6) or line
   local path = behind(said, CHANGED)
@@ -66,7 +66,7 @@ local function take_words(self, job, data)
   self._line = (self._line .. data:sub(at)):sub(1, MOST_LINE)
 end
 
--- tar's standard output as what the reader of archives reads.
+-- tar's standard output, in the form that the archive reader takes.
 local function output(self, process, job)
   local rest, from = "", 1
   local function more()
@@ -95,12 +95,12 @@ local function output(self, process, job)
   return { read = read, skip = skip, drain = function() while more() do from = #rest + 1 end end }
 end
 
--- Of a tar that ended with a failure: whether all that it said is of entries that have changed or gone.
+-- After a failure of tar: true if all its messages are about entries that have changed or vanished.
 local function is_live(self, record)
   return self._live and not self._failed and record ~= nil and (record.exit_code == 1 or record.exit_code == 2)
 end
 
---- Visits everything. See vmctl.files.copy.
+--- Visits all entries. See vmctl.files.copy.
 function source:each(visit, job)
   local guest, name = self.guest, self._name
   self._line = ""
@@ -125,7 +125,7 @@ function source:relative(path)
   return relative(self._name, path)
 end
 
---- Files and folders of the guest.
+--- Makes a source of files and folders of the guest.
 ---@param guest table vmctl.files.exec
 ---@param folder string
 ---@param name string a name in it

@@ -1,5 +1,5 @@
---- This machine's side of a copy that comes from a guest, which is not trusted: no link below the folder that gets it is followed,
---- files are replaced as a whole, and set-user-id bits are dropped.
+--- The sink on this machine for a copy from a guest, which is not trusted: it follows no link below the destination folder, replaces
+--- files as a whole, and drops set-user-id bits.
 local content = require "vmctl.files.content"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
@@ -10,7 +10,7 @@ local M = {}
 local PRIVILEGES = 3072 -- mode bits 06000: set-user-id and set-group-id
 local MOST_NAME = 255
 
---- Splits a path into the folder and the last name.
+--- Splits a path into folder and last name.
 ---@param path string
 ---@return string folder, string name "" for "/" and what ends in "." or ".."
 function M.split(path)
@@ -20,7 +20,7 @@ function M.split(path)
   return folder == "" and "/" or folder or ".", name
 end
 
---- Makes a folder of this machine and those above it, as far as they are not there.
+--- Makes a folder of this machine, and its missing parents.
 ---@param path string
 ---@return true|nil, string?, string?
 function M.make_folders(path)
@@ -38,7 +38,7 @@ end
 local sink = { holes = true, hard = true }
 sink.__index = sink
 
--- Names that lead elsewhere are none.
+-- Refuses names that lead out of the folder.
 local function place(self, path)
   for part in path:gmatch "[^/]+" do
     if part == ".." or #part > MOST_NAME then return errors.fail("EINVAL", "%s: not a name for a file", path:sub(1, 300)) end
@@ -46,7 +46,7 @@ local function place(self, path)
   return "/" .. self._name .. (path ~= "" and "/" .. path or "")
 end
 
-local function dress(self, path, entry)
+local function set_attributes(self, path, entry)
   local root, is_link = self._root, entry.type == "link"
   local ok, err, code = true, nil, nil
   if self._owner == "keep" then ok, err, code = root:chown(path, entry.uid, entry.gid, true) end
@@ -59,7 +59,7 @@ local function staged(path)
   return ("%s.part-%08x"):format(path:match "^.*/", math.random(0) & 0xffffffff)
 end
 
--- Makes something under another name; it gets its own once it is whole. `keep`: the other name may still be there.
+-- Makes an entry under a temporary name, and renames it when it is complete. `keep`: the temporary name may be left over.
 local function stage(self, path, make, keep)
   local root, unfinished = self._root, staged(path)
   local ok, err, code = make(unfinished)
@@ -79,7 +79,7 @@ local function put_file(self, path, entry, read)
     }, entry, read, self._guess)
     local closed, why, how = file:close()
     if ok and not closed then ok, err, code = nil, why, how end
-    if ok then ok, err, code = dress(self, unfinished, entry) end
+    if ok then ok, err, code = set_attributes(self, unfinished, entry) end
     return ok, err, code
   end)
 end
@@ -88,7 +88,7 @@ local function put_folder(self, path, entry)
   local there = self._root:stat(path, true)
   if there and there.type ~= "directory" then return errors.fail("EEXIST", "%s is there, and no folder", path) end
   if not there then
-    local ok, err, code = self._root:mkdir(path, 448) -- 0700 until all is in it
+    local ok, err, code = self._root:mkdir(path, 448) -- 0700 until it is filled
     if not ok then return nil, err, code end
   end
   table.insert(self._folders, { path = path, entry = entry })
@@ -98,12 +98,12 @@ end
 local function put_link(self, path, entry)
   return stage(self, path, function(unfinished)
     local ok, err, code = self._root:symlink(entry.link, unfinished)
-    if ok then ok, err, code = dress(self, unfinished, entry) end
+    if ok then ok, err, code = set_attributes(self, unfinished, entry) end
     return ok, err, code
   end)
 end
 
--- A second name of something that was copied before. (The rename of one name of a file onto another does nothing.)
+-- Makes a hard link to an entry that was copied before. (Renaming one name of a file to another of its names does nothing.)
 local function put_hard(self, path, entry)
   local target, err, code = place(self, self._relative(entry.link))
   if not target then return nil, err, code end
@@ -130,11 +130,11 @@ function sink:put(entry, read)
   return nil, err, code
 end
 
--- Folders get their modes and times last: one may be read-only, and what is put into it changes its time.
+-- Sets the modes and times of folders last: a folder may be read-only, and each file that is put into it changes its time.
 function sink:finish()
   for i = #self._folders, 1, -1 do
     local folder = self._folders[i]
-    local ok, err, code = dress(self, folder.path, folder.entry)
+    local ok, err, code = set_attributes(self, folder.path, folder.entry)
     if not ok then return nil, err, code end
   end
   return true
@@ -144,11 +144,11 @@ function sink:close()
   if self._root then self._root:close() end
 end
 
---- A place of this machine that gets files.
----@param folder string which is there
----@param name string of the top there
----@param opts { owner: "keep"|"mine", relative: (fun(link: string): string), guess: boolean? } relative: from what a hard link says
--- to a path below the top; guess: zeros become holes
+--- Makes a sink for files on this machine.
+---@param folder string which exists
+---@param name string of the top in that folder
+---@param opts { owner: "keep"|"mine", relative: (fun(link: string): string), guess: boolean? } relative: turns a
+-- hard link's target into a path below the top; guess: zeros become holes
 ---@return table|nil, string?, string?
 function M.sink(folder, name, opts)
   local root, err, code = fs.root(folder, true)

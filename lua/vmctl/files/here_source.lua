@@ -1,4 +1,4 @@
---- Files and folders of this machine, as they are read: also those that change or go meanwhile.
+--- Reads files and folders of this machine, and handles those that change or vanish meanwhile.
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local text = require "vmctl.text"
@@ -7,7 +7,7 @@ local walk = require "vmctl.tar.walk"
 local M = {}
 
 local PIECE = 256 << 10
-local MOST_PARTS = 20000 -- of a file with holes; one with more is read as if it had none
+local MOST_PARTS = 20000 -- of a sparse file; a file with more parts is read as if it had no holes
 
 local source = {}
 source.__index = source
@@ -18,7 +18,7 @@ local function has_gone(code)
   return code == "ENOENT" or code == "ESRCH"
 end
 
--- The parts of a file that are no holes, when it has some.
+-- The data parts of a sparse file, nil for a file without holes.
 local function find_parts(file, size)
   local map, at, sum = {}, 0, 0
   while at < size do
@@ -41,9 +41,9 @@ local function describe(entry, info, file)
   end
 end
 
--- Reads a file's content, part by part.
+-- Makes a reader of a file's content, part by part.
 local function new_reader(file, entry, state)
-  local map, i, at = entry.map, 1, 0 -- of the part: how much was read
+  local map, i, at = entry.map, 1, 0 -- bytes of the part that have been read
   local function read(n)
     n = math.min(n, PIECE)
     if map then
@@ -86,7 +86,7 @@ local function visit_file(self, path, entry, visit, job)
   local before
   before, err, code = file:stat()
   if not before then return nil, err, code end
-  if before.type ~= "file" then return job.note("changed", entry.path) end -- it was a file when its folder was read
+  if before.type ~= "file" then return job.note("changed", entry.path) end -- it was a file when the folder was read
   describe(entry, before, file)
   local state = { read = 0 }
   local ok
@@ -95,7 +95,7 @@ local function visit_file(self, path, entry, visit, job)
   return note_changes(job, entry, file, before, state)
 end
 
--- The second name of a file that was visited by another one.
+-- Visits a file with several names: the first name as a file, each further one as a hard link to it.
 local function visit_hard(self, entry, visit, job)
   local key = ("%d:%d"):format(entry.device, entry.inode)
   local first = self._names[key]
@@ -123,7 +123,7 @@ local function visit_top_file(self, top, visit, job)
   return visit_file(self, "/" .. name, top, visit, job)
 end
 
---- Visits everything. See vmctl.files.copy.
+--- Visits all entries. See vmctl.files.copy.
 function source:each(visit, job)
   local top, err, code = fs.stat(self._path)
   if not top then return nil, err, code end
@@ -138,9 +138,9 @@ function source:each(visit, job)
     function(path) return job.note("vanished", path:sub(2)) end)
 end
 
---- Files and folders of this machine.
+--- Makes a source of files and folders of this machine.
 ---@param path string
----@param skip? fun(path: string): boolean "/a/b" for what is below the top
+---@param skip? fun(path: string): boolean gets "/a/b" for an entry below the top; true leaves it out
 function M.source(path, skip)
   return setmetatable({ _path = path, _skip = skip, _names = {} }, source)
 end

@@ -1,5 +1,4 @@
---- Files and trees, into guests and out of them: one stream, no copy in between, nothing whole in memory; modes and owners are
---- kept, check sums compared.
+--- Copies files and trees into guests and out of them. Contents are streamed, modes and owners kept, and check sums compared.
 local copy = require "vmctl.files.copy"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -20,13 +19,13 @@ local known = {
   timeout = "number>0", verify = "boolean", owner = { "keep", "mine", "target" }, exclude = "table|function", on_progress = "callable",
   exact = "boolean", max_bytes = "integer>0", max_entries = "integer>0", follow = "boolean",
 }
-local MOST_BYTES, MOST_ENTRIES = 64 << 30, 1000000 -- of what a guest sends
+local MOST_BYTES, MOST_ENTRIES = 64 << 30, 1000000 -- of a copy from a guest
 
 local function is_cc(value)
   return type(value) == "table" and type(value.fs) == "table" and target.class(value.fs) == "vmctl.CcFilesystem"
 end
 
--- Which way leads there: the file calls of a cc helper, or commands.
+-- The guest's side for a target: the file calls of a cc helper, or commands.
 local function resolve(value, where, deadline)
   if is_cc(value) then return require("vmctl.files.cc").new(value.fs, tostring(value), deadline) end
   local found = target.resolve(value, where, 4)
@@ -34,7 +33,7 @@ local function resolve(value, where, deadline)
   return require("vmctl.files.exec").new(found.exec, found.label, deadline)
 end
 
--- A list of Lua patterns for names, or a function of the path: what is left out.
+-- Makes the filter of a copy from a list of Lua patterns for names, or from a function of the path.
 local function skipper(exclude)
   if type(exclude) ~= "table" then return exclude end
   return function(path)
@@ -46,7 +45,7 @@ local function skipper(exclude)
   end
 end
 
--- Where a copy will lie, as `cp -r` has it: in a folder that is there, under its own name; else at that path.
+-- The path of a copy, as for `cp -r`: below the destination if that is a folder, else the destination itself.
 local function aim(kind, source_name, destination, exact)
   if exact then return here.split(destination) end
   if kind == "directory" or destination:sub(-1) == "/" then
@@ -62,7 +61,7 @@ local function limits(opts, where)
 end
 
 local function failed(what, from, to, err, code)
-  return nil, ("%s %s to %s: %s"):format(what, from, to, log.sanitize(err)), code -- there may be a guest's names in it
+  return nil, ("%s %s to %s: %s"):format(what, from, to, log.sanitize(err)), code -- the message may contain names from the guest
 end
 
 local function verifier(opts, guest, top)
@@ -96,12 +95,12 @@ local function send(guest, source, destination, opts)
   end)
 end
 
---- Copies a file or a folder with all that is in it into a guest. As with `cp -r` it comes into a folder that is there, else it
---- gets that path; folders above are made. Everything is staged beside its place; each file gets it by one rename, and after a
---- failure what was there is still there. Modes, owners, times to the nanosecond, hard links and holes are kept as far as the
---- guest's tar (GNU's: all of it; others: no parts of seconds, no holes, no times of links or, out
---- of the guest, before 1970) or a helper's protocol (no hard links
---- either) can; an owner that cannot be kept is refused. What changes or goes meanwhile is reported, and the copy goes on. Waits.
+--- Copies a file, or a folder with its content, into a guest. As with `cp -r`, an existing folder as destination receives the copy
+--- under its own name; any other destination is the copy's path. Missing parent folders are made. Files are staged beside their
+--- destination and renamed one by one; after a failure the old files are still there. Modes, owners, times to the nanosecond, hard
+--- links and holes are kept as far as the guest's tar can (GNU's: all; others: no fractions of seconds, no holes, no times of links,
+--- and in copies out of the guest no times before 1970) or a helper's protocol (in addition no hard links). An owner that cannot be
+--- kept is refused. Files that change or vanish meanwhile are reported, and the copy continues. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string a path in the guest
@@ -125,9 +124,9 @@ function M.push(where, source, destination, opts)
   return failed("push", source, ("%s:%s"):format(guest.label, destination), err, code)
 end
 
--- Where a copy from a guest goes. A link there may be one that an earlier copy has brought.
+-- The destination of a copy from a guest. A link there may have come with an earlier copy.
 local function aim_here(source_name, destination, opts)
-  local bare = text.strip_folder(destination) -- with a slash behind it, the system follows a link
+  local bare = text.strip_folder(destination) -- the system follows a link whose path ends in a slash
   local there = fs.stat(bare, true)
   if there and there.type == "link" then
     if not opts.follow then return errors.fail("ELOOP", "it is a link (follow)") end
@@ -172,9 +171,9 @@ local function fetch(guest, source, destination, opts)
   return report, err, code
 end
 
---- Copies a file or a folder with all that is in it out of a guest, which is not trusted: no link leads out of the place that
---- gets it, none there is followed, set-user-id bits are dropped, devices left out; what is not of the type that the guest announced
---- is refused. Folders above are made, each file gets its place by one rename. Waits.
+--- Copies a file, or a folder with its content, out of a guest, which is not trusted: links below the destination are not followed,
+--- set-user-id bits are dropped, devices are left out, and an entry of another type than the guest has announced is refused. Missing
+--- parent folders are made, and each file is renamed to its path. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link is refused (ELOOP) unless `follow` is set
