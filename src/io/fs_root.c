@@ -4,10 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { MOST_DEPTH = 256, RACES = 64 };
@@ -32,6 +35,8 @@ static int beneath_openat2(const struct vmctl_root *root, const char *path, int 
 {
     struct open_how how = { .flags = (unsigned)flags, .mode = flags & (O_CREAT | O_TMPFILE) ? mode : 0,
                             .resolve = root->strict ? RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS : RESOLVE_IN_ROOT };
+    if (root->near)
+        how.resolve |= RESOLVE_NO_XDEV;
     long fd = -1;
     for (int i = 0; i < RACES; i++) {
         fd = syscall(SYS_openat2, root->fd, path, &how, sizeof how);
@@ -39,6 +44,46 @@ static int beneath_openat2(const struct vmctl_root *root, const char *path, int 
             break;
     }
     return (int)fd;
+}
+
+bool vmctl_fs_is_local(int fd)
+{
+    static const uint32_t local[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC,     RAMFS_MAGIC,
+                                      F2FS_SUPER_MAGIC, MSDOS_SUPER_MAGIC, ISOFS_SUPER_MAGIC, SQUASHFS_MAGIC };
+    struct statfs fs;
+    if (fstatfs(fd, &fs) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        if (local[i] == (uint32_t)fs.f_type)
+            return true;
+    return false;
+}
+
+int vmctl_beneath_near(const struct vmctl_root *root, struct vmctl_root *near)
+{
+    if (root->fd < 0)
+        return -EBADF;
+    if (!vmctl_fs_is_local(root->fd))
+        return -EXDEV;
+    int fd = fcntl(root->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    *near = *root;
+    near->fd = fd;
+    near->near = true;
+    return 0;
+}
+
+/* Is it no file, and no folder? What is not there yet becomes a file. */
+static bool beneath_may_wait(const struct vmctl_root *root, const char *path, int flags)
+{
+    struct stat st;
+    int fd = beneath_openat2(root, path, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW), 0);
+    if (fd < 0)
+        return errno != ENOENT;
+    bool other = fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
+    close(fd);
+    return other;
 }
 
 int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flags, mode_t mode, int *out_fd)
@@ -51,7 +96,10 @@ int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flag
     path += strspn(path, "/");
     if (!*path)
         path = ".";
-    int fd = root->whole && !root->strict ? openat(root->fd, path, flags, mode) : beneath_openat2(root, path, flags, mode);
+    if (root->near && !(flags & O_PATH) && beneath_may_wait(root, path, flags))
+        return -EXDEV;
+    bool plain = root->whole && !root->strict && !root->near;
+    int fd = plain ? openat(root->fd, path, flags, mode) : beneath_openat2(root, path, flags, mode);
     if (fd < 0)
         return -errno;
     *out_fd = fd;

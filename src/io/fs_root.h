@@ -10,13 +10,21 @@ struct vmctl_root {
     int fd;      /* of the folder; -1: closed */
     bool whole;  /* it is this machine's own "/": nothing has to be kept in */
     bool strict; /* no link is followed: the files below are not trusted */
+    bool near;   /* no other file system is entered (-EXDEV): this one is known not to hang */
 };
 
 /* Opens the folder; links on the way to it are followed. */
 int vmctl_beneath_root(const char *path, bool strict, struct vmctl_root *root);
 
+/* Is the file system of an fd this machine's own? Its calls last as long as a disk takes, and depend on nobody else. */
+bool vmctl_fs_is_local(int fd);
+
+/* A second fd of the same folder, near. -EXDEV: its file system is not local. */
+int vmctl_beneath_near(const struct vmctl_root *root, struct vmctl_root *near);
+
 /* Opens a path as open(2) would; always close-on-exec, non-blocking, and never a controlling terminal. Needs Linux 5.6
- * (-ENOSYS) unless the root is whole and not strict. A link below a strict root is -ELOOP, ".." beyond it -EXDEV. */
+ * (-ENOSYS) unless the root is whole and not strict. A link below a strict root is -ELOOP, ".." beyond it -EXDEV. A
+ * near root opens only files and folders (-EXDEV: a device may make its user wait). */
 int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flags, mode_t mode, int *out_fd);
 
 /* Opens the folder in which a path's last name is, and copies that name. A path without one ("/", "a/..") is -EINVAL. */

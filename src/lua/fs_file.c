@@ -10,9 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 struct lua_file {
@@ -20,23 +18,11 @@ struct lua_file {
     bool quick;
 };
 
-/* File systems of this machine's own: their calls last as long as a disk takes, and depend on no other machine. */
-static bool fs_is_local(uint32_t magic)
-{
-    static const uint32_t local[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC,     RAMFS_MAGIC,
-                                      F2FS_SUPER_MAGIC, MSDOS_SUPER_MAGIC, ISOFS_SUPER_MAGIC, SQUASHFS_MAGIC };
-    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
-        if (local[i] == magic)
-            return true;
-    return false;
-}
-
 void vmctl_file_judge(lua_State *L, int at)
 {
     struct lua_file *f = luaL_checkudata(L, at, VMCTL_FILE);
-    struct statfs fs;
     struct stat st;
-    f->quick = fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode) && fstatfs(f->fd, &fs) == 0 && fs_is_local((uint32_t)fs.f_type);
+    f->quick = fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode) && vmctl_fs_is_local(f->fd);
 }
 
 /* The descriptor inside a vmctl.File or a vmctl.Root. */

@@ -47,6 +47,18 @@ static int l_root(lua_State *L)
     return err ? vmctl_fail(L, err, "open %s", path) : 1;
 }
 
+/* root:near() -> root: the same folder, whose calls fail with EXDEV where they would enter another file system or open a device,
+ * and need no worker therefore; EXDEV where the folder's own file system is not local */
+static int l_root_near(lua_State *L)
+{
+    const struct vmctl_root *r = root_check(L);
+    struct vmctl_root *near = lua_newuserdatauv(L, sizeof *near, 0);
+    near->fd = -1;
+    luaL_setmetatable(L, VMCTL_ROOT);
+    int err = vmctl_beneath_near(r, near);
+    return err ? root_result(L, err, "open", "a local folder") : 1;
+}
+
 static int open_flags(lua_State *L, int arg)
 {
     static const char letters[] = "rw+ctxlda";
@@ -346,7 +358,8 @@ void vmctl_fs_root_register(lua_State *L)
         { "rename", l_root_rename },     { "symlink", l_root_symlink },   { "readlink", l_root_readlink },
         { "link", l_root_link },
         { "chmod", l_root_chmod },       { "chown", l_root_chown },       { "chtimes", l_root_chtimes },
-        { "real", l_root_real },         { "close", l_root_close },       { NULL, NULL }
+        { "real", l_root_real },         { "near", l_root_near },         { "close", l_root_close },
+        { NULL, NULL }
     };
     static const luaL_Reg meta[] = { { "__gc", l_root_close }, { "__close", l_root_close }, { NULL, NULL } };
     static const luaL_Reg functions[] = { { "root", l_root }, { NULL, NULL } };

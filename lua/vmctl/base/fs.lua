@@ -24,7 +24,7 @@ M.identity, M.temporary, M.watch = raw.identity, raw.temporary, raw.watch
 local files = {}
 local files_mt = { __name = "vmctl.WaitingFile", __index = files }
 
---- A folder that stands for "/".
+--- A folder that stands for "/". Calls that stay on a local file system are made at once.
 ---@class vmctl.WaitingRoot: vmctl.Root
 local roots = {}
 local roots_mt = { __name = "vmctl.WaitingRoot", __index = roots }
@@ -33,12 +33,26 @@ local function wrap_file(file)
   return setmetatable({ _file = file, _quick = file:quick() }, files_mt)
 end
 
-local function add_methods(methods, class, field, names, waits)
+local function add_file_methods(class, names, waits)
   for name in names:gmatch "%S+" do
-    methods[name] = function(self, ...)
-      local object = self[field]
-      if self._quick and not waits then return object[name](object, ...) end
-      return work(nil, name, class[name], object, ...)
+    files[name] = function(self, ...)
+      local file = self._file
+      if self._quick and not waits then return file[name](file, ...) end
+      return work(nil, name, class[name], file, ...)
+    end
+  end
+end
+
+-- A near root (see core.fs) fails with EXDEV, and has done nothing, where it would have to leave its file system.
+local function add_root_methods(class, names, waits)
+  for name in names:gmatch "%S+" do
+    roots[name] = function(self, ...)
+      local near = not waits and self._near
+      if near then
+        local result, more, code = near[name](near, ...)
+        if result or code ~= "EXDEV" then return result, more, code end
+      end
+      return work(nil, name, class[name], self._root, ...)
     end
   end
 end
@@ -46,10 +60,10 @@ end
 local class_of = { root = assert(raw.root "/") }
 class_of.file = assert(class_of.root:open("/", "rd"))
 
-add_methods(files, class_of.file, "_file", "read write seek truncate stat chmod extent close")
-add_methods(files, class_of.file, "_file", "sync", true)
-add_methods(roots, class_of.root, "_root",
-  "stat list mkdir remove remove_all rename symlink link readlink chmod chown chtimes real")
+add_file_methods(class_of.file, "read write seek truncate stat chmod extent close")
+add_file_methods(class_of.file, "sync", true)
+add_root_methods(class_of.root, "stat list mkdir remove rename symlink link readlink chmod chown chtimes real")
+add_root_methods(class_of.root, "remove_all", true)
 
 class_of.file:close()
 class_of.root:close()
@@ -62,16 +76,25 @@ end
 files_mt.__close = files.drop
 files_mt.__gc = files.drop
 
+local function open_near(self, path, letters, mode)
+  if not self._near then return nil, nil, "EXDEV" end
+  return self._near:open(path, letters, mode)
+end
+
 --- root:open(path, letters, mode) as vmctl.Root has it. Waits.
 ---@return vmctl.WaitingFile|nil, string?, string?
 function roots:open(path, letters, mode)
-  local file, err, code = work(nil, "open", self._root.open, self._root, path, letters, mode)
+  local file, err, code = open_near(self, path, letters, mode)
+  if code == "EXDEV" then
+    file, err, code = work(nil, "open", self._root.open, self._root, path, letters, mode)
+  end
   if not file then return nil, err, code end
   return wrap_file(file)
 end
 
 --- Closes it. Does not wait: its descriptor has nothing to be written.
 function roots:close()
+  if self._near then self._near:close() end
   return self._root:close()
 end
 
@@ -84,7 +107,7 @@ roots_mt.__close = roots.close
 function M.root(path, strict)
   local root, err, code = work(nil, "root", raw.root, path, strict)
   if not root then return nil, err, code end
-  return setmetatable({ _root = root }, roots_mt)
+  return setmetatable({ _root = root, _near = root:near() }, roots_mt)
 end
 
 --- Opens a file by its path; a relative one is looked up in the working folder. Waits, but not for the other end of a FIFO.
