@@ -146,6 +146,46 @@ describe("vmctl.Stream: read_frame", function()
     assert.equal("EOF", code(far:skip_frame()))
   end))
 
+  it("gives a frame over the limit in pieces, and stands in the way until the last one was read", run(function()
+    local near, far = pair { format = typed }
+    local body = ("abcdefghij"):rep(1 << 16)
+    local writer = vmctl.spawn(function()
+      near:write((">I1I4"):pack(7, #body) .. body)
+      near:write_frame(1, "next")
+    end)
+    assert.equal("ETOOBIG", code(far:read_frame()))
+    local parts = { assert(far:read_skipped(3)) }
+    assert.equal("abc", parts[1])
+    assert.equal("ETOOBIG", code(far:read_frame()))
+    repeat
+      local piece = assert(far:read_skipped(1 << 16, 30))
+      assert.is_true(#piece <= 1 << 16)
+      parts[#parts + 1] = piece
+    until piece == ""
+    assert.is_true(table.concat(parts) == body)
+    assert.same({ 1, "next" }, { far:read_frame() })
+    writer:join()
+    assert.equal("", far:read_skipped(1))
+    near:write((">I1I4"):pack(7, 1 << 20) .. "x")
+    assert.equal("ETOOBIG", code(far:read_frame()))
+    assert.equal("x", far:read_skipped(10))
+    assert.equal("ETIMEDOUT", code(far:read_skipped(10, 0.01)))
+    near:close()
+    assert.equal("EOF", code(far:read_skipped(10)))
+  end))
+
+  it("is split behind its first bytes when that is asked for", run(function()
+    local near, far = pair { format = typed }
+    for _, body in ipairs { "head and rest", "head", "he", "" } do
+      assert.is_true(near:write_frame(5, body))
+      assert.same({ 5, body:sub(1, 4), body:sub(5) }, { far:read_frame(30, 4) })
+    end
+    assert.has_error(function() far:read_frame(0, 0) end)
+    assert.has_error(function() far:read_frame(0, 17) end)
+    near:close()
+    assert.equal("EOF", code(far:read_frame(30, 4)))
+  end))
+
   it("knows limits by type", run(function()
     local near, far = pair { format = typed }
     near:write("\3\0\0\0\5abcde" .. "\4\0\0\7\208" .. ("x"):rep(2000) .. "\3\0\0\0\6")

@@ -122,21 +122,52 @@ static int l_private(lua_State *L)
     return 2;
 }
 
+/* Reads behind the first `head` bytes of a string, which it pushes; those are for `got`, if it fits. */
+static int file_read(lua_State *L, size_t head, size_t n, off_t at, ssize_t *got, char **out, luaL_Buffer *b)
+{
+    const struct lua_file *f = file_check(L);
+    lua_settop(L, 1);
+    *out = luaL_buffinitsize(L, b, head + n);
+    do
+        *got = at < 0 ? read(f->fd, *out + head, n) : pread(f->fd, *out + head, n, at);
+    while (*got < 0 && errno == EINTR);
+    return *got < 0 ? -errno : 0;
+}
+
+static size_t file_amount(lua_State *L)
+{
+    lua_Integer n = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, n >= 0 && n <= READ_MOST, 2, "a number of bytes expected");
+    return (size_t)n;
+}
+
 /* f:read(n, [at]) -> up to n bytes from its position, or from `at`, which leaves the position alone; "" at the end */
 static int l_file_read(lua_State *L)
 {
-    const struct lua_file *f = file_check(L);
-    lua_Integer n = luaL_checkinteger(L, 2), at = luaL_optinteger(L, 3, -1);
-    luaL_argcheck(L, n >= 0 && n <= READ_MOST, 2, "a number of bytes expected");
-    lua_settop(L, 1);
     luaL_Buffer b;
-    char *out = luaL_buffinitsize(L, &b, (size_t)n);
+    char *out;
     ssize_t got;
-    do
-        got = at < 0 ? read(f->fd, out, (size_t)n) : pread(f->fd, out, (size_t)n, at);
-    while (got < 0 && errno == EINTR);
-    int err = got < 0 ? -errno : 0;
+    size_t n = file_amount(L);
+    int err = file_read(L, 0, n, luaL_optinteger(L, 3, -1), &got, &out, &b);
     luaL_pushresultsize(&b, err ? 0 : (size_t)got);
+    return err ? file_fail(L, err, "read") : 1;
+}
+
+/* f:read_counted(n) -> as read; a zero byte and the number of the bytes (32 bits, big endian) stand before them: so a frame's
+ * payload is made without another copy */
+static int l_file_read_counted(lua_State *L)
+{
+    enum { HEAD = 5 };
+    luaL_Buffer b;
+    char *out;
+    ssize_t got;
+    int err = file_read(L, HEAD, file_amount(L), -1, &got, &out, &b);
+    if (!err) {
+        out[0] = 0;
+        for (int i = 1; i < HEAD; i++)
+            out[i] = (char)(uint8_t)((size_t)got >> (8 * (HEAD - 1 - i)));
+    }
+    luaL_pushresultsize(&b, err ? 0 : HEAD + (size_t)got);
     return err ? file_fail(L, err, "read") : 1;
 }
 
@@ -249,6 +280,7 @@ void vmctl_fs_file_register(lua_State *L)
 {
     static const luaL_Reg functions[] = { { "private", l_private }, { NULL, NULL } };
     static const luaL_Reg methods[] = { { "read", l_file_read },   { "write", l_file_write },       { "seek", l_file_seek },
+                                        { "read_counted", l_file_read_counted },
                                         { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },
                                         { "close", l_file_close }, { "chmod", l_file_chmod },       { "extent", l_file_extent },
                                         { "fileno", l_file_fileno }, { "quick", l_file_quick }, { NULL, NULL } };

@@ -42,6 +42,7 @@ int vmctl_l_read_exact(lua_State *L);
 int vmctl_l_read_line(lua_State *L);
 int vmctl_l_skip_past(lua_State *L);
 int vmctl_l_skip_frame(lua_State *L);
+int vmctl_l_read_skipped(lua_State *L);
 int vmctl_l_write(lua_State *L);
 int vmctl_l_flush(lua_State *L);
 int vmctl_l_shutdown(lua_State *L);

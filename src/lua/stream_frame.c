@@ -1,9 +1,12 @@
 /* Reading the frames of a stream. */
+#include "lua/check.h"
 #include "lua/fail.h"
 #include "lua/park.h"
 #include "lua/stream.h"
 
-enum { FRAMES_AT_ONCE = 256 };
+#include <string.h>
+
+enum { FRAMES_AT_ONCE = 256, FRAME_SPLIT_MOST = 16 };
 
 int vmctl_frame_push(lua_State *L, const struct vmctl_frame_format *f, const struct vmctl_frame *frame)
 {
@@ -85,7 +88,28 @@ bool vmctl_frame_read(lua_State *L, struct vmctl_lua_stream *ls, struct vmctl_re
     return true;
 }
 
-/* s:read_frame([timeout]) */
+/* The first `split` bytes of the payload in its place, the rest at the end. The rest is pushed first: see vmctl_frame_read. */
+static int frame_push_split(lua_State *L, const struct vmctl_stream *s, const struct vmctl_frame *frame, size_t split)
+{
+    uint8_t first[FRAME_SPLIT_MOST];
+    struct vmctl_frame head = *frame;
+    head.size = split < frame->size ? split : frame->size;
+    head.body = first;
+    memcpy(first, frame->body, head.size);
+    lua_pushlstring(L, (const char *)frame->body + head.size, frame->size - head.size);
+    int rest = lua_gettop(L), n = vmctl_frame_push(L, &s->format, &head);
+    if (vmctl_stream_traced(s)) {
+        lua_pushvalue(L, rest + (s->format.type_size ? 2 : 1));
+        lua_pushvalue(L, rest);
+        lua_concat(L, 2);
+        vmctl_trace_frame(L, s, "frame_in", frame, -1);
+        lua_pop(L, 1);
+    }
+    lua_pushvalue(L, rest);
+    return n + 1;
+}
+
+/* s:read_frame([timeout], [split]) */
 static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
@@ -94,6 +118,8 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_frame frame;
     if (!vmctl_frame_read(L, ls, &r, &frame))
         return r.results;
+    if (lua_toboolean(L, 3))
+        return frame_push_split(L, s, &frame, (size_t)lua_tointeger(L, 3));
     int n = vmctl_frame_push(L, &s->format, &frame);
     if (vmctl_stream_traced(s))
         vmctl_trace_frame(L, s, "frame_in", &frame, s->format.type_size ? 1 - n : -n);
@@ -103,7 +129,9 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
 int vmctl_l_read_frame(lua_State *L)
 {
     vmctl_frame_need_format(L, &vmctl_stream_check(L, 1)->s);
-    lua_settop(L, 2);
+    lua_settop(L, 3);
+    if (!lua_isnil(L, 3))
+        vmctl_check_range(L, 3, 1, FRAME_SPLIT_MOST);
     return stream_read_frame(L, LUA_OK, 0);
 }
 

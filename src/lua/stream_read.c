@@ -242,6 +242,43 @@ static int stream_skip_frame(lua_State *L, int status, lua_KContext ctx)
     }
 }
 
+/* s:read_skipped(most, [timeout]) -> up to that many bytes of a frame over the limit, "" when there is no more of it */
+static int stream_read_skipped(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
+    struct vmctl_stream *s = &ls->s;
+    struct vmctl_reading r = { .status = status, .at = 3, .ctx = ctx, .k = stream_read_skipped };
+    size_t most = vmctl_size_clamp(lua_tointeger(L, 2));
+    if (s->rerr == VMCTL_ETOOBIG)
+        s->rerr = 0;
+    if (!s->skip) {
+        lua_pushliteral(L, "");
+        return 1;
+    }
+    if (!vmctl_buf_len(&s->in) && !stream_more(L, ls, 0, &r)) {
+        int results = vmctl_stream_await(L, ls, 1, &r);
+        if (!s->rerr)
+            s->rerr = VMCTL_ETOOBIG;
+        return results;
+    }
+    size_t n = vmctl_buf_len(&s->in);
+    n = n < most ? n : most;
+    n = n < s->skip ? n : s->skip;
+    s->skip -= n;
+    if (s->skip)
+        s->rerr = VMCTL_ETOOBIG; /* what is left of it is still in the way */
+    return stream_push(L, s, n, n);
+}
+
+int vmctl_l_read_skipped(lua_State *L)
+{
+    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    luaL_argcheck(L, luaL_checkinteger(L, 2) > 0, 2, "a number of bytes expected");
+    lua_settop(L, 3);
+    int busy = vmctl_stream_busy(L, s, &s->readers, "read");
+    return busy ? busy : stream_read_skipped(L, LUA_OK, 0);
+}
+
 int vmctl_l_skip_frame(lua_State *L)
 {
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;

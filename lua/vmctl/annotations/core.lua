@@ -39,11 +39,12 @@ function Stream:read_line(max, timeout) end
 --- ETOOBIG, until `skip_frame` has thrown the frame away; the peer can still be told. The fourth value of that failure is
 --- { type =, stream =, flags =, size = }.
 ---@param timeout? number|table
+---@param split? integer bytes, at most 16: the payload has only so many; what follows them is one more value, at the end
 ---@return integer|string|nil type the payload comes first where the format has no type
 ---@return string payload_or_message
 ---@return integer|string? stream_id_or_code where the format has one; on failure EOF, EPROTO, ETOOBIG
 ---@return integer? flags
-function Stream:read_frame(timeout) end
+function Stream:read_frame(timeout, split) end
 
 --- Reads all complete frames that are there, at least one. Waits.
 ---@param most? integer 256 by default
@@ -52,6 +53,12 @@ function Stream:read_frame(timeout) end
 ---@return integer[]|string? types where the format has a type; on failure the message
 ---@return string? code
 function Stream:read_frames(most, timeout) end
+
+--- Reads a part of a frame over the limit, as it comes. Waits. What is left of it is still in the way.
+---@param most integer bytes
+---@param timeout? number|table
+---@return string|nil bytes "" when there is no more of it, string?, string? code EOF …
+function Stream:read_skipped(most, timeout) end
 
 --- Throws away the rest of a frame over the limit, as it comes: memory stays bounded. Waits. After a time-out it is still in
 --- the way.

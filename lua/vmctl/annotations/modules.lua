@@ -1404,6 +1404,16 @@ function CcClient:build_dockerfile(opts, timeout) end
 ---@return { code: integer, message: string, op: string, path: string }? error
 function CcClient:call(kind, payload, opts) end
 
+--- As `call`, of a request whose answer is bytes alone. Waits.
+---@param kind integer
+---@param payload string
+---@param timeout? number seconds
+---@return string|nil bytes
+---@return string?
+---@return string?
+---@return table? as `call`
+function CcClient:call_for_bytes(kind, payload, timeout) end
+
 --- Ends the connection; calls that wait fail with ECLOSED, and so do later ones. Waits only for a helper
 --- that `spawn` started: it ends, or is killed after two seconds. Idempotent. (If the helper has other clients, its instance
 --- goes on: close the instance first.)

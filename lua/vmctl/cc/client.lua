@@ -135,7 +135,21 @@ local function unsent(self, kind, err, code)
   return broken_off(self, kind, err, code)
 end
 
-local function exchange(self, kind, payload, timeout)
+local BYTES = 5 -- the code byte and a length, before the bytes that are all the rest of an answer
+
+-- As read_answer, of an answer that is bytes: these come as a string of their own, without another copy.
+local function read_bytes(self, kind, answer, head, rest)
+  if not answer then return broken_off(self, kind, head, rest) end
+  if answer == RESPONSE and #head == BYTES and head:byte() == 0 and string.unpack(">I4", head, 2) == #rest then return rest end
+  local d, err, code, more = read_answer(self, kind, answer, head .. rest)
+  if not d then return nil, err, code, more end
+  local bytes, why = d:string()
+  if bytes then return bytes end
+  return nil, "cc: the answer is too short: " .. why, "EPROTO"
+end
+
+-- `split`: the answer is bytes.
+local function exchange(self, kind, payload, timeout, split)
   local deadline = core.now() + timeout
   if self._calling then
     local ok, err, code = self._waiters:wait({}, timeout, "the calls before this one", function() self._turn:__close() end)
@@ -147,6 +161,7 @@ local function exchange(self, kind, payload, timeout)
   local stream = self._stream
   local ok, err, code = stream:write_frame(kind, payload, deadline - core.now())
   if not ok then return unsent(self, kind, err, code) end
+  if split then return read_bytes(self, kind, stream:read_frame(deadline - core.now(), BYTES)) end
   return read_answer(self, kind, stream:read_frame(deadline - core.now()))
 end
 
@@ -182,6 +197,17 @@ function methods:call(kind, payload, opts)
   if unsupported then return refused(self, kind, unsupported) end
   if type(payload) ~= "string" then payload = payload_of(payload) end
   return exchange(self, kind, payload, timeout)
+end
+
+--- As `call`, of a request whose answer is bytes alone. Waits.
+---@param kind integer
+---@param payload string
+---@param timeout? number seconds
+---@return string|nil bytes, string?, string?, table? as `call`
+function methods:call_for_bytes(kind, payload, timeout)
+  local unsupported = self._unsupported[kind]
+  if unsupported then return refused(self, kind, unsupported) end
+  return exchange(self, kind, payload, timeout or time_limit(self, kind), BYTES)
 end
 
 -- Life

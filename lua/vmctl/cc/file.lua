@@ -6,6 +6,7 @@ local wire = require "vmctl.cc.wire"
 
 local M = {}
 
+local READ = wire.types.FILE_READ
 local LINES = 64 << 10 -- bytes that are read ahead for a line
 local MAX_LINE = 1 << 20
 local MAX_WHOLE = 1 << 30 -- bytes of a file that is read as a whole
@@ -17,7 +18,7 @@ local mt = { __name = "vmctl.CcFile", __index = methods }
 local define, done, field = request.define, request.done, request.field
 
 local calls = {
-  close = define("FILE_CLOSE", "file:handle"), read = define("FILE_READ", "file:handle bytes:u32"),
+  close = define("FILE_CLOSE", "file:handle"),
   write = define("FILE_WRITE", "file:handle data:bytes"), seek = define("FILE_SEEK", "file:handle offset:i64 whence:i32"),
   sync = define("FILE_SYNC", "file:handle"), truncate = define("FILE_TRUNCATE", "file:handle size:i64"),
   stat = define("FILE_STAT", "file:handle"), name = define("FILE_NAME", "file:handle"),
@@ -37,7 +38,8 @@ end
 
 -- At most `most` bytes; "" at the end.
 local function fetch(self, most, timeout)
-  return field("string", ask(self, "read", timeout, math.min(most, wire.PIECE)))
+  if not self._handle then return nil, ("cc file %s: closed"):format(self.path), "ECLOSED" end
+  return self.client:call_for_bytes(READ, string.pack(">I8I4", self._handle, math.min(most, wire.PIECE)), timeout)
 end
 
 local function take(self, size)

@@ -44,9 +44,9 @@ end
 local requests = {}
 
 function requests.FILE_READ(f, most)
-  local data, err, code = f.opened:read(most < wire.PIECE and most or wire.PIECE)
-  if not data then return failure.of("read", f.path, err, code) end
-  return pack(">I1s4", 0, data)
+  local answer, err, code = f.opened:read_counted(most < wire.PIECE and most or wire.PIECE)
+  if not answer then return failure.of("read", f.path, err, code) end
+  return answer
 end
 
 function requests.FILE_WRITE(f, data)
