@@ -405,3 +405,41 @@ describe("exec client: forward", function()
     with("0.1.9", function(client) assert.equal("ENOTSUP", code(client:forward("127.0.0.1", 1))) end)
   end))
 end)
+
+describe("exec client: a terminal session whose Exit and last output are torn", function()
+  local ORDERS = { "Hchb", "Hhcb", "Hhbc", "hHcb", "hHbc", "hbHc" }
+  local OUTPUTS = { "hello", "\n", "\n\n", "x", "ab\r\ncd\r\n", ("0123456789abcdef"):rep(256), "\255\0\1" }
+
+  for _, dribble in ipairs { false, true } do
+    for _, order in ipairs(ORDERS) do
+      local title = ("has all of it, and its exit code: %s%s"):format(order, dribble and ", byte by byte" or "")
+      on(dribble and "0.2" or BOTH, title, function(_, _, far)
+        far.quirks.order, far.quirks.dribble = order, dribble
+        local client = assert(vmctl.exec.client(far.address, { revision = far.revision }))
+        for i, output in ipairs(OUTPUTS) do
+          local file = support.tmpdir() .. "/output"
+          assert(io.open(file, "w")):write(output):close()
+          for _, exit_code in ipairs { 0, 2, 255 } do
+            local result = assert(client:run { "sh", "-c", 'stty raw; cat "$1"; exit $2', "sh", file, tostring(exit_code), tty = true })
+            assert.equal(exit_code, result.exit_code)
+            assert.is_true(output == result.stdout, ("%d: %q"):format(i, result.stdout:sub(1, 40)))
+          end
+        end
+      end, 60)
+    end
+  end
+
+  it("with an exit code that no command has is EPROTO in every mode", run(function()
+    for _, value in ipairs { -2, 256, 50331648, -2147483648 } do
+      with("0.2", function(client)
+        assert.equal("0.2", client:probe())
+        client._given = true
+        for _, command in ipairs { { "true", tty = value ~= 50331648 }, { "true", stdin = ("x"):rep(200000) }, { "true" } } do
+          local result, _, why = client:run(command)
+          assert.is_nil(result)
+          assert.equal("EPROTO", why)
+        end
+      end, { exit_code = value })
+    end
+  end, 60))
+end)

@@ -3,6 +3,7 @@ local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local signals = require "vmctl.signals"
+local torn = require "vmctl.exec.torn"
 local wire = require "vmctl.exec.wire"
 
 local M = {}
@@ -23,7 +24,8 @@ local mt = { __name = "vmctl.ExecProcess", __index = methods }
 ---@param title string for messages
 function M.new(stream, mode, revision, title, target)
   return setmetatable({
-    _stream = stream, _mode = mode, _revision = revision, _lock = channel.lock(), _kept = {}, _kept_bytes = 0,
+    _stream = stream, _frames = mode == T.EXEC_TTY and revision ~= "vmctl" and torn.new(stream) or nil,
+    _mode = mode, _revision = revision, _lock = channel.lock(), _kept = {}, _kept_bytes = 0,
     _first = 1, _last = 0, name = ("%s on %s"):format(title, target),
   }, mt)
 end
@@ -56,12 +58,17 @@ local function conclude(self, said)
   return settle(self, record)
 end
 
+local function read_message(self, timeout)
+  if self._frames then return self._frames:read(timeout) end
+  return wire.read(self._stream, timeout)
+end
+
 -- Output that a reference agent sends behind Exit in a terminal session.
 local function read_tail(self)
-  if self._mode ~= T.EXEC_TTY or self._revision == "vmctl" then return end
+  if not self._frames then return end
   local deadline, parts = core.now() + TAIL_MOST, {}
   while core.now() < deadline do
-    local type, payload = self._stream:read_frame(TAIL_QUIET)
+    local type, payload = self._frames:read(TAIL_QUIET)
     if type ~= T.STDOUT then break end
     parts[#parts + 1] = payload
   end
@@ -90,7 +97,7 @@ end
 local function step(self, timeout)
   if self._record then return "end" end
   if self._failure then return nil, table.unpack(self._failure) end
-  local type, payload, code = wire.read(self._stream, timeout)
+  local type, payload, code = read_message(self, timeout)
   if not type then return lost(self, payload, code) end
   if type == T.STDOUT or type == T.STDERR then
     self._streamed = true

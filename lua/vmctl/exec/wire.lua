@@ -140,6 +140,12 @@ function M.encode_response(response)
   }))
 end
 
+--- Says if a command can have ended with this code. -1: by a signal; what is outside shows that the framing is lost.
+---@return boolean
+function M.is_exit_code(code)
+  return math.type(code) == "integer" and code >= -1 and code <= 255
+end
+
 local function decode_bytes(response, name)
   local value = response[name]
   if value == nil or value == json.null then return "" end
@@ -162,7 +168,7 @@ function M.decode_response(text)
   stderr, why, code = decode_bytes(response, "stderr")
   if not stderr then return nil, why, code end
   local exit_code = response.exit_code or 0
-  if math.type(exit_code) ~= "integer" then return errors.fail("EPROTO", "response: 'exit_code' is no integer") end
+  if not M.is_exit_code(exit_code) then return errors.fail("EPROTO", "response: 'exit_code' is no exit code") end
   local said = response.error or ""
   if type(said) ~= "string" then return errors.fail("EPROTO", "response: 'error' is not a string") end
   return { exit_code = exit_code, stdout = stdout, stderr = stderr, error = log.one_line(said, SAID),
@@ -187,18 +193,20 @@ function M.encode_exit(code, signal, more)
   return payload .. string.char(signal or 0, flags) .. M.text(reason or ""):sub(1, EXIT - EXIT_HEAD)
 end
 
---- A payload under four bytes carries no exit code: that is an error, never 0.
+--- A payload under four bytes carries no exit code: that is an error, never 0. So is a code that no command can have.
 ---@return integer|nil code
 ---@return integer|string? signal or the message
 ---@return string|{ lingering: true?, error: string? }|nil added or the code of the failure
 function M.decode_exit(payload)
   if #payload < 4 then return errors.fail("EPROTO", "an exit message of %d bytes has no exit code", #payload) end
+  local code = string.unpack(">i4", payload)
+  if not M.is_exit_code(code) then return errors.fail("EPROTO", "an exit message with %d, which is no exit code", code) end
   local signal, flags = payload:byte(5, EXIT_HEAD)
-  if not flags then return string.unpack(">i4", payload), signal end
+  if not flags then return code, signal end
   local more = {
     lingering = flags & LINGERING ~= 0 or nil, error = flags & FAILED ~= 0 and log.one_line(payload:sub(EXIT_HEAD + 1)) or nil,
   }
-  return string.unpack(">i4", payload), signal ~= 0 and signal or nil, more
+  return code, signal ~= 0 and signal or nil, more
 end
 
 --- Resize: u16 rows, u16 columns.
