@@ -506,7 +506,7 @@ local exec = {}
 ---@return string? code EINVAL
 function exec.client(where, opts) end
 
---- A payload under four bytes carries no exit code: that is an error, never 0.
+--- A payload under four bytes carries no exit code: that is an error, never 0. So is a code that no command can have.
 ---@return integer|nil code
 ---@return integer|string? signal or the message
 ---@return string|{ lingering: true?, error: string? }|nil added or the code of the failure
