@@ -36,7 +36,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-musl test-debian13 test-i386 check asan valgrind fuzz \
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-musl test-debian13 test-i386 check asan valgrind fuzz \
   examples rockspec annotations doc clean help
 
 all: $(CORE)
@@ -57,6 +57,7 @@ help:
 	@echo 'make chaos        kills scripts, guests, agents and helpers at random (ROUNDS=200)'
 	@echo 'make test-nested  guests with KVM and AF_VSOCK, inside an emulated guest (ACCEL=tcg: without KVM, some minutes)'
 	@echo 'make test-kvm     the specs of machines, with KVM and AF_VSOCK, inside an emulated guest (some minutes)'
+	@echo 'make test-boots   guests'"'"' clocks beside a busy host, and reboots, BOOTS=10 in a row (some minutes)'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
 
 env:
@@ -238,6 +239,15 @@ test-kvm:
 	@$(MAKE) -s all guest
 	@tools/fetch-kernel $(FULL_KERNEL_DIR) full
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/test-kvm.lua $(or $(SPECS),$(KVM_SPECS))
+
+# What must go well many times in a row: the clock of guests beside a busy host, and reboots. Some minutes.
+BOOTS ?= 10
+
+test-boots:
+	@tools/deps build guest test
+	@$(MAKE) -s all guest
+	@eval "$$($(MAKE) -s env)" && VMCTL_BOOTS=$(BOOTS) VMCTL_REBOOTS=$(BOOTS) busted --lua=$(LUA) -o plainTerminal \
+	  spec/regress/guest_time_runs_slow_spec.lua spec/regress/reboot_of_a_microvm_spec.lua
 
 check-build: $(CORE) $(AGENT_OBJ) $(SLIRP) $(PB) $(BUILD)/examples/embed
 

@@ -1,4 +1,5 @@
 -- The default machine's time ran at half speed under emulation: its kernel dropped the TSC for a timer that loses ticks.
+-- VMCTL_BOOTS says in how many boots in a row it must be right, beside a busy host then (`make test-boots`).
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local log = require "vmctl.log"
@@ -6,28 +7,48 @@ local support = require "spec.support"
 local vmctl = require "vmctl"
 
 local LIMIT = 120
-local SECONDS, TOLERANCE = 10, 0.02
+local BOOTS = math.tointeger(tonumber(os.getenv "VMCTL_BOOTS")) or 1
+local SECONDS, TOLERANCE = BOOTS > 1 and 15 or 10, 0.02
 local SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+
+-- Keeps every processor of this host busy until it is closed.
+local function busy_host()
+  local loops = {}
+  for i = 1, BOOTS > 1 and tonumber((io.popen "nproc":read "l")) or 0 do
+    loops[i] = assert(vmctl.process.spawn { "sh", "-c", "while :; do :; done", death_signal = "KILL" })
+  end
+  return setmetatable({}, { __close = function()
+    for _, each in ipairs(loops) do each:close() end
+  end })
+end
+
+-- What the guest's clock counts in some seconds, the least and the most that passed here, and its source.
+local function compare_clocks()
+  local vm <close> = guest.boot()
+  local function look() -- what the guest says lies between two looks at our own clock
+    local before = vmctl.now()
+    local uptime = tonumber(assert(vm:run { "cut", "-d ", "-f1", "/proc/uptime" }).stdout)
+    return uptime, before, vmctl.now()
+  end
+  local load = assert(vm:start { "sh", "-c", "while :; do :; done" })
+  local first, first_before, first_after = look()
+  vmctl.sleep(SECONDS)
+  local last, last_before, last_after = look()
+  load:close()
+  return last - first, last_before - first_after, last_after - first_before, assert(vm:run { "cat", SOURCE }).stdout
+end
 
 describe("a guest's time", function()
   it("runs as its host's does", support.run(function()
-    local vm <close> = guest.boot()
-    -- What the guest says lies between two looks at our own clock.
-    local function look()
-      local before = vmctl.now()
-      local uptime = tonumber(assert(vm:run { "cut", "-d ", "-f1", "/proc/uptime" }).stdout)
-      return uptime, before, vmctl.now()
+    local load <close> = busy_host() -- luacheck: ignore
+    for i = 1, BOOTS do
+      local passed, least, most, source = compare_clocks()
+      if BOOTS > 1 then print(("# boot %d: %.2f s in %.2f to %.2f s, by %s"):format(i, passed, least, most, source:sub(1, -2))) end
+      assert.is_true(passed <= most * (1 + TOLERANCE), passed)
+      assert.is_true(passed >= least * (1 - TOLERANCE), passed)
+      assert.not_matches("jiffies", source)
     end
-    local load = assert(vm:start { "sh", "-c", "while :; do :; done" })
-    local first, first_before, first_after = look()
-    vmctl.sleep(SECONDS)
-    local last, last_before, last_after = look()
-    load:close()
-    local passed = last - first
-    assert.is_true(passed <= (last_after - first_before) * (1 + TOLERANCE), passed)
-    assert.is_true(passed >= (last_before - first_after) * (1 - TOLERANCE), passed)
-    assert.not_matches("jiffies", assert(vm:run { "cat", SOURCE }).stdout)
-  end, LIMIT))
+  end, LIMIT * BOOTS))
 
   it("is warned of by wait_ready, once, where its kernel has no good clock", support.run(function()
     local lines, write = {}, log.write
