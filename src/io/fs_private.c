@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static int private_adopt(int fd, bool empty, struct stat *st)
@@ -27,6 +28,22 @@ int vmctl_private_open(const char *path, bool empty, int *out_fd, struct stat *s
         return errno == ENXIO ? -EINVAL : -errno; /* ENXIO: a FIFO without a reader */
     int err = private_adopt(fd, empty, st);
     if (err) {
+        close(fd);
+        return err;
+    }
+    *out_fd = fd;
+    return 0;
+}
+
+int vmctl_unnamed_open(const char *folder, int *out_fd)
+{
+    int fd = folder ? open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : -1;
+    if (fd < 0 && (!folder || errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
+        fd = memfd_create("vmctl", MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (fchmod(fd, 0666) < 0) {
+        int err = -errno;
         close(fd);
         return err;
     }

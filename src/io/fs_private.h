@@ -9,4 +9,8 @@
  * (-EPERM), no FIFO or device (-EINVAL). It is appended to, or emptied first with `empty`. Never waits for a reader. */
 int vmctl_private_open(const char *path, bool empty, int *out_fd, struct stat *st);
 
+/* Opens an empty file for reading and writing that has no name: on the file system of `folder`, or in memory, without a folder or
+ * where that file system makes no such files. Its mode is 0666: who gets the descriptor, whoever it is, may open it once more. */
+int vmctl_unnamed_open(const char *folder, int *out_fd);
+
 #endif

@@ -263,3 +263,23 @@ int vmctl_socket_pair(int out[2])
     out[1] = pair[1];
     return 0;
 }
+
+int vmctl_socket_send_fd(int sock, int fd, char byte)
+{
+    union { /* aligned as a header must be */
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr header;
+    } control = { .space = { 0 } };
+    struct iovec iov = { &byte, 1 };
+    struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space };
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+    ssize_t n;
+    do
+        n = sendmsg(sock, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}

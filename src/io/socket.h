@@ -35,4 +35,7 @@ int vmctl_socket_local_cid(uint32_t *out);
 
 int vmctl_socket_pair(int out[2]);
 
+/* Sends a copy of `fd` with one byte over a Unix socket. 0, -EAGAIN when there is no room, or -errno. */
+int vmctl_socket_send_fd(int sock, int fd, char byte);
+
 #endif

@@ -41,6 +41,7 @@ void vmctl_append_log_register(lua_State *L);
 void vmctl_relay_register(lua_State *L);
 void vmctl_merge_register(lua_State *L);
 void vmctl_hypervisor_register(lua_State *L);
+void vmctl_handover_register(lua_State *L);
 void vmctl_codec_register(lua_State *L);
 void vmctl_terminal_register(lua_State *L);
 void vmctl_signals_register(lua_State *L);

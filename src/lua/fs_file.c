@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,6 +121,14 @@ static int l_private(lua_State *L)
         return vmctl_fail(L, err, "open %s", path);
     lua_pushinteger(L, empty ? 0 : (lua_Integer)st.st_size);
     return 2;
+}
+
+/* fs.unnamed([folder]) -> file for reading and writing, as vmctl_unnamed_open says */
+static int l_unnamed(lua_State *L)
+{
+    const char *folder = luaL_optstring(L, 1, NULL);
+    int err = vmctl_unnamed_open(folder, vmctl_file_new(L, "a file without a name"));
+    return err ? vmctl_fail(L, err, "make a file without a name in %s", folder ? folder : "memory") : 1;
 }
 
 /* Reads behind the first `head` bytes of a string, which it pushes; those are for `got`, if it fits. */
@@ -255,6 +264,23 @@ static int l_file_fileno(lua_State *L)
     return 1;
 }
 
+/* f:reopen("r" | "w" | "rw") -> the same file, opened once more, from its beginning */
+static int l_file_reopen(lua_State *L)
+{
+    static const char *const names[] = { "r", "w", "rw", NULL };
+    static const int flags[] = { O_RDONLY, O_WRONLY, O_RDWR };
+    const struct lua_file *f = file_check(L);
+    int how = luaL_checkoption(L, 2, NULL, names);
+    char path[64];
+    if (f->fd < 0)
+        return file_fail(L, -EBADF, "reopen");
+    snprintf(path, sizeof path, "/proc/self/fd/%d", f->fd);
+    lua_getiuservalue(L, 1, 1);
+    int *out = vmctl_file_new(L, lua_tostring(L, -1));
+    *out = open(path, flags[how] | O_CLOEXEC);
+    return *out < 0 ? file_fail(L, -errno, "reopen") : 1;
+}
+
 /* Idempotent; a failure is one of writing back (a full disk on a network). */
 static int l_file_close(lua_State *L)
 {
@@ -278,12 +304,13 @@ static int l_file_quick(lua_State *L)
 
 void vmctl_fs_file_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "private", l_private }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "private", l_private }, { "unnamed", l_unnamed }, { NULL, NULL } };
     static const luaL_Reg methods[] = { { "read", l_file_read },   { "write", l_file_write },       { "seek", l_file_seek },
                                         { "read_counted", l_file_read_counted },
                                         { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },
                                         { "close", l_file_close }, { "chmod", l_file_chmod },       { "extent", l_file_extent },
-                                        { "fileno", l_file_fileno }, { "quick", l_file_quick }, { NULL, NULL } };
+                                        { "fileno", l_file_fileno }, { "quick", l_file_quick },
+                                        { "reopen", l_file_reopen }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_file_close }, { "__close", l_file_close }, { NULL, NULL } };
     vmctl_class(L, VMCTL_FILE, methods, meta);
     luaL_setfuncs(L, functions, 0);

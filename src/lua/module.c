@@ -92,6 +92,7 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_relay_register(L);
     vmctl_merge_register(L);
     vmctl_hypervisor_register(L);
+    vmctl_handover_register(L);
     vmctl_codec_register(L);
     vmctl_terminal_register(L);
     vmctl_signals_register(L);
