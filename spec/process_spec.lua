@@ -61,10 +61,12 @@ describe("vmctl.process.spawn", function()
     for _, stream in ipairs { a, b, c, d } do stream:close() end
   end))
 
-  it("takes low descriptors for others, and refuses more than five", support.run(function()
+  it("takes low descriptors for others, and refuses too many", support.run(function()
     local child <close> = spawn(shell("test -e /proc/self/fd/4 -a -e /proc/self/fd/5", { fds = { 2, 1, 0 } }))
     assert.same({ exit_code = 0 }, child:wait())
-    for _, fds in ipairs { { 0, 0, 0, 0, 0, 0 }, { -1 }, { "x" } } do
+    local many = {}
+    for i = 1, 30 do many[i] = 0 end
+    for _, fds in ipairs { many, { -1 }, { "x" } } do
       local ok, err = pcall(function() assert(process.spawn { "true", fds = fds }) end)
       assert.is_false(ok)
       assert.truthy(err:find("process_spec.lua", 1, true) and err:find("fds", 1, true))

@@ -141,7 +141,7 @@ static void spawn_bury(pid_t pid)
 
 int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidfd, const char **out_step)
 {
-    struct vmctl_child c = { .spec = s, .parent = getpid(), .report_fd = -1 };
+    struct vmctl_child c = { .spec = s, .parent = getpid(), .landlock = -1, .report_fd = -1 };
     const char *step = "allocate";
     void *block = NULL;
     int ends[2] = { -1, -1 };
@@ -155,6 +155,14 @@ int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidf
     if (err)
         goto out;
     c.report_fd = ends[1];
+    if (s->landlock > 2) { /* a copy beyond the child's fds */
+        step = "landlock";
+        c.landlock = fcntl(s->landlock, F_DUPFD_CLOEXEC, s->nfds);
+        if (c.landlock < 0) {
+            err = -errno;
+            goto out;
+        }
+    }
     step = "fork";
     pid = vmctl_child_fork(&c);
     if (pid < 0) {
@@ -177,6 +185,8 @@ int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidf
 out:
     if (err)
         *out_step = step;
+    if (c.landlock >= 0)
+        close(c.landlock);
     for (int i = 0; i < 2; i++)
         if (ends[i] >= 0)
             close(ends[i]);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { VMCTL_SPAWN_FDS = 8 }; /* the most that a child gets */
+enum { VMCTL_SPAWN_FDS = 32 }; /* the most that a child gets */
 
 struct vmctl_spawn {
     const char *file;        /* with a '/': as it is; else looked up in the PATH of `env` */
@@ -21,6 +21,8 @@ struct vmctl_spawn {
     int cgroup;              /* the descriptor of a cgroup's folder that it starts in; -1: ours */
     int death_signal;        /* sent when our thread ends; 0: none */
     bool confine;            /* no privileges by setuid files, no capabilities after exec, no core dumps */
+    int landlock;            /* a set of rules (io/landlock.h) that it takes on; needs `confine`; below 3: none */
+    unsigned open_files;     /* the most that it may have open, if it had more; 0: as it is */
     bool set_user;           /* then uid, gid and the supplementary groups below are taken on */
     uid_t uid;
     gid_t gid;

@@ -33,6 +33,9 @@
 #define CHILD_SETRESUID SYS_setresuid
 #endif
 
+#ifndef SYS_landlock_restrict_self
+#define SYS_landlock_restrict_self 446
+#endif
 #ifndef SYS_clone3
 #define SYS_clone3 435
 #endif
@@ -174,21 +177,38 @@ IN_CHILD static void child_user(struct vmctl_child *c)
 }
 
 /* Without a bounding set nobody gets a capability by exec, root included. Who has none may not shrink it, and need not. */
-IN_CHILD static void child_confine(struct vmctl_child *c)
+IN_CHILD static void child_drop_bounds(struct vmctl_child *c)
 {
-    static const unsigned long none[4]; /* RLIMIT_CORE: 0, 0 as rlim64 */
-
-    if (!c->spec->confine)
-        return;
-    for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+    for (unsigned long cap = 0; c->spec->confine && prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
         if (prctl(PR_CAPBSET_DROP, cap) < 0 && errno != EPERM)
             child_fail(c, "drop capabilities");
+}
+
+IN_CHILD static void child_limit(struct vmctl_child *c, int what, uint64_t most)
+{
+    uint64_t limit[2]; /* rlim64: soft, hard */
+
+    if (syscall(SYS_prlimit64, 0, what, (void *)0, limit) < 0)
+        child_fail(c, "getrlimit");
+    for (int i = 0; i < 2; i++)
+        limit[i] = limit[i] < most ? limit[i] : most;
+    if (syscall(SYS_prlimit64, 0, what, limit, (void *)0) < 0)
+        child_fail(c, "setrlimit");
+}
+
+IN_CHILD static void child_confine(struct vmctl_child *c)
+{
+    if (!c->spec->confine)
+        return;
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0UL, 0UL, 0UL) < 0 && errno != EINVAL)
         child_fail(c, "drop capabilities");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL) < 0)
         child_fail(c, "no new privileges");
-    if (syscall(SYS_prlimit64, 0, RLIMIT_CORE, none, (void *)0) < 0)
-        child_fail(c, "setrlimit");
+    child_limit(c, RLIMIT_CORE, 0);
+    if (c->spec->open_files)
+        child_limit(c, RLIMIT_NOFILE, c->spec->open_files);
+    if (c->landlock >= 0 && syscall(SYS_landlock_restrict_self, c->landlock, 0U) < 0)
+        child_fail(c, "landlock");
 }
 
 /* Comes after child_user: a change of credentials clears the setting. */
@@ -256,6 +276,7 @@ IN_CHILD static _Noreturn void child_run(struct vmctl_child *c)
     child_session(c);
     child_fds(c);
     child_seal(c);
+    child_drop_bounds(c);
     child_user(c);
     if (c->spec->cwd && chdir(c->spec->cwd) < 0)
         child_fail(c, "chdir");

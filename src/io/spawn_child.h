@@ -14,6 +14,7 @@ struct vmctl_child {
     char *const *files; /* to be tried in this order; NULL-terminated */
     char **script;      /* argv for /bin/sh, should the file turn out to be a script; [1] is left for its path */
     pid_t parent;
+    int landlock;       /* the rules, beyond the child's own fds; -1: none */
     int report_fd;      /* takes the report where memory is not shared; beyond the child's own fds, close-on-exec */
     volatile bool shared; /* set by the child: parent sees it only when they share memory */
     volatile struct vmctl_child_report report;

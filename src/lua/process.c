@@ -211,6 +211,8 @@ static void spawn_describe(lua_State *L, struct vmctl_spawn *how)
     how->session = field_boolean(L, "session");
     how->group = field_boolean(L, "group");
     how->confine = field_boolean(L, "confine");
+    how->landlock = (int)field_integer(L, "landlock", 0, INT_MAX);
+    how->open_files = (unsigned)field_integer(L, "open_files", 0, INT_MAX);
     how->death_signal = (int)field_integer(L, "death_signal", 0, INT_MAX);
     spawn_more_fds(L, how);
     spawn_identity(L, how);

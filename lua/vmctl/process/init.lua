@@ -18,6 +18,7 @@ local known = {
   stderr = "string|integer", tty = "boolean", rows = "integer", cols = "integer", group = "boolean", session = "boolean",
   death_signal = "string|integer", user = "string", sweep = "boolean",
   contain = "boolean", confine = "boolean", file = "string", fds = "table",
+  landlock = "integer", open_files = "integer>0", groups = "table",
 }
 
 local STDIO = { pipe = true, null = true, inherit = true }
@@ -32,7 +33,7 @@ local function check_stdio(opts)
   end
 end
 
-local MORE_FDS = 5
+local MORE_FDS = 29
 
 local function check_fds(fds)
   for i, fd in ipairs(fds or {}) do
@@ -82,8 +83,9 @@ end
 -- stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name",
 -- "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end),
 -- contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without
--- capabilities, also as root, without a way to get more, and without core dumps), fds
--- (an array of at most 5 more descriptors: its 3, 4, …)
+-- capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules
+-- that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds
+-- (an array of at most 29 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message, string? code
 ---@return string? step that failed: exec, chdir, user, pipe, fork, setuid …
@@ -97,12 +99,12 @@ function M.spawn(command)
     argv = argv, file = opts.file, cwd = opts.cwd, env = environment(opts), stdin = opts.stdin, stdout = opts.stdout,
     stderr = opts.stderr, fds = opts.fds, tty = opts.tty, rows = opts.rows, cols = opts.cols, session = opts.session,
     group = opts.group ~= false, sweep = opts.sweep, contain = opts.contain, confine = opts.confine,
-    death_signal = opts.death_signal and signals.number(opts.death_signal) or nil,
+    landlock = opts.landlock, open_files = opts.open_files, death_signal = opts.death_signal and signals.number(opts.death_signal) or nil,
   }
   if opts.user then
     local who, err, code = users.resolve(opts.user)
     if not who then return nil, ("start %s: %s"):format(argv[1], err), code, "user" end
-    spec.uid, spec.gid, spec.groups = who.uid, who.gid, who.groups
+    spec.uid, spec.gid, spec.groups = who.uid, who.gid, opts.groups or who.groups
   end
   local process, stdin, stdout, stderr = core.process(spec)
   if not process then return failure(spec, stdin, stdout, stderr) end
