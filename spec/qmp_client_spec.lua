@@ -266,6 +266,30 @@ describe("a real QEMU", function()
     child:close()
   end, QEMU_LIMIT))
 
+  it("gets descriptors with commands", run(function()
+    local client, child = start()
+    local folder = support.tmpdir()
+    for i = 1, 2 do
+      local file <close> = assert(require "vmctl.core".fs.private(folder .. "/" .. i))
+      assert(client:execute("getfd", { fdname = "file" }, { fd = file:fileno() })) -- the second takes the place of the first
+      assert.equal(i - 1, assert(client:execute("add-fd", nil, { fd = file:fileno() }))["fdset-id"])
+    end
+    local opened = {}
+    for name in require "lfs".dir(("/proc/%d/fd"):format(child.pid)) do
+      local target = require "lfs".symlinkattributes(("/proc/%d/fd/%s"):format(child.pid, name), "target")
+      if target and target:sub(1, #folder) == folder then table.insert(opened, (target:sub(#folder + 2))) end
+    end
+    table.sort(opened)
+    assert.same({ "1", "2", "2" }, opened)
+    assert.equal("EREMOTE", code(client:execute("getfd", { fdname = "none" }))) -- none came with it
+    assert.equal("EBADF", code(client:execute("getfd", { fdname = "none" }, { fd = 999 })))
+    assert(client:execute "query-status")
+    client:close()
+    child:kill "KILL"
+    child:wait(30)
+    child:close()
+  end, QEMU_LIMIT))
+
   it("that is killed fails calls at once", run(function()
     local client, child = start()
     child:kill "KILL"

@@ -106,7 +106,8 @@ end
 --- docs/wire/qmp-qga.md#qmp-messages, docs/wire/qmp-qga.md#qmp-commands.
 ---@param name string
 ---@param arguments? table by QEMU's names
----@param opts? number|{ timeout: number?, oob: boolean? } oob: out of band, before running commands, if QEMU allows it
+---@param opts? number|{ timeout: number?, oob: boolean?, fd: integer? } oob: out of band, before running commands, if QEMU allows it;
+--- fd: a descriptor that goes with the command over a Unix socket, for "getfd" and "add-fd"; the caller keeps it
 ---@return any value what the command returns, often an empty table
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be
@@ -117,12 +118,12 @@ function methods:execute(name, arguments, opts)
   if arguments ~= nil and type(arguments) ~= "table" then
     error("execute: a table of arguments expected, got " .. type(arguments), 2)
   end
-  opts = options.check(opts, { timeout = "number", oob = "boolean" }, "execute")
+  opts = options.check(opts, { timeout = "number", oob = "boolean", fd = "integer>=0" }, "execute")
   if opts.oob and not self._oob then
     return errors.fail("ENOTSUP", "%s on %s: out-of-band commands are not on offer", name, self)
   end
   local value, err, code, problem = self._connection:request(name, arguments, opts.oob and "exec-oob" or nil,
-    time_of(self, name, opts.timeout))
+    time_of(self, name, opts.timeout), opts.fd)
   if value == nil then return nil, ("%s on %s: %s"):format(name, self, err), code, problem end
   return value
 end

@@ -84,11 +84,28 @@ function methods:start()
   self._task = background.spawn("qmp", read_all, self)
 end
 
+local FULL = 0.005 -- seconds until a full socket is tried again
+
+-- The descriptor goes with a blank before its request, behind all that was sent before.
+local function send_descriptor(stream, fd, deadline)
+  repeat
+    local ok, err, code = stream:flush(deadline - core.now())
+    stream:cork()
+    if ok then ok, err, code = core.send_fd(stream, fd, " ") end
+    if ok or code ~= "EAGAIN" then return ok, err, code end
+    ok, err, code = core.sleep(FULL)
+    if not ok then return nil, err, code end
+  until core.now() > deadline
+  return nil, "there is no room for it", "ETIMEDOUT"
+end
+
 -- Ends the session after a request was sent in part: its rest would corrupt the next one.
-local function transmit(self, text, deadline)
+local function transmit(self, text, fd, deadline)
   return self._lock:with(deadline - core.now(), function()
     if self.over then return nil, self.over, self.code end
-    local ok, err, code, taken = self._stream:write(text .. "\n", deadline - core.now())
+    local ok, err, code, taken = true, nil, nil, nil
+    if fd then ok, err, code = send_descriptor(self._stream, fd, deadline) end
+    if ok then ok, err, code, taken = self._stream:write(text .. "\n", deadline - core.now()) end
     if ok then return true end
     if ENDINGS[code] then err, code = LOST, "ERESET" end
     if code == "ERESET" or (taken or 0) > 0 then finish(self, LOST, "ERESET") end
@@ -101,9 +118,10 @@ end
 ---@param arguments? table
 ---@param verb? "execute"|"exec-oob"
 ---@param timeout number seconds
+---@param fd? integer a descriptor of which the other side gets a copy with the request
 ---@return any value, string?, string? code as wire.failure; ETIMEDOUT, ERESET, ECLOSED, EPROTO, EINVAL, ETOOBIG, ECANCELED; the
 -- fourth value is the other side's error
-function methods:request(name, arguments, verb, timeout)
+function methods:request(name, arguments, verb, timeout, fd)
   if self.over then return nil, self.over, self.code end
   local deadline, id = core.now() + timeout, self._last + 1
   local text, err, code = wire.encode(name, arguments, id, verb)
@@ -112,7 +130,7 @@ function methods:request(name, arguments, verb, timeout)
   local record = { queue = core.queue() }
   self._pending[id] = record
   local ok, _
-  ok, err, code = transmit(self, text, deadline)
+  ok, err, code = transmit(self, text, fd, deadline)
   if ok then _, err, code = record.queue:wait(deadline - core.now(), "no answer") end
   self._pending[id] = nil
   if record.kind == "return" then return record.value end
