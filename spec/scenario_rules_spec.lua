@@ -117,22 +117,17 @@ describe("a scenario's networks", function()
 end)
 
 describe("a scenario's snapshots", function()
-  it("are removed when the process ends without having done so", run(function()
+  it("leave nothing when the process ends without having closed them", run(function()
     local script = require "spec.support.script"
     local folder = support.tmpdir()
     assert.equal(-1, (script.run([[
       local scenario, snapshot = require "vmctl.scenario", require "vmctl.scenario.snapshot"
-      snapshot.arguments = function() os.execute("kill -9 $PPID") end -- the folder is made by now
+      snapshot.options = function() os.execute("kill -9 $PPID") end -- the files are made by now
       local options = { snapshot = true, artefacts = os.getenv "TMPDIR" .. "/artefacts" }
       scenario.run("t", { "a" }, options, function(vms) vms:start() end)
     ]], { env = { "TMPDIR=" .. folder } })))
     assert.truthy(require "vmctl.core".fs.stat(folder .. "/artefacts/t"))
-    support.eventually(function()
-      for _, name in ipairs(require "vmctl.core".fs.list(folder)) do
-        if name:find "snapshots" then return false end
-      end
-      return true
-    end, "the folder of the snapshots was not removed")
+    for _, name in ipairs(require "vmctl.core".fs.list(folder)) do assert.is_nil(name:find "snapshot") end
   end))
 end)
 
@@ -259,15 +254,18 @@ describe("a failure's words", function()
   end)
 end)
 
-describe("a snapshot's arguments", function()
-  it("share the memory's file with nobody but the template", function()
-    local template = snapshot.arguments({ memory = 128, args = { "-odd" } }, "/f,1", false)
-    assert.same({ "-odd", "-object", "memory-backend-file,id=ram,size=128M,mem-path=/f,,1/ram,share=on", "-machine",
-      "memory-backend=ram" }, template)
-    local copy = snapshot.arguments({}, "/f", true)
-    assert.same({ "-object", "memory-backend-file,id=ram,size=256M,mem-path=/f/ram,share=off", "-machine", "memory-backend=ram",
-      "-incoming", "defer" }, copy)
-  end)
+describe("a snapshot's options", function()
+  it("share the memory's file with nobody but the template", run(function()
+    local files = assert(snapshot.files())
+    local ram = files.ram:fileno()
+    local template = snapshot.options({ memory = 128, args = { "-odd" }, fds = { 0 } }, files, false)
+    assert.same({ args = { "-odd", "-object", "memory-backend-file,id=ram,size=128M,mem-path=/proc/self/fd/5,share=on", "-machine",
+      "memory-backend=ram" }, fds = { 0, ram } }, template)
+    local copy = snapshot.options({}, files, true)
+    assert.same({ args = { "-object", "memory-backend-file,id=ram,size=256M,mem-path=/proc/self/fd/4,share=off", "-machine",
+      "memory-backend=ram", "-incoming", "defer" }, fds = { ram } }, copy)
+    files.close()
+  end))
 end)
 
 describe("a scenario's network", function()

@@ -22,7 +22,7 @@ local task = require "vmctl.base.task"
 
 local M = {}
 
-local CHANNEL_FD = 4 -- QEMU's, behind the monitor's
+local MONITOR_FD = 3 -- QEMU's; `fds` are behind it, and then what the agent's channel has
 local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
 
 ---@class vmctl.Machine
@@ -41,6 +41,7 @@ local known = {
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
   nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
   display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
+  fds = "table",
 }
 
 local function nanoseconds(stamp) return stamp.seconds * 1000000000 + stamp.microseconds * 1000 end
@@ -83,11 +84,12 @@ local function add_parts(vm, opts)
   vm._ports = ports.new(vm._control, vm._channel.kind == "mux")
 end
 
-local function start_qemu(vm, spec, sandbox)
-  local channel = vm._channel
-  local argv = qemu.command(spec, channel:arguments(spec, CHANNEL_FD))
+local function start_qemu(vm, spec, opts)
+  local channel, sandbox, fds = vm._channel, opts.sandbox, opts.fds or {}
+  local argv = qemu.command(spec, channel:arguments(spec, MONITOR_FD + #fds + 1))
   argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
-  argv.fds = { vm._monitor.fd, channel.fd }
+  argv.fds = table.move(fds, 1, #fds, 2, { vm._monitor.fd })
+  argv.fds[#argv.fds + 1] = channel.fd
   argv.death_signal = "KILL"
   if sandbox ~= false then confinement.apply(argv, sandbox == "programs") end
   local ok, err, code = vm._process:start(argv)
@@ -120,6 +122,7 @@ end
 ---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
 ---@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start
 -- programs, but has none (`confinement` says what is in force)
+---@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
 
 --- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
 ---@param opts vmctl.MachineOptions
@@ -136,7 +139,7 @@ function M.launch(opts)
   ok, err, code = open_channels(vm, spec, opts)
   if ok then
     add_parts(vm, opts)
-    ok, err, code = start_qemu(vm, spec, opts.sandbox)
+    ok, err, code = start_qemu(vm, spec, opts)
   end
   if not ok then
     vm:close()
@@ -362,7 +365,7 @@ end
 function methods:close()
   if self._closed then return true end
   self._closed = true
-  for _, name in ipairs { "_clients", "_channel", "_process", "_console", "_monitor", "_snapshots" } do
+  for _, name in ipairs { "_clients", "_channel", "_process", "_console", "_monitor" } do
     if self[name] then self[name]:close() end
   end
   return true

@@ -109,26 +109,26 @@ end
 local function make_snapshots(self, list)
   local missing = {}
   for _, machine in ipairs(list) do
-    if not self._store:folder(machine.name) then table.insert(missing, machine) end
+    if not self._store:files(machine.name) then table.insert(missing, machine) end
   end
   if #missing == 0 then return true end
-  local folders = {}
+  local made = {}
   for _, machine in ipairs(missing) do
-    local folder, err, code = self._store:make(machine.name)
-    if not folder then return nil, err, code end
-    folders[machine.name] = folder
+    local files, err, code = self._store:make(machine.name)
+    if not files then return nil, err, code end
+    made[machine.name] = files
   end
-  local ok, err, code = side_by_side(missing, function(m) return m:_launch("template", folders[m.name]) end)
+  local ok, err, code = side_by_side(missing, function(m) return m:_launch("template", made[m.name]) end)
   if not ok then return nil, err, code end
   if self._options.prepare then self._options.prepare(self) end
   ok, err, code = side_by_side(missing, function(m)
     local vm = m:_release()
-    local taken, why, how = snapshot.take(vm, folders[m.name])
+    local taken, why, how = snapshot.take(vm, made[m.name])
     vm:close()
     return taken, why, how
   end)
   if not ok then return nil, err, code end
-  for name, folder in pairs(folders) do self._store:finish(name, folder) end
+  for name in pairs(made) do self._store:finish(name) end
   return true
 end
 
@@ -142,8 +142,8 @@ local function start_new(self, list)
     if not ok then return nil, err, code end
   end
   return side_by_side(new, function(machine)
-    local folder = self._store:folder(machine.name)
-    return machine:_launch(folder and "copy" or "kernel", folder)
+    local files = self._store:files(machine.name)
+    return machine:_launch(files and "copy" or "kernel", files)
   end)
 end
 

@@ -54,21 +54,20 @@ function methods:state()
 end
 
 -- The options for machine.launch: the given ones, a file for the console, cards for the networks, and those of a snapshot.
-local function launch_options(self, how, folder)
+local function launch_options(self, how, files)
   local nics, err, code = self:_cards(self._spec.nics or {})
   if not nics then return nil, err, code end
-  local sandbox = self._spec.sandbox
-  if how ~= "kernel" and sandbox ~= false then sandbox = "programs" end -- which read and write the snapshot
-  return options.merge(self._spec, {
-    name = self.name, sandbox = sandbox, nics = nics, console_log = self._run:path() .. "/" .. self.name .. ".console.log",
-    args = how ~= "kernel" and snapshot.arguments(self._spec, folder, how == "copy") or self._spec.args,
+  local all = options.merge(self._spec, {
+    name = self.name, nics = nics, console_log = self._run:path() .. "/" .. self.name .. ".console.log",
   })
+  if how == "kernel" then return all end
+  return options.merge(all, snapshot.options(self._spec, files, how == "copy"))
 end
 
-local function bring_up(self, how, folder)
+local function bring_up(self, how, files)
   local ok, err, code
   if how == "copy" then
-    ok, err, code = snapshot.resume(self.vm, folder, self._boot_timeout)
+    ok, err, code = snapshot.resume(self.vm, files, self._boot_timeout)
   else
     ok, err, code = self.vm:wait_ready(self._boot_timeout)
     if ok then ok, err, code = self:_configure_cards(self._boot_timeout) end
@@ -87,17 +86,17 @@ end
 
 --- Launches the machine and waits until it is ready. A machine that does not become ready is closed.
 ---@param how "kernel"|"template"|"copy"
----@param folder? string of the snapshot
+---@param files? table of the snapshot
 ---@return true|nil, string?, string?
-function methods:_launch(how, folder)
+function methods:_launch(how, files)
   local begin = core.now()
-  local opts, err, code = launch_options(self, how, folder)
+  local opts, err, code = launch_options(self, how, files)
   if not opts then return nil, err, code end
   self.vm, err, code = try_launch(opts)
   if not self.vm then return nil, err, code end
   self._state = "on"
   local ok
-  ok, err, code = bring_up(self, how, folder)
+  ok, err, code = bring_up(self, how, files)
   if not ok then
     self:_release():close()
     self._run:note("%s: did not start: %s", self.name, err)

@@ -1,6 +1,7 @@
 --- Snapshots of booted guests, from which tests start. A template boots once with its memory in a file; QEMU then writes the state
 --- of its devices to another file and ends. Each copy maps the memory file privately (only pages that it changes cost memory), loads
---- the devices' state, and continues where the template stopped.
+--- the devices' state, and continues where the template stopped. The files have no names: QEMU gets their descriptors, and nothing
+--- is left of them when this process has ended.
 local core = require "vmctl.core"
 
 local M = {}
@@ -11,28 +12,45 @@ local LOAD = 20         -- seconds until the state is loaded
 -- The state leaves RAM out: the memory file has it.
 local SHARED = { capabilities = { { capability = "x-ignore-shared", state = true } } }
 
--- Quotes a path for QEMU's "exec:", which runs a shell.
-local function quoted(path)
-  return "'" .. path:gsub("'", "'\\''") .. "'"
-end
-
 local function memory_of(spec)
   local memory = spec.memory or "256M"
   return math.type(memory) == "integer" and ("%dM"):format(memory) or memory
 end
 
---- QEMU's arguments for a template, or a copy.
+--- Makes the files of a snapshot, empty, in TMPDIR. Does not wait.
+---@return { ram: userdata, state: userdata, close: function }|nil, string?, string?
+function M.files()
+  local folder = os.getenv "TMPDIR" or "/tmp"
+  local ram, err, code = core.fs.unnamed(folder)
+  if not ram then return nil, err, code end
+  local state
+  state, err, code = core.fs.unnamed(folder)
+  if not state then
+    ram:close()
+    return nil, err, code
+  end
+  return { ram = ram, state = state, close = function()
+    ram:close()
+    state:close()
+  end }
+end
+
+local FIRST_FD = 4 -- of `fds`, in QEMU
+
+--- The options in which a template, or a copy, differs from its machine.
 ---@param spec table the machine's options
----@param folder string of the snapshot
+---@param files { ram: userdata } of the snapshot
 ---@param is_copy boolean
----@return string[]
-function M.arguments(spec, folder, is_copy)
+---@return { args: string[], fds: integer[] }
+function M.options(spec, files, is_copy)
   local args = table.move(spec.args or {}, 1, #(spec.args or {}), 1, {})
-  local object = ("memory-backend-file,id=ram,size=%s,mem-path=%s/ram,share=%s"):format(memory_of(spec),
-    (folder:gsub(",", ",,")), is_copy and "off" or "on")
+  local fds = table.move(spec.fds or {}, 1, #(spec.fds or {}), 1, {})
+  fds[#fds + 1] = assert(files.ram:fileno())
+  local object = ("memory-backend-file,id=ram,size=%s,mem-path=/proc/self/fd/%d,share=%s"):format(memory_of(spec),
+    FIRST_FD + #fds - 1, is_copy and "off" or "on")
   local more = { "-object", object, "-machine", "memory-backend=ram" }
   if is_copy then table.move({ "-incoming", "defer" }, 1, 2, #more + 1, more) end
-  return table.move(more, 1, #more, #args + 1, args)
+  return { args = table.move(more, 1, #more, #args + 1, args), fds = fds }
 end
 
 -- Queries QEMU until `done(answer)` returns a value. Returns that, or nil, message, code.
@@ -51,31 +69,47 @@ local function poll(qmp, command, done)
   return nil, ("%s: not done within %g s"):format(command, LOAD), "ETIMEDOUT"
 end
 
-local function execute_all(qmp, list)
-  for _, each in ipairs(list) do
-    local answer, err, code = qmp:execute(each[1], each[2])
-    if not answer then return nil, err, code end
-  end
-  return true
-end
-
 local function migrated(answer)
   if answer.status == "completed" then return true end
   if answer.status == "failed" or answer.status == "cancelled" then return nil, answer["error-desc"] or answer.status end
 end
 
+-- The address by which QEMU migrates through a descriptor. Since 9.1 it takes those of plain files by a set of descriptors only.
+local function hand_over(qmp, file)
+  local version = qmp.version
+  if version.major > 9 or version.major == 9 and version.minor >= 1 then
+    local set, err, code = qmp:execute("add-fd", nil, { fd = file:fileno() })
+    if not set then return nil, err, code end
+    return ("file:/dev/fdset/%d"):format(set["fdset-id"])
+  end
+  local ok, err, code = qmp:execute("getfd", { fdname = "state" }, { fd = file:fileno() })
+  if not ok then return nil, err, code end
+  return "fd:state"
+end
+
+-- Executes a migration command on the state's file, opened anew, so that no two copies share a position in it.
+local function migrate(qmp, command, state, how)
+  local file <close>, err, code = state:reopen(how)
+  if not file then return nil, err, code end
+  local ok
+  ok, err, code = qmp:execute("migrate-set-capabilities", SHARED)
+  if not ok then return nil, err, code end
+  local uri
+  uri, err, code = hand_over(qmp, file)
+  if not uri then return nil, err, code end
+  return qmp:execute(command, { uri = uri })
+end
+
 --- Stops a template, writes its state, and ends it. Waits.
----@param vm vmctl.Machine started with `arguments`
----@param folder string
+---@param vm vmctl.Machine started with `options`
+---@param files table of the snapshot
 ---@return true|nil, string?, string?
-function M.take(vm, folder)
+function M.take(vm, files)
   local qmp, err, code = vm:qmp()
   if not qmp then return nil, err, code end
   local ok
-  ok, err, code = execute_all(qmp, {
-    { "stop" }, { "migrate-set-capabilities", SHARED },
-    { "migrate", { uri = ("exec:cat > %s"):format(quoted(folder .. "/state")) } },
-  })
+  ok, err, code = qmp:execute "stop"
+  if ok then ok, err, code = migrate(qmp, "migrate", files.state, "w") end
   if ok then ok, err, code = poll(qmp, "query-migrate", migrated) end
   if not ok then return nil, ("snapshot of %s: %s"):format(vm.name, err), code end
   return vm:kill()
@@ -88,20 +122,17 @@ local function loaded(answer)
 end
 
 --- Loads the state into a copy and lets it run. Waits until its agent answers.
----@param vm vmctl.Machine started with `arguments`
----@param folder string
+---@param vm vmctl.Machine started with `options`
+---@param files table of the snapshot
 ---@param timeout number seconds
 ---@return true|nil, string?, string?
-function M.resume(vm, folder, timeout)
+function M.resume(vm, files, timeout)
   local qmp, err, code = vm:qmp()
   if not qmp then return nil, err, code end
   local ok
-  ok, err, code = execute_all(qmp, {
-    { "migrate-set-capabilities", SHARED },
-    { "migrate-incoming", { uri = ("exec:cat %s"):format(quoted(folder .. "/state")) } },
-  })
+  ok, err, code = migrate(qmp, "migrate-incoming", files.state, "r")
   if ok then ok, err, code = poll(qmp, "query-status", loaded) end
-  if ok then ok, err, code = execute_all(qmp, { { "cont" } }) end
+  if ok then ok, err, code = qmp:execute "cont" end
   if not ok then return nil, ("start %s from its snapshot: %s"):format(vm.name, err), code end
   ok, err, code = vm:wait_ready(timeout)
   if not ok then return nil, err, code end

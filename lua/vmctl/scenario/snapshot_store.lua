@@ -1,52 +1,43 @@
---- Keeps the snapshots of a scenario's machines in a private folder, which is removed with the scenario or with this process.
-local artefacts = require "vmctl.scenario.artefacts"
-local core = require "vmctl.core"
-local private_folder = require "vmctl.scenario.private_folder"
+--- Keeps the snapshots of a scenario's machines: files without names, which end with the scenario, or with this process.
+local snapshot = require "vmctl.scenario.snapshot"
 
 local M = {}
-
-local PRIVATE = 448 -- 0700: a snapshot holds a guest's memory
 
 ---@class vmctl.ScenarioStore
 local methods = {}
 local mt = { __name = "vmctl.ScenarioStore", __index = methods }
 
---- An empty store. Its folder is made at first use.
+--- Makes an empty store.
 ---@return vmctl.ScenarioStore
 function M.new()
-  return setmetatable({ _ready = {} }, mt)
+  return setmetatable({ _made = {}, _ready = {} }, mt)
 end
 
---- Makes an empty folder for the snapshot of a machine, and removes its earlier one.
+--- Makes empty files for the snapshot of a machine, and closes its earlier ones. Does not wait.
 ---@param name string
----@return string|nil path, string?, string?
+---@return table|nil files, string?, string?
 function methods:make(name)
+  if self._made[name] then self._made[name].close() end
   local err, code
-  if not self._folder then self._folder, err, code = private_folder.open "vmctl-snapshots" end
-  if not self._folder then return nil, err, code end
-  local folder = self._folder.path .. "/" .. name
-  artefacts.remove(folder)
-  local ok
-  ok, err, code = core.fs.mkdir(folder, PRIVATE)
-  if not ok then return nil, err, code end
-  return folder
+  self._made[name], err, code = snapshot.files()
+  return self._made[name], err, code
 end
 
 --- Marks a machine's snapshot as complete: copies may start from it.
-function methods:finish(name, folder)
-  self._ready[name] = folder
+function methods:finish(name)
+  self._ready[name] = self._made[name]
 end
 
---- The folder of a machine's complete snapshot, nil when it has none.
----@return string|nil
-function methods:folder(name)
+--- The files of a machine's complete snapshot, nil when it has none.
+---@return table|nil
+function methods:files(name)
   return self._ready[name]
 end
 
---- Removes all snapshots. The store can be used again. Idempotent, does not wait.
+--- Closes all snapshots. The store can be used again. Idempotent, does not wait.
 function methods:close()
-  if self._folder then self._folder:close() end
-  self._folder, self._ready = nil, {}
+  for _, files in pairs(self._made) do files.close() end
+  self._made, self._ready = {}, {}
 end
 
 return M
