@@ -834,7 +834,7 @@ local process = {}
 function process.environment() end
 
 --- Starts a process. Does not wait.
----@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without capabilities, also as root, without a way to get more, and without core dumps), fds (an array of at most 5 more descriptors: its 3, 4, …)
+---@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds (an array of at most 29 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message
 ---@return string? code
@@ -2980,7 +2980,8 @@ function Machine:resume() end
 ---@return table? partial the output until then
 function Machine:run(command) end
 
---- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself.
+--- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself,
+--- which gets the open file.
 ---@param path string of a file that is this user's alone then (0600)
 ---@return true|nil
 ---@return string?
@@ -3139,6 +3140,7 @@ do
 ---@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
 ---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
 ---@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start programs, but has none (`confinement` says what is in force)
+---@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
 local MachineOptions = {}
 
 end
@@ -3512,7 +3514,7 @@ function QmpClient:events(opts) end
 --- docs/wire/qmp-qga.md#qmp-messages, docs/wire/qmp-qga.md#qmp-commands.
 ---@param name string
 ---@param arguments? table by QEMU's names
----@param opts? number|{ timeout: number?, oob: boolean? } oob: out of band, before running commands, if QEMU allows it
+---@param opts? number|{ timeout: number?, oob: boolean?, fd: integer? } oob: out of band, before running commands, if QEMU allows it; fd: a descriptor that goes with the command over a Unix socket, for "getfd" and "add-fd"; the caller keeps it
 ---@return any value what the command returns, often an empty table
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be done); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG

@@ -44,6 +44,22 @@ function methods:execute(name, arguments, timeout)
   return client:execute(name, arguments, timeout)
 end
 
+--- Gives QEMU a copy of a file's descriptor, and calls `fn(client, path)` with a path by which QEMU can open it until `fn` returns;
+--- what it has open then stays so. QEMU itself may use few paths of this machine.
+---@param file userdata vmctl.File, opened for just what QEMU shall do with it; it stays the caller's
+---@param fn fun(client: vmctl.QmpClient, path: string): any ...
+---@return any ... of `fn`; or nil, message, code
+function methods:with_file(file, fn)
+  local client, err, code = self:qmp()
+  if not client then return nil, err, code end
+  local set, problem
+  set, err, code, problem = client:execute("add-fd", nil, { fd = file:fileno() })
+  if not set then return nil, err, code, problem end
+  local results = table.pack(fn(client, ("/dev/fdset/%d"):format(set["fdset-id"])))
+  client:execute("remove-fd", { ["fdset-id"] = set["fdset-id"] })
+  return table.unpack(results, 1, results.n)
+end
+
 local function order(self, name, arguments)
   local ok, err, code, problem = self:execute(name, arguments)
   if ok == nil then return nil, err, code, problem end

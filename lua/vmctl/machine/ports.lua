@@ -1,29 +1,27 @@
 --- Virtio-serial ports that are plugged into a running guest. A machine has the methods of its ports.
 local core = require "vmctl.core"
-local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 
 local M = {}
 
-local CONNECT, UNPLUG = 5, 10   -- seconds
+local UNPLUG = 10   -- seconds
 local BUS = "serial0.0"         -- of the controller that vmctl.machine.agent_channel gives a guest
 
--- QEMU connects to us, through a socket in a folder of our own that is gone before the guest can see the port.
+-- QEMU gets one end of a socket pair.
 local function connect_chardev(client, id)
-  local dir, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-port")
-  if not dir then return nil, err, code end
-  local listener, stream, ok
-  listener, err, code = dial.listen("unix:" .. dir .. "/s")
-  if listener then
+  local stream, theirs, code = core.pair()
+  if not stream then return nil, theirs, code end
+  local ok, err
+  ok, err, code = client:execute("getfd", { fdname = id }, { fd = theirs:fileno() })
+  theirs:close()
+  if ok then
     ok, err, code = client:execute("chardev-add", { id = id, backend = { type = "socket", data = {
-      addr = { type = "unix", data = { path = dir .. "/s" } }, server = false } } })
-    if ok then stream, err, code = listener:accept(CONNECT) end
-    listener:close()
+      addr = { type = "fd", data = { str = id } }, server = false } } })
   end
-  core.fs.remove(dir)
-  if ok and not stream then client:execute("chardev-remove", { id = id }) end
-  return stream, err, code
+  if ok then return stream end
+  stream:close()
+  return nil, err, code
 end
 
 local function unplug(client, port, deadline)

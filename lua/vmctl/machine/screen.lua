@@ -95,29 +95,20 @@ function methods:send_chars(text)
   return true
 end
 
-local function absolute(path)
-  return path:sub(1, 1) == "/" and path or core.fs.real "." .. "/" .. path
-end
-
---- Makes a file that QEMU shall write: this user's alone (0600), no link, nobody else's. Does not wait.
----@param path string
----@return true|nil, string?, string? code EPERM, ELOOP, EINVAL …
-function M.prepare(path)
-  local file, err, code = core.fs.private(path)
-  if not file then return nil, err, code end
-  return file:close()
-end
-
---- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself.
+--- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself,
+--- which gets the open file.
 ---@param path string of a file that is this user's alone then (0600)
 ---@return true|nil, string?, string?, table? EREMOTE: the guest has no `display`, or the file cannot be written; EPERM (another user's
 --- file), ELOOP (a link)
 function methods:screendump(path)
   if type(path) ~= "string" or path == "" then error("screendump: a path expected", 2) end
-  local ok, err, code = M.prepare(path)
-  if not ok then return nil, err, code end
-  local problem
-  ok, err, code, problem = self._control:execute("screendump", { filename = absolute(path), format = "png" })
+  local file, err, code = core.fs.private(path, true)
+  if not file then return nil, err, code end
+  local ok, problem
+  ok, err, code, problem = self._control:with_file(file, function(client, name)
+    return client:execute("screendump", { filename = name, format = "png" })
+  end)
+  file:close()
   if ok == nil then return nil, err, code, problem end
   return true
 end

@@ -13,18 +13,32 @@ local function say(stream, message)
   return stream:write(assert(json.encode(message)) .. "\r\n", WRITE_TIMEOUT)
 end
 
-local function answer(client, request)
+-- QEMU itself cannot write to this machine's files.
+local function picture(vm, arguments)
+  local ok, err = vm:screendump(arguments.filename)
+  if ok then return { ["return"] = json.object {} } end
+  return { error = { class = "GenericError", desc = err } }
+end
+
+local function is_picture(request)
+  local arguments = request.arguments
+  return request.execute == "screendump" and arguments and arguments.format == "png" and type(arguments.filename) == "string"
+    and arguments.filename ~= "" and not arguments.device
+end
+
+local function answer(vm, client, request)
   local arguments = request.arguments
   if arguments ~= nil and (type(arguments) ~= "table" or json.is_array(arguments) and next(arguments) ~= nil) then
     return { error = { class = "GenericError", desc = "QMP input member 'arguments' must be an object" } }
   end
   if request.execute == "qmp_capabilities" then return { ["return"] = json.object {} } end
+  if is_picture(request) then return picture(vm, request.arguments) end
   local value, err, _, problem = client:execute(request.execute, arguments, TIMEOUT)
   if value ~= nil then return { ["return"] = value } end
   return { error = problem or { class = "GenericError", desc = err } }
 end
 
-local function converse(client, stream)
+local function converse(vm, client, stream)
   while true do
     local line = stream:read_line(MOST_LINE, math.huge)
     if not line then return end
@@ -33,7 +47,7 @@ local function converse(client, stream)
     if type(request) ~= "table" or type(request.execute) ~= "string" then
       reply = { error = { class = "GenericError", desc = "QMP input must be a JSON object with 'execute'" } }
     else
-      reply = answer(client, request)
+      reply = answer(vm, client, request)
       reply.id = request.id
     end
     if not say(stream, reply) then return end
@@ -55,7 +69,7 @@ function M.serve(vm, stream)
   if client and say(stream, { QMP = { version = version, capabilities = json.array {} } }) then
     task.scope(function(scope)
       task.spawn_in(scope, pass_events, client, stream)
-      converse(client, stream)
+      converse(vm, client, stream)
       scope:cancel()
     end)
   end

@@ -1,5 +1,5 @@
---- Snapshots of a whole guest, memory and writable disks, in a qcow2 image. QEMU makes the image itself when it is first needed;
---- no disk has to be there.
+--- Snapshots of a whole guest, memory and writable disks, in a qcow2 image. QEMU makes the image when it is first needed, in a file
+--- of which it gets the descriptor; no disk has to be there.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
@@ -40,60 +40,52 @@ local function run_job(self, client, name, arguments, deadline)
   return finish_job(client, id, following, deadline)
 end
 
--- A new image: first the file, then what is in it.
-local function create(self, client, path, deadline)
-  local ok, err, code = run_job(self, client, "blockdev-create", { options = { driver = "file", filename = path, size = 0 } },
-    deadline)
-  if ok then ok, err, code = client:execute("blockdev-add", { driver = "file", ["node-name"] = FILE, filename = path }) end
-  if ok then
-    ok, err, code = run_job(self, client, "blockdev-create", { options = { driver = "qcow2", file = FILE, size = SIZE } },
-      deadline)
-    if ok then ok, err, code = client:execute("blockdev-add", { driver = "qcow2", ["node-name"] = NODE, file = FILE }) end
-    if not ok then client:execute("blockdev-del", { ["node-name"] = FILE }) end
+local function add_image(client)
+  return client:execute("blockdev-add", { driver = "qcow2", ["node-name"] = NODE, file = FILE })
+end
+
+-- QEMU opens the file; one that is new becomes an image first.
+local function open(self, client, name, is_new, deadline)
+  local ok, err, code, problem = client:execute("blockdev-add", { driver = "file", ["node-name"] = FILE, filename = name })
+  if not ok then return nil, err, code, problem end
+  if is_new then
+    ok, err, code = run_job(self, client, "blockdev-create", { options = { driver = "qcow2", file = FILE, size = SIZE } }, deadline)
   end
+  if ok then ok, err, code = add_image(client) end
+  if not ok then client:execute("blockdev-del", { ["node-name"] = FILE }) end
   return ok and true, err, code
 end
 
-local function open(client, path)
-  local ok, err, code = client:execute("blockdev-add",
-    { driver = "qcow2", ["node-name"] = NODE, file = { driver = "file", filename = path } })
-  return ok and true, err, code
-end
-
-local function private_place(self)
-  local dir, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-snapshots")
-  if not dir then return nil, err, code end
-  self._dir = dir
-  return dir .. "/image.qcow2"
+-- The file that `path` names holds the guest's memory: nobody else's file, and nobody else reads it. Without a path it has no name,
+-- and is gone when QEMU is. `file` is open for reading and writing.
+local function find_file(path)
+  if not path then
+    local file, err, code = core.fs.unnamed(os.getenv "TMPDIR" or "/tmp")
+    if not file then return nil, err, code end
+    return file, 0
+  end
+  local written <close>, size, code = core.fs.private(path)
+  if not written then return nil, size, code end
+  local file, err, how = written:reopen "rw"
+  if not file then return nil, err, how end
+  return file, size
 end
 
 local function attach(self, client, path, deadline)
-  if self._path then
-    if not path or path == self._path then return true end
-    return errors.fail("EINVAL", "its snapshots are in %s already", self._path)
+  if self._attached then
+    if not path or path == self._attached then return true end
+    return errors.fail("EINVAL", "its snapshots are in %s already", self._attached)
   end
-  local ok, err, code
-  local is_new = path and not core.fs.stat(path, true)
-  if path then -- it holds the guest's memory: nobody else's file, and nobody else reads it
-    local file
-    file, err, code = core.fs.private(path)
-    if not file then return nil, err, code end
-    file:close()
+  local existed = path and core.fs.stat(path, true)
+  local file <close>, size, code = find_file(path)
+  if not file then return nil, size, code end
+  local ok, err, how = self._control:with_file(file, function(_, name) return open(self, client, name, size == 0, deadline) end)
+  if ok then
+    self._attached = path or "a file of its own"
+  elseif path and not existed then
+    core.fs.remove(path)
   end
-  if path and not is_new then
-    ok, err, code = open(client, path)
-  else
-    local place = path
-    if not place then
-      place, err, code = private_place(self)
-      if not place then return nil, err, code end
-    end
-    ok, err, code = create(self, client, place, deadline)
-    path = place
-  end
-  if not ok then return nil, err, code end
-  self._path = path
-  return true
+  return ok, err, how
 end
 
 -- The image, and every disk that the guest can write to: without them a snapshot would not fit its disks.
@@ -177,14 +169,6 @@ function methods:delete(name, opts)
   local ok, err, code, problem = perform(self, "snapshot-delete", name, check(opts, name, "delete_snapshot"))
   if not ok then return failed(self, "delete snapshot", name, err, code, problem) end
   return true
-end
-
---- For the machine's end: removes a private image. Never waits.
-function methods:close()
-  if not self._dir or core.forked() then return end
-  core.fs.remove(self._dir .. "/image.qcow2")
-  core.fs.remove(self._dir)
-  self._dir = nil
 end
 
 return M

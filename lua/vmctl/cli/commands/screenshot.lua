@@ -2,7 +2,6 @@
 local core = require "vmctl.core"
 local monitor = require "vmctl.cli.commands.qmp"
 local output = require "vmctl.cli.output"
-local screen = require "vmctl.machine.screen"
 
 local M = {}
 
@@ -22,9 +21,11 @@ end
 function M.run(opts)
   local client <close>, err, code = monitor.connect(opts.target) -- luacheck: ignore
   if not client then return nil, err, code end
+  local file
+  file, err, code = core.fs.private(opts.file)
+  if not file then return nil, err, code end
+  file:close()
   local ok
-  ok, err, code = screen.prepare(opts.file)
-  if not ok then return nil, err, code end
   ok, err, code = client:execute("screendump", { filename = absolute(opts.file), format = "png" })
   if ok == nil then return nil, err, code end
   output.result(opts, { file = absolute(opts.file) }, opts.file)
