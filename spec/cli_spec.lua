@@ -158,4 +158,20 @@ describe("the command line", function()
     assert.truthy(table.concat(out, "\n"):find "guest%-1 +1 +0 +0\nguest%-2 +0 +1 +0")
     assert.is_true(assert(require("vmctl.core").fs.stat(folder .. "/net.pcapng")).size > #frame)
   end, LIMIT))
+
+  it("runs a switch whose capture goes to the standard output", run(function()
+    local folder = support.tmpdir()
+    local program <close> = assert(vmctl.process.spawn { cli.PROGRAM, "switch", "--listen", "unix:" .. folder .. "/net", -- luacheck: ignore
+      "--capture", "-", stdout = "pipe", stderr = "pipe" })
+    assert.truthy(program.stderr:read_line(100, 30):find "the switch runs")
+    local a <close> = assert(vmctl.l2.dial("unix:" .. folder .. "/net")) -- luacheck: ignore
+    local frame = ("\xff"):rep(6) .. "\2\0\0\0\0\1\x88\xb5" .. ("x"):rep(50)
+    assert(a:send(frame))
+    local bytes = ""
+    while not bytes:find(frame, 1, true) do bytes = bytes .. assert(program.stdout:read(4096, 30)) end
+    assert.equal("\x0a\x0d\x0d\x0a", bytes:sub(1, 4))
+    program:kill "TERM"
+    assert.equal("EOF", select(3, program.stdout:read(4096, 30)))
+    assert.equal(0, assert(program:wait(30)).exit_code)
+  end, LIMIT))
 end)

@@ -137,6 +137,7 @@ void vmctl_switch_watch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w)
 {
     w->next = sw->watchers;
     sw->watchers = w;
+    sw->noting |= w->wants_notes;
 }
 
 void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w)
@@ -146,6 +147,9 @@ void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *
         p = &(*p)->next;
     if (*p)
         *p = w->next;
+    sw->noting = false;
+    for (const struct vmctl_switch_watcher *left = sw->watchers; left; left = left->next)
+        sw->noting |= left->wants_notes;
 }
 
 /* Forwarding */
@@ -157,6 +161,7 @@ static void deliver(struct vmctl_switch_port *from, struct vmctl_switch_port *to
     if (from->group != to->group) {
         from->count.dropped_cut++;
         pair->dropped++;
+        vmctl_switch_note(from->sw, to, "dropped (partition)");
     } else if (v || pair->fault || to->to) {
         vmctl_switch_deliver_faulty(from, to, at, total, v ? *v : (struct vmctl_verdict){ .due = from->sw->now });
     } else {
@@ -190,31 +195,39 @@ static void flood(struct vmctl_switch_port *from, const uint8_t *at, size_t tota
         note_receiver(from, last, total);
 }
 
-/* One frame, its length in front of it. */
-static void forward(struct vmctl_switch_port *from, const uint8_t *at, size_t len)
+/* A frame that is to be passed on; `v`: what its sender's own faults make of it (NULL: there are none). */
+static void forward_judged(struct vmctl_switch_port *from, const uint8_t *at, size_t len, const struct vmctl_verdict *v)
 {
     struct vmctl_switch *sw = from->sw;
     const uint8_t *frame = at + VMCTL_ETHER_HEAD;
     uint64_t to = vmctl_ether_address(frame), source = vmctl_ether_address(frame + 6);
     unsigned vlan = vmctl_ether_vlan(frame, len);
     uint32_t seconds = (uint32_t)sw->now;
-    from->count.frames_in++;
-    from->count.bytes_in += len;
-    for (struct vmctl_switch_watcher *w = sw->watchers; w; w = w->next)
-        w->saw(w, from, frame, len);
-    struct vmctl_verdict v = { .due = sw->now };
-    if (from->from && !vmctl_switch_judge(from, from->from, len, &v))
-        return;
     if (!vmctl_ether_is_group(source))
         vmctl_mac_learn(&sw->macs, vmctl_mac_key(source, vlan), from->index, seconds);
     int index = vmctl_ether_is_group(to) ? -1 : vmctl_mac_find(&sw->macs, vmctl_mac_key(to, vlan), seconds);
-    const struct vmctl_verdict *judged = from->from ? &v : NULL;
     if (index < 0)
-        flood(from, at, VMCTL_ETHER_HEAD + len, judged);
+        flood(from, at, VMCTL_ETHER_HEAD + len, v);
     else if (index != from->index) { /* else it is on its own wire already */
         note_receiver(from, index, len);
-        deliver(from, sw->port[index], at, VMCTL_ETHER_HEAD + len, judged);
+        deliver(from, sw->port[index], at, VMCTL_ETHER_HEAD + len, v);
     }
+}
+
+/* One frame, its length in front of it. */
+static void forward(struct vmctl_switch_port *from, const uint8_t *at, size_t len)
+{
+    struct vmctl_switch *sw = from->sw;
+    struct vmctl_verdict v = { .due = sw->now };
+    from->count.frames_in++;
+    from->count.bytes_in += len;
+    sw->note_len = 0;
+    if (!from->from)
+        forward_judged(from, at, len, NULL);
+    else if (vmctl_switch_judge(from, NULL, from->from, len, &v))
+        forward_judged(from, at, len, &v);
+    for (struct vmctl_switch_watcher *w = sw->watchers; w; w = w->next)
+        w->saw(w, from, at + VMCTL_ETHER_HEAD, len);
 }
 
 static void refuse_frame(struct vmctl_switch_port *p)

@@ -20,6 +20,7 @@ enum {
     VMCTL_SWITCH_RUNS = 64,                 /* pieces of a read that one write takes to a port */
     VMCTL_SWITCH_QUEUE = 1024 * 1024,       /* bytes that wait for a port, by default */
     VMCTL_SWITCH_MEMORY = 64 * 1024 * 1024, /* bytes that wait in queues, in all; and as many of delayed frames */
+    VMCTL_SWITCH_NOTE = 1024,               /* bytes */
     VMCTL_SWITCH_AGE = 300                  /* seconds, as bridges have it */
 };
 
@@ -101,11 +102,15 @@ struct vmctl_switch {
     struct vmctl_waitq news;    /* woken when a connection ends, or brings its first invalid frame */
     double now;                 /* of the present read */
     struct vmctl_switch_watcher *watchers;
+    bool noting;                /* a watcher wants notes */
+    size_t note_len;
+    char note[VMCTL_SWITCH_NOTE]; /* what the faults do to the present frame */
 };
 
-/* Sees each frame once, as it came in (after the check of its length, before the faults). */
+/* Sees each frame once, as it came in, when its way is decided. */
 struct vmctl_switch_watcher {
     struct vmctl_switch_watcher *next;
+    bool wants_notes;
     void (*saw)(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len);
     bool (*pause)(struct vmctl_switch_watcher *w); /* the end of a read; true: let there be no other now. May be NULL */
     void (*over)(struct vmctl_switch_watcher *w);  /* the switch is closed, and watched no more */
@@ -146,8 +151,9 @@ void vmctl_switch_resume(struct vmctl_switch *sw);
 void vmctl_switch_watch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
 void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w);
 
-/* switch_port.c. Reads it, or not, as `held` and `paused` say. */
-void vmctl_switch_read_or_not(struct vmctl_switch_port *p);
+/* switch_fault.c. Adds to the note: what happens to the frame on its way to a port (NULL: to all). */
+void vmctl_switch_note(struct vmctl_switch *sw, const struct vmctl_switch_port *to, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* switch_output.c. A frame of a sender, with the 4 bytes of its length in front of it, in memory that stays until the flush. */
 void vmctl_switch_put(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total);
@@ -156,24 +162,22 @@ void vmctl_switch_send(struct vmctl_switch_port *to);
 /* Sends what was put to the ports. `from`, whose frames they were (NULL: nobody that can be), may be held back for it. */
 void vmctl_switch_flush(struct vmctl_switch *sw, struct vmctl_switch_port *from);
 void vmctl_switch_send_init(struct vmctl_switch_port *p);
-/* As vmctl_sys_writev: frames with their lengths in front. */
-ssize_t vmctl_switch_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
-/* switch_hold.c */
 void vmctl_switch_on_hold_over(struct vmctl_timer *t);
-/* The sender leaves its place: nothing holds it back any more. */
+/* switch_hold.c. The sender leaves its place: nothing holds it back any more. */
 void vmctl_switch_hold_end(struct vmctl_switch_port *from);
 
 /* switch_fault.c. Applies a fault (NULL: none) to a frame, and changes the verdict. False: the frame is lost. */
-bool vmctl_switch_judge(struct vmctl_switch_port *from, struct vmctl_fault *f, size_t len, struct vmctl_verdict *v);
+bool vmctl_switch_judge(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, struct vmctl_fault *f, size_t len,
+                        struct vmctl_verdict *v);
 /* Puts or holds a frame (as for put) that has the verdict of its sender's own fault, if the faults of the pair and of the
  * receiver let it through. */
 void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
                                  struct vmctl_verdict v);
 
-/* switch_packets.c. Reading and writing of a port that is no stream: as vmctl_sys_readv and vmctl_sys_writev, with the lengths
- * added and taken away. A write takes whole frames. */
+/* switch_packets.c. Reading of a port that is no stream: as vmctl_sys_readv, with the lengths added. */
 ssize_t vmctl_switch_bare_read(const struct vmctl_switch_port *p, uint8_t *room, size_t size);
-ssize_t vmctl_switch_bare_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
+/* Writing to any port: as vmctl_sys_writev, for frames with their lengths in front. If it is no stream, whole ones are taken. */
+ssize_t vmctl_switch_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
 
 /* switch_delay.c. Keeps a copy of a frame (as for put) until it is due. */
 void vmctl_switch_hold(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total, const struct vmctl_verdict *v);

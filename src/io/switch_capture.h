@@ -1,26 +1,53 @@
-/* A capture of what goes through a switch, in a pcapng file: each frame once, as it came in; an interface a port. */
+/* A capture of what goes through a switch, as pcapng: each frame once, as it came in, with what the faults did to it; an interface
+ * a port. It never blocks and never raises a signal: what a slow reader leaves no room for is left out and counted. */
 #ifndef VMCTL_IO_SWITCH_CAPTURE_H
 #define VMCTL_IO_SWITCH_CAPTURE_H
 
 #include "io/switch.h"
 
+enum vmctl_capture_kind {
+    VMCTL_CAPTURE_FILE,     /* a regular file; on an error it is cut behind its last whole block */
+    VMCTL_CAPTURE_FIFO,     /* a FIFO by its path: each reader gets a capture of its own, from when it came */
+    VMCTL_CAPTURE_PIPE,     /* an open pipe or socket */
+};
+
+struct vmctl_capture_options {
+    enum vmctl_capture_kind kind;
+    const char *path;       /* of a FIFO; of a file that is rotated: PATH becomes PATH.1, and so on */
+    uint32_t snaplen;       /* bytes of each frame, 0: all */
+    uint64_t max_bytes;     /* of a file, 0: no limit */
+    unsigned files;         /* with max_bytes: how many there are, the present one included; 1: the capture ends there */
+    struct vmctl_pcap_filter *filter; /* NULL: all frames. Freed with the capture, also if it cannot be opened */
+};
+
 struct vmctl_capture {
     struct vmctl_switch_watcher watcher;
     struct vmctl_switch *sw;
-    int fd;                                    /* -1: closed */
-    struct vmctl_buf out;
+    struct vmctl_capture_options want;         /* its path is ours */
+    int fd;                                    /* -1: none (yet) */
+    bool open, is_socket;
+    struct vmctl_buf out;                      /* blocks; `half`: bytes that are left of the first, if a part of it is out */
+    size_t half;
+    uint64_t written, whole;                   /* bytes that are in the file; and those of whole blocks */
+    bool full;                                 /* max_bytes are in it, and there is to be no other */
+    uint64_t most;                             /* what the process may write to a file (RLIMIT_FSIZE) */
+    ev_io wio;
+    struct vmctl_timer retry;                  /* for a FIFO: until it has a reader */
     double epoch;                              /* seconds between 1970 and the start of our clock */
     uint32_t interfaces;
     uint32_t interface[VMCTL_SWITCH_PORTS];    /* a port's number in the file */
     uint64_t serial[VMCTL_SWITCH_PORTS];       /* of the port that has the number */
-    uint64_t frames;
+    uint64_t frames, lost;                     /* captured; left out for want of room */
     int err;                                   /* why nothing more is written */
 };
 
-/* Begins to write to an open file, which it takes. 0, or the error of the first write. */
-int vmctl_capture_open(struct vmctl_capture *c, struct vmctl_switch *sw, int fd);
+/* Begins to write to `fd`, which it takes (-1 for a FIFO). 0, or the error of the first write: it is closed then. */
+int vmctl_capture_open(struct vmctl_capture *c, struct vmctl_switch *sw, int fd, const struct vmctl_capture_options *want);
 
-/* Writes what is left and closes the file. 0, or the first error that there was. Idempotent. */
+/* Bytes that are not written yet. */
+size_t vmctl_capture_pending(const struct vmctl_capture *c);
+
+/* Writes what can be written at once, and closes the file. 0, or the first error that there was. Idempotent. */
 int vmctl_capture_close(struct vmctl_capture *c);
 
 #endif

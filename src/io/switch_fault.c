@@ -2,6 +2,8 @@
 #include "io/switch.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,23 +70,51 @@ void vmctl_switch_seed(struct vmctl_switch *sw, uint64_t seed)
     }
 }
 
-static void count_fate(struct vmctl_switch_port *from, enum vmctl_fate fate)
+void vmctl_switch_note(struct vmctl_switch *sw, const struct vmctl_switch_port *to, const char *format, ...)
+{
+    char text[128];
+    if (!sw->noting)
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t room = sizeof sw->note - sw->note_len;
+    int n = snprintf(sw->note + sw->note_len, room, "%s%s%s%s", sw->note_len ? "; " : "", to ? to->name : "", to ? ": " : "", text);
+    if (n > 0 && (size_t)n < room) /* else there are too many to be told */
+        sw->note_len += (size_t)n;
+}
+
+static void count_fate(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, enum vmctl_fate fate)
 {
     uint64_t *count = fate == VMCTL_FATE_CUT    ? &from->count.dropped_cut
                       : fate == VMCTL_FATE_LOST ? &from->count.dropped_loss
                                                 : &from->count.dropped_rate;
     ++*count;
+    vmctl_switch_note(from->sw, to, "dropped (%s)",
+                      fate == VMCTL_FATE_CUT ? "cut" : fate == VMCTL_FATE_LOST ? "loss" : "rate");
 }
 
-bool vmctl_switch_judge(struct vmctl_switch_port *from, struct vmctl_fault *f, size_t len, struct vmctl_verdict *v)
+bool vmctl_switch_judge(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, struct vmctl_fault *f, size_t len,
+                        struct vmctl_verdict *v)
 {
     if (!f)
         return true;
     enum vmctl_fate fate = vmctl_fault_judge(f, len, v);
     if (fate == VMCTL_FATE_PASS)
         return true;
-    count_fate(from, fate);
+    count_fate(from, to, fate);
     return false;
+}
+
+static void note_verdict(struct vmctl_switch *sw, const struct vmctl_switch_port *to, const struct vmctl_verdict *v)
+{
+    if (v->due > sw->now)
+        vmctl_switch_note(sw, to, "delayed by %.6f s", v->due - sw->now);
+    if (v->copies)
+        vmctl_switch_note(sw, to, "duplicated");
+    if (v->corrupt)
+        vmctl_switch_note(sw, to, "corrupted");
 }
 
 /* At once as well: held back it would be overtaken. */
@@ -107,10 +137,12 @@ void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_sw
 {
     struct vmctl_switch_pair *pair = &from->pair[to->index];
     size_t len = total - VMCTL_ETHER_HEAD;
-    if (!vmctl_switch_judge(from, pair->fault, len, &v) || !vmctl_switch_judge(from, to->to, len, &v)) {
+    if (!vmctl_switch_judge(from, to, pair->fault, len, &v) || !vmctl_switch_judge(from, to, to->to, len, &v)) {
         pair->dropped++;
         return;
     }
+    if (from->sw->noting)
+        note_verdict(from->sw, to, &v);
     from->count.duplicated += v.copies;
     from->count.corrupted += v.corrupt;
     from->count.delayed += v.due > from->sw->now;

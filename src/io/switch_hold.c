@@ -14,6 +14,34 @@ enum {
     HOLD_ALONE = 1024 * 1024    /* a sender whose last so many bytes went to one port has no other business */
 };
 
+/* Reads it, or not, as `held` and `paused` say. */
+static void read_or_not(struct vmctl_switch_port *p)
+{
+    if (p->fd < 0)
+        return;
+    if (p->held || p->paused)
+        vmctl_io_stop(p->sw->loop, &p->rio);
+    else
+        vmctl_io_start(p->sw->loop, &p->rio);
+}
+
+void vmctl_switch_pause(struct vmctl_switch_port *p)
+{
+    p->paused = true;
+    read_or_not(p);
+}
+
+void vmctl_switch_resume(struct vmctl_switch *sw)
+{
+    for (int i = 0; i < sw->ports; i++) {
+        struct vmctl_switch_port *p = sw->port[i];
+        if (p && p->paused) {
+            p->paused = false;
+            read_or_not(p);
+        }
+    }
+}
+
 static bool sends_only_to(const struct vmctl_switch_port *from, const struct vmctl_switch_port *to)
 {
     return from->last_to == to->index && from->streak >= HOLD_ALONE;
@@ -44,13 +72,13 @@ static void refill(struct vmctl_switch_share *s, double now)
     s->budget_at = now;
 }
 
-static double hold_end(const struct vmctl_switch_share *s, const struct vmctl_switch_port *from)
+double vmctl_switch_hold_until(const struct vmctl_switch_share *s, const struct vmctl_switch_port *from)
 {
     double patience = s->to->progress_at + HOLD_PATIENCE;
     return sends_only_to(from, s->to) ? patience : fmin(patience, s->since + s->budget);
 }
 
-static void lose(struct vmctl_switch_share *s)
+void vmctl_switch_lose(struct vmctl_switch_share *s)
 {
     s->losing = true;
     s->lost_at = s->to->sent;
@@ -76,7 +104,7 @@ void vmctl_switch_consider(struct vmctl_switch_port *from, struct vmctl_switch_p
     double now = vmctl_loop_now(sw->loop);
     if (!may_hold(s, from, now)) {
         if (!s->losing)
-            lose(s);
+            vmctl_switch_lose(s);
         return;
     }
     s->losing = false;
@@ -84,8 +112,8 @@ void vmctl_switch_consider(struct vmctl_switch_port *from, struct vmctl_switch_p
     s->since = now;
     vmctl_list_append(&sw->holds, &s->hold);
     from->held++;
-    vmctl_switch_read_or_not(from);
-    double end = hold_end(s, from);
+    read_or_not(from);
+    double end = vmctl_switch_hold_until(s, from);
     if (!sw->hold_timer.slot || sw->hold_timer.at > end)
         vmctl_timer_set(sw->loop, &sw->hold_timer, end);
 }
@@ -103,7 +131,7 @@ void vmctl_switch_release(struct vmctl_switch_share *s)
         s->budget = fmax(0, s->budget - (now - s->since));
     s->budget_at = now;
     from->held--;
-    vmctl_switch_read_or_not(from);
+    read_or_not(from);
 }
 
 void vmctl_switch_hold_end(struct vmctl_switch_port *from)
@@ -117,37 +145,4 @@ void vmctl_switch_hold_end(struct vmctl_switch_port *from)
         s->losing = false;
         s->budget = VMCTL_SWITCH_BUDGET;
     }
-}
-
-/* Perhaps it was we who had no time: a port is asked once more before its senders are let go. */
-static void hold_over(struct vmctl_switch_share *s, double now)
-{
-    struct vmctl_switch_port *to = s->to;
-    int index = s->from;
-    vmctl_switch_drain(to);
-    s = to->share[index]; /* the port may have ended by that */
-    if (!s || !s->holds || hold_end(s, to->sw->port[index]) > now)
-        return;
-    vmctl_switch_release(s);
-    lose(s);
-}
-
-void vmctl_switch_on_hold_over(struct vmctl_timer *t)
-{
-    struct vmctl_switch *sw = VMCTL_CONTAINER(t, struct vmctl_switch, hold_timer);
-    double now = vmctl_loop_now(sw->loop), next = INFINITY;
-    for (struct vmctl_list *n = sw->holds.next; n != &sw->holds;) {
-        struct vmctl_switch_share *s = VMCTL_CONTAINER(n, struct vmctl_switch_share, hold);
-        double end = hold_end(s, sw->port[s->from]);
-        if (end <= now) {
-            hold_over(s, now);
-            n = sw->holds.next; /* others may have gone as well */
-            next = INFINITY;
-            continue;
-        }
-        next = fmin(next, end);
-        n = n->next;
-    }
-    if (!isinf(next))
-        vmctl_timer_set(sw->loop, &sw->hold_timer, next);
 }

@@ -4,6 +4,7 @@
 #include "io/sysio.h"
 
 #include <errno.h>
+#include <math.h>
 
 static void on_writable(struct ev_loop *ev, ev_io *w, int events);
 
@@ -28,11 +29,6 @@ static bool queue_rest(struct vmctl_switch_port *p, int from, const struct iovec
         pos += total;
     }
     return true;
-}
-
-ssize_t vmctl_switch_write(struct vmctl_switch_port *p, const struct iovec *run, int runs)
-{
-    return p->kind == VMCTL_PORT_STREAM ? vmctl_sys_writev(p->fd, run, runs, true) : vmctl_switch_bare_write(p, run, runs);
 }
 
 /* Sends the port's runs; what the kernel does not take goes to its queue, which was empty. */
@@ -105,13 +101,53 @@ void vmctl_switch_flush(struct vmctl_switch *sw, struct vmctl_switch_port *from)
     sw->ntouched = 0;
 }
 
+static void port_drain(struct vmctl_switch_port *p)
+{
+    int err = vmctl_switch_drain(p);
+    if (err)
+        vmctl_switch_detach(p, err);
+}
+
 static void on_writable(struct ev_loop *ev, ev_io *w, int events)
 {
     (void)ev;
     struct vmctl_switch_port *p = VMCTL_CONTAINER(w, struct vmctl_switch_port, wio);
     int failed = vmctl_io_failed(p->sw->loop, w, events);
     if (!failed)
-        vmctl_switch_drain(p);
+        port_drain(p);
     else if (failed != -EAGAIN)
         vmctl_switch_detach(p, failed);
+}
+
+/* Perhaps it was we who had no time: a port is asked once more before its senders are let go. */
+static void hold_over(struct vmctl_switch_share *s, double now)
+{
+    struct vmctl_switch_port *to = s->to;
+    int index = s->from;
+    port_drain(to);
+    s = to->share[index]; /* the port may have ended by that */
+    if (!s || !s->holds || vmctl_switch_hold_until(s, to->sw->port[index]) > now)
+        return;
+    vmctl_switch_release(s);
+    vmctl_switch_lose(s);
+}
+
+void vmctl_switch_on_hold_over(struct vmctl_timer *t)
+{
+    struct vmctl_switch *sw = VMCTL_CONTAINER(t, struct vmctl_switch, hold_timer);
+    double now = vmctl_loop_now(sw->loop), next = INFINITY;
+    for (struct vmctl_list *n = sw->holds.next; n != &sw->holds;) {
+        struct vmctl_switch_share *s = VMCTL_CONTAINER(n, struct vmctl_switch_share, hold);
+        double end = vmctl_switch_hold_until(s, sw->port[s->from]);
+        if (end <= now) {
+            hold_over(s, now);
+            n = sw->holds.next; /* others may have gone as well */
+            next = INFINITY;
+            continue;
+        }
+        next = fmin(next, end);
+        n = n->next;
+    }
+    if (!isinf(next))
+        vmctl_timer_set(sw->loop, &sw->hold_timer, next);
 }

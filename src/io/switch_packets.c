@@ -40,7 +40,7 @@ static bool bare_is_lost(ssize_t err)
     return err == -EIO || err == -EINVAL || err == -EMSGSIZE || err == -ENOMEM;
 }
 
-ssize_t vmctl_switch_bare_write(struct vmctl_switch_port *p, const struct iovec *run, int runs)
+static ssize_t bare_write(struct vmctl_switch_port *p, const struct iovec *run, int runs)
 {
     size_t taken = 0;
     for (int i = 0; i < runs; i++) {
@@ -57,4 +57,9 @@ ssize_t vmctl_switch_bare_write(struct vmctl_switch_port *p, const struct iovec 
         }
     }
     return (ssize_t)taken;
+}
+
+ssize_t vmctl_switch_write(struct vmctl_switch_port *p, const struct iovec *run, int runs)
+{
+    return p->kind == VMCTL_PORT_STREAM ? vmctl_sys_writev(p->fd, run, runs, true) : bare_write(p, run, runs);
 }

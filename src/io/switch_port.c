@@ -1,34 +1,7 @@
-/* A port's connection: paused, resumed, ended. */
+/* The end of a port's connection. */
 #include "io/switch.h"
 
 #include <unistd.h>
-
-void vmctl_switch_read_or_not(struct vmctl_switch_port *p)
-{
-    if (p->fd < 0)
-        return;
-    if (p->held || p->paused)
-        vmctl_io_stop(p->sw->loop, &p->rio);
-    else
-        vmctl_io_start(p->sw->loop, &p->rio);
-}
-
-void vmctl_switch_pause(struct vmctl_switch_port *p)
-{
-    p->paused = true;
-    vmctl_switch_read_or_not(p);
-}
-
-void vmctl_switch_resume(struct vmctl_switch *sw)
-{
-    for (int i = 0; i < sw->ports; i++) {
-        struct vmctl_switch_port *p = sw->port[i];
-        if (p && p->paused) {
-            p->paused = false;
-            vmctl_switch_read_or_not(p);
-        }
-    }
-}
 
 static void port_drop_output(struct vmctl_switch_port *p)
 {

@@ -219,18 +219,16 @@ static void turn_over(struct vmctl_switch_share *s)
     vmctl_list_append(&s->to->turns, &s->turn);
 }
 
-void vmctl_switch_drain(struct vmctl_switch_port *to)
+int vmctl_switch_drain(struct vmctl_switch_port *to)
 {
     struct iovec iov[QUEUE_PIECES];
     struct vmctl_switch_share *owner[QUEUE_PIECES];
     int n = to->senders ? gather(to, iov, owner) : 0;
     ssize_t put = n ? vmctl_switch_write(to, iov, n) : 0;
     if (put == -EAGAIN || put == -ENOBUFS || put == -ENOMEM)
-        return;
-    if (put < 0) {
-        vmctl_switch_detach(to, (int)put);
-        return;
-    }
+        return 0;
+    if (put < 0)
+        return (int)put;
     size_t left = (size_t)put;
     for (int i = 0; i < n && left; i++) {
         size_t sent = left < iov[i].iov_len ? left : iov[i].iov_len;
@@ -244,6 +242,7 @@ void vmctl_switch_drain(struct vmctl_switch_port *to)
     vmctl_switch_progress(to);
     if (!to->senders)
         vmctl_io_stop(to->sw->loop, &to->wio);
+    return 0;
 }
 
 void vmctl_switch_queue_clear(struct vmctl_switch_port *to)

@@ -37,8 +37,8 @@ void vmctl_switch_enqueue(struct vmctl_switch_port *to, int from, const uint8_t 
 /* Keeps the rest of a frame of which a part is out, before all others. The queue is empty. -ENOMEM. */
 int vmctl_switch_enqueue_rest(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t len);
 
-/* Sends what waits, as far as the kernel takes it. */
-void vmctl_switch_drain(struct vmctl_switch_port *to);
+/* Sends what waits, as far as the kernel takes it. 0, or the error that ends the connection. */
+int vmctl_switch_drain(struct vmctl_switch_port *to);
 
 /* Drops everything, and lets the senders go on. */
 void vmctl_switch_queue_clear(struct vmctl_switch_port *to);
@@ -48,6 +48,9 @@ void vmctl_switch_consider(struct vmctl_switch_port *from, struct vmctl_switch_p
 /* The share has become shorter, or is to be held no more. */
 void vmctl_switch_release(struct vmctl_switch_share *s);
 void vmctl_switch_progress(struct vmctl_switch_port *to);
+/* When its sender is let go on, at the latest. */
+double vmctl_switch_hold_until(const struct vmctl_switch_share *s, const struct vmctl_switch_port *from);
+void vmctl_switch_lose(struct vmctl_switch_share *s);
 /* How much of a share lets its sender go on that was held back. */
 size_t vmctl_switch_low_water(const struct vmctl_switch_port *to);
 

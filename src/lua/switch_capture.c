@@ -1,41 +1,108 @@
-/* vmctl.Capture: what goes through a switch, in a file. */
+/* vmctl.Capture: what goes through a switch, in a file or a pipe. */
 #include "io/fs_private.h"
+#include "io/pcap_filter.h"
 #include "io/switch_capture.h"
+#include "io/sysio.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/switch.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #define VMCTL_CAPTURE "vmctl.Capture"
 
-/* sw:capture(path) -> capture with close() */
+enum { WHY = 256 };
+
+/* A descriptor of our own of what `fd` has open, non-blocking without making others' so. -EINVAL: neither file, pipe nor socket. */
+static int own_fd(int fd, enum vmctl_capture_kind *kind)
+{
+    char name[32];
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    *kind = S_ISREG(st.st_mode) ? VMCTL_CAPTURE_FILE : VMCTL_CAPTURE_PIPE;
+    if (S_ISFIFO(st.st_mode)) {
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        int own = open(name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        return own < 0 ? -errno : own;
+    }
+    if (!S_ISREG(st.st_mode) && !S_ISSOCK(st.st_mode))
+        return -EINVAL;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return own < 0 ? -errno : own;
+}
+
+/* Opens "-", a FIFO or a file. A FIFO gives -1 and no error: it is opened when it has a reader. */
+static int capture_target(const char *path, enum vmctl_capture_kind *kind, int *fd)
+{
+    struct stat st;
+    *fd = -1;
+    if (strcmp(path, "-") == 0) {
+        *fd = own_fd(STDOUT_FILENO, kind);
+        return *fd < 0 ? *fd : 0;
+    }
+    if (lstat(path, &st) == 0 && S_ISFIFO(st.st_mode)) {
+        *kind = VMCTL_CAPTURE_FIFO;
+        return 0;
+    }
+    *kind = VMCTL_CAPTURE_FILE;
+    return vmctl_private_open(path, true, fd, &st);
+}
+
+/* The filter at `arg`, if there is one. Pushes three values and returns false if it cannot be. */
+static bool check_filter(lua_State *L, int arg, struct vmctl_pcap_filter **out)
+{
+    char why[WHY] = "";
+    const char *expression = luaL_optstring(L, arg, NULL);
+    int err = expression ? vmctl_pcap_filter_compile(expression, out, why, sizeof why) : 0;
+    if (err == -ENOSYS)
+        vmctl_fail_text(L, err, "capture: a filter needs libpcap, which is not installed");
+    else if (err)
+        vmctl_fail_text(L, err, "capture: filter '%s': %s", expression, *why ? why : strerror(-err));
+    return !err;
+}
+
+/* sw:capture(path, snaplen, max_bytes, files, filter) -> capture; 0 for what is not limited, nil for no filter */
 int vmctl_l_capture(lua_State *L)
 {
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);
     const char *path = luaL_checkstring(L, 2);
+    struct vmctl_capture_options want = {
+        .path = path, .snaplen = (uint32_t)luaL_optinteger(L, 3, 0), .max_bytes = (uint64_t)luaL_optinteger(L, 4, 0),
+        .files = (unsigned)luaL_optinteger(L, 5, 1)
+    };
     struct vmctl_capture *c = lua_newuserdatauv(L, sizeof *c, 1);
-    c->fd = -1;
-    c->err = 0;
+    memset(c, 0, sizeof *c);
     luaL_setmetatable(L, VMCTL_CAPTURE);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
-    struct stat st;
-    int fd = -1, err = vmctl_private_open(path, true, &fd, &st);
-    if (!err)
-        err = vmctl_capture_open(c, sw, fd);
+    if (!check_filter(L, 6, &want.filter))
+        return 3;
+    int fd, err = capture_target(path, &want.kind, &fd);
+    if (err)
+        vmctl_pcap_filter_free(want.filter);
+    else
+        err = vmctl_capture_open(c, sw, fd, &want);
     if (err)
         return vmctl_fail(L, err, "capture to %s", path);
     return 1;
 }
 
-/* c:status() -> frames that are in the file or on their way; or nil, message, code: it could not be written, and has ended */
+/* c:status() -> frames that are written or on their way, frames that were left out, bytes that wait; or nil, message, code: it could
+ * not be written, and has ended */
 static int l_capture_status(lua_State *L)
 {
     const struct vmctl_capture *c = luaL_checkudata(L, 1, VMCTL_CAPTURE);
     if (c->err)
         return vmctl_fail(L, c->err, "capture");
     lua_pushinteger(L, (lua_Integer)c->frames);
-    return 1;
+    lua_pushinteger(L, (lua_Integer)c->lost);
+    lua_pushinteger(L, (lua_Integer)vmctl_capture_pending(c));
+    return 3;
 }
 
 /* c:close() -> the number of frames */
@@ -49,6 +116,14 @@ static int l_capture_close(lua_State *L)
     return 1;
 }
 
+/* c:is_open() */
+static int l_capture_is_open(lua_State *L)
+{
+    const struct vmctl_capture *c = luaL_checkudata(L, 1, VMCTL_CAPTURE);
+    lua_pushboolean(L, c->open);
+    return 1;
+}
+
 static int l_capture_gc(lua_State *L)
 {
     vmctl_capture_close(luaL_checkudata(L, 1, VMCTL_CAPTURE));
@@ -57,7 +132,8 @@ static int l_capture_gc(lua_State *L)
 
 void vmctl_capture_register(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "close", l_capture_close }, { "status", l_capture_status }, { NULL, NULL } };
+    static const luaL_Reg methods[] = { { "close", l_capture_close }, { "status", l_capture_status },
+                                        { "is_open", l_capture_is_open }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_capture_gc }, { "__close", l_capture_gc }, { NULL, NULL } };
     vmctl_class(L, VMCTL_CAPTURE, methods, meta);
 }

@@ -4,7 +4,8 @@
 #include <string.h>
 
 enum { SECTION = 0x0a0d0d0a, INTERFACE = 1, PACKET = 6, MAGIC = 0x1a2b3c4d, ETHERNET = 1 };
-enum { OPT_END = 0, IF_NAME = 2, IF_TSRESOL = 9, NANOSECONDS = 9, NAME_MAX_LEN = 255 };
+enum { OPT_END = 0, OPT_COMMENT = 1, EPB_FLAGS = 2, IF_NAME = 2, IF_TSRESOL = 9, NANOSECONDS = 9 };
+enum { NAME_MAX_LEN = 255, COMMENT_MAX_LEN = 65535 };
 
 static uint8_t *put16(uint8_t *at, uint32_t value)
 {
@@ -74,13 +75,31 @@ int vmctl_pcapng_interface(struct vmctl_buf *out, const char *name, uint32_t lon
     return block_end(out, put16(put16(at, OPT_END), 0));
 }
 
-int vmctl_pcapng_packet(struct vmctl_buf *out, uint32_t interface, uint64_t ns, const uint8_t *frame, size_t len)
+/* An option: its number, its length, its value. */
+static uint8_t *put_option(uint8_t *at, uint32_t number, const void *value, size_t len)
 {
-    uint8_t *at;
-    int err = len > UINT32_MAX / 2 ? -ENOBUFS : block_begin(out, PACKET, 20 + padded(len), &at);
+    return put_padded(put16(put16(at, number), (uint32_t)len), value, len);
+}
+
+int vmctl_pcapng_packet(struct vmctl_buf *out, const struct vmctl_pcapng_packet *p)
+{
+    uint8_t *at, flags[4];
+    size_t comment = p->comment_len < COMMENT_MAX_LEN ? p->comment_len : COMMENT_MAX_LEN;
+    size_t options = 8 + (comment ? 4 + padded(comment) : 0) + 4;
+    int err = p->kept > UINT32_MAX / 2 ? -ENOBUFS : block_begin(out, PACKET, 20 + padded(p->kept) + options, &at);
     if (err)
         return err;
-    at = put32(put32(put32(at, interface), (uint32_t)(ns >> 32)), (uint32_t)ns);
-    at = put32(put32(at, (uint32_t)len), (uint32_t)len);
-    return block_end(out, put_padded(at, frame, len));
+    at = put32(put32(put32(at, p->interface), (uint32_t)(p->ns >> 32)), (uint32_t)p->ns);
+    at = put32(put32(at, (uint32_t)p->kept), (uint32_t)p->len);
+    at = put_padded(at, p->frame, p->kept);
+    if (comment)
+        at = put_option(at, OPT_COMMENT, p->comment, comment);
+    put32(flags, p->flags);
+    at = put_option(at, EPB_FLAGS, flags, sizeof flags);
+    return block_end(out, put16(put16(at, OPT_END), 0));
+}
+
+uint32_t vmctl_pcapng_size(const uint8_t *block)
+{
+    return (uint32_t)block[4] | (uint32_t)block[5] << 8 | (uint32_t)block[6] << 16 | (uint32_t)block[7] << 24;
 }

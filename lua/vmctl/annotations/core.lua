@@ -230,9 +230,13 @@ local Capture = {}
 
 --- How it does. A write that failed ends it: what comes then is missing from the file. Does not wait.
 ---@return integer|nil frames in the file, or on their way there
----@return string? message
----@return string? code of the write that failed: ENOSPC …
+---@return integer|string lost_or_message how many frames were left out, as there was no room for them
+---@return integer|string waiting_or_code bytes that the reader of a pipe has not taken; or the code of the write that failed: ENOSPC …
 function Capture:status() end
+
+--- Says if it still captures: it was not closed, nor was its switch.
+---@return boolean
+function Capture:is_open() end
 
 --- Writes what is left and ends it: idempotent, never waits.
 ---@return integer|nil frames how many were written

@@ -2497,12 +2497,18 @@ function L2Switch:add(wire, opts) end
 ---@return string?
 function L2Switch:addresses() end
 
---- Writes each incoming frame once to a pcapng file with one interface per port. Creates the file, or empties it; mode 0600.
+--- Writes each incoming frame once, in the pcapng format, with one interface per port. A frame has the flag "inbound", and what the
+--- faults did to it as a comment: "b: delayed by 0.050000 s; c: dropped (loss)". It never blocks: what a pipe's reader leaves
+--- no room for (4 MiB wait) is left out and counted. A file is created, or emptied; mode 0600. A FIFO may have a reader or not: each
+--- one gets a capture of its own, from when it came. "-" is the standard output, if that is a pipe, a file or a socket. When a file
+--- cannot be written, because the disk is full for instance, that is logged once, `status` says it, and the file ends behind its last
+--- whole frame. It lasts until it or the switch is closed, also if the handle is not kept.
 ---@param path string
----@return vmctl.Capture|nil capture with close(), which returns how many frames there were
+---@param opts? { snaplen: integer?, max_bytes: integer?, files: integer?, filter: string? } snaplen: bytes of each frame that are kept; max_bytes: of a file; files: so many files of that size are kept, PATH, PATH.1 and so on (1: the capture ends there, and what comes later is counted as left out); filter: an expression as tcpdump's, which needs libpcap
+---@return vmctl.Capture|nil capture with `close()`, which returns how many frames there were; and `status()`: frames, frames that were left out, bytes that wait; or nil, message and code of the error that ended it
 ---@return string?
----@return string? code ENOENT …
-function L2Switch:capture(path) end
+---@return string? code ENOENT, EINVAL (no file or FIFO; a wrong filter), ENOSYS (no libpcap), EPERM, ECLOSED …
+function L2Switch:capture(path, opts) end
 
 --- Ends everything: ports with their connections, listeners, taps, captures. Idempotent; does not wait.
 ---@return true

@@ -5,6 +5,7 @@
 --- dropped and counted, of the sender that has most in the queue. Nobody else is held up, and both end when the port reads again.
 local core = require "vmctl.core"
 local background = require "vmctl.base.background"
+local capture = require "vmctl.l2.capture"
 local errors = require "vmctl.errors"
 local faults = require "vmctl.l2.faults"
 local links = require "vmctl.l2.switch_links"
@@ -54,6 +55,7 @@ local function listen_to_news(self)
   local ok = true
   while ok do
     for _, port in ipairs(self:ports()) do hear(self, port) end
+    capture.hear(self)
     ok = self._core:wait_news(math.huge)
   end
 end
@@ -71,7 +73,7 @@ function M.new(opts)
   local seed = opts.seed or random_seed()
   local self = setmetatable({
     name = opts.name or "switch", _core = core.switch(seed), _seed = seed, _queue = opts.queue, _by_name = {}, _by_index = {},
-    _pairs = {}, _links = {}, _number = 0, _gone = {}, _ended = core.queue(), _closed = false,
+    _pairs = {}, _links = {}, _captures = {}, _number = 0, _gone = {}, _ended = core.queue(), _closed = false,
   }, mt)
   self._faults = faults.check(opts.faults, 2)
   if opts.memory then self._core:memory(math.tointeger(opts.memory)) end
@@ -255,13 +257,7 @@ function methods:tap(fn, opts)
   return watch.tap(self, fn, opts)
 end
 
---- Writes each incoming frame once to a pcapng file with one interface per port. Creates the file, or empties it; mode 0600.
----@param path string
----@return vmctl.Capture|nil capture with close(), which returns how many frames there were, string?, string? code ENOENT …
-function methods:capture(path)
-  if self._closed then return self:_fail_closed "capture" end
-  return self._core:capture(path)
-end
+methods.capture = capture.capture
 
 --- Ends everything: ports with their connections, listeners, taps, captures. Idempotent; does not wait.
 ---@return true

@@ -1,4 +1,5 @@
 --- vmctl switch: runs an Ethernet switch for QEMU's stream sockets, with injected faults.
+local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local interrupt = require "vmctl.cli.interrupt"
 local l2 = require "vmctl.l2"
@@ -15,7 +16,10 @@ function M.describe(command)
     "  vmctl switch --listen unix:/tmp/net --loss 10% --delay 50ms --capture net.pcapng")
   command:option("--listen", "Let QEMUs connect there; each gets a port."):argname("ADDRESS"):count "*"
   command:option("--dial", "Connect to a QEMU that listens."):argname("ADDRESS"):count "*"
-  command:option("--capture", "Write every frame to this pcapng file."):argname "FILE"
+  command:option("--capture", "Write every frame to this pcapng file or FIFO; - is the standard output."):argname "FILE"
+  command:option("--snaplen", "Bytes of each frame that the capture keeps."):argname("BYTES")
+    :convert(units.integer("--snaplen", 14, 69632))
+  command:option("--capture-filter", "Capture only what this expression of libpcap's lets through."):argname "EXPRESSION"
   command:option("--tap", "Join a TAP device of this machine."):argname "NAME"
   command:flag("--user", "Let guests out, by libslirp's user network.")
   for _, name in ipairs(FAULTS) do
@@ -51,6 +55,7 @@ local function connect(switch, opts)
 end
 
 local INCOMPLETE = 1 -- the exit code when the capture has gaps
+local LAST, LOOK = 2, 0.02 -- seconds that the reader of a capture has for the rest, and between two looks
 
 local function dropped(port)
   return port.dropped_full + port.dropped_cut + port.dropped_loss + port.dropped_rate
@@ -65,18 +70,45 @@ local function describe(counts)
   return output.table({ "PORT", "FRAMES IN", "FRAMES OUT", "DROPPED" }, rows)
 end
 
+-- A capture on the standard output has it for itself.
+local function say(opts, document, text)
+  if opts.capture == "-" then
+    io.stderr:write(text, "\n")
+  else
+    output.result(opts, document, text)
+  end
+end
+
+-- Gives the reader of a pipe the time to take what waits. The error of a capture that is not complete.
+local function finish(capture)
+  local deadline = core.now() + LAST
+  local frames, lost, waiting = capture:status()
+  while frames and waiting > 0 and core.now() < deadline do
+    core.sleep(LOOK)
+    frames, lost, waiting = capture:status()
+  end
+  if not frames then return nil, lost, waiting end
+  lost = lost + (waiting > 0 and 1 or 0)
+  local ok, err, code = capture:close()
+  if not ok then return nil, err, code end
+  if lost == 0 then return true end
+  return errors.fail("ENOBUFS", "capture: it is not complete: its reader was too slow, and %d frames or more were left out", lost)
+end
+
 function M.run(opts)
   local switch <close> = l2.switch { seed = opts.seed, faults = faults_of(opts) } -- luacheck: ignore
   local ok, err, code = connect(switch, opts)
   local capture
-  if ok and opts.capture then capture, err, code = switch:capture(opts.capture) end
+  if ok and opts.capture then
+    capture, err, code = switch:capture(opts.capture, { snaplen = opts.snaplen, filter = opts.capture_filter })
+  end
   if opts.capture and not capture then ok = nil end
   if not ok then return nil, err, code end
-  output.result(opts, { event = "running", seed = switch:seed() }, ("the switch runs, seed %d"):format(switch:seed()))
+  say(opts, { event = "running", seed = switch:seed() }, ("the switch runs, seed %d"):format(switch:seed()))
   interrupt.wait()
   local counts = switch:counts()
-  output.result(opts, { event = "ended", counts = counts }, describe(counts))
-  if capture then ok, err, code = capture:close() end
+  say(opts, { event = "ended", counts = counts }, describe(counts))
+  if capture then ok, err, code = finish(capture) end
   if ok then return 0 end
   output.failure(opts, err, code)
   return INCOMPLETE
