@@ -60,11 +60,21 @@ describe("a cc server's input", function()
         still_serves(peer)
         assert(peer.stream:write((">I2I4"):pack(types.FS_OPEN, size)))
         assert.same({ 2, "payload too large", "", "" }, { peer:refusal() })
-        peer:ended()
         peer.stream:close()
         assert(task:join(30))
       end, { max_payload = 1000 })
     end
+  end, 8))
+
+  it("of a payload over the limit is thrown away, and the next one is answered", run(function()
+    with_server(function(peer)
+      for _, size in ipairs { 1001, 1 << 20, 3 << 20 } do
+        local writing = vmctl.spawn(function() assert(peer.stream:write((">I2s4"):pack(types.FS_OPEN, ("x"):rep(size)))) end)
+        assert.same({ 2, "payload too large", "", "" }, { peer:refusal(30) })
+        writing:join()
+        still_serves(peer)
+      end
+    end, { max_payload = 1000 })
   end, 8))
 
   it("that goes on after a length over the limit does not lose the answer", run(function()

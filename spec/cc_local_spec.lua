@@ -2,6 +2,7 @@
 local assert = require "luassert"
 local cc = require "vmctl.cc"
 local core = require "vmctl.core"
+local ends = require "spec.support.cc"
 local support = require "spec.support"
 local cc_helper = require "spec.support.cc_helper"
 local vmctl = require "vmctl"
@@ -33,6 +34,45 @@ describe("a cc helper on a folder", function()
     end)
   end, 20))
 
+  it("takes what is written in one request of any size, in pieces, as the reference does", support.run(function()
+    local root = support.tmpdir()
+    local served <close> = assert(require("vmctl.cc_helper").new { root = root })
+    local server <close> = assert(cc.server(nil, served:handler(), { max_payload = 1 << 16 }))
+    local near, far = support.pair()
+    local serving = vmctl.spawn(server.converse, server, far)
+    local peer = ends.peer(near)
+    local function ask(kind, format, ...)
+      local payload = (">" .. format):pack(...)
+      local writing = vmctl.spawn(function() assert(near:write_frame(cc.types[kind], payload)) end)
+      local answer, body = peer:recv(30)
+      writing:join()
+      return answer == cc.types.RESPONSE and body or nil, body
+    end
+    local client = cc.client(near)
+    assert(cc_helper.new_instance(client, 1, ""))
+    local bytes = {}
+    for i = 1, 1 << 18 do bytes[i] = ("%08x"):format(i * 2654435761 & 0xffffffff) end
+    local data = table.concat(bytes) .. "end"
+    local function content() return assert(io.open(root .. "/new")):read "a" end
+    assert.equal("\0", ask("FS_WRITE_FILE", "s4s4I4", "/new", data, 416))
+    assert.is_true(content() == data)
+    assert.equal(416, core.fs.stat(root .. "/new").mode)
+    assert.equal("\0", ask("FS_WRITE_FILE", "s4s4I4", "/new", data:sub(5), 511)) -- an old one keeps its mode
+    assert.is_true(content() == data:sub(5))
+    assert.equal(416, core.fs.stat(root .. "/new").mode)
+    local opened = assert(ask("FS_OPEN_FILE", "s4i4I4", "/new", 2, 0))
+    assert.equal((">I1I4"):pack(0, #data), ask("FILE_WRITE", "I8s4", (">I8"):unpack(opened, 2), data))
+    assert.is_true(content() == data)
+    for _, each in ipairs { { "FS_WRITE_FILE", "s4s4I4", "/no/folder", data, 420 }, { "FILE_WRITE", "I8s4", 4711, data },
+      { "CONN_WRITE", "I8s4", 4711, data }, { "FS_WRITE_FILE", "s4s4", "/cut", data }, { "FS_OPEN", "s4", data } } do
+      assert.is_nil((ask(table.unpack(each))), each[1])
+      assert(ask("FS_STAT", "s4", "/new"))
+    end
+    assert.is_nil(core.fs.stat(root .. "/cut"))
+    client:close()
+    assert(serving:join(30))
+  end, 20))
+
   it("lets no path and no link lead out of the folder", support.run(function()
     with_folder(function(call, _, _, root)
       assert(core.fs.symlink("/etc", root .. "/absolute"))
@@ -59,6 +99,25 @@ describe("a cc helper on a folder", function()
       assert.equal(511, call("FS_STAT", "/f"):file_info().mode)
       assert(call("FS_MKDIR", "/d", 511))
       assert.equal(0x80000000 | 511, call("FS_STAT", "/d"):file_info().mode)
+      for i, flags in ipairs { 0x40 | 1, 0x40 | 0x80 | 1, 0x40 | 0x200 | 2 } do -- O_CREAT, with O_EXCL, with O_TRUNC
+        assert(call("FS_OPEN_FILE", "/o" .. i, flags, 511))
+        assert.equal(511, call("FS_STAT", "/o" .. i):file_info().mode)
+        assert.equal(flags & 0x80 == 0, call("FS_OPEN_FILE", "/o" .. i, flags, 384) ~= nil) -- O_EXCL: it is there
+        assert.equal(511, call("FS_STAT", "/o" .. i):file_info().mode)
+      end
+    end)
+  end))
+
+  it("names what is in the way of a folder", support.run(function()
+    with_folder(function(call)
+      assert(call("FS_WRITE_FILE", "/f", "", 420))
+      assert.same({ 7, "mkdir /f: not a directory", "mkdir", "/f" }, { select(2, call("FS_MKDIR_ALL", "/f/a/b", 493)) })
+      local cmd = call("CMD_NEW", "true", {}):uint64()
+      assert(call("CMD_SET_DIR", cmd, "/f/a"))
+      assert.same({ 7, "chdir /f: not a directory", "chdir", "/f" }, { select(2, call("CMD_START", cmd)) })
+      cmd = call("CMD_NEW", "true", {}):uint64()
+      assert(call("CMD_SET_DIR", cmd, "/none/here"))
+      assert.same({ 7, "chdir /none: no such file or directory", "chdir", "/none" }, { select(2, call("CMD_START", cmd)) })
     end)
   end))
 

@@ -312,7 +312,7 @@ describe("cc's file", function()
     end)
   end))
 
-  it("that is large goes in pieces of 1 MiB at most, both ways", run(function()
+  it("that is large is written in pieces of 1 MiB at most, and read in one request or in such pieces", run(function()
     local handlers, state = memory("", 1 << 20)
     local content = ("0123456789abcdef"):rep((3 << 20) // 16) .. "end"
     ends.with_both(handlers, function(client)
@@ -320,13 +320,34 @@ describe("cc's file", function()
       assert.is_true(fs:write_file("/f", content))
       assert.is_true(content == state.content)
       assert.is_true(content == fs:read_file "/f")
+      assert.equal(0, state.requests)
+      handlers.FS_READ_FILE = function() return nil, "read: file too large for one answer", 7 end
+    end)
+    ends.with_both(handlers, function(client)
+      local fs = client:current_instance().fs
+      assert.is_true(content == fs:read_file "/f")
       assert.equal(1 << 20, state.largest)
       assert.is_true(fs:write_file("/f", "small"))
-      state.requests = 0
-      assert.equal("small", fs:read_file "/f")
-      assert.equal(0, state.requests)
     end)
   end, 5))
+
+  -- The reference's helper answers FileRead and FsReadFile with what it has got when the disk fails.
+  it("that is read only in part is no content, unless it has become shorter meanwhile", run(function()
+    local handlers = memory("0123456789", 1 << 20)
+    handlers.FS_READ_FILE = function() return cc.response():success():write_bytes "0123" end
+    ends.with_both(handlers, function(client)
+      local fs = client:current_instance().fs
+      local bytes, err, why = fs:read_file "/f"
+      assert.is_nil(bytes)
+      assert.equal("EIO", why)
+      assert.matches("/f: 4 of 10 bytes came", err, 1, true)
+    end)
+    local sizes = { 10, 4 }
+    handlers.FS_STAT = function()
+      return cc.response():success():file_info { name = "f", size = table.remove(sizes, 1), mode = 420 }
+    end
+    ends.with_both(handlers, function(client) assert.equal("0123", client:current_instance().fs:read_file "/f") end)
+  end))
 
   it("that is large goes to a helper which cannot write files as the reference's does", run(function()
     local handlers, state = memory("", 1 << 20)

@@ -19,7 +19,7 @@ local define = request.define
 
 local calls = {
   open = define("FS_OPEN", "path:word"), create = define("FS_CREATE", "path:word"),
-  open_file = define("FS_OPEN_FILE", "path:word flags:i32 mode:mode"), read_file = define("FS_READ_FILE", "path:word"),
+  open_file = define("FS_OPEN_FILE", "path:word flags:i32 mode:mode"), read_file = define("FS_READ_FILE", "path:word", "call_for_bytes"),
   write_file = define("FS_WRITE_FILE", "path:word data:bytes mode:mode"), stat = define("FS_STAT", "path:word"),
   lstat = define("FS_LSTAT", "path:word"), remove = define("FS_REMOVE", "path:word"),
   remove_all = define("FS_REMOVE_ALL", "path:word"), mkdir = define("FS_MKDIR", "path:word mode:mode"),
@@ -69,6 +69,8 @@ end
 
 -- Whole files
 
+local ANSWER = 5 -- bytes of an answer in front of a file's
+
 -- Reads to the end, not to the size: a file may grow, and one of /proc has no size.
 local function read_pieces(self, path, timeout)
   local file <close>, err, code, more = self:open(path, timeout) -- luacheck: ignore
@@ -76,16 +78,36 @@ local function read_pieces(self, path, timeout)
   return file:read("a", timeout)
 end
 
---- The content of a file; a large one is read piece by piece.
+-- In one request, if an answer has room for that: who has no limit of that size refuses, and is asked for pieces.
+local function read_content(self, path, size, timeout)
+  if size > self.client:max_payload() - ANSWER then return read_pieces(self, path, timeout) end
+  local bytes, err, code, more = calls.read_file(self.client, timeout, path)
+  if not bytes and code == "EREMOTE" and size > wire.PIECE then return read_pieces(self, path, timeout) end
+  return bytes, err, code, more
+end
+
+-- The reference's helper hides that a file could not be read, and gives what it has got: fewer bytes than a regular file has,
+-- before and after, are no content.
+local function check_whole(self, path, bytes, size, timeout)
+  if #bytes >= size then return bytes end
+  local now, err, code, more = field("file_info", calls.stat(self.client, timeout, path))
+  if not now then return nil, err, code, more end
+  if now.size <= #bytes then return bytes end
+  return nil, ("cc fs read_file %s: %d of %d bytes came, and the helper does not say why"):format(path, #bytes, now.size), "EIO"
+end
+
+--- The content of a file: by one request where the helper's answer has room for it, else piece by piece.
 ---@param path string
----@return string|nil, string?, string?, table?
+---@return string|nil, string?, string?, table? EIO: the helper gave less than the file has, and hid the reason
 function methods:read_file(path, timeout)
-  local d, err, code, more = calls.stat(self.client, timeout, path)
-  local info
-  info, err, code, more = field("file_info", d, err, code, more)
+  local info, err, code, more = field("file_info", calls.stat(self.client, timeout, path))
   if not info then return nil, err, code, more end
-  if info.size > wire.PIECE then return read_pieces(self, path, timeout) end
-  return field("string", calls.read_file(self.client, timeout, path))
+  local bytes
+  bytes, err, code, more = read_content(self, path, info.size, timeout)
+  if not bytes then return nil, err, code, more end
+  local _, kind = mode.to_posix(info.mode)
+  if kind ~= "file" then return bytes end
+  return check_whole(self, path, bytes, info.size, timeout)
 end
 
 local function append(self, path, data, permissions, timeout)

@@ -62,8 +62,10 @@ end
 --- A value of the wrong type raises at the line that called the function's caller; a forbidden NUL is EINVAL.
 ---@param name string of vmctl.cc.types
 ---@param signature? string "name:kind name:kind …"
+---@param method? "call_for_bytes" of the client in place of `call`: the answer is bytes, which the function gives as a string
 ---@return fun(client: vmctl.CcClient, timeout: number?, ...): vmctl.CcDecoder|nil, string?, string?, table?
-function M.define(name, signature)
+function M.define(name, signature, method)
+  method = method or "call"
   local kind, what = wire.types[name], name:lower()
   local fields, format = parse(signature or "")
   local count = #fields
@@ -84,7 +86,7 @@ function M.define(name, signature)
     return function(client, timeout, value)
       local fit, err, code = checked(only, value)
       if fit == nil then return nil, err, code end
-      return client:call(kind, pack(format, fit), timeout)
+      return client[method](client, kind, pack(format, fit), timeout)
     end
   end
   return function(client, timeout, ...)
@@ -94,7 +96,7 @@ function M.define(name, signature)
       if fit == nil then return nil, err, code end
       values[i] = fit
     end
-    return client:call(kind, pack(format, table.unpack(values, 1, count)), timeout)
+    return client[method](client, kind, pack(format, table.unpack(values, 1, count)), timeout)
   end
 end
 

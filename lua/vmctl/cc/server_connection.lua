@@ -2,6 +2,7 @@
 --- docs/wire/cc-ipc.md#responses-and-errors).
 local encoder = require "vmctl.cc.encoder"
 local log = require "vmctl.log"
+local oversized = require "vmctl.cc.oversized"
 local naming = require "vmctl.base.stream_name"
 local response = require "vmctl.cc.response"
 local task = require "vmctl.base.task"
@@ -88,41 +89,39 @@ local function broken_off(stream)
 end
 
 -- Tells the client, which may still read, why there will be no further answer.
-local function finish(self, err, code, frame)
+local function finish(self, err, code)
   local stream = self._stream
   if code == "EOF" or code == "ECLOSED" or code == "ECANCELED" then return end
   local text, number = "read header: " .. err, wire.codes.IO
-  if code == "ETOOBIG" then
-    text, number = "payload too large", wire.codes.INVALID_ARGUMENT
-    err = ("a payload of %d bytes, the limit is %d"):format(frame and frame.size or 0, self._max)
-  elseif code == "EPROTO" then
-    text = broken_off(stream)
-  end
+  if code == "EPROTO" then text = broken_off(stream) end
   log.info("cc: %s: %s", stream:label(), err)
   local kind, body = refusal(text, number)
   stream:write_frame(kind, body, LINGER)
   stream:shutdown(LINGER)
-  -- Closing a socket with unread bytes resets the connection, which may destroy the error.
-  if code == "ETOOBIG" then stream:skip_frame(LINGER) end
+end
+
+-- The frame that answers the next request; nil, message, code: there is none, or we were cancelled.
+local function next_answer(self, kind, payload, code, frame)
+  if kind then return (wire.may_block[kind] and handle_watched or handle)(self, kind, payload) end
+  if code ~= "ETOOBIG" or not frame then return nil, payload, code end
+  log.info("cc: %s: a payload of %d bytes, the limit is %d", self._stream:label(), frame.size, self._max)
+  return oversized.serve(self._stream, frame, function(...) return handle(self, ...) end, refusal)
 end
 
 --- Serves the connection until it ends, and closes it. Waits.
 function methods:run()
   local stream <close> = self._stream
-  local kind, payload, code, frame = read(self)
-  while kind do
-    local answer_kind, body
-    if wire.may_block[kind] then
-      answer_kind, body = handle_watched(self, kind, payload)
-    else
-      answer_kind, body = handle(self, kind, payload)
-    end
-    if not answer_kind then return end -- cancelled
+  while true do
+    local kind, payload, code, frame = read(self)
+    local answer_kind, body, why = next_answer(self, kind, payload, code, frame)
+    if not answer_kind then return body and finish(self, body, why) end
     local ok, err = stream:write_frame(answer_kind, body, SEND_TIMEOUT)
     if not ok then return log.info("cc: %s: %s", stream:label(), err) end
-    kind, payload, code, frame = read(self)
+    if not kind then
+      ok, err, why = oversized.drain(stream)
+      if not ok then return finish(self, err, why) end
+    end
   end
-  finish(self, payload, code, frame)
 end
 
 --- Takes a connection.

@@ -1,4 +1,5 @@
 --- A command of an instance: set up, started once, waited for, killed.
+local blocker = require "vmctl.cc.backend.blocker"
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
 local job = require "vmctl.process.job"
@@ -79,8 +80,11 @@ function methods:start(stdout, stderr)
   if self._started then return failure.say("exec", self.name, "already started") end
   self._started = true
   local spec = describe(self, stdout or "null", stderr or "null")
-  local dir, err, code = self._workspace:folder(self.dir)
-  if not dir then return fail_start(self, self.dir, err, code) end
+  local dir, err, code, where = self._workspace:folder(self.dir)
+  if not dir then
+    self.exit_code = -(NUMBERS[code] or EIO)
+    return failure.of("chdir", where or self.dir, err, code)
+  end
   spec.cwd = dir
   self._child, err, code = job.start(spec)
   if not self._child then return fail_start(self, self.name, err, code) end
@@ -204,8 +208,12 @@ end
 
 --- The path on this machine of a folder of the instance.
 ---@return string|nil, string?, string?
+---@return string? where what is in the way
 function workspace:folder(path)
-  return self._root:real(path == "" and "/" or path)
+  if path == "" then path = "/" end
+  local where, code, err = blocker.find(self._root, path)
+  if where then return nil, err, code, where end
+  return self._root:real(path)
 end
 
 --- The environment of this process, as a list.

@@ -1,4 +1,5 @@
 --- FsOpen to FsChtimes: files below the folder that is the instance's "/". Worker threads do what may block.
+local blocker = require "vmctl.cc.backend.blocker"
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local file = require "vmctl.cc.backend.file"
@@ -20,11 +21,27 @@ local ACCESS = { [0] = "r", "w", "+" }
 
 local requests = {}
 
+-- Opens a file. A new one gets its mode exactly: no umask.
+local function open_exactly(b, path, letters, perm)
+  if not letters:find "c" then return b.root:open(path, letters) end
+  local without, opened, err, code = letters:gsub("[cx]", ""), nil, nil, "ENOENT"
+  if not letters:find "x" then opened, err, code = b.root:open(path, without) end
+  if opened or code ~= "ENOENT" then return opened, err, code end
+  opened, err, code = b.root:open(path, without .. "cx", perm)
+  if not opened and code == "EEXIST" and not letters:find "x" then return b.root:open(path, letters, perm) end -- by way of a link
+  if not opened then return nil, err, code end
+  local ok
+  ok, err, code = opened:chmod(perm)
+  if ok then return opened end
+  opened:close()
+  return nil, err, code
+end
+
 local function open(b, path, letters, perm)
   local ok, err, code = b.handles:room "file"
   if not ok then return nil, err, code end
   local opened
-  opened, err, code = b.root:open(path, letters, perm)
+  opened, err, code = open_exactly(b, path, letters, perm)
   if not opened then return failure.of("open", path, err, code) end
   return pack(">I1I8", 0, assert(b.handles:add("file", file.new(opened, path))))
 end
@@ -65,24 +82,20 @@ function requests.FS_READ_FILE(b, path)
   if not opened then return failure.of("open", path, err, code) end
   local info = opened:stat()
   if info and info.type ~= "file" then return failure.say("read", path, "not a regular file") end
-  local data
+  local answer, data
+  if info and info.size > 0 and info.size < WHOLE then
+    answer, err, code = opened:read_counted(info.size + 1)
+    if answer and #answer == info.size + 5 then return answer end -- else it has grown, or more comes with the next read
+    if answer then answer, err, code = opened:seek(0, 0) end
+    if not answer then return failure.of("read", path, err, code) end
+  end
   data, err, code = read_whole(opened)
   if not data then return failure.of("read", path, err, code) end
   return pack(">I1s4", 0, data)
 end
 
--- Opens a file for writing. A new one gets its mode exactly: no umask.
-local function open_to_write(b, path, perm)
-  local opened, err, code = b.root:open(path, "wt")
-  if opened or code ~= "ENOENT" then return opened, err, code end
-  opened = b.root:open(path, "wcx", perm)
-  if not opened then return b.root:open(path, "wct", perm) end -- a link without a target
-  opened:chmod(perm)
-  return opened
-end
-
 function requests.FS_WRITE_FILE(b, path, data, perm)
-  local opened <close>, err, code = open_to_write(b, path, perm & PERMISSIONS)
+  local opened <close>, err, code = open_exactly(b, path, "wct", perm & PERMISSIONS)
   if not opened then return failure.of("open", path, err, code) end
   local ok
   ok, err, code = opened:write(data)
@@ -111,7 +124,10 @@ function requests.FS_MKDIR_ALL(b, path, perm)
     return nil, err, code
   end
   local ok, err, code = make(path)
-  if not ok then return failure.of("mkdir", path, err, code) end
+  if ok then return end
+  local at, why, message = blocker.find(b.root, path)
+  if at and why == "ENOTDIR" then return failure.of("mkdir", at, message, why) end
+  return failure.of("mkdir", path, err, code)
 end
 
 function requests.FS_READLINK(b, path)
