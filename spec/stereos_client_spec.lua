@@ -171,6 +171,21 @@ describe("a StereOS client", function()
     assert.equal(2, guest.connections)
   end))
 
+  it("says how long it has waited, also when a limit around the call ends it", with({ function(conn) conn:request() vmctl.sleep(30) end },
+    function(guest)
+      local c <close> = client_of(guest)
+      local _, err, name = vmctl.timeout(0.05, function() return c:get_health() end)
+      assert.equal("ETIMEDOUT", name)
+      assert.matches("no reply within 0%.%d+ s %(a limit around it; its own is 10 s%)$", err)
+    end))
+
+  it("sends any request by its name, also those that are answered otherwise", with({ plain }, function(guest)
+    local c <close> = client_of(guest)
+    assert.same({ true }, { c:request "ping" })
+    assert.equal("ready", c:request("get_health").state)
+    assert.is_true((c:request("set_config", { content = "" })))
+  end))
+
   it("lets the calls before and after one that gave up have their replies", with({ function(conn)
     local requests = {}
     for i = 1, 3 do requests[i] = conn:request() end

@@ -132,6 +132,23 @@ guest.on_each_channel(describe, "a real guest's control plane", function(channel
     assert.truthy(err:find("/not/there", 1, true))
   end, LIMIT))
 
+  -- Without the search for what is left open, as above.
+  it("is reached by another address, and that is the machine's then", function()
+    local before, at = assert(vm:stereos()), vm._clients._channel:address(1024)
+    local dialled = 0
+    local c = assert(vm:stereos { timeout = 20, address = function(timeout)
+      dialled = dialled + 1
+      return vmctl.dial(at, timeout)
+    end })
+    assert.is_true(c:ping())
+    assert.equal(1, dialled)
+    assert.equal("ECLOSED", code(before:ping()))
+    assert.equal(c, vm:stereos())
+    assert(vmctl.ready.wait(vmctl.ready.stereos(vm), { timeout = 30 }))
+    assert.equal("EINVAL", code(vm:stereos { address = "nonsense" }))
+    assert.equal(c, vm:stereos())
+  end)
+
   it("acknowledges a shutdown, tells all clients, and powers off", run(function()
     local c = assert(vm:stereos())
     local next_event = c:events { timeout = 20 }

@@ -76,6 +76,15 @@ function M.fail(code, text, ...)
   return nil, text, code
 end
 
+--- How long was waited, for the message of a time-out: a limit around the call may have ended it before its own.
+---@param limit number seconds: the call's own
+---@param waited number seconds that have passed
+---@return string "within 10 s"
+function M.within(limit, waited)
+  if waited < limit * 0.99 then return ("within %.3g s (a limit around it; its own is %g s)"):format(waited, limit) end
+  return ("within %g s"):format(limit)
+end
+
 local function set(...)
   local members = {}
   for _, name in ipairs { ... } do

@@ -478,6 +478,12 @@ function errors.meaning(code) end
 ---@return boolean
 function errors.retryable(code, phase, transport) end
 
+--- How long was waited, for the message of a time-out: a limit around the call may have ended it before its own.
+---@param limit number seconds: the call's own
+---@param waited number seconds that have passed
+---@return string # "within 10 s"
+function errors.within(limit, waited) end
+
 --- Puts context in front of a failure's message: `return errors.wrap("call ping", self:_receive(deadline))`.
 --- A success goes through unchanged. Does not yield.
 ---@param context string the operation, and its target
@@ -3065,11 +3071,12 @@ function Machine:start(command) end
 function Machine:status() end
 
 --- The client of the guest's StereOS control plane (port 1024): made at the first call, which alone may have options, and closed
---- with the machine. Does not wait.
----@param opts? table of vmctl.stereos.client
+--- with the machine. A call with an address makes it anew: for a control plane that is reached otherwise (a forwarded TCP port,
+--- say), and is then what vmctl.ready, config.push and shutdown use. Does not wait.
+---@param opts? table of vmctl.stereos.client, and address
 ---@return vmctl.StereosClient|nil
 ---@return string?
----@return string? code ECLOSED, ERESET: QEMU has ended
+---@return string? code ECLOSED, ERESET: QEMU has ended; EINVAL: the address
 function Machine:stereos(opts) end
 
 --- Sets the guest's clock by that of this host, by its agent. Waits. vmctl does so itself after `resume`, `snapshot` and
@@ -4138,11 +4145,12 @@ function StereosClient:on_lifecycle(fn) end
 ---@return string? as `request`
 function StereosClient:ping(opts) end
 
---- Sends any request that is answered by an ack, a type of your own for instance. Waits.
+--- Sends any request, of a type of your own for instance, and waits for its ack; ping and get_health give what the methods of
+--- these names give.
 ---@param request string
 ---@param payload? table
 ---@param opts? number|{ timeout: number? }
----@return true|nil ok
+---@return true|table|nil ok
 ---@return boolean|string|nil changed true if the guest had to change something (nil: it does not say); or the message
 ---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
 ---@return table? ack

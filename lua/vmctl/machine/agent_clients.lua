@@ -95,18 +95,28 @@ function methods:drop()
   self._channel:drop()
 end
 
+-- A client, in the place of the one before.
+local function make_stereos(self, opts)
+  local stereos = require "vmctl.stereos"
+  local rest = options.merge({}, opts)
+  local where = rest.address
+  rest.address = nil
+  local client, err, code = stereos.client(where or self._channel:address(stereos.PORT), rest)
+  if not client then return nil, err, code end
+  if self._stereos then self._stereos:close() end
+  self._stereos = client
+  return client
+end
+
 --- The client of the guest's StereOS control plane (port 1024): made at the first call, which alone may have options, and closed
---- with the machine. Does not wait.
----@param opts? table of vmctl.stereos.client
----@return vmctl.StereosClient|nil, string?, string? code ECLOSED, ERESET: QEMU has ended
+--- with the machine. A call with an address makes it anew: for a control plane that is reached otherwise (a forwarded TCP port,
+--- say), and is then what vmctl.ready, config.push and shutdown use. Does not wait.
+---@param opts? table of vmctl.stereos.client, and address
+---@return vmctl.StereosClient|nil, string?, string? code ECLOSED, ERESET: QEMU has ended; EINVAL: the address
 function methods:stereos(opts)
   local ok, err, code = self._process:check()
   if not ok then return nil, err, code end
-  if not self._stereos then
-    local stereos = require "vmctl.stereos"
-    self._stereos, err, code = stereos.client(self._channel:address(stereos.PORT), opts)
-    if not self._stereos then return nil, err, code end
-  end
+  if not self._stereos or opts and opts.address then return make_stereos(self, opts) end
   return self._stereos
 end
 

@@ -1,4 +1,6 @@
 --- The client of a guest agent: any command, and methods for the usual ones. Processes and files are in exec.lua and file.lua.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local dial = require "vmctl.net.dial"
@@ -52,13 +54,14 @@ end
 
 function methods:_execute(name, arguments, timeout)
   timeout = timeout or self._timeout
+  local began = core.now()
   local value, err, code, problem = self._connection:request(name, arguments, timeout)
   if value ~= nil then
     local why = shapes.wrong(name, value)
     if not why then return value end
     return self:_failed(name, why, "EPROTO")
   end
-  if code == "ETIMEDOUT" then err = ("%s within %g s"):format(err, timeout) end
+  if code == "ETIMEDOUT" then err = ("%s %s"):format(err, errors.within(timeout, core.now() - began)) end
   return self:_failed(name, err, code, problem)
 end
 

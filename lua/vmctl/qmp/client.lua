@@ -1,4 +1,5 @@
 --- The client of a QEMU monitor. Many tasks may use one client, and run commands at the same time.
+local core = require "vmctl.core"
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local dial = require "vmctl.net.dial"
@@ -32,10 +33,12 @@ local known = {
 local function read_greeting(stream, opts)
   local timeout = opts.greeting_timeout or GREETING
   naming.name(stream, "qmp")
+  local began = core.now()
   local line, err, code = stream:read_line(opts.max_line or MAX_LINE, timeout)
   if not line then
     if code == "ETIMEDOUT" then
-      err = ("no greeting within %g s: a monitor has one client at a time, another one may be connected"):format(timeout)
+      err = ("no greeting %s: a monitor has one client at a time, another one may be connected"):format(
+        errors.within(timeout, core.now() - began))
     elseif code == "EOF" or code == "ECONNRESET" then
       err, code = "the connection ended before a greeting", "ERESET"
     end
@@ -195,9 +198,10 @@ function methods:wait_event(what, opts)
     error("wait_event: a name or a function expected, got " .. type(what), 2)
   end
   local timeout = options.check(opts, { timeout = "number" }, "wait_event").timeout or EVENT
+  local began = core.now()
   local event, err, code = self._backlog:next(matcher(what), timeout)
   if event then return event end
-  if code == "ETIMEDOUT" then err = ("it did not come within %g s"):format(timeout) end
+  if code == "ETIMEDOUT" then err = "it did not come " .. errors.within(timeout, core.now() - began) end
   return nil, ("wait for %s of %s: %s"):format(type(what) == "string" and what or "an event", self, err), code
 end
 

@@ -1,5 +1,6 @@
 --- One connection to a monitor: sends requests with numbers; a task reads, and hands each answer to its caller
 --- (docs/wire/qmp-qga.md#qmp-messages). A late answer is recognised by its number, so a call that gives up harms no other.
+local errors = require "vmctl.errors"
 local background = require "vmctl.base.background"
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
@@ -136,7 +137,7 @@ function methods:request(name, arguments, verb, timeout, fd)
   if record.kind == "return" then return record.value end
   if record.kind then return wire.failure(record.value) end
   if record.err then return nil, record.err, record.code end
-  if code == "ETIMEDOUT" then err = ("no answer within %g s"):format(timeout) end
+  if code == "ETIMEDOUT" then err = "no answer " .. errors.within(timeout, core.now() - (deadline - timeout)) end
   return nil, err, code
 end
 

@@ -5,6 +5,7 @@ local background = require "vmctl.base.background"
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
+local errors = require "vmctl.errors"
 local events = require "vmctl.stereos.events"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
@@ -84,11 +85,12 @@ local function exchange(self, request, line, timeout)
     local err, code
     connection, err, code = connected(self, deadline)
     if not connection then return failed(self, request, err, code) end
-    timeout = deadline - core.now()
+    now = core.now()
+    timeout = deadline - now
   end
   local kind, payload, code = connection:request(request, line, timeout, deadline)
   if kind then return kind, payload end
-  if code == "ETIMEDOUT" then payload = ("no reply within %g s"):format(timeout) end
+  if code == "ETIMEDOUT" then payload = "no reply " .. errors.within(timeout, core.now() - now) end
   return failed(self, request, payload, code)
 end
 
@@ -111,22 +113,25 @@ local function encode(self, request, payload)
   return line .. "\n"
 end
 
--- Sends a request that is answered by an ack.
+-- Sends a request that is answered by an ack; or by a pong, or health.
 local function order(self, request, payload, timeout)
   local line, err, code = encode(self, request, payload)
   if not line then return nil, err, code end
   local kind, ack
   kind, ack, code = exchange(self, request, line, timeout)
   if not kind then return nil, ack, code end
+  if kind == "pong" then return true end
+  if kind == "health" then return ack end
   if not ack.ok then return remote_error(self, request, ack) end
   return true, ack.changed
 end
 
---- Sends any request that is answered by an ack, a type of your own for instance. Waits.
+--- Sends any request, of a type of your own for instance, and waits for its ack; ping and get_health give what the methods of
+--- these names give.
 ---@param request string
 ---@param payload? table
 ---@param opts? number|{ timeout: number? }
----@return true|nil ok
+---@return true|table|nil ok
 ---@return boolean|string|nil changed true if the guest had to change something (nil: it does not say); or the message
 ---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the
 --- request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
