@@ -1628,7 +1628,7 @@ function CcDecoder:error() end
 ---@return boolean
 function CcDecoder:failed() end
 
---- mode: Go's (see vmctl.cc.mode).
+--- mode: Go's (see vmctl.base.go_mode).
 ---@return { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean }|nil
 ---@return string?
 ---@return string?
@@ -1740,7 +1740,7 @@ function CcEncoder:dockerfile_options(options) end
 function CcEncoder:error(err) end
 
 --- A file's properties.
----@param info { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean } mode: Go's (see vmctl.cc.mode); mod_time: Unix seconds
+---@param info { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean } mode: Go's (see vmctl.base.go_mode); mod_time: Unix seconds
 ---@return vmctl.CcEncoder itself
 function CcEncoder:file_info(info) end
 

@@ -129,7 +129,7 @@ function methods:instance_options()
   return options
 end
 
---- mode: Go's (see vmctl.cc.mode).
+--- mode: Go's (see vmctl.base.go_mode).
 ---@return { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean }|nil
 ---@return string?, string?
 function methods:file_info()

@@ -148,7 +148,7 @@ end
 
 --- A file's properties.
 ---@param info { name: string, size: integer, mode: integer, mod_time: integer, is_dir: boolean, is_symlink: boolean }
--- mode: Go's (see vmctl.cc.mode); mod_time: Unix seconds
+-- mode: Go's (see vmctl.base.go_mode); mod_time: Unix seconds
 ---@return vmctl.CcEncoder itself
 function methods:file_info(info)
   as_table(info, "file_info")

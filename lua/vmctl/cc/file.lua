@@ -1,6 +1,6 @@
 --- An open file of the machine, with the methods of Lua's files (docs/wire/cc-ipc.md#file-0x03xx). Each method waits, takes a
 --- time-out in seconds as its last argument (for each request that it makes), and fails as client:call does; EOF at the end.
-local mode = require "vmctl.cc.mode"
+local mode = require "vmctl.base.go_mode"
 local request = require "vmctl.cc.request"
 local wire = require "vmctl.cc.wire"
 

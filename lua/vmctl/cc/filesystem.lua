@@ -1,7 +1,7 @@
 --- The machine's file system, as an object: `instance.fs` (docs/wire/cc-ipc.md#file-system-0x02xx). Each method waits, takes
 --- a time-out in seconds as its last argument, and fails as client:call does. Modes are POSIX' here.
 local files = require "vmctl.cc.file"
-local mode = require "vmctl.cc.mode"
+local mode = require "vmctl.base.go_mode"
 local options = require "vmctl.base.options"
 local request = require "vmctl.cc.request"
 local snapshots = require "vmctl.cc.snapshot"

@@ -2,7 +2,7 @@
 --- (docs/wire/cc-ipc.md#framing). Each function is described in its own module.
 local decoder = require "vmctl.cc.decoder"
 local encoder = require "vmctl.cc.encoder"
-local mode = require "vmctl.cc.mode"
+local mode = require "vmctl.base.go_mode"
 local router = require "vmctl.cc.router"
 local response = require "vmctl.cc.response"
 local wire = require "vmctl.cc.wire"

@@ -1,5 +1,5 @@
 --- Makes functions of requests: they check and pack their arguments by a signature, and make the call.
-local mode = require "vmctl.cc.mode"
+local mode = require "vmctl.base.go_mode"
 local wire = require "vmctl.cc.wire"
 
 local M = {}

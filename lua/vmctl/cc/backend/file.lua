@@ -2,7 +2,7 @@
 --- or hide a failure (read); here each does what its name says.
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
-local mode = require "vmctl.cc.mode"
+local mode = require "vmctl.base.go_mode"
 local text = require "vmctl.text"
 local wire = require "vmctl.cc.wire"
 
