@@ -2768,12 +2768,12 @@ do
 ---@field clock_source? string what its kernel counts time by, once wait_ready has heard so from an agent of ours
 local Machine = {}
 
---- Plugs in a port: in the guest /dev/virtio-ports/NAME, or a /dev/vportNpM whose name /sys/class/virtio-ports tells. A guest
---- agent of QEMU's own can be reached so: `vmctl.qga.connect(function() return stream end)`. Waits.
+--- Adds a port. The guest sees it as /dev/virtio-ports/NAME, or as a /dev/vportNpM whose name is in /sys/class/virtio-ports. QEMU's own
+--- guest agent is reached through such a port: `vmctl.qga.connect(function() return stream end)`. Waits.
 ---@param name string "org.qemu.guest_agent.0" for instance
----@return vmctl.Stream|nil stream the host's end, which the caller closes; the machine takes the port out at its end
+---@return vmctl.Stream|nil stream the host's end, which the caller closes; the port itself is removed with the machine
 ---@return string? message
----@return string? code EBUSY: there is a port of that name; ENOTSUP: the guest is reached over vsock, and has no such bus
+---@return string? code EBUSY: a port has that name; ENOTSUP: the guest is reached over vsock, and has no virtio-serial bus
 ---@return table? problem
 function Machine:add_port(name) end
 
@@ -2824,12 +2824,12 @@ function Machine:console_write(bytes, timeout) end
 ---@return table? ENOENT
 function Machine:delete_snapshot(name, opts) end
 
---- Counts how often the guest has begun anew: 1 from its launch on, one more after each reset, reboot or restore. Connections into
---- it do not outlive an epoch. Does not wait.
+--- The number of the guest's epoch: 1 from its launch on, one more after each reset, reboot or restore. Connections into the guest end
+--- with an epoch. Does not wait.
 ---@return integer
 function Machine:epoch() end
 
---- An iterator over QEMU's events from now on, as vmctl.QmpClient has it. Waits until the monitor is connected.
+--- An iterator over QEMU's events from now on, as vmctl.QmpClient.events gives it. Waits until the monitor is connected.
 ---@param opts? number|{ timeout: number? } seconds for each event
 ---@return function|nil iterator
 ---@return string?
@@ -2887,7 +2887,7 @@ function Machine:list_files(path, opts) end
 ---@return fun() cancel ends it
 function Machine:on_epoch(fn) end
 
---- Stops the guest's processors; `resume` lets them go on. Waits until they stand still. Idempotent.
+--- Stops the guest's processors until `resume`. Waits until they have stopped. Idempotent.
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -2904,8 +2904,8 @@ function Machine:pause() end
 ---@return table? result partial
 function Machine:pipeline(stages) end
 
---- Presses the power button. Waits for QEMU's word only: whether the guest heeds it, `wait` tells (a microvm's or an init that
---- knows no ACPI does not; `shutdown` asks the agent).
+--- Presses the power button. Waits for QEMU's answer only; `wait` shows if the guest powers off (a microvm, and an init without ACPI,
+--- ignore the button; `shutdown` asks the agent).
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -2947,16 +2947,16 @@ function Machine:qmp(timeout) end
 ---@return string? code EREMOTE with the guest's reason …
 function Machine:read_file(path, opts) end
 
---- Takes a port out. The guest sees it go, and the host's end ends. Waits.
+--- Removes a port from the guest; the host's stream ends. Waits.
 ---@param opts? number|{ timeout: number? } seconds, 10 by default
 ---@return true|nil
 ---@return string?
 ---@return string?
----@return table? ENOENT: no such port was added; ETIMEDOUT: the guest does not let go of it
+---@return table? ENOENT: no such port was added; ETIMEDOUT: the guest has not released it
 function Machine:remove_port(name, opts) end
 
---- Resets the guest, as the button does; it boots again, which `wait_ready` waits for. A new epoch begins: calls in flight fail
---- with ERESET. Waits until it is reset.
+--- Resets the guest, like the reset button. The guest boots again (see `wait_ready`), and a new epoch begins: calls in flight fail with
+--- ERESET. Waits until the reset is done.
 ---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return true|nil
 ---@return string?
@@ -2964,20 +2964,20 @@ function Machine:remove_port(name, opts) end
 ---@return table?
 function Machine:reset(opts) end
 
---- Brings the guest back to a snapshot: of its own, or, with `path`, of another machine that was launched with the same options
---- and has ended (QEMU locks the file while one has it open), on the same processor model and QEMU version. A new epoch begins:
---- calls in flight fail with ERESET. Waits until the agent has answered, set the guest's clock right, and given it other random
---- numbers than those of its copies; of a guest that was paused `resume` sees to that.
+--- Restores the guest from a snapshot: one of its own or, with `path`, one of another machine that was launched with the same options
+--- and has ended (QEMU locks an open file), on the same processor model and QEMU version. A new epoch begins: calls in flight fail with
+--- ERESET. Waits until the agent has answered, set the guest's clock and reseeded its random numbers; for a guest that was paused when
+--- it was saved, `resume` does that.
 ---@param name string
 ---@param opts? number|{ timeout: number?, path: string?, agent: boolean? } seconds for all of it, 120 by default; agent: false for a guest that has no agent to wait for
 ---@return true|nil
 ---@return string?
 ---@return string?
----@return table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands still; ETIMEDOUT: it runs, but its agent does not answer
+---@return table? ENOENT: no snapshot has that name; EREMOTE: it does not match the machine, and the guest is stopped; ETIMEDOUT: the guest runs, but its agent does not answer
 function Machine:restore(name, opts) end
 
---- Lets the guest's processors run, and waits until its agent has set its clock right and has other random numbers; 10 seconds
---- at most, for a guest whose agent has answered before. Idempotent.
+--- Lets the guest's processors run. If the guest's agent has answered before, waits at most 10 seconds until it has set the clock and
+--- reseeded the random numbers. Idempotent.
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -3001,15 +3001,15 @@ function Machine:run(command) end
 ---@return table? EREMOTE: the guest has no `display`, or the file cannot be written; EPERM (another user's file), ELOOP (a link)
 function Machine:screendump(path) end
 
---- Types text, on a US keyboard. Waits until it is typed, about 40 characters a second.
+--- Types a text on a US keyboard, about 40 characters a second. Waits until it is typed.
 ---@param text string ASCII; a line feed is the return key
 ---@return true|nil
 ---@return string?
 ---@return string?
----@return table? EINVAL: a character that this keyboard does not have; nothing is typed then
+---@return table? EINVAL: the keyboard does not have a character; nothing was typed
 function Machine:send_chars(text) end
 
---- Presses keys together: "ctrl-alt-delete", "f2", "ret", "minus". Waits for QEMU's word only.
+--- Presses keys together: "ctrl-alt-delete", "f2", "ret", "minus". Waits for QEMU's answer only.
 ---@param chord string QEMU's names of keys, joined by "-"
 ---@return true|nil
 ---@return string?
@@ -3017,13 +3017,13 @@ function Machine:send_chars(text) end
 ---@return table? EREMOTE: no such key
 function Machine:send_key(chord) end
 
---- Plugs a network card's cable in or out, as the guest sees it: its carrier. Waits.
----@param nic integer the card's place in `nics`, from 1
+--- Sets the carrier of a network card, as if its cable were plugged in or out. Waits.
+---@param nic integer the card's index in `nics`, from 1
 ---@param up boolean
 ---@return true|nil
 ---@return string?
 ---@return string?
----@return table? EINVAL: there is no such card
+---@return table? EINVAL: no card has this index
 function Machine:set_link(nic, up) end
 
 --- Powers the guest off: asks its agent, then waits for QEMU's end.
@@ -3033,19 +3033,19 @@ function Machine:set_link(nic, up) end
 ---@return string? code ETIMEDOUT: it had to be killed
 function Machine:shutdown(opts) end
 
---- Saves the guest's state under a name: memory, devices, and all disks that it can write to, which must be qcow2. The guest
---- stands still meanwhile; its clock is set right then. Only a QEMU of the same version, on a processor of the same model, loads
---- it again. Waits.
+--- Saves the guest's state under a name: memory, devices, and all writable disks, which must be qcow2. The guest is stopped meanwhile,
+--- and its clock is set afterwards. Only a QEMU of the same version, on a processor of the same model, can load the state. Waits.
 ---@param name string a new one
----@param opts? number|{ timeout: number?, path: string? } seconds, 120 by default; path: the image file, made if it is not there and kept; without it, a private one that goes with the machine
+---@param opts? number|{ timeout: number?, path: string? } seconds, 120 by default; path: the image file, which is made if it does not exist, and kept; by default a private one, which is removed with the machine
 ---@return true|nil
 ---@return string?
 ---@return string?
 ---@return table? EREMOTE: a disk cannot be saved, the name is taken, another machine has `path` open …
 function Machine:snapshot(name, opts) end
 
---- Forwards sockets of the guest to sockets of this host: see vmctl.socketforward.forward. The connection to the guest is shared
---- by all of them, had anew when it is lost, and closed with the machine. Waits until the guest has bound the sockets.
+--- Forwards sockets of the guest to sockets of this host: see vmctl.socketforward.forward. All forwarders
+--- share one connection to the guest, which is opened again after a loss, and closed with the machine. Waits until the guest has bound
+--- the sockets.
 ---
 --- The host's side. Waits.
 ---
@@ -3064,7 +3064,7 @@ function Machine:socketforward(entries, opts) end
 ---@return string?
 function Machine:start(command) end
 
---- How the guest is, in QEMU's words: "running", "paused", "shutdown", "guest-panicked" … Waits.
+--- QEMU's run state of the guest: "running", "paused", "shutdown", "guest-panicked" … Waits.
 ---@return string|nil status
 ---@return string?
 ---@return string? code ERESET: QEMU has ended
@@ -3079,12 +3079,12 @@ function Machine:status() end
 ---@return string? code ECLOSED, ERESET: QEMU has ended; EINVAL: the address
 function Machine:stereos(opts) end
 
---- Sets the guest's clock by that of this host, by its agent. Waits. vmctl does so itself after `resume`, `snapshot` and
---- `restore`, and when this host was suspended.
+--- Sets the guest's clock to that of this host, through its agent. Waits. vmctl does so by itself after `resume`, `snapshot` and
+--- `restore`, and after a suspension of this host.
 ---@param opts? number|{ timeout: number? } seconds, 30 by default
----@return number|nil offset seconds that the guest's clock was ahead; below 0: late
+---@return number|nil offset seconds by which the guest's clock was ahead; below 0: late
 ---@return string? message
----@return string? code EREMOTE: its agent may not; as `run`
+---@return string? code EREMOTE: its agent may not set the clock; else as `run`
 function Machine:sync_clock(opts) end
 
 --- Waits until the guest has ended.
@@ -3102,14 +3102,14 @@ function Machine:wait(timeout) end
 ---@return string? code ETIMEDOUT, EOF when the guest has ended
 function Machine:wait_console(pattern, opts) end
 
---- Waits for an event of QEMU, as vmctl.QmpClient has it, or for its end. Events are kept from the first use of the monitor on.
---- A kernel's panic ends QEMU; GUEST_PANICKED comes before that where the guest has a panic device and its module (on q35 `args`
+--- Waits for an event of QEMU, as vmctl.QmpClient does, or for QEMU's end. Events are kept from the first use of the monitor on.
+--- A kernel panic ends QEMU; GUEST_PANICKED comes before that if the guest has a panic device and its module (on q35 `args`
 --- with "-device", "pvpanic-pci", in the image `modules` with "pvpanic-pci").
 ---@param what string|fun(event: table): boolean
 ---@param opts? number|{ timeout: number? } seconds, 60 by default
 ---@return table|nil event
 ---@return string? with the console's last lines
----@return string? code ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
+---@return string? code ETIMEDOUT, ECLOSED; ERESET: QEMU has ended (returns at once)
 function Machine:wait_event(what, opts) end
 
 --- Waits until the guest's agent answers, which is asked each time. `vm.clock_source` is then what its kernel counts time by, if the

@@ -1,5 +1,5 @@
---- How the host reaches the guest's agent: AF_VSOCK where this machine can be a vsock host, else a virtio-serial port that
---- carries many streams.
+--- The channel to a guest's agent: AF_VSOCK if this machine can be a vsock host, else a virtio-serial port that carries many
+--- streams.
 local address = require "vmctl.net.address"
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
@@ -9,15 +9,15 @@ local mux = require "vmctl.mux"
 local M = {}
 
 local VHOST = "/dev/vhost-vsock"
-local FIRST_CID, LAST_CID = 1 << 16, 1 << 30 -- CIDs are machine-wide: chosen at random where others hardly look for theirs
-local ATTEMPTS = 16                          -- random ones that may be taken
+local FIRST_CID, LAST_CID = 1 << 16, 1 << 30 -- CIDs are machine-wide: drawn from a range that other programs rarely use
+local ATTEMPTS = 16                          -- random CIDs that are tried
 
 -- vsock
 
 local vsock = {}
 local vsock_mt = { __index = vsock }
 
--- The device is ours to open, and QEMU gets the descriptor: the CID is reserved before QEMU runs.
+-- Opens the device here and passes the descriptor to QEMU, so that the CID is reserved before QEMU runs.
 function vsock:arguments(spec, fd)
   return { "-device", ("vhost-vsock%s,guest-cid=%d,vhostfd=%d"):format(spec.suffix, self.cid, fd) }
 end
@@ -26,14 +26,14 @@ function vsock:started()
   self._device:close()
 end
 
-function vsock.connect() return true end -- each connection is the kernel's
+function vsock.connect() return true end -- the kernel connects each stream
 
 function vsock:address(port)
   local streams = self._streams
   return address.vsock(self.cid, port):observed(function(stream) streams[stream] = true end)
 end
 
--- A restarted guest gives no sign: its kernel knows nothing of the connections, and answers only what comes over them.
+-- A restarted guest does not end its connections: its kernel does not know them, and answers only when data arrives on one.
 function vsock:drop()
   for stream in pairs(self._streams) do stream:hang_up() end
 end
@@ -85,7 +85,7 @@ function serial:started()
   self._theirs:close()
 end
 
--- A session with the guest as it is now: one that was greeted before a reset is none.
+-- A session with the guest of this epoch: a session that began before a reset does not count.
 local function begin_session(self, deadline)
   local age
   repeat
@@ -99,7 +99,7 @@ local function begin_session(self, deadline)
   return true
 end
 
--- One task begins the session, others that come meanwhile wait for it.
+-- One task begins the session; other tasks wait for it.
 function serial:connect(timeout)
   local deadline = core.now() + timeout
   return self._lock:with(timeout, function()
@@ -108,15 +108,14 @@ function serial:connect(timeout)
   end)
 end
 
---- QEMU has said that the guest's end of the port was opened or closed, at a time by this machine's clock. Events in one second
---- are told as their last one, so an agent that was started anew may only be heard to open. True: it is another than the one that
---- the session is with.
+--- Handles QEMU's event that the guest's end of the port was opened or closed. QEMU merges the events of one second into the last one,
+--- so a restarted agent may cause an opening only. Returns true if the agent is another one than that of the session.
 ---@param at integer nanoseconds since 1970
 function serial:is_news(at)
   return self._mux ~= nil and at > self._begun
 end
 
--- The guest has begun anew, and knows nothing of the session.
+-- The guest was restarted and does not know the session.
 function serial:drop()
   self._age = self._age + 1
   if self._mux then self._mux:drop() end
@@ -146,10 +145,10 @@ local function open_serial(name)
   }, serial_mt)
 end
 
---- Chooses and prepares a channel; `opts.channel` may ask for one.
----@return table|nil channel with arguments(spec, fd), started(), connect(timeout), address(port), drop(), close(); `fd`, if it has
--- one, is for QEMU, as the descriptor that `arguments` is told; `port`: QEMU's id of the port whose opening and closing its events tell
----@return string?, string? code ENODEV: there is no vsock here; EADDRINUSE: the CID that was asked for is taken
+--- Chooses and prepares a channel; `opts.channel` can name one.
+---@return table|nil channel with arguments(spec, fd), started(), connect(timeout), address(port), drop(), close(); `fd`: the
+-- descriptor for QEMU, if the channel has one; `port`: QEMU's id of the port, which its events name
+---@return string?, string? code ENODEV: this machine has no vsock; EADDRINUSE: the CID is taken
 function M.choose(_, opts, name)
   local how = opts.channel or "auto"
   if how == "mux" then return open_serial(name) end

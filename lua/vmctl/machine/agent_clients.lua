@@ -1,4 +1,4 @@
---- The clients of a guest's agent, each made when it is first asked for, and closed with the machine.
+--- The clients of a guest's agent. Each is made at its first use, and closed with the machine.
 local agent_ports = require "vmctl.net.agent_ports"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -8,17 +8,17 @@ local refresh = require "vmctl.machine.refresh"
 
 local M = {}
 
-local SUSPENDED = 1     -- seconds by which this host's clock has gone on while it did not run
+local SUSPENDED = 1     -- seconds of this host's suspension after which the guest's clock is set
 local CLOCK = 30        -- seconds for an agent to set it
 
--- How far the clock on the wall is ahead of the one that stands still while the host is suspended.
+-- The difference between the wall clock and the monotonic clock, which stops while the host is suspended.
 local function host_lead() return core.unix_time() / 1e9 - core.now() end
 
 ---@class vmctl.AgentClients
 local methods = {}
 local mt = { __name = "vmctl.AgentClients", __index = methods }
 
---- Makes it. It does not know the machine.
+--- Makes the clients. They hold no reference to the machine.
 ---@param name string
 ---@param channel table of vmctl.machine.agent_channel
 ---@param process vmctl.QemuProcess
@@ -45,7 +45,7 @@ function methods:exec()
   return make_exec(self)
 end
 
--- A host that was suspended, or whose clock was set, has guests whose clocks are late.
+-- After a suspension of the host, or a change of its clock, the clocks of its guests are wrong.
 function methods:_notice_suspend()
   local lead, before = host_lead(), self._host_lead
   self._host_lead = lead
@@ -54,10 +54,10 @@ function methods:_notice_suspend()
   end
 end
 
---- Says if an agent has answered to commands, in this epoch or before. Does not wait.
+--- True if an agent has answered commands, in this epoch or an earlier one. Does not wait.
 function methods:has_answered() return self._known ~= nil or self._exec ~= nil and self._exec.revision ~= nil end
 
---- Waits until the agent answers, which is asked now.
+--- Asks the agent, and waits until it answers.
 ---@return number|nil seconds, string?, string?
 function methods:ready(timeout)
   local deadline = core.now() + timeout
@@ -71,7 +71,7 @@ function methods:ready(timeout)
   return ok, err, code
 end
 
---- Waits until the agent answers and has set the guest right: see vmctl.machine.refresh.
+--- Waits until the agent answers and has refreshed the guest: see vmctl.machine.refresh.
 ---@param what { clock: boolean?, seed: boolean? }
 ---@return { clock_offset: number?, reseeded: boolean }|nil, string?, string?
 function methods:refresh(what, timeout)
@@ -81,7 +81,7 @@ function methods:refresh(what, timeout)
   return refresh.refresh(self._name, self._exec, what, math.max(deadline - core.now(), 1))
 end
 
---- Our agent's report about its guest: { clock_source = … }; empty before it answered, and for others. Does not wait.
+--- The report of our agent about its guest: { clock_source = … }; empty before the first answer, and for other agents. Does not wait.
 ---@return table
 function methods:told() return self._exec and self._exec.agent or {} end
 
@@ -91,7 +91,7 @@ function methods:drop()
     self._known = self._known or self._exec.revision
     self._exec:forget()
   end
-  if self._forwarding then self._forwarding:close() end -- forwarders have another made
+  if self._forwarding then self._forwarding:close() end -- forwarders connect again
   self._channel:drop()
 end
 
@@ -130,8 +130,9 @@ local function forwarding_client(self)
   return self._forwarding
 end
 
---- Forwards sockets of the guest to sockets of this host: see vmctl.socketforward.forward. The connection to the guest is shared
---- by all of them, had anew when it is lost, and closed with the machine. Waits until the guest has bound the sockets.
+--- Forwards sockets of the guest to sockets of this host: see vmctl.socketforward.forward. All forwarders
+--- share one connection to the guest, which is opened again after a loss, and closed with the machine. Waits until the guest has bound
+--- the sockets.
 ---@param entries table<string, table>
 ---@param opts? table
 ---@return vmctl.SocketForwarder|nil, string?, string? code ECLOSED, ERESET: QEMU has ended

@@ -1,11 +1,11 @@
---- How QEMU is kept from what it does not need, should a guest take it over: a filter of system calls, no capabilities, no way to
---- get privileges, no core dumps (which would hold the guest's memory).
+--- Confines QEMU, in case a guest takes it over: a filter of system calls, no capabilities, no new privileges, and no core dumps (which
+--- would contain the guest's memory).
 local M = {}
 
 local SANDBOX = "on,obsolete=deny,elevateprivileges=deny,resourcecontrol=deny,spawn="
 local FILTERED = "2" -- of /proc/PID/status: Seccomp
 
---- Adds what confines it to QEMU's command line and to its start.
+--- Adds the confinement to QEMU's command line and to the options of its process.
 ---@param argv table as for vmctl.process.spawn
 ---@param programs boolean it may start programs, as migration by exec: does
 function M.apply(argv, programs)
@@ -21,7 +21,7 @@ local function read(path)
   return text
 end
 
---- What is in force for a process, as the kernel has it. Does not wait.
+--- The restrictions of a process, read from the kernel. Does not wait.
 ---@param pid integer
 ---@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer }|nil
 -- sandbox: a filter of system calls; capabilities: it has some, or could get them; uid: the user that it runs as

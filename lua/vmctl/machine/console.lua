@@ -1,4 +1,4 @@
---- A guest's console: kept in a bounded ring, in a file if asked, and waited for.
+--- A guest's console: its output is kept in a bounded ring and written to a log file if there is one; tasks can wait for a pattern.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local log = require "vmctl.log"
@@ -7,7 +7,7 @@ local texts = require "vmctl.text"
 local M = {}
 
 local SIZE = 256 * 1024
-local PAUSE = 0.02 -- seconds between two looks for a pattern
+local PAUSE = 0.02 -- seconds between two searches for a pattern
 
 ---@class vmctl.Ring
 local ring = {}
@@ -54,7 +54,7 @@ function ring:tail(lines)
   return texts.tail(text, lines)
 end
 
---- Adds all that a stream brings, until it ends. Waits.
+--- Adds all data of a stream, until it ends. Waits.
 function ring:follow(stream)
   for data in function() return (stream:read(math.maxinteger, math.huge)) end do self:add(data) end
 end
@@ -68,7 +68,7 @@ local mt = { __name = "vmctl.Console", __index = methods }
 --- Opens a console: one end of a socket pair is for QEMU.
 ---@param name string
 ---@param size? integer bytes that are kept
----@param path? string a file that gets everything
+---@param path? string the log file
 function M.open(name, size, path)
   local ours, theirs, code = core.pair()
   if not ours then return nil, theirs, code end
@@ -88,12 +88,12 @@ function M.open(name, size, path)
   }, mt)
 end
 
---- QEMU has its end now.
+--- Closes our copy of QEMU's end, after QEMU was started.
 function methods:started()
   self.far:close()
 end
 
--- A full disk is said once; each piece is tried, for there may be room again.
+-- A full disk is logged once. Later pieces are still written, because there may be room again.
 local function write_log(self, data)
   if not self._file then return end
   local ok, err, code = self._file:write(data)
@@ -102,14 +102,14 @@ local function write_log(self, data)
   self._lost = { message = err, code = code }
 end
 
---- Says if the console's log is complete. Does not wait.
+--- True if the console's log is complete. Does not wait.
 ---@return true|nil, string?, string? code ENOSPC, EIO …
 function methods:status()
   if not self._lost then return true end
   return nil, ("console of %s: %s"):format(self._name, self._lost.message), self._lost.code
 end
 
--- Keeps what comes until the console ends.
+-- Keeps output until the console ends.
 local function run(self)
   while true do
     local data = self._stream:read(math.maxinteger, math.huge)
@@ -122,12 +122,12 @@ local function run(self)
   self._news:wake()
 end
 
---- Keeps what comes, in the background, until it is closed. Does not wait.
+--- Starts a background task that keeps the output until the console is closed. Does not wait.
 function methods:begin()
   self._task = background.spawn("console of " .. self._name, run, self)
 end
 
---- Waits until nothing more can come.
+--- Waits until the console has ended.
 ---@param timeout number seconds
 ---@return true|nil, string?, string? code ETIMEDOUT
 function methods:await_end(timeout)
@@ -143,8 +143,8 @@ function methods:text() return self._ring:text() end
 
 function methods:tail(lines) return self._ring:tail(lines) end
 
---- Hands what is kept, and then all that comes, to `take`, until that returns something false or the console ends. One that
---- is slower than the console misses what the ring has lost meanwhile. Waits.
+--- Passes the kept output and then all further output to `take`, until `take` returns false or nil, or the console ends. A `take` that
+--- is slower than the console misses output that the ring no longer has. Waits.
 ---@param take fun(data: string): any
 ---@return true|nil, string?, string? code ECANCELED
 function methods:follow(take)
@@ -165,8 +165,8 @@ end
 
 function methods:write(bytes, timeout) return self._stream:write(bytes, timeout) end
 
--- Looks for plain text in what has come since the last look, and for a pattern in all of it: a guest that sends single bytes must
--- not have each of them cost a look at all of them, so there is a pause between two such looks.
+-- Makes a search. Plain text is searched for in the new output, a pattern in all kept output; so that a guest that sends single bytes
+-- can not cause a whole search for each of them, there is a pause between two searches for a pattern.
 local function new_search(kept, pattern, plain)
   local seen = kept.total - #kept:text()
   if not plain and pattern:find "[%^%$%*%+%?%.%(%)%[%]%%%-]" then
@@ -183,7 +183,7 @@ local function new_search(kept, pattern, plain)
   end, 0
 end
 
---- Waits for a pattern.
+--- Waits until the output matches a pattern.
 ---@return string|nil match, string?, string? code ETIMEDOUT, EOF
 function methods:wait(pattern, timeout, plain)
   local deadline = core.now() + timeout

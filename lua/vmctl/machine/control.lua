@@ -1,5 +1,5 @@
---- Controls a machine by its monitor: the guest paused, resumed, reset, told to power off; its events; its network's cable. A machine
---- has the methods of its control.
+--- Controls a machine through QEMU's monitor: pause, resume, reset, power button, events, network carrier. A machine has the methods of
+--- its control.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
@@ -14,9 +14,9 @@ local call_options = { timeout = "number" }
 local methods = {}
 local mt = { __name = "vmctl.Control", __index = methods }
 
---- Makes it. It does not know the machine.
+--- Makes the control. It holds no reference to the machine.
 ---@param parts { name: string, monitor: vmctl.Monitor, process: vmctl.QemuProcess, report: vmctl.Report, epoch: vmctl.Epoch,
---- macs: string[], reboots: boolean? } macs: the network cards' addresses; reboots: QEMU was told to start a guest again that reboots
+--- macs: string[], reboots: boolean? } macs: the network cards' addresses; reboots: QEMU restarts a guest that reboots
 function M.new(parts)
   return setmetatable({
     _name = parts.name, _monitor = parts.monitor, _process = parts.process, _report = parts.report, _epoch = parts.epoch,
@@ -37,7 +37,7 @@ function methods:qmp(timeout)
   return self._monitor:client(timeout or CONNECT)
 end
 
---- Executes a command of QEMU's monitor. As vmctl.QmpClient has it.
+--- Executes a command of QEMU's monitor, as vmctl.QmpClient.execute does.
 function methods:execute(name, arguments, timeout)
   local client, err, code = self:qmp()
   if not client then return nil, err, code end
@@ -66,7 +66,7 @@ local function order(self, name, arguments)
   return true
 end
 
---- How the guest is, in QEMU's words: "running", "paused", "shutdown", "guest-panicked" … Waits.
+--- QEMU's run state of the guest: "running", "paused", "shutdown", "guest-panicked" … Waits.
 ---@return string|nil status, string?, string? code ERESET: QEMU has ended
 function methods:status()
   local answer, err, code = self:execute "query-status"
@@ -74,7 +74,7 @@ function methods:status()
   return answer.status
 end
 
---- Stops the guest's processors; `resume` lets them go on. Waits until they stand still. Idempotent.
+--- Stops the guest's processors until `resume`. Waits until they have stopped. Idempotent.
 ---@return true|nil, string?, string?, table? as vmctl.QmpClient.execute, here and below
 function methods:pause() return order(self, "stop") end
 
@@ -82,8 +82,8 @@ function methods:pause() return order(self, "stop") end
 ---@return true|nil, string?, string?, table?
 function methods:resume() return order(self, "cont") end
 
---- Presses the power button. Waits for QEMU's word only: whether the guest heeds it, `wait` tells (a microvm's or an init that
---- knows no ACPI does not; `shutdown` asks the agent).
+--- Presses the power button. Waits for QEMU's answer only; `wait` shows if the guest powers off (a microvm, and an init without ACPI,
+--- ignore the button; `shutdown` asks the agent).
 ---@return true|nil, string?, string?, table?
 function methods:powerdown() return order(self, "system_powerdown") end
 
@@ -91,14 +91,14 @@ local function act_on_reboot(self, action)
   return order(self, "set-action", { reboot = action })
 end
 
---- Resets the guest, as the button does; it boots again, which `wait_ready` waits for. A new epoch begins: calls in flight fail
---- with ERESET. Waits until it is reset.
+--- Resets the guest, like the reset button. The guest boots again (see `wait_ready`), and a new epoch begins: calls in flight fail with
+--- ERESET. Waits until the reset is done.
 ---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return true|nil, string?, string?, table?
 function methods:reset(opts)
   opts = options.check(opts, call_options, "reset")
   local deadline, before = core.now() + (opts.timeout or RESET), self._epoch.number
-  local ok, err, code, problem = act_on_reboot(self, "reset") -- QEMU was told to end instead
+  local ok, err, code, problem = act_on_reboot(self, "reset") -- QEMU ends at a reset otherwise
   if ok then ok, err, code, problem = order(self, "system_reset") end
   if ok then ok, err, code = self._epoch:wait_beyond(before, deadline - core.now()) end
   if not self._reboots and code ~= "ECLOSED" and code ~= "ERESET" then act_on_reboot(self, "shutdown") end
@@ -106,17 +106,17 @@ function methods:reset(opts)
   return true
 end
 
---- Plugs a network card's cable in or out, as the guest sees it: its carrier. Waits.
----@param nic integer the card's place in `nics`, from 1
+--- Sets the carrier of a network card, as if its cable were plugged in or out. Waits.
+---@param nic integer the card's index in `nics`, from 1
 ---@param up boolean
----@return true|nil, string?, string?, table? EINVAL: there is no such card
+---@return true|nil, string?, string?, table? EINVAL: no card has this index
 function methods:set_link(nic, up)
   if math.type(nic) ~= "integer" or type(up) ~= "boolean" then error("set_link: a card's number and true or false expected", 2) end
   if not self._macs[nic] then return errors.fail("EINVAL", "set_link of %s: there is no card %d", self._name, nic) end
   return order(self, "set_link", { name = "nic" .. nic - 1, up = up })
 end
 
---- An iterator over QEMU's events from now on, as vmctl.QmpClient has it. Waits until the monitor is connected.
+--- An iterator over QEMU's events from now on, as vmctl.QmpClient.events gives it. Waits until the monitor is connected.
 ---@param opts? number|{ timeout: number? } seconds for each event
 ---@return function|nil iterator, string?, string?
 function methods:events(opts)
@@ -125,12 +125,12 @@ function methods:events(opts)
   return client:events(opts)
 end
 
---- Waits for an event of QEMU, as vmctl.QmpClient has it, or for its end. Events are kept from the first use of the monitor on.
---- A kernel's panic ends QEMU; GUEST_PANICKED comes before that where the guest has a panic device and its module (on q35 `args`
+--- Waits for an event of QEMU, as vmctl.QmpClient does, or for QEMU's end. Events are kept from the first use of the monitor on.
+--- A kernel panic ends QEMU; GUEST_PANICKED comes before that if the guest has a panic device and its module (on q35 `args`
 --- with "-device", "pvpanic-pci", in the image `modules` with "pvpanic-pci").
 ---@param what string|fun(event: table): boolean
 ---@param opts? number|{ timeout: number? } seconds, 60 by default
----@return table|nil event, string? with the console's last lines, string? code ETIMEDOUT, ECLOSED; ERESET: QEMU has ended, told at once
+---@return table|nil event, string? with the console's last lines, string? code ETIMEDOUT, ECLOSED; ERESET: QEMU has ended (returns at once)
 function methods:wait_event(what, opts)
   local timeout = options.check(opts, call_options, "wait_event").timeout or EVENT
   local deadline = core.now() + timeout
@@ -143,8 +143,8 @@ function methods:wait_event(what, opts)
   return self._report:explain(err, code)
 end
 
---- Counts how often the guest has begun anew: 1 from its launch on, one more after each reset, reboot or restore. Connections into
---- it do not outlive an epoch. Does not wait.
+--- The number of the guest's epoch: 1 from its launch on, one more after each reset, reboot or restore. Connections into the guest end
+--- with an epoch. Does not wait.
 ---@return integer
 function methods:epoch()
   return self._epoch.number

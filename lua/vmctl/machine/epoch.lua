@@ -1,22 +1,22 @@
---- How often a guest has begun anew: a reset, a reboot and a restore make all that the host knew of it void.
+--- Counts a guest's epochs. A reset, a reboot and a restore begin a new one: all state that the host has of the guest is then invalid.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 
 local M = {}
 
-local FIRMWARE = 3  -- seconds between two resets of one reboot: no guest boots, works and reboots in less
+local FIRMWARE = 3  -- seconds within which resets belong to one reboot: no guest boots and reboots in less
 
 ---@class vmctl.Epoch
 local methods = {}
 local mt = { __name = "vmctl.Epoch", __index = methods }
 
---- Knows the way to the guest, and not the machine: tasks may hold it.
+--- Makes the counter. It refers to the clients and not to the machine, so that tasks may hold it.
 ---@param clients vmctl.AgentClients
 function M.new(clients)
   return setmetatable({ number = 1, _clients = clients, _listeners = {}, _news = core.queue() }, mt)
 end
 
---- A new epoch begins: connections into the guest end, and who listens is told. Does not wait.
+--- Begins a new epoch: ends the connections into the guest, and calls the listeners. Does not wait.
 ---@param why "reset"|"reboot"|"restore"
 function methods:advance(why)
   self.number = self.number + 1
@@ -27,8 +27,8 @@ end
 
 local function seconds(stamp) return stamp.seconds + stamp.microseconds / 1e6 end
 
---- QEMU has said that it resets the guest. A guest on a PC that reboots is reset by its kernel, and once or twice more by its
---- firmware: all of that is one beginning. Does not wait.
+--- Handles QEMU's RESET event. When a guest on a PC reboots, its kernel resets it, and its firmware once or twice more: all of these
+--- begin one epoch. Does not wait.
 ---@param event { data: { guest: boolean }, timestamp: { seconds: integer, microseconds: integer } }
 function methods:on_reset(event)
   local at, before = seconds(event.timestamp), self._reset_at or -math.huge
@@ -40,7 +40,7 @@ end
 --- Calls `fn(number, why)` at the beginning of each epoch from now on.
 ---@return fun() cancel
 function methods:listen(fn)
-  local function call(...) return fn(...) end -- the same function may listen twice
+  local function call(...) return fn(...) end -- the same function may be registered twice
   self._listeners[call] = true
   return function() self._listeners[call] = nil end
 end

@@ -1,16 +1,16 @@
---- Explains failures of a guest.
+--- Adds to a failure what is known about the guest.
 local log = require "vmctl.log"
 local text = require "vmctl.text"
 
 local M = {}
 
-local LAST_WORDS = 1    -- seconds in which a QEMU whose link has ended must have said why, and have ended
+local LAST_WORDS = 1    -- seconds for a QEMU whose link has ended to print the reason and end
 local TAIL_LINES = 16
 local PANIC = 400       -- bytes of a panic's line
 
 local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ERESET = true }
 
---- Says if a code means that the connection to the guest was lost.
+--- True if a code means that the connection to the guest was lost.
 function M.is_broken(code)
   return BROKEN[code] == true
 end
@@ -19,7 +19,7 @@ end
 local methods = {}
 local mt = { __name = "vmctl.Report", __index = methods }
 
---- The facts about a guest for an error.
+--- Makes the report of a guest, for errors.
 ---@param name string
 ---@param process vmctl.QemuProcess
 ---@param console vmctl.Console
@@ -27,7 +27,7 @@ function M.new(name, process, console)
   return setmetatable({ _name = name, _process = process, _console = console }, mt)
 end
 
---- A failure with how QEMU ended, if it has. Does not wait.
+--- Makes a failure that includes how QEMU ended, if it has. Does not wait.
 ---@param what string
 ---@param code string
 ---@return nil, string message, string code
@@ -41,8 +41,8 @@ local function last_panic(console)
   return at and log.one_line(console:sub(at, (console:find("[\r\n]", at) or #console + 1) - 1), PANIC)
 end
 
---- A failure with all that is known: how QEMU ended and what it said, a kernel's panic, the console's last lines. Waits a
---- moment when the way to the guest has broken.
+--- Makes a failure that includes how QEMU ended and its error output, a kernel panic, and the console's last lines. Waits up to a
+--- second when the connection to the guest was lost.
 ---@param what string
 ---@param code string
 ---@return nil, string message, string code

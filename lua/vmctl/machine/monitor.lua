@@ -1,18 +1,18 @@
---- A guest's QEMU monitor: a socket pair of which QEMU has one end, used at the first request, so that a guest without one
---- boots no slower.
+--- A guest's QEMU monitor: a socket pair, one end of which QEMU has. It is connected at the first request, so that a guest that needs
+--- no monitor boots no slower.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 
 local M = {}
 
-local GREETING = 60     -- seconds: a busy machine may take long to start QEMU, and there is no second try
+local GREETING = 60     -- seconds: QEMU may start slowly on a busy machine, and it sends its greeting only once
 
 ---@class vmctl.Monitor
 local methods = {}
 local mt = { __name = "vmctl.Monitor", __index = methods }
 
---- Opens the channel; `fd` is for QEMU, whose descriptor 3 it becomes.
+--- Opens the socket pair; QEMU gets `fd` as its descriptor 3.
 ---@param name string of the guest
 function M.open(name)
   local ours, theirs, code = core.pair()
@@ -21,17 +21,17 @@ function M.open(name)
   return setmetatable({ _stream = ours, _theirs = theirs, fd = theirs:fileno(), _name = name, _news = core.queue() }, mt)
 end
 
---- QEMU's arguments for it.
+--- QEMU's arguments for the monitor.
 function M.arguments()
   return { "-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control" }
 end
 
---- QEMU has its end now.
+--- Closes our copy of QEMU's end, after QEMU was started.
 function methods:started()
   self._theirs:close()
 end
 
--- Not in the caller's task: its time limit must not end a greeting that can be had only once.
+-- Connects in a task of its own: the caller's time limit must not interrupt the greeting, which QEMU sends only once.
 local function connect(self)
   local at = address.func(function() return self._stream end, self._name)
   local client, err, code = require("vmctl.qmp").connect(at, { greeting_timeout = GREETING })
@@ -41,14 +41,14 @@ local function connect(self)
   self._news:wake()
 end
 
---- Begins to connect, if no task has. Does not wait.
+--- Starts to connect, unless that has begun. Does not wait.
 function methods:begin()
   if self._begun then return end
   self._begun = true
   self._task = background.spawn("monitor of " .. self._name, connect, self)
 end
 
---- The client of the monitor, once it is connected. Waits for that.
+--- The client of the monitor. Waits until it is connected.
 ---@param timeout number seconds
 ---@return vmctl.QmpClient|nil, string?, string? code ETIMEDOUT, ERESET, ECLOSED
 function methods:client(timeout)

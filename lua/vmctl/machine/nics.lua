@@ -8,7 +8,7 @@ local M = {}
 
 local known = { listen = "string|table", connect = "string|table", netdev = "string", backend = { "stream", "socket" }, mac = "string" }
 
--- QEMU gives every guest's first card the same address: on one wire that cannot be.
+-- QEMU gives the first card of every guest the same address, which must not occur twice in a network.
 local function random_mac()
   local n = math.random(0)
   return ("52:54:00:%02x:%02x:%02x"):format(n & 255, n >> 8 & 255, n >> 16 & 255)
@@ -24,7 +24,7 @@ local function stream_netdev(a, id, is_server)
   return ("%saddr.type=inet,addr.host=%s,addr.port=%d"):format(head, a.host, a.port)
 end
 
--- IPv4 and TCP alone: so the older backend has it.
+-- IPv4 over TCP only: the older backend supports no more.
 local function socket_netdev(a, id, is_server)
   if a.kind ~= "tcp" then return errors.fail("EINVAL", "the backend 'socket' takes tcp addresses, not %s", a) end
   return ("socket,id=%s,%s=%s:%d"):format(id, is_server and "listen" or "connect", a.host, a.port)
@@ -42,9 +42,9 @@ local function netdev(nic, id)
 end
 
 --- QEMU's arguments for network cards.
----@param nics { listen: string?, connect: string?, netdev: string?, backend: "stream"|"socket"|nil, mac: string? }[] listen: QEMU
--- listens there (with QEMU 7.2 the better way: as a client it never connects again); connect: it dials; netdev: anything else,
--- as QEMU writes it, without an id; mac: random by default
+---@param nics { listen: string?, connect: string?, netdev: string?, backend: "stream"|"socket"|nil, mac: string? }[] listen: the
+-- address on which QEMU listens (preferable with QEMU 7.2, which does not reconnect as a client); connect: the address that it dials;
+-- netdev: any other backend in QEMU's syntax, without an id; mac: random by default
 ---@param suffix string of the machine's virtio devices
 ---@return string[]|nil arguments, table|string macs_or_message, string? code
 function M.arguments(nics, suffix)

@@ -1,4 +1,4 @@
---- Virtio-serial ports that are plugged into a running guest. A machine has the methods of its ports.
+--- Adds virtio-serial ports to a running guest. A machine has the methods of its ports.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
@@ -41,7 +41,7 @@ local methods = {}
 local mt = { __name = "vmctl.Ports", __index = methods }
 
 ---@param control vmctl.Control of the machine
----@param has_bus boolean whether it has a virtio-serial bus
+---@param has_bus boolean true if the guest has a virtio-serial bus
 function M.new(control, has_bus)
   return setmetatable({ _control = control, _has_bus = has_bus, _ids = {}, _made = 0 }, mt)
 end
@@ -50,12 +50,12 @@ local function failed(self, what, name, err, code, problem)
   return nil, ("%s %s of %s: %s"):format(what, name, self._control:name(), err), code, problem
 end
 
---- Plugs in a port: in the guest /dev/virtio-ports/NAME, or a /dev/vportNpM whose name /sys/class/virtio-ports tells. A guest
---- agent of QEMU's own can be reached so: `vmctl.qga.connect(function() return stream end)`. Waits.
+--- Adds a port. The guest sees it as /dev/virtio-ports/NAME, or as a /dev/vportNpM whose name is in /sys/class/virtio-ports. QEMU's own
+--- guest agent is reached through such a port: `vmctl.qga.connect(function() return stream end)`. Waits.
 ---@param name string "org.qemu.guest_agent.0" for instance
----@return vmctl.Stream|nil stream the host's end, which the caller closes; the machine takes the port out at its end
+---@return vmctl.Stream|nil stream the host's end, which the caller closes; the port itself is removed with the machine
 ---@return string? message
----@return string? code EBUSY: there is a port of that name; ENOTSUP: the guest is reached over vsock, and has no such bus
+---@return string? code EBUSY: a port has that name; ENOTSUP: the guest is reached over vsock, and has no virtio-serial bus
 ---@return table? problem
 function methods:add_port(name)
   if type(name) ~= "string" or name == "" then error("add_port: a name expected", 2) end
@@ -63,7 +63,7 @@ function methods:add_port(name)
   if self._ids[name] then return errors.fail("EBUSY", "add port %s to %s: it is there", name, self._control:name()) end
   self._made = self._made + 1
   local id = "vmctl-port" .. self._made
-  self._ids[name] = id -- before anything waits: another task may want the same
+  self._ids[name] = id -- set before the first wait: another task may add the same name
   local client, err, code = self._control:qmp()
   local stream, ok, problem
   if client then stream, err, code = connect_chardev(client, id .. "-socket") end
@@ -83,9 +83,9 @@ function methods:add_port(name)
   return failed(self, "add port", name, err, code, problem)
 end
 
---- Takes a port out. The guest sees it go, and the host's end ends. Waits.
+--- Removes a port from the guest; the host's stream ends. Waits.
 ---@param opts? number|{ timeout: number? } seconds, 10 by default
----@return true|nil, string?, string?, table? ENOENT: no such port was added; ETIMEDOUT: the guest does not let go of it
+---@return true|nil, string?, string?, table? ENOENT: no such port was added; ETIMEDOUT: the guest has not released it
 function methods:remove_port(name, opts)
   local timeout = options.check(opts, { timeout = "number" }, "remove_port").timeout or UNPLUG
   local id = self._ids[name]

@@ -1,4 +1,4 @@
---- QEMU's command line.
+--- Builds QEMU's command line.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local monitor = require "vmctl.machine.monitor"
@@ -17,7 +17,7 @@ local function readable(path, what)
   return true
 end
 
---- Checks options and fills in what they leave open.
+--- Checks the options of machine.launch and adds defaults.
 ---@param opts table as for machine.launch
 ---@return table|nil spec, string?, string?
 function M.describe(opts)
@@ -53,7 +53,7 @@ local function kernel_arguments(spec)
   return spec.append and given .. " " .. spec.append or given
 end
 
---- The command line. Standard output is the console's socket; no NIC unless the user's arguments give one.
+--- The command line. Standard output is the console's socket. There is no NIC unless the user's arguments add one.
 ---@param spec table from describe
 ---@param channel string[] the channel's arguments
 ---@return string[]

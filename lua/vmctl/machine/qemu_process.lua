@@ -1,4 +1,4 @@
---- A guest's QEMU as a process: how it ends, and what it says on its standard error.
+--- The QEMU process of a guest: its exit status and its standard error.
 local background = require "vmctl.base.background"
 local console = require "vmctl.machine.console"
 local core = require "vmctl.core"
@@ -13,7 +13,8 @@ local SAID = 16 * 1024  -- bytes of its standard error that are kept
 local methods = {}
 local mt = { __name = "vmctl.QemuProcess", __index = methods }
 
---- One that has not been started. It knows nothing of its machine: a task that did would keep that from being collected.
+--- Makes the object; `start` starts the process. It holds no reference to the machine, because its tasks would keep the machine from
+--- being collected.
 ---@param name string of the guest
 function M.new(name)
   return setmetatable({ _name = name, _known = core.queue(), _stderr = console.ring(SAID), _tasks = {} }, mt)
@@ -26,7 +27,7 @@ local function watch(self, child)
   self._known:wake()
 end
 
---- Starts it, as vmctl.process.spawn does. Does not wait.
+--- Starts the process, as vmctl.process.spawn does. Does not wait.
 ---@param argv table
 ---@return true|nil, string?, string?
 function methods:start(argv)
@@ -38,18 +39,18 @@ function methods:start(argv)
   return true
 end
 
---- How it ended, nil while it runs. Does not wait.
+--- The exit status, nil while the process runs. Does not wait.
 ---@return { exit_code: integer?, signal: string? }|nil
 function methods:record() return self._record end
 
---- How it ended, which it has, in words.
+--- The exit status of an ended process as text.
 ---@return string
 function methods:ending()
   local record = self._record
   return "QEMU ended with " .. (record.signal and "signal " .. record.signal or "exit code " .. tostring(record.exit_code))
 end
 
---- Says if a call that needs the guest can be made. Does not wait.
+--- True if the process still runs, so that a call may need the guest. Does not wait.
 ---@return true|nil, string?, string? code ECLOSED, ERESET: it has ended
 function methods:check()
   if self._closed then return errors.fail("ECLOSED", "%s: closed", self._name) end
@@ -57,7 +58,7 @@ function methods:check()
   return true
 end
 
---- Waits for its end.
+--- Waits for the end of the process.
 ---@param timeout number seconds
 ---@return { exit_code: integer?, signal: string? }|nil, string?, string? code ETIMEDOUT, ECLOSED
 function methods:wait(timeout)
@@ -70,7 +71,7 @@ function methods:wait(timeout)
   return self._record
 end
 
---- Waits a moment for its end, and for all that it says before: one whose link has broken is about to end.
+--- Waits for the end of the process and of its error output. A QEMU whose link has ended usually ends as well.
 ---@param timeout number seconds
 function methods:await_last_words(timeout)
   if self._closed or not self:wait(timeout) then return end
@@ -81,12 +82,12 @@ end
 ---@return string
 function methods:said(lines) return self._stderr:tail(lines) end
 
---- Kills it. Does not wait.
+--- Kills the process. Does not wait.
 function methods:kill()
   if not self._closed then self._child:kill "KILL" end
 end
 
---- Kills it if it still runs, and wakes who waits for it. Idempotent, never waits.
+--- Kills the process if it still runs, and wakes the tasks that wait for it. Idempotent, never waits.
 function methods:close()
   self._closed = true
   for _, task in pairs(self._tasks) do task:cancel() end

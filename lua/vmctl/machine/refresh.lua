@@ -1,5 +1,5 @@
---- A guest that stood still has a clock that is late, and one that is a copy draws the same random numbers as the others: both
---- are set right by its agent, whichever that is.
+--- Refreshes a guest through its agent: sets the clock, which is late after a pause, and reseeds the random numbers, which all copies of
+--- a snapshot share.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -10,8 +10,8 @@ local M = {}
 local SEED = 64             -- bytes
 local NOTEWORTHY = 0.05     -- seconds that a clock was off
 
--- For agents that are not ours: with the guest's own commands, its clock as exactly as they tell it. What is only written to
--- the kernel's random numbers counts after a while.
+-- For agents other than ours: uses the guest's own commands, with the precision that they have. Bytes written to /dev/urandom take
+-- effect after a while.
 local SCRIPT = [[before=$(date +%s); [ -z "$2" ] || cat >/dev/urandom; [ -z "$1" ] || date -s "@$1" >/dev/null || exit; echo "$before"]]
 
 local function by_commands(client, what, timeout)
@@ -24,7 +24,7 @@ local function by_commands(client, what, timeout)
   return { clock_offset = what.clock and before - now or nil, reseeded = what.seed ~= nil }
 end
 
---- Does it, and logs what there was to do. Waits.
+--- Refreshes a guest, and logs a clock that was off. Waits.
 ---@param name string of the guest
 ---@param client vmctl.ExecClient
 ---@param what { clock: boolean?, seed: boolean? }

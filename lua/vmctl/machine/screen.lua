@@ -1,11 +1,11 @@
---- A guest's screen and keyboard, for guests launched with `display`. A machine has the methods of its screen.
+--- The screen and keyboard of a guest launched with `display`. A machine has the methods of its screen.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 
 local M = {}
 
 local HOLD = 20         -- milliseconds that a typed key is held
-local PACE = 0.025      -- seconds from one to the next: a keyboard's buffer holds few
+local PACE = 0.025      -- seconds between two keys: a keyboard's buffer holds few
 
 -- The devices for each kind of `display`. A microvm has no keyboard of its own.
 local devices = {
@@ -26,11 +26,11 @@ function M.arguments(display, suffix)
   return devices[display](suffix)
 end
 
--- Keys by the names that people use for them, where those are not QEMU's.
+-- Common names of keys that QEMU names otherwise.
 local NAMES = { enter = "ret", ["return"] = "ret", space = "spc", escape = "esc", del = "delete", ins = "insert",
   control = "ctrl", win = "meta_l", super = "meta_l", pageup = "pgup", pagedown = "pgdn" }
 
--- Characters of a US keyboard by QEMU's names of their keys: alone, and with shift.
+-- The characters of a US keyboard by QEMU's key names: without and with shift.
 local PLAIN = {
   [" "] = "spc", ["\n"] = "ret", ["\t"] = "tab", ["\b"] = "backspace", ["\27"] = "esc", ["-"] = "minus", ["="] = "equal",
   ["["] = "bracket_left", ["]"] = "bracket_right", ["\\"] = "backslash", [";"] = "semicolon", ["'"] = "apostrophe",
@@ -66,7 +66,7 @@ function M.new(control)
   return setmetatable({ _control = control }, mt)
 end
 
---- Presses keys together: "ctrl-alt-delete", "f2", "ret", "minus". Waits for QEMU's word only.
+--- Presses keys together: "ctrl-alt-delete", "f2", "ret", "minus". Waits for QEMU's answer only.
 ---@param chord string QEMU's names of keys, joined by "-"
 ---@return true|nil, string?, string?, table? EREMOTE: no such key
 function methods:send_key(chord)
@@ -77,9 +77,9 @@ function methods:send_key(chord)
   return press(self, keys)
 end
 
---- Types text, on a US keyboard. Waits until it is typed, about 40 characters a second.
+--- Types a text on a US keyboard, about 40 characters a second. Waits until it is typed.
 ---@param text string ASCII; a line feed is the return key
----@return true|nil, string?, string?, table? EINVAL: a character that this keyboard does not have; nothing is typed then
+---@return true|nil, string?, string?, table? EINVAL: the keyboard does not have a character; nothing was typed
 function methods:send_chars(text)
   local strokes = {}
   for char in text:gmatch "." do

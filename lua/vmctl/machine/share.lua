@@ -1,9 +1,9 @@
---- A running guest for other programs of the same user: sockets in a folder of its own.
+--- Shares a running guest with other programs of the same user, through sockets in a private folder:
 ---   agent    the ports of the guest's agent, with the handshake of Firecracker ("hybrid:FOLDER/agent:5000")
----   console  what the guest writes there, and what is typed
+---   console  the guest's console: output and input
 ---   qmp      QEMU's monitor
----   stop     whoever connects has the guest powered off, and reads "stopped" when that is done
----   info     a JSON document: name, and pid, which is QEMU's
+---   stop     a connection powers the guest off, and reads "stopped" at the end
+---   info     a JSON document: name, and the pid of QEMU
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.access"
 local background = require "vmctl.base.background"
@@ -19,7 +19,7 @@ local task = require "vmctl.base.task"
 local M = {}
 
 local CONNECT_TIMEOUT = 10 -- seconds for a CONNECT line, and for the guest's port
-local WRITE_TIMEOUT = 10   -- seconds for which a watcher of the console may take nothing
+local WRITE_TIMEOUT = 10   -- seconds for which a client of the console may accept no data
 local LINE = 32            -- bytes of a CONNECT line
 local PRIVATE = 448        -- mode 0700
 local MOST_INFO = 4096     -- bytes of an info document
@@ -34,7 +34,7 @@ end
 
 local function lstat(path) return core.fs.stat(path, true) end
 
--- A folder that is ours alone: somebody else could have made one of that name before, or a link.
+-- Makes or checks a private folder: another user could have made a folder or link of that name before.
 local function check_private(path)
   local there, err, code = lstat(path)
   if not there then return nil, err, code end
@@ -51,9 +51,9 @@ end
 
 local function is_name(name) return #name <= 40 and name:find "^[%w_][%w_.-]*$" ~= nil end
 
---- The folder of a guest by its name; whether it is there is another question.
+--- The folder for a guest's name. It need not exist.
 ---@param name string
----@return string|nil path, string?, string? code EINVAL: no name of a guest
+---@return string|nil path, string?, string? code EINVAL: not a valid name
 function M.folder(name)
   if not is_name(name) then
     return errors.fail("EINVAL", "'%s': a guest's name has letters, digits, '_', '-' and '.', 40 at most", log.one_line(name, 60))
@@ -61,10 +61,10 @@ function M.folder(name)
   return M.home() .. "/" .. name
 end
 
---- The path of one of a guest's sockets, in folders that are this user's alone. Does not wait.
+--- The path of one of a guest's sockets. Checks that only this user can write to its folders. Does not wait.
 ---@param name string
 ---@param socket "agent"|"console"|"qmp"|"stop"
----@return string|nil path, string?, string? code ENOENT: no guest of that name runs; EACCES: somebody else made the folder; EINVAL
+---@return string|nil path, string?, string? code ENOENT: no guest of that name runs; EACCES: the folder is another user's; EINVAL
 function M.socket(name, socket)
   local folder, err, code = M.folder(name)
   if not folder then return nil, err, code end
@@ -80,7 +80,7 @@ function M.socket(name, socket)
   return path
 end
 
---- Says if the other end of a connection to a guest's socket is a process of this user, or root's. Does not wait.
+--- Checks that the peer of a connection runs as this user or root. Does not wait.
 ---@param stream vmctl.Stream
 ---@return true|nil, string?, string? code EACCES
 function M.trust(stream)
@@ -169,7 +169,7 @@ local function is_served(folder)
   return stream ~= nil
 end
 
--- Removes the files of guests that ended abnormally. One that still answers is left alone.
+-- Removes the folder of a guest that ended abnormally. A guest that still answers keeps its folder.
 local function sweep()
   for _, name in ipairs(core.fs.list(M.home()) or {}) do
     local folder = M.home() .. "/" .. name
@@ -193,11 +193,11 @@ local function make_folder(self)
   return true
 end
 
---- Shares a machine under its name, until `close`. Its connections are served whenever the loop runs. Does not wait, but for a
---- moment where something of that name is there already.
+--- Shares a machine under its name, until `close`. Connections are served while the loop runs. Waits only when the folder exists
+--- already, for an answer of the guest in it.
 ---@param vm vmctl.Machine
----@return vmctl.Share|nil share with close() and `folder`; string?, string? code EEXIST: a guest of that name runs; EINVAL: its name
--- is not fit for a folder; EACCES: the folder of all guests is not this user's alone
+---@return vmctl.Share|nil share with close() and `folder`; string?, string? code EEXIST: a guest of that name runs; EINVAL: the
+-- name can not be a folder's; EACCES: the parent folder is accessible to other users
 function M.open(vm)
   local folder, err, code = M.folder(vm.name)
   if not folder then return nil, err, code end
@@ -213,7 +213,7 @@ function M.open(vm)
   return nil, ("share %s: %s"):format(vm.name, err), code
 end
 
---- Ends it: who is connected is cut off, and the folder goes. Idempotent, never waits.
+--- Ends the share: closes its connections and removes the folder. Idempotent, never waits.
 function methods:close()
   for _, listener in ipairs(self._listeners) do listener:close() end
   for _, t in ipairs(self._tasks) do t:cancel() end
@@ -225,7 +225,7 @@ end
 mt.__close = methods.close
 mt.__gc = methods.close
 
---- What the file beside a shared guest's sockets says. Does not wait.
+--- Parses the info document of a shared guest. Does not wait.
 ---@param text string
 ---@return { name: string, pid: integer }|nil
 function M.parse_info(text)
@@ -233,7 +233,7 @@ function M.parse_info(text)
   return not shape.wrong(info, { name = "string", pid = "integer" }, "it") and info or nil
 end
 
--- The folder is private, so that nobody else can put something there that is opened in place of the file.
+-- The folder is private, so no other user can replace the file.
 local function read_info(folder)
   local there = check_private(folder) and lstat(folder .. "/info")
   if not there or there.type ~= "file" then return nil end

@@ -1,5 +1,4 @@
---- A shared guest's monitor for others: QMP over a socket, for any number of clients, whose commands go through the one monitor
---- that QEMU gives.
+--- Serves QMP on a shared guest's socket to any number of clients. Their commands go through QEMU's one monitor.
 local json = require "vmctl.json"
 local task = require "vmctl.base.task"
 
@@ -62,7 +61,7 @@ end
 
 --- Serves a connection until it ends. Waits.
 ---@param vm vmctl.Machine
----@param stream vmctl.Stream which it takes
+---@param stream vmctl.Stream which it takes over
 function M.serve(vm, stream)
   local client = vm:qmp()
   local version = client and { qemu = client.version, package = client.package }

@@ -8,11 +8,11 @@ local M = {}
 
 local TIMEOUT = 120                     -- seconds for saving or loading
 local NODE, FILE = "vmctl-snapshots", "vmctl-snapshots-file"    -- of the image, in QEMU
-local SIZE = 1 << 20                    -- bytes of the image's own disk, which nobody uses
+local SIZE = 1 << 20                    -- bytes of the image's virtual disk, which is not used
 
 local known = { timeout = "number", path = "string" }
 
--- Waits for the end of a job. QEMU tells each of its states by an event; how it ended must be asked for.
+-- Waits for the end of a job. QEMU sends an event for each state; the result must be queried.
 local function finish_job(client, id, following, deadline)
   while true do
     local event, err, code = following()
@@ -88,7 +88,7 @@ local function attach(self, client, path, deadline)
   return ok, err, how
 end
 
--- The image, and every disk that the guest can write to: without them a snapshot would not fit its disks.
+-- The image and every writable disk of the guest: a snapshot without the disks would not match them.
 local function nodes(client)
   local list, err, code = client:execute "query-block"
   if not list then return nil, err, code end
@@ -100,7 +100,7 @@ local function nodes(client)
   return names
 end
 
--- QEMU stops the guest before it looks, and leaves it so: whether there is such a snapshot is asked first.
+-- Checks first that the snapshot exists: QEMU stops the guest before it looks for the snapshot, and leaves it stopped.
 local function find(client, name)
   local list, err, code = client:execute("query-named-block-nodes", { flat = true })
   if not list then return nil, err, code end
@@ -150,21 +150,21 @@ local function failed(self, what, name, err, code, problem)
   return nil, ("%s '%s' of %s: %s"):format(what, name, self._control:name(), err), code, problem
 end
 
---- Saves the guest, as vmctl.Machine.snapshot says.
+--- Saves the guest: see vmctl.Machine.snapshot.
 function methods:save(name, opts)
   local ok, err, code, problem = perform(self, "snapshot-save", name, check(opts, name, "snapshot"))
   if not ok then return failed(self, "snapshot", name, err, code, problem) end
   return true
 end
 
---- Brings the guest back, as vmctl.Machine.restore says.
+--- Restores the guest: see vmctl.Machine.restore.
 function methods:load(name, opts)
   local ok, err, code, problem = perform(self, "snapshot-load", name, check(opts, name, "restore"))
   if not ok then return failed(self, "restore", name, err, code, problem) end
   return true
 end
 
---- Removes a snapshot, as vmctl.Machine.delete_snapshot says.
+--- Removes a snapshot: see vmctl.Machine.delete_snapshot.
 function methods:delete(name, opts)
   local ok, err, code, problem = perform(self, "snapshot-delete", name, check(opts, name, "delete_snapshot"))
   if not ok then return failed(self, "delete snapshot", name, err, code, problem) end

@@ -1,5 +1,5 @@
---- When a guest stands still, and what must be set right when it goes on: after a pause, for a snapshot, when it is brought back to
---- one. A machine has the methods of its standstill.
+--- Resumes, saves and restores a guest, and refreshes its clock and random numbers afterwards. A machine has the methods of its
+--- standstill.
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 
@@ -11,7 +11,7 @@ local RESTORE_TIMEOUT, RESUME_TIMEOUT, CLOCK_TIMEOUT = 120, 10, 30 -- seconds
 local methods = {}
 local mt = { __name = "vmctl.Standstill", __index = methods }
 
---- Makes it. It does not know the machine.
+--- Makes the object. It holds no reference to the machine.
 ---@param control vmctl.Control
 ---@param snapshots vmctl.Snapshots
 ---@param clients vmctl.AgentClients
@@ -20,13 +20,13 @@ function M.new(control, snapshots, clients, epoch)
   return setmetatable({ _control = control, _snapshots = snapshots, _clients = clients, _epoch = epoch }, mt)
 end
 
--- After the guest stood still. One whose agent never answered, or does not now, goes on with a late clock, which the log says.
+-- Refreshes the guest after it was stopped. A guest whose agent does not answer keeps a late clock, which is logged.
 local function refresh_standing(self, what, timeout)
   if self._clients:has_answered() then self._clients:refresh(what, timeout) end
 end
 
---- Lets the guest's processors run, and waits until its agent has set its clock right and has other random numbers; 10 seconds
---- at most, for a guest whose agent has answered before. Idempotent.
+--- Lets the guest's processors run. If the guest's agent has answered before, waits at most 10 seconds until it has set the clock and
+--- reseeded the random numbers. Idempotent.
 ---@return true|nil, string?, string?, table? as vmctl.QmpClient.execute
 function methods:resume()
   local stood = self._control:status() == "paused"
@@ -36,12 +36,11 @@ function methods:resume()
   return true
 end
 
---- Saves the guest's state under a name: memory, devices, and all disks that it can write to, which must be qcow2. The guest
---- stands still meanwhile; its clock is set right then. Only a QEMU of the same version, on a processor of the same model, loads
---- it again. Waits.
+--- Saves the guest's state under a name: memory, devices, and all writable disks, which must be qcow2. The guest is stopped meanwhile,
+--- and its clock is set afterwards. Only a QEMU of the same version, on a processor of the same model, can load the state. Waits.
 ---@param name string a new one
----@param opts? number|{ timeout: number?, path: string? } seconds, 120 by default; path: the image file, made if it is not there
--- and kept; without it, a private one that goes with the machine
+---@param opts? number|{ timeout: number?, path: string? } seconds, 120 by default; path: the image file, which is made if it
+-- does not exist, and kept; by default a private one, which is removed with the machine
 ---@return true|nil, string?, string?, table? EREMOTE: a disk cannot be saved, the name is taken, another machine has `path` open …
 function methods:snapshot(name, opts)
   local ok, err, code, problem = self._snapshots:save(name, opts)
@@ -52,15 +51,15 @@ end
 
 local restore_options = { timeout = "number", path = "string", agent = "boolean" }
 
---- Brings the guest back to a snapshot: of its own, or, with `path`, of another machine that was launched with the same options
---- and has ended (QEMU locks the file while one has it open), on the same processor model and QEMU version. A new epoch begins:
---- calls in flight fail with ERESET. Waits until the agent has answered, set the guest's clock right, and given it other random
---- numbers than those of its copies; of a guest that was paused `resume` sees to that.
+--- Restores the guest from a snapshot: one of its own or, with `path`, one of another machine that was launched with the same options
+--- and has ended (QEMU locks an open file), on the same processor model and QEMU version. A new epoch begins: calls in flight fail with
+--- ERESET. Waits until the agent has answered, set the guest's clock and reseeded its random numbers; for a guest that was paused when
+--- it was saved, `resume` does that.
 ---@param name string
 ---@param opts? number|{ timeout: number?, path: string?, agent: boolean? } seconds for all of it, 120 by default; agent: false for a
 -- guest that has no agent to wait for
----@return true|nil, string?, string?, table? ENOENT: there is no such snapshot; EREMOTE: it does not fit, and the guest stands
--- still; ETIMEDOUT: it runs, but its agent does not answer
+---@return true|nil, string?, string?, table? ENOENT: no snapshot has that name; EREMOTE: it does not match the machine, and the
+-- guest is stopped; ETIMEDOUT: the guest runs, but its agent does not answer
 function methods:restore(name, opts)
   opts = options.check(opts, restore_options, "restore")
   local deadline = core.now() + (opts.timeout or RESTORE_TIMEOUT)
@@ -73,12 +72,12 @@ function methods:restore(name, opts)
   return nil, ("restore '%s' of %s: %s"):format(name, self._control:name(), err), code
 end
 
---- Sets the guest's clock by that of this host, by its agent. Waits. vmctl does so itself after `resume`, `snapshot` and
---- `restore`, and when this host was suspended.
+--- Sets the guest's clock to that of this host, through its agent. Waits. vmctl does so by itself after `resume`, `snapshot` and
+--- `restore`, and after a suspension of this host.
 ---@param opts? number|{ timeout: number? } seconds, 30 by default
----@return number|nil offset seconds that the guest's clock was ahead; below 0: late
+---@return number|nil offset seconds by which the guest's clock was ahead; below 0: late
 ---@return string? message
----@return string? code EREMOTE: its agent may not; as `run`
+---@return string? code EREMOTE: its agent may not set the clock; else as `run`
 function methods:sync_clock(opts)
   opts = options.check(opts, { timeout = "number", reseed = "boolean" }, "sync_clock")
   local done, err, code = self._clients:refresh({ clock = true, seed = opts.reseed }, opts.timeout or CLOCK_TIMEOUT)
