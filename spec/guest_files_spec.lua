@@ -96,6 +96,16 @@ describe("inject_secret", function()
     assert.equal(256, fs.stat(folder .. "/none").mode)
   end))
 
+  it("makes an old folder its owner's alone", run(function()
+    local handlers, _, root = guest.handlers()
+    local folder = root .. "/run/stereos/secrets"
+    assert(fs.folders("/", folder))
+    assert(fs.chmod(folder, 511))
+    done(true, inject(handlers, "TOKEN"))
+    assert.equal(448, fs.stat(folder).mode)
+    assert.equal(493, fs.stat(root .. "/run/stereos").mode)
+  end))
+
   it("says whether it changed the value or the mode", run(function()
     local handlers, _, root = guest.handlers()
     done(true, inject(handlers, "A", "1"))

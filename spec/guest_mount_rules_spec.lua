@@ -91,9 +91,15 @@ describe("mount", function()
     }, system.said)
   end))
 
-  it("makes the folder, for the user agent where there is one", run(function()
-    local m, _, root = make()
+  it("gives what it has mounted to the user agent where there is one", run(function()
+    local m, system, root = make()
+    local mount, owner_before = system.mount, nil
+    system.mount = function(source, target, ...)
+      owner_before = fs.stat(target).uid
+      return mount(source, target, ...)
+    end
     done(true, m:mount(share "/workspace/deep/er"))
+    assert.equal(fs.identity(), owner_before) -- what is chowned is the share
     local above, folder = fs.stat(root .. "/workspace/deep"), fs.stat(root .. "/workspace/deep/er")
     assert.same({ 493, guest.UID, guest.GID }, { folder.mode, folder.uid, folder.gid })
     assert.same({ 493, (fs.identity()) }, { above.mode, above.uid })

@@ -106,13 +106,27 @@ describe("stereos server: a line", function()
     writer:join()
     assert.is_true(#calls[1][2].content > MIB - 100)
     writer = vmctl.spawn(function() near:write(config_of(MIB) .. "\n" .. PING) end)
-    assert.same({ type = "ack", payload = { reply_to = "", ok = false, code = "ETOOBIG",
+    assert.same({ type = "ack", payload = { reply_to = "set_config", ok = false, code = "ETOOBIG",
       error = "line over the limit of 1048576 bytes" } }, host.receive(near))
     writer:join()
     host.ended(near)
     task:join()
     assert.equal(1, #calls)
   end, 5))
+
+  it("that is too long is answered with the type that stands at its start", run(function()
+    local starts = { ['{"type":"inject_secret","payload":{"value":"'] = "inject_secret", ['{ "type" : "mount" , '] = "mount",
+      ['{"payload":{"type":"mount","x":"'] = "", ['x{"type":"mount","x":"'] = "", [""] = "", ['{"type":"'] = "" }
+    for start, kind in pairs(starts) do
+      local near, task = host.connect({}, { max_line = 1000 })
+      local writer = vmctl.spawn(function() near:write(start .. ("x"):rep(100000) .. "\n") end)
+      assert.same({ reply_to = kind, ok = false, error = "line over the limit of 1000 bytes", code = "ETOOBIG" },
+        host.receive(near).payload, start)
+      writer:join()
+      host.ended(near)
+      task:join()
+    end
+  end))
 
   it("that is far too long still gets its answer, on TCP as well", run(function()
     local listener = assert(vmctl.listen "tcp:127.0.0.1:0")

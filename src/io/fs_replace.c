@@ -58,13 +58,31 @@ static int replace_dress_folder(int fd, const struct vmctl_fs_attributes *how)
     return err;
 }
 
-static int replace_check_owner(int fd, const struct vmctl_fs_attributes *how)
+/* A folder that is there: it gets the owner and the mode that it should have. */
+static int replace_repair_folder(int fd, const struct vmctl_fs_attributes *how, const struct stat *st, bool *changed)
+{
+    bool given = !how->own || (st->st_uid == how->uid && st->st_gid == how->gid);
+    bool fit = (st->st_mode & 07777) == how->folder_mode;
+    int err = given ? 0 : replace_give(fd, how);
+    if (!err && !fit && fchmod(fd, how->folder_mode) < 0)
+        err = -errno;
+    struct stat now;
+    if (!err && fstat(fd, &now) < 0)
+        err = -errno;
+    if (!err && (now.st_uid != st->st_uid || now.st_gid != st->st_gid || now.st_mode != st->st_mode))
+        *changed = true;
+    return err;
+}
+
+static int replace_check_folder(int fd, const struct vmctl_fs_attributes *how, bool *changed)
 {
     struct stat st;
-    if (!how->own)
+    if (!how->own && !how->repair)
         return 0;
     if (fstat(fd, &st) < 0)
         return -errno;
+    if (how->repair)
+        return replace_repair_folder(fd, how, &st, changed);
     return st.st_uid == how->uid || st.st_uid == geteuid() ? 0 : -EPERM;
 }
 
@@ -75,7 +93,7 @@ static int replace_sync_folder(int fd)
 }
 
 /* One step down. `how` is the last folder's, or has no owner. */
-static int replace_step(int at, const char *name, const struct vmctl_fs_attributes *how, int *out_fd)
+static int replace_step(int at, const char *name, const struct vmctl_fs_attributes *how, int *out_fd, bool *changed)
 {
     int err = 0, fd = replace_open_folder(at, name);
     if (fd < 0 && errno == ENOENT) {
@@ -92,7 +110,7 @@ static int replace_step(int at, const char *name, const struct vmctl_fs_attribut
     if (fd < 0)
         return errno == ENOTDIR || errno == ELOOP ? -ENOTDIR : -errno; /* the kernel says either of a link */
     if (!err)
-        err = replace_check_owner(fd, how);
+        err = replace_check_folder(fd, how, changed);
     if (err) {
         close(fd);
         return err;
@@ -101,7 +119,7 @@ static int replace_step(int at, const char *name, const struct vmctl_fs_attribut
     return 0;
 }
 
-int vmctl_fs_enter(const char *base, const char *path, const struct vmctl_fs_attributes *how, int *out_fd)
+int vmctl_fs_enter(const char *base, const char *path, const struct vmctl_fs_attributes *how, int *out_fd, bool *changed)
 {
     const struct vmctl_fs_attributes above = { .folder_mode = how->folder_mode };
     char copy[PATH_MAX];
@@ -119,7 +137,7 @@ int vmctl_fs_enter(const char *base, const char *path, const struct vmctl_fs_att
         if (*rest)
             *rest++ = '\0';
         rest += strspn(rest, "/");
-        int next = -1, err = strcmp(name, "..") == 0 ? -EINVAL : replace_step(fd, name, *rest ? &above : how, &next);
+        int next = -1, err = strcmp(name, "..") == 0 ? -EINVAL : replace_step(fd, name, *rest ? &above : how, &next, changed);
         close(fd);
         if (err)
             return err;

@@ -13,11 +13,13 @@ struct vmctl_fs_attributes {
     uid_t uid;
     gid_t gid;
     bool lenient;       /* who may not give files away keeps them */
+    bool repair;        /* a last folder that is there gets folder_mode, and with `own` its owner */
 };
 
 /* Opens the folder `path` below the folder `base`, making what is missing. Links are followed in `base` alone; ".." is
- * -EINVAL. With `own`, a last folder of somebody else than that user or ourselves is -EPERM. */
-int vmctl_fs_enter(const char *base, const char *path, const struct vmctl_fs_attributes *how, int *out_fd);
+ * -EINVAL. With `own` and without `repair`, a last folder of somebody else than that user or ourselves is -EPERM. Sets
+ * `*changed` when the last folder was repaired. */
+int vmctl_fs_enter(const char *base, const char *path, const struct vmctl_fs_attributes *how, int *out_fd, bool *changed);
 
 /* Lets a new file take the place of `name` in a folder, written to disk first; its temporary name begins with a dot. */
 int vmctl_fs_write_new(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how);

@@ -74,7 +74,7 @@ static lua_Integer number_field(lua_State *L, int table, const char *name, lua_I
     return type == LUA_TNIL ? otherwise : value;
 }
 
-/* { mode, folder_mode, uid, gid, lenient } */
+/* { mode, folder_mode, uid, gid, lenient, repair } */
 static struct vmctl_fs_attributes check_attributes(lua_State *L, int arg)
 {
     struct vmctl_fs_attributes how = { .mode = 0644, .folder_mode = 0755 };
@@ -89,21 +89,25 @@ static struct vmctl_fs_attributes check_attributes(lua_State *L, int arg)
     how.gid = (gid_t)number_field(L, arg, "gid", uid);
     lua_getfield(L, arg, "lenient");
     how.lenient = lua_toboolean(L, -1);
-    lua_pop(L, 1);
+    lua_getfield(L, arg, "repair");
+    how.repair = lua_toboolean(L, -1);
+    lua_pop(L, 2);
     return how;
 }
 
-/* fs.folders(base, path, [options]) -> true: makes the folders of `path` that are missing below `base` */
+/* fs.folders(base, path, [options]) -> true, repaired: makes the folders of `path` that are missing below `base` */
 static int l_folders(lua_State *L)
 {
     const char *base = luaL_checkstring(L, 1), *path = luaL_checkstring(L, 2);
     struct vmctl_fs_attributes how = check_attributes(L, 3);
-    int fd, err = vmctl_fs_enter(base, path, &how, &fd);
+    bool changed = false;
+    int fd, err = vmctl_fs_enter(base, path, &how, &fd, &changed);
     if (err)
         return vmctl_fail(L, err, "make folder %s/%s", strcmp(base, "/") == 0 ? "" : base, path);
     close(fd);
     lua_pushboolean(L, 1);
-    return 1;
+    lua_pushboolean(L, changed);
+    return 2;
 }
 
 /* fs.replace_in(base, folder, name, bytes, [options]) -> true, changed: io/fs_replace.h says how. The bytes are in no message. */
@@ -114,8 +118,8 @@ static int l_replace_in(lua_State *L)
     const char *bytes = luaL_checklstring(L, 4, &len);
     struct vmctl_fs_attributes how = check_attributes(L, 5);
     luaL_argcheck(L, *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0, 3, "no file's name");
-    bool changed = false;
-    int fd, err = vmctl_fs_enter(base, folder, &how, &fd);
+    bool changed = false, repaired = false;
+    int fd, err = vmctl_fs_enter(base, folder, &how, &fd, &repaired);
     if (!err) {
         err = vmctl_fs_replace(fd, name, bytes, len, &how, &changed);
         close(fd);
@@ -123,7 +127,7 @@ static int l_replace_in(lua_State *L)
     if (err)
         return vmctl_fail(L, err, "write %s/%s/%s", strcmp(base, "/") == 0 ? "" : base, folder, name);
     lua_pushboolean(L, 1);
-    lua_pushboolean(L, changed);
+    lua_pushboolean(L, changed || repaired);
     return 2;
 }
 

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+enum { LINE_START = 256 };
+
 /* Fails a read for good; the message names an unfinished rest. */
 static int stream_read_fail(lua_State *L, struct vmctl_stream *s, int err)
 {
@@ -141,12 +143,18 @@ int vmctl_l_read_exact(lua_State *L)
     return stream_read_exact(L, LUA_OK, 0);
 }
 
-/* Reading is over, unless skip_past finds the line's end; sending is not: the peer can still be told. */
+/* Reading is over, unless skip_past finds the line's end; sending is not: the peer can still be told. Fails with four values, of
+ * which the last is how the line begins. */
 static int stream_too_big(lua_State *L, struct vmctl_stream *s, size_t max)
 {
+    char start[LINE_START];
+    size_t len = max < sizeof start ? max : sizeof start;
+    memcpy(start, vmctl_buf_head(&s->in), len);
     vmctl_buf_consume(&s->in, max);
     s->rerr = VMCTL_ETOOBIG;
-    return vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a line over the limit of %zu bytes", vmctl_stream_name(s), max);
+    vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a line over the limit of %zu bytes", vmctl_stream_name(s), max);
+    lua_pushlstring(L, start, len);
+    return 4;
 }
 
 /* s:read_line([max], [timeout]); the context: bytes known to hold no line feed */

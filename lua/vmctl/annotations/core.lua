@@ -33,6 +33,7 @@ function Stream:read_exact(n, timeout) end
 ---@return string|nil line
 ---@return string? message
 ---@return string? code EOF, EPROTO (the stream ended inside a line), ETOOBIG
+---@return string? start of a line over the limit: its first 256 bytes at most
 function Stream:read_line(max, timeout) end
 
 --- Reads a frame of the stream's format. Waits. After a header that announces more than the limit every read fails with

@@ -1178,7 +1178,7 @@ function stereos.serve(listener, handlers, opts) end
 --- message, code, which all become an ack. get_health returns { state=, agents=, uptime_seconds= }, or only some of them.
 --- Handlers may wait. Only one runs at a time, for all clients together; get_health is the exception.
 ---@param handlers table functions by the request's type; `after` maps types to functions, which are called with the payload when the ack that says ok has gone out
----@param opts? { allow?: function|table, connections: integer?, max_line: integer?, first_line_timeout: number?, handler_timeout: number?, on_idle: function? } who may connect (see vmctl.net.access), how many at a time (1024), bytes of a line with its line feed (1 MiB), seconds until a client must have asked for something (30), and that a handler may wait (60); on_idle is called when the last connection has ended
+---@param opts? { allow?: function|table, connections: integer?, max_line: integer?, first_line_timeout: number?, handler_timeout: number?, on_idle: function? } who may connect (see vmctl.net.access), how many at a time (1024), bytes of a line with its line feed (1 MiB), seconds until a client must have asked for something (600), and that a handler may wait (60); on_idle is called when the last connection has ended
 ---@return vmctl.StereosServer server with serve, converse, lifecycle, state
 function stereos.server(handlers, opts) end
 

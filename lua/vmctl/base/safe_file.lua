@@ -27,7 +27,8 @@ end
 
 --- Makes a folder and its missing parents.
 ---@param path string absolute; those above it are looked up with their links, the rest is made with none
----@param options? { folder_mode: integer?, uid: integer?, gid: integer?, lenient: boolean? } of the last one
+---@param options? { folder_mode: integer?, uid: integer?, gid: integer?, lenient: boolean?, repair: boolean? } of the last one;
+-- repair: also when it is there
 ---@return string|nil path without links, string?, string?
 function M.folder(path, options)
   local real, err, code = M.resolve(path)

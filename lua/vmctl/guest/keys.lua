@@ -1,5 +1,6 @@
 --- inject_ssh_key: a user's authorized_keys, replaced as a whole (docs/wire/stereos.md#guest-actions). The home is
---- the user's, who may have put links there that lead elsewhere: none is followed.
+--- the user's, who may have put links there that lead elsewhere: none is followed. A .ssh of another owner or mode, which sshd
+--- would not use, is repaired.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
@@ -82,7 +83,7 @@ local function inject(root, payload)
   local base, ssh, why = find_ssh(user, root)
   if not base then return nil, ssh, why end
   return fs.replace_in(base, ssh, "authorized_keys", keys,
-    { mode = FILE_MODE, folder_mode = FOLDER_MODE, uid = user.uid, gid = user.gid, lenient = root ~= "" })
+    { mode = FILE_MODE, folder_mode = FOLDER_MODE, uid = user.uid, gid = user.gid, lenient = root ~= "", repair = true })
 end
 
 --- The handler of inject_ssh_key.

@@ -101,13 +101,16 @@ local function is_there(mount, payload)
   return mount.type == payload.fs_type and mount.source == payload.tag and mount.read_only == payload.read_only
 end
 
--- The new folder is the user's for whom things are mounted here, if there is one: as the reference, and as there it does not
--- matter whether that succeeds.
-local function make_folder(root, target)
+local function make_folder(target)
   if fs.stat(target) then return true end
-  local user = users.resolve(USER, root)
-  if user and safe_file.folder(target, { uid = user.uid, gid = user.gid, lenient = true }) then return true end
   return safe_file.folder(target)
+end
+
+-- What is mounted is the user's for whom things are mounted here, if there is one: as in the reference, and as there it does not
+-- matter whether that succeeds.
+local function give(root, target)
+  local user = users.resolve(USER, root)
+  if user then fs.chown(target, user.uid, user.gid) end
 end
 
 local EXPLANATIONS = {
@@ -147,10 +150,11 @@ local function mount(self, payload)
     return errors.fail("EBUSY", "%s has another share: %s '%s'%s", payload.guest_path, there.type, log.one_line(there.source),
       there.read_only and ", read-only" or "")
   end
-  ok, err, code = make_folder(self._root, target)
+  ok, err, code = make_folder(target)
   if ok then ok, err, code = attach(self, payload, target) end
   if not ok then return nil, err, code end
   remember(self, target)
+  give(self._root, target)
   return true, true
 end
 

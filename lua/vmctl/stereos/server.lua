@@ -15,7 +15,7 @@ local wire = require "vmctl.stereos.wire"
 
 local M = {}
 
-local FIRST_LINE_TIMEOUT = 30
+local FIRST_LINE_TIMEOUT = 600 -- seconds: the reference has none, and its clients may connect long before they ask
 local HANDLER_TIMEOUT = 60
 local SEND_TIMEOUT = 30      -- seconds in which a client must have taken its last replies
 local PING = wire.envelope "ping"
@@ -57,15 +57,15 @@ end
 -- Reads the first request. Empty lines are no requests, and do not extend the time.
 local function read_first(self, client)
   local deadline = core.now() + self._first_line_timeout
-  local line, err, code
+  local line, err, code, start
   repeat
-    line, err, code = client.stream:read_line(self._max_line, deadline - core.now())
+    line, err, code, start = client.stream:read_line(self._max_line, deadline - core.now())
   until line ~= "" or core.now() >= deadline
   self._clients:speaks(client) -- or it ends now: in both cases it must not be closed to make room
   if line == "" or code == "ETIMEDOUT" then
     return errors.fail("ETIMEDOUT", "no request within %g s", self._first_line_timeout)
   end
-  return line, err, code
+  return line, err, code, start
 end
 
 -- Executes a request and sends its reply.
@@ -103,11 +103,17 @@ local function linger(stream)
   end
 end
 
+-- The type at the start of a line over the limit, or "".
+local function type_of_long(start)
+  return start:match '^%s*{%s*"type"%s*:%s*"([%w_.-]+)"' or ""
+end
+
 -- There is no further line: sends the refusal that is due, and logs why.
-local function finish(self, client, err, code)
+local function finish(self, client, err, code, start)
   local stream = client.stream
   if code == "ETOOBIG" then
-    clients.send(client, requests.refusal(("line over the limit of %d bytes"):format(self._max_line), code))
+    local text = ("line over the limit of %d bytes"):format(self._max_line)
+    clients.send(client, requests.refusal(text, code, type_of_long(start)))
   elseif code == "EPROTO" then
     execute_rest(self, client)
   elseif code == "ETIMEDOUT" then
@@ -123,7 +129,7 @@ local function converse(self, client)
   client.label = stream:label()
   naming.name(stream, "stereos")
   stream:cork() -- replies are collected, and flushed when the next read has to wait
-  local line, err, code = read_first(self, client)
+  local line, err, code, start = read_first(self, client)
   while line do
     if line ~= "" then
       local ok, why, how = execute(self, client, line)
@@ -132,9 +138,9 @@ local function converse(self, client)
         return nil, why, how
       end
     end
-    line, err, code = stream:read_line(max, math.huge)
+    line, err, code, start = stream:read_line(max, math.huge)
   end
-  return finish(self, client, err, code)
+  return finish(self, client, err, code, start)
 end
 
 local function attend(self, client)
@@ -192,7 +198,7 @@ end
 -- when the ack that says ok has gone out
 ---@param opts? { allow?: function|table, connections: integer?, max_line: integer?, first_line_timeout: number?,
 --- handler_timeout: number?, on_idle: function? } who may connect (see vmctl.net.access), how many at a time (1024), bytes of a
--- line with its line feed (1 MiB), seconds until a client must have asked for something (30), and that a handler may wait
+-- line with its line feed (1 MiB), seconds until a client must have asked for something (600), and that a handler may wait
 -- (60); on_idle is called when the last connection has ended
 ---@return vmctl.StereosServer server with serve, converse, lifecycle, state
 function M.new(handlers, opts)
