@@ -142,9 +142,11 @@ describe("exec files: list_files", function()
     local files = assert(client:list_files(folder))
     local size = files[2].size
     assert.same({
-      { name = ".hidden", size = 0, mode = 420, is_dir = false }, { name = "a", size = size, mode = 448, is_dir = true },
-      { name = "b", size = 5, mode = 384, is_dir = false }, { name = "c", size = 1, mode = 511, is_dir = false },
-      { name = "\xff", size = 3, mode = 420, is_dir = false },
+      { name = ".hidden", size = 0, mode = 420, type = "file", is_dir = false },
+      { name = "a", size = size, mode = 448, type = "directory", is_dir = true },
+      { name = "b", size = 5, mode = 384, type = "file", is_dir = false },
+      { name = "c", size = 1, mode = 511, type = "link", is_dir = false },
+      { name = "\xff", size = 3, mode = 420, type = "file", is_dir = false },
     }, files)
   end))
 
@@ -159,6 +161,38 @@ describe("exec files: list_files", function()
   it("fails with the reason", with_agent(function(client)
     assert.equal("EREMOTE", code(client:list_files "/no/such"))
     assert.equal("EREMOTE", code(client:list_files "/etc/passwd"))
+  end))
+end)
+
+describe("exec files: a host of the reference", function()
+  local function ask(client, type, body)
+    local conn <close> = assert(vmctl.dial(client.address, { format = wire.format }))
+    assert(conn:write_frame(type, cjson.encode(body)))
+    local answer, payload = conn:read_frame()
+    assert.equal(wire.types.FILE_RESULT, answer)
+    return cjson.decode(payload)
+  end
+
+  it("gives a mode to new files alone, as Go has it and under the umask", with_agent(function(client)
+    local path = support.tmpdir() .. "/f"
+    for _, case in ipairs { { 438, 420 }, { 493 | 0x800000, 2541 }, { 0, 420 }, { 509 | 0x400000 | 0x100000, 2029 } } do
+      os.remove(path)
+      assert.same({}, ask(client, wire.types.WRITE_FILE, { path = path, content = "eA==", mode = case[1] }))
+      assert.equal(case[2], fs.stat(path).mode)
+    end
+    assert(fs.chmod(path, 384))
+    assert.same({}, ask(client, wire.types.WRITE_FILE, { path = path, content = "eQ==", mode = 420 }))
+    assert.same({ 384, "y" }, { fs.stat(path).mode, content_of(path) })
+  end))
+
+  it("sees the types of files as Go's mode bits", with_agent(function(client)
+    local folder = support.tmpdir()
+    os.execute(("cd %s && mkfifo fifo && ln -s x link && mkdir folder && : > file && chmod 4755 file"):format(folder))
+    local modes = {}
+    for _, file in ipairs(ask(client, wire.types.LIST_FILES, { path = folder }).files) do
+      modes[file.name] = math.tointeger(file.mode) & ~511
+    end
+    assert.same({ fifo = 0x02000000, link = 0x08000000, folder = 0x80000000, file = 0x800000 }, modes)
   end))
 end)
 

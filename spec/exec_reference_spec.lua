@@ -348,7 +348,7 @@ describe("exec client: files", function()
     assert.equal(420, core.fs.stat(path).mode)
     os.remove(path)
     assert(client:write_file(folder .. "/new/b", "12345"))
-    assert.same({ { name = "b", size = 5, mode = 420, is_dir = false } }, client:list_files(folder .. "/new"))
+    assert.same({ { name = "b", size = 5, mode = 420, type = "file", is_dir = false } }, client:list_files(folder .. "/new"))
     assert.is_true(client:list_files(folder)[1].is_dir)
     assert.equal(1, #core.fs.list(folder .. "/new")) -- no temporary file is left
     for _, call in ipairs { "read_file", "list_files" } do
@@ -363,6 +363,49 @@ describe("exec client: files", function()
   it("are so by commands where the agent has no messages for them (0.1.12 to 0.1.24)", run(function()
     with("0.2", check_files, { no_files = true })
   end, 10))
+
+  on(ALL, "have the mode that is asked for, also where one was, and are replaced as a whole; a link is followed", function(client)
+    local folder = support.tmpdir()
+    for i, name in ipairs { "/f", "/link", "/dangling", "/chain" } do
+      if i == 2 then
+        assert(core.fs.mkdir(folder .. "/d") and core.fs.symlink("d/old", folder .. "/link"))
+        assert(core.fs.symlink("d/new", folder .. "/dangling"))
+        assert(core.fs.symlink("link", folder .. "/chain"))
+        assert(client:write_file(folder .. "/d/old", "old"))
+      end
+      for _, mode in ipairs { 2541, 438, 384 } do
+        local before = core.fs.stat(folder .. name)
+        assert(client:write_file(folder .. name, "text " .. mode, { mode = mode }))
+        local after = core.fs.stat(folder .. name)
+        assert.equal(mode, after.mode)
+        assert.is_true(not before or before.inode ~= after.inode)
+        assert.equal("text " .. mode, client:read_file(folder .. name))
+      end
+      if i > 1 then assert.equal("link", core.fs.stat(folder .. name, true).type) end
+    end
+    assert.equal("text 384", client:read_file(folder .. "/d/new"))
+    assert.equal(2, #core.fs.list(folder .. "/d"))
+    assert.equal(5, #core.fs.list(folder))
+  end, 60)
+
+  on("0.2", "of more than 16 MiB are read, whatever the agent's words for that are; other refusals stand", function(client)
+    local folder = support.tmpdir()
+    local content = ("0123456789abcde\n"):rep((16 << 20) // 16 + 1)
+    assert(io.open(folder .. "/f", "w")):write(content):close()
+    assert.is_true(content == assert(client:read_file(folder .. "/f")))
+    os.execute(("mkfifo %s/p"):format(folder))
+    local _, _, why, said = client:read_file(folder .. "/p")
+    assert.same({ "EREMOTE", "not a regular file" }, { why, said })
+  end, 60)
+
+  on(ALL, "are listed with their types", function(client)
+    local folder = support.tmpdir()
+    os.execute(("cd %s && mkfifo fifo && ln -s x link && mkdir folder && : > file && chmod 4755 file"):format(folder))
+    local kinds, modes = {}, {}
+    for _, file in ipairs(assert(client:list_files(folder))) do kinds[file.name], modes[file.name] = file.type, file.mode end
+    assert.same({ fifo = "fifo", link = "link", folder = "directory", file = "file" }, kinds)
+    assert.equal(2541, modes.file)
+  end, 30)
 
   it("keep their names of any bytes", run(function()
     for revision in ALL:gmatch "%S+" do

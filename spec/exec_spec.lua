@@ -274,7 +274,8 @@ describe("exec: a request", function()
         assert.is_truthy(cjson.decode(frames[1][2]).error)
       end
     end
-    for _, rest in ipairs { '"content":"!"', '"content":7', '"mode":-1', '"mode":4096', '"mode":"x"' } do
+    for _, rest in ipairs { '"content":"!"', '"content":7', '"mode":-1', '"mode":4294967296',
+      '"exact_mode":true,"mode":4096', '"mode":"x"' } do
       local frames = answer_to(message(T.WRITE_FILE, '{"path":"/tmp/never",' .. rest .. "}"))
       assert.is_truthy(cjson.decode(frames[1][2]).error)
     end

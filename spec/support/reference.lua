@@ -281,12 +281,13 @@ end
 
 handlers[14] = file_handler(function(request) -- WriteFile
   os.execute(("mkdir -p '%s' 2>/dev/null"):format(request.path:match "^(.*)/"))
+  local fresh = not core.fs.stat(request.path)
   local file, err = io.open(request.path, "wb")
   if not file then return nil, err end
   file:write((assert(core.base64_decode(request.content or ""))))
   file:close()
   local mode = math.tointeger(request.mode or 0)
-  core.fs.chmod(request.path, mode ~= 0 and mode or 420)
+  if fresh then core.fs.chmod(request.path, (mode ~= 0 and mode or 420) & 511 & ~18) end -- of an old file it stays
   return {}
 end)
 
@@ -294,12 +295,18 @@ handlers[15] = file_handler(function(request) -- ReadFile
   local info, err = core.fs.stat(request.path)
   if not info then return nil, err end
   if info.type ~= "file" then return nil, "not a regular file" end
-  if info.size > 16 << 20 then return nil, "file too large" end
+  if info.size > 16 << 20 then return nil, "read_file exceeds 16777216 bytes" end
   local file = assert(io.open(request.path, "rb"))
   local content = file:read "a"
   file:close()
   return { content = content ~= "" and core.base64_encode(content) or nil }
 end)
+
+-- [#later-message-types] Go's own bits for types and for set-user-id.
+local GO_TYPES = { directory = 1 << 31, link = 1 << 27, fifo = 1 << 25, socket = 1 << 24, block = 1 << 26, char = 1 << 26 | 1 << 21 }
+local function go_bits(info)
+  return info.mode & 511 | (GO_TYPES[info.type] or 0) | (info.mode & 2048 ~= 0 and 1 << 23 or 0)
+end
 
 handlers[16] = file_handler(function(request) -- ListFiles
   local names, err = core.fs.list(request.path)
@@ -307,8 +314,7 @@ handlers[16] = file_handler(function(request) -- ListFiles
   local files = {}
   for i, name in ipairs(names) do
     local info = core.fs.stat(request.path .. "/" .. name, true)
-    local is_dir = info.type == "directory"
-    files[i] = { name = name, size = info.size, mode = info.mode | (is_dir and 1 << 31 or 0), is_dir = is_dir } -- Go's own bits
+    files[i] = { name = name, size = info.size, mode = go_bits(info), is_dir = info.type == "directory" }
   end
   return { files = #files > 0 and files or nil }
 end)

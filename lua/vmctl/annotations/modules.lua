@@ -2169,7 +2169,13 @@ function ExecClient:inside(where) end
 --- Lists a folder of the guest. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }
----@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits
+---@return { name: string, size: integer, mode: integer, type: string, is_dir: boolean }[]|nil files mode: the permissions with the bits above them; type: "file"
+---@return "directory"
+---@return "link"
+---@return "fifo"
+---@return "socket"
+---@return "char"
+---@return "block"
 ---@return string?
 ---@return string?
 function ExecClient:list_files(path, opts) end
@@ -2192,7 +2198,7 @@ function ExecClient:pipeline(stages) end
 ---@return string?
 function ExecClient:probe(timeout) end
 
---- Reads a file of the guest. Waits.
+--- Reads a file of the guest, of any size. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }
 ---@return string|nil content
@@ -2231,7 +2237,8 @@ function ExecClient:run(command) end
 ---@return string?
 function ExecClient:start(command) end
 
---- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
+--- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, the file that
+--- it leads to. Waits.
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
@@ -2878,7 +2885,13 @@ function Machine:kill() end
 --- Lists a folder of the guest. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }
----@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits
+---@return { name: string, size: integer, mode: integer, type: string, is_dir: boolean }[]|nil files mode: the permissions with the bits above them; type: "file"
+---@return "directory"
+---@return "link"
+---@return "fifo"
+---@return "socket"
+---@return "char"
+---@return "block"
 ---@return string?
 ---@return string?
 function Machine:list_files(path, opts) end
@@ -2939,7 +2952,7 @@ function Machine:push_config(set, opts) end
 ---@return string? code ECLOSED, ETIMEDOUT, ERESET: QEMU has ended
 function Machine:qmp(timeout) end
 
---- Reads a file of the guest. Waits.
+--- Reads a file of the guest, of any size. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }
 ---@return string|nil content
@@ -3120,7 +3133,8 @@ function Machine:wait_event(what, opts) end
 ---@return string? code ETIMEDOUT; ERESET: QEMU has ended
 function Machine:wait_ready(opts) end
 
---- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
+--- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, the file that
+--- it leads to. Waits.
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644

@@ -1,6 +1,7 @@
 --- Files through the exec protocol: by its file messages if the agent knows them, else by shell commands.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local go_mode = require "vmctl.base.go_mode"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
@@ -13,8 +14,9 @@ local T = wire.types
 local SAID = 1000        -- bytes of the agent's words in a message
 local MESSAGE = 16 << 20 -- bytes of content that one message carries: the reference reads no larger file
 local PIECE = 48 << 10   -- bytes of content in a command line
+local AS_IT_IS = 97      -- exit code of READ_LARGE: the agent's refusal stands
 
-local ANSWER = { error = "string?", content = "string?", files = { optional = true,
+local ANSWER = { error = "string?", too_large = "boolean?", content = "string?", files = { optional = true,
   each = { name = "string?", name_b64 = "string?", size = "integer?", mode = "integer?", is_dir = "boolean?" } } }
 
 local function ask_file(self, what, type, body, timeout)
@@ -28,7 +30,7 @@ local function ask_file(self, what, type, body, timeout)
   local why = shape.wrong(result, ANSWER, "it")
   if why then return errors.fail("EPROTO", "%s: not an answer of the file service: %s", what, why) end
   if result.error and result.error ~= "" then
-    return nil, ("%s: %s"):format(what, log.one_line(result.error, SAID)), "EREMOTE", result.error
+    return nil, ("%s: %s"):format(what, log.one_line(result.error, SAID)), "EREMOTE", result.error, result.too_large
   end
   return result
 end
@@ -48,10 +50,13 @@ local function run_checked(self, what, command, timeout)
 end
 
 -- $1: the path, $2: the temporary file beside it, $3: the mode; empty: that of an old file, else 0644.
-local BEGIN = [[set -e; if [ -e "$1" ] && [ ! -f "$1" ]; then echo "$1: not a regular file" >&2; exit 1; fi
+-- A link is followed: what it leads to is replaced.
+local FOLLOW = [[if [ -L "$1" ]; then to=$(readlink -f -- "$1" && echo .); to=${to%??}; set -- "$to" "$to.${2##*.}" "$3"; fi
+]]
+local BEGIN = "set -e; " .. FOLLOW .. [[if [ -e "$1" ] && [ ! -f "$1" ]; then echo "$1: not a regular file" >&2; exit 1; fi
 mkdir -p -- "$(dirname -- "$1")"; ]]
-local APPEND = [[printf %s "$3" | base64 -d >> "$2"]]
-local FINISH = [[mode=${3:-$(stat -c %a -- "$1" 2>/dev/null || echo 644)}; chmod -- "$mode" "$2"; mv -f -- "$2" "$1"]]
+local APPEND = FOLLOW .. [[printf %s "$3" | base64 -d >> "$2"]]
+local FINISH = FOLLOW .. [[mode=${3:-$(stat -c %a -- "$1" 2>/dev/null || echo 644)}; chmod -- "$mode" "$2"; mv -f -- "$2" "$1"]]
 
 local function temporary_name(path)
   return ("%s.vmctl-%x"):format(path, math.random(1 << 31))
@@ -78,7 +83,8 @@ local function write_in_pieces(self, what, path, content, mode, timeout)
   return nil, err, code
 end
 
---- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename). Waits.
+--- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, the file that
+--- it leads to. Waits.
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
@@ -89,12 +95,11 @@ function M:write_file(path, content, opts)
   local what = ("write %s on %s"):format(path, self.address)
   local messages, revision, code = has_messages(self, path, timeout)
   if messages == nil then return nil, revision, code end
-  if messages and #content <= MESSAGE then
-    local body = json.object { path = path, content = core.base64_encode(content), mode = mode }
+  if messages and revision == "vmctl" and #content <= MESSAGE then -- the reference's own message does not replace, nor set modes
+    local body = json.object { path = path, content = core.base64_encode(content), mode = mode, exact_mode = true }
     local ok, err, why, said = ask_file(self, what, T.WRITE_FILE, body, timeout)
-    if ok then return true end
-    if revision == "vmctl" or (why ~= "EOF" and why ~= "ECONNRESET") then return nil, err, why, said end
-    self._no_files = true -- of the revisions between
+    if not ok then return nil, err, why, said end
+    return true
   end
   if revision == "0.1.9" then return write_in_pieces(self, what, path, content, mode, timeout) end
   local done, err, why = run_checked(self, what, { "sh", "-c", BEGIN .. 'cat > "$2"; ' .. FINISH, "sh", path,
@@ -103,7 +108,21 @@ function M:write_file(path, content, opts)
   return true
 end
 
---- Reads a file of the guest. Waits.
+-- Only large files: others were refused for another reason, and reading them may never end.
+local READ_LARGE = ('if [ -f "$1" ] && [ "$(stat -L -c %%s -- "$1")" -gt %d ]; then exec cat -- "$1"; fi; exit %d')
+  :format(MESSAGE, AS_IT_IS)
+
+-- By a command, which no agent limits. `refused`: the agent's refusal.
+local function read_by_command(self, what, path, timeout, refused)
+  local command = refused and { "sh", "-c", READ_LARGE, "sh", path } or { "cat", "--", path }
+  command.max_output = math.maxinteger
+  local done, err, code, said = run_checked(self, what, command, timeout)
+  if done then return done.stdout end
+  if not refused or code == "EREMOTE" and said.exit_code ~= AS_IT_IS then return nil, err, code, said end
+  return nil, table.unpack(refused)
+end
+
+--- Reads a file of the guest, of any size. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }
 ---@return string|nil content, string?, string? code EREMOTE with the guest's reason …
@@ -113,17 +132,22 @@ function M:read_file(path, opts)
   local messages, revision, code = has_messages(self, path, timeout)
   if messages == nil then return nil, revision, code end
   if messages then
-    local result, err, why, said = ask_file(self, what, T.READ_FILE, { path = path }, timeout)
+    local result, err, why, said, too_large = ask_file(self, what, T.READ_FILE, { path = path }, timeout)
     local content = result and core.base64_decode(result.content or "")
     if content then return content end
     if result then return errors.fail("EPROTO", "%s: a content that is no base64", what) end
-    local too_big = said and said:find "too large" or why == "ETOOBIG"
-    if not too_big and why ~= "EOF" and why ~= "ECONNRESET" then return nil, err, why, said end
+    if why == "EREMOTE" and not too_large then
+      if revision == "vmctl" then return nil, err, why, said end
+      return read_by_command(self, what, path, timeout, { err, why, said }) -- whatever its words for "too large" are
+    end
+    if why ~= "EREMOTE" and why ~= "ETOOBIG" and why ~= "EOF" and why ~= "ECONNRESET" then return nil, err, why, said end
   end
-  local done, err, why = run_checked(self, what, { "cat", "--", path, max_output = math.maxinteger }, timeout)
-  if not done then return nil, err, why end
-  return done.stdout
+  return read_by_command(self, what, path, timeout)
 end
+
+-- What `stat -c %F` calls the types.
+local TYPES = { directory = "directory", ["symbolic link"] = "link", fifo = "fifo", socket = "socket",
+  ["character special file"] = "char", ["block special file"] = "block" }
 
 local function list_by_shell(self, what, path, timeout)
   local script = [[cd -- "$1" && for f in * .*; do case "$f" in .|..) continue;; esac; [ -e "$f" ] || [ -L "$f" ] || continue
@@ -135,7 +159,7 @@ stat -c '%s %a %F/%n' -- "$f"; done]]
     local size, mode, kind, name = line:match "^(%d+) ([0-7]+) ([^/]*)/(.*)$"
     if size and #size < 19 and #mode < 8 then
       files[#files + 1] = { name = name, size = math.tointeger(tonumber(size)), mode = tonumber(mode, 8),
-        is_dir = kind == "directory" }
+        type = TYPES[kind] or "file", is_dir = kind == "directory" }
     end
   end
   return files
@@ -144,7 +168,9 @@ end
 --- Lists a folder of the guest. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }
----@return { name: string, size: integer, mode: integer, is_dir: boolean }[]|nil files mode: the permission bits, string?, string?
+---@return { name: string, size: integer, mode: integer, type: string, is_dir: boolean }[]|nil files mode: the permissions with the
+--- bits above them; type: "file", "directory", "link", "fifo", "socket", "char", "block"
+---@return string?, string?
 function M:list_files(path, opts)
   local timeout = options.check(opts, { timeout = "number" }, "list_files").timeout
   local what = ("list %s on %s"):format(path, self.address)
@@ -152,12 +178,18 @@ function M:list_files(path, opts)
   if messages == nil then return nil, revision, code end
   if not messages then return list_by_shell(self, what, path, timeout) end
   local result, err, why, said = ask_file(self, what, T.LIST_FILES, { path = path }, timeout)
+  if revision == "0.2" and (why == "EOF" or why == "ECONNRESET") then
+    self._no_files = true -- of the revisions between
+    return list_by_shell(self, what, path, timeout)
+  end
   if not result then return nil, err, why, said end
   local files = {}
   for i, file in ipairs(result.files or {}) do
     local name = file.name_b64 and core.base64_decode(file.name_b64) or file.name
     if not name or name == "" or name:find("[/\0]") then return errors.fail("EPROTO", "%s: a name that is none", what) end
-    files[i] = { name = name, size = file.size or 0, mode = (file.mode or 0) & 511, is_dir = file.is_dir or false }
+    local mode, kind = go_mode.to_posix((file.mode or 0) & 0xffffffff)
+    files[i] = { name = name, size = file.size or 0, mode = mode & 4095, type = file.is_dir and "directory" or kind,
+      is_dir = file.is_dir or false }
   end
   return files
 end

@@ -1,6 +1,7 @@
 --- The agent's file messages: one request, one FileResult.
 local core = require "vmctl.core"
 local fs = require "vmctl.base.fs"
+local go_mode = require "vmctl.base.go_mode"
 local json = require "vmctl.json"
 local process = require "vmctl.process"
 local text = require "vmctl.text"
@@ -11,6 +12,8 @@ local M = {}
 local T = wire.types
 local SEND_TIMEOUT = 30
 local MOST_PATH = 4096 -- bytes: the kernel's limit
+local MOST_LINKS = 40     -- as the kernel
+local MOST_STATUS = 64 << 10
 local READ_TIMEOUT = 10
 local PIECE = 1 << 20     -- bytes of a file that are read at a time
 local READ_MAX = 16 << 20 -- as the reference; larger files are read by a command
@@ -25,8 +28,8 @@ local function reply(conn, result)
   return send(conn, assert(json.encode(json.object(result))))
 end
 
-local function refuse(conn, err)
-  return reply(conn, { error = wire.text(err) })
+local function refuse(conn, err, too_large)
+  return reply(conn, { error = wire.text(err), too_large = too_large }) -- a member of our own
 end
 
 -- Refuses a ".." that leads out of the root folder. (A link may lead out: the folder belongs to its owner.)
@@ -72,7 +75,33 @@ local function write_in_place(path, content)
   return file:close()
 end
 
-local function write_file(path, content, mode)
+-- The file that a path with links at its end leads to; it need not exist.
+local function follow(path)
+  local root <close>, err = fs.root "/"
+  if not root then return nil, err end
+  for _ = 1, MOST_LINKS do
+    local info = fs.stat(path, true)
+    if not info or info.type ~= "link" then return path end
+    local target, why = root:readlink(path)
+    if not target then return nil, why end
+    path = target:sub(1, 1) == "/" and target or (text.split(path) or ".") .. "/" .. target
+  end
+  return nil, ("write %s: too many links"):format(path)
+end
+
+-- The mode of a file that a caller of the reference's wants: an old one keeps its own, and of a new one the umask is taken off.
+local function plain_mode(path, mode)
+  if not mode or mode == 0 or fs.stat(path) then return nil end
+  local umask = (fs.read("/proc/self/status", MOST_STATUS) or ""):match "\nUmask:%s*([0-7]+)"
+  return go_mode.to_posix(mode) & 4095 & ~(tonumber(umask or "22", 8))
+end
+
+local function write_file(path, content, request)
+  local at, err = follow(path)
+  if not at then return nil, err end
+  path = at
+  local mode = request.mode
+  if not request.exact_mode then mode = plain_mode(path, mode) end
   local info = fs.stat(path)
   if info and info.type == "char" or is_made_up(path) then return write_in_place(path, content) end
   if info and info.type ~= "file" then return nil, ("write %s: not a regular file"):format(path) end
@@ -80,18 +109,19 @@ local function write_file(path, content, mode)
   return fs.replace(path, content, mode)
 end
 
---- WriteFile: creates the parents and replaces the file by a rename. Without a mode an old file keeps its own, and a new one
--- gets 0644.
+--- WriteFile: creates the parents and replaces the file by a rename. A link is followed: what it leads to is replaced. Without a
+--- mode an old file keeps its own, and a new one gets 0644. Hosts of ours ask for a mode exactly; that of others is as Go has it,
+--- and is for new files alone.
 function M.write(conn, payload, opts)
   local request, path = decode(payload, opts)
   if not request then return refuse(conn, path) end
   local content, bad = core.base64_decode(request.content or "")
   if not content then return refuse(conn, bad) end
   local mode = request.mode
-  if mode ~= nil and (math.type(mode) ~= "integer" or mode < 0 or mode > 4095) then
+  if mode ~= nil and (math.type(mode) ~= "integer" or mode < 0 or mode > (request.exact_mode and 4095 or 0xffffffff)) then
     return refuse(conn, "request: 'mode' is no file mode")
   end
-  local ok, err = write_file(path, content, mode ~= 0 and mode or nil)
+  local ok, err = write_file(path, content, request)
   if not ok then return refuse(conn, err) end
   return reply(conn, {})
 end
@@ -134,11 +164,11 @@ function M.read(conn, payload, opts)
   local info, err = fs.stat(path)
   if not info then return refuse(conn, err) end
   if info.type ~= "file" then return refuse(conn, ("read %s: not a regular file"):format(path)) end
-  if info.size > READ_MAX then return refuse(conn, ("read %s: file too large (%d bytes)"):format(path, info.size)) end
+  if info.size > READ_MAX then return refuse(conn, ("read %s: file too large (%d bytes)"):format(path, info.size), true) end
   local content
   content, err = (is_made_up(path) and read_by_child or read_whole)(path)
   if not content then return refuse(conn, err) end
-  if #content > READ_MAX then return refuse(conn, ("read %s: file too large"):format(path)) end
+  if #content > READ_MAX then return refuse(conn, ("read %s: file too large"):format(path), true) end
   if content == "" then return reply(conn, {}) end
   -- Not by the JSON library: it allocates six times a string's length, and ends the program if it cannot.
   return send(conn, '{"content":"' .. core.base64_encode(content) .. '"}')
@@ -156,7 +186,7 @@ function M.list(conn, payload, opts)
     local info = fs.stat(path .. "/" .. name, true)
     if info then
       local exact = not utf8.len(name) and core.base64_encode(name) or nil -- a member of our own
-      files[#files + 1] = { name = wire.text(name), name_b64 = exact, size = info.size, mode = info.mode,
+      files[#files + 1] = { name = wire.text(name), name_b64 = exact, size = info.size, mode = go_mode.from_posix(info.mode, info.type),
         is_dir = info.type == "directory" }
     end
   end
