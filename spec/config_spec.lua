@@ -118,14 +118,64 @@ describe("vmctl.config.push", function()
     assert.equal("one", vmctl.host:read_file(root .. "/run/stereos/secrets/A"))
   end, 15))
 
+  -- The reference's guest: its program mount fails, and says no more.
+  local function mounts_once(log)
+    local there = {}
+    return recorder(log, function(kind, payload)
+      if kind ~= "mount" then return true end
+      if there[payload.tag] or payload.tag == "absent" then
+        return nil, ("mount %s at %s: exit status 32"):format(payload.tag, payload.guest_path), ""
+      end
+      there[payload.tag] = true
+      return true
+    end)
+  end
+
+  it("does not take a mount that it has done before for a failure, on a guest that refuses a second one", run(function()
+    local log = {}
+    local function set(tag) return { mounts = { { tag = tag, guest_path = "/mnt", fs_type = "9p" } }, config = "x = 1" } end
+    with_guest(mounts_once(log), function(client)
+      assert(push(client, set "share0"))
+      local report = assert(push(client, set "share0"))
+      assert.same({ "mount", false }, { report.steps[1].kind, report.steps[1].changed })
+      assert.equal("config", report.steps[2].kind)
+      local nothing, err, code
+      nothing, err, code, report = push(client, set "absent")
+      assert.is_nil(nothing)
+      assert.matches("mount /mnt: .*exit status 32 %(this guest refuses a share that is mounted already", err)
+      assert.equal("EREMOTE", code)
+      assert.same({ "config" }, { report.steps[1].kind }) -- the rest was done
+      assert.equal(1, #report.failures)
+    end)
+  end))
+
+  it("goes on behind a failed step when told to, and reports all that have failed", run(function()
+    local log = {}
+    with_guest(recorder(log, function(kind, payload)
+      if kind == "inject_secret" and payload.name ~= "B" then return nil, "disk full" end
+      return true
+    end), function(client)
+      local set = { secrets = { A = "first", B = "second", C = "third" }, config = "x = 1" }
+      local nothing, err, code, report = push(client, set, { keep_going = true })
+      assert.is_nil(nothing)
+      assert.matches("secret A: .*disk full %(and 1 more steps failed%)$", err)
+      assert.equal("EREMOTE", code)
+      assert.same({ "A", "C" }, { report.failures[1].name, report.failures[2].name })
+      assert.same({ "B", "jcard.toml" }, { report.steps[1].name, report.steps[2].name })
+      assert.matches("secret C: failed: ", tostring(report))
+      local _, _, _, short = push(client, set)
+      assert.equal(0, #short.steps)
+    end)
+  end))
+
   it("names the step that the guest refused, and tells what was done before", run(function()
     local log = {}
     with_guest(recorder(log, function(kind)
-      if kind == "inject_secret" then return nil, "disk full of two" end
+      if kind == "inject_secret" then return nil, "disk full of twofold" end
       return true, { changed = false }
     end), function(client)
       local nothing, err, code, report = push({ stereos = client, label = "web" },
-        { secrets = { B = "two" }, ssh_keys = { admin = KEY }, config = "x = 1" })
+        { secrets = { B = "twofold" }, ssh_keys = { admin = KEY }, config = "x = 1" })
       assert.is_nil(nothing)
       assert.matches("^push configuration to web: secret B: inject_secret on .*: disk full of %*%*%*$", err)
       assert.equal("EREMOTE", code)
@@ -337,11 +387,15 @@ describe("taking a table out of a jcard.toml", function()
   left("x = 2\n", true, "secrets.A = '''\nsecret\n'''\nx = 2\n")
   left("b = 2", true, '"secr\\u0065ts".A = 1\nb = 2')
   left("b = 2", true, "Secrets.A = 1\nb = 2")
+  left("[b]\nc = 2", true, '["\\U00000073ecrets"]\nA = 1\n[b]\nc = 2')
+  left("b = 2", true, '"\\x73ecrets".A = 1\nb = 2')
+  left('"\\\\u0073ecrets".A = 1\n', false, '"\\\\u0073ecrets".A = 1\n') -- a backslash, and then letters
   left("[a]\nsecrets = 5\n", false, "[a]\nsecrets = 5\n")
   left('a = """\n[secrets]\n"""""\nb = \'[secrets]\'\n', false, 'a = """\n[secrets]\n"""""\nb = \'[secrets]\'\n')
   left("a = 1\r\n[b]\r\nc = 2\r\n", true, "a = 1\r\n[secrets]\r\nA = 1\r\n[b]\r\nc = 2\r\n")
 
-  for _, text in ipairs { "nothing", 'a = "\n', "[a\n", "= 3", "a = [1,", "[a] b", "a = '''x" } do
+  for _, text in ipairs { "nothing",
+    '"\\q" = 1', '"\\U00110000" = 1', '"\\u12" = 1', 'a = "\n', "[a\n", "= 3", "a = [1,", "[a] b", "a = '''x" } do
     it(("says where %q is no TOML"):format(text), function()
       local rest, err = jcard.without("x = 1\n\n" .. text, "secrets")
       assert.is_nil(rest)

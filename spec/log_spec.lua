@@ -262,6 +262,8 @@ describe("vmctl.errors", function()
     assert.equal("***, ***", errors.mask("hunter2, hunter", { "hunter", "hunter2" }))
     assert.equal("a***b", errors.mask("a%d.*[x]\0b", { "%d.*[x]\0" }))
     assert.equal("text", errors.mask("text", { "", "absent" }))
+    assert.equal('no a in that folder, but TOKEN=*** and "***", \'***\'', -- a short one is in many a word
+      errors.mask('no a in that folder, but TOKEN=a and "a", \'a\'', { "a" }))
     assert.equal([["***"]], errors.mask([["line\nline\u0001"]], { "line\nline\1" }))
   end)
 end)

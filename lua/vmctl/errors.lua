@@ -145,7 +145,17 @@ local function json_spellings(secret)
   return spelled, (spelled:gsub("/", "\\/"))
 end
 
---- A text with each secret in it replaced by "***": as it is, and as JSON spells it. Does not yield.
+local SHORT = 4 -- bytes: what is shorter stands in many a word
+
+-- The pattern of a spelling. One that is short counts alone between quotes, or behind "=": a message stays readable.
+local function pattern_of(spelling)
+  local pattern = escape_pattern(spelling)
+  if #spelling >= SHORT then return pattern end
+  return "%f[^\"'=]" .. pattern .. "%f[%s\"',;\0]"
+end
+
+--- A text with each secret in it replaced by "***": as it is, and as JSON spells it; one of less than four bytes only between
+--- quotes, behind "=", or when it begins the text. Does not yield.
 ---@param text string
 ---@param secrets string[] in any order; empty ones are skipped
 ---@return string
@@ -162,7 +172,7 @@ function M.mask(text, secrets)
   table.sort(spellings, function(a, b) return #a > #b end)     -- a secret that holds another goes first
   for _, spelling in ipairs(spellings) do
     if text:find(spelling, 1, true) then
-      text = text:gsub(escape_pattern(spelling), MASK)
+      text = text:gsub(pattern_of(spelling), MASK)
     end
   end
   return text

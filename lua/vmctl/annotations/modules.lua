@@ -418,11 +418,11 @@ local config = {}
 --- a shell are in vmctl.config.shell_scripts.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.StereosClient|table a machine, a client, vmctl.host, or { exec =, stereos = }
 ---@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =, content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys: a map from user to a key or a list of keys: the user gets no others. mounts: a list of { tag =, guest_path =, fs_type = "virtiofs" or "9p", read_only = }. config: the jcard.toml
----@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, on_step: function?, root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing; on_step(step) is called after each; root: a folder of the guest that is taken for its / (of an image that is being built, for example), through commands only
+---@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, keep_going: boolean?, on_step: function?, root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing; keep_going: the steps behind one that failed are done as well; on_step(step) is called after each; root: a folder of the guest that is taken for its / (of an image that is being built, for example), through commands only
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind, name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
 ---@return string? message
 ---@return string? code EINVAL, ETOOBIG, EREMOTE (with the guest's message), ENOTSUP, ETIMEDOUT …
----@return table? report up to the failed step: `failed` has message and code, and kind and name if a step failed
+---@return table? report up to the failed step: `failed` has message and code, and kind and name if a step failed; `failures` lists all failed steps. A mount that this client has done before stays as it was. One that a guest without commands refuses, and which may be there already, is a failure that does not end the push
 function config.push(where, set, opts) end
 
 end
@@ -460,7 +460,8 @@ local errors = {}
 ---@return string code
 function errors.fail(code, text, ...) end
 
---- A text with each secret in it replaced by "***": as it is, and as JSON spells it. Does not yield.
+--- A text with each secret in it replaced by "***": as it is, and as JSON spells it; one of less than four bytes only between
+--- quotes, behind "=", or when it begins the text. Does not yield.
 ---@param text string
 ---@param secrets string[] in any order; empty ones are skipped
 ---@return string
@@ -2942,7 +2943,7 @@ function Machine:powerdown() end
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind, name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
 ---@return string? message
 ---@return string? code EINVAL, ETOOBIG, EREMOTE (with the guest's message), ENOTSUP, ETIMEDOUT …
----@return table? report up to the failed step: `failed` has message and code, and kind and name if a step failed
+---@return table? report up to the failed step: `failed` has message and code, and kind and name if a step failed; `failures` lists all failed steps. A mount that this client has done before stays as it was. One that a guest without commands refuses, and which may be there already, is a failure that does not end the push
 function Machine:push_config(set, opts) end
 
 --- The client of QEMU's monitor: connected at the first call and closed with the machine. Waits at the first call.

@@ -111,7 +111,7 @@ end
 
 local function add_config(steps, text, keep_secrets)
   local removed
-  if not keep_secrets and (text:lower():find "secr" or text:find "\\[uU]") then -- a text without secrets need not be TOML
+  if not keep_secrets and (text:lower():find "secr" or text:find "\\[uUx]") then -- a text without secrets need not be TOML
     local rest, what = jcard.without(text, "secrets")
     if not rest then
       return wrong("config: %s, so that it cannot be told where [secrets] ends (keep_secrets = true sends it as it is)", what)

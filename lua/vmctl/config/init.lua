@@ -5,6 +5,7 @@ local check = require "vmctl.config.check"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local mounts = require "vmctl.config.mounted"
 local options = require "vmctl.base.options"
 local reports = require "vmctl.config.report"
 local shell = require "vmctl.config.shell"
@@ -15,7 +16,9 @@ local M = {}
 local TIMEOUT = 120      -- seconds for a whole push
 local KNOCK = 5          -- seconds for the first answer of a control plane
 
-local known = { timeout = "number", dry_run = "boolean", keep_secrets = "boolean", on_step = "callable", root = "string" }
+local known = {
+  timeout = "number", dry_run = "boolean", keep_secrets = "boolean", keep_going = "boolean", on_step = "callable", root = "string",
+}
 
 -- Does one step through the control plane.
 local requests = {
@@ -53,7 +56,12 @@ local function by_stereos(job, step)
   local ok, changed, code, ack = requests[step.kind](job.stereos, step, { timeout = left(job) })
   if ok then
     if changed == nil and there == false then changed = true end
+    if step.kind == "mount" then mounts.note(job.stereos, step) end
     return true, changed
+  end
+  if not job.shell and mounts.may_be_there(step, changed, code, ack) then
+    if mounts.was_there(job.stereos, step, left(job)) then return true, false end
+    step.doubtful, changed = true, mounts.DOUBT:format(changed)
   end
   return nil, changed, code, is_unknown(changed, code, ack)
 end
@@ -92,12 +100,29 @@ local function choose_ways(job, ways, opts)
   return true
 end
 
-local function fail(job, err, code, step)
+-- Notes a failure.
+local function note_failure(job, err, code, step)
   err = errors.mask(tostring(err), job.secrets)
-  local where = step and ("%s %s: "):format(step.kind, step.name) or ""
-  job.report.failed = { kind = step and step.kind, name = step and step.name, message = err, code = code }
-  return nil, ("push configuration to %s: %s%s"):format(job.report.target, where, err), code, job.report
+  local failure = { kind = step and step.kind, name = step and step.name, message = err, code = code }
+  job.report.failed = job.report.failed or failure
+  table.insert(job.report.failures, failure)
 end
+
+-- What push returns when something has failed: the first failure.
+local function failed(job)
+  local first, more = job.report.failed, #job.report.failures - 1
+  local where = first.kind and ("%s %s: "):format(first.kind, first.name) or ""
+  local others = more > 0 and (" (and %d more steps failed)"):format(more) or ""
+  return nil, ("push configuration to %s: %s%s%s"):format(job.report.target, where, first.message, others), first.code, job.report
+end
+
+local function fail(job, err, code, step)
+  note_failure(job, err, code, step)
+  return failed(job)
+end
+
+-- After these the next step would fail likewise.
+local ENDS = { ECLOSED = true, ECANCELED = true, ETIMEDOUT = true, ERESET = true }
 
 local function note_of(step)
   if step.removed then return "[secrets] was taken out of it" end
@@ -108,14 +133,19 @@ local function run_steps(job, steps, opts)
     local begin = core.now()
     log.progress(("configuring %s: %d of %d, %s %s"):format(job.report.target, i, #steps, step.kind, step.name))
     local via, result, code = do_step(job, step)
-    if not via then return fail(job, result, code, step) end
-    local entry = { kind = step.kind, name = step.name, changed = result, via = via, seconds = core.now() - begin,
-      note = note_of(step) }
-    reports.add(job.report, entry)
-    local how = result and "changed" or result == nil and "done" or "as it was"
-    log.info("%s: %s %s: %s", job.report.target, step.kind, step.name, how)
-    if opts.on_step then opts.on_step(entry) end
+    if via then
+      local entry = { kind = step.kind, name = step.name, changed = result, via = via, seconds = core.now() - begin,
+        note = note_of(step) }
+      reports.add(job.report, entry)
+      local how = result and "changed" or result == nil and "done" or "as it was"
+      log.info("%s: %s %s: %s", job.report.target, step.kind, step.name, how)
+      if opts.on_step then opts.on_step(entry) end
+    else
+      note_failure(job, result, code, step)
+      if ENDS[code] or not (opts.keep_going or step.doubtful) then break end
+    end
   end
+  if job.report.failed then return failed(job) end
   return job.report
 end
 
@@ -189,13 +219,16 @@ end
 -- table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys:
 -- a map from user to a key or a list of keys: the user gets no others. mounts: a list of { tag =, guest_path =, fs_type =
 --- "virtiofs" or "9p", read_only = }. config: the jcard.toml
----@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, on_step: function?, root: string? } seconds for all
--- (120); dry_run: check, compare with what the guest has, and change nothing; on_step(step) is called after each;
+---@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, keep_going: boolean?, on_step: function?,
+--- root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing; keep_going: the
+-- steps behind one that failed are done as well; on_step(step) is called after each;
 -- root: a folder of the guest that is taken for its / (of an image that is being built, for example), through commands only
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind,
 -- name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
 ---@return string? message, string? code EINVAL, ETOOBIG, EREMOTE (with the guest's message), ENOTSUP, ETIMEDOUT …
----@return table? report up to the failed step: `failed` has message and code, and kind and name if a step failed
+---@return table? report up to the failed step: `failed` has message and code, and kind and name if a step failed; `failures`
+-- lists all failed steps. A mount that this client has done before stays as it was. One that a guest without commands refuses, and
+-- which may be there already, is a failure that does not end the push
 function M.push(where, set, opts)
   opts = options.check(opts, known, "config.push")
   local ways = target.resolve(where, "config.push", 3)

@@ -1,6 +1,4 @@
 --- Parses enough of TOML to remove a table from a jcard.toml without changing the rest. No function here waits.
-local json = require "vmctl.json"
-
 local M = {}
 
 -- The position after a multi-line string. Up to two quotes directly before its end are content.
@@ -35,6 +33,26 @@ local function skip_string(text, at)
   end
 end
 
+local ESCAPES = { b = "\b", t = "\t", n = "\n", f = "\f", r = "\r", e = "\27", ['"'] = '"', ["\\"] = "\\" }
+local DIGITS = { x = 2, u = 4, U = 8 }
+
+-- What a basic string says, from its text between the quotes; nil if an escape in it is none.
+local function unescape(text)
+  local parts, at = {}, 1
+  while true do
+    local slash = text:find("\\", at, true)
+    parts[#parts + 1] = text:sub(at, (slash or 0) - 1)
+    if not slash then return table.concat(parts) end
+    local letter = text:sub(slash + 1, slash + 1)
+    local width = DIGITS[letter] or 0
+    local digits = text:match("^%x*", slash + 2):sub(1, width)
+    local number = #digits == width and tonumber(digits, 16)
+    if width > 0 and not (number and number <= 0x10ffff) or width == 0 and not ESCAPES[letter] then return nil end
+    parts[#parts + 1] = width > 0 and utf8.char(number) or ESCAPES[letter]
+    at = slash + 2 + width
+  end
+end
+
 -- The first part of the dotted key at `at`, and the position after the whole key.
 local function read_key(text, at)
   local first
@@ -44,7 +62,7 @@ local function read_key(text, at)
     if not part and text:find("^[\"']", at) then
       past = skip_string(text, at)
       part = past and text:sub(at + 1, past - 2)
-      if part and text:sub(at, at) == '"' then part = json.decode('"' .. part .. '"') or part end
+      if part and text:sub(at, at) == '"' then part = unescape(part) end
     end
     if not part then return nil end
     first = first or part

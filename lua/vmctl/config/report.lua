@@ -6,7 +6,7 @@ local mt = { __name = "vmctl.ConfigReport" }
 --- Makes an empty report.
 ---@param label string the target
 function M.new(label)
-  return setmetatable({ target = label, changed = false, steps = {}, notes = {} }, mt)
+  return setmetatable({ target = label, changed = false, steps = {}, notes = {}, failures = {} }, mt)
 end
 
 --- Adds a step that was done, or that a dry run has planned.
@@ -31,10 +31,8 @@ function mt.__tostring(report)
   local lines = { ("configuration of %s: %s"):format(report.target,
     report.failed and "failed" or report.planned and "planned" or report.changed and "changed" or "as it was") }
   for _, step in ipairs(report.steps) do lines[#lines + 1] = describe(step) end
-  local failed = report.failed
-  if failed then
-    lines[#lines + 1] = failed.kind and ("  %s %s: failed: %s"):format(failed.kind, failed.name, failed.message)
-      or "  " .. failed.message
+  for _, each in ipairs(report.failures) do
+    lines[#lines + 1] = each.kind and ("  %s %s: failed: %s"):format(each.kind, each.name, each.message) or "  " .. each.message
   end
   for _, note in ipairs(report.notes) do lines[#lines + 1] = "  " .. note end
   return table.concat(lines, "\n")
