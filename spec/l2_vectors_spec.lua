@@ -171,7 +171,7 @@ describe("bad lengths at a switch", function()
   end))
 
   it("that the limit allows pass whole", run(function()
-    local sw, far = l2s.switch { "out" }
+    local sw, far = l2s.switch({ "out" }, { longest = 69632 })
     local near, raw = support.pair()
     sw:add(near, { name = "in" })
     for _, size in ipairs { 14, 65535, 65536, 69632 } do

@@ -79,6 +79,7 @@ int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_swi
     p->fd = -1;
     p->ended = VMCTL_ECLOSED;
     p->last_to = -1;
+    p->longest = VMCTL_SWITCH_LONGEST;
     p->pair = pair;
     ev_init(&p->rio, on_readable);
     vmctl_buf_init(&p->part, VMCTL_ETHER_HEAD + VMCTL_ETHER_MAX);
@@ -162,6 +163,10 @@ static void deliver(struct vmctl_switch_port *from, struct vmctl_switch_port *to
         from->count.dropped_cut++;
         pair->dropped++;
         vmctl_switch_note(from->sw, to, "dropped (partition)");
+    } else if (total - VMCTL_ETHER_HEAD > to->longest) {
+        to->count.dropped_long++;
+        pair->dropped++;
+        vmctl_switch_note(from->sw, to, "dropped (too long)");
     } else if (v || pair->fault || to->to) {
         vmctl_switch_deliver_faulty(from, to, at, total, v ? *v : (struct vmctl_verdict){ .due = from->sw->now });
     } else {
@@ -203,8 +208,12 @@ static void forward_judged(struct vmctl_switch_port *from, const uint8_t *at, si
     uint64_t to = vmctl_ether_address(frame), source = vmctl_ether_address(frame + 6);
     unsigned vlan = vmctl_ether_vlan(frame, len);
     uint32_t seconds = (uint32_t)sw->now;
-    if (!vmctl_ether_is_group(source))
-        vmctl_mac_learn(&sw->macs, vmctl_mac_key(source, vlan), from->index, seconds);
+    if (vmctl_ether_is_group(source) || vmctl_ether_is_of_link(to)) {
+        from->count.dropped_link++;
+        vmctl_switch_note(sw, NULL, "dropped (of its link alone)");
+        return;
+    }
+    vmctl_mac_learn(&sw->macs, vmctl_mac_key(source, vlan), from->index, seconds);
     int index = vmctl_ether_is_group(to) ? -1 : vmctl_mac_find(&sw->macs, vmctl_mac_key(to, vlan), seconds);
     if (index < 0)
         flood(from, at, VMCTL_ETHER_HEAD + len, v);

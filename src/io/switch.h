@@ -21,6 +21,7 @@ enum {
     VMCTL_SWITCH_QUEUE = 1024 * 1024,       /* bytes that wait for a port, by default */
     VMCTL_SWITCH_MEMORY = 64 * 1024 * 1024, /* bytes that wait in queues, in all; and as many of delayed frames */
     VMCTL_SWITCH_NOTE = 1024,               /* bytes */
+    VMCTL_SWITCH_LONGEST = 65535,           /* bytes of a frame to a port, by default: pktkit ends at longer ones */
     VMCTL_SWITCH_AGE = 300                  /* seconds, as bridges have it */
 };
 
@@ -32,6 +33,8 @@ struct vmctl_switch;
 struct vmctl_switch_counts {
     uint64_t frames_in, bytes_in, frames_out, bytes_out;
     uint64_t dropped_full;      /* for it: its queue, or the room for delayed frames, was full, or it was not connected */
+    uint64_t dropped_long;      /* for it: longer than it takes */
+    uint64_t dropped_link;      /* of what it sent: to a group of its link alone, or from a group's address */
     uint64_t dropped_cut, dropped_loss, dropped_rate; /* of what it sent: by a fault, or to another group */
     uint64_t invalid;           /* frames of it with a length that would harm who gets them */
     uint64_t duplicated, corrupted, delayed, flooded;
@@ -64,6 +67,7 @@ struct vmctl_switch_port {
     struct vmctl_list turns;    /* of the shares that have frames, in the order in which they are sent */
     unsigned senders;           /* how many those are */
     size_t queued, queue_max;   /* bytes that wait, and may */
+    size_t longest;             /* bytes of a frame that it takes */
     uint64_t sent;              /* bytes that have left the queue */
     uint64_t mark;              /* `sent` at progress_at */
     double progress_at;         /* when its queue was empty, or had got on, for the last time */

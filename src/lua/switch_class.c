@@ -139,12 +139,14 @@ static int l_switch_counts(lua_State *L)
 {
     const struct vmctl_switch_port *p = port_check(L, 1, 2);
     const struct vmctl_switch_counts *c = &p->count;
-    lua_createtable(L, 0, 14);
+    lua_createtable(L, 0, 16);
     set_count(L, "frames_in", c->frames_in);
     set_count(L, "bytes_in", c->bytes_in);
     set_count(L, "frames_out", c->frames_out);
     set_count(L, "bytes_out", c->bytes_out);
     set_count(L, "dropped_full", c->dropped_full);
+    set_count(L, "dropped_long", c->dropped_long);
+    set_count(L, "dropped_link", c->dropped_link);
     set_count(L, "dropped_cut", c->dropped_cut);
     set_count(L, "dropped_loss", c->dropped_loss);
     set_count(L, "dropped_rate", c->dropped_rate);
@@ -179,6 +181,16 @@ static int l_switch_queue(lua_State *L)
     lua_Integer bytes = luaL_checkinteger(L, 3);
     luaL_argcheck(L, bytes >= VMCTL_ETHER_HEAD + VMCTL_ETHER_MAX, 3, "too small for the longest frame");
     p->queue_max = (size_t)bytes;
+    return 0;
+}
+
+/* sw:longest(port, bytes): of a frame that it takes */
+static int l_switch_longest(lua_State *L)
+{
+    struct vmctl_switch_port *p = port_check(L, 1, 2);
+    lua_Integer bytes = luaL_checkinteger(L, 3);
+    luaL_argcheck(L, bytes >= VMCTL_ETHER_MIN && bytes <= VMCTL_ETHER_MAX, 3, "the length of a frame expected");
+    p->longest = (size_t)bytes;
     return 0;
 }
 
@@ -345,7 +357,7 @@ void vmctl_switch_register(lua_State *L)
         { "attach_packets", l_switch_attach_packets }, { "attach_tap", l_switch_attach_tap },
         { "remove", l_switch_remove },   { "state", l_switch_state },     { "counts", l_switch_counts },
         { "pair", l_switch_pair },       { "group", l_switch_group },     { "queue", l_switch_queue },
-        { "memory", l_switch_memory },   { "age", l_switch_age },         { "fault", l_switch_fault },     { "fault_pair", l_switch_fault_pair },
+        { "longest", l_switch_longest }, { "memory", l_switch_memory },   { "age", l_switch_age },         { "fault", l_switch_fault },     { "fault_pair", l_switch_fault_pair },
         { "seed", l_switch_seed },       { "inject", l_switch_inject },   { "addresses", l_switch_addresses },
         { "forget", l_switch_forget },   { "wait_news", l_switch_wait },  { "capture", vmctl_l_capture },
         { "tap", vmctl_l_tap },          { "close", l_switch_close },     { NULL, NULL }

@@ -39,6 +39,12 @@ static inline bool vmctl_ether_is_group(uint64_t address)
     return address >> 40 & 1;
 }
 
+/* 01:80:c2:00:00:00 to 0f: of one link alone, which no bridge forwards (IEEE 802.1D, table 7-10). */
+static inline bool vmctl_ether_is_of_link(uint64_t address)
+{
+    return address >> 4 == UINT64_C(0x0180c200000);
+}
+
 /* The VLAN of a frame's outer tag, 0 without one. `len` bytes are there. */
 static inline unsigned vmctl_ether_vlan(const uint8_t *frame, size_t len)
 {

@@ -692,7 +692,7 @@ function l2.socketpair() end
 --- Makes a switch.
 ---
 --- Makes a switch. It works until it is closed. Does not wait.
----@param opts? { seed: integer?, age: integer?, queue: integer?, memory: integer?, name: string?, faults: vmctl.L2Faults? } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); memory: bytes that may wait for all ports, and as many of delayed frames (64 MiB each; a port or a direction has as much as is left); name: for the log; faults: those of every new port, until its `faults` are set
+---@param opts? { seed: integer?, age: integer?, queue: integer?, memory: integer?, longest: integer?, name: string?, faults: vmctl.L2Faults? } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); memory: bytes that may wait for all ports, and as many of delayed frames (64 MiB each; a port or a direction has as much as is left); longest: bytes of a frame to a port; longer ones are dropped, and counted (65535, which all peers take; QEMU takes 69632); name: for the log; faults: those of every new port, until its `faults` are set
 ---@return vmctl.L2Switch
 function l2.switch(opts) end
 
@@ -2463,7 +2463,7 @@ function L2Port:recv_many(most, timeout) end
 ---@param timeout? number|{ timeout: number } seconds (60)
 ---@return true|nil ok
 ---@return string? message
----@return string? code EINVAL (too short), ETOOBIG, ECLOSED, EPIPE; ETIMEDOUT leaves it usable
+---@return string? code EINVAL (too short), ETOOBIG, ECLOSED; EOF: the peer has left; ETIMEDOUT leaves it usable
 ---@return integer? sent 1: the frame is queued nevertheless, and will go out
 function L2Port:send(frame, timeout) end
 
@@ -2674,8 +2674,9 @@ local L2SwitchPort = {}
 ---@return string? code EBUSY (it has a connection, or the wire is in use), ECLOSED
 function L2SwitchPort:attach(wire) end
 
---- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (to it), dropped_cut, dropped_loss and
---- dropped_rate (from it), invalid, duplicated, corrupted, delayed, flooded; queued: bytes in its queue.
+--- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full and dropped_long (to it), dropped_cut,
+--- dropped_loss, dropped_rate and dropped_link (from it; the last: to 01:80:c2:00:00:00 to 0f, or from a group's address), invalid,
+--- duplicated, corrupted, delayed, flooded; queued: bytes in its queue.
 ---@return table<string, integer>|nil
 ---@return string?
 ---@return string? code ECLOSED

@@ -83,17 +83,19 @@ local function transmit(self, write, frames, deadline)
   local ok, err, code = self._sending:acquire(left(deadline))
   if not ok then return nil, ("send %s: %s"):format(self._label, err), code, 0 end
   local guard <close> = self._sender -- luacheck: ignore
-  if self._ended then return errors.fail("ECLOSED", "send %s: the port is closed", self._label) end
+  if self._ended == "ECLOSED" then return errors.fail("ECLOSED", "send %s: the port is closed", self._label) end
+  if self._ended then return errors.fail(self._ended, "send %s: the wire has ended (%s)", self._label, self._ended) end
   local done
   ok, err, code, done = write(self._stream, frames, left(deadline))
-  if not ok then return fail(self, err, code, done) end
+  if not ok then return fail(self, err, code == "EPIPE" and "EOF" or code, done) end
   return true
 end
 
 --- Sends a frame: whole, or not at all. Waits until the kernel has it.
 ---@param frame string from the destination address on, without FCS; 14 to 65535 bytes
 ---@param timeout? number|{ timeout: number } seconds (60)
----@return true|nil ok, string? message, string? code EINVAL (too short), ETOOBIG, ECLOSED, EPIPE; ETIMEDOUT leaves it usable
+---@return true|nil ok, string? message, string? code EINVAL (too short), ETOOBIG, ECLOSED; EOF: the peer has
+--- left; ETIMEDOUT leaves it usable
 ---@return integer? sent 1: the frame is queued nevertheless, and will go out
 function methods:send(frame, timeout)
   local message, code = check(self, frame)

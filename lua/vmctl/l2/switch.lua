@@ -28,7 +28,7 @@ local mt = { __name = "vmctl.L2Switch", __index = methods }
 
 local known = {
   seed = "integer", age = "integer>=0<=2147483646", queue = "integer>=69636<=1073741824",
-  memory = "integer>=69636<=68719476736", name = "string", faults = "table",
+  memory = "integer>=69636<=68719476736", longest = "integer>=14<=69632", name = "string", faults = "table",
 }
 
 local function random_seed()
@@ -61,18 +61,20 @@ local function listen_to_news(self)
 end
 
 --- Makes a switch. It works until it is closed. Does not wait.
----@param opts? { seed: integer?, age: integer?, queue: integer?, memory: integer?, name: string?, faults: vmctl.L2Faults? }
---- seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn
---- nothing, flood everything);
+---@param opts? { seed: integer?, age: integer?, queue: integer?, memory: integer?, longest: integer?, name: string?,
+--- faults: vmctl.L2Faults? } seed: of the faults (random by default: see `seed`); age: seconds after which an address that
+--- was not heard is forgotten (300; 0: learn nothing, flood everything);
 --- queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); memory:
 --- bytes that may wait for all ports, and as many of delayed frames (64 MiB each; a port or a direction has as much as is left);
+--- longest: bytes of a frame to a port; longer ones are dropped, and counted (65535, which all peers take; QEMU takes 69632);
 --- name: for the log; faults: those of every new port, until its `faults` are set
 ---@return vmctl.L2Switch
 function M.new(opts)
   opts = options.check(opts, known, "l2.switch")
   local seed = opts.seed or random_seed()
   local self = setmetatable({
-    name = opts.name or "switch", _core = core.switch(seed), _seed = seed, _queue = opts.queue, _by_name = {}, _by_index = {},
+    name = opts.name or "switch", _core = core.switch(seed), _seed = seed, _queue = opts.queue, _longest = opts.longest,
+    _by_name = {}, _by_index = {},
     _pairs = {}, _links = {}, _captures = {}, _number = 0, _gone = {}, _ended = core.queue(), _closed = false,
   }, mt)
   self._faults = faults.check(opts.faults, 2)
@@ -119,6 +121,7 @@ function methods:_new_port(name)
   local index, err, code = self._core:add(name)
   if not index then return nil, err, code end
   if self._queue then self._core:queue(index, math.tointeger(self._queue)) end
+  if self._longest then self._core:longest(index, math.tointeger(self._longest)) end
   local port = switch_port.new(self, index, name)
   port._invalid = 0
   self._by_name[name], self._by_index[index] = port, port

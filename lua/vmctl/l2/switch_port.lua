@@ -117,8 +117,9 @@ function methods:wait_connected(timeout)
   return self._epoch
 end
 
---- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full (to it), dropped_cut, dropped_loss and
---- dropped_rate (from it), invalid, duplicated, corrupted, delayed, flooded; queued: bytes in its queue.
+--- Its counters: frames_in, bytes_in, frames_out, bytes_out, dropped_full and dropped_long (to it), dropped_cut,
+--- dropped_loss, dropped_rate and dropped_link (from it; the last: to 01:80:c2:00:00:00 to 0f, or from a group's address), invalid,
+--- duplicated, corrupted, delayed, flooded; queued: bytes in its queue.
 ---@return table<string, integer>|nil, string?, string? code ECLOSED
 function methods:counts()
   if not self:_here() then return gone(self) end

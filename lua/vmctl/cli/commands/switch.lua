@@ -58,7 +58,7 @@ local INCOMPLETE = 1 -- the exit code when the capture has gaps
 local LAST, LOOK = 2, 0.02 -- seconds that the reader of a capture has for the rest, and between two looks
 
 local function dropped(port)
-  return port.dropped_full + port.dropped_cut + port.dropped_loss + port.dropped_rate
+  return port.dropped_full + port.dropped_long + port.dropped_link + port.dropped_cut + port.dropped_loss + port.dropped_rate
 end
 
 local function describe(counts)
