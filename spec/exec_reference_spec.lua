@@ -325,6 +325,17 @@ describe("exec client: a started command", function()
     end
   end)
 
+  on(ALL, "with a terminal ends when it is dropped, and when its time is over", function(client)
+    local p = assert(client:start { "sh", "-c", "trap '' HUP TERM; echo $$; sleep 60; sleep 60", tty = true })
+    local pid = p:read():match "%d+"
+    p:close()
+    support.eventually(function() return agent.has_ended(pid) end)
+    local _, _, why, partial = client:run { "sh", "-c", "echo $$; sleep 60; sleep 60", tty = true, timeout = 1 }
+    assert.equal("ETIMEDOUT", why)
+    pid = assert(partial.stdout:match "%d+")
+    support.eventually(function() return agent.has_ended(pid) end)
+  end, 60)
+
   on(ALL, "that takes too long is ETIMEDOUT, with what there was until then", function(client, revision)
     local result, _, why, partial = client:run { "sh", "-c", "echo begun; sleep 30", timeout = 0.3,
       tty = revision == "0.1.9" or nil }
@@ -447,6 +458,30 @@ describe("exec client: forward", function()
   it("is ENOTSUP with the older revision", run(function()
     with("0.1.9", function(client) assert.equal("ENOTSUP", code(client:forward("127.0.0.1", 1))) end)
   end))
+end)
+
+describe("exec client: an agent of the reference that is taken for one of ours", function()
+  on(BOTH, "runs nothing, and that is no success", function(_, _, far)
+    local client = assert(vmctl.exec.client(far.address, { revision = "vmctl" }))
+    local path = support.tmpdir() .. "/f"
+    for _, tty in ipairs { false, true } do
+      local result, message, why = client:run { "touch", path, tty = tty }
+      assert.is_nil(result)
+      assert.equal("ESTALE", why)
+      assert.is_truthy(message:find("the agent is not vmctl's", 1, true))
+    end
+    local p = assert(client:start { "touch", path, stdin = false })
+    assert.equal(126, p:wait().exit_code)
+    assert.is_nil(core.fs.stat(path))
+  end, 30)
+
+  on(BOTH, "because another was there before is asked again", function(_, revision, far)
+    local client = assert(vmctl.exec.client(far.address))
+    client.revision = "vmctl"
+    assert.equal("ESTALE", code(client:run { "true" }))
+    assert.equal("x\n", client:run({ "echo", "x" }).stdout)
+    assert.equal(revision, client.revision)
+  end, 30)
 end)
 
 describe("exec client: a terminal session whose Exit and last output are torn", function()

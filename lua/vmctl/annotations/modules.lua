@@ -2227,7 +2227,7 @@ function ExecClient:refresh(what, timeout) end
 ---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
----@return string? code ETIMEDOUT, ERESET …
+---@return string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found before; nothing was run) …
 ---@return table? partial the output until then
 function ExecClient:run(command) end
 
@@ -2254,7 +2254,9 @@ do
 ---@class vmctl.ExecProcess
 local ExecProcess = {}
 
---- Drops the command: an agent of ours, and newer ones of the reference, end it. Idempotent, never waits.
+--- Drops the command. An agent of ours ends it. One of the reference gets SIGKILL for a terminal session, if the connection takes
+--- that at once: not behind input that it does not read; it ends other commands at its newer revision, unless their input has been
+--- ended, and none at 0.1.9. Idempotent, never waits.
 function ExecProcess:close() end
 
 --- Ends its standard input (in a terminal: the end-of-file character). Waits until that is sent.
@@ -2273,8 +2275,8 @@ function ExecProcess:close_stdout(timeout) end
 ---@return boolean
 function ExecProcess:has_stdin() end
 
---- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input, and a
---- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until it is sent.
+--- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input that has not been
+--- ended, and a command that is PID 1 of its namespace there ignores most of them, but not "KILL". Waits until it is sent.
 ---@param signal? string|integer "TERM" by default
 ---@return true|nil
 ---@return string?
@@ -2849,7 +2851,7 @@ function Machine:events(opts) end
 ---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
----@return string? code ETIMEDOUT, ERESET …
+---@return string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found before; nothing was run) …
 ---@return table? partial the output until then
 function Machine:exec(command) end
 
@@ -3003,7 +3005,7 @@ function Machine:resume() end
 ---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
----@return string? code ETIMEDOUT, ERESET …
+---@return string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found before; nothing was run) …
 ---@return table? partial the output until then
 function Machine:run(command) end
 

@@ -46,6 +46,8 @@ function methods:_dial(deadline)
   return dial.dial(self.address, { timeout = timeout, format = wire.format })
 end
 
+local NOTHING = { stdout = "", stderr = "" }
+
 local function is_function(value) return type(value) == "function" end
 
 -- Opens a connection with its first message; a function makes it when it is sent.
@@ -176,6 +178,10 @@ local function run_once(self, parsed, deadline)
   local result, partial
   result, err, code, partial = runner.finish(p, parsed.options, deadline)
   if code == "ERESET" then self:forget() end
+  if revision == "vmctl" and request.is_not_ours(result or partial or NOTHING) then
+    self:forget()
+    return errors.fail("ESTALE", "%s on %s: the agent is not vmctl's", request.title(parsed), self.address)
+  end
   return result, err, code, partial
 end
 
@@ -201,7 +207,8 @@ end
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result:
 -- `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still
 -- holds its output, of which nothing more is kept
----@return string? message, string? code ETIMEDOUT, ERESET …, table? partial the output until then
+---@return string? message, string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found
+--- before; nothing was run) …, table? partial the output until then
 function methods:run(command)
   local parsed = request.parse(command, "run")
   local deadline = core.now() + (parsed.options.timeout or self._timeout)

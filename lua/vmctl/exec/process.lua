@@ -10,6 +10,7 @@ local M = {}
 
 local T = wire.types
 local KEPT = 1 << 20 -- bytes of output that `wait` keeps for a later `read`
+local KILL = 9
 local TELL_TIMEOUT, TELL_AGAIN, TELL_PAUSE = 10, 1, 0.05 -- seconds: for a signal to be taken; for attempts; between them
 local TAIL_QUIET, TAIL_MOST = 0.05, 0.25 -- seconds: a reference agent's terminal output may come after its Exit
 
@@ -219,8 +220,8 @@ function methods:resize(rows, cols, timeout)
   return send(self, "resize", T.RESIZE, wire.encode_resize(rows, cols), timeout)
 end
 
---- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input, and a
--- command that is PID 1 of its namespace there ignores most of them; `close` ends it in any case. Waits until it is sent.
+--- Sends a signal. Agents of the reference let a command be signalled only with a terminal or a standard input that has not been
+--- ended, and a command that is PID 1 of its namespace there ignores most of them, but not "KILL". Waits until it is sent.
 ---@param signal? string|integer "TERM" by default
 ---@return true|nil, string?, string? code ENOTSUP: it takes no signals
 function methods:kill(signal, timeout)
@@ -246,8 +247,17 @@ function methods:has_stdin()
   return self._mode == T.EXEC_PIPE or self._mode == T.EXEC_TTY
 end
 
---- Drops the command: an agent of ours, and newer ones of the reference, end it. Idempotent, never waits.
+-- An agent of the reference lets a terminal session live on when its host closes: at both revisions.
+local function kill_session(self)
+  if not self._frames or self._record or self._failure then return end
+  self._stream:write_frame(T.SIGNAL, string.char(KILL), 0)
+end
+
+--- Drops the command. An agent of ours ends it. One of the reference gets SIGKILL for a terminal session, if the connection takes
+--- that at once: not behind input that it does not read; it ends other commands at its newer revision, unless their input has been
+--- ended, and none at 0.1.9. Idempotent, never waits.
 function methods:close()
+  kill_session(self)
   self._stream:close()
   if not self._record and not self._failure then
     self._failure = { ("%s: closed"):format(self.name), "ECLOSED" }

@@ -112,6 +112,17 @@ local function exact_command(parsed)
   return { "/bin/sh", "-c", 'exec "$@" 2>&1', "sh", table.unpack(argv) }
 end
 
+--- What an agent of the reference runs when it gets a request that was made for one of ours: it knows no argv_b64, and would run
+--- an empty command with success.
+M.NOT_OURS = "echo 'vmctl: this request was made for another agent' >&2; exit 126"
+
+--- Says if a result is that of NOT_OURS.
+---@param record { exit_code: integer?, stdout: string, stderr: string }
+---@return boolean
+function M.is_not_ours(record)
+  return record.exit_code == 126 and (record.stderr .. record.stdout):find("vmctl: this request was made for another agent", 1, true) ~= nil
+end
+
 -- Refuses variables that an agent of the reference takes for its own (docs/wire/exec.md#traps), and names that no shell can export.
 local function check_reference_env(env_text, env_bytes)
   for name in pairs(env_text) do
@@ -144,6 +155,7 @@ function M.encode(parsed, revision, type, token)
   end
   if revision == "vmctl" then
     request.argv_b64 = base64_all(exact_command(parsed))
+    request.command = M.NOT_OURS
     request.env_b64 = next(env_bytes) and base64_all(env_bytes) or nil
     request.token = token
     if opts.keep == false then request.keep = false end
