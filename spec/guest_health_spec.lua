@@ -137,6 +137,61 @@ describe("the health of a guest", function()
     assert.equal("ready", h:report().state)
   end))
 
+  -- agentd as it was seen: HTTP over a Unix socket, a list of agents.
+  local function serve_agentd(path, answer)
+    local listener = assert(vmctl.listen("unix:" .. path))
+    local asked = {}
+    vmctl.spawn(function()
+      for stream in function() return (listener:accept()) end do
+        asked[#asked + 1] = stream:read(nil, 30)
+        stream:write(answer(), 30)
+        stream:shutdown(30)
+        stream:close()
+      end
+    end)
+    return listener, asked
+  end
+
+  it("shows the agents of agentd, of which one that runs makes it healthy", run(function()
+    local path = support.tmpdir() .. "/agentd.sock"
+    local h, folder, told = make { agentd = path }
+    h:enter "ready"
+    assert.same({}, h:report().agents)
+    local list = '[{"name":"coder","running":true,"session":"s","restarts":1},{"name":"done","running":false}]'
+    local listener, asked = serve_agentd(path, function()
+      return ("HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n%s\n"):format(list)
+    end)
+    support.eventually(function() return h:report().agents[1] end)
+    say(folder, "own.json", '{"running":true}')
+    local report = h:report()
+    assert.same({ { name = "coder", running = true, session = "s", restarts = 1 },
+      { name = "done", running = false, restarts = 0 }, { name = "own", running = true, restarts = 0 } }, report.agents)
+    assert.equal("healthy", report.state)
+    assert.equal("GET /v1/agents HTTP/1.0\r\nHost: agentd\r\n\r\n", asked[1])
+    assert.equal(1, #asked) -- within a second
+    assert(os.remove(folder .. "/own.json"))
+    list = '[{"name":"done","running":false}]'
+    support.eventually(function() return h:report().state == "ready" end)
+    for _, wrong in ipairs { "null", "{", '{"a":1}', "7", "[3]" } do
+      list = wrong
+      h._agentd._asked = -1
+      h:report()
+    end
+    assert.equal("status: not an object", h:report().agents[1].error)
+    assert.same({ "ready", "healthy", "ready" }, told)
+    listener:close()
+  end))
+
+  it("does not wait for an agentd that says nothing for long, and bounds what it reads", run(function()
+    local path = support.tmpdir() .. "/agentd.sock"
+    local h = make { agentd = path }
+    h:enter "ready"
+    local listener = serve_agentd(path, function() return "HTTP/1.0 200 OK\r\n\r\n[" .. ("1,"):rep(1 << 20) end)
+    vmctl.sleep(1.1)
+    assert.same({}, h:report().agents)
+    listener:close()
+  end))
+
   it("tells of a change without being asked, also of a folder that comes later", run(function()
     local h, folder, told = make()
     vmctl.scope(function(scope)

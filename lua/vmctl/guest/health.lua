@@ -1,12 +1,14 @@
 --- get_health: how the guest is, and its agents, each of which tells about itself in a file of a status folder:
---- { "name": …, "running": …, "session": …, "restarts": …, "error": … }. Agents are strangers: their files are
---- read with limits, and never waited for.
+--- { "name": …, "running": …, "session": …, "restarts": …, "error": … }; and those of StereOS' agentd, if that runs.
+--- Agents are strangers: their files are read with limits, and never waited for.
+local agentd = require "vmctl.guest.agentd"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
-local safe_file = require "vmctl.base.safe_file"
+local task = require "vmctl.base.task"
+local watch = require "vmctl.guest.watch"
 local wire = require "vmctl.stereos.wire"
 
 local S = wire.states
@@ -92,33 +94,56 @@ local function ask_hook(self)
   return agents
 end
 
---- The agents, in the order of their files' names.
----@return { name: string, running: boolean, restarts: integer, session: string?, error: string? }[]
-function methods:agents()
-  if self._hook then return ask_hook(self) end
-  return list_agents(self)
+-- The agents that agentd has. Is one of them running?
+local function ask_daemon(self)
+  local list = self._phase == S.READY and self._agentd:agents() or {}
+  local agents, running = {}, false
+  for i, entry in ipairs(list) do
+    if i > AGENTS // 2 then break end
+    agents[i] = tidy(entry, "agent " .. i)
+    running = running or agents[i].running
+  end
+  return agents, running
 end
 
-local function describe(agents)
+--- The agents: agentd's, then others in the order of their files' names.
+---@return { name: string, running: boolean, restarts: integer, session: string?, error: string? }[] agents
+---@return table own those that have files: each of them has to run, while agentd's may have done their work
+---@return boolean running does one of agentd's run?
+function methods:agents()
+  if self._hook then
+    local agents = ask_hook(self)
+    return agents, agents, false
+  end
+  local own = list_agents(self)
+  if not self._agentd then return own, own, false end
+  local all, running = ask_daemon(self)
+  for _, agent in ipairs(own) do
+    if #all < AGENTS then all[#all + 1] = agent end
+  end
+  return all, own, running
+end
+
+local function describe(agents, running)
   for _, agent in ipairs(agents) do
     local why = agent.error or not agent.running and "not running"
     if why then return S.DEGRADED, ("%s: %s"):format(agent.name, why) end
   end
-  return agents[1] and S.HEALTHY or S.READY
+  return (agents[1] or running) and S.HEALTHY or S.READY
 end
 
 -- The state, and why; from what the guest says of itself and its agents.
-local function judge(self, agents)
+local function judge(self, own, running)
   if self._phase ~= S.READY then return self._phase, self._message end
   if self._message then return S.DEGRADED, self._message end
-  return describe(agents)
+  return describe(own, running)
 end
 
 --- Looks at the agents, and reports a changed state. Does not wait.
 ---@return string state, table agents
 function methods:poll()
-  local agents = self:agents()
-  local state, message = judge(self, agents)
+  local agents, own, running = self:agents()
+  local state, message = judge(self, own, running)
   if state ~= self._state or message ~= self._why then
     self._state, self._why = state, message
     self._on_state(state, message)
@@ -141,25 +166,9 @@ function methods:report()
   return { state = state, agents = agents, uptime_seconds = (core.now() - self._began) // 1 | 0 }
 end
 
--- The folder, or while that is not there the nearest one above it, in which it may appear.
-local function watch(folder)
-  local at, missing = folder, nil
-  while true do
-    local stream, err, code = fs.watch(at)
-    if stream and missing and fs.stat(missing) then -- made between the two looks: again
-      stream:close()
-      at, missing = folder, nil
-    elseif stream or code ~= "ENOENT" and code ~= "ENOTDIR" or at == "/" then
-      return stream, err, code
-    else
-      missing, at = at, safe_file.split(at)
-    end
-  end
-end
-
 local function await_change(self)
   if self._hook then return core.sleep(POLL) end
-  local changes <close>, err = watch(self._folder)
+  local changes <close>, err = watch.folder(self._folder)
   self:poll()
   if changes then
     local ok, why, code = changes:read(nil, math.huge)
@@ -174,21 +183,27 @@ end
 --- costs nothing.
 ---@return nil, string, string ECANCELED
 function methods:run()
-  local ok, err, code
-  repeat
-    ok, err, code = await_change(self)
-    if ok and self._hook then self:poll() end
-  until not ok
-  return errors.wrap("health", nil, err, code)
+  return task.scope(function(scope)
+    if self._agentd then task.spawn_in(scope, self._agentd.attend, self._agentd, function() self:poll() end) end
+    local ok, err, code
+    repeat
+      ok, err, code = await_change(self)
+      if ok and self._hook then self:poll() end
+    until not ok
+    scope:cancel()
+    return errors.wrap("health", nil, err, code)
+  end)
 end
 
 --- The health of a guest that is booting.
----@param opts { folder: string, agents: (fun(): table[])?, on_state: fun(state: string, message: string?)?, began: number? }
--- agents: gives the entries in the folder's place; began: since when the guest is up, on our clock (now)
+---@param opts { folder: string, agents: (fun(): table[])?, agentd: string?,
+--- on_state: fun(state: string, message: string?)?, began: number? } agents: gives the entries in the folder's place; agentd: the
+-- path of its socket; began: since when the guest is up, on our clock (now)
 ---@return vmctl.GuestHealth
 function M.new(opts)
   return setmetatable({
-    _folder = opts.folder, _hook = opts.agents, _on_state = opts.on_state or function() end,
+    _folder = opts.folder, _hook = opts.agents, _agentd = opts.agentd and agentd.new(opts.agentd) or nil,
+    _on_state = opts.on_state or function() end,
     _began = opts.began or core.now(),
     _cache = {}, _phase = S.BOOTING, _state = S.BOOTING,
   }, mt)

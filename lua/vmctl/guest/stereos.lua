@@ -1,5 +1,6 @@
 --- The guest's side of StereOS' control plane: the handlers for a server of vmctl.stereos, and the work
 --- between its requests (docs/wire/stereos.md#guest-actions).
+local agentd = require "vmctl.guest.agentd"
 local core = require "vmctl.core"
 local config = require "vmctl.guest.config"
 local fs = require "vmctl.base.fs"
@@ -87,6 +88,7 @@ function M.handlers(opts)
     _root = opts.root, _mounts = mounts.new(opts), _power = power.off(opts), _ending = false,
     _health = health.new {
       folder = opts.root .. (opts.health_dir or health.FOLDER), agents = opts.agents, on_state = opts.on_state,
+      agentd = opts.root .. agentd.SOCKET,
       began = opts.began,
     },
   }, mt)
