@@ -1,6 +1,8 @@
 /* The event loop: waits for fds and for the first timer, then runs what became due. */
 #include "io/loop.h"
 
+#include "io/loop_room.h"
+
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
@@ -32,7 +34,7 @@ static int loop_backend(struct ev_loop *inner)
 {
     struct ev_loop *outer = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
     if (!outer)
-        return -ENOMEM;
+        return -errno;
     ev_embed w;
     ev_embed_init(&w, NULL, inner);
     ev_embed_start(outer, &w);
@@ -125,17 +127,17 @@ int vmctl_loop_open(struct vmctl_loop *loop)
     int tick = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (tick < 0)
         return -errno;
-    loop->scratch = malloc(VMCTL_SCRATCH);
-    /* Never the default loop: that one takes SIGCHLD. NOENV: the host's environment does not choose our back end. */
-    loop->ev = loop->scratch ? ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL) : NULL;
-    loop->fd = loop->ev ? loop_backend(loop->ev) : -1;
-    if (loop->fd < 0) {
+    int err = vmctl_loop_room_open(&loop->ev);
+    if (!err)
+        err = loop->fd = loop_backend(loop->ev);
+    if (err >= 0 && !(loop->scratch = malloc(VMCTL_SCRATCH)))
+        err = -ENOMEM;
+    if (err < 0) {
         if (loop->ev)
             ev_loop_destroy(loop->ev);
         loop->ev = NULL;
-        free(loop->scratch);
         close(tick);
-        return -ENOMEM;
+        return err;
     }
     ev_set_userdata(loop->ev, loop);
     ev_set_invoke_pending_cb(loop->ev, on_pending);
