@@ -25,7 +25,7 @@ static void drain_free(struct drain *d)
     vmctl_list_remove(&d->handle.link);
     vmctl_list_remove(&d->link);
     d->loop->ndrains--;
-    close(d->rio.fd);
+    vmctl_io_close(d->loop, d->rio.fd);
     free(d);
 }
 

@@ -97,7 +97,7 @@ void vmctl_listener_close(struct vmctl_listener *l)
     vmctl_io_stop(l->loop, &l->rio);
     vmctl_timer_stop(l->loop, &l->nap);
     vmctl_list_remove(&l->handle.link);
-    close(l->fd);
+    vmctl_io_close(l->loop, l->fd);
     l->fd = -1;
     vmctl_wake_all(&l->waiters, VMCTL_ECLOSED);
 }

@@ -16,8 +16,7 @@
 enum {
     LOOP_EVENTS = 64,
     LOOP_BUSY = 8, /* waits within LOOP_GUARD: from there on the guard costs less than a signal mask for each wait */
-    LOOP_TURNS = 100 /* waits of ours before libev looks itself: it notices events of fds that were closed here, but not by
-                        a child that has them too, and mends that */
+    LOOP_TURNS = 100 /* waits of ours before libev looks itself: it tells the kernel not to watch what nobody waits for */
 };
 
 static const double LOOP_GUARD = 0.02; /* s: for so long a busy loop may not notice a signal */
@@ -372,6 +371,21 @@ int vmctl_io_failed(struct vmctl_loop *loop, ev_io *w, int events)
         return -errno;
     vmctl_io_start(loop, w);
     return -EAGAIN;
+}
+
+/* An event of a file that was closed here makes libev open its epoll fd anew: under another number perhaps, and where that
+ * fails it ends the process. */
+void vmctl_io_forget(const struct vmctl_loop *loop, int fd)
+{
+    struct epoll_event e = { 0 };
+    if (loop->ev && vmctl_loop_is_ours(loop)) /* a fork's child has the same set */
+        epoll_ctl(loop->fd, EPOLL_CTL_DEL, fd, &e);
+}
+
+void vmctl_io_close(const struct vmctl_loop *loop, int fd)
+{
+    vmctl_io_forget(loop, fd);
+    close(fd);
 }
 
 double vmctl_loop_next(struct vmctl_loop *loop)

@@ -101,6 +101,13 @@ void vmctl_handle_add(struct vmctl_loop *loop, struct vmctl_handle *h);
  * it. -EAGAIN: it does now, and nothing has happened. */
 int vmctl_io_failed(struct vmctl_loop *loop, ev_io *w, int events);
 
+/* Before an fd whose watchers have stopped is closed or given away: the kernel watches it for this loop no more. libev leaves that
+ * to close(2), which does not do it while a child or a duplicate holds the same file. */
+void vmctl_io_forget(const struct vmctl_loop *loop, int fd);
+
+/* Forgets an fd and closes it. */
+void vmctl_io_close(const struct vmctl_loop *loop, int fd);
+
 /* Runs it before the next wait. Removing it from its list undoes that. */
 static inline void vmctl_chore_add(struct vmctl_loop *loop, struct vmctl_chore *c)
 {

@@ -23,6 +23,8 @@ static void process_free(struct vmctl_process *p)
 static void process_unwatch(struct vmctl_process *p)
 {
     vmctl_io_stop(p->loop, &p->exited);
+    if (p->pidfd >= 0)
+        vmctl_io_forget(p->loop, p->pidfd);
     vmctl_timer_stop(p->loop, &p->poll);
     vmctl_list_remove(&p->handle.link);
 }

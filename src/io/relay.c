@@ -69,7 +69,7 @@ void vmctl_relay_close(struct vmctl_relay *r, int err)
     direction_close(&r->direction[1]);
     for (int i = 0; i < 4; i++) {
         if (r->fds[i] >= 0 && (i % 2 == 0 || r->fds[i] != r->fds[i - 1]))
-            close(r->fds[i]);
+            vmctl_io_close(r->loop, r->fds[i]);
     }
     vmctl_wake_all(&r->waiters, 0);
 }
@@ -149,7 +149,7 @@ static void direction_finish(struct vmctl_relay_direction *d)
     } else {
         int side = d == &r->direction[0] ? 2 : 0; /* a pipe ends by closing it; a fd of both directions has to wait */
         if (r->fds[side + 1] != r->fds[side]) {
-            close(r->fds[side + 1]);
+            vmctl_io_close(r->loop, r->fds[side + 1]);
             r->fds[side + 1] = -1;
         }
     }
@@ -173,7 +173,7 @@ static void direction_break(struct vmctl_relay_direction *d, int err)
     if (r->fds[side] == r->fds[side + 1]) {
         shutdown(d->from, SHUT_RD); /* so that its writer learns it too; a terminal has no such thing */
     } else if (r->fds[side] >= 0) {
-        close(r->fds[side]);
+        vmctl_io_close(r->loop, r->fds[side]);
         r->fds[side] = -1;
     }
     direction_finish(d);

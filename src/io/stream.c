@@ -71,6 +71,10 @@ static void stream_unwatch(struct vmctl_stream *s)
 void vmctl_stream_release(struct vmctl_stream *s)
 {
     stream_unwatch(s);
+    if (s->rfd >= 0)
+        vmctl_io_forget(s->loop, s->rfd);
+    if (s->wfd >= 0 && s->wfd != s->rfd)
+        vmctl_io_forget(s->loop, s->wfd);
     s->rfd = s->wfd = -1;
     s->loop->files -= s->file;
     s->file = false;
@@ -287,7 +291,7 @@ static void stream_end_sending(struct vmctl_stream *s)
         return;
     }
     if (s->wfd != s->rfd)
-        close(s->wfd);
+        vmctl_io_close(s->loop, s->wfd);
     s->wfd = -1;
 }
 

@@ -19,7 +19,7 @@ void vmctl_switch_detach(struct vmctl_switch_port *p, int why)
     port_drop_output(p);
     vmctl_buf_free(&p->part);
     vmctl_mac_forget(&sw->macs, p->index);
-    close(p->fd);
+    vmctl_io_close(sw->loop, p->fd);
     p->fd = -1;
     p->paused = false;
     p->ended = why;

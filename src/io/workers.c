@@ -220,6 +220,7 @@ static void on_close(struct vmctl_handle *h)
     w->loop->workers = NULL;
     ev_ref(w->loop->ev);
     vmctl_io_stop(w->loop, &w->rio);
+    vmctl_io_forget(w->loop, w->fd);
     vmctl_timer_stop(w->loop, &w->retry);
     w->loop = NULL;
     if (getpid() != w->pid) { /* a fork's child: the lock may be held by a thread that is not there */

@@ -24,6 +24,7 @@ static void resolver_close(struct vmctl_handle *h)
     if (!r->query)
         return;
     vmctl_io_stop(r->loop, &r->rio);
+    vmctl_io_forget(r->loop, r->rio.fd);
     vmctl_list_remove(&h->link);
     if (vmctl_loop_is_ours(r->loop)) /* else its thread is not here, and perhaps holds its lock for ever */
         vmctl_resolve_drop(r->query);
