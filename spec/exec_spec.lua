@@ -263,6 +263,23 @@ describe("exec: a request", function()
     end
   end))
 
+  it("of the plain mode gets much output ahead of its answer, and all of it", run(function()
+    agent.serve(function(client)
+      local conn <close> = assert(vmctl.dial(client.address, { format = wire.format }))
+      local script = "for i in 1 2 3; do head -c 20000000 /dev/zero; head -c 5000000 /dev/zero | tr '\\0' e >&2; done; exit 3"
+      assert(conn:write_frame(T.EXEC, cjson.encode { command = script }))
+      local seen = { [T.STDOUT] = 0, [T.STDERR] = 0 }
+      local type, payload
+      repeat
+        type, payload = assert(conn:read_frame(30))
+        if seen[type] then seen[type] = seen[type] + #payload end
+      until type == T.EXEC_RESULT
+      assert.same({ [T.STDOUT] = 60000000, [T.STDERR] = 15000000 }, seen)
+      local result = wire.decode_response(payload)
+      assert.same({ 3, "", "", "" }, { result.exit_code, result.stdout, result.stderr, result.error })
+    end)
+  end, 60))
+
   it("for a port forward or a file that makes no sense is refused with a text", run(function()
     for _, text in ipairs { "", "{", "7", '{"port":0}', '{"port":"x"}', '{"port":65536}', '{"port":1.5}', '{"host":7}' } do
       assert.equal(T.STDERR, answer_to(message(T.PORT_FORWARD, text))[1][1])
