@@ -57,6 +57,9 @@ end
 --- True if an agent has answered commands, in this epoch or an earlier one. Does not wait.
 function methods:has_answered() return self._known ~= nil or self._exec ~= nil and self._exec.revision ~= nil end
 
+--- True if an agent has answered commands in this epoch. Does not wait.
+function methods:answers() return self._exec ~= nil and self._exec.revision ~= nil end
+
 --- Asks the agent, and waits until it answers.
 ---@return number|nil seconds, string?, string?
 function methods:ready(timeout)

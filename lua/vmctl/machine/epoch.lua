@@ -4,7 +4,7 @@ local core = require "vmctl.core"
 
 local M = {}
 
-local FIRMWARE = 3  -- seconds within which resets belong to one reboot: no guest boots and reboots in less
+local FIRMWARE = 3  -- seconds within which resets belong to one reboot, if no agent has answered between them
 
 ---@class vmctl.Epoch
 local methods = {}
@@ -28,12 +28,12 @@ end
 local function seconds(stamp) return stamp.seconds + stamp.microseconds / 1e6 end
 
 --- Handles QEMU's RESET event. When a guest on a PC reboots, its kernel resets it, and its firmware once or twice more: all of these
---- begin one epoch. Does not wait.
+--- begin one epoch. A reset after the agent has answered begins another one. Does not wait.
 ---@param event { data: { guest: boolean }, timestamp: { seconds: integer, microseconds: integer } }
 function methods:on_reset(event)
   local at, before = seconds(event.timestamp), self._reset_at or -math.huge
   self._reset_at = at
-  if event.data.guest and at - before < FIRMWARE then return end
+  if event.data.guest and at - before < FIRMWARE and not self._clients:answers() then return end
   self:advance(event.data.guest and "reboot" or "reset")
 end
 
