@@ -56,6 +56,8 @@ describe("vmctl.doctor.check", function()
   it("sees what is there by other means as well", run(function()
     local seen = by_name(doctor.check())
     assert.equal(can_open "/dev/vhost-vsock", seen["vhost-vsock"].ok)
+    assert.equal(core.landlock_abi() ~= nil, seen.Landlock.ok)
+    assert.equal(require "vmctl.machine.own_user".id() ~= nil, seen["a user for each QEMU"].ok)
     assert.equal(core.try_kvm "/dev/kvm" == true, seen.KVM.ok ~= false)
     if native == "x86_64" and core.try_kvm "/dev/kvm" then
       local flags = shell "grep -c -w -E 'vmx|svm' /proc/cpuinfo" ~= "0"

@@ -123,6 +123,15 @@ static int l_private(lua_State *L)
     return 2;
 }
 
+/* fs.open(path) -> file for reading */
+static int l_open(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    int *out = vmctl_file_new(L, path);
+    *out = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not hold us up */
+    return *out < 0 ? vmctl_fail(L, -errno, "open %s", path) : 1;
+}
+
 /* fs.unnamed([folder]) -> file for reading and writing, as vmctl_unnamed_open says */
 static int l_unnamed(lua_State *L)
 {
@@ -304,7 +313,7 @@ static int l_file_quick(lua_State *L)
 
 void vmctl_fs_file_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "private", l_private }, { "unnamed", l_unnamed }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "open", l_open }, { "private", l_private }, { "unnamed", l_unnamed }, { NULL, NULL } };
     static const luaL_Reg methods[] = { { "read", l_file_read },   { "write", l_file_write },       { "seek", l_file_seek },
                                         { "read_counted", l_file_read_counted },
                                         { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },

@@ -2798,7 +2798,8 @@ function Machine:address(port) end
 function Machine:close() end
 
 --- What its QEMU is kept from, as the kernel has it. Does not wait.
----@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer }|nil sandbox: a filter of system calls; capabilities: it has some
+---@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer, gid: integer, open_files: integer?, landlock: integer|false, user_reason: string }|nil sandbox: a filter of system calls; capabilities: it has some; uid, gid: of a user of its own, or ours; user_reason: why; open_files: at most; landlock: the version of Landlock that keeps it from other files than its own
+---@return false # : nothing does
 ---@return string? message
 ---@return string? code ECLOSED, ERESET: it has ended
 function Machine:confinement() end
@@ -3171,6 +3172,7 @@ do
 ---@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
 ---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
 ---@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start programs, but has none (`confinement` says what is in force)
+---@field paths? string[] files and folders that QEMU may use beside those that `args` name: for what its monitor is told later
 ---@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
 local MachineOptions = {}
 

@@ -1,5 +1,6 @@
 --- Checks what this machine offers for guests: sockets, devices, accelerators, limits.
 local core = require "vmctl.core"
+local own_user = require "vmctl.machine.own_user"
 local platform = require "vmctl.machine.platform"
 local probe = require "vmctl.doctor.probe"
 
@@ -63,6 +64,16 @@ function M.kvm(report)
   local accel, reason = platform.accel(arch)
   report("KVM", accel == "kvm" or "partial", reason,
     accel ~= "kvm" and "machine.launch takes emulation here; accel = \"kvm\" tries all the same" or nil)
+end
+
+--- Checks what keeps a guest's QEMU in bounds, beside QEMU's own filter of system calls.
+function M.confinement(report)
+  local version, err = core.landlock_abi()
+  report("Landlock", version ~= nil, version and ("version %d: QEMU may use no files but its own"):format(version) or err,
+    "a kernel with CONFIG_SECURITY_LANDLOCK, and landlock among its lsm=")
+  local id, reason = own_user.id()
+  report("a user for each QEMU", id ~= nil, id and "each QEMU has a user of its own, which owns nothing" or reason,
+    core.fs.identity() == 0 and "run vmctl with the capabilities SETUID, SETGID and KILL" or nil)
 end
 
 --- Checks how many files this process may open: each connection needs one.

@@ -41,7 +41,7 @@ local known = {
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
   nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
   display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
-  fds = "table",
+  fds = "table", paths = "table",
 }
 
 local function nanoseconds(stamp) return stamp.seconds * 1000000000 + stamp.microseconds * 1000 end
@@ -84,20 +84,38 @@ local function add_parts(vm, opts)
   vm._ports = ports.new(vm._control, vm._channel.kind == "mux")
 end
 
-local function start_qemu(vm, spec, opts)
-  local channel, sandbox, fds = vm._channel, opts.sandbox, opts.fds or {}
-  local argv = qemu.command(spec, channel:arguments(spec, MONITOR_FD + #fds + 1))
+-- What QEMU gets beside its standard streams: the numbers of the others follow the monitor's.
+local function descriptors(vm, opts)
+  local fds = table.move(opts.fds or {}, 1, #(opts.fds or {}), 2, { vm._monitor.fd })
+  return fds, function(fd)
+    fds[#fds + 1] = fd
+    return MONITOR_FD + #fds - 1
+  end
+end
+
+local function spawn_qemu(vm, spec, fds, add)
+  local channel = vm._channel
+  local argv = qemu.command(spec, channel:arguments(spec, channel.fd and add(channel.fd)))
   argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
-  argv.fds = table.move(fds, 1, #fds, 2, { vm._monitor.fd })
-  argv.fds[#argv.fds + 1] = channel.fd
-  argv.death_signal = "KILL"
-  if sandbox ~= false then confinement.apply(argv, sandbox == "programs") end
+  argv.fds, argv.death_signal = fds, "KILL"
+  vm._confinement:apply(argv)
   local ok, err, code = vm._process:start(argv)
   for _, part in ipairs { channel, vm._console, vm._monitor } do part:started() end
   if not ok then return nil, ("launch %s: %s"):format(vm.name, err), code end
   vm.pid, vm.command = vm._process.pid, argv
   vm._console:begin()
   return true
+end
+
+local function start_qemu(vm, spec, opts)
+  local fds, add = descriptors(vm, opts)
+  local err, code
+  vm._confinement, err, code = confinement.plan(spec, opts, add)
+  if not vm._confinement then return nil, err, code end
+  local ok
+  ok, err, code = spawn_qemu(vm, spec, fds, add)
+  vm._confinement:close()
+  return ok, err, code
 end
 
 ---@class (exact) vmctl.MachineOptions
@@ -122,6 +140,7 @@ end
 ---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
 ---@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start
 -- programs, but has none (`confinement` says what is in force)
+---@field paths? string[] files and folders that QEMU may use beside those that `args` name: for what its monitor is told later
 ---@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
 
 --- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
@@ -339,15 +358,18 @@ function methods:shutdown(opts)
 end
 
 --- What its QEMU is kept from, as the kernel has it. Does not wait.
----@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer }|nil
--- sandbox: a filter of system calls; capabilities: it has some
+---@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer, gid: integer,
+--- open_files: integer?, landlock: integer|false, user_reason: string }|nil
+-- sandbox: a filter of system calls; capabilities: it has some; uid, gid: of a user of its own, or ours; user_reason: why;
+-- open_files: at most; landlock: the version of Landlock that keeps it from other files than its own, false: nothing does
 ---@return string? message, string? code ECLOSED, ERESET: it has ended
 function methods:confinement()
   local ok, err, code = self._process:check()
   if not ok then return nil, err, code end
   local found = confinement.of(self.pid)
-  if found then return found end
-  return errors.fail("ERESET", "%s: its QEMU has ended", self.name)
+  if not found then return errors.fail("ERESET", "%s: its QEMU has ended", self.name) end
+  found.landlock, found.user_reason = self._confinement.landlock, self._confinement.user_reason
+  return found
 end
 
 --- Ends QEMU at once, and waits for that.

@@ -41,6 +41,34 @@ local function netdev(nic, id)
   return make(a, id, nic.listen ~= nil)
 end
 
+local UNIX_CLIENT = "^(stream,id=[^,]*,server=off,)addr%.type=unix,addr%.path=(.*)$"
+
+--- Those of the arguments that name paths which QEMU itself uses: it gets connected what `hand_over` finds.
+---@param cards string[]
+---@return string[]
+function M.own_paths(cards)
+  local list = {}
+  for _, argument in ipairs(cards) do
+    if not argument:find(UNIX_CLIENT) then list[#list + 1] = argument end
+  end
+  return list
+end
+
+--- The same arguments for a QEMU that cannot connect to sockets by their paths: it gets what `connect(path)` has connected, by the
+--- number that this returns. A socket where nobody listens stays a path, and QEMU says so.
+---@param cards string[]
+---@param connect fun(path: string): integer|nil
+---@return string[]
+function M.hand_over(cards, connect)
+  local list = {}
+  for i, argument in ipairs(cards) do
+    local head, path = argument:match(UNIX_CLIENT)
+    local fd = head and connect((path:gsub(",,", ",")))
+    list[i] = fd and ("%saddr.type=fd,addr.str=%d"):format(head, fd) or argument
+  end
+  return list
+end
+
 --- QEMU's arguments for network cards.
 ---@param nics { listen: string?, connect: string?, netdev: string?, backend: "stream"|"socket"|nil, mac: string? }[] listen: the
 -- address on which QEMU listens (preferable with QEMU 7.2, which does not reconnect as a client); connect: the address that it dials;
