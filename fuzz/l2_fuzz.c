@@ -1,7 +1,7 @@
 /* The Ethernet switch between socket pairs: whatever comes in at a port, only whole frames come out of the others, and none
- * that a guest would choke on; without faults, exactly those of the input. links: -lev
+ * that a guest would choke on; without faults, exactly those of the input. links: -lev -lm
  * sources: src/io/loop.c src/io/maker.c src/io/timer.c src/io/sysio.c src/io/switch_macs.c src/io/switch_impairment.c
- * sources: src/io/switch.c src/io/switch_output.c src/io/switch_queue.c src/io/switch_hold.c
+ * sources: src/io/switch.c src/io/switch_output.c src/io/switch_queue.c src/io/switch_hold.c src/io/switch_match.c
  * sources: src/io/switch_port.c src/io/switch_delay.c src/io/switch_packets.c src/io/switch_fault.c */
 #include "fuzz.h"
 
@@ -132,8 +132,9 @@ static void try_faulty(const uint8_t *data, size_t size, size_t cut)
 {
     struct rig r;
     rig_open(&r, cut);
-    const struct vmctl_fault way = { .loss = 0.1, .duplicate = 0.3, .corrupt = 0.3, .reorder = 0.1 };
-    const struct vmctl_fault slow = { .rate = 1e9, .burst = 0.1, .delay = 1e-7, .jitter = 1e-7 };
+    const struct vmctl_fault way = { .loss = { .chance = 0.1 }, .duplicate = { .chance = 0.3 }, .corrupt = { .chance = 0.3 },
+                                     .reorder = { .chance = 0.1 } };
+    const struct vmctl_fault slow = { .rate = 1e9, .latency = 0.1, .delay = 1e-7, .jitter = 1e-7 };
     CHECK(vmctl_switch_fault_from(r.port[0], &way) == 0);
     CHECK(vmctl_switch_fault_pair(r.port[1], r.port[2], &way) == 0);
     CHECK(vmctl_switch_fault_to(r.port[1], &slow) == 0);

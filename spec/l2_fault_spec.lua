@@ -112,7 +112,7 @@ describe("the faults of vmctl.L2Switch", function()
     for i = 1, 500 do assert.equal(i, list[i]) end
   end, 5))
 
-  it("delay frames, and with jitter keep their order", run(function()
+  it("delay frames, and keep their order in spite of jitter if they are to", run(function()
     local sw, far = l2s.switch({ "a", "b" }, { seed = 2 })
     sw:faults("a", "b", { delay = 0.05 })
     local begin = vmctl.now()
@@ -120,7 +120,7 @@ describe("the faults of vmctl.L2Switch", function()
     assert(far.b:recv(30))
     local took = vmctl.now() - begin
     assert.is_true(took >= 0.05, took)
-    sw:faults("a", "b", { delay = 0.02, jitter = 0.02 })
+    sw:faults("a", "b", { delay = 0.02, jitter = 0.02, ordered = true })
     begin = vmctl.now()
     local list = numbers(far, "b", 300, 0.1)
     for i = 1, 300 do assert.equal(i, list[i]) end
@@ -129,9 +129,9 @@ describe("the faults of vmctl.L2Switch", function()
     sw:close()
   end, 5))
 
-  it("hold the rate, and drop what would wait longer than the burst", run(function()
+  it("hold the rate, and drop what would wait longer than the latency", run(function()
     local sw, far = l2s.switch { "a", "b" }
-    sw:port("b"):faults({ rate = "8M", burst = 0.1 }, { direction = "to" }) -- 1 MB/s
+    sw:port("b"):faults({ rate = "8M", latency = 0.1 }, { direction = "to" }) -- 1 MB/s
     local batch = {}
     for i = 1, 300 do batch[i] = frame { size = 1000 } end
     local begin = vmctl.now()
@@ -174,7 +174,7 @@ describe("the faults of vmctl.L2Switch", function()
     local sw = l2s.switch { "a", "b" }
     local bad = {
       { loss = 1.1 }, { loss = -0.1 }, { corrupt = "x" }, { delay = -1 }, { jitter = 0 / 0 }, { rate = 0 }, { rate = "fast" },
-      { rate = "-1M" }, { lost = 0.1 }, { burst = 0 }, { delay = math.huge },
+      { rate = "-1M" }, { lost = 0.1 }, { burst = -1 }, { latency = 0 }, { delay = math.huge },
     }
     for _, faults in ipairs(bad) do
       for _, call in ipairs { function() sw:faults("a", "b", faults) end, function() sw:port("a"):faults(faults) end } do
@@ -298,4 +298,125 @@ describe("the cuts of vmctl.L2Switch", function()
     assert.equal(1, #texts(far.a))
     sw:close()
   end))
+end)
+
+describe("the faults of vmctl.L2Switch, as netem has them,", function()
+  -- How late each of `count` frames comes that are sent a millisecond apart, by a clock of the capture's comments.
+  local function delays(faults, count)
+    local sw, far = l2s.switch({ "a", "b" }, { seed = 5 })
+    local path = support.tmpdir() .. "/x.pcapng"
+    local capture = assert(sw:capture(path))
+    sw:faults("a", "b", faults, { direction = "one" })
+    for i = 1, count do
+      far.a:send(frame { from = 1, text = (">I4"):pack(i) })
+      if i % 50 == 0 then vmctl.sleep(0.001) end
+    end
+    support.eventually(function() return sw:port("a"):counts().frames_in == count end)
+    assert.equal(count, capture:close())
+    sw:close()
+    local file = assert(io.open(path, "rb"))
+    local list = {}
+    for seconds in file:read("a"):gmatch "delayed by (%d+%.%d+) s" do list[#list + 1] = tonumber(seconds) end
+    file:close()
+    return list
+  end
+
+  local function moments(list)
+    local sum, squares = 0, 0
+    for _, value in ipairs(list) do sum = sum + value end
+    local mean = sum / #list
+    for _, value in ipairs(list) do squares = squares + (value - mean) ^ 2 end
+    return mean, math.sqrt(squares / #list)
+  end
+
+  it("jitter as it was asked, uniform and normal", run(function()
+    local mean, deviation = moments(delays({ delay = 0.05, jitter = 0.02 }, 2000))
+    near(0.05, mean, 0.002)
+    near(0.02 / math.sqrt(3), deviation, 0.001)
+    mean, deviation = moments(delays({ delay = 0.05, jitter = 0.01, distribution = "normal" }, 2000))
+    near(0.05, mean, 0.001)
+    near(0.01, deviation, 0.001)
+    mean = moments(delays({ delay = 0.05, jitter = 0.01, distribution = { -1, 2 } }, 2000))
+    near(0.055, mean, 0.001)
+  end, 60))
+
+  it("lose every n-th, and by the model of Gilbert and Elliott", run(function()
+    assert.same({ 1, 2, 4, 5, 7, 8, 10 }, (trial({ loss_every = 3 }, 1, 10)))
+    local list = trial({ gemodel = { p = 0.05, r = 0.2 } }, 3)
+    near(FRAMES * 0.8, #list, FRAMES * 0.06) -- p / (p + r) is lost
+    local runs = 0
+    for i = 2, #list do
+      if list[i] > list[i - 1] + 1 then runs = runs + 1 end
+    end
+    near((FRAMES - #list) * 0.2, runs, 25) -- a loss lasts for 1 / r frames
+  end, 60))
+
+  it("lose in runs with a correlation, and as many as without", run(function()
+    local list = trial({ loss = 0.3, loss_correlation = 0.8 }, 2)
+    near(FRAMES * 0.7, #list, FRAMES * 0.09)
+    local runs = 0
+    for i = 2, #list do
+      if list[i] > list[i - 1] + 1 then runs = runs + 1 end
+    end
+    assert.is_true(runs < FRAMES * 0.07, runs) -- without: 0.3 * 0.7
+  end, 60))
+
+  it("charge copies to the rate", run(function()
+    local times = delays({ rate = 8000000, latency = 10, duplicate = 1 }, 20)
+    local single = delays({ rate = 8000000, latency = 10 }, 20)
+    assert.is_true(times[20] > 1.5 * single[20], ("%f %f"):format(times[20], single[20]))
+  end, 60))
+
+  it("let a burst of bytes go at once", run(function()
+    local sw, far = l2s.switch { "a", "b" }
+    sw:faults("a", "b", { rate = 8000, burst = 10000, latency = 0.001 })
+    local batch = {}
+    for i = 1, 30 do batch[i] = frame { size = 1000 } end
+    far.a:send_many(batch)
+    assert.equal(10, #texts(far.b))
+    assert.is_true(sw:port("a"):counts().dropped_rate >= 18)
+    sw:close()
+  end, 60))
+
+  it("let frames leave together, in slots", run(function()
+    local sw, far = l2s.switch { "a", "b" }
+    sw:faults("a", "b", { slot = { min = 0.1, frames = 4 } })
+    local batch = {}
+    for i = 1, 8 do batch[i] = frame { text = tostring(i) } end
+    far.a:send_many(batch)
+    assert.equal(4, #assert(far.b:recv_many(256, 30)))
+    assert.equal(4, #assert(far.b:recv_many(256, 30)))
+    sw:close()
+  end, 60))
+
+  it("hit only the frames that are asked for, and only the n-th of them", run(function()
+    local sw, far = l2s.switch { "a", "b" }
+    local function segment(flags, text)
+      local ip = "\x45\0\0\x28\0\0\0\0\x40\6\0\0\10\0\0\1\10\0\0\2"
+      return frame({ from = 1 }):sub(1, 12) .. "\8\0" .. ip .. (">I2I2I4I4BBI2I4"):pack(1000, 80, 0, 0, 0x50, flags, 0, 0) .. text
+    end
+    local function passing(only, frames)
+      sw:faults("a", "b", { loss = 1, only = only })
+      far.a:send_many(frames)
+      local list = {}
+      for _, text in ipairs(texts(far.b)) do list[#list + 1] = text:sub(-1) end
+      return table.concat(list)
+    end
+    local syn, ack = 2, 16
+    local flow = { segment(syn, "a"), segment(ack, "b"), segment(syn, "c"), segment(syn, "d"), segment(syn | ack, "e"),
+      frame { from = 1, text = "f" }, frame { from = 2, text = "g", vlan = 5 } }
+    assert.equal("abcefg", passing({ tcp = "syn", nth = 3 }, flow))
+    assert.equal("befg", passing({ tcp = "syn" }, flow))
+    assert.equal("fg", passing({ protocol = "tcp" }, flow))
+    assert.equal("fg", passing({ port = 80 }, flow))
+    assert.equal("abcdefg", passing({ port = 81 }, flow))
+    assert.equal("abcde", passing({ ethertype = 0x88b5 }, flow))
+    assert.equal("abcdef", passing({ from = "02:00:00:00:00:02" }, flow))
+    assert.equal("g", passing({ mac = "02:00:00:00:00:01" }, flow))
+    assert.equal("aefg", passing({ first = 2, last = 4 }, flow))
+    for _, bad in ipairs { { mac = "x" }, { tcp = "x" }, { protocol = "x" }, { nth = 1, last = 2 }, { prot = 1 } } do
+      assert.has_error(function() sw:faults("a", "b", { only = bad }) end)
+    end
+    sw:close()
+  end, 60))
 end)

@@ -233,7 +233,7 @@ static void forward(struct vmctl_switch_port *from, const uint8_t *at, size_t le
     sw->note_len = 0;
     if (!from->from)
         forward_judged(from, at, len, NULL);
-    else if (vmctl_switch_judge(from, NULL, from->from, len, &v))
+    else if (vmctl_switch_judge(from, NULL, from->from, at + VMCTL_ETHER_HEAD, len, &v))
         forward_judged(from, at, len, &v);
     for (struct vmctl_switch_watcher *w = sw->watchers; w; w = w->next)
         w->saw(w, from, at + VMCTL_ETHER_HEAD, len);

@@ -171,8 +171,8 @@ void vmctl_switch_on_hold_over(struct vmctl_timer *t);
 void vmctl_switch_hold_end(struct vmctl_switch_port *from);
 
 /* switch_fault.c. Applies a fault (NULL: none) to a frame, and changes the verdict. False: the frame is lost. */
-bool vmctl_switch_judge(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, struct vmctl_fault *f, size_t len,
-                        struct vmctl_verdict *v);
+bool vmctl_switch_judge(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, struct vmctl_fault *f,
+                        const uint8_t *frame, size_t len, struct vmctl_verdict *v);
 /* Puts or holds a frame (as for put) that has the verdict of its sender's own fault, if the faults of the pair and of the
  * receiver let it through. */
 void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,

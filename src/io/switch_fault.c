@@ -29,6 +29,7 @@ static int fault_set(const struct vmctl_switch_port *p, int place, struct vmctl_
         next.busy = (*slot)->busy;
         next.latest = (*slot)->latest;
         next.random = (*slot)->random;
+        next.slot_at = (*slot)->slot_at;
     } else {
         *slot = malloc(sizeof **slot);
         if (!*slot)
@@ -95,12 +96,12 @@ static void count_fate(struct vmctl_switch_port *from, const struct vmctl_switch
                       fate == VMCTL_FATE_CUT ? "cut" : fate == VMCTL_FATE_LOST ? "loss" : "rate");
 }
 
-bool vmctl_switch_judge(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, struct vmctl_fault *f, size_t len,
-                        struct vmctl_verdict *v)
+bool vmctl_switch_judge(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, struct vmctl_fault *f,
+                        const uint8_t *frame, size_t len, struct vmctl_verdict *v)
 {
     if (!f)
         return true;
-    enum vmctl_fate fate = vmctl_fault_judge(f, len, v);
+    enum vmctl_fate fate = vmctl_fault_judge(f, frame, len, v);
     if (fate == VMCTL_FATE_PASS)
         return true;
     count_fate(from, to, fate);
@@ -137,7 +138,8 @@ void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_sw
 {
     struct vmctl_switch_pair *pair = &from->pair[to->index];
     size_t len = total - VMCTL_ETHER_HEAD;
-    if (!vmctl_switch_judge(from, to, pair->fault, len, &v) || !vmctl_switch_judge(from, to, to->to, len, &v)) {
+    const uint8_t *frame = at + VMCTL_ETHER_HEAD;
+    if (!vmctl_switch_judge(from, to, pair->fault, frame, len, &v) || !vmctl_switch_judge(from, to, to->to, frame, len, &v)) {
         pair->dropped++;
         return;
     }

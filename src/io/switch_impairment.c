@@ -3,6 +3,8 @@
 
 #include "wire/ether.h"
 
+#include <math.h>
+
 /* xoshiro256**, seeded by splitmix64: both in the public domain, by Blackman and Vigna. */
 
 static uint64_t rotate(uint64_t x, int by)
@@ -39,49 +41,143 @@ static double random_unit(struct vmctl_random *r)
 }
 
 /* Draws only where there is a chance: what is not configured changes nothing in a seeded run. */
-static bool happens(struct vmctl_random *r, double chance)
+static bool happens(struct vmctl_random *r, struct vmctl_chance *c)
 {
-    return chance > 0 && random_unit(r) < chance;
+    if (c->chance <= 0)
+        return false;
+    bool again = c->correlation > 0 && c->drawn && random_unit(r) < c->correlation;
+    if (!again)
+        c->last = random_unit(r) < c->chance;
+    c->drawn = true;
+    return c->last;
 }
 
-/* When a frame that comes at `at` has been sent at this rate; a time before `at` if too much waits already. */
-static double rate_passage(struct vmctl_fault *f, size_t len, double at)
+/* The frame meets its loss in the state in which it finds the wire. */
+static bool gilbert_elliott(struct vmctl_fault *f)
 {
-    double begin = f->busy > at ? f->busy : at;
-    if (begin - at > f->burst)
+    if (f->to_bad <= 0)
+        return false;
+    bool bad = f->bad;
+    if (random_unit(&f->random) < (bad ? f->to_good : f->to_bad))
+        f->bad = !bad;
+    return random_unit(&f->random) < (bad ? f->loss_bad : f->loss_good);
+}
+
+static bool is_lost(struct vmctl_fault *f)
+{
+    bool nth = f->loss_every && ++f->counted % f->loss_every == 0;
+    bool state = gilbert_elliott(f);
+    return happens(&f->random, &f->loss) || nth || state;
+}
+
+static double draw_normal(struct vmctl_random *r)
+{
+    double u = 1 - random_unit(r);
+    return sqrt(-2 * log(u)) * cos(6.283185307179586 * random_unit(r));
+}
+
+/* Of shape 3, shifted and scaled to the mean 0 and the deviation 1. */
+static double draw_pareto(struct vmctl_random *r)
+{
+    return (pow(1 - random_unit(r), -1.0 / 3) - 1.5) / 0.8660254037844386;
+}
+
+static double draw(struct vmctl_fault *f)
+{
+    struct vmctl_random *r = &f->random;
+    switch (f->distribution) {
+    case VMCTL_NORMAL:
+        return draw_normal(r);
+    case VMCTL_PARETO:
+        return draw_pareto(r);
+    case VMCTL_PARETONORMAL:
+        return 0.25 * draw_normal(r) + 0.75 * draw_pareto(r);
+    case VMCTL_TABLE:
+        return (double)f->table[random_next(r) % f->table_size];
+    default:
+        return 2 * random_unit(r) - 1;
+    }
+}
+
+static double draw_shift(struct vmctl_fault *f)
+{
+    if (f->jitter <= 0)
+        return 0;
+    bool again = f->jitter_correlation > 0 && f->shifted && random_unit(&f->random) < f->jitter_correlation;
+    if (!again)
+        f->shift = draw(f);
+    f->shifted = true;
+    return f->jitter * f->shift;
+}
+
+static double bits_on_wire(const struct vmctl_fault *f, size_t len)
+{
+    double bytes = fmax(0, (double)len + f->overhead);
+    if (f->cell > 0)
+        bytes = ceil(bytes / f->cell) * (f->cell + f->cell_overhead);
+    return bytes * 8;
+}
+
+/* When `count` frames that come at `at` have been sent at this rate; a time before `at` if too much waits already. */
+static double rate_passage(struct vmctl_fault *f, size_t len, unsigned count, double at)
+{
+    double begin = fmax(f->busy, at - f->burst * 8 / f->rate);
+    if (begin - at > f->latency)
         return -1;
-    f->busy = begin + (double)len * 8 / f->rate;
-    return f->busy;
+    f->busy = begin + bits_on_wire(f, len) * count / f->rate;
+    return fmax(at, f->busy);
 }
 
-enum vmctl_fate vmctl_fault_judge(struct vmctl_fault *f, size_t len, struct vmctl_verdict *v)
+/* The time of the first slot that is not before `due` and has room. */
+static double slot_of(struct vmctl_fault *f, double due)
+{
+    if (f->slot_max <= 0)
+        return due;
+    if (due - f->slot_at > 64 * f->slot_max) /* nothing came for long: slots begin anew */
+        f->slot_at = due - f->slot_max * random_unit(&f->random);
+    while (f->slot_at < due || (f->slot_frames && !f->slot_left)) {
+        f->slot_at += f->slot_min + (f->slot_max - f->slot_min) * random_unit(&f->random);
+        f->slot_left = f->slot_frames;
+    }
+    f->slot_left -= f->slot_frames > 0;
+    return f->slot_at;
+}
+
+/* Does it hit this frame? Counts those that match. */
+static bool is_hit(struct vmctl_fault *f, const uint8_t *frame, size_t len)
+{
+    if (!vmctl_match(&f->only, frame, len))
+        return false;
+    f->matched++;
+    return f->matched >= f->first && (!f->last || f->matched <= f->last);
+}
+
+enum vmctl_fate vmctl_fault_judge(struct vmctl_fault *f, const uint8_t *frame, size_t len, struct vmctl_verdict *v)
 {
     struct vmctl_random *r = &f->random;
     if (f->cut)
         return VMCTL_FATE_CUT;
-    if (happens(r, f->loss))
+    if (!is_hit(f, frame, len))
+        return VMCTL_FATE_PASS;
+    if (is_lost(f))
         return VMCTL_FATE_LOST;
     if (f->limit && (!v->limit || f->limit < v->limit))
         v->limit = f->limit;
     double due = v->due;
-    if (f->rate > 0 && (due = rate_passage(f, len, due)) < 0)
+    unsigned copies = happens(r, &f->duplicate);
+    if (f->rate > 0 && (due = rate_passage(f, len, 1 + copies, due)) < 0)
         return VMCTL_FATE_LIMITED;
-    if (happens(r, f->corrupt)) {
+    v->copies += copies;
+    if (happens(r, &f->corrupt)) {
         v->corrupt = true;
         v->where = random_next(r);
     }
-    if (happens(r, f->duplicate))
-        v->copies++;
-    due += f->delay;
-    if (f->jitter > 0)
-        due += f->jitter * (2 * random_unit(r) - 1);
-    if (due < v->due)
-        due = v->due;
-    if (happens(r, f->reorder)) { /* those behind overtake it */
+    due = slot_of(f, fmax(v->due, due + f->delay + draw_shift(f)));
+    if (happens(r, &f->reorder)) { /* those behind overtake it */
         v->due = due + f->reorder_by;
         return VMCTL_FATE_PASS;
     }
-    if (due < f->latest)
+    if ((f->ordered || f->jitter <= 0) && due < f->latest)
         due = f->latest;
     f->latest = due;
     v->due = due;

@@ -18,6 +18,9 @@ struct vmctl_lua_switch {
 /* The open switch at `arg`. */
 struct vmctl_switch *vmctl_switch_check(lua_State *L, int arg);
 
+/* switch_fault_table.c. The fault in the table at `arg`, which Lua has checked; NULL for nil. */
+const struct vmctl_fault *vmctl_switch_fault_check(lua_State *L, int arg, struct vmctl_fault *f);
+
 /* switch_tap.c: sw:tap(bytes, lossy) */
 int vmctl_l_tap(lua_State *L);
 

@@ -214,39 +214,6 @@ static int l_switch_age(lua_State *L)
     return 0;
 }
 
-static double fault_field(lua_State *L, const char *name)
-{
-    lua_getfield(L, -1, name);
-    double value = lua_toboolean(L, -1) ? luaL_checknumber(L, -1) : 0;
-    lua_pop(L, 1);
-    return value;
-}
-
-/* The fault in the table at `arg`, which Lua has checked; NULL for nil. */
-static const struct vmctl_fault *fault_check(lua_State *L, int arg, struct vmctl_fault *f)
-{
-    if (lua_isnoneornil(L, arg))
-        return NULL;
-    luaL_checktype(L, arg, LUA_TTABLE);
-    lua_pushvalue(L, arg);
-    *f = (struct vmctl_fault){ 0 };
-    lua_getfield(L, -1, "cut");
-    f->cut = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    f->loss = fault_field(L, "loss");
-    f->duplicate = fault_field(L, "duplicate");
-    f->reorder = fault_field(L, "reorder");
-    f->corrupt = fault_field(L, "corrupt");
-    f->delay = fault_field(L, "delay");
-    f->jitter = fault_field(L, "jitter");
-    f->reorder_by = fault_field(L, "reorder_by");
-    f->rate = fault_field(L, "rate");
-    f->burst = fault_field(L, "burst");
-    f->limit = (uint32_t)fault_field(L, "limit");
-    lua_pop(L, 1);
-    return f;
-}
-
 /* sw:fault(port, "from" | "to", fault or nil) */
 static int l_switch_fault(lua_State *L)
 {
@@ -254,7 +221,7 @@ static int l_switch_fault(lua_State *L)
     struct vmctl_switch_port *p = port_check(L, 1, 2);
     int direction = luaL_checkoption(L, 3, NULL, directions);
     struct vmctl_fault f;
-    const struct vmctl_fault *set = fault_check(L, 4, &f);
+    const struct vmctl_fault *set = vmctl_switch_fault_check(L, 4, &f);
     int err = direction == 0 ? vmctl_switch_fault_from(p, set) : vmctl_switch_fault_to(p, set);
     if (err)
         return vmctl_fail(L, err, "set a fault");
@@ -266,7 +233,7 @@ static int l_switch_fault_pair(lua_State *L)
 {
     struct vmctl_switch_port *from = port_check(L, 1, 2), *to = port_check(L, 1, 3);
     struct vmctl_fault f;
-    int err = vmctl_switch_fault_pair(from, to, fault_check(L, 4, &f));
+    int err = vmctl_switch_fault_pair(from, to, vmctl_switch_fault_check(L, 4, &f));
     if (err)
         return vmctl_fail(L, err, "set a fault");
     return 0;

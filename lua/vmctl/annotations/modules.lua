@@ -2376,15 +2376,25 @@ end
 do
 ---@class vmctl.L2Faults
 ---@field loss? number the chance that a frame is lost, 0 to 1
+---@field loss_every? integer each so many-th frame is lost
+---@field gemodel? { p: number, r: number?, bad: number?, good: number? } loss by the model of Gilbert and Elliott, as netem's: the chance to become bad (p) and good again (r: 1 - p), and to lose a frame in the bad (1) and the good state (0)
 ---@field duplicate? number the chance that it comes twice
 ---@field corrupt? number the chance that one bit behind the addresses and the type is flipped
 ---@field delay? number seconds by which each frame comes later
----@field jitter? number seconds: the delay varies by so much, up and down; frames keep their order
+---@field jitter? number seconds: the delay varies by so much, up and down; frames may overtake each other, as with netem
+---@field distribution? "uniform"|"normal"|"pareto"|"paretonormal"|number[] of the jitter: uniform goes from -jitter to jitter, of the others it is the standard deviation; a table has up to 256 multiples of the jitter, which are drawn alike
+---@field ordered? boolean frames overtake none, and are later for it than asked
 ---@field reorder? number the chance that a frame is held back, so that later ones overtake it
 ---@field reorder_by? number seconds for which it is held back (0.02)
----@field rate? number|string bits a second: 1e7 or "10M"
+---@field loss_correlation? number the chance that a frame's fate is the previous one's; also duplicate_correlation, reorder_correlation, corrupt_correlation, and jitter_correlation (that it is as late as the previous one)
+---@field slot? { min: number, max: number?, frames: integer? } frames leave together, at times that lie min to max seconds apart; at most so many at a time
+---@field rate? number|string bits a second: 1e7 or "10M"; copies count as well
+---@field overhead? integer bytes that each frame takes on the wire beside its own; may be negative
+---@field cell? integer frames take whole cells of so many bytes on the wire, and each `cell_overhead` more
+---@field burst? integer bytes that go at once after a pause, as tbf's (0)
+---@field latency? number seconds for which frames may wait for the rate; further ones are dropped (0.1)
 ---@field limit? integer frames of one direction that may be delayed at a time, as netem's; further ones are dropped, and counted by the receiver's dropped_full (by default as many as there is memory for)
----@field burst? number seconds of traffic that may wait for the rate; further frames are dropped (0.1)
+---@field only? vmctl.L2Match which frames it hits; others pass as if there were no fault
 local L2Faults = {}
 
 end
@@ -2409,6 +2419,22 @@ function L2Listener:address() end
 --- Stops listening; accepted ports stay. Idempotent, never waits.
 ---@return true
 function L2Listener:close() end
+
+end
+
+do
+---@class vmctl.L2Match
+---@field to? string the hardware address to which it goes: "52:54:00:12:34:56"
+---@field from? string that from which it comes
+---@field mac? string one of the two
+---@field ethertype? integer behind VLAN tags: 0x0806
+---@field protocol? integer|"icmp"|"tcp"|"udp"|"icmpv6" of IPv4 or IPv6 (there: of the first header)
+---@field port? integer one of the two ports of TCP or UDP
+---@field tcp? "syn"|"syn-ack"|"fin"|"rst" segments of that kind; "syn": without ACK
+---@field nth? integer only the so many-th of these frames, since the fault was set
+---@field first? integer from the so many-th on
+---@field last? integer to the so many-th
+local L2Match = {}
 
 end
 
