@@ -149,6 +149,32 @@ describe("vmctl.config.push", function()
     end)
   end))
 
+  it("applies [secrets] and [[shared]] of the configuration when told to", run(function()
+    local home = assert(os.getenv "HOME")
+    local config = 'name = "x"\n[secrets]\nHOME_IS = "${HOME}/x"\nNONE = \'a${VMCTL_SPEC_NOT_SET}b\'\n"\\u0041" = "q\\"\\\\" # c\n'
+      .. 'L = """\none\ntwo"""\n[[shared]]\nhost = "./"\nguest = "/workspace"\n[[shared]]\nguest = "/ro"\nreadonly = true # c\n'
+    local log = {}
+    with_guest(recorder(log), function(client)
+      assert(push(client, { config = config, secrets = { NONE = "own" } }, { jcard_apply = true }))
+    end)
+    local secrets, mounts, sent = {}, {}, nil
+    for _, call in ipairs(log) do
+      if call[1] == "inject_secret" then secrets[call[2].name] = call[2].value end
+      if call[1] == "mount" then mounts[#mounts + 1] = call[2] end
+      if call[1] == "set_config" then sent = call[2].content end
+    end
+    assert.same({ HOME_IS = home .. "/x", NONE = "own", A = 'q"\\', L = "one\ntwo" }, secrets)
+    assert.same({ { tag = "share0", guest_path = "/workspace", fs_type = "9p", read_only = false },
+      { tag = "share1", guest_path = "/ro", fs_type = "9p", read_only = true } }, mounts)
+    assert.is_nil(sent:find("secrets", 1, true))
+    assert.truthy(sent:find("[[shared]]", 1, true))
+    for _, wrong in ipairs { "[secrets]\nA = 1\n", 'secrets = { A = "b" }\n', "[[shared]]\nhost = 'x'\n", "[[shared]]\nguest = 5\n",
+      '[[shared]]\nguest = "/a"\nreadonly = 1\n', "nothing" } do
+      local nothing, _, code = push(untouched(), { config = wrong }, { jcard_apply = true })
+      assert.same({ nil, "EINVAL" }, { nothing, code }, wrong)
+    end
+  end))
+
   it("goes on behind a failed step when told to, and reports all that have failed", run(function()
     local log = {}
     with_guest(recorder(log, function(kind, payload)

@@ -4,6 +4,7 @@
 local check = require "vmctl.config.check"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local jcard_apply = require "vmctl.config.jcard_apply"
 local log = require "vmctl.log"
 local mounts = require "vmctl.config.mounted"
 local options = require "vmctl.base.options"
@@ -17,7 +18,8 @@ local TIMEOUT = 120      -- seconds for a whole push
 local KNOCK = 5          -- seconds for the first answer of a control plane
 
 local known = {
-  timeout = "number", dry_run = "boolean", keep_secrets = "boolean", keep_going = "boolean", on_step = "callable", root = "string",
+  timeout = "number", dry_run = "boolean", keep_secrets = "boolean", keep_going = "boolean", jcard_apply = "boolean",
+  on_step = "callable", root = "string",
 }
 
 -- Does one step through the control plane.
@@ -219,9 +221,11 @@ end
 -- table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys:
 -- a map from user to a key or a list of keys: the user gets no others. mounts: a list of { tag =, guest_path =, fs_type =
 --- "virtiofs" or "9p", read_only = }. config: the jcard.toml
----@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, keep_going: boolean?, on_step: function?,
---- root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing; keep_going: the
--- steps behind one that failed are done as well; on_step(step) is called after each;
+---@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, keep_going: boolean?, jcard_apply: boolean?,
+--- on_step: function?, root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing;
+-- keep_going: the steps behind one that failed are done as well; jcard_apply: the configuration's [secrets], with ${VAR}
+-- from this environment,
+-- and its [[shared]], as 9p of the tags share0, share1 …, are applied, as the reference's host does; on_step(step) is called after each;
 -- root: a folder of the guest that is taken for its / (of an image that is being built, for example), through commands only
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind,
 -- name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
@@ -235,7 +239,12 @@ function M.push(where, set, opts)
   if opts.root and not ways.exec then error("config.push: 'root' needs a target that runs commands", 2) end
   local job = { report = reports.new(ways.label), deadline = core.now() + (opts.timeout or TIMEOUT), unknown = {}, secrets = {} }
   local can = { exec = ways.exec ~= nil, stereos = not opts.root and (ways.stereos or ways.machine) ~= nil }
-  local steps, err, code = check.steps(set, can, opts, 3)
+  local whole, err, code = set, nil, nil
+  local applies = opts.jcard_apply and type(set) == "table" and type(set.config) == "string"
+  if applies then whole, err, code = jcard_apply.apply(set) end
+  if not whole then return fail(job, err, code) end
+  local steps
+  steps, err, code = check.steps(whole, can, opts, 3)
   if not steps then return fail(job, err, code) end
   return apply(job, ways, steps, opts)
 end

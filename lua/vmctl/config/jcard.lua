@@ -123,6 +123,44 @@ local function read_item(text, at)
   return "pair", read_pair(text, start)
 end
 
+--- The text of a value that is a string; nil if it is none.
+---@param value string as `sections` gives it
+---@return string?
+function M.string(value)
+  local quote = value:match "^[\"']"
+  local past = quote and skip_string(value, 1)
+  if not past then return nil end
+  local long = value:sub(1, 3) == quote:rep(3)
+  local inner = long and value:sub(4, past - 4):gsub("^\r?\n", "") or value:sub(2, past - 2)
+  if quote == "'" then return inner end
+  return unescape(long and inner:gsub("\\[ \t\r]*\n%s*", "") or inner)
+end
+
+--- The sections, in their order: the pairs of each, with the first part of their keys and the text of their values. The pairs
+--- before the first header are in a section of the name "".
+---@param text string
+---@return { name: string, pairs: { key: string, value: string }[] }[]|nil sections
+---@return string? message
+function M.sections(text)
+  local list, at = { { name = "", pairs = {} } }, 1
+  while at <= #text do
+    local what, key, past = read_item(text, at)
+    if not past then
+      local _, line = text:sub(1, at):gsub("\n", "")
+      return nil, ("line %d is no TOML"):format(line + (text:sub(at, at) == "\n" and 0 or 1))
+    end
+    if what == "header" then
+      list[#list + 1] = { name = key, pairs = {} }
+    elseif what == "pair" then
+      local _, equals = read_key(text, text:match("^[ \t\r]*()", at))
+      local section = list[#list].pairs
+      section[#section + 1] = { key = key, value = text:sub(text:match("^[ \t]*()", equals + 1), past - 1) }
+    end
+    at = past
+  end
+  return list
+end
+
 --- Removes a top-level table: its section with all comments, its sub-tables, dotted keys, or an inline table. Names are compared
 --- without case, because some readers take [Secrets] for [secrets].
 ---@param text string
