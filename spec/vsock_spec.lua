@@ -37,6 +37,13 @@ describe("vmctl.vsock", function()
     assert.equal("4294967295:4294967295", tostring(vsock.address("any", "any")))
   end)
 
+  it("shows a listener on every CID as such", function()
+    local listener, err, name = vmctl.listen "vsock:any:any"
+    if not listener then return pending(err .. " " .. name) end
+    assert.is_truthy(tostring(listener):find "^vmctl.Listener%(vsock:any:%d+%)$")
+    listener:close()
+  end)
+
   it("gives addresses that the rest of vmctl takes", function()
     assert.equal("vsock:3:5000", tostring(vmctl.address.parse(vsock.address(3, 5000))))
   end)

@@ -155,6 +155,8 @@ size_t vmctl_addr_format(const struct vmctl_addr *a, char out[VMCTL_ADDR_TEXT])
     case AF_INET6:
         return addr_format_inet6(&a->u.in6, out);
     case AF_VSOCK:
+        if (a->u.vm.svm_cid == VMADDR_CID_ANY)
+            return (size_t)snprintf(out, VMCTL_ADDR_TEXT, "vsock:any:%u", a->u.vm.svm_port);
         return (size_t)snprintf(out, VMCTL_ADDR_TEXT, "vsock:%u:%u", a->u.vm.svm_cid, a->u.vm.svm_port);
     default:
         return (size_t)snprintf(out, VMCTL_ADDR_TEXT, "family:%u", (unsigned)a->u.sa.sa_family);

@@ -13,6 +13,7 @@
 enum {
     SOCKET_TYPE = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
     SOCKET_MODE = 0600,
+    SOCKET_VSOCK_LIMIT = 3600, /* seconds */
     SOCKET_MODE_BITS = 0777
 };
 
@@ -45,6 +46,13 @@ static int socket_start_connect(int fd, const struct vmctl_addr *a)
     return 0;
 }
 
+/* The kernel's own limit of two seconds would end an attempt before whoever dials gives up, who has a limit of his own. */
+static void socket_be_patient(int fd)
+{
+    struct timeval most = { .tv_sec = SOCKET_VSOCK_LIMIT };
+    (void)setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &most, sizeof most);
+}
+
 int vmctl_socket_connect(const struct vmctl_addr *a, int *out_fd)
 {
     int fd = socket(a->u.sa.sa_family, SOCKET_TYPE, 0);
@@ -52,6 +60,8 @@ int vmctl_socket_connect(const struct vmctl_addr *a, int *out_fd)
         return -errno;
     if (socket_is_tcp(a))
         socket_no_delay(fd);
+    if (a->u.sa.sa_family == AF_VSOCK)
+        socket_be_patient(fd);
     int err = socket_start_connect(fd, a);
     if (err && err != -EINPROGRESS) {
         close(fd);
