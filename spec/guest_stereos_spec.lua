@@ -120,8 +120,7 @@ describe("vmctl-agent --stereos", function()
     assert.is_true(client:ping())
     assert(fs.folders("/", root .. "/agents"))
     assert(fs.replace(root .. "/agents/one.json", '{"running":true}'))
-    local last = vmctl.now() + WAIT
-    while heard[#heard] ~= "healthy" and vmctl.now() < last do vmctl.sleep(0.05) end
+    support.eventually(function() return heard[#heard] == "healthy" end)
     assert.same({ "healthy" }, heard)
     local report = client:get_health()
     assert.same({ "healthy", "one" }, { report.state, report.agents[1].name })
@@ -134,9 +133,7 @@ describe("vmctl-agent --stereos", function()
     local file = support.tmpdir() .. "/off"
     local child <close>, client = start("--poweroff", "touch " .. file)
     assert.is_true(client:shutdown "enough")
-    local last = vmctl.now() + WAIT
-    while not fs.stat(file) and vmctl.now() < last do vmctl.sleep(0.02) end
-    assert.truthy(fs.stat(file))
+    support.eventually(function() return fs.stat(file) end)
     assert.equal("shutdown", client:get_health().state)
     client:close()
     assert(child:kill "TERM")

@@ -156,14 +156,18 @@ describe("a StereOS client", function()
     for i = 1, #sizes do assert.is_true(results[i]) end
   end, 10))
 
+  local late -- the call of the running test has ended without its reply
+
   it("does not take a reply after a time-out for the next call's", with({ function(conn)
+    late = false
     conn:request()
-    vmctl.sleep(0.15)
+    support.eventually(function() return late end)
     conn:health "booting" -- too late
     plain(conn)
   end, plain }, function(guest)
     local c <close> = client_of(guest)
     local _, err, name = c:get_health(0.05)
+    late = true
     assert.equal("ETIMEDOUT", name)
     assert.truthy(err:find("get_health on unix:.*no reply within 0.05 s"))
     assert.equal("ready", assert(c:get_health()).state)
@@ -187,9 +191,10 @@ describe("a StereOS client", function()
   end))
 
   it("lets the calls before and after one that gave up have their replies", with({ function(conn)
+    late = false
     local requests = {}
     for i = 1, 3 do requests[i] = conn:request() end
-    vmctl.sleep(0.1)
+    support.eventually(function() return late end)
     for _, request in ipairs(requests) do conn:ack(request.type) end
     plain(conn)
   end, plain }, function(guest)
@@ -198,6 +203,7 @@ describe("a StereOS client", function()
     local hasty = vmctl.spawn(function() return c:shutdown("b", { timeout = 0.03 }) end)
     local after = vmctl.spawn(function() return c:inject_ssh_key("u", "ssh-rsa AAAA") end)
     assert.equal("ETIMEDOUT", code(hasty:join()))
+    late = true
     assert.is_true(c:ping()) -- on a connection of its own
     assert.is_true(before:join())
     assert.is_true(after:join())
@@ -206,15 +212,18 @@ describe("a StereOS client", function()
 
   it("keeps nothing of a call whose task was cancelled", with({ function(conn)
     conn:request()
-    vmctl.sleep(0.1)
+    late = false
+    support.eventually(function() return late end)
     conn:health "degraded"
     plain(conn)
   end, plain }, function(guest)
     local c <close> = client_of(guest)
+    late = nil
     local task = vmctl.spawn(function() return c:get_health() end)
-    vmctl.sleep(0.02)
+    support.eventually(function() return late == false end) -- the guest has the request
     task:cancel()
     assert.equal("ECANCELED", code(task:join()))
+    late = true
     assert.equal("ready", assert(c:get_health()).state)
   end))
 

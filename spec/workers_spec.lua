@@ -117,7 +117,7 @@ describe("a file call that hangs", function()
 
   on_hanging("ends with its task", function(folder)
     local task = vmctl.spawn(work, 60, "list", fs.list, folder)
-    vmctl.sleep(0.05)
+    vmctl.yield()
     task:cancel()
     assert.equal("ECANCELED", code(task:join()))
   end)
@@ -131,7 +131,7 @@ describe("a file call that hangs", function()
   on_hanging("takes a worker; when all are taken, the pool says so, and when its queue is full", function(folder)
     local tasks = {}
     for i = 1, WORKERS do tasks[i] = vmctl.spawn(work, 3, "stat", fs.stat, folder .. "/x" .. i) end
-    vmctl.sleep(0.05)
+    vmctl.yield()
     local _, message, why = work(0.05, "stat", fs.stat, "/etc/passwd")
     assert.equal("ETIMEDOUT", why)
     assert.is_truthy(message:find "no worker was free, 8 calls have not come back$")
