@@ -1,10 +1,10 @@
---- set_config: the guest's configuration file, /etc/stereos/jcard.toml, which StereOS' agentd reads again and again. So it is
---- replaced at once (docs/wire/stereos.md#guest-actions).
+--- set_config: writes the guest's configuration file, /etc/stereos/jcard.toml. StereOS' agentd reads it at any time, so it is replaced
+--- atomically (docs/wire/stereos.md#guest-actions).
 local safe_file = require "vmctl.base.safe_file"
 
 local M = {}
 
---- Where it is.
+--- The path of the file.
 M.PATH = "/etc/stereos/jcard.toml"
 
 local MODE = 420 -- 0644

@@ -15,22 +15,22 @@ local S = wire.states
 
 local M = {}
 
---- Where the files are.
+--- The status folder.
 M.FOLDER = "/run/stereos/agents"
 
--- So chosen that the health message stays below a line's limit, whatever the agents say.
+-- With these limits the health message is always shorter than a line may be.
 local AGENTS, FILE_SIZE = 256, 64 << 10
 local LENGTHS = { name = 128, session = 128, error = 512 }
 local KINDS = { name = "string", running = "boolean", session = "string", restarts = "integer", error = "string" }
 
-local GATHER = 0.5   -- seconds: changes of one moment are one
-local POLL = 5       -- seconds, where folders can not be watched
+local GATHER = 0.5   -- seconds within which changes are reported together
+local POLL = 5       -- seconds between two checks of a folder that can not be watched
 
 ---@class vmctl.GuestHealth
 local methods = {}
 local mt = { __name = "vmctl.GuestHealth", __index = methods }
 
--- An entry as the protocol has it; whatever is wrong with one is its error.
+-- Turns an agent's file into an entry of the protocol. An invalid file gives an entry with an error.
 local function tidy(entry, name)
   local agent = { name = name, running = false, restarts = 0 }
   if type(entry) ~= "table" or json.is_array(entry) then
@@ -60,7 +60,7 @@ local function read_agent(path, name)
   return { name = name, running = false, restarts = 0, error = log.one_line("status: " .. err, LENGTHS.error) }
 end
 
--- A file that is as it was is not read again.
+-- Reads a file only if it has changed.
 local function look(self, file)
   local path = self._folder .. "/" .. file
   local info = fs.stat(path, true)
@@ -132,14 +132,14 @@ local function describe(agents, running)
   return (agents[1] or running) and S.HEALTHY or S.READY
 end
 
--- The state, and why; from what the guest says of itself and its agents.
+-- Derives the state and its reason from the guest's phase and its agents.
 local function judge(self, own, running)
   if self._phase ~= S.READY then return self._phase, self._message end
   if self._message then return S.DEGRADED, self._message end
   return describe(own, running)
 end
 
---- Looks at the agents, and reports a changed state. Does not wait.
+--- Reads the agents' files, and reports a changed state. Does not wait.
 ---@return string state, table agents
 function methods:poll()
   local agents, own, running = self:agents()
@@ -151,9 +151,9 @@ function methods:poll()
   return state, agents
 end
 
---- The guest's own part of the state: "booting", "ready" (the agents decide the rest), "shutdown".
+--- Sets the guest's phase: "booting", "ready" (the state then depends on the agents), "shutdown".
 ---@param phase string
----@param message? string with "ready": something is wrong, whatever the agents say
+---@param message? string with "ready": the guest is degraded, whatever the agents' states are
 function methods:enter(phase, message)
   self._phase, self._message = phase, message and log.one_line(message, LENGTHS.error)
   self:poll()
@@ -179,8 +179,7 @@ local function await_change(self)
   return core.sleep(POLL)
 end
 
---- Keeps looking at the agents, so that a change is told of without being asked for. Waits; a folder that does not change
---- costs nothing.
+--- Watches the agents' files and reports changed states until it is cancelled. Waits. A folder without changes costs nothing.
 ---@return nil, string, string ECANCELED
 function methods:run()
   return task.scope(function(scope)

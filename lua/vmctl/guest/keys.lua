@@ -1,5 +1,5 @@
---- inject_ssh_key: a user's authorized_keys, replaced as a whole (docs/wire/stereos.md#guest-actions). The home is
---- the user's, who may have put links there that lead elsewhere: none is followed. A .ssh of another owner or mode, which sshd
+--- inject_ssh_key: replaces a user's authorized_keys as a whole (docs/wire/stereos.md#guest-actions). The user controls the home folder
+--- and may have put links there, so links are not followed. A .ssh of another owner or mode, which sshd
 --- would not use, is repaired.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"

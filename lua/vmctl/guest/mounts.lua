@@ -1,5 +1,5 @@
---- mount: folders that the host shares, by virtiofs or 9p, under the rules of docs/wire/stereos.md#guest-actions;
---- mounted once, however often it is asked for, and taken off again before the end.
+--- mount: mounts folders that the host shares by virtiofs or 9p, under the rules of docs/wire/stereos.md#guest-actions. Requests are
+--- idempotent; shares are unmounted before the guest ends.
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local log = require "vmctl.log"
@@ -13,7 +13,7 @@ local M = {}
 local DATA = { virtiofs = false, ["9p"] = "trans=virtio,version=9p2000.L" }
 local MODULES = { virtiofs = { "virtiofs" }, ["9p"] = { "9p", "9pnet_virtio" } }
 local FORBIDDEN = { "/nix", "/etc", "/bin", "/boot", "/dev", "/proc", "/sys", "/run" }
-local USER = "agent" -- to whom StereOS gives what is mounted
+local USER = "agent" -- the owner of shares in StereOS
 local TAG_LENGTH, PATH_LENGTH = 255, 4095
 local LOAD_TIMEOUT = 10
 local UNMOUNT_TIMEOUT = 5 -- seconds: a share whose server is gone must not keep the guest from ending
@@ -65,7 +65,7 @@ function M.check_path(path)
   return plain
 end
 
--- Where it shall really be: what the links of the path lead to is under the same rules.
+-- Resolves the links of a path. The resolved path must follow the same rules.
 local function find_target(root, asked)
   local path, err, code = M.check_path(asked)
   if not path then return nil, err, code end
@@ -88,7 +88,7 @@ local function check(payload)
   return true
 end
 
--- The one that is to be seen at a path; older ones lie below it.
+-- The topmost mount at a path.
 local function find_mount(system, path)
   local found
   for _, mount in ipairs(M.parse(system.mountinfo())) do

@@ -12,7 +12,7 @@ local M = {}
 M.SIGNAL_INIT = "signal-init"
 
 local COMMAND_TIMEOUT = 30 -- seconds
-local GRACE = 60        -- seconds for the power-off after the command has succeeded
+local GRACE = 60           -- seconds for the power-off after the command has succeeded
 local SAID = 512           -- bytes of a command's output that are shown
 
 local function command(given)
@@ -39,8 +39,8 @@ local function run(argv)
   return errors.fail("EIO", "%s ended with %s: %s", argv[1], record.exit_code or record.signal, text)
 end
 
---- Makes the power-off function: `power` (which returns only when that fails), or the command, or the one that fits this system.
---- Below a root folder only `power` and commands that were given: the machine is not ours there.
+--- Makes the power-off function: it calls `power` (which returns only on failure), runs the given command, or runs the one of this
+--- system. With a root folder only `power` or a given command is used, because the guest is not this machine.
 ---@param opts { root: string, power: function?, poweroff: string?, grace: number? }
 ---@return fun(): nil, string, string waits; returns only when the guest still runs
 function M.off(opts)

@@ -1,10 +1,10 @@
---- Refreshes a guest that was stopped, or is one of several copies: its clock set right, its random numbers its own.
+--- Refreshes a guest that was stopped, or is one of several copies of a snapshot: sets its clock and reseeds its random numbers.
 local core = require "vmctl.core"
 
 local M = {}
 
 local SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
-local CLOSE_ENOUGH = 50 * 1000000 -- nanoseconds: less may only be the way here
+local CLOSE_ENOUGH = 50 * 1000000 -- nanoseconds: a smaller difference may be the delay of the request
 local SEED = 4096                 -- bytes that are taken
 
 local function set_clock(answer, theirs)
@@ -26,7 +26,7 @@ local function clock_source()
   return file and file:read "l" or nil
 end
 
---- Does what a request asks for. What is not understood is not done, and not answered.
+--- Does the parts of a request that it knows. The answer has nothing about other parts.
 ---@param request { unix_ns: integer?, seed: string? } the host's time since 1970; random bytes in base64
 ---@return { clock_source: string?, clock_offset_ns: integer?, clock_error: string?, reseeded: true?, seed_error: string? } answer
 -- clock_source: the kernel's; clock_offset_ns: how far ahead the guest's clock was, which is right now

@@ -1,12 +1,11 @@
---- inject_secret: one file a secret, in memory only. Whatever else may hold it, a disk must not
---- (docs/wire/stereos.md#guest-actions).
+--- inject_secret: writes each secret to a file in memory; a secret must not reach a disk (docs/wire/stereos.md#guest-actions).
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local safe_file = require "vmctl.base.safe_file"
 
 local M = {}
 
---- Where they are.
+--- The folder of the secrets.
 M.FOLDER = "/run/stereos/secrets"
 
 local MODE, HIGHEST, FOLDER_MODE = 384, 511, 448 -- 0600, 0777, 0700
@@ -14,8 +13,8 @@ local NAME_LENGTH = 255
 local MEMORY = { tmpfs = true, ramfs = true }
 local MOUNT_OPTIONS = "mode=0700,size=16m"
 
---- Why a name is none: nil when it is one. agentd makes an environment variable of each file, and skips what begins with a
---- dot, as our temporary files do.
+--- The reason why a name is invalid, nil for a valid one. agentd makes an environment variable of each file, and skips names that begin
+--- with a dot, like those of our temporary files.
 ---@param name string
 ---@return string? why
 function M.unfit(name)
@@ -27,7 +26,7 @@ function M.unfit(name)
   if name:sub(1, 1) == "." then return "it begins with a dot" end
 end
 
--- 600 for 0600 is easily written, and is 01130 to the kernel.
+-- Refuses decimal 600, a likely mistake for 0600: to the kernel it is 01130.
 local function check_mode(mode)
   if mode <= HIGHEST then return true end
   local meant = ("%d"):format(mode):match "^[0-7][0-7][0-7]$"

@@ -16,7 +16,7 @@ local task = require "vmctl.base.task"
 local M = {}
 
 local SYNC_TIMEOUT = 10 -- seconds
-local GRACE = 0.2 -- seconds in which the last lines may leave before the power goes
+local GRACE = 0.2 -- seconds for the last lines to be sent before the power-off
 
 local known = {
   root = "string", config_path = "string", secrets_dir = "string", health_dir = "string", agents = "function",
@@ -28,24 +28,24 @@ local known = {
 local methods = {}
 local mt = { __name = "vmctl.GuestService", __index = methods }
 
---- The guest has booted: from now on it is ready, or what its agents make of it.
+--- Marks the guest as booted: its state now depends on its agents.
 function methods:ready()
   self._health:enter "ready"
 end
 
---- Looks after the agents' states until it is cancelled. Waits.
+--- Reports changes of the agents' states until it is cancelled. Waits.
 ---@return nil, string, string ECANCELED
 function methods:run()
   return self._health:run()
 end
 
--- A disk that does not answer must not keep the guest from ending.
+-- Syncs with a time limit: a disk that does not answer must not block the power-off.
 local function sync()
   local ok, err, code = task.timeout(SYNC_TIMEOUT, fs.sync)
   if not ok and code == "ETIMEDOUT" then log.error("shutdown: %s; the guest ends without that", err) end
 end
 
--- The ack has gone out.
+-- Runs after the ack was sent.
 local function shut_down(self, reason)
   if self._ending then return end
   self._ending = true
@@ -75,7 +75,7 @@ end
 --- Makes the handlers.
 ---@param opts? { root: string?, config_path: string?, secrets_dir: string?, health_dir: string?, agents: function?,
 --- on_state: function?, power: function?, poweroff: string?, grace: number?, system: table?, began: number? } root: a
--- folder that stands for "/" (then secrets are files on whatever it lies on, and who may not give files away keeps them);
+-- folder that is taken for "/" (secrets are then files in it, and their owner is not changed without the privilege);
 -- the paths of the configuration file, the secrets' folder and the agents' status folder; agents(): entries in that folder's
 -- place; on_state(state, message) is called when the state changes; power(how), or a command (or "signal-init"), powers off,
 -- and has `grace` seconds for it (60); system: see vmctl.guest.mounts; began: since when the guest is up, on our clock
