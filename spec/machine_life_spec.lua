@@ -156,9 +156,8 @@ describe("a guest ends", function()
 
   it("by a panic, which a command in flight is told at once", run(function()
     local vm <close> = guest.boot()
-    local flying = vmctl.spawn(function() return vm:run { "sleep", "1000" } end)
-    vmctl.sleep(0.2)
-    local crash, message, name = vm:run "sleep 0.1; echo c > /proc/sysrq-trigger"
+    local flying = vmctl.spawn(function() return vm:run "touch /tmp/flying; sleep 1000" end)
+    local crash, message, name = vm:run "until [ -e /tmp/flying ]; do sleep 0.05; done; echo c > /proc/sysrq-trigger"
     assert.is_nil(crash)
     assert.equal("ERESET", name)
     assert_has(message, "before the exit code came")

@@ -94,7 +94,7 @@ describe("a scenario's verbs", function()
   end)
 
   it("wait for a Unix socket", function()
-    assert_has(failure_of(vms.one.wait_for_open_unix_socket, vms.one, "/run/late.sock", 0.3), "waiting for socket /run/late.sock")
+    assert_has(failure_of(vms.one.wait_for_open_unix_socket, vms.one, "/run/late.sock", 2), "waiting for socket /run/late.sock")
     local server = vms.one:spawn "sleep 0.3; exec vmctl-agent --listen unix:/run/late.sock"
     vms.one:wait_for_open_unix_socket "/run/late.sock"
     server:close()
@@ -106,7 +106,7 @@ describe("a scenario's verbs", function()
     local writer = vms.one:spawn "sleep 0.3; echo 'login: ' > /dev/tty1"
     assert.equal("login:", vms.one:wait_until_tty_matches(1, "l%w+:"))
     writer:close()
-    assert_has(failure_of(vms.one.wait_until_tty_matches, vms.one, 1, "never", 0.3), "waiting for 'never' on tty1; seen last: first")
+    assert_has(failure_of(vms.one.wait_until_tty_matches, vms.one, 1, "never", 2), "waiting for 'never' on tty1; seen last: first")
     assert_has(failure_of(vms.one.get_tty_text, vms.one, 40), "tty40: /dev/vcsa40 is not there")
   end)
 
@@ -155,7 +155,7 @@ describe("a scenario's verbs", function()
       return calls == 3 and "three", calls
     end, { interval = 0.01 }) })
     vms:retry(function() vms.one:succeed "true" end)
-    local err = failure_of(vms.retry, vms, function() vms.one:succeed "echo because >&2; exit 9" end, { timeout = 0.2, what = "a nine" })
+    local err = failure_of(vms.retry, vms, function() vms.one:succeed "echo because >&2; exit 9" end, { timeout = 2, what = "a nine" })
     assert_has(err, "retry: not in time after ")
     assert_has(err, "waiting for a nine; seen last: spec/scenario_verbs_spec.lua:")
     assert_has(err, "    |   stderr:\n    |     | because")
