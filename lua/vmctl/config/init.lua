@@ -223,9 +223,8 @@ end
 --- "virtiofs" or "9p", read_only = }. config: the jcard.toml
 ---@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, keep_going: boolean?, jcard_apply: boolean?,
 --- on_step: function?, root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing;
--- keep_going: the steps behind one that failed are done as well; jcard_apply: the configuration's [secrets], with ${VAR}
--- from this environment,
--- and its [[shared]], as 9p of the tags share0, share1 …, are applied, as the reference's host does; on_step(step) is called after each;
+-- keep_going: do the steps behind one that failed as well; jcard_apply: apply the configuration's [secrets], with ${VAR} of this
+-- environment, and [[shared]], as 9p of the tags share0, share1 …, as the reference's host does; on_step(step) is called after each;
 -- root: a folder of the guest that is taken for its / (of an image that is being built, for example), through commands only
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind,
 -- name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
@@ -240,8 +239,7 @@ function M.push(where, set, opts)
   local job = { report = reports.new(ways.label), deadline = core.now() + (opts.timeout or TIMEOUT), unknown = {}, secrets = {} }
   local can = { exec = ways.exec ~= nil, stereos = not opts.root and (ways.stereos or ways.machine) ~= nil }
   local whole, err, code = set, nil, nil
-  local applies = opts.jcard_apply and type(set) == "table" and type(set.config) == "string"
-  if applies then whole, err, code = jcard_apply.apply(set) end
+  if opts.jcard_apply then whole, err, code = jcard_apply.apply(set) end
   if not whole then return fail(job, err, code) end
   local steps
   steps, err, code = check.steps(whole, can, opts, 3)

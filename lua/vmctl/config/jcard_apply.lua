@@ -63,6 +63,7 @@ end
 ---@param set table
 ---@return table|nil set a new one, string?, string? code EINVAL
 function M.apply(set)
+  if type(set) ~= "table" or type(set.config) ~= "string" then return set end -- its check says what it lacks
   local found, err, code = M.read(set.config)
   if not found then return nil, err, code end
   local whole = {}
