@@ -6,7 +6,8 @@ local options = require "vmctl.base.options"
 
 local M = {}
 
-local known = { listen = "string|table", connect = "string|table", netdev = "string", backend = { "stream", "socket" }, mac = "string" }
+local known = { listen = "string|table", connect = "string|table", netdev = "string", backend = { "stream", "socket" }, mac = "string",
+  model = { "virtio-net", "e1000", "e1000e", "rtl8139", "vmxnet3" }, mtu = "integer>=68<=65535" }
 
 -- QEMU gives the first card of every guest the same address, which must not occur twice in a network.
 local function random_mac()
@@ -27,6 +28,7 @@ end
 -- IPv4 over TCP only: the older backend supports no more.
 local function socket_netdev(a, id, is_server)
   if a.kind ~= "tcp" then return errors.fail("EINVAL", "the backend 'socket' takes tcp addresses, not %s", a) end
+  if a.host:find(":", 1, true) then return errors.fail("EINVAL", "the backend 'socket' takes IPv4 addresses, not %s", a) end
   return ("socket,id=%s,%s=%s:%d"):format(id, is_server and "listen" or "connect", a.host, a.port)
 end
 
@@ -69,6 +71,19 @@ function M.hand_over(cards, connect)
   return list
 end
 
+-- The card itself, as QEMU writes it.
+local function device(nic, id, mac, suffix)
+  local model = nic.model or "virtio-net"
+  if not mac:find "^%x%x:%x%x:%x%x:%x%x:%x%x:%x%x$" then return errors.fail("EINVAL", "no hardware address: %s", mac) end
+  if tonumber(mac:sub(1, 2), 16) & 1 == 1 then return errors.fail("EINVAL", "the address of a group: %s", mac) end
+  if model ~= "virtio-net" then
+    if nic.mtu then return errors.fail("EINVAL", "only virtio-net tells its guest an MTU, %s does not", model) end
+    if not suffix:find "pci" then return errors.fail("EINVAL", "this machine has no PCI for the model %s", model) end
+    return ("%s,netdev=%s,mac=%s"):format(model, id, mac)
+  end
+  return ("virtio-net%s,netdev=%s,mac=%s%s"):format(suffix, id, mac, nic.mtu and (",host_mtu=%d"):format(nic.mtu) or "")
+end
+
 --- QEMU's arguments for network cards.
 ---@param nics { listen: string?, connect: string?, netdev: string?, backend: "stream"|"socket"|nil, mac: string? }[] listen: the
 -- address on which QEMU listens (preferable with QEMU 7.2, which does not reconnect as a client); connect: the address that it dials;
@@ -83,8 +98,10 @@ function M.arguments(nics, suffix)
     local backend, err, code = netdev(nic, id)
     if not backend then return nil, ("launch: nics[%d]: %s"):format(i, err), code end
     macs[i] = nic.mac or random_mac()
-    table.move({ "-netdev", backend, "-device", ("virtio-net%s,netdev=%s,mac=%s"):format(suffix, id, macs[i]) }, 1, 4,
-      #list + 1, list)
+    local card
+    card, err, code = device(nic, id, macs[i], suffix)
+    if not card then return nil, ("launch: nics[%d]: %s"):format(i, err), code end
+    table.move({ "-netdev", backend, "-device", card }, 1, 4, #list + 1, list)
   end
   return list, macs
 end
