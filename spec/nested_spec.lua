@@ -18,8 +18,8 @@ local function progress(text)
   io.stderr:write(("nested: %5.1f s  %s\n"):format(vmctl.now() - begin, text))
 end
 
-local function build_outer(output)
-  local files = {}
+local function build_outer(folder, output)
+  local files = { ["/srv/supervised.img"] = { from = guest.build_supervised(folder) } }
   for _, name in ipairs { "tap.lua", "nested_checks.lua" } do files["/srv/" .. name] = { from = "spec/support/" .. name } end
   return outer.build_image(output, files)
 end
@@ -29,11 +29,11 @@ describe("a guest two levels deep #nested", function()
 
   lazy_setup(function()
     local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-nested"))
-    local image = build_outer(folder .. "/outer.img")
+    local image = build_outer(folder, folder .. "/outer.img")
     progress "the outer guest's image is built"
     local vm <close> = assert(outer.launch(image))
     local ready, err = vm:wait_ready(LIMIT / 3)
-    os.remove(image)
+    for _, name in ipairs(core.fs.list(folder)) do os.remove(folder .. "/" .. name) end
     os.remove(folder)
     assert(ready, err)
     progress "the outer guest is ready"

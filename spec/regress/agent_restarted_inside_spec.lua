@@ -8,22 +8,9 @@ local vmctl = require "vmctl"
 local code = support.code
 local LIMIT = 120
 
-local INIT = [[
-#!/bin/sh
-mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
-while read module; do insmod $module; done </etc/vmctl/modules
-exec >/dev/console 2>&1
-while :; do /sbin/vmctl-agent; done
-]]
-
 guest.on_each_channel(describe, "an agent that is killed and started anew inside its guest", function(channel)
   it("ends the call in flight, and answers again", support.run(function()
-    local folder = support.tmpdir()
-    local file = assert(io.open(folder .. "/init", "w"))
-    file:write(INIT)
-    file:close()
-    local image = guest.build_image { output = folder .. "/image", agent = guest.agent, init = folder .. "/init",
-      modules_dir = guest.modules_dir() }
+    local image = guest.build_supervised(support.tmpdir())
     local vm <close> = guest.boot { initrd = image, channel = channel }
     for _ = 1, 2 do
       local flying = vmctl.spawn(function() return vm:run { "sleep", "1000" } end)

@@ -78,4 +78,21 @@ function M.build_image(options)
   return assert(image.build(options))
 end
 
+local INIT = [[
+#!/bin/sh
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+while read module; do insmod $module; done </etc/vmctl/modules
+exec >/dev/console 2>&1
+while :; do /sbin/vmctl-agent; done
+]]
+
+--- Builds an image, into a folder, in which the agent is started anew when it ends.
+---@return string path
+function M.build_supervised(folder)
+  local file <close> = assert(io.open(folder .. "/init", "w"))
+  assert(file:write(INIT))
+  assert(file:flush())
+  return M.build_image { output = folder .. "/supervised.img", agent = M.agent, init = folder .. "/init", modules_dir = M.modules_dir() }
+end
+
 return M

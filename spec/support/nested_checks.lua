@@ -288,6 +288,36 @@ kvm_check("everything into the guest ends and begins anew across a reboot", func
   across(function() vm:run { "sh", "-c", "reboot -f; sleep 1000" } end)
 end)
 
+kvm_check("an agent that is killed and started anew in its guest ends the calls in flight, and answers again", function()
+  local third <close> = assert(launch { name = "third", initrd = "/srv/supervised.img", channel = "vsock" })
+  assert(third:wait_ready(BOOT))
+  for _ = 1, 2 do
+    local flying = vmctl.spawn(function() return third:run { "sleep", "1000" } end)
+    vmctl.sleep(0.2)
+    equal("ERESET", code(third:run "kill -9 $(pidof vmctl-agent); sleep 1000"))
+    equal("ERESET", code(flying:join(WAIT)))
+    assert(third:wait_ready(BOOT))
+    equal("again\n", assert(third:run { "echo", "again" }).stdout)
+  end
+  equal(1, third:epoch())
+end)
+
+kvm_check("QEMU is confined where it has KVM and a vsock", function()
+  local found = assert(second:confinement())
+  equal(true, found.sandbox)
+  equal(false, found.capabilities)
+  equal(core.landlock_abi() or false, found.landlock)
+  progress("QEMU's user is %d (%s), Landlock %s", found.uid, found.user_reason, found.landlock)
+  assert(core.fs.chown("/dev/kvm", 0, 36))
+  assert(core.fs.chmod("/dev/kvm", 432)) -- 0660, as distributions have it
+  local third <close> = assert(vmctl.machine.launch { name = "third", kernel = HOME .. "kernel/vmlinuz", initrd = HOME .. "guest.img",
+    memory = 192 })
+  assert(third:wait_ready(BOOT))
+  equal("kvm", third.accel)
+  equal("vmctl is root", third:confinement().user_reason)
+  assert(third:confinement().uid ~= 0)
+end)
+
 -- A script that says what a machine has that this user launches.
 local LAUNCH = [[
   local vmctl = require "vmctl"
