@@ -17,7 +17,7 @@ local qemu = require "vmctl.machine.qemu"
 local qemu_process = require "vmctl.machine.qemu_process"
 local screen = require "vmctl.machine.screen"
 local snapshots = require "vmctl.machine.snapshots"
-local standstill = require "vmctl.machine.standstill"
+local resume = require "vmctl.machine.resume"
 local task = require "vmctl.base.task"
 
 local M = {}
@@ -80,7 +80,7 @@ local function add_parts(vm, opts)
     reboots = opts.reboot,
   }
   vm._screen, vm._snapshots = screen.new(vm._control), snapshots.new(vm._control)
-  vm._standstill = standstill.new(vm._control, vm._snapshots, vm._clients, vm._epoch)
+  vm._resume = resume.new(vm._control, vm._snapshots, vm._clients, vm._epoch)
   vm._ports = ports.new(vm._control, vm._channel.kind == "mux")
 end
 
@@ -264,8 +264,8 @@ for _, name in ipairs { "add_port", "remove_port" } do
 end
 
 for _, name in ipairs { "resume", "snapshot", "restore", "delete_snapshot", "sync_clock" } do
-  --- As vmctl.Standstill has it.
-  methods[name] = function(self, ...) return self._standstill[name](self._standstill, ...) end
+  --- As vmctl.Resume has it.
+  methods[name] = function(self, ...) return self._resume[name](self._resume, ...) end
 end
 
 methods.exec = methods.run

@@ -1,5 +1,5 @@
---- Resumes, saves and restores a guest, and refreshes its clock and random numbers afterwards. A machine has the methods of its
---- standstill.
+--- Resumes, saves and restores a guest, and refreshes its clock and random numbers afterwards. A machine has the methods
+--- of this object.
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 
@@ -7,9 +7,9 @@ local M = {}
 
 local RESTORE_TIMEOUT, RESUME_TIMEOUT, CLOCK_TIMEOUT = 120, 10, 30 -- seconds
 
----@class vmctl.Standstill
+---@class vmctl.Resume
 local methods = {}
-local mt = { __name = "vmctl.Standstill", __index = methods }
+local mt = { __name = "vmctl.Resume", __index = methods }
 
 --- Makes the object. It holds no reference to the machine.
 ---@param control vmctl.Control
