@@ -30,6 +30,7 @@ void vmctl_switch_init(struct vmctl_switch *sw, struct vmctl_loop *loop, uint64_
     sw->hold_timer.expired = vmctl_switch_on_hold_over;
     vmctl_list_init(&sw->holds);
     sw->seed = seed;
+    sw->mirror = -1;
     vmctl_waitq_init(&sw->news);
     vmctl_list_init(&sw->handle.link);
     vmctl_handle_add(loop, &sw->handle);
@@ -126,6 +127,8 @@ void vmctl_switch_remove(struct vmctl_switch_port *p)
         free(p->pair[i].fault);
     }
     sw->port[p->index] = NULL;
+    if (sw->mirror == p->index)
+        sw->mirror = -1;
     while (sw->ports && !sw->port[sw->ports - 1])
         sw->ports--;
     free(p->from);
@@ -159,6 +162,8 @@ static void deliver(struct vmctl_switch_port *from, struct vmctl_switch_port *to
                     const struct vmctl_verdict *v)
 {
     struct vmctl_switch_pair *pair = &from->pair[to->index];
+    if (to->index == from->sw->mirror)
+        return; /* it has its copy */
     if (from->group != to->group) {
         from->count.dropped_cut++;
         pair->dropped++;
@@ -231,6 +236,8 @@ static void forward(struct vmctl_switch_port *from, const uint8_t *at, size_t le
     from->count.frames_in++;
     from->count.bytes_in += len;
     sw->note_len = 0;
+    if (sw->mirror >= 0 && sw->mirror != from->index && len <= sw->port[sw->mirror]->longest)
+        vmctl_switch_put(sw->port[sw->mirror], from->index, at, VMCTL_ETHER_HEAD + len);
     if (!from->from)
         forward_judged(from, at, len, NULL);
     else if (vmctl_switch_judge(from, NULL, from->from, at + VMCTL_ETHER_HEAD, len, &v))

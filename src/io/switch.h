@@ -94,6 +94,7 @@ struct vmctl_switch {
     struct vmctl_switch_port *port[VMCTL_SWITCH_PORTS]; /* NULL: no such port */
     int ports;                  /* the highest index in use, plus 1 */
     int touched[VMCTL_SWITCH_PORTS], ntouched;
+    int mirror;                 /* the port that gets a copy of every frame that comes in, and nothing else; -1: none */
     struct vmctl_mac_table macs;
     uint64_t seed;
     struct vmctl_held **held;   /* a heap by time */

@@ -194,6 +194,14 @@ static int l_switch_longest(lua_State *L)
     return 0;
 }
 
+/* sw:mirror(port or nil) */
+static int l_switch_mirror(lua_State *L)
+{
+    struct vmctl_switch *sw = vmctl_switch_check(L, 1);
+    sw->mirror = lua_isnoneornil(L, 2) ? -1 : port_check(L, 1, 2)->index;
+    return 0;
+}
+
 /* sw:memory(bytes): of all queues, and as much of delayed frames */
 static int l_switch_memory(lua_State *L)
 {
@@ -324,7 +332,7 @@ void vmctl_switch_register(lua_State *L)
         { "attach_packets", l_switch_attach_packets }, { "attach_tap", l_switch_attach_tap },
         { "remove", l_switch_remove },   { "state", l_switch_state },     { "counts", l_switch_counts },
         { "pair", l_switch_pair },       { "group", l_switch_group },     { "queue", l_switch_queue },
-        { "longest", l_switch_longest }, { "memory", l_switch_memory },   { "age", l_switch_age },         { "fault", l_switch_fault },     { "fault_pair", l_switch_fault_pair },
+        { "mirror", l_switch_mirror },   { "longest", l_switch_longest }, { "memory", l_switch_memory },   { "age", l_switch_age },         { "fault", l_switch_fault },     { "fault_pair", l_switch_fault_pair },
         { "seed", l_switch_seed },       { "inject", l_switch_inject },   { "addresses", l_switch_addresses },
         { "forget", l_switch_forget },   { "wait_news", l_switch_wait },  { "capture", vmctl_l_capture },
         { "tap", vmctl_l_tap },          { "close", l_switch_close },     { NULL, NULL }

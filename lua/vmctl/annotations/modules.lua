@@ -2624,6 +2624,13 @@ function L2Switch:inject(port, frame) end
 ---@return string? code ECLOSED, EADDRINUSE …
 function L2Switch:listen(where, opts) end
 
+--- Makes a port the mirror: it gets a copy of every frame that comes in, before any fault, and nothing else. nil: no port is.
+---@param port? vmctl.L2SwitchPort|string
+---@return true|nil
+---@return string?
+---@return string? code ECLOSED
+function L2Switch:mirror(port) end
+
 --- Splits the network: frames pass only between ports of one group. All other ports, also those that
 --- join later, form one more group. Replaces an earlier partition. Does not wait.
 ---@param groups (vmctl.L2SwitchPort|string)[][]

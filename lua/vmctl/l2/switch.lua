@@ -237,6 +237,17 @@ function methods:counts()
   return all
 end
 
+--- Makes a port the mirror: it gets a copy of every frame that comes in, before any fault, and nothing else. nil: no port is.
+---@param port? vmctl.L2SwitchPort|string
+---@return true|nil, string?, string? code ECLOSED
+function methods:mirror(port)
+  if self._closed then return self:_fail_closed "mirror" end
+  port = port and self:_resolve(port, 3)
+  if port and not port:_here() then return port:counts() end
+  self._core:mirror(port and port._index)
+  return true
+end
+
 --- Handles a frame as if it had come from a port. Does not wait.
 ---@param port vmctl.L2SwitchPort|string
 ---@param frame string 14 to 69632 bytes
