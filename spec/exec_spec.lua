@@ -304,11 +304,28 @@ describe("exec: a request", function()
     assert.same({}, answer_to("", nil, true))
   end))
 
-  it("over the limit is closed before it is read", run(function()
-    assert.same({}, answer_to("\1\0\16\0\1"))
-    assert.same({}, answer_to("\14\4\0\0\1"))
-    assert.same({}, answer_to("\1\xff\xff\xff\xff"))
+  it("over the limit is never held, and closed when it does not come", run(function()
+    local opts = { request_timeout = 0.2 }
+    assert.same({}, answer_to("\1\0\16\0\1", opts))
+    assert.same({}, answer_to("\14\4\0\0\1", opts))
+    assert.same({}, answer_to("\1\xff\xff\xff\xff", opts))
   end))
+
+  it("over the limit is answered in the way of its type", run(function()
+    local long = ("x"):rep((1 << 20) + 1)
+    for _, type in ipairs { T.EXEC, T.EXEC_STREAM } do
+      local frames = answer_to(message(type, long))
+      assert.equal(T.EXEC_RESULT, frames[1][1])
+      local result = wire.decode_response(frames[1][2])
+      assert.equal(126, result.exit_code)
+      assert.is_truthy(result.error:find "the limit is 1048576")
+    end
+    local frames = answer_to(message(T.EXEC_PIPE, long))
+    assert.same({ T.STDERR, T.EXIT }, { frames[1][1], frames[2][1] })
+    frames = answer_to(message(T.LIST_FILES, long))
+    assert.equal(T.FILE_RESULT, frames[1][1])
+    assert.is_truthy(cjson.decode(frames[1][2]).error:find "the limit is 1048576")
+  end, 60))
 
   it("of 1 MiB is served, and one over that is not sent", with_agent(function(client)
     assert.equal(0, client:run({ "true", ("x"):rep(100000), env = { A = ("y"):rep(100000) } }).exit_code)

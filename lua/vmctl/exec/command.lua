@@ -2,6 +2,7 @@
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local json = require "vmctl.json"
 local job = require "vmctl.process.job"
 local launch = require "vmctl.exec.launch"
 local log = require "vmctl.log"
@@ -255,6 +256,17 @@ local function refuse(conn, failure)
   log.debug("exec: %s", failure.text)
   if not failure.ours then conn:write_frame(T.STDERR, wire.text(failure.text) .. "\n", SEND_TIMEOUT) end
   return tell_exit(conn, { exit_code = failure.exit_code, error = failure.ours and failure.text or nil })
+end
+
+--- Answers a request that cannot be taken, in the way of its type.
+---@param type integer
+---@param why string
+function M.refuse_request(conn, type, why)
+  if type == T.EXEC or type == T.EXEC_STREAM then return answer(conn, { exit_code = CANNOT, error = why }) end
+  if type == T.EXEC_PIPE or type == T.EXEC_TTY then return refuse(conn, { exit_code = CANNOT, text = why }) end
+  if type == T.PORT_FORWARD then return finish(conn, T.STDERR, wire.text(why) .. "\n", SEND_TIMEOUT) end
+  if type < T.WRITE_FILE then return true end
+  return finish(conn, T.FILE_RESULT, assert(json.encode(json.object { error = wire.text(why) })), SEND_TIMEOUT)
 end
 
 -- ExecPipe: standard input as well.

@@ -40,9 +40,18 @@ local handlers = {
   [T.WRITE_FILE] = fileservice.write, [T.READ_FILE] = fileservice.read, [T.LIST_FILES] = fileservice.list,
 }
 
+-- A request over the limit is thrown away as it comes, and refused with an answer as the host expects one.
+local function refuse_large(conn, refused, why, timeout)
+  local skipped, err, code = conn:skip_frame(timeout)
+  if not skipped then return nil, err, code end
+  return command.refuse_request(conn, refused.type, why)
+end
+
 local function converse(conn, opts)
   conn:set_format(wire.format)
-  local type, payload, code = conn:read_frame(opts.request_timeout or REQUEST_TIMEOUT)
+  local timeout = opts.request_timeout or REQUEST_TIMEOUT
+  local type, payload, code, refused = conn:read_frame(timeout)
+  if code == "ETOOBIG" and handlers[refused.type] then refuse_large(conn, refused, payload, timeout) end
   if not type then
     if code ~= "EOF" then log.info("exec: %s", payload) end
     return
