@@ -84,7 +84,7 @@ describe("a capture of vmctl.L2Switch", function()
       local before = capture:status()
       support.eventually(function()
         traffic(far, 50)
-        return capture:status() >= before + 50
+        return capture:status() > before
       end)
       local result = assert(reader:join())
       assert.equal(8000, #result.stdout)
