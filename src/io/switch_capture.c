@@ -99,7 +99,7 @@ static void fifo_wait(struct vmctl_capture *c)
 static void fifo_lost(struct vmctl_capture *c)
 {
     vmctl_io_stop(c->sw->loop, &c->wio);
-    close(c->fd);
+    vmctl_io_close(c->sw->loop, c->fd);
     c->fd = -1;
     vmctl_buf_free(&c->out);
     fifo_wait(c);
@@ -328,6 +328,8 @@ int vmctl_capture_close(struct vmctl_capture *c)
     c->open = false;
     vmctl_io_stop(c->sw->loop, &c->wio);
     vmctl_timer_stop(c->sw->loop, &c->retry);
+    if (c->fd >= 0)
+        vmctl_io_forget(c->sw->loop, c->fd);
     if (c->fd >= 0 && close(c->fd) < 0 && !c->err)
         c->err = -errno;
     c->fd = -1;
