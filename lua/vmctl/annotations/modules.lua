@@ -3792,7 +3792,7 @@ function ScenarioMachine:get_tty_text(number) end
 ---@param unit string
 ---@param name string "ActiveState", "MainPID" …
 ---@param opts? { timeout: number?, user: string? }|number seconds
----@return string value, empty when the property is not set
+---@return string value # empty when the property is not set
 function ScenarioMachine:get_unit_property(unit, name, opts) end
 
 --- True if the machine has a screen.
@@ -3964,7 +3964,7 @@ end
 do
 ---@class (exact) vmctl.ScenarioOptions
 ---@field defaults? vmctl.ScenarioSpec options that every machine has
----@field shared? boolean in busted: the machines exist for the whole describe, not for one test
+---@field shared? boolean # in busted: the machines exist for the whole describe, not for one test
 ---@field snapshot? boolean machines boot once; each test starts from a snapshot of that, in well under a second
 ---@field prepare? fun(vms: vmctl.Scenario) runs once, before the snapshots are taken
 ---@field timeout? number seconds, the default of verbs (60)

@@ -164,7 +164,7 @@ end
 --- Removes a top-level table: its section with all comments, its sub-tables, dotted keys, or an inline table. Names are compared
 --- without case, because some readers take [Secrets] for [secrets].
 ---@param text string
----@param name string in lower case
+---@param name string # in lower case
 ---@return string|nil rest, boolean|string removed or message
 function M.without(text, name)
   local kept, from, at, inside, at_top, removed = {}, 1, 1, false, true, false

@@ -62,7 +62,7 @@ end
 ---@param payload string
 ---@param opts { env: table<string, string>? }
 ---@return table|nil spec
----@return table|string request, or message
+---@return table|string request # or a message
 function M.describe(payload, opts)
   local request, err = wire.decode_request(payload)
   if not request then return nil, err end

@@ -30,7 +30,7 @@ local function users_level()
 end
 
 --- The line of the user's code that called: "spec/x_spec.lua:12: ". Frames of vmctl itself and of busted are passed over.
----@return string line, empty when there is none
+---@return string line # empty when there is none
 function M.location()
   local level, info = users_level()
   return level and ("%s:%d: "):format(info.short_src, info.currentline) or ""

@@ -44,7 +44,7 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs have a l
 
 ---@class (exact) vmctl.ScenarioOptions
 ---@field defaults? vmctl.ScenarioSpec options that every machine has
----@field shared? boolean in busted: the machines exist for the whole describe, not for one test
+---@field shared? boolean # in busted: the machines exist for the whole describe, not for one test
 ---@field snapshot? boolean machines boot once; each test starts from a snapshot of that, in well under a second
 ---@field prepare? fun(vms: vmctl.Scenario) runs once, before the snapshots are taken
 ---@field timeout? number seconds, the default of verbs (60)

@@ -75,7 +75,7 @@ end
 ---@param unit string
 ---@param name string "ActiveState", "MainPID" …
 ---@param opts? { timeout: number?, user: string? }|number seconds
----@return string value, empty when the property is not set
+---@return string value # empty when the property is not set
 function M:get_unit_property(unit, name, opts)
   return property(self, "get_unit_property", unit, name, options.check(opts, call_options, "get_unit_property"))
 end
