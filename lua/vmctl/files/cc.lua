@@ -58,12 +58,16 @@ local function set_attributes(self, path, entry)
   return ok, err, code
 end
 
--- Makes an entry under a temporary name, and renames it when it is complete.
+-- Makes an entry under a temporary name, and renames it when it is complete. A device, a FIFO or a socket is not replaced.
 local function stage(self, path, make)
   local guest = self.guest
   local folder = text.split(path)
   local unfinished = ("%s/.vmctl-%08x"):format(folder, math.random(0) & 0xffffffff)
-  local ok, err, code = make(unfinished)
+  local there, err, code = guest:type(path)
+  if not there then return nil, err, code end
+  if there == "other" then return errors.fail("EEXIST", "%s is there, and no regular file", path) end
+  local ok
+  ok, err, code = make(unfinished)
   if ok then ok, err, code = guest._fs:rename(unfinished, path, left(guest)) end
   if not ok then guest._fs:remove(unfinished, math.max(left(guest), CLEANUP)) end
   return ok, err, code

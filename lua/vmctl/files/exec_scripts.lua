@@ -10,12 +10,15 @@ if [ -d "./$2" ]; then cd -- "./$2"; echo folder; else echo other; fi
 pwd -P]]
 
 -- each FROM TO: moves an entry to its destination. A folder that does not exist there is moved whole; into an existing one each file
--- is renamed. At the border of another file system mv would write in place, so the entry is staged there again.
+-- is renamed. A device, a FIFO or a socket is not replaced. At the border of another file system mv would write in place, so the entry
+-- is staged there again.
 local PLACE = [[
 fail() { echo "$1" >&2; exit 1; }
 device() { stat -c %d -- "$1" 2>/dev/null || :; }
+odd() { [ -e "$1" ] && [ ! -f "$1" ] && [ ! -L "$1" ]; }
 put() {
   if [ -d "$2" ]; then [ -L "$2" ] || fail "$2: a folder is there"; rm -f -- "$2"; fi
+  if odd "$2"; then fail "$2 is there, and no regular file"; fi
   mv -f -- "$1" "$2"
 }
 files() {
@@ -31,7 +34,7 @@ merge() {
   fi
   for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do
     if [ -d "$f" ] && [ ! -L "$f" ]; then each "$f" "$2/${f##*/}"
-    elif [ -d "$2/${f##*/}" ]; then if [ -e "$f" ] || [ -L "$f" ]; then put "$f" "$2/${f##*/}"; fi; fi
+    elif [ -d "$2/${f##*/}" ] || odd "$2/${f##*/}"; then if [ -e "$f" ] || [ -L "$f" ]; then put "$f" "$2/${f##*/}"; fi; fi
   done
   files "$1" "$2"
   case $1 in "$2/$own") rmdir -- "$1";; esac

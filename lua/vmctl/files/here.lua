@@ -9,6 +9,7 @@ local M = {}
 
 local PRIVILEGES = 3072 -- mode bits 06000: set-user-id and set-group-id
 local MOST_NAME = 255
+local REPLACED = { file = true, link = true }
 
 --- Splits a path into folder and last name.
 ---@param path string
@@ -62,6 +63,8 @@ end
 -- Makes an entry under a temporary name, and renames it when it is complete. `keep`: the temporary name may be left over.
 local function stage(self, path, make, keep)
   local root, unfinished = self._root, staged(path)
+  local there = root:stat(path, true)
+  if there and not REPLACED[there.type] then return errors.fail("EEXIST", "%s is there, and no regular file", path) end
   local ok, err, code = make(unfinished)
   if ok then ok, err, code = root:rename(unfinished, path) end
   if not ok or keep then root:remove(unfinished) end

@@ -76,6 +76,7 @@ end
 local function send(guest, source, destination, opts)
   local kind, err, code = guest:type(destination, true)
   if not kind then return nil, err, code end
+  if kind == "other" then return errors.fail("EEXIST", "it is there, and no regular file") end
   local _, source_name = here.split(source)
   local folder, name = aim(kind, source_name, destination, opts.exact)
   if not folder or name == "" then return errors.fail("EINVAL", "the copy needs a name") end
@@ -113,8 +114,9 @@ end
 --- string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that
 -- were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
 ---@return string? message
----@return string? code ENOENT, EINVAL: a FIFO or a socket, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than
--- max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
+---@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination,
+-- EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that
+-- cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
 function M.push(where, source, destination, opts)
   local limit
   opts, limit = limits(opts, "files.push")
