@@ -612,7 +612,7 @@ function files.pull(where, source, destination, opts) end
 ---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?, on_progress: function?, max_bytes: integer?, max_entries: integer? } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
 ---@return string? message
----@return string? code ENOENT, EINVAL: a FIFO or a socket, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
+---@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
 function files.push(where, source, destination, opts) end
 
 end
