@@ -291,12 +291,13 @@ describe("exec: a request", function()
         assert.is_truthy(cjson.decode(frames[1][2]).error)
       end
     end
+    local never = support.tmpdir() .. "/never"
     for _, rest in ipairs { '"content":"!"', '"content":7', '"mode":-1', '"mode":4294967296',
       '"exact_mode":true,"mode":4096', '"mode":"x"' } do
-      local frames = answer_to(message(T.WRITE_FILE, '{"path":"/tmp/never",' .. rest .. "}"))
+      local frames = answer_to(message(T.WRITE_FILE, ('{"path":"%s",%s}'):format(never, rest)))
       assert.is_truthy(cjson.decode(frames[1][2]).error)
     end
-    assert.is_nil(core.fs.stat "/tmp/never")
+    assert.is_nil(core.fs.stat(never))
   end))
 
   it("of an unknown or a guest's type, or none at all, is closed without a word", run(function()
