@@ -192,9 +192,10 @@ describe("exec server: requests cut at every byte:", function()
   for _, name in ipairs { "hdr_max_length", "hdr_truncated", "body_truncated" } do
     it(name .. ": closed without a reply", run(function()
       local near, far = support.pair { format = wire.format }
-      local task = vmctl.spawn(server.converse, far, {})
+      local silent = name == "hdr_max_length" -- 4 GiB are announced, of which none comes
+      local task = vmctl.spawn(server.converse, far, { request_timeout = silent and 0.2 or nil })
       near:write(all[name].bytes)
-      if name ~= "hdr_max_length" then near:shutdown() end
+      if not silent then near:shutdown() end
       assert.equal("EOF", code(near:read_frame()))
       near:close()
       task:join()

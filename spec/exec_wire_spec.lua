@@ -129,8 +129,9 @@ describe("exec wire: fixed payloads", function()
   end)
 end)
 
--- A client whose agent answers each request with these bytes, cut in two; the requests are noted in `seen`.
-local function scripted(revision, bytes, at, seen)
+-- A client whose agent answers each request with these bytes, cut in two; the requests are noted in `seen`. `command`: what it
+-- answers to a command, when these bytes are for another request.
+local function scripted(revision, bytes, at, seen, command)
   return assert(vmctl.exec.client(address.func(function()
     local near, far = support.pair()
     far:set_format(wire.format)
@@ -138,6 +139,7 @@ local function scripted(revision, bytes, at, seen)
       local guard <close> = far -- luacheck: ignore
       local type, payload = far:read_frame()
       if seen then seen[#seen + 1] = { type, payload } end
+      if command and (type == T.EXEC or type == T.EXEC_STREAM or type == T.EXEC_PIPE) then return far:write(command) end
       far:write(bytes:sub(1, at))
       vmctl.yield()
       vmctl.yield()
@@ -148,8 +150,8 @@ local function scripted(revision, bytes, at, seen)
   end, "script"), { revision = revision }))
 end
 
-local function each_cut(revision, bytes, fn)
-  for at = 1, #bytes do fn(scripted(revision, bytes, at), at) end
+local function each_cut(revision, bytes, fn, command)
+  for at = 1, #bytes do fn(scripted(revision, bytes, at, nil, command), at) end
 end
 
 -- The record that a result vector stands for, as `run` gives it.
@@ -246,11 +248,12 @@ describe("exec client: answers cut at every byte:", function()
       end
       assert.same(all.file_list_ok.fields.json.files, files)
     end)
+    local no_large_file = '{"exit_code":97,"stdout":"","stderr":"","error":""}'
     each_cut("0.2", all.file_err.bytes, function(client)
       local content, _, why, said = client:read_file "/nope"
       assert.is_nil(content)
       assert.same({ "EREMOTE", "open /nope: no such file or directory" }, { why, said })
-    end)
+    end, string.pack(">B s4", T.EXEC_RESULT, no_large_file))
   end, 10))
 
   it("unknown_type: skipped when it comes later", run(function()

@@ -12,7 +12,7 @@ local HEAD = [[
 {"ev":"name","t":1,"s":"7.1","address":"vsock:3:1024","protocol":"stereos"}
 ]]
 local CONVERSATION = HEAD .. ([[
-{"ev":"line","t":1.1,"s":"7.1","dir":"out","size":15,"text":"{\"type\":\"ping\"}"}
+{"ev":"line","t":1.1,"s":"7.1","dir":"out","size":32,"text":"{\"type\":\"ping\",\"lifecycle\":true}"}
 {"ev":"line","t":1.2,"s":"7.1","dir":"in","size":15,"text":"{\"type\":\"pong\"}"}
 {"ev":"line","t":1.3,"s":"7.1","dir":"out","size":99,"masked":true,"text":"SECRET"}
 {"ev":"line","t":1.4,"s":"7.1","dir":"in","size":60,"text":"ACK"}
@@ -98,7 +98,7 @@ describe("vmctl.replay", function()
   it("compares JSON by what it says, not by how it is spelled", run(function()
     local guest = vmctl.replay(file_of(CONVERSATION))
     local stream = assert(vmctl.dial(guest))
-    assert(stream:write '{ "type" : "ping" }\n')
+    assert(stream:write '{ "lifecycle" : true, "type" : "ping" }\n')
     assert.equal('{"type":"pong"}', stream:read_line(nil, 30))
     assert(stream:write '{"payload":{"value":"v","name":"k"},"type":"inject_secret"}\n')
     assert(stream:read_line(nil, 30))
