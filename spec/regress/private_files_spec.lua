@@ -45,7 +45,7 @@ describe("a file that holds what a guest said or showed", function()
       assert.equal("600\n600\n", sh('stat -c %a "$1/new" "$1/old"', folder))
       assert.equal("ELOOP", code(make(folder .. "/link")))
       assert.equal("ELOOP", code(make(folder .. "/nowhere")))
-      assert.equal("EINVAL", code(make(folder .. "/fifo")))
+      if name ~= "capture" then assert.equal("EINVAL", code(make(folder .. "/fifo"))) end -- that one is for a running Wireshark
       assert.equal("EISDIR", code(make(folder .. "/folder")))
       if core.fs.identity() == 0 then
         sh('echo kept > "$1/theirs"; chown 12345 "$1/theirs"', folder)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static bool faulty(const char *call, int fd)
@@ -53,6 +54,13 @@ ssize_t write(int fd, const void *bytes, size_t len)
     ssize_t (*real)(int, const void *, size_t);
     *(void **)&real = dlsym(RTLD_NEXT, "write");
     return faulty("write", fd) ? -1 : real(fd, bytes, len);
+}
+
+ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+    ssize_t (*real)(int, const struct iovec *, int);
+    *(void **)&real = dlsym(RTLD_NEXT, "writev");
+    return faulty("write", fd) ? -1 : real(fd, iov, count);
 }
 
 int fsync(int fd)
