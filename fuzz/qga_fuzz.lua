@@ -1,4 +1,5 @@
 -- What must hold for any value that a guest agent answers with. Returns a function that raises when it does not.
+local clock = require "vmctl.clock"
 local json = require "vmctl.json"
 local methods = {}
 for _, part in ipairs { "exec", "file" } do
@@ -26,9 +27,7 @@ end
 
 assert(qga.connect)
 
-return function(bytes)
-  local value = json.decode(bytes)
-  if value == nil then return end
+local function try(value)
   for name in pairs(GOOD) do
     local client = client_of(value, name)
     local calls = { { "run", { "x", check = true, timeout = 0.001 } }, { "read_file", "/x", { limit = 1000 } },
@@ -42,4 +41,10 @@ return function(bytes)
     local why = shapes.wrong(name, value)
     assert(why == nil or not why:find "[%c\127]")
   end
+end
+
+-- A command that never ends is waited for and killed in no real time.
+return function(bytes)
+  local value = json.decode(bytes)
+  if value ~= nil then clock.virtual(function() try(value) end, { grace = 0 }) end
 end

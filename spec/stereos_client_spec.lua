@@ -214,7 +214,7 @@ describe("a StereOS client", function()
     conn:request()
     late = false
     support.eventually(function() return late end)
-    conn:health "degraded"
+    conn.stream:write '{"type":"health","payload":{"state":"degraded","uptime_seconds":5}}\n' -- the client may have gone
     plain(conn)
   end, plain }, function(guest)
     local c <close> = client_of(guest)
