@@ -75,6 +75,14 @@ static size_t slow_length(const uint8_t *in)
     return (size_t)in[0] * 16777216 + (size_t)in[1] * 65536 + (size_t)in[2] * 256 + in[3];
 }
 
+/* Not from a group, and not to a group of one link, which no bridge forwards. */
+static bool slow_is_forwarded(const uint8_t *frame, size_t length)
+{
+    static const uint8_t link[] = { 0x01, 0x80, 0xc2, 0x00, 0x00 };
+    bool of_link = memcmp(frame, link, sizeof link) == 0 && frame[5] <= 0x0f;
+    return length <= 65535 && !(frame[6] & 1) && !of_link;
+}
+
 /* Appends the frames of the input that are to be passed on, as they should come out. True: it ends the connection. */
 static bool slow_read(const uint8_t *in, size_t size, struct vmctl_buf *want)
 {
@@ -85,7 +93,7 @@ static bool slow_read(const uint8_t *in, size_t size, struct vmctl_buf *want)
             return true;
         if (size - at - 4 < length)
             break;
-        if (length >= 14)
+        if (length >= 14 && slow_is_forwarded(in + at + 4, length))
             CHECK(vmctl_buf_append(want, in + at, 4 + length) == 0);
         at += 4 + length;
     }
