@@ -190,6 +190,38 @@ describe("socketforward, from end to end,", function()
     eventually(function() return w.service:stats().sockets == 0 end)
   end))
 
+  it("tells a mode of a guest that does not set it, and takes the socket away", sf.with(function(w)
+    local bind, asked = w.service.bind, {}
+    function w.service:bind(request) -- as the reference: it skips what it does not know
+      for _, socket in ipairs(request.sockets) do
+        asked[#asked + 1] = socket
+        socket.extension = nil
+      end
+      return bind(self, request)
+    end
+    local f, err, name = vmctl.socketforward.forward(w.client, {
+      key = { guest_path = w:path "key", host_path = "/none", mode = 384 } }, { streams = w.streams })
+    assert.same({ nil, "ENOTSUP" }, { f, name })
+    assert.truthy(err:find("forward key to ", 1, true), err)
+    assert.truthy(err:find("with a mode of its own", 1, true), err)
+    assert.is_nil(sf.file(w:path "key"))
+    assert.equal(0, w.service:stats().sockets)
+    assert.equal(1, #asked)
+  end))
+
+  it("never asks a guest for a socket without a name", sf.with(function(w)
+    local asked
+    function w.service.bind(_, request)
+      asked = request.sockets
+      return {}
+    end
+    local f, _, name = vmctl.socketforward.forward(w.client, {
+      web = { guest_address = "tcp:127.0.0.1:0", host_path = "/none" } }, { streams = w.streams })
+    assert.same({ nil, "ENOTSUP" }, { f, name })
+    assert.equal(1, #asked)
+    assert.matches("^/run/socketfwd/%.vmctl%-%x+$", asked[1].socket_path)
+  end))
+
   it("resets a TCP connection that it has nobody for", sf.with(function(w)
     local f = assert(vmctl.socketforward.forward(w.client, {
       web = { guest_address = "tcp:127.0.0.1:0", host_path = w.root .. "/nobody" },

@@ -27,6 +27,12 @@ local known_entry = { guest_path = "string", guest_address = "any", host_path = 
 
 -- Entries
 
+-- A guest that knows no addresses binds this path, until it is told to take it away: an empty one would be an abstract socket,
+-- to which anybody in the guest may connect.
+local function spare_path()
+  return ("/run/socketfwd/.vmctl-%08x"):format(math.random(0) & 0xffffffff)
+end
+
 -- The Socket message that the guest gets.
 local function socket_of(id, given, mode)
   local socket = { forward_id = id, socket_path = given.guest_path or "" }
@@ -41,6 +47,7 @@ local function socket_of(id, given, mode)
   end
   mode = given.mode or mode
   if mode or where then socket.extension = { mode = mode or 0, address = where or "" } end
+  if where then socket.socket_path = spare_path() end
   return socket
 end
 
@@ -73,19 +80,37 @@ local function make_entries(self, given, level)
   return list
 end
 
--- Notes the real ports of entries that asked for any port.
+-- Is an extension applied as it was asked for?
+local function is_applied(asked, told)
+  if not asked then return true end
+  return told ~= nil and told.mode == asked.mode and (told.address ~= "") == (asked.address ~= "")
+end
+
+-- Notes the real ports of entries that asked for any port. A guest that does not know modes and addresses answers nothing of them.
 local function note_bound(entries, answer)
-  for _, socket in ipairs(answer.bound or {}) do
-    for _, entry in ipairs(entries) do
-      if entry.id == socket.forward_id and socket.extension then entry.bound = socket.extension.address end
+  local told = {}
+  for _, socket in ipairs(answer.bound or {}) do told[socket.forward_id] = socket.extension end
+  for _, entry in ipairs(entries) do
+    local extension = told[entry.id]
+    if not is_applied(entry.socket.extension, extension) then
+      local asked = entry.socket.extension.address ~= "" and "an address" or "a mode"
+      return errors.fail("ENOTSUP", "%s: the guest does not forward a socket with %s of its own", entry.label, asked)
     end
+    if extension and extension.address ~= "" then entry.bound = extension.address end
   end
+  return true
 end
 
 local function add(self, entries)
   local answer, err, code = self._hub:add(entries)
   if not answer then return nil, ("socketforward: " .. err), code end
-  note_bound(entries, answer)
+  local ok
+  ok, err, code = note_bound(entries, answer)
+  if not ok then
+    self._hub:unbind(entries, UNBIND_TIMEOUT)
+    self._hub:forget(entries)
+    return nil, ("socketforward: " .. err), code
+  end
   for _, entry in ipairs(entries) do self._entries[entry.id] = entry end
   return true
 end
@@ -97,8 +122,12 @@ function methods:bind_again()
   for _, entry in pairs(self._entries) do entries[#entries + 1] = entry end
   if #entries == 0 then return true end
   local answer, err, code = self._hub:bind(entries)
-  if answer then note_bound(entries, answer) end
-  return answer, err, code
+  if not answer then return nil, err, code end
+  local ok
+  ok, err, code = note_bound(entries, answer)
+  if ok then return answer end
+  self._hub:unbind(entries, UNBIND_TIMEOUT)
+  return nil, err, code
 end
 
 function methods:on_state(state, err, code)

@@ -123,9 +123,12 @@ local function find(self, socket)
   end
 end
 
-local function address_of(forward)
-  return forward.address and
-    { forward_id = forward.id, socket_path = "", extension = { mode = forward.mode, address = forward.address } }
+-- What is told of an extension that was applied (docs/wire/socketforward.md#what-vmctl-adds): its host takes no word for a refusal.
+local function applied(forward)
+  local extension = forward.asked.extension
+  if not extension then return nil end
+  local where = forward.address or extension.address
+  return { forward_id = forward.id, socket_path = forward.asked.socket_path, extension = { mode = forward.mode, address = where } }
 end
 
 -- The sockets that are not yet bound in this form. The others stay, so a host that reconnects keeps its waiting connections.
@@ -134,7 +137,7 @@ local function missing(self, wanted, bound)
   for _, socket in ipairs(wanted) do
     local forward, mode = find(self, socket), socket.extension and socket.extension.mode or 0
     if forward and forward.mode == mode and sockets.is_in_place(forward) then
-      bound[#bound + 1] = address_of(forward)
+      bound[#bound + 1] = applied(forward)
     else
       list[#list + 1] = socket
     end
@@ -145,7 +148,7 @@ end
 --- Bind: makes all the listening sockets or none. A socket that is already bound in the same form is left alone; another
 --- forward at the same path is replaced. Does not wait.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
----@return { bound: table[] }|nil response with the real addresses of those that asked for any port
+---@return { bound: table[] }|nil response with the extensions that were applied, and the real addresses of those that asked for any port
 ---@return string?, string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
 function methods:bind(request)
   local bound, ids = {}, {}
@@ -155,7 +158,7 @@ function methods:bind(request)
   if not list then return nil, err, code end
   for i, forward in ipairs(list) do
     forward.key = forward.address or forward.key
-    bound[#bound + 1] = address_of(forward)
+    bound[#bound + 1] = applied(forward)
     put_up(self, forward)
     ids[i] = forward.id
   end
