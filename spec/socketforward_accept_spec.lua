@@ -173,6 +173,26 @@ describe("socketforward Accept", function()
     assert.equal(0, w.service:stats().pending)
   end))
 
+  it("closes the stream of a process that has left before the host's success", sf.with(function(w)
+    assert(w:bind { { "a", w:path "a" } })
+    local host = w:accept()
+    local process = assert(w:dial "a")
+    local request = assert(host.next())
+    process:close()
+    eventually(function() return w.service:stats().gone == 1 end)
+    local stream = w:open_stream(request.stream_id)
+    assert.equal(1, w.service:stats().unclaimed)
+    host.answer(request.stream_id)
+    assert.equal("EOF", code(stream:read(1, 30)))
+    assert.equal(0, w.service:stats().unclaimed)
+    local other = w:open_stream "not-handed-out"
+    host.answer "not-handed-out"
+    host.answer(request.stream_id)
+    support.settle()
+    assert.equal(1, w.service:stats().unclaimed)
+    other:close()
+  end))
+
   it("accepts no more than there is room for, and drops nobody", sf.with(function(w)
     assert(w:bind { { "a", w:path "a" }, { "b", w:path "b" } })
     local list = {}

@@ -10,13 +10,15 @@ local M = {}
 local WINDOW = 64   -- unanswered requests of an Accept stream: as many as the reference's client takes
 local SHARE = 32    -- of them for one forward, so that a slow one leaves room for others
 local LOOK = 0.25   -- seconds between two looks at deadlines and hang-ups
+local LATE = 1024   -- ids that an Accept stream has and whose connections have gone: the host may still report success
 
 ---@class vmctl.SocketforwardPending
 local methods = {}
 local mt = { __name = "vmctl.SocketforwardPending", __index = methods }
 
---- on_stream(connection) is called when the host has reported success; it returns false if there is no stream.
----@param opts { pending_timeout: number, queue_timeout: number, on_stream: fun(connection: table): boolean }
+--- on_stream(connection) is called when the host has reported success; it returns false if there is no stream. on_late(id): it did,
+--- but the connection has gone before.
+---@param opts { pending_timeout: number, queue_timeout: number, on_stream: (fun(connection: table): boolean), on_late: fun(id: string) }
 function M.new(opts)
   return setmetatable({
     _opts = opts, _all = {}, _queues = {}, _acceptors = {}, _turn = 0, _serves = {}, total = 0, room = core.queue(),
@@ -69,6 +71,17 @@ local function remove(self, connection)
   self._all[connection.id] = nil
   self.total, forward.pending = self.total - 1, forward.pending - 1
   self.room:wake()
+end
+
+-- Notes that the host may still answer for a connection that is about to go, or be given up.
+local function expect_late(connection)
+  local acceptor = connection.acceptor
+  if not acceptor or not connection.sent then return end
+  local late = acceptor.late
+  late.last = late.last + 1
+  late[late.last], late[connection.id] = connection.id, true
+  local oldest = late.last - LATE
+  if late[oldest] then late[late[oldest]], late[oldest] = nil, nil end
 end
 
 -- Resets the connection, so that the process sees a failure and no ordinary end: see Stream:reset.
@@ -150,10 +163,12 @@ end
 
 local function check(self, connection, now)
   if is_gone(connection) then
+    expect_late(connection)
     remove(self, connection)
     connection.stream:close()
     self.counts.gone = self.counts.gone + 1
   elseif now >= connection.deadline then
+    expect_late(connection)
     fail(self, connection, connection.acceptor and "the host did not answer in time" or "no host took it in time", "expired")
   end
 end
@@ -199,7 +214,7 @@ end
 --- Adds an Accept stream.
 ---@return table acceptor
 function methods:enter()
-  local acceptor = { requests = {}, in_hand = 0, lacks = {}, outbox = {}, news = core.queue() }
+  local acceptor = { requests = {}, in_hand = 0, lacks = {}, late = { last = 0 }, outbox = {}, news = core.queue() }
   table.insert(self._acceptors, acceptor)
   advance_all(self)
   return acceptor
@@ -229,12 +244,19 @@ local function is_known_nowhere(text)
   return text:sub(1, #wire.UNKNOWN) == wire.UNKNOWN
 end
 
---- Takes a result of the host. A result for an id that is not pending on that stream is ignored.
+-- A result for an id that is not pending any more, or never was.
+local function settle_late(self, acceptor, result)
+  if not acceptor.late[result.stream_id] then return log.debug "socketforward: a result for no connection that is pending" end
+  acceptor.late[result.stream_id] = nil
+  if result.error == "" then self._opts.on_late(result.stream_id) end
+end
+
+--- Takes a result of the host. A result for an id that was not handed out on that stream is ignored.
 ---@param acceptor table
 ---@param result { stream_id: string, error: string }
 function methods:settle(acceptor, result)
   local connection = acceptor.requests[result.stream_id]
-  if not connection then return log.debug "socketforward: a result for no connection that is pending" end
+  if not connection then return settle_late(self, acceptor, result) end
   local id = connection.forward.id
   if is_known_nowhere(result.error) then
     acceptor.lacks[id] = true
@@ -290,7 +312,10 @@ function methods:fail_all(forward, why)
   for _, connection in pairs(self._all) do
     if not forward or connection.forward == forward then list[#list + 1] = connection end
   end
-  for _, connection in ipairs(list) do fail(self, connection, why) end
+  for _, connection in ipairs(list) do
+    expect_late(connection)
+    fail(self, connection, why)
+  end
   advance_all(self)
 end
 

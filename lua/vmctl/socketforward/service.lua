@@ -68,6 +68,12 @@ local function join(self, connection)
   return true
 end
 
+-- It came too late: the process has gone, or was given up.
+local function drop_stream(self, id)
+  local stream = self._streams:claim(id)
+  if stream then stream:close() end
+end
+
 -- Listening
 
 -- At the limit of the queue we stop accepting: further connections wait in the backlog.
@@ -299,6 +305,7 @@ function M.new(opts)
     _pending = pendings.new {
       pending_timeout = opts.pending_timeout or PENDING_TIMEOUT, queue_timeout = opts.queue_timeout or QUEUE_TIMEOUT,
       on_stream = function(connection) return join(self, connection) end,
+      on_late = function(id) drop_stream(self, id) end,
     },
     _streams = streams.new {
       handshake_timeout = opts.handshake_timeout or HANDSHAKE_TIMEOUT, unclaimed = opts.unclaimed,
