@@ -205,7 +205,7 @@ describe("a ttrpc server's input", function()
     peer:request(3, "Idle", { flags = wire.REMOTE_OPEN })
     local frame = wire.frame(wire.DATA, ("x"):rep(1000), 1, 0)
     vmctl.spawn(peer.stream.write, peer.stream, frame:rep(10000))
-    assert.same({ 1, 3, "data handling error: ttrpc: stream buffer full" }, { peer:answer(3) })
+    assert.same({ 1, 8, "data handling error: ttrpc: stream buffer full" }, { peer:answer(3) })
     local refused = 0
     repeat
       local id, code = peer:answer(3)
@@ -216,6 +216,30 @@ describe("a ttrpc server's input", function()
     assert.same({ 3, 0, "done" }, { peer:answer() })
     still_serves(peer, 5)
   end, 10))
+
+  it("reads on while a handler leaves its messages: a further request is served", run(function(peer)
+    peer:request(1, "Idle", { flags = wire.REMOTE_OPEN })
+    assert(peer.stream:write(wire.frame(wire.DATA, "message", 1, 0):rep(70)))
+    still_serves(peer, 3)
+    assert(peer.stream:write(wire.frame(wire.DATA, "message", 1, 0):rep(1000)))
+    still_serves(peer, 5)
+  end, 10))
+
+  it("notices that a client has gone whose only stream is full", support.run(function()
+    local ended = false
+    local function hold()
+      local guard <close> = setmetatable({}, { __close = function() ended = true end }) -- luacheck: ignore
+      vmctl.sleep(1000)
+    end
+    ends.with_server({ [S] = { Hold = { client_stream = true, handler = hold } } }, function(peer)
+      peer:request(1, "Hold", { flags = wire.REMOTE_OPEN })
+      assert(peer.stream:write(wire.frame(wire.DATA, ("x"):rep(100), 1, 0):rep(4096)))
+      support.settle()
+      assert.is_false(ended)
+      peer.stream:close()
+      support.eventually(function() return ended end)
+    end)
+  end, 60))
 
   it("says ended for a connection that is cut anywhere, and leaves nothing behind", support.run(function()
     local services = service()

@@ -7,6 +7,8 @@ local wire = require "vmctl.ttrpc.wire"
 local M = {}
 
 local STALL = 0.5 -- seconds for which a full stream may hold up the others
+local ALONE = 10  -- and its own client, when it is the only one
+local LOOK = 0.25 -- seconds between two looks at whether the peer has gone meanwhile
 
 ---@class vmctl.TtrpcFrameStream
 local methods = {}
@@ -120,6 +122,31 @@ function methods:await_room(inbox, live)
     if not ok and code ~= "ETIMEDOUT" then return true end
   end
   return not inbox:is_overfull() or inbox.code ~= nil
+end
+
+local function peer_has_gone(self)
+  local _, gone = self.stream:hung_up()
+  return gone
+end
+
+--- As await_room, for a server, whose connection also brings new requests and the news that the client has gone: messages are kept up
+--- to their bound, then the reader waits STALL seconds (ALONE seconds for the only stream) in which the handler takes nothing.
+---@param inbox vmctl.TtrpcInbox
+---@param live fun(): integer
+---@return boolean
+function methods:await_handler(inbox, live)
+  local began = core.now()
+  while inbox:is_overfull() and not inbox.code and not self.stream:closed() do
+    local left = began + (live() > 1 and STALL or ALONE) - core.now()
+    if left <= 0 then return false end
+    local ok, _, code = self.room:wait(math.min(left, LOOK), "room")
+    if not ok and code ~= "ETIMEDOUT" then return true end
+    if peer_has_gone(self) then
+      self:close() -- the reader learns it next, and ends the handlers
+      return true
+    end
+  end
+  return true
 end
 
 --- Waits until the kernel has all output, and closes the connection.

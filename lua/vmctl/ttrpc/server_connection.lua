@@ -103,17 +103,17 @@ local function begin(self, method, id, flags, worker, service_name, method_name,
   context[2] = entry
   if not entry.unary then entry:begin(flags) end
   state.streams[id], state.live, state.held = entry, state.live + 1, state.held + #entry.payload
-  if state.live == 2 then self._frames.room:wake() end -- a reader that is held back for the only stream goes on
+  if state.live == 2 then self._frames.room:wake() end -- a reader that waits for the only stream's handler now waits for less
   self._workers:release()
   serve(self, entry, worker)
 end
 
 local function deliver(self, entry, payload, flags)
   entry:on_data(payload, flags)
-  if not entry.inbox:is_full() or self._frames:await_room(entry.inbox, self._count) then return end
+  if not entry.inbox:is_overfull() or self._frames:await_handler(entry.inbox, self._count) then return end
   local text = "data handling error: ttrpc: stream buffer full"
   drop(self, entry, text)
-  refuse(self, entry.id, "INVALID_ARGUMENT", text)
+  refuse(self, entry.id, "RESOURCE_EXHAUSTED", text)
 end
 
 -- Reading
