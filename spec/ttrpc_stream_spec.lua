@@ -57,8 +57,9 @@ describe("vmctl.TtrpcStream", function()
 
   it("says with its flags what the client will send", support.run(function()
     ends.with_client(function(client, peer)
-      local kinds = { { nil, "", wire.REMOTE_CLOSED }, { both, nil, wire.REMOTE_OPEN }, { nil, nil, wire.REMOTE_OPEN },
-        { { client_stream = true }, nil, wire.REMOTE_OPEN } }
+      local open = wire.REMOTE_OPEN | wire.NO_DATA -- the request has no message
+      local kinds = { { nil, "", wire.REMOTE_CLOSED }, { both, nil, open }, { nil, nil, open },
+        { { client_stream = true }, nil, open }, { both, "first", wire.REMOTE_OPEN } }
       for _, kind in ipairs(kinds) do
         assert(client:stream(S, "Any", kind[2], kind[1]))
         assert.equal(kind[3], peer:take_request().flags)

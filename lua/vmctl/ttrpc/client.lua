@@ -231,6 +231,7 @@ function methods:stream(service_name, method, request, opts)
   local limit = opts.timeout and deadline_of(opts.timeout) or math.huge
   local stream = streams.new(self._connection, spec, self._timeout, limit)
   local flags = spec.client_stream and wire.REMOTE_OPEN or wire.REMOTE_CLOSED
+  if spec.client_stream and payload == "" then flags = flags | wire.NO_DATA end -- else ttrpc-rust takes it for a message
   local ok
   ok, err, code = self._connection:open(stream, flags, math.min(limit, deadline_of(self._timeout)), limit, {
     service = service_name, method = method, payload = payload, metadata = metadata_of(self, opts.metadata),

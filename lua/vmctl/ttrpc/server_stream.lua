@@ -36,7 +36,7 @@ local ENDED = "the client has ended its side"
 --- there is any. If the flags say that the client sends no Data, the input has ended.
 function methods:begin(flags)
   local payload = self.payload
-  if not self.method.client_stream or payload ~= "" then self.inbox:put(payload) end
+  if not self.method.client_stream or payload ~= "" and flags & wire.NO_DATA == 0 then self.inbox:put(payload) end
   if flags & wire.REMOTE_CLOSED ~= 0 or not self.method.client_stream then self:end_input(ENDED, "EOF") end
 end
 
