@@ -8,14 +8,15 @@ local background = require "vmctl.base.background"
 local capture = require "vmctl.l2.capture"
 local errors = require "vmctl.errors"
 local faults = require "vmctl.l2.faults"
+local frames_of = require "vmctl.l2.switch_frames"
 local links = require "vmctl.l2.switch_links"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local random = require "vmctl.base.random"
 local scenario = require "vmctl.l2.partition"
+local state = require "vmctl.l2.switch_state"
 local switch_port = require "vmctl.l2.switch_port"
 local uplink = require "vmctl.l2.uplink"
-local watch = require "vmctl.l2.tap"
 
 local M = {}
 
@@ -194,83 +195,8 @@ function methods:seed(seed)
   return self._seed
 end
 
---- The learned addresses: { mac, vlan, port (its name), age (seconds) } each.
----@return table[]|nil, string?, string?
-function methods:addresses()
-  if self._closed then return self:_fail_closed "addresses" end
-  local list = self._core:addresses()
-  for _, entry in ipairs(list) do entry.port = self._by_index[entry.port].name end
-  return list
-end
-
---- Forgets all addresses: frames are flooded until the addresses are learned again.
----@return true|nil, string?, string?
-function methods:forget()
-  if self._closed then return self:_fail_closed "forget" end
-  self._core:forget()
-  return true
-end
-
--- Frames, bytes and drops from one port to each other port that has any.
-local function counts_of_pairs(self, port, ports)
-  local row = {}
-  for _, other in ipairs(ports) do
-    local frames, bytes, dropped = self._core:pair(port._index, other._index)
-    if frames > 0 or dropped > 0 then row[other.name] = { frames = frames, bytes = bytes, dropped = dropped } end
-  end
-  return row
-end
-
---- The counters (see those of a port): `total`, of all ports, also removed ones; `ports`, by name; `pairs[from][to]`: frames, bytes
---- and dropped between two ports.
----@return { total: table, ports: table<string, table>, pairs: table<string, table<string, table>> }|nil, string?, string?
-function methods:counts()
-  if self._closed then return self:_fail_closed "counts" end
-  local all = { total = options.merge(self._gone), ports = {}, pairs = {} }
-  local ports = self:ports()
-  for _, port in ipairs(ports) do
-    local counts = self._core:counts(port._index)
-    for name, value in pairs(counts) do all.total[name] = (all.total[name] or 0) + value end
-    all.ports[port.name] = counts
-    all.pairs[port.name] = counts_of_pairs(self, port, ports)
-  end
-  return all
-end
-
---- Makes a port the mirror: it gets a copy of every frame that comes in, before any fault, and nothing else. nil: no port is.
----@param port? vmctl.L2SwitchPort|string
----@return true|nil, string?, string? code ECLOSED
-function methods:mirror(port)
-  if self._closed then return self:_fail_closed "mirror" end
-  port = port and self:_resolve(port, 3)
-  if port and not port:_here() then return port:counts() end
-  self._core:mirror(port and port._index)
-  return true
-end
-
---- Handles a frame as if it had come from a port. Does not wait.
----@param port vmctl.L2SwitchPort|string
----@param frame string 14 to 69632 bytes
----@return true|nil, string?, string? code EINVAL, ECLOSED
-function methods:inject(port, frame)
-  if self._closed then return self:_fail_closed "inject" end
-  port = self:_resolve(port, 3)
-  if not port:_here() then return port:counts() end
-  return self._core:inject(port._index, frame)
-end
-
---- Calls `fn(frame, port)` once for each incoming frame, before any fault. It may wait: when its queue is full (`queue` bytes,
---- 4 MiB) the switch waits as well, or, if `lossy`, frames are left out and counted. Its errors are logged.
----@param fn fun(frame: string, port: vmctl.L2SwitchPort)
----@param opts? { lossy: boolean?, queue: integer? }
----@return vmctl.L2Tap|nil tap with close() and lost(), string?, string?
-function methods:tap(fn, opts)
-  if type(fn) ~= "function" then error("tap: a function expected, got " .. type(fn), 2) end
-  opts = options.check(opts, { lossy = "boolean", queue = "integer>=1<=1073741824" }, "switch:tap")
-  if self._closed then return self:_fail_closed "tap" end
-  return watch.tap(self, fn, opts)
-end
-
+methods.addresses, methods.forget, methods.counts = state.addresses, state.forget, state.counts
+methods.mirror, methods.inject, methods.tap = frames_of.mirror, frames_of.inject, frames_of.tap
 methods.capture = capture.capture
 
 --- Ends everything: ports with their connections, listeners, taps, captures. Idempotent; does not wait.
