@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,12 +124,13 @@ static int l_private(lua_State *L)
     return 2;
 }
 
-/* fs.open(path) -> file for reading */
+/* fs.open(path, [write]) -> file for reading, or for reading and writing */
 static int l_open(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
+    int how = lua_toboolean(L, 2) ? O_RDWR : O_RDONLY;
     int *out = vmctl_file_new(L, path);
-    *out = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not hold us up */
+    *out = open(path, how | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not hold us up */
     return *out < 0 ? vmctl_fail(L, -errno, "open %s", path) : 1;
 }
 
@@ -235,6 +237,13 @@ static int l_file_extent(lua_State *L)
     return 2;
 }
 
+/* f:lock([exclusive]) -> true, or EBUSY at once: flock(2)'s lock, which a process that gets the descriptor holds as well */
+static int l_file_lock(lua_State *L)
+{
+    int rc = flock(file_check(L)->fd, (lua_toboolean(L, 2) ? LOCK_EX : LOCK_SH) | LOCK_NB);
+    return rc < 0 && errno == EWOULDBLOCK ? file_fail(L, -EBUSY, "lock") : file_result(L, rc, "lock");
+}
+
 static int l_file_sync(lua_State *L)
 {
     return file_result(L, fsync(file_check(L)->fd), "sync");
@@ -319,7 +328,7 @@ void vmctl_fs_file_register(lua_State *L)
                                         { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },
                                         { "close", l_file_close }, { "chmod", l_file_chmod },       { "extent", l_file_extent },
                                         { "fileno", l_file_fileno }, { "quick", l_file_quick },
-                                        { "reopen", l_file_reopen }, { NULL, NULL } };
+                                        { "reopen", l_file_reopen }, { "lock", l_file_lock }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_file_close }, { "__close", l_file_close }, { NULL, NULL } };
     vmctl_class(L, VMCTL_FILE, methods, meta);
     luaL_setfuncs(L, functions, 0);
