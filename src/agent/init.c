@@ -41,9 +41,9 @@ static void load_module(const char *path)
         close(fd);
 }
 
-static void load_modules(void)
+void vmctl_init_load(const char *path)
 {
-    FILE *list = fopen("/etc/vmctl/modules", "re");
+    FILE *list = fopen(path, "re");
     if (!list)
         return;
     char line[256];
@@ -68,7 +68,7 @@ static void raise_loopback(void)
     close(fd);
 }
 
-void vmctl_init_setup(void)
+void vmctl_init_begin(void)
 {
     umask(022);
     mount_at("devtmpfs", "/dev", MS_NOSUID, NULL);
@@ -79,12 +79,16 @@ void vmctl_init_setup(void)
         close(console);
     mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_at("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    vmctl_init_load("/etc/vmctl/modules");
+}
+
+void vmctl_init_setup(void)
+{
     mount_at("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666");
     mount_at("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
     mount_at("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
     if (mkdir("/sys/fs/cgroup", 0755) == 0 || errno == EEXIST) /* for commands: see cgroup.h; a kernel may have none */
         (void)mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-    load_modules();
     raise_loopback();
     setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
     unsetenv("HOME"); /* the kernel says "/"; commands have that of their user, from /etc/passwd */

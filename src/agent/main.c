@@ -1,6 +1,7 @@
 /* vmctl-agent: a static program with Lua, the core, lua-cjson and lua/vmctl inside. */
 #include "agent/embedded.h"
 #include "agent/init.h"
+#include "agent/stage1.h"
 #include "io/standard_fds.h"
 
 #include <lauxlib.h>
@@ -11,6 +12,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { FILES = 65536 }; /* descriptors, at most: tables of that size are still cheap */
@@ -160,10 +163,28 @@ static int run(int argc, char **argv, int first)
     return code;
 }
 
+/* Beside a guest's own init, which knows no units: starts an agent, and another one whenever it ends. */
+static int keep_agent(char **argv)
+{
+    const struct timespec pause = { .tv_nsec = 200 * 1000 * 1000 };
+    for (;;) {
+        int agent = fork();
+        if (agent == 0)
+            return run(1, argv, 0);
+        if (agent > 0)
+            (void)waitpid(agent, NULL, 0);
+        nanosleep(&pause, NULL);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    struct vmctl_stage1 stage1;
     if (getpid() != 1)
         return run(argc, argv, 0);
+    vmctl_init_begin();
+    if (vmctl_stage1_wanted(&stage1) && vmctl_stage1_run(&stage1) == STAGE1_KEEPER)
+        return keep_agent(argv);
     vmctl_init_setup();
     int agent = fork();
     if (agent != 0)

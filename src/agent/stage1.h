@@ -1,0 +1,62 @@
+/* Stage 1: the agent as the first program of an initramfs finds the guest's own root file system and moves into it.
+ *
+ * The kernel's command line says what to do (a word's value has %XX for what it cannot hold):
+ *   vmctl.root=image         the disk with the serial vmctl-root is an EROFS, under an overlay
+ *   vmctl.root=disk[:WHICH]  that disk has the root: WHICH is a partition's number, a label or a UUID (else it is looked for)
+ *   vmctl.upper=disk         the overlay's upper layer is the ext4 on the disk vmctl-upper (else a tmpfs)
+ *   vmctl.ro                 the root is mounted read-only
+ *   vmctl.init=agent|system|run:WORD[,WORD]...   what becomes PID 1
+ * The first of these asks for stage 1.
+ */
+#ifndef VMCTL_AGENT_STAGE1_H
+#define VMCTL_AGENT_STAGE1_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { STAGE1_TEXT = 1024, STAGE1_NAME = 64, STAGE1_LABEL = 257 };
+
+struct vmctl_stage1 {
+    bool image, upper_disk, read_only;
+    char which[STAGE1_LABEL]; /* "" : to be looked for */
+    char init[STAGE1_TEXT];
+};
+
+enum vmctl_stage1_end { STAGE1_AGENT, STAGE1_KEEPER };
+
+/* A file system as its first blocks tell of it. */
+struct vmctl_filesystem {
+    const char *type;         /* as mount takes it, NULL: none that is known */
+    const char *look_options; /* with which looking at it writes nothing */
+    char label[STAGE1_LABEL], uuid[37];
+};
+
+/* True if the command line asks for stage 1; /proc must be mounted. */
+bool vmctl_stage1_wanted(struct vmctl_stage1 *s);
+
+/* Moves into the root. Returns STAGE1_AGENT in PID 1, which is then the agent's, or STAGE1_KEEPER in a child of PID 1, which has
+ * become the guest's own init: the child is to keep an agent running. Powers the machine off when a step fails. */
+enum vmctl_stage1_end vmctl_stage1_run(const struct vmctl_stage1 *s);
+
+/* Turns "%XX" into bytes; `out` may be `in`. */
+void vmctl_stage1_undo_percent(char *out, size_t size, const char *in);
+
+/* Says on the console which step failed on what, with errno's reason if `with_errno`, and powers off. */
+_Noreturn void vmctl_stage1_fail(bool with_errno, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The device of the disk with a serial: waits for it. */
+void vmctl_stage1_disk(const char *serial, char name[STAGE1_NAME]);
+
+/* Mounts the root of a disk at `at`. */
+void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, const char *at);
+
+/* Loads what a file system needs, as the image lists it. */
+void vmctl_stage1_load(const char *type);
+
+/* What a block device holds. */
+void vmctl_filesystem_probe(const char *device, struct vmctl_filesystem *found);
+
+/* Inside the root: makes `agent` its companion and starts the init. Returns in the keeper alone, if one is needed. */
+enum vmctl_stage1_end vmctl_stage1_start_init(const char *init, int agent);
+
+#endif
