@@ -781,11 +781,11 @@ do
 ---@field image vmctl.machine.image
 local machine = {}
 
---- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
+--- Starts a guest. Waits only until QEMU runs, and while an image or a file system for its root is made; `wait_ready` waits for the guest.
 ---@param opts vmctl.MachineOptions
 ---@return vmctl.Machine|nil vm
 ---@return string?
----@return string? code ENOENT (no QEMU, no kernel), EINVAL …
+---@return string? code ENOENT (no QEMU, no kernel), EBUSY: another guest uses its disk; EINVAL …
 function machine.launch(opts) end
 
 end
@@ -3185,8 +3185,14 @@ end
 
 do
 ---@class (exact) vmctl.MachineOptions
----@field kernel string
+---@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
 ---@field initrd? string
+---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE"; stage 1 moves into it
+---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside it (default for disks, and for folders that have one), or a command with the agent beside it
+---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of its own; written to the disk itself
+---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
+---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
+---@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
 ---@field append? string more of the kernel's command line
 ---@field memory? string|integer MiB, or as "256M"
 ---@field cpus? integer
@@ -3208,6 +3214,19 @@ do
 ---@field paths? string[] files and folders that QEMU may use beside those that `args` name: for what its monitor is told later
 ---@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
 local MachineOptions = {}
+
+end
+
+do
+--- what a guest is made of: the first element is the text of `root`
+---@class vmctl.MachineRootOptions
+---@field [1]? string
+---@field size? string|integer "4G": of an empty file system, or of the layer that an image's writes are kept in
+---@field read_only? boolean the guest mounts it read-only
+---@field keep? string the file that keeps the writes ($XDG_STATE_HOME/vmctl/roots/NAME…)
+---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
+---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
+local MachineRootOptions = {}
 
 end
 

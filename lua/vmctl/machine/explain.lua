@@ -35,9 +35,9 @@ function methods:brief(what, code)
   return nil, self._process:record() and what .. "; " .. self._process:ending() or what, code
 end
 
--- The line of a kernel's last panic.
+-- The line of a kernel's last panic, or the sentence of stage 1's end.
 local function last_panic(console)
-  local at = text.find_last(console, "Kernel panic")
+  local at = text.find_last(console, "vmctl-agent: root: ") or text.find_last(console, "Kernel panic")
   return at and log.one_line(console:sub(at, (console:find("[\r\n]", at) or #console + 1) - 1), PANIC)
 end
 

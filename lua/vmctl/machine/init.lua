@@ -13,6 +13,7 @@ local log = require "vmctl.log"
 local monitor = require "vmctl.machine.monitor"
 local options = require "vmctl.base.options"
 local ports = require "vmctl.machine.ports"
+local root = require "vmctl.machine.root"
 local qemu = require "vmctl.machine.qemu"
 local qemu_process = require "vmctl.machine.qemu_process"
 local screen = require "vmctl.machine.screen"
@@ -41,7 +42,8 @@ local known = {
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
   nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
   display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
-  fds = "table", paths = "table",
+  fds = "table", paths = "table", root = "string|table", init = "string|table",
+  writes = { "discard", "keep", "through" }, modules_dir = "string", agent = "string", cache_dir = "string",
 }
 
 local function nanoseconds(stamp) return stamp.seconds * 1000000000 + stamp.microseconds * 1000 end
@@ -110,17 +112,39 @@ end
 local function start_qemu(vm, spec, opts)
   local fds, add = descriptors(vm, opts)
   local err, code
+  if vm._root then
+    local all = vm._root:arguments(spec.suffix, add)
+    spec.args = table.move(spec.args, 1, #spec.args, #all + 1, all)
+  end
   vm._confinement, err, code = confinement.plan(spec, opts, add)
   if not vm._confinement then return nil, err, code end
   local ok
   ok, err, code = spawn_qemu(vm, spec, fds, add)
   vm._confinement:close()
+  if vm._root then vm._root:close() end
   return ok, err, code
 end
 
+---@class vmctl.MachineRootOptions what a guest is made of: the first element is the text of `root`
+---@field [1]? string
+---@field size? string|integer "4G": of an empty file system, or of the layer that an image's writes are kept in
+---@field read_only? boolean the guest mounts it read-only
+---@field keep? string the file that keeps the writes ($XDG_STATE_HOME/vmctl/roots/NAME…)
+---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
+---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
+
 ---@class (exact) vmctl.MachineOptions
----@field kernel string
+---@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
 ---@field initrd? string
+---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE";
+-- stage 1 moves into it
+---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside
+-- it (default for disks, and for folders that have one), or a command with the agent beside it
+---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of
+-- its own; written to the disk itself
+---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
+---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
+---@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
 ---@field append? string more of the kernel's command line
 ---@field memory? string|integer MiB, or as "256M"
 ---@field cpus? integer
@@ -143,16 +167,21 @@ end
 ---@field paths? string[] files and folders that QEMU may use beside those that `args` name: for what its monitor is told later
 ---@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
 
---- Starts a guest. Waits only until QEMU runs; `wait_ready` waits for the guest.
----@param opts vmctl.MachineOptions
----@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EINVAL …
-function M.launch(opts)
-  opts = options.check(opts or {}, known, "machine.launch")
+local function check_options(opts)
+  opts = options.check(opts or {}, known, "machine.launch", 4)
+  if type(opts.init) == "string" and opts.init ~= "agent" and opts.init ~= "system" then
+    error("machine.launch: init: 'agent', 'system' or a command's words expected", 3)
+  end
+  return opts
+end
+
+local function start(opts, its_root)
   local spec, err, code = qemu.describe(opts)
   if not spec then return nil, err, code end
   local name = opts.name or "guest"
   local vm = setmetatable({
     name = name, accel = spec.accel, accel_reason = spec.accel_reason, macs = spec.macs, _process = qemu_process.new(name),
+    _root = its_root,
   }, mt)
   local ok
   ok, err, code = open_channels(vm, spec, opts)
@@ -166,6 +195,20 @@ function M.launch(opts)
   end
   if opts.reboot or vm._channel.port then vm._monitor:begin() end -- its reboots, and its agent's end, must not go unseen
   return vm
+end
+
+--- Starts a guest. Waits only until QEMU runs, and while an image or a file system for its root is made; `wait_ready` waits for the guest.
+---@param opts vmctl.MachineOptions
+---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EBUSY: another guest uses its disk; EINVAL …
+function M.launch(opts)
+  opts = check_options(opts)
+  if not opts.root then return start(opts) end
+  local its_root, completed, code = root.plan(opts)
+  if not its_root then return nil, completed, code end
+  local vm, err
+  vm, err, code = start(completed, its_root)
+  its_root:close()
+  return vm, err, code
 end
 
 -- Kernels that trust none of their clocks count the interrupts of a timer, of which a busy host loses many.
@@ -233,11 +276,14 @@ function methods:push_config(set, opts)
   return require("vmctl.config").push(self, set, opts)
 end
 
+local COMMANDS = { run = true, start = true } -- what the root's image says of commands holds unless they say otherwise
+
 for _, name in ipairs { "run", "start", "read_file", "write_file", "list_files", "forward", "connect" } do
   --- As vmctl.exec.client has it.
   methods[name] = function(self, ...)
     local client, err, code = self._clients:exec()
     if not client then return nil, err, code end
+    if COMMANDS[name] and self._root then return client[name](client, self._root:complete((...)), select(2, ...)) end
     return client[name](client, ...)
   end
 end

@@ -1,0 +1,318 @@
+--- What a guest is made of: the option `root` of a launch becomes a kernel's command line, an initramfs and disks.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local options = require "vmctl.base.options"
+local platform = require "vmctl.machine.platform"
+local root_disk = require "vmctl.machine.root_disk"
+local stage1 = require "vmctl.machine.stage1"
+
+local M = {}
+
+local LEAST_MEMORY = { agent = 128, system = 192 } -- MiB
+local UPPER_SIZE = "4G"                            -- of a kept upper layer, which is sparse
+local ROOT_SERIAL, UPPER_SERIAL = "vmctl-root", "vmctl-upper"
+local LONGEST_WORD = 900                           -- bytes of an init; a kernel's command line has 2048
+
+local KNOWN = {
+  [1] = "string", size = "string|integer", read_only = "boolean", keep = "string", format = { "raw", "qcow2" },
+  partition = "string|integer",
+}
+
+---@class vmctl.MachineRoot
+---@field config table of an image: env, user, cwd, entrypoint, cmd
+local methods = {}
+local mt = { __name = "vmctl.MachineRoot", __index = methods }
+
+local function first_file(...)
+  for i = 1, select("#", ...) do
+    local path = select(i, ...)
+    if path and core.fs.stat(path) then return path end
+  end
+end
+
+-- Where `make guest` leaves its kernel, seen from this module in a checkout.
+local function checkout()
+  return (debug.getinfo(1, "S").source:match "^@(.*)lua/vmctl/machine/root.lua$" or "./") .. "build/"
+end
+
+local function folder_of(path) return path:match "^(.*)/[^/]*$" or "." end
+
+local function find_parts(opts)
+  local built = checkout()
+  local kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or first_file(built .. "kernel/vmlinuz")
+  if not kernel then return errors.fail("ENOENT", "root: no kernel: name one, set VMCTL_KERNEL, or run `make guest` in a checkout") end
+  local agent = opts.agent or os.getenv "VMCTL_AGENT" or first_file(built .. "vmctl-agent", folder_of(kernel) .. "/vmctl-agent")
+  if not agent then return errors.fail("ENOENT", "root: no agent's program: name one (agent), or set VMCTL_AGENT") end
+  return kernel, agent, opts.modules_dir or os.getenv "VMCTL_MODULES" or first_file(folder_of(kernel) .. "/modules")
+end
+
+local function parse(given)
+  local spec = type(given) == "table" and given or { given }
+  if type(given) == "table" then options.check(given, KNOWN, "machine.launch: root", 5) end
+  if not spec[1] then
+    if not spec.size then return errors.fail("EINVAL", "root: neither what it is made of nor a size is given") end
+    return { kind = "empty", size = spec.size }, spec
+  end
+  local path, partition = spec[1]:match "^disk:(.+)#([^#/]+)$"
+  path = path or spec[1]:match "^disk:(.+)$"
+  if path then return { kind = "disk", path = path, partition = partition or spec.partition }, spec end
+  path = spec[1]:match "^erofs:(.+)$"
+  if path then return { kind = "erofs", path = path }, spec end
+  return errors.fail("EINVAL", "root: %s is none: disk:FILE[#PARTITION] or erofs:FILE expected", spec[1])
+end
+
+-- A word of the kernel's command line.
+local function encode(text) return (text:gsub("[^%w/._:=+-]", function(c) return ("%%%02x"):format(c:byte()) end)) end
+
+local function init_word(init)
+  if type(init) == "string" then return init end
+  local words = {}
+  for i, word in ipairs(init) do
+    if type(word) ~= "string" or word == "" then error("machine.launch: init: words expected", 5) end
+    words[i] = encode(word)
+  end
+  if #words == 0 then error("machine.launch: init: a command expected", 5) end
+  return "run:" .. table.concat(words, ",")
+end
+
+local function add_file(self, name, path, write, format)
+  local file, err, code = root_disk.open(path, write)
+  if not file then return nil, err, code end
+  local each = { name = name, file = file }
+  self._files[#self._files + 1] = each
+  if write then -- QEMU first opens what it will write for reading, and asks for a descriptor of just that
+    each.reader, err, code = core.fs.open(("/proc/self/fd/%d"):format(file:fileno()))
+    if not each.reader then return nil, "root: " .. err, code end
+  end
+  if not format then
+    format, err, code = root_disk.format(file, path)
+    if not format then return nil, err, code end
+  end
+  return file, format
+end
+
+-- Where what is kept stands: where the caller says, or by the guest's name.
+local function kept_path(self, suffix)
+  if self._options.keep then return self._options.keep end
+  if not self._named then
+    return errors.fail("EINVAL", 'root: writes = "keep" needs a name for the guest, or the file (keep)')
+  end
+  local base = os.getenv "XDG_STATE_HOME"
+  if not base or base:sub(1, 1) ~= "/" then base = (os.getenv "HOME" or "/var") .. "/.local/state" end
+  return ("%s/vmctl/roots/%s%s"):format(base, self._named, suffix)
+end
+
+local function open_kept(self, suffix, mark, make)
+  local path, err, code = kept_path(self, suffix)
+  if not path then return nil, err, code end
+  local ok = true
+  if not core.fs.stat(path) then
+    ok, err, code = make(path)
+    if ok then ok, err, code = root_disk.set_mark(path, mark) end
+  elseif not root_disk.mark_is(path, mark) then
+    return errors.fail("EINVAL", "root: %s was kept for another root, or for this one before it changed: name another file (keep)", path)
+  end
+  if not ok then return nil, err, code end
+  return path
+end
+
+local function drive(self, id, serial, text)
+  self._drives[#self._drives + 1] = { id = id, serial = serial, text = text }
+end
+
+local function plan_disk(self, at, writes)
+  local path, through = core.fs.real(at.path) or at.path, writes == "through"
+  local file, format, code = add_file(self, "root", path, through, self._options.format)
+  if not file then return nil, format, code end
+  if writes == "keep" then
+    local stat, err
+    stat, err, code = file:stat()
+    if not stat then return nil, err, code end
+    local size
+    size, err, code = root_disk.size(file, format)
+    if not size then return nil, err, code end
+    local mark = ("disk %s %d %d\n"):format(path, stat.size, stat.changed)
+    local kept
+    kept, err, code = open_kept(self, ".qcow2", mark, function(to) return root_disk.make_overlay(to, size) end)
+    if not kept then return nil, err, code end
+    local overlay
+    overlay, err, code = add_file(self, "kept", kept, true, "qcow2")
+    if not overlay then return nil, err, code end
+    drive(self, "root", ROOT_SERIAL,
+      ("file={kept},format=qcow2,backing.driver=%s,backing.file.driver=file,backing.file.filename={root}"):format(format))
+  else
+    drive(self, "root", ROOT_SERIAL, ("file={root},format=%s%s"):format(format, through and "" or ",snapshot=on"))
+  end
+  self._word = "disk" .. (at.partition and ":" .. encode(tostring(at.partition)) or "")
+  return true
+end
+
+local function plan_image(self, image, writes)
+  local file, err, code = add_file(self, "root", image.path, false, "raw")
+  if not file then return nil, err, code end
+  drive(self, "root", ROOT_SERIAL, "file={root},format=raw,read-only=on")
+  self._word, self.config = "image", image.config or {}
+  if writes == "through" then return errors.fail("EINVAL", 'root: an image is never written: writes = "keep" or "discard"') end
+  if writes ~= "keep" then return true end
+  local mark = ("image %s\n"):format(image.digest or core.fs.real(image.path) or image.path)
+  local kept
+  kept, err, code = open_kept(self, ".ext4", mark, function(to) return root_disk.make_ext4(to, self._options.size or UPPER_SIZE) end)
+  if not kept then return nil, err, code end
+  file, err, code = add_file(self, "kept", kept, true, "raw")
+  if not file then return nil, err, code end
+  drive(self, "upper", UPPER_SERIAL, "file={kept},format=raw")
+  self._append = self._append .. " vmctl.upper=disk"
+  return true
+end
+
+-- An empty one is a disk of its own, kept or gone with the guest.
+local function plan_empty(self, at, writes)
+  local path, err, code
+  if writes == "keep" then
+    path, err, code = open_kept(self, ".ext4", "empty\n", function(to) return root_disk.make_ext4(to, at.size) end)
+  else
+    path = self._cache .. ("/empty/%s.ext4"):format(tostring(at.size):gsub("[^%w]", "_"))
+    if not core.fs.stat(path) then
+      local ok
+      ok, err, code = root_disk.make_ext4(path, at.size)
+      path = ok and path
+    end
+  end
+  if not path then return nil, err, code end
+  local file
+  file, err, code = add_file(self, "root", path, writes == "keep", "raw")
+  if not file then return nil, err, code end
+  drive(self, "root", ROOT_SERIAL, "file={root},format=raw" .. (writes == "keep" and "" or ",snapshot=on"))
+  self._word = "disk:0"
+  return true
+end
+
+local function plan_made(self, at, writes)
+  if at.kind == "disk" then return plan_disk(self, at, writes) end
+  if at.kind == "empty" then return plan_empty(self, at, writes) end
+  return plan_image(self, { path = at.path }, writes)
+end
+
+local function mebibytes(memory)
+  if math.type(memory) == "integer" then return memory end
+  local number, unit = tostring(memory):match "^(%d+)([KMGT]?)$"
+  local factor = ({ K = 1 / 1024, [""] = 1, M = 1, G = 1024, T = 1024 * 1024 })[unit or "?"]
+  return factor and tonumber(number) * factor
+end
+
+local function check_memory(memory, init)
+  local least = LEAST_MEMORY[init] or LEAST_MEMORY.system
+  local given = memory and mebibytes(memory)
+  if given and given < least then
+    return errors.fail("EINVAL", "root: memory %s is too little: its kernel needs %d MiB to start", memory, least)
+  end
+  return true
+end
+
+-- The options of the launch that the root decides, unless the caller has.
+local function complete(self, opts, at, parts)
+  local arch, err, code = platform.get(opts.arch)
+  if not arch then return nil, "launch: " .. err, code end
+  local init = opts.init or (at.kind == "disk") and "system" or "agent"
+  local set = self._word == "image" and "image" or "disk"
+  local initrd
+  initrd, err, code = stage1.make { agent = parts.agent, modules_dir = parts.modules_dir, set = set, cache = self._cache }
+  if not initrd then return nil, err, code end
+  local ok
+  ok, err, code = check_memory(opts.memory, init)
+  if not ok then return nil, err, code end
+  local word = init_word(init)
+  if #word > LONGEST_WORD then return errors.fail("ETOOBIG", "root: the init has more than %d bytes", LONGEST_WORD) end
+  local machine = opts.machine
+  if not machine and init ~= "agent" and arch.machines[arch.fallback] then machine = arch.fallback end -- with ACPI to power it off
+  local memory = opts.memory or (init == "agent" and "256M" or "512M")
+  return options.merge(opts, {
+    kernel = parts.kernel, initrd = initrd, machine = machine, memory = memory,
+    append = ("vmctl.root=%s%s vmctl.init=%s %s"):format(self._word, self._append, word, opts.append or ""),
+  })
+end
+
+--- Plans a root: opens and locks its files. Waits while an image or a file system is made.
+---@param opts table as for machine.launch, with `root`
+---@return vmctl.MachineRoot|nil root
+---@return table|string completed the options of the launch, or a message
+---@return string? code EBUSY: another guest uses a file; EINVAL; ENOENT …
+function M.plan(opts)
+  local at, spec, code = parse(opts.root)
+  if not at then return nil, spec, code end
+  local kernel, agent, modules_dir = find_parts(opts)
+  if not kernel then return nil, agent, modules_dir end
+  if opts.initrd then return errors.fail("EINVAL", "launch: an initrd and a root: stage 1 is the root's initrd") end
+  local self = setmetatable({
+    config = {}, _cache = opts.cache_dir or stage1.cache(),
+    _files = {}, _drives = {}, _options = spec, _named = opts.name, _append = spec.read_only and " vmctl.ro" or "",
+  }, mt)
+  local ok, err
+  ok, err, code = plan_made(self, at, opts.writes or "discard")
+  local completed
+  if ok then completed, err, code = complete(self, opts, at, { kernel = kernel, agent = agent, modules_dir = modules_dir }) end
+  if completed then return self, completed end
+  self:close()
+  return nil, err, code
+end
+
+--- QEMU's arguments. Its files come as descriptors. Does not wait.
+---@param suffix string of the names of virtio's devices
+---@param add fun(fd: integer): integer gives QEMU a descriptor: its number there
+---@return string[]
+function methods:arguments(suffix, add)
+  local args, sets = {}, {}
+  for i, each in ipairs(self._files) do
+    sets[each.name] = ("/dev/fdset/%d"):format(i)
+    for _, file in ipairs { each.file, each.reader } do
+      args[#args + 1] = "-add-fd"
+      args[#args + 1] = ("fd=%d,set=%d"):format(add(file:fileno()), i)
+    end
+  end
+  for _, each in ipairs(self._drives) do
+    args[#args + 1] = "-drive"
+    args[#args + 1] = ("if=none,id=%s,%s"):format(each.id, (each.text:gsub("{(%w+)}", sets)))
+    args[#args + 1] = "-device"
+    args[#args + 1] = ("virtio-blk%s,drive=%s,serial=%s"):format(suffix, each.id, each.serial)
+  end
+  return args
+end
+
+local function given(text) return text ~= "" and text or nil end
+
+-- An image's configuration has a list of NAME=VALUE.
+local function environment(env)
+  local all = {}
+  for name, value in pairs(env or {}) do
+    if math.type(name) == "integer" then name, value = value:match "^([^=]+)=(.*)$" end
+    if name then all[name] = value end
+  end
+  return all
+end
+
+--- Completes a command by what the image says: its environment, folder and user, and all of it where no program is named. Does not
+--- wait.
+---@param command string|table as for `run`
+---@return string|table
+function methods:complete(command)
+  local config = self.config
+  if next(config) == nil then return command end
+  local all = type(command) == "table" and options.merge({}, command) or { "sh", "-c", command }
+  if all[1] == nil then
+    for _, list in ipairs { config.entrypoint or {}, config.cmd or {} } do table.move(list, 1, #list, #all + 1, all) end
+  end
+  all.env = options.merge(environment(config.env), all.env or {})
+  all.cwd, all.user = all.cwd or given(config.cwd), all.user or given(config.user)
+  return all
+end
+
+--- QEMU has its copies now, or will never have them. Idempotent, does not wait.
+function methods:close()
+  for _, each in ipairs(self._files) do
+    each.file:close()
+    if each.reader then each.reader:close() end
+  end
+  self._files = {}
+end
+
+return M

@@ -1,0 +1,148 @@
+--- The files of a guest's root: opened and locked here, and given to QEMU as descriptors, so that it needs no right to their paths.
+-- flock(2)'s lock belongs to the open file: QEMU holds it as long as it runs.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local process = require "vmctl.process"
+local stage1 = require "vmctl.machine.stage1"
+
+local M = {}
+
+local QCOW2, HEADER = "QFI\xfb", 104        -- docs/interop/qcow2.txt of QEMU
+local EXTERNAL_DATA = 1 << 2                -- of its incompatible features
+local TOOL = 120                            -- seconds for a program that makes a file system
+local LEAST, MOST = 1 << 20, 1 << 46        -- bytes of a disk that is made
+
+--- The format of a disk by its header. A qcow2 that stands on other files is refused: a guest that may write its raw disk could
+--- write such a header, and would get any file of this machine. Does not wait.
+---@param file vmctl.File
+---@param path string for messages
+---@return "raw"|"qcow2"|nil, string?, string? code EINVAL
+function M.format(file, path)
+  local head, err, code = file:read(HEADER, 0)
+  if not head then return nil, err, code end
+  if head:sub(1, 4) ~= QCOW2 then return "raw" end
+  if #head < 72 then return errors.fail("EINVAL", "root: the disk %s: its qcow2 header is cut short", path) end
+  local version, backing = (">I4I8"):unpack(head, 5)
+  local features = version >= 3 and #head >= 80 and (">I8"):unpack(head, 73) or 0
+  if backing ~= 0 or features & EXTERNAL_DATA ~= 0 then
+    return errors.fail("EINVAL", "root: the disk %s stands on another file: join them first (qemu-img convert)", path)
+  end
+  return "qcow2"
+end
+
+--- Opens and locks a file: one writer, or any number of readers. Does not wait.
+---@param path string
+---@param write? boolean
+---@return vmctl.File|nil, string?, string? code EBUSY: another guest has it; EACCES, EROFS …
+function M.open(path, write)
+  local found, err, code = core.fs.stat(path)
+  if not found then return nil, "root: " .. err, code end
+  if found.type ~= "file" and found.type ~= "block" then
+    return errors.fail("EINVAL", "root: %s is a %s, and no disk", path, found.type)
+  end
+  local file
+  file, err, code = core.fs.open(path, write)
+  if not file then return nil, "root: " .. err, code end
+  local ok
+  ok, err, code = file:lock(write)
+  if ok then return file end
+  file:close()
+  if code ~= "EBUSY" then return nil, "root: " .. err, code end
+  return errors.fail("EBUSY", "root: %s: another guest %s", path, write and "uses it" or "writes it")
+end
+
+local function run(what, argv)
+  argv.stdout, argv.stderr, argv.stdin = "null", "pipe", "null"
+  local deadline = core.now() + TOOL
+  local child <close>, err, code = process.spawn(argv) -- luacheck: ignore
+  if not child then return nil, ("root: %s: %s"):format(what, err), code end
+  local said = child.stderr:read(4096, TOOL) or ""
+  local record
+  record, err, code = child:wait(deadline - core.now())
+  if not record then return nil, ("root: %s: %s"):format(what, err), code end
+  if record.exit_code == 0 then return true end
+  return errors.fail("EIO", "root: %s: %s: %s", what, argv[1], said:match "[^\n]+" or "it failed")
+end
+
+local function parse_size(size)
+  local number, unit = tostring(size):match "^(%d+)([MGT]?)$"
+  local bytes = number and #number < 15 and math.tointeger(tonumber(number)) << ({ [""] = 0, M = 20, G = 30, T = 40 })[unit]
+  if not bytes or bytes < LEAST or bytes > MOST then return errors.fail("EINVAL", "root: size: %s is none (4G, 512M)", size) end
+  return bytes
+end
+
+-- Makes a file by a program, under a name of its own until it is whole.
+local function make(path, size, program)
+  local folder = path:match "^(.*)/[^/]*$" or "."
+  local ok, err, code
+  if folder:sub(1, 1) == "/" then
+    ok, err, code = stage1.make_folders(folder)
+    if not ok then return nil, "root: " .. err, code end
+  end
+  local _, _, pid = core.fs.identity()
+  local name = ("%s.new%d-%x"):format(path, pid, math.random(0) & 0xffffff)
+  local file
+  file, err, code = core.fs.private(name, true)
+  if not file then return nil, "root: " .. err, code end
+  ok, err, code = file:truncate(size)
+  file:close()
+  if ok then ok, err, code = program(name) end
+  if ok then ok, err, code = core.fs.rename(name, path) end
+  if not ok then
+    core.fs.remove(name)
+    return nil, err, code
+  end
+  return true
+end
+
+--- Makes an empty ext4 in a sparse file. Waits.
+---@param path string
+---@param size string|integer bytes, or as "4G"
+---@return true|nil, string?, string? code EINVAL; ENOENT: no mke2fs
+function M.make_ext4(path, size)
+  local bytes, err, code = parse_size(size)
+  if not bytes then return nil, err, code end
+  return make(path, bytes, function(name)
+    return run("make an ext4", { "mke2fs", "-q", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+      "-F", name, env = { PATH = (os.getenv "PATH" or "/usr/bin:/bin") .. ":/usr/sbin:/sbin" } })
+  end)
+end
+
+--- Makes a qcow2 of the size of a disk below it. Its header does not name that disk: the launch does. Waits.
+---@param path string
+---@param size integer bytes
+---@return true|nil, string?, string? code ENOENT: no qemu-img
+function M.make_overlay(path, size)
+  return make(path, 0, function(name)
+    return run("make an overlay", { "qemu-img", "create", "-q", "-f", "qcow2", name, ("%d"):format(size) })
+  end)
+end
+
+--- The size of a disk as its guest sees it. Does not wait.
+---@param file vmctl.File
+---@param format "raw"|"qcow2"
+---@return integer|nil, string?, string?
+function M.size(file, format)
+  if format == "raw" then return file:seek(0, 2) end
+  local head, err, code = file:read(32, 0)
+  if not head then return nil, err, code end
+  return (">I8"):unpack(head, 25)
+end
+
+--- What an overlay was made for: it is worth nothing on another disk, or on one that has changed. Kept beside it. Does not wait.
+---@param path string of the overlay
+---@param mark string
+---@return boolean|nil same nil: there is none
+function M.mark_is(path, mark)
+  local file = io.open(path .. ".base", "rb")
+  if not file then return nil end
+  local text = file:read "a"
+  file:close()
+  return text == mark
+end
+
+--- Writes down what an overlay is made for. Does not wait, but for the file system.
+---@return true|nil, string?, string?
+function M.set_mark(path, mark) return core.fs.replace(path .. ".base", mark) end
+
+return M

@@ -1,0 +1,146 @@
+--- The initramfs of stage 1: the agent's program, which moves into the guest's own root, and the kernel modules for that.
+-- It depends on the agent and the kernel alone, so it is made once and kept in $XDG_CACHE_HOME/vmctl/stage1.
+local core = require "vmctl.core"
+local cpio = require "vmctl.machine.cpio"
+local errors = require "vmctl.errors"
+local image = require "vmctl.machine.image"
+
+local M = {}
+
+local FORMAT = "1"      -- of the archive: another one has other names in the cache
+local ALWAYS = { "virtio_blk" }
+local PRIVATE = 448     -- mode 0700
+-- What a file system needs: loaded when one is found. vfat is for an fstab that names it.
+local SETS = {
+  image = { "erofs", "overlay", "ext4" },
+  disk = { "ext4", "xfs", "btrfs", "erofs", "squashfs", "vfat" },
+}
+local BESIDE = { vfat = { "nls_cp437", "nls_ascii", "nls_utf8" } }
+
+--- The folder for what can be made again: $XDG_CACHE_HOME/vmctl, or ~/.cache/vmctl. Does not wait.
+---@return string
+function M.cache()
+  local base = os.getenv "XDG_CACHE_HOME"
+  if not base or base:sub(1, 1) ~= "/" then base = (os.getenv "HOME" or "/var") .. "/.cache" end
+  return base .. "/vmctl"
+end
+
+--- Makes a folder and those above it. Does not wait, but for the file system.
+---@param path string absolute
+---@return true|nil, string?, string?
+function M.make_folders(path)
+  local at = 1
+  repeat
+    at = path:find("/", at + 1, true)
+    local ok, err, code = core.fs.mkdir(at and path:sub(1, at - 1) or path, PRIVATE)
+    if not ok and code ~= "EEXIST" then return nil, err, code end
+  until not at
+  return true
+end
+
+local function read(path)
+  local file, err, number = io.open(path, "rb")
+  if not file then return errors.fail(number == 2 and "ENOENT" or "EIO", "read %s", err) end
+  local bytes = file:read "a"
+  file:close()
+  if not bytes then return errors.fail("EIO", "read %s", path) end
+  return bytes
+end
+
+-- The modules of a name and of what loads beside it, of those that this kernel has as files.
+local function modules_of(dir, names)
+  local list, err, code = image.modules(dir, names)
+  if list then return list end
+  if code == "ENOENT" and #names > 0 and err:find("find module", 1, true) then return {} end
+  return nil, err, code
+end
+
+local function add_list(tree, name, modules, known)
+  local lines = {}
+  for _, module in ipairs(modules) do
+    local path = ("/lib/modules/vmctl/%s.ko"):format(module.name)
+    if not known[module.name] then
+      tree[path] = { content = module.bytes }
+      lines[#lines + 1] = path .. "\n"
+    end
+  end
+  tree["/etc/vmctl/" .. name] = { content = table.concat(lines) }
+end
+
+local function plant(dir, set, agent)
+  local tree = {
+    ["/init"] = { link = "/sbin/vmctl-agent" }, ["/sbin/vmctl-agent"] = { content = agent, mode = 493 },
+    ["/dev/console"] = { node = { "c", 5, 1 }, mode = 384 }, ["/dev/null"] = { node = { "c", 1, 3 }, mode = 438 },
+    ["/proc"] = { folder = true }, ["/sys"] = { folder = true },
+  }
+  if not dir then return tree end
+  local base, err, code = modules_of(dir, ALWAYS)
+  if base and #base == 0 then base, err, code = image.modules(dir) end -- virtio_blk is built in, or there is none
+  if not base then return nil, err, code end
+  local known = {}
+  add_list(tree, "modules", base, known)
+  for _, module in ipairs(base) do known[module.name] = true end
+  for _, name in ipairs(SETS[set]) do
+    local all = {}
+    for _, each in ipairs { name, table.unpack(BESIDE[name] or {}) } do
+      local more
+      more, err, code = modules_of(dir, { each })
+      if not more then return nil, err, code end
+      table.move(more, 1, #more, #all + 1, all)
+    end
+    add_list(tree, "modules." .. name, all, known)
+  end
+  return tree
+end
+
+local function write(tree, path)
+  local parts = {}
+  local ok, err, code = cpio.pack(tree, function(bytes)
+    parts[#parts + 1] = bytes
+    return true
+  end)
+  if ok then ok, err, code = core.fs.replace(path, table.concat(parts)) end
+  if not ok then return nil, err, code end
+  return path
+end
+
+-- What the archive is made of: the agent's bytes, and which modules there are.
+local function key_of(dir, set, agent)
+  local hash = core.sha256(FORMAT):update(set):update(agent)
+  for _, name in ipairs { "", "/modules.dep", "/modules.order", "/modules.builtin" } do
+    local found = dir and core.fs.stat(dir .. name)
+    if found then hash:update(("%s %s %s %s\n"):format(core.fs.real(dir), name, found.mtime, found.size)) end
+  end
+  return hash:hex()
+end
+
+-- A kernel's folder has its modules at once, or below their version's name.
+local function module_folder(dir)
+  if not dir or core.fs.stat(dir .. "/kernel") then return dir end
+  for _, name in ipairs(core.fs.list(dir) or {}) do
+    if core.fs.stat(("%s/%s/kernel"):format(dir, name)) then return dir .. "/" .. name end
+  end
+  return dir
+end
+
+--- The archive for a kind of root. Waits while it is made the first time.
+---@param opts { agent: string, modules_dir: string?, set: "image"|"disk", cache: string } modules_dir: what /lib/modules/VERSION
+-- holds; without it the kernel must have all that is needed built in
+---@return string|nil path, string?, string? code ENOENT: no agent, no modules …
+function M.make(opts)
+  local agent, err, code = read(opts.agent)
+  if not agent then return nil, "launch: the agent's program: " .. err, code end
+  local dir = module_folder(opts.modules_dir)
+  local folder = opts.cache .. "/stage1"
+  local path = ("%s/%s.cpio"):format(folder, key_of(dir, opts.set, agent))
+  if core.fs.stat(path) then return path end
+  local ok, tree
+  ok, err, code = M.make_folders(folder)
+  if ok then tree, err, code = plant(dir, opts.set, agent) end
+  if not tree then return nil, "launch: stage 1: " .. err, code end
+  path, err, code = write(tree, path)
+  if not path then return nil, "launch: stage 1: " .. err, code end
+  return path
+end
+
+return M

@@ -1,0 +1,122 @@
+-- Guests with a root of their own: stage 1 moves into an image or a disk, and says what keeps it from that.
+local assert = require "luassert"
+local core = require "vmctl.core"
+local roots = require "spec.support.roots"
+local support = require "spec.support"
+
+local BOOT = 60
+
+describe("a guest with a root", function()
+  local folder, image, disk
+
+  local function run(body, limit)
+    return support.run(function()
+      folder = support.tmpdir()
+      assert(core.fs.mkdir(folder .. "/tree"))
+      roots.folder(folder .. "/tree")
+      image, disk = roots.erofs(folder .. "/tree", folder .. "/image.erofs"), roots.disk(folder .. "/tree", folder .. "/disk.img")
+      body()
+    end, limit)
+  end
+
+  local function boot(options)
+    local vm = assert(roots.launch(folder, options))
+    local ready, err = vm:wait_ready(BOOT)
+    if not ready then
+      vm:close()
+      error(err, 2)
+    end
+    return vm
+  end
+
+  local function say(vm, command) return assert(vm:run { "sh", "-c", command, check = true }).stdout end
+
+  local function refused(code, part, options)
+    local vm, err, got = roots.launch(folder, options)
+    assert.is_nil(vm)
+    assert.equal(code, got, err)
+    assert.truthy(err:find(part, 1, true), err)
+  end
+
+  local function fails_to_boot(part, options)
+    local vm <close> = assert(roots.launch(folder, options))
+    local ready, err, code = vm:wait_ready(BOOT)
+    assert.is_nil(ready)
+    assert.equal("ERESET", code, err)
+    assert.truthy(err:find("root: " .. part, 1, true), err)
+  end
+
+  it("is in an image, whose root it sees as it is; what it writes is gone with it", run(function()
+    local vm <close> = boot { root = "erofs:" .. image }
+    assert.equal("ID=little\n711 0:0\ninit\n", say(vm, "cat /etc/os-release; stat -c '%a %u:%g' /; cat /proc/1/comm"))
+    say(vm, "echo new > /etc/os-release; echo more > /more")
+    assert(vm:shutdown())
+    local again <close> = boot { root = "erofs:" .. image }
+    assert.equal("ID=little\n", say(again, "cat /etc/os-release"))
+    assert.is_nil(again:read_file "/more")
+  end, 2 * BOOT))
+
+  it("keeps what it writes to an image, over a loss of power, for that image alone", run(function()
+    local options = { root = { "erofs:" .. image, keep = folder .. "/kept.ext4", size = "64M" }, writes = "keep" }
+    local vm <close> = boot(options)
+    say(vm, "echo kept > /kept; sync /kept; sync")
+    refused("EBUSY", "another guest uses it", options)
+    assert(vm:kill())
+    local again <close> = boot(options)
+    assert.equal("kept\n711\n", say(again, "cat /kept; stat -c %a /"))
+    assert(again:shutdown())
+    local other = roots.erofs(folder .. "/tree", folder .. "/other.erofs")
+    refused("EINVAL", "was kept for another root", { root = { "erofs:" .. other, keep = folder .. "/kept.ext4" }, writes = "keep" })
+  end, 2 * BOOT))
+
+  it("is on a disk with its own init and the agent beside it, and leaves the disk as it was", run(function()
+    local before = assert(core.fs.stat(disk))
+    local vm <close> = boot { root = "disk:" .. disk }
+    assert.equal("init\nlittle\n", say(vm, "cat /proc/1/comm; . /etc/os-release; echo $ID; echo x > /x; sync"))
+    assert.truthy(say(vm, "mount"):find("/dev/vda1 on / type ext4 (rw", 1, true))
+    refused("EBUSY", "another guest uses it", { root = "disk:" .. disk, writes = "through" })
+    assert(vm:shutdown())
+    assert.same(before, core.fs.stat(disk))
+  end, BOOT))
+
+  it("keeps what it writes to a disk in a file of its own", run(function()
+    local options = { root = { "disk:" .. disk .. "#little", keep = folder .. "/kept.qcow2" }, writes = "keep", init = "agent" }
+    local vm <close> = boot(options)
+    say(vm, "echo kept > /kept; sync")
+    assert(vm:kill())
+    local again <close> = boot(options)
+    assert.equal("kept\n", say(again, "cat /kept"))
+    assert(again:shutdown())
+  end, 2 * BOOT))
+
+  it("writes to the disk itself when told to, and mounts it read-only when told to", run(function()
+    local vm <close> = boot { root = "disk:" .. disk .. "#1", writes = "through",
+      init = { "/bin/sh", "-c", "while :; do /bin/busybox sleep 1; done" } }
+    assert.equal("sh\n", say(vm, "cat /proc/1/comm; echo through > /through; sync"))
+    refused("EBUSY", "another guest writes it", { root = "disk:" .. disk })
+    assert(vm:kill())
+    local again <close> = boot { root = { "disk:" .. disk, read_only = true }, init = "agent" }
+    assert.equal("through\n", say(again, "cat /through"))
+    assert.not_equal(0, assert(again:run { "sh", "-c", "echo more > /more" }).exit_code)
+    assert(again:shutdown())
+  end, 2 * BOOT))
+
+  it("says what keeps stage 1 from its root", run(function()
+    assert(core.fs.replace(folder .. "/none.img", ("\0"):rep(1 << 20)))
+    fails_to_boot("find the root on the disk: no file system that looks like one (file systems: vda: none)",
+      { root = "disk:" .. folder .. "/none.img" })
+    fails_to_boot("find the partition 7 on the disk", { root = "disk:" .. disk .. "#7" })
+    fails_to_boot("start the init /no/such/init: No such file or directory", { root = "disk:" .. disk, init = { "/no/such/init" } })
+  end, 3 * BOOT))
+
+  it("is refused before it starts where it cannot be", run(function()
+    refused("ENOENT", "no/such", { root = "disk:" .. folder .. "/no/such" })
+    refused("EINVAL", "is a directory, and no disk", { root = "disk:" .. folder })
+    refused("EINVAL", "is none", { root = "toaster:/x" })
+    refused("EINVAL", "is too little", { root = "disk:" .. disk, memory = "64M" })
+    refused("EINVAL", "needs a name", { root = "disk:" .. disk, writes = "keep" })
+    assert(core.fs.replace(folder .. "/stands.qcow2", "QFI\xfb" .. (">I4I8I4"):pack(3, 512, 7) .. ("\0"):rep(512) .. "/secret"))
+    refused("EINVAL", "stands on another file", { root = "disk:" .. folder .. "/stands.qcow2" })
+    assert.has_error(function() return roots.launch(folder, { root = "disk:" .. disk, init = "toaster" }) end)
+  end, BOOT))
+end)
