@@ -65,10 +65,30 @@ describe("vmctl.protobuf's types", function()
     assert.is_true(nan ~= nan)
   end)
 
+  it("keeps the sign of zero, also where zero alone is not sent", function()
+    local function is_negative(value) return value == 0 and 1 / value < 0 end
+    local bytes = assert(pb.encode(SCALARS, { real = -0.0, single = -0.0, i32 = 1, text = "" }))
+    assert.equal(field(1, 0, 1) .. field(11, 5, "\0\0\0\x80") .. field(12, 1, ("\0"):rep(7) .. "\x80"), bytes)
+    local value = pb.decode(SCALARS, bytes)
+    assert.is_true(is_negative(value.real) and is_negative(value.single))
+    assert.equal("", pb.encode(SCALARS, { real = 0.0, single = 0.0 }))
+    local maps = pb.decode("spec.types.Maps", assert(pb.encode("spec.types.Maps", { by_uint64 = { [1] = -0.0, [2] = 0.0 } })))
+    assert.same({ true, false }, { is_negative(maps.by_uint64[1]), is_negative(maps.by_uint64[2]) })
+    local lists = pb.decode("spec.types.Lists", assert(pb.encode("spec.types.Lists", { real = { -0.0, 0.0 } })))
+    assert.same({ true, false }, { is_negative(lists.real[1]), is_negative(lists.real[2]) })
+  end)
+
+  it("takes what a float holds only nearly, and what is infinite", function()
+    for _, value in ipairs { 3.4028235e38, -3.4028235e38, 1 / 0, 1e-60 } do
+      local seen = pb.decode(SCALARS, assert(pb.encode(SCALARS, { single = value }))).single
+      assert.equal(("<f"):unpack(("<f"):pack(value)), seen)
+    end
+  end)
+
   it("refuses what does not fit", function()
     for name, values in pairs {
       i32 = { I32, -I32 - 1, 0.5, "1", true, {} }, s32 = { I32 }, sf32 = { -I32 - 1 }, u32 = { -1, 2 * I32 },
-      f32 = { -1, 2 * I32 }, i64 = { 0.5, 2.0 ^ 63, 0 / 0, "x" }, u64 = { 2.0 ^ 64 }, single = { "1", true },
+      f32 = { -1, 2 * I32 }, i64 = { 0.5, 2.0 ^ 63, 0 / 0, "x" }, u64 = { 2.0 ^ 64 }, single = { "1", true, 1e39, -1e39, math.maxinteger * 2.0 ^ 70 },
       real = { "1" }, flag = { 1, "true" }, text = { 1, true }, data = { 1 }, colour = { I32, "NO_SUCH", true, 1.5 },
       inner = { 1, "x", { nope = 1 }, { i32 = "x" } },
     } do

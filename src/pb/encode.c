@@ -3,6 +3,7 @@
 #include "pb/utf8.h"
 
 #include <lauxlib.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,15 @@ static lua_Number take_number(lua_State *L, struct vmctl_pb_job *job, type_t *ty
     if (lua_type(L, -1) != LUA_TNUMBER)
         refuse_type(L, job, type, field, "number");
     return lua_tonumber(L, -1);
+}
+
+/* What a float cannot hold is refused, not made infinite. */
+static float take_float(lua_State *L, struct vmctl_pb_job *job, type_t *type, field_t *field)
+{
+    lua_Number value = take_number(L, job, type, field);
+    if (isfinite(value) && !isfinite((float)value))
+        vmctl_pb_refuse(L, job, "%s.%s: %f does not fit float", type->name, field->name, (LUAI_UACNUMBER)value);
+    return (float)value;
 }
 
 static int32_t take_enum(lua_State *L, struct vmctl_pb_job *job, type_t *type, field_t *field)
@@ -110,7 +120,7 @@ static void set_value(lua_State *L, struct vmctl_pb_job *job, type_t *type, fiel
         *(int64_t *)at = take_integer(L, job, type, field, LUA_MININTEGER, LUA_MAXINTEGER);
         break;
     case PROTOBUF_C_TYPE_FLOAT:
-        *(float *)at = (float)take_number(L, job, type, field);
+        *(float *)at = take_float(L, job, type, field);
         break;
     case PROTOBUF_C_TYPE_DOUBLE:
         *(double *)at = take_number(L, job, type, field);
@@ -161,6 +171,41 @@ static ProtobufCMessage *new_message(lua_State *L, struct vmctl_pb_job *job, typ
     return m;
 }
 
+/* Is a value one that protobuf-c takes for an absent one though it is not: -0.0 of a field without presence? */
+static bool is_lost_zero(field_t *field, const void *at)
+{
+    if (field->label != PROTOBUF_C_LABEL_NONE || (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
+        return false;
+    if (field->type == PROTOBUF_C_TYPE_FLOAT)
+        return *(const float *)at == 0 && signbit(*(const float *)at);
+    return field->type == PROTOBUF_C_TYPE_DOUBLE && *(const double *)at == 0 && signbit(*(const double *)at);
+}
+
+/* Puts -0.0 among the unknown fields, which are packed as they are; in the order of their numbers. */
+static void add_unknown(lua_State *L, struct vmctl_pb_job *job, ProtobufCMessage *m, field_t *field)
+{
+    ProtobufCMessageUnknownField *fields = m->unknown_fields;
+    if (!fields) /* each field comes once */
+        fields = m->unknown_fields = take(L, job, m->descriptor->n_fields, sizeof *fields);
+    unsigned i = m->n_unknown_fields++;
+    for (; i > 0 && fields[i - 1].tag > field->id; i--)
+        fields[i] = fields[i - 1];
+    const bool is_float = field->type == PROTOBUF_C_TYPE_FLOAT;
+    fields[i] = (ProtobufCMessageUnknownField){
+        .tag = field->id, .wire_type = is_float ? PROTOBUF_C_WIRE_TYPE_32BIT : PROTOBUF_C_WIRE_TYPE_64BIT,
+        .len = vmctl_pb_size(field->type), .data = take(L, job, 1, sizeof(uint64_t)),
+    };
+    fields[i].data[fields[i].len - 1] = 0x80; /* the sign; the wire has its last byte last on every machine */
+}
+
+static void set_single(lua_State *L, struct vmctl_pb_job *job, type_t *type, field_t *field, ProtobufCMessage *m)
+{
+    void *at = member(m, field->offset);
+    set_value(L, job, type, field, at);
+    if (is_lost_zero(field, at))
+        add_unknown(L, job, m, field);
+}
+
 /* Pairs in any order: their keys are sorted, so that one table always gives the same bytes. */
 static void set_map(lua_State *L, struct vmctl_pb_job *job, field_t *field, ProtobufCMessage **entries)
 {
@@ -170,7 +215,7 @@ static void set_map(lua_State *L, struct vmctl_pb_job *job, field_t *field, Prot
     lua_pushnil(L);
     while (lua_next(L, -2)) {
         ProtobufCMessage *entry = entries[count++] = new_message(L, job, type);
-        set_value(L, job, type, &type->fields[1], member(entry, type->fields[1].offset));
+        set_single(L, job, type, &type->fields[1], entry);
         if (type->fields[1].label == PROTOBUF_C_LABEL_OPTIONAL && type->fields[1].quantifier_offset)
             *(protobuf_c_boolean *)member(entry, type->fields[1].quantifier_offset) = 1;
         lua_pop(L, 1);
@@ -261,7 +306,7 @@ ProtobufCMessage *vmctl_pb_take(lua_State *L, struct vmctl_pb_job *job, type_t *
             set_repeated(L, job, type, field, m);
         } else {
             set_present(L, job, type, field, m);
-            set_value(L, job, type, field, member(m, field->offset));
+            set_single(L, job, type, field, m);
         }
         lua_pop(L, 1);
     }
