@@ -54,6 +54,20 @@ made.tar = {
   sparse = archive({ map = { { offset = 512, size = 3 }, { offset = 9000, size = 2 } }, real_size = 10000, size = 5 }, "hello", "pax"),
 }
 
+-- Sets of the specs' .proto files, with a message before them.
+local function descriptor_set(folder, name, message)
+  local command = "protoc-c -I%s -Iproto --include_imports --descriptor_set_out=/dev/stdout %s.proto"
+  local pipe <close> = assert(io.popen(command:format(folder, name)))
+  return string.char(#message) .. message .. pipe:read "a"
+end
+
+made.set = {
+  machines = descriptor_set("spec/protobuf/run_time", "machines", "\10\1n\16\1\66\0\74\6\10\1a\18\1b\170\1\2\1\2"),
+  types = descriptor_set("spec/protobuf", "types", "\8\1\16\1\98\0\122\1x"), old = descriptor_set("spec/protobuf", "old", "\8\1\18\1n"),
+  status = descriptor_set("proto", "google/rpc/status", "\8\1\18\1n\26\2\10\0"),
+  common = descriptor_set("spec/protobuf/run_time", "common", ""),
+}
+
 -- Conversations, as fuzz/talk_fuzz.lua reads them: with each of ours (the first byte), all messages in order with a pause behind each,
 -- and then silence, the end of what is sent, or a close.
 made.talk = {}

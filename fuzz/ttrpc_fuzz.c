@@ -3,7 +3,7 @@
  * before: fuzz/pb_messages
  * libraries: lua5.4-cjson
  * sources: src/pb/arena.c src/pb/convert.c src/pb/decode.c src/pb/encode.c src/pb/envelope.c src/pb/module.c
- * sources: src/pb/registry.c src/pb/unpack.c src/pb/utf8.c
+ * sources: src/pb/define.c src/pb/registry.c src/pb/unpack.c src/pb/utf8.c
  * sources: build/fuzz/messages/libmessages.a
  * links: -isystem build/fuzz/messages -lprotobuf-c */
 #include <lua.h>

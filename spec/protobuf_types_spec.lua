@@ -88,7 +88,8 @@ describe("vmctl.protobuf's types", function()
   it("refuses what does not fit", function()
     for name, values in pairs {
       i32 = { I32, -I32 - 1, 0.5, "1", true, {} }, s32 = { I32 }, sf32 = { -I32 - 1 }, u32 = { -1, 2 * I32 },
-      f32 = { -1, 2 * I32 }, i64 = { 0.5, 2.0 ^ 63, 0 / 0, "x" }, u64 = { 2.0 ^ 64 }, single = { "1", true, 1e39, -1e39, math.maxinteger * 2.0 ^ 70 },
+      f32 = { -1, 2 * I32 }, i64 = { 0.5, 2.0 ^ 63, 0 / 0, "x" }, u64 = { 2.0 ^ 64 },
+      single = { "1", true, 1e39, -1e39, math.maxinteger * 2.0 ^ 70 },
       real = { "1" }, flag = { 1, "true" }, text = { 1, true }, data = { 1 }, colour = { I32, "NO_SUCH", true, 1.5 },
       inner = { 1, "x", { nope = 1 }, { i32 = "x" } },
     } do

@@ -28,6 +28,33 @@ function M.load(name)
   return assert(names, err)
 end
 
+local function read(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+--- The descriptor set of NAME.proto in a folder, as protoc writes it; without what it imports, if that is asked for.
+function M.set(folder, name, alone)
+  local path = os.tmpname()
+  local command = "protoc-c -I%s -Iproto %s --descriptor_set_out=%s %s.proto"
+  local made = os.execute(command:format(folder, alone and "" or "--include_imports", path, name))
+  local bytes = made and read(path)
+  os.remove(path)
+  return assert(bytes, "no descriptor set of " .. name)
+end
+
+--- Another vmctl.protobuf, with messages of its own: a plug-in's and a set's of one name can be compared.
+function M.another()
+  local names, kept = { "vmctl.pb", "vmctl.protobuf" }, {}
+  for _, name in ipairs(names) do
+    kept[name] = package.loaded[name]
+    package.loaded[name] = nil
+  end
+  local pb = require "vmctl.protobuf"
+  for _, name in ipairs(names) do package.loaded[name] = kept[name] end
+  return pb
+end
+
 function M.varint(value)
   local bytes = {}
   while math.ult(127, value) do

@@ -1,6 +1,7 @@
 /* vmctl.pb: messages by protobuf-c, in a shared object of its own, so that vmctl works without it. The functions are those
- * of lua/vmctl/protobuf.lua, where they are described. */
+ * of lua/vmctl/protobuf/init.lua, where they are described. */
 #include "pb/convert.h"
+#include "pb/define.h"
 #include "pb/registry.h"
 
 #include <dlfcn.h>
@@ -183,6 +184,19 @@ static int l_fields(lua_State *L)
     return 1;
 }
 
+/* pb.define(messages, enums) -> true | nil, message, "EINVAL": see pb/define.h */
+static int l_define(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    lua_pushvalue(L, lua_upvalueindex(TYPES));
+    if (vmctl_pb_define(L, 3, 1, 2) < 0)
+        return fail(L, "EINVAL");
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 #ifdef VMCTL_PB_STATIC
 /* A static program has no loader. */
 static int l_load(lua_State *L)
@@ -215,7 +229,7 @@ static int l_load(lua_State *L)
         lua_pushfstring(L, "load %s: it exports no '%s'", path, symbol);
         return fail(L, "EINVAL");
     }
-    if (vmctl_pb_register(L, lua_upvalueindex(TYPES), list) < 0) {
+    if (vmctl_pb_register(L, lua_upvalueindex(TYPES), list, VMCTL_PB_WITH_FIELDS) < 0) {
         lua_pushfstring(L, "load %s: %s", path, lua_tostring(L, -1));
         return fail(L, "EINVAL");
     }
@@ -228,11 +242,11 @@ int luaopen_vmctl_pb(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         { "encode", l_encode }, { "decode", l_decode }, { "exists", l_exists }, { "names", l_names },
-        { "fields", l_fields }, { "load", l_load },     { NULL, NULL },
+        { "fields", l_fields }, { "load", l_load },     { "define", l_define }, { NULL, NULL },
     };
     luaL_newlibtable(L, functions);
     lua_newtable(L);
-    if (vmctl_pb_register(L, -1, vmctl_pb_builtin) < 0)
+    if (vmctl_pb_register(L, -1, vmctl_pb_builtin, VMCTL_PB_WITH_FIELDS) < 0)
         return lua_error(L);
     vmctl_pb_offer_envelopes(L);
     luaL_setfuncs(L, functions, 1);

@@ -59,7 +59,8 @@ static bool is_usable(const ProtobufCMessageDescriptor *type)
     return true;
 }
 
-static int add(lua_State *L, int types, int fresh, const ProtobufCMessageDescriptor *type)
+/* 1: added, 0: known already, -1 with a message pushed: neither. */
+static int add_one(lua_State *L, int types, int fresh, const ProtobufCMessageDescriptor *type)
 {
     luaL_checkstack(L, 8, "protobuf types");
     if (!is_usable(type)) {
@@ -77,19 +78,34 @@ static int add(lua_State *L, int types, int fresh, const ProtobufCMessageDescrip
         return 0;
     lua_pushlightuserdata(L, (void *)(uintptr_t)type);
     lua_setfield(L, fresh, type->name);
-    for (unsigned i = 0; i < type->n_fields; i++)
-        if (type->fields[i].type == PROTOBUF_C_TYPE_MESSAGE && add(L, types, fresh, type->fields[i].descriptor) < 0)
-            return -1;
-    return 0;
+    return 1;
 }
 
-int vmctl_pb_register(lua_State *L, int types, vmctl_pb_list list)
+/* Returns how many are new. */
+static int add(lua_State *L, int types, int fresh, const ProtobufCMessageDescriptor *type)
+{
+    int count = add_one(L, types, fresh, type);
+    for (unsigned i = 0; count > 0 && i < type->n_fields; i++) {
+        if (type->fields[i].type != PROTOBUF_C_TYPE_MESSAGE)
+            continue;
+        int more = add(L, types, fresh, type->fields[i].descriptor);
+        if (more < 0)
+            return -1;
+        count += more;
+    }
+    return count;
+}
+
+int vmctl_pb_register(lua_State *L, int types, vmctl_pb_list list, enum vmctl_pb_listed listed)
 {
     types = lua_absindex(L, types);
     lua_newtable(L);
     const int fresh = lua_gettop(L);
+    int count = 0;
     for (; *list; list++) {
-        if (add(L, types, fresh, *list) < 0) {
+        int more = listed == VMCTL_PB_ALL_LISTED ? add_one(L, types, fresh, *list) : add(L, types, fresh, *list);
+        count += more;
+        if (more < 0) {
             lua_remove(L, fresh);
             return -1;
         }
@@ -101,5 +117,5 @@ int vmctl_pb_register(lua_State *L, int types, vmctl_pb_list list)
         lua_rawset(L, types);
     }
     lua_pop(L, 1);
-    return 0;
+    return count;
 }

@@ -897,21 +897,42 @@ function protobuf.exists(name) end
 ---@return string? code EINVAL (no such message), ENOTSUP
 function protobuf.fields(name) end
 
---- Adds your own messages: a shared object of protoc-c's output, with a list of the messages as tools/pb-messages prints it
---- (examples/protobuf.lua shows the commands). Its code is trusted like this program's own, and stays loaded. The messages
---- are known in this Lua state only. Waits only for the disk.
----@param path string with a slash in it; other names are searched in the system's library folders
----@param symbol? string the list's name ("vmctl_messages")
----@return string[]|nil names of the added messages
+--- Adds your own messages, known in this Lua state only, from one of three:
+---
+---   * a descriptor set, as `protoc --include_imports --descriptor_set_out=agent.pb agent.proto` writes it: no compiler is needed.
+---     proto2 and proto3 are understood; extensions and defaults of proto2 are left out, groups and editions refused;
+---   * a .proto, which protoc (protobuf-compiler; protoc-c before 1.6 will do) makes a set of;
+---   * a shared object of protoc-c's output, with a list of the messages as tools/pb-messages prints it (examples/protobuf.lua shows
+---     the commands). Its code is trusted like this program's own, and stays loaded.
+---
+--- A set is looked at as bytes of a stranger: what is wrong with it is said. Waits for the disk, and for protoc.
+---@param path string ending in .proto: to be compiled; a shared object's without a slash is searched in the system's library folders
+---@param options? string|{ symbol: string?, include: string[]?, timeout: number? } symbol (or the string alone): a shared object's list ("vmctl_messages"); include: folders for protoc's imports, one of which holds the file (its own folder alone); timeout: the seconds for which protoc may say nothing (60)
+---@return string[]|nil names of the messages
 ---@return string? message
----@return string? code ENOENT (it cannot be loaded), EINVAL (no such list, or another message of the same name is known already: then nothing was added), ENOTSUP (a static program, as the agent is)
-function protobuf.load(path, symbol) end
+---@return string? code ENOENT (it cannot be loaded, or there is no protoc), EINVAL (a set that is none or breaks its rules, no such list, or another message of the same name is known already: then nothing was added), ETOOBIG (a set above 8 MiB), ENOTSUP (a shared object in a static program, as the agent is), ETIMEDOUT
+function protobuf.load(path, options) end
+
+--- Adds the messages of a descriptor set that is at hand, as `load` does. Does not wait.
+---@param bytes string
+---@return string[]|nil names
+---@return string? message
+---@return string? code EINVAL, ETOOBIG, ENOTSUP
+function protobuf.load_set(bytes) end
 
 --- The full names of all messages that are known, sorted.
 ---@return string[]|nil names
 ---@return string? message
 ---@return string? code ENOTSUP
 function protobuf.names() end
+
+--- The services of a descriptor set or a .proto, whose messages are added as `load` does. Waits for the disk, and for protoc.
+---@param path string
+---@param options? { include: string[]?, timeout: number? }
+---@return vmctl.ProtobufService[]|nil services
+---@return string? message
+---@return string? code as `load`; EINVAL also of a shared object
+function protobuf.services(path, options) end
 
 end
 
@@ -1299,6 +1320,17 @@ function ttrpc.server(services, opts) end
 ---@param description { name: string, methods: table<string, table> } name: with its package; methods: { request =, response = } (full names of messages; without one the message is bytes), client_stream, server_stream
 ---@return vmctl.TtrpcService
 function ttrpc.service(description) end
+
+--- Describes the services of a descriptor set or a .proto. Waits.
+---
+--- Describes all services of a descriptor set or a .proto, and adds its messages, as protobuf.load does. Waits for the disk, and
+--- for protoc.
+---@param path string
+---@param opts? { include: string[]?, timeout: number? } see protobuf.load
+---@return vmctl.TtrpcService[]|nil services in the file's order, for the option `services` and for a server's handlers; each is also there under its name, with its package: services["spec.Echo"]
+---@return string? message
+---@return string? code as protobuf.services
+function ttrpc.services(path, opts) end
 
 end
 
@@ -3303,6 +3335,14 @@ do
 ---@field enum? string the full name of its enum
 ---@field values? table<string, integer> the enum's values
 local ProtobufField = {}
+
+end
+
+do
+---@class vmctl.ProtobufService
+---@field name string with its package
+---@field methods table<string, { request: string, response: string, client_stream: boolean, server_stream: boolean }>
+local ProtobufService = {}
 
 end
 

@@ -26,4 +26,9 @@ function M.service(...)
   return require("vmctl.ttrpc.service").new(...)
 end
 
+--- Describes the services of a descriptor set or a .proto. Waits. See vmctl.ttrpc.service.
+function M.services(...)
+  return require("vmctl.ttrpc.service").load(...)
+end
+
 return M

@@ -32,6 +32,24 @@ function M.new(description)
   return setmetatable({ name = description.name, methods = methods }, mt)
 end
 
+--- Describes all services of a descriptor set or a .proto, and adds its messages, as protobuf.load does. Waits for the disk, and
+--- for protoc.
+---@param path string
+---@param opts? { include: string[]?, timeout: number? } see protobuf.load
+---@return vmctl.TtrpcService[]|nil services in the file's order, for the option `services` and for a server's handlers; each is also
+--- there under its name, with its package: services["spec.Echo"]
+---@return string? message, string? code as protobuf.services
+function M.load(path, opts)
+  local found, err, code = protobuf.services(path, opts)
+  if not found then return nil, err, code end
+  local services = {}
+  for i, each in ipairs(found) do
+    services[i] = M.new(each)
+    services[each.name] = services[i]
+  end
+  return services
+end
+
 function M.is_service(value)
   return getmetatable(value) == mt
 end
