@@ -204,7 +204,7 @@ describe("a guest ends", function()
 
   it("by the collector, when nobody has it any more", run(function()
     local pid = assert(guest.launch()).pid
-    vmctl.sleep(0.1)
+    support.settle()
     collectgarbage()
     collectgarbage()
     assert_gone(pid)

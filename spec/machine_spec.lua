@@ -52,13 +52,7 @@ guest.on_each_channel(describe, "a guest", function(channel)
   end
 
   local function patiently(what, fn)
-    local deadline = vmctl.now() + 10
-    repeat
-      local value = fn()
-      if value then return value end
-      vmctl.sleep(0.1)
-    until vmctl.now() > deadline
-    error(what .. " did not come", 2)
+    return support.eventually(fn, what .. " did not come")
   end
 
   local function eventually_gone(command)
@@ -292,8 +286,8 @@ guest.on_each_channel(describe, "a guest", function(channel)
     end))
 
     it("takes what is typed", with_guest(function()
-      local p <close> = assert(vm:start { "head", "-n", "1", "/dev/console" })
-      vmctl.sleep(0.2)
+      local p <close> = assert(vm:start { "sh", "-c", "exec < /dev/console; echo open; head -n 1" })
+      assert.equal("open\n", p:read(30))
       assert(vm:console_write "typed\n")
       assert.equal("typed\n", p:read(10))
     end))
@@ -323,8 +317,8 @@ guest.on_each_channel(describe, "a guest", function(channel)
     end))
 
     it("leaves no zombie", with_guest(function()
-      assert(vm:run "(sleep 0.1 &) ; exit 0")
-      vmctl.sleep(0.3)
+      local pid = output "(sleep 0.1 & echo $!) ; exit 0":match "%d+"
+      support.eventually(function() return assert(vm:run { "test", "-e", "/proc/" .. pid }).exit_code == 1 end)
       assert.is_nil(output "cat /proc/[0-9]*/stat 2>/dev/null":match "%) Z ")
     end))
   end)

@@ -227,7 +227,6 @@ describe("vmctl.pipeline: targets", function()
     assert.is_nil(ok)
     assert.equal("ENOENT", why)
     assert.is_truthy(message:find("pipeline: stage 2: ", 1, true))
-    vmctl.sleep(0.05)
     local pid = io.open(file) and io.open(file):read "l"
     if pid and pid ~= "" then support.eventually(function() return agent.has_ended(pid) end) end
   end))

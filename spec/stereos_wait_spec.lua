@@ -61,7 +61,7 @@ describe("wait_for_ready", function()
     local c <close> = assert(stereos.client("unix:" .. path))
     vmctl.scope(function(scope)
       local waiter = vmctl.spawn_in(scope, function() return c:wait_for_ready { timeout = 3 } end)
-      vmctl.sleep(0.1)
+      support.passed(vmctl.sleep, 0.1)
       local guest
       vmctl.spawn_in(scope, function() guest = guests.start({ in_state "ready" }, "unix:" .. path) end)
       assert.equal("ready", assert(waiter:join()).state)
