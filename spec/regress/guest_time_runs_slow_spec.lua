@@ -8,7 +8,7 @@ local vmctl = require "vmctl"
 
 local LIMIT = 120
 local BOOTS = math.tointeger(tonumber(os.getenv "VMCTL_BOOTS")) or 1
-local SECONDS, TOLERANCE = BOOTS > 1 and 15 or 10, 0.02
+local SECONDS, TOLERANCE = BOOTS > 1 and 15 or 4, 0.02
 local SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 
 -- Keeps every processor of this host busy until it is closed.
