@@ -62,10 +62,10 @@ local function descriptor_set(folder, name, message)
 end
 
 made.set = {
-  machines = descriptor_set("spec/protobuf/run_time", "machines", "\10\1n\16\1\66\0\74\6\10\1a\18\1b\170\1\2\1\2"),
+  machines = descriptor_set("spec/descriptor_set", "machines", "\10\1n\16\1\66\0\74\6\10\1a\18\1b\170\1\2\1\2"),
   types = descriptor_set("spec/protobuf", "types", "\8\1\16\1\98\0\122\1x"), old = descriptor_set("spec/protobuf", "old", "\8\1\18\1n"),
   status = descriptor_set("proto", "google/rpc/status", "\8\1\18\1n\26\2\10\0"),
-  common = descriptor_set("spec/protobuf/run_time", "common", ""),
+  common = descriptor_set("spec/descriptor_set", "common", ""),
 }
 
 -- Conversations, as fuzz/talk_fuzz.lua reads them: with each of ours (the first byte), all messages in order with a pause behind each,

@@ -4,7 +4,7 @@ local pb = require "vmctl.protobuf"
 local wire = require "spec.support.protobuf"
 
 local field = wire.field
-local RUN_TIME = "spec/protobuf/run_time"
+local RUN_TIME = "spec/descriptor_set"
 local MACHINE = "spec.machines.Machine"
 
 local function code_of(...) return (select(3, ...)) end
