@@ -1308,7 +1308,7 @@ function ttrpc.serve(listener, services, opts) end
 ---
 --- Makes a server.
 ---@param services table<string|vmctl.TtrpcService, table> as for `register`
----@param opts? { allow?: function|table, connections: integer?, streams: integer?, on_idle: function?, services: vmctl.TtrpcService[]? } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog), streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
+---@param opts? { allow?: function|table, connections: integer?, streams: integer?, on_idle: function?, services: vmctl.TtrpcService[]?, ids: "rising"|"any"? } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog), streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known), ids: "any" takes requests of a connection in any order of their ids, for clients that number them before they send; only an id that is open is refused then ("rising": an id has to be above all before it, as the protocol has it)
 ---@return vmctl.TtrpcServer|nil server with register, serve, converse, shutdown, close
 ---@return string?
 ---@return string? code ENOTSUP

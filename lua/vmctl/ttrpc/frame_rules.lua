@@ -17,6 +17,7 @@ local INACTIVE = "StreamID is no longer active"
 ---@field live integer how many
 ---@field held integer bytes of their requests
 ---@field last integer the highest id of a request so far
+---@field any_id boolean? requests may come with their ids in any order; an id that is not open may come again
 ---@field most integer streams at a time
 ---@field draining boolean new requests are refused
 ---@field find fun(service: string, method: string): table?, boolean the method; true if there is the service
@@ -38,8 +39,10 @@ end
 
 -- nil: the id is accepted, and marked as used.
 local function judge_id(state, id)
-  if id <= state.last then return "refuse", CODES.INVALID_ARGUMENT, REUSED, state.streams[id] end
-  state.last = id
+  local taken = id <= state.last
+  if state.any_id then taken = state.streams[id] ~= nil end
+  if taken then return "refuse", CODES.INVALID_ARGUMENT, REUSED, state.streams[id] end
+  state.last = math.max(state.last, id)
   if state.draining then return "refuse", CODES.UNAVAILABLE, "the server is shutting down" end
 end
 

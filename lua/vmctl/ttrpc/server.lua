@@ -20,6 +20,7 @@ local mt = { __name = "vmctl.TtrpcServer", __index = methods }
 
 local known = {
   allow = "function|table", connections = "integer>=1", streams = "integer>=1", on_idle = "function", services = "table",
+  ids = { "rising", "any" },
 }
 local known_method = {
   handler = "callable", request = "string", response = "string", client_stream = "boolean", server_stream = "boolean",
@@ -66,7 +67,7 @@ local function new(services, opts, where)
   if type(services) ~= "table" then error(where .. ": a table of services expected", 3) end
   local self = setmetatable({
     _services = {}, _descriptions = service.table_of(opts.services, where), _allow = access.policy(opts.allow),
-    _limit = accept.limit(opts.connections, opts.on_idle), _streams = opts.streams or STREAMS,
+    _limit = accept.limit(opts.connections, opts.on_idle), _streams = opts.streams or STREAMS, _any_id = opts.ids == "any",
     _conversations = {}, _listeners = {}, _left = core.queue(), _draining = false,
   }, mt)
   self._find = function(name, method)
@@ -87,7 +88,7 @@ local function attend(self, conversation)
 end
 
 local function enter(self, stream)
-  local conversation = conversations.new(stream, self._find, self._streams)
+  local conversation = conversations.new(stream, self._find, self._streams, self._any_id)
   self._conversations[conversation] = true
   if self._draining then conversation:drain() end
   return conversation
@@ -163,8 +164,11 @@ mt.__close = methods.close
 --- Makes a server.
 ---@param services table<string|vmctl.TtrpcService, table> as for `register`
 ---@param opts? { allow?: function|table, connections: integer?, streams: integer?, on_idle: function?,
---- services: vmctl.TtrpcService[]? } who may connect (see vmctl.net.access), how many at a time (1024; others wait in the backlog),
--- streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known)
+--- services: vmctl.TtrpcService[]?, ids: "rising"|"any"? } who may connect (see vmctl.net.access),
+-- how many at a time (1024; others wait in the backlog),
+-- streams of a connection at a time (1024), called when the last connection has ended, descriptions (nerdbox's are known), ids: "any"
+-- takes requests of a connection in any order of their ids, for clients that number them before they send; only an id that is open
+-- is refused then ("rising": an id has to be above all before it, as the protocol has it)
 ---@return vmctl.TtrpcServer|nil server with register, serve, converse, shutdown, close; string?, string? code ENOTSUP
 function M.new(services, opts)
   local usable, err, code = wire.encode_request { service = "", method = "" } -- is there a protobuf?

@@ -25,8 +25,9 @@ local mt = { __name = "vmctl.TtrpcConversation", __index = methods }
 ---@param stream vmctl.Stream
 ---@param find fun(service: string, method: string): table?, boolean
 ---@param most integer streams at a time
-function M.new(stream, find, most)
-  local state = { streams = {}, live = 0, held = 0, last = 0, most = most, draining = false, find = find }
+---@param any_id boolean see vmctl.TtrpcState
+function M.new(stream, find, most, any_id)
+  local state = { streams = {}, live = 0, held = 0, last = 0, most = most, draining = false, find = find, any_id = any_id }
   local self = setmetatable({
     _frames = frame_streams.new(stream, core.requests), _state = state, _count = function() return state.live end, _peer = stream:peer(),
     _ended = core.queue(),
