@@ -494,15 +494,15 @@ describe("exec client: a terminal session whose Exit and last output are torn", 
       on(dribble and "0.2" or BOTH, title, function(_, _, far)
         far.quirks.order, far.quirks.dribble = order, dribble
         local client = assert(vmctl.exec.client(far.address, { revision = far.revision }))
-        for i, output in ipairs(OUTPUTS) do
+        vmctl.map(OUTPUTS, function(output)
           local file = support.tmpdir() .. "/output"
           assert(io.open(file, "w")):write(output):close()
           for _, exit_code in ipairs { 0, 2, 255 } do
             local result = assert(client:run { "sh", "-c", 'stty raw; cat "$1"; exit $2', "sh", file, tostring(exit_code), tty = true })
             assert.equal(exit_code, result.exit_code)
-            assert.is_true(output == result.stdout, ("%d: %q"):format(i, result.stdout:sub(1, 40)))
+            assert.is_true(output == result.stdout, ("%q in place of %q"):format(result.stdout:sub(1, 40), output:sub(1, 40)))
           end
-        end
+        end)
       end, 60)
     end
   end
