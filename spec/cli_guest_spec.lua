@@ -1,4 +1,5 @@
 -- The command line with a real guest: started by `vmctl run`, reached by its name, and its shell used as a person would, in tmux.
+-- Takes about 20 seconds.
 local assert = require "luassert"
 local agent = require "spec.support.agent"
 local cli = require "spec.support.cli"

@@ -1,5 +1,6 @@
 -- mount, secrets and shutdown for real: a guest with folders of this machine. Which kinds can be had depends on the kernel
 -- (Debian's cloud kernel has virtiofs and no 9p: KERNEL=path MODULES=path of another) and on this machine (virtiofsd).
+-- Takes about 30 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"

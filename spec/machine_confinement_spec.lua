@@ -1,4 +1,5 @@
 -- What a guest's QEMU may not do.
+-- Takes about 20 seconds.
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local process = require "vmctl.process"

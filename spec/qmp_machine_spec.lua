@@ -1,4 +1,5 @@
 -- Real guests driven through their QEMU's monitor: paused, photographed, typed to, plugged, saved, restored, reset.
+-- Takes about 20 seconds.
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local support = require "spec.support"

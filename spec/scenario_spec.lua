@@ -1,4 +1,5 @@
 -- Scenarios with real guests: what the verbs do, in machines that are shared, new, or copies of a booted one.
+-- Takes about 50 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"

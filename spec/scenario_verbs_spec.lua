@@ -1,4 +1,5 @@
 -- The verbs of scenarios that move things between here and a guest, watch it and its services, in real guests.
+-- Takes about 30 seconds.
 local assert = require "luassert"
 local options = require "vmctl.base.options"
 local scenario = require "vmctl.scenario"

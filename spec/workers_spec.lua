@@ -1,4 +1,5 @@
 -- Calls of core.fs that worker threads make.
+-- Takes about 25 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local hanging = require "spec.support.hanging_mount"

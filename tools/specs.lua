@@ -23,6 +23,7 @@ local TIMES = FOLDER .. "/durations"
 local SANITIZER = 99      -- its exit code
 local GUEST = 300         -- MB that a guest needs, QEMU itself included
 local GUESTS = 2          -- that a file has at a time, where it does not say otherwise
+local GUEST_SECONDS = 15  -- that a file with guests takes, where nothing else is known
 local GROWING = 10        -- seconds until a guest has taken most of its memory
 local GRACE = 5           -- seconds between SIGTERM and SIGKILL
 local SLOWEST = 10
@@ -65,6 +66,12 @@ local function write_durations(seconds)
   assert(os.rename(TIMES .. ".tmp", TIMES))
 end
 
+-- Seconds that a file takes, as far as that is known: it ran here before, it says so ("Takes about 40 seconds"), or it has guests.
+local function expected_seconds(path, durations, memory)
+  local said = read_all(path):match "%-%- Takes about (%d+) seconds"
+  return durations[path] or tonumber(said) or (memory > 0 and GUEST_SECONDS or 1)
+end
+
 -- MB that the guests of a file need. One that has many says so in a comment of its own: "Guests at a time: 8".
 local function guests_memory(path)
   local text = read_all(path)
@@ -73,12 +80,12 @@ local function guests_memory(path)
   return number * GUEST
 end
 
--- The files to run, the longest first, so that no long one is left for the end; of a file that never ran, guests take long.
+-- The files to run, the longest first, so that no long one is left for the end.
 local function plan(paths, durations)
   local jobs = {}
   for i, path in ipairs(paths) do
     local memory = guests_memory(path)
-    jobs[i] = { path = path, memory = memory, expected = durations[path] or (memory > 0 and 30 or 1) }
+    jobs[i] = { path = path, memory = memory, expected = expected_seconds(path, durations, memory) }
   end
   table.sort(jobs, function(a, b)
     if a.expected ~= b.expected then return a.expected > b.expected end

@@ -1,5 +1,6 @@
 -- `vmctl test` ran busted in a process group of its own: Ctrl-C left it and its guests running behind the prompt, and it could not
 -- read the terminal. Whatever ends a test now ends its guests, and removes its private folder.
+-- Takes about 20 seconds.
 local assert = require "luassert"
 local cli = require "spec.support.cli"
 local core = require "vmctl.core"
