@@ -51,5 +51,6 @@ void vmctl_work_register(lua_State *L);
 void vmctl_switch_register(lua_State *L);
 void vmctl_tap_register(lua_State *L);
 void vmctl_capture_register(lua_State *L);
+void vmctl_rootfs_register(lua_State *L);
 
 #endif

@@ -102,6 +102,7 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_switch_register(L);
     vmctl_tap_register(L);
     vmctl_capture_register(L);
+    vmctl_rootfs_register(L);
     if (!vmctl_lua_made(L))
         state_new(L);
     return 1;
