@@ -15,7 +15,7 @@ local floors = {
   { "net", "protobuf" },
   { "address", "cc", "exec", "l2", "mux", "qmp", "stereos", "ttrpc", "vsock" },
   { "files", "guest", "host", "qga", "socketforward" },
-  { "config", "forward", "pipeline", "trace" },
+  { "config", "forward", "pipeline", "rootfs", "trace" },
   { "machine", "replay" },
   { "cc_helper", "doctor", "ready" },
   { "scenario" },

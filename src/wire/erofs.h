@@ -57,7 +57,6 @@ struct vmctl_erofs {
     size_t shared_len, shared_cap;
     uint32_t *slots;      /* their table: offset + 1, 0 is free */
     size_t slot_count, slots_used;
-
 };
 
 /* 0 or -ENOMEM. */

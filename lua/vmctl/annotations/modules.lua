@@ -23,6 +23,7 @@ do
 ---@field qga vmctl.qga
 ---@field qmp vmctl.qmp
 ---@field ready vmctl.ready
+---@field rootfs vmctl.rootfs
 ---@field scenario vmctl.scenario
 ---@field signals vmctl.signals
 ---@field socketforward vmctl.socketforward
@@ -1037,6 +1038,29 @@ function ready.stereos(where) end
 ---@return any message or the probe's value
 ---@return string? code ETIMEDOUT; ERESET: the machine's QEMU has ended; else that of the failure that no waiting mends
 function ready.wait(probe, opts) end
+
+end
+
+do
+---@class vmctl.rootfs
+local rootfs = {}
+
+--- Makes the image of a root, or finds it in the cache: one read-only EROFS. Waits. gzip, zstd, xz and bzip2 unpack layers, tar reads
+--- folders, skopeo brings images of registries and of docker-archives.
+---@param spec string as for parse: an image, a folder or an archive
+---@param opts? { cache: string?, arch: string?, on_progress: fun(state: { bytes: integer })?, max_bytes: integer?, max_entries: integer? } cache: a folder, vmctl in $XDG_CACHE_HOME by default; arch: "amd64", "arm64" …, this machine's by default; the limits (64 GiB of content, 4,000,000 names) are those of one image
+---@return { path: string, digest: string, size: integer, config: table, has_init: string?, arch: string }|nil image; config has env, user, cwd, entrypoint, cmd
+---@return string? message
+---@return string? code EINVAL, ENOENT, EPROTO (damaged, or for another architecture), ETOOBIG (over a limit)
+function rootfs.image(spec, opts) end
+
+--- Reads what a root is: "oci:DIR[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "dir:PATH", "tar:FILE", "disk:FILE", or
+--- { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
+---@param spec string|table
+---@return { kind: string, path: string?, tag: string?, name: string?, size: integer? }|nil what kind: oci, docker-archive, docker, dir, tar, disk or empty
+---@return string? message
+---@return string? code EINVAL
+function rootfs.parse(spec) end
 
 end
 
