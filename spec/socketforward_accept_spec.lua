@@ -1,4 +1,5 @@
 local assert = require "luassert"
+local socketforward = require "vmctl.socketforward"
 local sf = require "spec.support.socketforward"
 local support = require "spec.support"
 local vmctl = require "vmctl"
@@ -231,6 +232,36 @@ describe("socketforward streams", function()
     local three <close>, third = w:open_stream "id-1" -- luacheck: ignore
     assert.equal("id-1", third) -- once claimed, the id may be used again
   end))
+
+  local shared = socketforward.streams()
+
+  it("are kept by a manager that services share", sf.with(function(w)
+    local other = socketforward.service { streams = shared, directory = w.folder .. "2" }
+    local own <close>, answer = w:open_stream "other-1" -- luacheck: ignore
+    assert.equal("other-1", answer)
+    assert.same({ 1, 1 }, { other:stats().unclaimed, w.service:stats().unclaimed })
+    assert.is_nil(shared:claim "other-2")
+    local path = w:host_server(sf.echo)
+    w:forward { app = path }
+    local process <close> = assert(w:dial "app")
+    assert(process:write "hello")
+    assert.equal("hello", process:read_exact(5, 30))
+    other:close()
+    w.service:shutdown()
+    assert.equal(1, shared:count())
+    local claimed <close> = assert(shared:claim "other-1")
+    assert.equal(0, shared:count())
+    assert(claimed:write "raw")
+    assert.equal("raw", own:read_exact(3, 30))
+  end, { streams = shared }))
+
+  it("are kept by nothing else than a manager", function()
+    for _, streams in ipairs { {}, "x" } do
+      local ok, err = pcall(function() socketforward.service { streams = streams } end)
+      assert.is_false(ok)
+      assert.matches("^spec/socketforward_accept_spec.lua:%d+: socketforward%.service: option 'streams': ", err)
+    end
+  end)
 
   it("need an id of 1 to 256 bytes, of whatever kind", sf.with(function(w)
     local empty <close>, text = w:open_stream "" -- luacheck: ignore

@@ -244,7 +244,7 @@ end)
 
 describe("vmctl.socketforward", function()
   it("has the names of the reference's package", function()
-    for _, name in ipairs { "service", "forward", "generate_stream_id", "forward_id" } do
+    for _, name in ipairs { "service", "streams", "forward", "generate_stream_id", "forward_id" } do
       assert.equal("function", type(vmctl.socketforward[name]), name)
     end
     local service = vmctl.socketforward.service()

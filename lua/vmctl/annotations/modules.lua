@@ -1156,9 +1156,16 @@ function socketforward.generate_stream_id(prefix) end
 --- The guest's side.
 ---
 --- Makes the service. Does not wait.
----@param opts? { directory: string?, confine: boolean|string[]|nil, tcp: "any"?, mode: integer?, queue: integer?, pending: integer?, pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, idle: number?, linger: number?, allow: function|table|nil } directory: where sockets may be (/run/socketfwd); confine: other folders in its place, or false for anywhere; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666); connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024); limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.net.access
+---@param opts? { directory: string?, confine: boolean|string[]|nil, tcp: "any"?, mode: integer?, queue: integer?, pending: integer?, pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, idle: number?, linger: number?, allow: function|table|nil, streams: vmctl.SocketforwardStreams? } directory: where sockets may be (/run/socketfwd); confine: other folders in its place, or false for anywhere; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666); connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024); limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.net.access; streams: a manager that other services use as well (see socketforward.streams), with limits of its own: the four that concern streams, and allow, do not count then, and its unclaimed streams outlive this service
 ---@return vmctl.SocketforwardService
 function socketforward.service(opts) end
+
+--- What keeps the guest's raw streams until they are claimed, to be shared by services.
+---
+--- Makes a stream manager, which several services may share. Does not wait.
+---@param opts? { handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, allow: function|table? } seconds for the id of a stream (5) and for which it waits to be claimed (30), how many may wait (1024), who may connect (see vmctl.net.access)
+---@return vmctl.SocketforwardStreams with serve, claim, count, close
+function socketforward.streams(opts) end
 
 end
 
@@ -4191,7 +4198,7 @@ function SocketforwardService:register(server) end
 ---@return string? code ECANCELED
 function SocketforwardService:serve_streams(listener) end
 
---- Shutdown: closes all sockets, fails connections that have no stream yet, and closes unclaimed streams. Running
+--- Shutdown: closes all sockets, fails connections that have no stream yet, and closes unclaimed streams of its own manager. Running
 --- connections go on, and a later Bind works. Idempotent, does not wait.
 ---@return true
 function SocketforwardService:shutdown() end
@@ -4204,6 +4211,31 @@ function SocketforwardService:stats() end
 ---@param request { sockets: table[] } as they were bound
 ---@return table response empty
 function SocketforwardService:unbind(request) end
+
+end
+
+do
+---@class vmctl.SocketforwardStreams
+local SocketforwardStreams = {}
+
+--- Claims a stream: it is the caller's, and the id may be used again. Does not wait.
+---@param id string
+---@return vmctl.Stream|nil stream nil: none with that id waits
+function SocketforwardStreams:claim(id) end
+
+--- Closes all unclaimed streams. Does not wait.
+function SocketforwardStreams:close() end
+
+--- How many streams wait to be claimed.
+---@return integer
+function SocketforwardStreams:count() end
+
+--- Serves a listener until it is closed. Waits.
+---@param listener vmctl.Listener
+---@return true|nil
+---@return string?
+---@return string? code ECANCELED
+function SocketforwardStreams:serve(listener) end
 
 end
 

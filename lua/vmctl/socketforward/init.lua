@@ -12,6 +12,11 @@ function M.service(...)
   return require("vmctl.socketforward.service").new(...)
 end
 
+--- What keeps the guest's raw streams until they are claimed, to be shared by services. See vmctl.socketforward.stream_manager.
+function M.streams(...)
+  return require("vmctl.socketforward.stream_manager").new(...)
+end
+
 --- The host's side. Waits. See vmctl.socketforward.forwarder.
 function M.forward(...)
   return require("vmctl.socketforward.forwarder").new(...)

@@ -1,6 +1,5 @@
 --- The guest's side: listens for processes, and forwards their connections to the host
 --- (docs/wire/socketforward.md#bind, and the sections behind it).
-local access = require "vmctl.net.access"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -15,7 +14,6 @@ local wire = require "vmctl.socketforward.wire"
 local M = {}
 
 local PENDING_TIMEOUT, QUEUE_TIMEOUT = 10, 60          -- seconds
-local HANDSHAKE_TIMEOUT, UNCLAIMED_TIMEOUT = 5, 30
 local QUEUE, PENDING = 64, 1024                        -- connections without a stream, of one forward and of all
 local SOCKETS = 4096
 local FAILURE_PAUSE = 0.1                              -- seconds after an accept that failed for a temporary reason
@@ -28,6 +26,7 @@ local known = {
   directory = "string", confine = "boolean|table", tcp = { "any" }, mode = "integer>=1<=511", queue = "integer>=1",
   pending = "integer>=1", pending_timeout = "number>0", queue_timeout = "number>0", handshake_timeout = "number>0",
   unclaimed_timeout = "number>0", unclaimed = "integer>=1", idle = "number>0", linger = "number>0", allow = "function|table",
+  streams = "vmctl.SocketforwardStreams",
 }
 
 -- The folders that may hold sockets; false: any.
@@ -266,13 +265,13 @@ function methods:stats()
   return stats
 end
 
---- Shutdown: closes all sockets, fails connections that have no stream yet, and closes unclaimed streams. Running
+--- Shutdown: closes all sockets, fails connections that have no stream yet, and closes unclaimed streams of its own manager. Running
 --- connections go on, and a later Bind works. Idempotent, does not wait.
 ---@return true
 function methods:shutdown()
   for _, forward in pairs(self._bound) do take_away(self, forward, "the service was shut down") end
   self._pending:fail_all(nil, "the service was shut down")
-  self._streams:close()
+  if not self._shares then self._streams:close() end
   return true
 end
 
@@ -289,11 +288,14 @@ mt.__close = methods.close
 --- Makes the service. Does not wait.
 ---@param opts? { directory: string?, confine: boolean|string[]|nil, tcp: "any"?, mode: integer?, queue: integer?, pending: integer?,
 --- pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?,
---- idle: number?, linger: number?, allow: function|table|nil } directory: where sockets may be (/run/socketfwd); confine: other
+--- idle: number?, linger: number?, allow: function|table|nil, streams: vmctl.SocketforwardStreams? }
+-- directory: where sockets may be (/run/socketfwd); confine: other
 -- folders in its place, or false for anywhere; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666);
 -- connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer
 -- (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024);
--- limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.net.access
+-- limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.net.access; streams: a manager that other services
+-- use as well (see socketforward.streams), with limits of its own: the four that concern streams, and allow, do not count then,
+-- and its unclaimed streams outlive this service
 ---@return vmctl.SocketforwardService
 function M.new(opts)
   opts = options.check(opts, known, "socketforward.service")
@@ -307,9 +309,10 @@ function M.new(opts)
       on_stream = function(connection) return join(self, connection) end,
       on_late = function(id) drop_stream(self, id) end,
     },
-    _streams = streams.new {
-      handshake_timeout = opts.handshake_timeout or HANDSHAKE_TIMEOUT, unclaimed = opts.unclaimed,
-      unclaimed_timeout = opts.unclaimed_timeout or UNCLAIMED_TIMEOUT, allow = access.policy(opts.allow),
+    _shares = opts.streams ~= nil,
+    _streams = opts.streams or streams.new {
+      handshake_timeout = opts.handshake_timeout, unclaimed = opts.unclaimed, unclaimed_timeout = opts.unclaimed_timeout,
+      allow = opts.allow,
     },
   }, mt)
   return self

@@ -1,23 +1,38 @@
 --- The guest's stream manager: keeps the raw streams that the host has opened, by id, until they are claimed
 --- (docs/wire/socketforward.md#opening-a-stream).
 local accept = require "vmctl.net.server"
+local access = require "vmctl.net.access"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local log = require "vmctl.log"
+local options = require "vmctl.base.options"
 local wire = require "vmctl.socketforward.wire"
 
 local M = {}
 
 local HANDSHAKES = 256  -- at a time; others wait in the backlog
 local UNCLAIMED = 1024  -- streams that wait to be claimed
+local HANDSHAKE_TIMEOUT, UNCLAIMED_TIMEOUT = 5, 30 -- seconds
 local LOOK = 0.5        -- seconds between two checks of unclaimed streams
 
 ---@class vmctl.SocketforwardStreams
 local methods = {}
 local mt = { __name = "vmctl.SocketforwardStreams", __index = methods }
 
----@param opts { handshake_timeout: number, unclaimed_timeout: number, unclaimed: integer?, allow: function }
+local known = {
+  handshake_timeout = "number>0", unclaimed_timeout = "number>0", unclaimed = "integer>=1", allow = "function|table",
+}
+
+--- Makes a stream manager, which several services may share. Does not wait.
+---@param opts? { handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, allow: function|table? } seconds for
+--- the id of a stream (5) and for which it waits to be claimed (30), how many may wait (1024), who may connect (see vmctl.net.access)
+---@return vmctl.SocketforwardStreams with serve, claim, count, close
 function M.new(opts)
+  opts = options.check(opts, known, "socketforward.streams")
+  opts = {
+    handshake_timeout = opts.handshake_timeout or HANDSHAKE_TIMEOUT, unclaimed_timeout = opts.unclaimed_timeout or UNCLAIMED_TIMEOUT,
+    unclaimed = opts.unclaimed, allow = access.policy(opts.allow),
+  }
   return setmetatable({
     _opts = opts, _waiting = {}, _count = 0, _most = opts.unclaimed or UNCLAIMED, _limit = accept.limit(HANDSHAKES), expired = 0,
   }, mt)
@@ -89,12 +104,15 @@ function methods:serve(listener)
   return accept.serve(listener, { allow = self._opts.allow, limit = self._limit }, function(stream) greet(self, stream) end)
 end
 
---- Claims a stream: the id may then be used again. Does not wait.
----@return vmctl.Stream|nil
+--- Claims a stream: it is the caller's, and the id may be used again. Does not wait.
+---@param id string
+---@return vmctl.Stream|nil stream nil: none with that id waits
 function methods:claim(id)
   return remove(self, id)
 end
 
+--- How many streams wait to be claimed.
+---@return integer
 function methods:count()
   return self._count
 end
