@@ -186,8 +186,12 @@ describe("the health of a guest", function()
     local path = support.tmpdir() .. "/agentd.sock"
     local h = make { agentd = path }
     h:enter "ready"
-    local listener = serve_agentd(path, function() return "HTTP/1.0 200 OK\r\n\r\n[" .. ("1,"):rep(1 << 20) end)
-    vmctl.sleep(1.1)
+    local listener, asked = serve_agentd(path, function() return "HTTP/1.0 200 OK\r\n\r\n[" .. ("1,"):rep(1 << 20) end)
+    support.eventually(function()
+      h:report()
+      return asked[1]
+    end)
+    support.settle()
     assert.same({}, h:report().agents)
     listener:close()
   end))
