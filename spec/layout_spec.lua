@@ -126,7 +126,7 @@ end)
 local function modules_with(pattern)
   local found = {}
   for name, text in pairs(layout.texts()) do
-    if not name:find "^vmctl%.annotations" and layout.code(text):find(pattern) then found[#found + 1] = name end
+    if layout.code(text):find(pattern) then found[#found + 1] = name end
   end
   table.sort(found)
   return found
