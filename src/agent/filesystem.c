@@ -1,4 +1,4 @@
-/* What a block device holds, by the marks that its file system has at fixed places. */
+/* Tells the file system of a block device by the marks that it has at fixed places. */
 #include "agent/stage1.h"
 
 #include <errno.h>

@@ -10,7 +10,7 @@ static unsigned get16(const uint8_t *at)
     return (unsigned)at[0] << 8 | at[1];
 }
 
-/* What a frame says of itself. */
+/* The fields of a frame that a match looks at. */
 struct look {
     unsigned type, protocol;
     const uint8_t *payload; /* of IP, in its first fragment; NULL: none */

@@ -1,5 +1,5 @@
-/* What waits for a port: a queue for each sender, served in turn (deficit round robin), so that a sender has only its own frames
- * before it. */
+/* The frames that wait for a port: a queue for each sender, served in turn (deficit round robin), so that a sender has only its own
+ * frames before it. */
 #ifndef VMCTL_IO_SWITCH_QUEUE_H
 #define VMCTL_IO_SWITCH_QUEUE_H
 

@@ -1,4 +1,4 @@
-/* What a confined program gets, for Lua: descriptors over a socket, and rules of Landlock. */
+/* Hands descriptors to a confined program over a socket and sets its Landlock rules, for Lua. */
 #include "io/landlock.h"
 #include "io/socket.h"
 #include "lua/check.h"

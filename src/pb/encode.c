@@ -56,7 +56,7 @@ static lua_Number take_number(lua_State *L, struct vmctl_pb_job *job, type_t *ty
     return lua_tonumber(L, -1);
 }
 
-/* What a float cannot hold is refused, not made infinite. */
+/* A value beyond the range of float is refused; it does not become infinite. */
 static float take_float(lua_State *L, struct vmctl_pb_job *job, type_t *type, field_t *field)
 {
     lua_Number value = take_number(L, job, type, field);

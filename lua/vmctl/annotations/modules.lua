@@ -2893,7 +2893,7 @@ function Machine:address(port) end
 ---@return true
 function Machine:close() end
 
---- What its QEMU is kept from, as the kernel has it. Does not wait.
+--- Returns the confinement that the kernel applies to its QEMU. Does not wait.
 ---@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer, gid: integer, open_files: integer?, landlock: integer|false, user_reason: string }|nil sandbox: a filter of system calls; capabilities: it has some; uid, gid: of a user of its own, or ours; user_reason: why; open_files: at most; landlock: the version of Landlock that keeps it from other files than its own
 ---@return false # : nothing does
 ---@return string? message

@@ -122,7 +122,7 @@ local function change_user(self, spec, id, add)
   return true
 end
 
--- What is not there needs no rule, and files without a folder (sockets, memory) can have none: nothing is refused for them.
+-- A path that does not exist needs no rule; files without a folder (sockets, memory) can have none, and access to them stays.
 local function allow(rules, path, write)
   core.landlock_allow(rules:fileno(), path, write)
 end

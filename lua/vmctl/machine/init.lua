@@ -403,7 +403,7 @@ function methods:shutdown(opts)
   return true
 end
 
---- What its QEMU is kept from, as the kernel has it. Does not wait.
+--- Returns the confinement that the kernel applies to its QEMU. Does not wait.
 ---@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer, gid: integer,
 --- open_files: integer?, landlock: integer|false, user_reason: string }|nil
 -- sandbox: a filter of system calls; capabilities: it has some; uid, gid: of a user of its own, or ours; user_reason: why;

@@ -1,4 +1,4 @@
---- What a guest is made of: the option `root` of a launch becomes a kernel's command line, an initramfs and disks.
+--- Turns the option `root` of a launch into a kernel's command line, an initramfs and disks.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"

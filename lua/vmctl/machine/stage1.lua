@@ -10,7 +10,7 @@ local M = {}
 local FORMAT = "1"      -- of the archive: another one has other names in the cache
 local ALWAYS = { "virtio_blk" }
 local PRIVATE = 448     -- mode 0700
--- What a file system needs: loaded when one is found. vfat is for an fstab that names it.
+-- The modules that a file system needs; stage 1 loads them when it finds one. vfat is for an fstab that names it.
 local SETS = {
   image = { "erofs", "overlay", "ext4" },
   disk = { "ext4", "xfs", "btrfs", "erofs", "squashfs", "vfat" },
