@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local random = require "vmctl.base.random"
+local texts = require "vmctl.text"
 
 local M = {}
 
@@ -19,7 +20,7 @@ local function by_commands(client, what, timeout)
   local done, err, code = client:run { "sh", "-c", SCRIPT, "sh", what.clock and tostring(now) or "", what.seed and "seed" or "",
     stdin = what.seed or "", timeout = timeout, check = true }
   if not done then return nil, err, code end
-  local before = math.tointeger(tonumber((done.stdout:gsub("%s+$", ""))))
+  local before = math.tointeger(tonumber(texts.trim_end(done.stdout)))
   if not before then return errors.fail("EPROTO", "its clock cannot be read") end
   return { clock_offset = what.clock and before - now or nil, reseeded = what.seed ~= nil }
 end

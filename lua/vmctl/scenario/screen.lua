@@ -1,6 +1,7 @@
 --- A scenario's verbs for a guest's screen, keyboard and consoles, and for interactive use of a guest.
 local options = require "vmctl.base.options"
 local poll = require "vmctl.scenario.poll"
+local texts = require "vmctl.text"
 
 local M = {}
 
@@ -71,15 +72,15 @@ local function lines_of(screen)
   local lines = {}
   for row = 1, rows do
     local from = 3 + (row - 1) * columns
-    lines[row] = screen:sub(from, from + columns - 1):gsub("[ %z]+$", "")
+    lines[row] = screen:sub(from, from + columns - 1):match "^.*[^ %z]" or ""
   end
-  return (table.concat(lines, "\n"):gsub("\n+$", ""))
+  return table.concat(lines, "\n"):match "^.*[^\n]" or ""
 end
 
 local function tty_text(vm, number, timeout)
   local record, err, code = vm:run { "sh", "-c", TTY, "sh", tostring(number), timeout = timeout }
   if not record then return nil, err, code end
-  if record.exit_code ~= 0 or #record.stdout < 2 then return nil, (record.stderr:gsub("%s+$", "")) end
+  if record.exit_code ~= 0 or #record.stdout < 2 then return nil, texts.trim_end(record.stderr) end
   return lines_of(record.stdout)
 end
 

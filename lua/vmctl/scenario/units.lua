@@ -1,6 +1,7 @@
 --- A scenario's verbs for the systemd units of a guest. They run systemctl there.
 local options = require "vmctl.base.options"
 local poll = require "vmctl.scenario.poll"
+local texts = require "vmctl.text"
 
 local M = {}
 
@@ -47,7 +48,7 @@ local function job(self, verb, word, unit, opts)
   opts = options.check(opts, call_options, verb, 4)
   local code, out, err = call(self, verb, { word, "--", unit }, opts)
   if code ~= 0 then
-    local said = (err ~= "" and err or out):gsub("%s+$", "")
+    local said = texts.trim_end(err ~= "" and err or out)
     self:_fail(verb, ("%s: exit code %d%s"):format(unit, code, said ~= "" and ": " .. said or ""))
   end
 end
@@ -66,7 +67,7 @@ local function property(self, verb, unit, name, opts)
   local code, out, err = call(self, verb, { "show", "-p", name, "--", unit }, opts)
   local value = out:match("^" .. name:gsub("%p", "%%%0") .. "=([^\n]*)")
   if code ~= 0 or not value then
-    self:_fail(verb, ("%s has no property %s%s"):format(unit, name, err ~= "" and ": " .. err:gsub("%s+$", "") or ""))
+    self:_fail(verb, ("%s has no property %s%s"):format(unit, name, err ~= "" and ": " .. texts.trim_end(err) or ""))
   end
   return value
 end
