@@ -57,6 +57,14 @@ describe("a guest with a root", function()
     assert.is_nil(again:read_file "/more")
   end, 2 * BOOT))
 
+  it("is a folder, an archive or an image of one", run(function()
+    local tree = folder .. "/tree"
+    assert(os.execute(("tar -C '%s' -czf '%s/tree.tgz' ."):format(tree, folder)))
+    local vm <close> = boot { root = "tar:" .. folder .. "/tree.tgz" }
+    assert.equal("ID=little\n711\n", say(vm, "cat /etc/os-release; stat -c %a /"))
+    refused("ENOENT", "index.json", { root = "oci:" .. tree })
+  end, 2 * BOOT))
+
   it("keeps what it writes to an image, over a loss of power, for that image alone", run(function()
     local options = { root = { "erofs:" .. image, keep = folder .. "/kept.ext4", size = "64M" }, writes = "keep" }
     local vm <close> = boot(options)

@@ -4,6 +4,7 @@ local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 local platform = require "vmctl.machine.platform"
 local root_disk = require "vmctl.machine.root_disk"
+local rootfs = require "vmctl.rootfs"
 local stage1 = require "vmctl.machine.stage1"
 
 local M = {}
@@ -12,6 +13,8 @@ local LEAST_MEMORY = { agent = 128, system = 192 } -- MiB
 local UPPER_SIZE = "4G"                            -- of a kept upper layer, which is sparse
 local ROOT_SERIAL, UPPER_SERIAL = "vmctl-root", "vmctl-upper"
 local LONGEST_WORD = 900                           -- bytes of an init; a kernel's command line has 2048
+
+local IMAGES = { oci = true, ["docker-archive"] = true, docker = true, dir = true, tar = true }
 
 local KNOWN = {
   [1] = "string", size = "string|integer", read_only = "boolean", keep = "string", format = { "raw", "qcow2" },
@@ -58,7 +61,17 @@ local function parse(given)
   if path then return { kind = "disk", path = path, partition = partition or spec.partition }, spec end
   path = spec[1]:match "^erofs:(.+)$"
   if path then return { kind = "erofs", path = path }, spec end
-  return errors.fail("EINVAL", "root: %s is none: disk:FILE[#PARTITION] or erofs:FILE expected", spec[1])
+  local what, err, code = rootfs.parse(spec[1])
+  if not what then return nil, err, code end
+  return what, spec
+end
+
+-- What is no file system yet becomes one.
+local function find_image(self, at)
+  if not IMAGES[at.kind] then return at end
+  local image, err, code = rootfs.image(self._options[1], { cache = self._cache })
+  if not image then return nil, err, code end
+  return { kind = "erofs", path = image.path, digest = image.digest, config = image.config }
 end
 
 -- A word of the kernel's command line.
@@ -190,7 +203,7 @@ end
 local function plan_made(self, at, writes)
   if at.kind == "disk" then return plan_disk(self, at, writes) end
   if at.kind == "empty" then return plan_empty(self, at, writes) end
-  return plan_image(self, { path = at.path }, writes)
+  return plan_image(self, at, writes)
 end
 
 local function mebibytes(memory)
@@ -247,8 +260,10 @@ function M.plan(opts)
     config = {}, _cache = opts.cache_dir or stage1.cache(),
     _files = {}, _drives = {}, _options = spec, _named = opts.name, _append = spec.read_only and " vmctl.ro" or "",
   }, mt)
-  local ok, err
-  ok, err, code = plan_made(self, at, opts.writes or "discard")
+  local ok, err, image
+  image, err, code = find_image(self, at)
+  if image then ok, err, code = plan_made(self, image, opts.writes or "discard") end
+  at = image
   local completed
   if ok then completed, err, code = complete(self, opts, at, { kernel = kernel, agent = agent, modules_dir = modules_dir }) end
   if completed then return self, completed end
