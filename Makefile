@@ -121,8 +121,9 @@ $(PB_MADE) &: $(PROTO) tools/pb-messages
 $(BUILD)/pb/pb/envelope.o $(BUILD)/agent/pb/envelope.o: ALL_CFLAGS += -I$(PB_GEN)
 $(BUILD)/pb/pb/envelope.o $(BUILD)/agent/pb/envelope.o: | $(PB_MADE)
 
+# In sections, so that the agent has of it what is used: half are functions that nobody calls.
 $(PB_GEN)/%.o: $(PB_GEN)/%.c
-	$(V)$(CC) $(ALL_CFLAGS) -w -I$(PB_GEN) -c -o $@ $<
+	$(V)$(CC) $(ALL_CFLAGS) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -w -I$(PB_GEN) -c -o $@ $<
 
 -include $(PB_OBJ:.o=.d)
 endif

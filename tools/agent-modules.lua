@@ -10,7 +10,7 @@ local ROOTS = {
 local WITHOUT = {
   "^vmctl%.machine", "^vmctl%.trace$", "^vmctl%.replay", "^vmctl%.forward", "^vmctl%.socketforward%.forwarder$",
   "^vmctl%.socketforward%.accept_client$", "^vmctl%.stereos%.client", "^vmctl%.stereos%.wait$", "^vmctl%.ttrpc%.client$",
-  "^vmctl%.ttrpc%.client_connection$", "^vmctl%.ttrpc%.client_stream$",
+  "^vmctl%.ttrpc%.client_connection$", "^vmctl%.ttrpc%.client_stream$", "^vmctl%.protobuf%.",
 }
 
 local function file_of(name)

@@ -23,8 +23,6 @@
 -- booleans are those of the last part, even if it lacks them; and protoc-c before 1.5 refuses `optional` in proto3.
 local errors = require "vmctl.errors"
 local option_tables = require "vmctl.base.options"
-local schema = require "vmctl.protobuf.schema"
-local source = require "vmctl.protobuf.source"
 
 local M = {}
 
@@ -116,6 +114,8 @@ local COMPILE_TIMEOUT = 60 -- seconds
 
 -- Makes the messages of a set. Returns the schema.
 local function define(bytes, what)
+  local found_schema, schema = pcall(require, "vmctl.protobuf.schema") -- not in the agent, whose messages are all built in
+  if not found_schema then return errors.fail("ENOTSUP", "load %s: this program knows its own messages alone", what) end
   if #bytes > schema.LARGEST then return errors.fail("ETOOBIG", "load %s: more than %d bytes", what, schema.LARGEST) end
   local set, broken = core.decode("vmctl.schema.FileSet", bytes)
   if not set then return errors.fail("EINVAL", "load %s: no descriptor set: %s", what, broken) end
@@ -130,6 +130,8 @@ end
 
 -- The set that a file holds, or that protoc makes of a .proto; false: it is a shared object.
 local function read_set(path, opts)
+  local found_source, source = pcall(require, "vmctl.protobuf.source")
+  if not found_source then return errors.fail("ENOTSUP", "this program knows its own messages alone") end
   if path:find "%.proto$" then return source.compile(path, opts.include, opts.timeout or COMPILE_TIMEOUT) end
   local is_library = not path:find("/", 1, true) and path:find "%.so%f[%.%z]" -- looked for in the system's folders
   if is_library or source.is_object(path) then return false end
@@ -173,7 +175,7 @@ end
 -- seconds for which protoc may say nothing (60)
 ---@return string[]|nil names of the messages, string? message, string? code ENOENT (it cannot be loaded, or there is no protoc),
 -- EINVAL (a set that is none or breaks its rules, no such list, or another message of the same name is known already: then nothing
--- was added), ETOOBIG (a set above 8 MiB), ENOTSUP (a shared object in a static program, as the agent is), ETIMEDOUT
+-- was added), ETOOBIG (a set above 8 MiB), ENOTSUP (in a static program, as the agent is), ETIMEDOUT
 function M.load(path, options)
   check(path, "string", "load", "path")
   local opts = options_of(options, "load")
