@@ -139,6 +139,20 @@ describe("vmctl-agent", function()
     end, WAIT))
   end
 
+  it("removes the sockets that it forwards when it ends", run(function()
+    local folder = support.tmpdir()
+    local rpc = "unix:" .. folder .. "/rpc"
+    local child <close> = start("unix:" .. folder .. "/agent", "--listen", "unix:" .. folder .. "/agent", "--forward", rpc,
+      "--forward-streams", "unix:" .. folder .. "/streams", "--forward-folder", folder)
+    local client <close> = assert(vmctl.ttrpc.connect(rpc))
+    assert(client:call("nerdbox.services.socketforward.v1.SocketForward", "Bind", {
+      sockets = { { forward_id = "app", socket_path = folder .. "/app" } } }))
+    assert.equal(4, #assert(core.fs.list(folder)))
+    assert(child:kill "TERM")
+    assert.same({ exit_code = 0 }, child:wait(WAIT))
+    assert.same({}, core.fs.list(folder))
+  end, WAIT))
+
   it("gives its commands a clean set of signals", run(function()
     local path = support.tmpdir() .. "/agent"
     local child <close>, client = start("unix:" .. path, "--listen", "unix:" .. path)

@@ -37,7 +37,13 @@ function M.new(opts, allow, on_idle)
   forwards:register(server)
   return setmetatable({
     rpc = server, streams = { serve = function(_, listener) return forwards:serve_streams(listener) end }, _server = server,
+    _forwards = forwards,
   }, mt)
+end
+
+--- Ends all forwards: their sockets are removed. Does not wait.
+function methods:close()
+  if self._forwards then self._forwards:close() end
 end
 
 --- Serves a host that waits to be dialled: one connection after the other, for ever. Waits.

@@ -95,7 +95,9 @@ local function forwarding(opts, allow)
     made = made or require("vmctl.agent.forwarding").new(opts, allow, tidy)
     return made
   end
-  return { rpc = function() return get().rpc end, streams = function() return get().streams end, get = get }
+  return { rpc = function() return get().rpc end, streams = function() return get().streams end, get = get, close = function()
+    if made then made:close() end
+  end }
 end
 
 -- A listener that gives `first` before all others.
@@ -135,9 +137,10 @@ end
 
 local function refresh(request) return require("vmctl.guest.refresh").answer(request) end
 
-local function await_signal(scope, fd)
+local function await_signal(scope, fd, forwards)
   local signals <close> = assert(core.open(fd, "pipe", "signals"))
   signals:read(math.maxinteger, math.huge)
+  forwards.close()
   scope:cancel()
 end
 
@@ -155,7 +158,7 @@ local function serve_all(opened, opts, args, signals)
     end
     for _, where in ipairs(opts.dial_rpc) do task.spawn_in(scope, function() forwards.get():dial_rpc(where) end) end
     for _, stream in ipairs(opened.mux) do serve_mux(scope, stream, serving, control, cc, forwards) end
-    if signals then task.spawn_in(scope, await_signal, scope, signals) end
+    if signals then task.spawn_in(scope, await_signal, scope, signals, forwards) end
   end)
 end
 

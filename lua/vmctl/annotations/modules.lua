@@ -911,7 +911,7 @@ function protobuf.fields(name) end
 ---@param options? string|{ symbol: string?, include: string[]?, timeout: number? } symbol (or the string alone): a shared object's list ("vmctl_messages"); include: folders for protoc's imports, one of which holds the file (its own folder alone); timeout: the seconds for which protoc may say nothing (60)
 ---@return string[]|nil names of the messages
 ---@return string? message
----@return string? code ENOENT (it cannot be loaded, or there is no protoc), EINVAL (a set that is none or breaks its rules, no such list, or another message of the same name is known already: then nothing was added), ETOOBIG (a set above 8 MiB), ENOTSUP (a shared object in a static program, as the agent is), ETIMEDOUT
+---@return string? code ENOENT (it cannot be loaded, or there is no protoc), EINVAL (a set that is none or breaks its rules, no such list, or another message of the same name is known already: then nothing was added), ETOOBIG (a set above 8 MiB), ENOTSUP (in a static program, as the agent is), ETIMEDOUT
 function protobuf.load(path, options) end
 
 --- Adds the messages of a descriptor set that is at hand, as `load` does. Does not wait.
