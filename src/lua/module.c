@@ -102,7 +102,9 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_switch_register(L);
     vmctl_tap_register(L);
     vmctl_capture_register(L);
+#ifndef VMCTL_WITHOUT_ROOTFS /* the agent makes no images */
     vmctl_rootfs_register(L);
+#endif
     if (!vmctl_lua_made(L))
         state_new(L);
     return 1;
