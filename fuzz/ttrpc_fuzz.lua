@@ -2,6 +2,7 @@
 package.loaded["vmctl.core"] = { -- the rules never wait: of the core, modules take what they need as they are loaded
   format = function() return {} end, queue = function() return {} end, now = os.clock,
 }
+package.loaded["vmctl.protobuf.source"] = {} -- it starts a compiler, and asks the core for files
 local rules = require "vmctl.ttrpc.frame_rules"
 local status = require "vmctl.ttrpc.status"
 local wire = require "vmctl.ttrpc.wire"
