@@ -3250,7 +3250,7 @@ do
 ---@class (exact) vmctl.MachineOptions
 ---@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
 ---@field initrd? string
----@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE"; stage 1 moves into it
+---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "dir:PATH", "tar:FILE" …); stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside it (default for disks, and for folders that have one), or a command with the agent beside it
 ---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of its own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)

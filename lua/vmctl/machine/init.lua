@@ -136,7 +136,8 @@ end
 ---@class (exact) vmctl.MachineOptions
 ---@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
 ---@field initrd? string
----@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE";
+---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or
+-- what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "dir:PATH", "tar:FILE" …);
 -- stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside
 -- it (default for disks, and for folders that have one), or a command with the agent beside it
