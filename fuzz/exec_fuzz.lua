@@ -1,6 +1,7 @@
 -- What must hold for any payloads that an agent or a host sends. Returns a function that raises when it does not.
 local files = require "vmctl.exec.files"
 local launch = require "vmctl.exec.launch"
+local result_reader = require "vmctl.exec.result"
 local wire = require "vmctl.exec.wire"
 
 local T = wire.types
@@ -46,6 +47,35 @@ local function check_answers(bytes)
   wire.decode_resize(bytes)
 end
 
+-- A message that is decoded as it comes, in pieces of a size. Returns its output and what else it says; or the failure.
+local function read_result(bytes, size)
+  local at, out = 1, { stdout = {}, stderr = {} }
+  local said, name, code
+  local reader = result_reader.new { read_skipped = function()
+    at = at + size
+    return bytes:sub(at - size, at - 1)
+  end }
+  repeat
+    said, name, code = reader:read(1)
+    if type(said) == "string" then table.insert(out[name], said) end
+  until type(said) ~= "string"
+  if said then return table.concat(out.stdout), table.concat(out.stderr), said end
+  check_failure(name, code)
+  return nil
+end
+
+-- What a message says does not depend on where it is cut, nor on whether it is decoded as it comes.
+local function check_pieces(bytes)
+  local stdout, stderr, said = read_result(bytes, 1)
+  for _, size in ipairs { 7, #bytes + 1 } do
+    local out, err_out, again = read_result(bytes, size)
+    assert(out == stdout and err_out == stderr and (not said or said.exit_code == again.exit_code and said.error == again.error))
+  end
+  local whole = wire.decode_response(bytes)
+  if not whole or not said or select(2, bytes:gsub("std", "")) > 2 or bytes:find("\\u", 1, true) then return end
+  assert(whole.stdout == stdout and whole.stderr == stderr and whole.exit_code == said.exit_code and whole.error == said.error)
+end
+
 -- What an agent would start.
 local function check_spec(bytes)
   local spec, request = launch.describe(bytes, {})
@@ -61,6 +91,7 @@ return function(bytes)
   check_request(bytes)
   check_spec(bytes)
   check_answers(bytes)
+  check_pieces(bytes)
   for _, name in ipairs { "read_file", "write_file", "list_files" } do
     local result, err, code = files[name](client_of(bytes), "/x", name == "write_file" and "abc" or nil)
     if result == nil then check_failure(err, code) end

@@ -23,15 +23,21 @@ int vmctl_frame_push(lua_State *L, const struct vmctl_frame_format *f, const str
     return n + 2;
 }
 
-/* Reading is over, unless skip_frame gets past it; sending is not: the peer can still be told. Fails with four values, of
- * which the last says what it was: who knows the types can tell a large message from framing that is lost. */
+/* Reading is over, unless skip_frame or read_skipped get past it; sending is not: the peer can still be told. Fails with four
+ * values, of which the last says what it was: who knows the types can tell a large message from framing that is lost. A trace
+ * has the header as bytes, so that what read_skipped gives follows it. */
 static int frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame)
 {
     uint32_t limit = vmctl_frame_limit(&s->format, frame->type);
-    vmctl_buf_consume(&s->in, s->format.head);
+    const uint8_t *head = vmctl_buf_head(&s->in);
+    vmctl_buf_consume(&s->in, s->format.head); /* as in stream_push */
     s->skip = frame->size;
     s->rerr = VMCTL_ETOOBIG;
-    vmctl_trace_end(L, s, "end_in", VMCTL_ETOOBIG);
+    if (vmctl_stream_traced(s)) {
+        lua_pushlstring(L, (const char *)head, s->format.head);
+        vmctl_trace_bytes(L, s, "bytes_in", -1);
+        lua_pop(L, 1);
+    }
     vmctl_fail_text(L, VMCTL_ETOOBIG, "read %s: a frame of type %u announces %zu bytes, the limit is %u",
                     vmctl_stream_name(s), (unsigned)frame->type, frame->size, (unsigned)limit);
     lua_createtable(L, 0, 4);

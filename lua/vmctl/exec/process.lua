@@ -2,6 +2,7 @@
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local result = require "vmctl.exec.result"
 local signals = require "vmctl.signals"
 local torn = require "vmctl.exec.torn"
 local wire = require "vmctl.exec.wire"
@@ -12,7 +13,7 @@ local T = wire.types
 local KEPT = 1 << 20 -- bytes of output that `wait` keeps for a later `read`
 local KILL = 9
 local TELL_TIMEOUT, TELL_AGAIN, TELL_PAUSE = 10, 1, 0.05 -- seconds: for a signal to be taken; for attempts; between them
-local TAIL_QUIET, TAIL_MOST = 0.05, 0.25 -- seconds: a reference agent's terminal output may come after its Exit
+local TAIL_QUIET, TAIL_MOST = 0.025, 2 -- seconds: a reference agent's terminal output may come after its Exit
 
 ---@class vmctl.ExecProcess
 local methods = {}
@@ -64,14 +65,16 @@ local function read_message(self, timeout)
   return wire.read(self._stream, timeout)
 end
 
--- Output that a reference agent sends behind Exit in a terminal session.
+-- Output that a reference agent sends behind Exit in a terminal session, until it has been silent twice: this process may have
+-- slept the first time.
 local function read_tail(self)
   if not self._frames then return end
-  local deadline, parts = core.now() + TAIL_MOST, {}
-  while core.now() < deadline do
-    local type, payload = self._frames:read(TAIL_QUIET)
-    if type ~= T.STDOUT then break end
-    parts[#parts + 1] = payload
+  local deadline, parts, silences = core.now() + TAIL_MOST, {}, 0
+  while silences < 2 and core.now() < deadline do
+    local before = self._stream:stats().bytes_in
+    local type, payload, code = self._frames:read(TAIL_QUIET)
+    if type == T.STDOUT then parts[#parts + 1] = payload elseif code ~= "ETIMEDOUT" then break end
+    silences = not type and self._stream:stats().bytes_in == before and silences + 1 or 0
   end
   if #parts > 0 then self:_keep(table.concat(parts), "stdout") end
 end
@@ -94,11 +97,26 @@ local function on_result(self, payload)
   return conclude(self, response)
 end
 
--- Reads one message. Returns data and the stream's name; or "end" when the record is there; or nil, message, code.
+-- The next part of an answer that is decoded as it comes. Its output does not count where output has come before it.
+local function read_result(self, timeout)
+  local part, name, code = self._result:read(timeout)
+  if not part then return lost(self, name, code) end
+  if type(part) == "table" then return conclude(self, part) end
+  if self._streamed then return "", "none" end
+  return part, name
+end
+
+-- Reads one message, or a part of a long one. Returns data and the stream's name; or "end" when the record is there; or nil,
+-- message, code.
 local function step(self, timeout)
   if self._record then return "end" end
   if self._failure then return nil, table.unpack(self._failure) end
-  local type, payload, code = read_message(self, timeout)
+  if self._result then return read_result(self, timeout) end
+  local type, payload, code, refused = read_message(self, timeout)
+  if refused and refused.type == T.EXEC_RESULT then
+    self._result = result.new(self._stream)
+    return "", "none"
+  end
   if not type then return lost(self, payload, code) end
   if type == T.STDOUT or type == T.STDERR then
     self._streamed = true

@@ -17,7 +17,7 @@ M.types = {
 }
 
 local T = M.types
-local REQUEST, CHUNK, RESULT, EXIT, SMALL = 1 << 20, 64 << 10, 64 << 20, 4 << 10, 64
+local REQUEST, CHUNK, RESULT, FILE, EXIT, SMALL = 1 << 20, 64 << 10, 1 << 20, 64 << 20, 4 << 10, 64
 
 local SAID = 1000 -- bytes of the other side's words in a message
 
@@ -28,13 +28,14 @@ M.CHUNK = CHUNK
 -- own connection is full of input: two bytes, and the token of that command's request.
 M.CLOSE_OUTPUT = "\13\1"
 
---- The frame format: type u8, length u32 big endian; a limit for each type, so that no peer makes us hold 4 GiB.
+--- The frame format: type u8, length u32 big endian; a limit for each type, so that no peer makes us hold 4 GiB. A longer answer
+--- of a command is decoded as it comes (vmctl.exec.result).
 M.format = core.format {
   type = 1, length = 4, max = CHUNK,
   limits = {
     [T.EXEC] = REQUEST, [T.EXEC_TTY] = REQUEST, [T.EXEC_STREAM] = REQUEST, [T.EXEC_PIPE] = REQUEST,
     [T.PORT_FORWARD] = REQUEST, [T.READ_FILE] = REQUEST, [T.LIST_FILES] = REQUEST, [T.READY] = REQUEST,
-    [T.WRITE_FILE] = RESULT, [T.EXEC_RESULT] = RESULT, [T.FILE_RESULT] = RESULT,
+    [T.WRITE_FILE] = FILE, [T.EXEC_RESULT] = RESULT, [T.FILE_RESULT] = FILE,
     [T.STDOUT] = CHUNK, [T.STDERR] = CHUNK, [T.STDIN] = CHUNK,
     [T.SIGNAL] = SMALL, [T.RESIZE] = SMALL, [T.EXIT] = EXIT,
   },
@@ -56,13 +57,13 @@ end
 -- that the framing is lost, and is EPROTO. Waits.
 ---@param stream vmctl.Stream
 ---@param timeout number
----@return integer|nil type, string payload, string? code
+---@return integer|nil type, string payload, string? code, table? refused the header of a result over the limit
 function M.read(stream, timeout)
   local type, payload, code, refused = stream:read_frame(timeout)
-  if not type and code == "ETOOBIG" and refused.type ~= T.EXEC_RESULT and refused.type ~= T.FILE_RESULT then
+  if refused and refused.type ~= T.EXEC_RESULT and refused.type ~= T.FILE_RESULT then
     return nil, payload .. ": the framing is lost", "EPROTO"
   end
-  return type, payload, code
+  return type, payload, code, refused
 end
 
 local fields = {
