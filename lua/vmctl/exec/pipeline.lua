@@ -3,6 +3,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local pieces = require "vmctl.base.pieces"
 local request = require "vmctl.exec.request"
 local runner = require "vmctl.process.collect"
 local task = require "vmctl.base.task"
@@ -33,7 +34,7 @@ local function split(stages, default)
     end
     local parsed = request.parse(stage, "pipeline", 4)
     list[i] = { command = parsed.command and { "sh", "-c", stage } or stage, title = request.title(parsed), target = target,
-      stderr = {} }
+      stderr = pieces.new() }
   end
   return list, opts
 end
@@ -70,9 +71,8 @@ local function reader_gone(stage)
 end
 
 local function keep_stderr(stage, data)
-  local room = STDERR - (stage.stderr_bytes or 0)
-  stage.stderr_bytes = math.min(STDERR, STDERR - room + #data)
-  if room > 0 then table.insert(stage.stderr, data:sub(1, room)) end
+  local room = STDERR - stage.stderr.bytes
+  if room > 0 then stage.stderr:add(data:sub(1, room)) end
 end
 
 -- Hands data to the next stage. Returns nil, message, code only when the time is over; that the next stage has ended is no error.
@@ -155,7 +155,7 @@ local function report(list, stdout)
     local record = stage.record or { error = stage.failure and stage.failure[1] }
     local how = failed(stage)
     result.stages[i] = {
-      name = stage.name, stderr = table.concat(stage.stderr), exit_code = record.exit_code, signal = record.signal,
+      name = stage.name, stderr = stage.stderr:text(), exit_code = record.exit_code, signal = record.signal,
       error = record.error,
     }
     if how and not result.failed then

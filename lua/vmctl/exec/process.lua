@@ -2,6 +2,7 @@
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local pieces = require "vmctl.base.pieces"
 local result = require "vmctl.exec.result"
 local signals = require "vmctl.signals"
 local torn = require "vmctl.exec.torn"
@@ -11,6 +12,7 @@ local M = {}
 
 local T = wire.types
 local KEPT = 1 << 20 -- bytes of output that `wait` keeps for a later `read`
+local ENTRY = 64     -- bytes that an entry for it counts, so that those of single bytes are not many
 local KILL = 9
 local TELL_TIMEOUT, TELL_AGAIN, TELL_PAUSE = 10, 1, 0.05 -- seconds: for a signal to be taken; for attempts; between them
 local TAIL_QUIET, TAIL_MOST = 0.025, 2 -- seconds: a reference agent's terminal output may come after its Exit
@@ -69,14 +71,13 @@ end
 -- slept the first time.
 local function read_tail(self)
   if not self._frames then return end
-  local deadline, parts, silences = core.now() + TAIL_MOST, {}, 0
+  local deadline, silences = core.now() + TAIL_MOST, 0
   while silences < 2 and core.now() < deadline do
     local before = self._stream:stats().bytes_in
     local type, payload, code = self._frames:read(TAIL_QUIET)
-    if type == T.STDOUT then parts[#parts + 1] = payload elseif code ~= "ETIMEDOUT" then break end
+    if type == T.STDOUT then self:_keep(payload, "stdout", KEPT) elseif code ~= "ETIMEDOUT" then break end
     silences = not type and self._stream:stats().bytes_in == before and silences + 1 or 0
   end
-  if #parts > 0 then self:_keep(table.concat(parts), "stdout") end
 end
 
 local function on_exit(self, payload)
@@ -91,8 +92,8 @@ local function on_result(self, payload)
   local response, err, code = wire.decode_response(payload)
   if not response then return lost(self, err, code) end
   if not self._streamed then
-    if #response.stdout > 0 then self:_keep(response.stdout, "stdout") end
-    if #response.stderr > 0 then self:_keep(response.stderr, "stderr") end
+    if #response.stdout > 0 then self:_keep(response.stdout, "stdout", math.huge) end
+    if #response.stderr > 0 then self:_keep(response.stderr, "stderr", math.huge) end
   end
   return conclude(self, response)
 end
@@ -132,10 +133,29 @@ local function step(self, timeout)
   return "", "none" -- of a later revision: skipped
 end
 
-function methods:_keep(data, stream)
-  self._last = self._last + 1
-  self._kept[self._last] = { data, stream }
-  self._kept_bytes = self._kept_bytes + #data
+-- Keeps output for a later `read`; where all of it would be above `most` bytes, only its amount.
+function methods:_keep(data, stream, most)
+  local entry = self._last >= self._first and self._kept[self._last]
+  local cost = #data + (entry and entry.stream == stream and 0 or ENTRY)
+  if self._kept_bytes + cost > most then
+    self.discarded = (self.discarded or 0) + #data
+    return
+  end
+  if cost > #data then
+    entry = { data = pieces.new(), stream = stream }
+    self._last = self._last + 1
+    self._kept[self._last] = entry
+  end
+  entry.data:add(data)
+  self._kept_bytes = self._kept_bytes + cost
+end
+
+function methods:_take_kept()
+  local entry = self._kept[self._first]
+  self._kept[self._first] = nil
+  self._first = self._first + 1
+  self._kept_bytes = self._kept_bytes - entry.data.bytes - ENTRY
+  return entry.data:text(), entry.stream
 end
 
 --- Reads the next output, in the order in which it came. Waits.
@@ -143,18 +163,15 @@ end
 ---@return string|nil data, string stream "stdout" or "stderr"; nil, message, code: EOF after the last output (then `wait`
 --- has the record), ETIMEDOUT, ERESET when the link was lost
 function methods:read(timeout)
-  if self._kept[self._first] then
-    local data, stream = table.unpack(self._kept[self._first])
-    self._kept[self._first] = nil
-    self._first = self._first + 1
-    self._kept_bytes = self._kept_bytes - #data
-    return data, stream
-  end
+  if self._kept[self._first] then return self:_take_kept() end
   local deadline = core.now() + (timeout or self._timeout or math.huge)
   repeat
     local data, stream, code = step(self, deadline - core.now())
     if not data then return nil, stream, code end
     if stream == "stdout" or stream == "stderr" then return data, stream end
+    if not self._record and core.now() >= deadline then -- messages that say nothing do not extend the time
+      return errors.fail("ETIMEDOUT", "%s: no output in time", self.name)
+    end
   until self._record
   if self._kept[self._first] then return self:read(timeout) end
   return nil, ("%s: end of output"):format(self.name), "EOF"
@@ -171,11 +188,7 @@ function methods:wait(timeout)
     local data, stream, code = step(self, deadline - core.now())
     if not data then return nil, stream, code end
     if stream == "stdout" or stream == "stderr" then
-      if self._kept_bytes + #data <= KEPT then
-        self:_keep(data, stream)
-      else
-        self.discarded = (self.discarded or 0) + #data
-      end
+      self:_keep(data, stream, KEPT)
     end
     if not self._record and core.now() >= deadline then -- even if output still comes
       return errors.fail("ETIMEDOUT", "%s: it still runs", self.name)

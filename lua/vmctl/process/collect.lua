@@ -1,6 +1,7 @@
 --- Running a command to its end on anything that can `start` one: collecting output, feeding input, limits.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
+local pieces = require "vmctl.base.pieces"
 local task = require "vmctl.base.task"
 
 local M = {}
@@ -10,43 +11,29 @@ local MAX_OUTPUT = 64 << 20 -- bytes of each stream that are kept: beyond, the f
 
 --- Collects output up to a limit: its first and its last half, and how much is cut between.
 function M.collector(limit)
-  limit = limit or MAX_OUTPUT
-  return { head = {}, head_bytes = 0, tail = {}, tail_bytes = 0, first = 1, cut = 0, half = limit // 2 }
-end
-
-local function collect_tail(c, data)
-  c.tail[#c.tail + 1] = data
-  c.tail_bytes = c.tail_bytes + #data
-  while c.first < #c.tail and c.tail_bytes - #c.tail[c.first] >= c.half do
-    local dropped = #c.tail[c.first]
-    c.tail[c.first] = ""
-    c.first = c.first + 1
-    c.tail_bytes = c.tail_bytes - dropped
-    c.cut = c.cut + dropped
-  end
+  return { head = pieces.new(), tail = pieces.new(), cut = 0, half = (limit or MAX_OUTPUT) // 2 }
 end
 
 --- Adds output.
 function M.collect(c, data)
-  local room = c.half - c.head_bytes
+  local room = c.half - c.head.bytes
   if room > 0 then
-    local part = #data <= room and data or data:sub(1, room)
-    c.head[#c.head + 1] = part
-    c.head_bytes = c.head_bytes + #part
-    if #part == #data then return end
-    data = data:sub(#part + 1)
+    c.head:add(#data <= room and data or data:sub(1, room))
+    if #data <= room then return end
+    data = data:sub(room + 1)
   end
-  collect_tail(c, data)
+  c.tail:add(data)
+  c.cut = c.cut + c.tail:drop(c.half)
 end
 
 --- The kept output; c.cut says how many bytes are missing in the middle.
 function M.collected(c)
-  local tail = table.concat(c.tail, "", c.first)
+  local tail = c.tail:text()
   if #tail > c.half then
     c.cut = c.cut + #tail - c.half
     tail = tail:sub(#tail - c.half + 1)
   end
-  return table.concat(c.head) .. tail
+  return c.head:text() .. tail
 end
 
 --- The pieces of an input: a function that gives the next one; nil at the end; nil, message, code on a failure.
