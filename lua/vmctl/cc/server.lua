@@ -66,6 +66,7 @@ local function accept_one(self, deadline)
       if welcome then return stream end
       log.info("refused a connection: %s", reason)
       stream:close()
+      if core.now() >= deadline then return nil, "nobody who is allowed to came in time", "ETIMEDOUT" end
     elseif code == "ECLOSED" or code == "ECANCELED" or code == "ETIMEDOUT" then
       return nil, err, code
     else

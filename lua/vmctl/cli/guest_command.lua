@@ -66,6 +66,7 @@ local function follow(process, deadline)
     local data, stream, code = process:read(deadline - core.now())
     if data then
       show(data, stream)
+      if core.now() >= deadline then return nil, "it still runs", "ETIMEDOUT" end
     elseif code == "EOF" then
       return process:wait(deadline - core.now())
     else

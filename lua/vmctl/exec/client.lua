@@ -71,8 +71,9 @@ function methods:_ask(type, payload, deadline)
   local answer, body
   repeat
     answer, body, code = wire.read(s, deadline - core.now())
-  until answer ~= T.STDOUT and answer ~= T.STDERR
-  return answer, body, code
+    if answer ~= T.STDOUT and answer ~= T.STDERR then return answer, body, code end
+  until core.now() >= deadline
+  return errors.fail("ETIMEDOUT", "read %s: no answer in time", s:label())
 end
 
 -- Agents of the reference get the plain mode when output may come at the end: with both streams busy, their other modes

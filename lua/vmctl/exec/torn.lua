@@ -115,6 +115,8 @@ end
 ---@param timeout number
 ---@return integer|nil type, string payload, string? code EPROTO, EOF, ETIMEDOUT …
 function methods:read(timeout)
+  local ok, why, how = core.turn() -- a message that is here already is no wait
+  if not ok then return nil, why, how end
   local deadline, final = core.now() + timeout, false
   while true do
     local type, payload

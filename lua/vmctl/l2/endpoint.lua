@@ -94,6 +94,7 @@ function listener:accept(timeout)
     if welcome then return port.new(stream) end
     log.info("l2: refused a connection: %s", why)
     stream:close()
+    if core.now() >= deadline then return errors.fail("ETIMEDOUT", "accept: nobody who is allowed to came in time") end
   end
 end
 

@@ -13,6 +13,7 @@ local LONGEST_SENT = 65535        -- every peer accepts that
 local LONGEST_TAKEN = 4096 + 65536 -- QEMU's own limit
 local HANG_UP_LOOK = 0.1          -- seconds between two checks for the peer's end, while no task reads
 local BATCH = 256                 -- frames at once
+local WAIT = 60                   -- seconds for a frame
 
 local format = core.format { length = 4, max = LONGEST_TAKEN }
 M.format = format
@@ -154,6 +155,7 @@ function methods:_receive(most, deadline)
       return fail(self, err, code)
     end
     if #sift(self, frames) > 0 then return frames end
+    if core.now() >= deadline then return fail(self, "no frame that is long enough", "ETIMEDOUT") end
   end
 end
 
@@ -189,7 +191,7 @@ function methods:recv_many(most, timeout)
   if kept then return kept end
   self._reading = true
   local guard <close> = self._reader -- luacheck: ignore
-  return self:_receive(most or BATCH, deadline)
+  return self:_receive(most or BATCH, deadline or core.now() + WAIT)
 end
 
 --- Receives one frame, as `recv_many`. Waits.

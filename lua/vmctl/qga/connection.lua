@@ -57,6 +57,7 @@ local function await_mark(self, id, deadline)
     if not line and code ~= "ETOOBIG" then return nil, err, code end
     local kind, message = wire.parse(line or "")
     if kind == "return" and message["return"] == id then return true end
+    if core.now() >= deadline then return nil, "no answer", "ETIMEDOUT" end
   end
 end
 
@@ -100,6 +101,7 @@ local function await_answer(self, id, deadline)
       self._in_step = true
       return kind, message[kind]
     end
+    if core.now() >= deadline then return nil, "no answer", "ETIMEDOUT" end
   end
 end
 

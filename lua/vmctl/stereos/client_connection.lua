@@ -100,6 +100,7 @@ local function read_reply(self, timeout, deadline)
       return break_off(self, payload)
     end
     timeout = deadline - core.now()
+    if timeout <= 0 then return nil, ("read %s: no reply in time"):format(stream:label()), "ETIMEDOUT" end
   end
 end
 

@@ -155,9 +155,9 @@ function methods:await(entry, is_done, deadline)
   local guard <close> = self._reader -- luacheck: ignore
   while not is_done(entry) do
     local ok, err, code = read(self, deadline - core.now())
-    if not ok and not is_done(entry) then
+    if not is_done(entry) and (not ok or core.now() >= deadline) then
       self:forget(entry) -- before the guard looks for waiting entries
-      return nil, err, code
+      return nil, err or "no answer", code or "ETIMEDOUT"
     end
   end
   return true
