@@ -135,6 +135,7 @@ end
 
 -- Keeps output for a later `read`; where all of it would be above `most` bytes, only its amount.
 function methods:_keep(data, stream, most)
+  if data == "" then return end
   local entry = self._last >= self._first and self._kept[self._last]
   local cost = #data + (entry and entry.stream == stream and 0 or ENTRY)
   if self._kept_bytes + cost > most then
