@@ -13,6 +13,7 @@ local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 local shape = require "vmctl.json.shape"
 local log = require "vmctl.log"
+local home = require "vmctl.machine.share_home"
 local monitor = require "vmctl.machine.share_qmp"
 local task = require "vmctl.base.task"
 
@@ -21,35 +22,13 @@ local M = {}
 local CONNECT_TIMEOUT = 10 -- seconds for a CONNECT line, and for the guest's port
 local WRITE_TIMEOUT = 10   -- seconds for which a client of the console may accept no data
 local LINE = 32            -- bytes of a CONNECT line
-local PRIVATE = 448        -- mode 0700
+local PRIVATE = home.PRIVATE
 local MOST_INFO = 4096     -- bytes of an info document
 
---- The folder of this user's guests: $XDG_RUNTIME_DIR/vmctl, or vmctl-UID among the temporary files.
----@return string
-function M.home()
-  local runtime = os.getenv "XDG_RUNTIME_DIR"
-  if runtime and runtime ~= "" then return runtime .. "/vmctl" end
-  return ("%s/vmctl-%d"):format(os.getenv "TMPDIR" or "/tmp", (core.fs.identity()))
-end
+--- The folder of this user's guests. See vmctl.machine.share_home.
+M.home = home.path
 
-local function lstat(path) return core.fs.stat(path, true) end
-
--- Makes or checks a private folder: another user could have made a folder or link of that name before.
-local function check_private(path)
-  local there, err, code = lstat(path)
-  if not there then return nil, err, code end
-  if there.type ~= "directory" or there.uid ~= core.fs.identity() or there.mode & 63 ~= 0 then
-    return errors.fail("EACCES", "%s: not a folder that is this user's alone (mode 0700)", path)
-  end
-  return true
-end
-
-local function private_folder(path)
-  core.fs.mkdir(path, PRIVATE)
-  return check_private(path)
-end
-
-local function is_name(name) return #name <= 40 and name:find "^[%w_][%w_.-]*$" ~= nil end
+local lstat, check_private, private_folder, is_name = home.lstat, home.check, home.make, home.is_name
 
 --- The folder for a guest's name. It need not exist.
 ---@param name string
