@@ -57,6 +57,18 @@ function M.faults(switch, a, b, wanted, opts)
   return true
 end
 
+--- Sets the faults of frames from each port, those that join later included, in place of earlier ones; nil clears them. Faults between
+--- two ports, and of frames to a port, stay. Does not wait.
+---@param wanted? vmctl.L2Faults
+---@return true|nil, string?, string? code ECLOSED
+function M.faults_of_all(switch, wanted)
+  local checked = faults.check(wanted, 2)
+  if switch._closed then return switch:_fail_closed "faults" end
+  switch._faults = checked and options.merge(wanted)
+  for _, port in ipairs(switch:ports()) do port:faults(wanted, { direction = "from" }) end
+  return true
+end
+
 local function set_cut(switch, a, b, is_cut)
   pair_of(switch, a, b).cut = is_cut
   pair_of(switch, b, a).cut = is_cut

@@ -6,6 +6,7 @@
 local core = require "vmctl.core"
 local background = require "vmctl.base.background"
 local capture = require "vmctl.l2.capture"
+local control = require "vmctl.l2.control"
 local errors = require "vmctl.errors"
 local faults = require "vmctl.l2.faults"
 local frames_of = require "vmctl.l2.switch_frames"
@@ -78,7 +79,7 @@ function M.new(opts)
     _by_name = {}, _by_index = {},
     _pairs = {}, _links = {}, _captures = {}, _number = 0, _gone = {}, _ended = core.queue(), _closed = false,
   }, mt)
-  self._faults = faults.check(opts.faults, 2)
+  self._faults = faults.check(opts.faults, 2) and options.merge(opts.faults) -- as given: each port checks them again
   if opts.memory then self._core:memory(math.tointeger(opts.memory)) end
   if opts.age then self._core:age(math.tointeger(opts.age)) end
   self._task = background.spawn("l2: " .. self.name, listen_to_news, self)
@@ -162,7 +163,7 @@ function methods:add(wire, opts)
 end
 
 methods.listen, methods.dial, methods.uplink = links.listen, links.dial, uplink.uplink
-methods.faults, methods.cut = scenario.faults, scenario.cut
+methods.faults, methods.faults_of_all, methods.cut = scenario.faults, scenario.faults_of_all, scenario.cut
 methods.partition, methods.heal = scenario.partition, scenario.heal
 
 --- The port of that name.
@@ -197,7 +198,7 @@ end
 
 methods.addresses, methods.forget, methods.counts = state.addresses, state.forget, state.counts
 methods.mirror, methods.inject, methods.tap = frames_of.mirror, frames_of.inject, frames_of.tap
-methods.capture = capture.capture
+methods.capture, methods.control = capture.capture, control.serve
 
 --- Ends everything: ports with their connections, listeners, taps, captures. Idempotent; does not wait.
 ---@return true

@@ -168,6 +168,35 @@ function methods:heal()
   return self:_set_cut(false)
 end
 
+--- Takes its link down, or up again: nothing passes, as with `cut`, and the guest is told if `on_link` says how. Waits as that does.
+---@param up boolean
+---@return true|nil, string?, string? code ECLOSED; those of the function that tells the guest, and then the port is cut all the same
+function methods:set_link(up)
+  if type(up) ~= "boolean" then error("set_link: true or false expected, got " .. type(up), 2) end
+  if not self:_here() then return gone(self) end
+  self:_set_cut(not up)
+  if not self._tell_link then return true end
+  local ok, err, code = self._tell_link(up)
+  if not ok then return nil, ("tell the guest at port %s of its link: %s"):format(self.name, tostring(err)), code end
+  return true
+end
+
+--- Says how the guest at this port learns that its link is down or up: `fn(up)` is called by `set_link`, and may wait. For a machine
+--- of ours it is `function(up) return vm:set_link(1, up) end`. nil: it cannot be told. Does not wait.
+---@param fn? fun(up: boolean): true|nil, string?, string?
+---@return true
+function methods:on_link(fn)
+  if fn ~= nil and type(fn) ~= "function" then error("on_link: a function or nil expected, got " .. type(fn), 2) end
+  self._tell_link = fn
+  return true
+end
+
+--- Says if frames from it or to it meet a fault of the port's own, or a cut. Does not wait.
+---@return boolean
+function methods:is_faulty()
+  return self._cut or self._faults.from ~= nil or self._faults.to ~= nil
+end
+
 --- Ends its connection; the port stays, and can be connected again (one that dials does so by itself). Does not wait.
 ---@return true|nil, string?, string? code ECLOSED
 function methods:disconnect()
