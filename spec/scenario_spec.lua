@@ -144,6 +144,18 @@ if [ -e "/tmp/$unit" ]; then cat "/tmp/$unit"; else printf 'ActiveState=inactive
     assert.is_true(vms:switch("lan"):counts().total.frames_in > 0)
   end)
 
+  it("lose the link of their card, see that, and get it again", function()
+    local carrier = "cat /sys/class/net/eth0/carrier"
+    assert.equal("1\n", (vms.two:succeed(carrier)))
+    vms.two:link_down "lan"
+    assert.equal("0\n", (vms.two:succeed(carrier)))
+    vms.one:fail "ping -c 1 -W 1 two"
+    vms.two:link_up()
+    vms.two:wait_until_succeeds("test $(" .. carrier .. ") = 1")
+    vms.one:wait_until_succeeds "ping -c 1 -W 1 two"
+    assert_has(failure_of(vms.two.link_down, vms.two, "wan"), "it is not in a network 'wan'")
+  end)
+
   it("crash, and say so until they are started again; a cut outlives that", function()
     vms.two:succeed "touch /tmp/mark"
     vms.two:block()

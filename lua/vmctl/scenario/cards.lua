@@ -68,4 +68,32 @@ function M:block() set_blocked(self, "block", true) end
 --- Ends `block`.
 function M:unblock() set_blocked(self, "unblock", false) end
 
+-- The card's place in the machine, by the name of its network.
+local function card_of(self, name)
+  for i, network_name in ipairs(self._networks) do
+    if network_name == name then return #(self._spec.nics or {}) + i end
+  end
+end
+
+local function set_link(self, verb, name, is_up)
+  if #self._networks == 0 then self:_fail(verb, "it has no 'networks'") end
+  name = name or self._networks[1]
+  local card = card_of(self, name)
+  if not card then self:_fail(verb, ("it is not in a network '%s'"):format(name)) end
+  local vm = self:_running(verb)
+  self._run:note("%s: %s (%s)", self.name, verb, name)
+  self._group:_some_networks(name, verb)[name]:link(self.name, is_up)
+  local ok, err = vm:set_link(card, is_up)
+  if not ok then self:_fail(verb, err) end
+end
+
+--- Takes the link of the machine's card in a network down: the guest loses its carrier, and nothing passes. The machine must run.
+--- Waits.
+---@param name? string of the network, by default its first one
+function M:link_down(name) set_link(self, "link_down", name, false) end
+
+--- Ends `link_down`. Waits.
+---@param name? string
+function M:link_up(name) set_link(self, "link_up", name, true) end
+
 return M

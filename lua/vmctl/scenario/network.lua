@@ -20,7 +20,7 @@ function M.open(name, number, opts)
     return nil, err, code
   end
   return setmetatable({
-    name = name, number = number, switch = switch, _capture = capture, _folder = opts.folder, _cards = {}, _blocked = {},
+    name = name, number = number, switch = switch, _capture = capture, _folder = opts.folder, _cards = {}, _blocked = {}, _down = {},
   }, mt)
 end
 
@@ -45,11 +45,23 @@ function methods:card(name, number)
   return self._cards[name]
 end
 
+-- Cuts a machine's port while there is a reason to. The machine need not have a port yet.
+local function cut_or_heal(self, name)
+  local port = self.switch:port(name)
+  if not port then return end
+  if self._blocked[name] or self._down[name] then port:cut() else port:heal() end
+end
+
 --- Cuts a machine off, or connects it again. The machine need not have a port yet.
 function methods:block(name, is_blocked)
   self._blocked[name] = is_blocked or nil
-  local port = self.switch:port(name)
-  if port and is_blocked then port:cut() elseif port then port:heal() end
+  cut_or_heal(self, name)
+end
+
+--- Lets nothing through while the link of a machine's card is down. The machine need not have a port yet.
+function methods:link(name, is_up)
+  self._down[name] = not is_up or nil
+  cut_or_heal(self, name)
 end
 
 --- Partitions the network, or ends the partition.
@@ -61,9 +73,8 @@ end
 
 --- Applies earlier cuts and partitions to ports that were added since.
 function methods:apply()
-  for name in pairs(self._blocked) do
-    local port = self.switch:port(name)
-    if port then port:cut() end
+  for _, names in ipairs { self._blocked, self._down } do
+    for name in pairs(names) do cut_or_heal(self, name) end
   end
   if not self._groups then return end
   local present = {}
