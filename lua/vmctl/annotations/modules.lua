@@ -663,6 +663,16 @@ do
 ---@class vmctl.l2
 local l2 = {}
 
+--- Connects to the control socket of a switch (`switch:control`, `vmctl switch --control`). Waits.
+---
+--- Connects to the control socket of a switch. Waits.
+---@param where string|table|function "unix:PATH"
+---@param opts? { timeout: number? } seconds (10)
+---@return vmctl.L2ControlClient|nil
+---@return string?
+---@return string?
+function l2.control(where, opts) end
+
 --- Connects to a QEMU that listens (`-netdev stream,server=on`, `-netdev socket,listen=`), or to a port of ours. Waits.
 ---@param where string|table|function "tcp:HOST:PORT", "tcp4:…" and "tcp6:…" (of that family alone), "unix:PATH", and all others that vmctl.dial takes
 ---@param opts? number|{ timeout: number? } seconds (10)
@@ -2437,6 +2447,37 @@ local ImageOptions = {}
 end
 
 do
+---@class vmctl.L2Control
+local L2Control = {}
+
+--- Ends it, and removes the socket. Idempotent; does not wait.
+---@return true
+function L2Control:close() end
+
+end
+
+do
+---@class vmctl.L2ControlClient
+local L2ControlClient = {}
+
+--- Asks for an operation: "counts", "ports", "addresses", "forget", "faults" (port, to, faults, direction; without a port: of all),
+--- "cut" and "heal" (port, to; heal without a port ends all cuts, and with clear = true all faults), "partition" (groups), "mirror" (port), "link" (port,
+--- up), "disconnect" (port), "seed" (seed), "capture" (path, options), "capture_end" (path). Waits.
+---@param op string
+---@param arguments? table
+---@param timeout? number seconds (10)
+---@return any|nil value
+---@return string?
+---@return string? code EINVAL, EPROTO, those of the switch's methods
+function L2ControlClient:call(op, arguments, timeout) end
+
+--- Ends the connection; the switch goes on. Idempotent; does not wait.
+---@return true
+function L2ControlClient:close() end
+
+end
+
+do
 ---@class vmctl.L2Faults
 ---@field loss? number the chance that a frame is lost, 0 to 1
 ---@field loss_every? integer each so many-th frame is lost
@@ -2619,6 +2660,13 @@ function L2Switch:capture(path, opts) end
 ---@return true
 function L2Switch:close() end
 
+--- Serves a switch on a control socket, until the handle or the switch is closed. Only this user and root may connect. Does not wait.
+---@param where string|table "unix:PATH"
+---@return vmctl.L2Control|nil control with close()
+---@return string?
+---@return string? code EADDRINUSE, EINVAL, ECLOSED …
+function L2Switch:control(where) end
+
 --- The counters (see those of a port): `total`, of all ports, also removed ones; `ports`, by name; `pairs[from][to]`: frames, bytes
 --- and dropped between two ports.
 ---@return { total: table, ports: table<string, table>, pairs: table<string, table<string, table>> }|nil
@@ -2654,6 +2702,14 @@ function L2Switch:dial(where, opts) end
 ---@return string?
 ---@return string? code ECLOSED
 function L2Switch:faults(a, b, wanted, opts) end
+
+--- Sets the faults of frames from each port, those that join later included, in place of earlier ones; nil clears them. Faults between
+--- two ports, and of frames to a port, stay. Does not wait.
+---@param wanted? vmctl.L2Faults
+---@return true|nil
+---@return string?
+---@return string? code ECLOSED
+function L2Switch:faults_of_all(wanted) end
 
 --- Forgets all addresses: frames are flooded until the addresses are learned again.
 ---@return true|nil
@@ -2806,9 +2862,26 @@ function L2SwitchPort:faults(wanted, opts) end
 ---@return string? code ECLOSED
 function L2SwitchPort:heal() end
 
+--- Says if frames from it or to it meet a fault of the port's own, or a cut. Does not wait.
+---@return boolean
+function L2SwitchPort:is_faulty() end
+
+--- Says how the guest at this port learns that its link is down or up: `fn(up)` is called by `set_link`, and may wait. For a machine
+--- of ours it is `function(up) return vm:set_link(1, up) end`. nil: it cannot be told. Does not wait.
+---@param fn? fun(up: boolean): true|nil, string?, string
+---@return true
+function L2SwitchPort:on_link(fn) end
+
 --- Removes it and its connection. Idempotent; does not wait.
 ---@return true
 function L2SwitchPort:remove() end
+
+--- Takes its link down, or up again: nothing passes, as with `cut`, and the guest is told if `on_link` says how. Waits as that does.
+---@param up boolean
+---@return true|nil
+---@return string?
+---@return string? code ECLOSED; those of the function that tells the guest, and then the port is cut all the same
+function L2SwitchPort:set_link(up) end
 
 --- The state of its connection. Does not wait.
 ---@return "connected"|"waiting"|"dialling"|"ended"|"gone" state waiting: there was no connection yet
@@ -3893,6 +3966,15 @@ function ScenarioMachine:has_screen() end
 ---@param name? string
 ---@return string
 function ScenarioMachine:ip(name) end
+
+--- Takes the link of the machine's card in a network down: the guest loses its carrier, and nothing passes. The machine must run.
+--- Waits.
+---@param name? string of the network, by default its first one
+function ScenarioMachine:link_down(name) end
+
+--- Ends `link_down`. Waits.
+---@param name? string
+function ScenarioMachine:link_up(name) end
 
 --- The vmctl.Machine, for what no verb offers. Starts a machine that is new. Raises when the machine is off.
 ---@return vmctl.Machine

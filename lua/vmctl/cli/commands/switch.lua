@@ -1,14 +1,15 @@
 --- vmctl switch: runs an Ethernet switch for QEMU's stream sockets, with injected faults.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fault_options = require "vmctl.cli.fault_options"
+local home = require "vmctl.machine.share_home"
 local interrupt = require "vmctl.cli.interrupt"
 local l2 = require "vmctl.l2"
 local output = require "vmctl.cli.output"
+local switch_control = require "vmctl.cli.switch_control"
 local units = require "vmctl.cli.units"
 
 local M = { json = "Print two JSON documents, a line each: that it runs, and, at the end, the counts." }
-
-local FAULTS = { "loss", "duplicate", "corrupt", "reorder", "delay", "jitter" }
 
 function M.describe(command)
   command:summary "Run an Ethernet switch between QEMUs."
@@ -19,23 +20,24 @@ function M.describe(command)
   command:option("--capture", "Write every frame to this pcapng file or FIFO; - is the standard output."):argname "FILE"
   command:option("--snaplen", "Bytes of each frame that the capture keeps."):argname("BYTES")
     :convert(units.integer("--snaplen", 14, 69632))
+  command:option("--capture-bytes", "Begin a new file after so many bytes: 100M."):argname("BYTES"):convert(units.bytes "--capture-bytes")
+  command:option("--capture-files", "How many of these files are kept (1: the capture ends with the first)."):argname "NUMBER"
+    :convert(units.integer("--capture-files", 1, 1000))
   command:option("--capture-filter", "Capture only what this expression of libpcap's lets through."):argname "EXPRESSION"
   command:option("--tap", "Join a TAP device of this machine."):argname "NAME"
   command:flag("--user", "Let guests out, by libslirp's user network.")
-  for _, name in ipairs(FAULTS) do
-    local seconds = name == "delay" or name == "jitter"
-    local what = seconds and "A time such as 50ms, for every frame." or "The chance of it, such as 0.1 or 10%, for every frame."
-    command:option("--" .. name, what)
-      :argname(seconds and "TIME" or "CHANCE"):convert(seconds and units.seconds("--" .. name) or units.chance("--" .. name))
-  end
-  command:option("--rate", "Bits a second of each port, such as 10mbit."):argname("RATE"):convert(units.rate "--rate")
   command:option("--seed", "Makes the faults repeatable."):argname("NUMBER"):convert(units.integer "--seed")
-end
-
-local function faults_of(opts)
-  local faults = { rate = opts.rate }
-  for _, name in ipairs(FAULTS) do faults[name] = opts[name] end
-  return next(faults) and faults or nil
+  command:option("--name", "Let vmctl switch ctl change it under this name while it runs."):argname "NAME"
+  command:option("--control", "Let it be changed by this socket, unix:PATH."):argname "ADDRESS"
+  command:option("--age", "Seconds after which an address that was not heard is forgotten (5m)."):argname "TIME"
+    :convert(units.seconds "--age")
+  command:option("--queue", "Bytes that may wait for a port (1M)."):argname("BYTES"):convert(units.bytes "--queue")
+  command:option("--memory", "Bytes that may wait for all ports (64M)."):argname("BYTES"):convert(units.bytes "--memory")
+  command:option("--longest", "Bytes of a frame to a port (65535)."):argname("BYTES"):convert(units.integer("--longest", 14, 69632))
+  fault_options.describe(command)
+  command:command_target "subcommand"
+  command:require_command(false)
+  switch_control.describe(command)
 end
 
 local function connect(switch, opts)
@@ -56,19 +58,6 @@ end
 
 local INCOMPLETE = 1 -- the exit code when the capture has gaps
 local LAST, LOOK = 2, 0.02 -- seconds that the reader of a capture has for the rest, and between two looks
-
-local function dropped(port)
-  return port.dropped_full + port.dropped_long + port.dropped_link + port.dropped_cut + port.dropped_loss + port.dropped_rate
-end
-
-local function describe(counts)
-  local rows = {}
-  for name, port in pairs(counts.ports) do
-    rows[#rows + 1] = { name, tostring(port.frames_in), tostring(port.frames_out), tostring(dropped(port)) }
-  end
-  table.sort(rows, function(a, b) return a[1] < b[1] end)
-  return output.table({ "PORT", "FRAMES IN", "FRAMES OUT", "DROPPED" }, rows)
-end
 
 -- A capture on the standard output has it for itself.
 local function say(opts, document, text)
@@ -95,19 +84,42 @@ local function finish(capture)
   return errors.fail("ENOBUFS", "capture: it is not complete: its reader was too slow, and %d frames or more were left out", lost)
 end
 
+-- The sockets through which it can be changed.
+local function serve_control(switch, opts)
+  local ok, err, code = true, nil, nil
+  if opts.control then ok, err, code = switch:control(opts.control) end
+  if not ok or not opts.name then return ok, err, code end
+  local path
+  path, err, code = home.switch(opts.name, true)
+  if not path then return nil, err, code end
+  return switch:control { kind = "unix", path = path }
+end
+
+local function capture_to(switch, opts)
+  return switch:capture(opts.capture, {
+    snaplen = opts.snaplen, filter = opts.capture_filter, max_bytes = opts.capture_bytes, files = opts.capture_files,
+  })
+end
+
+local function make_switch(opts)
+  return l2.switch {
+    seed = opts.seed, faults = fault_options.read(opts), name = opts.name, age = opts.age and math.floor(opts.age), queue = opts.queue,
+    memory = opts.memory, longest = opts.longest,
+  }
+end
+
 function M.run(opts)
-  local switch <close> = l2.switch { seed = opts.seed, faults = faults_of(opts) } -- luacheck: ignore
+  if opts.subcommand == "ctl" then return switch_control.run(opts) end
+  local switch <close> = make_switch(opts) -- luacheck: ignore
   local ok, err, code = connect(switch, opts)
+  if ok then ok, err, code = serve_control(switch, opts) end
   local capture
-  if ok and opts.capture then
-    capture, err, code = switch:capture(opts.capture, { snaplen = opts.snaplen, filter = opts.capture_filter })
-  end
-  if opts.capture and not capture then ok = nil end
-  if not ok then return nil, err, code end
+  if ok and opts.capture then capture, err, code = capture_to(switch, opts) end
+  if not ok or opts.capture and not capture then return nil, err, code end
   say(opts, { event = "running", seed = switch:seed() }, ("the switch runs, seed %d"):format(switch:seed()))
   interrupt.wait()
   local counts = switch:counts()
-  say(opts, { event = "ended", counts = counts }, describe(counts))
+  say(opts, { event = "ended", counts = counts }, switch_control.describe_counts(counts))
   if capture then ok, err, code = finish(capture) end
   if ok then return 0 end
   output.failure(opts, err, code)
