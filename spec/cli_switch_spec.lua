@@ -76,9 +76,12 @@ describe("vmctl switch ctl", function()
 
   it("says what is wrong", run(function()
     with_switch({}, function(_, ctl)
-      for _, case in ipairs { { { "cut" }, "one port or two expected" }, { { "cut", "x" }, "no port 'x'" }, { { "link", "x" },
-        "up or down" }, { { "faults", "a", "b", "c" }, "two ports at most" }, { { "dance" }, "must be one of" }, { { "seed", "x" }, "whole number" },
-        { { "faults", "--only", "x", "--loss", "1" }, "KEY=VALUE" }, { { "faults", "--gemodel", "1,1,1,1,1" }, "at most 4 values" } } do
+      local wrong = {
+        { { "cut" }, "one port or two expected" }, { { "cut", "x" }, "no port 'x'" }, { { "link", "x" }, "up or down" },
+        { { "faults", "a", "b", "c" }, "two ports at most" }, { { "dance" }, "must be one of" }, { { "seed", "x" }, "whole number" },
+        { { "faults", "--only", "x", "--loss", "1" }, "KEY=VALUE" }, { { "faults", "--gemodel", "1,1,1,1,1" }, "at most 4 values" },
+      }
+      for _, case in ipairs(wrong) do
         local result = ctl(case[1])
         assert.equal(125, result.exit_code)
         assert.is_truthy(result.stderr:find(case[2], 1, true), result.stderr)

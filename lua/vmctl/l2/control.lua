@@ -192,8 +192,8 @@ end
 local ANSWER = { value = "any?", error = { optional = true, message = "string", code = "string" } }
 
 --- Asks for an operation: "counts", "ports", "addresses", "forget", "faults" (port, to, faults, direction; without a port: of all),
---- "cut" and "heal" (port, to; heal without a port ends all cuts, and with clear = true all faults), "partition" (groups), "mirror" (port), "link" (port,
---- up), "disconnect" (port), "seed" (seed), "capture" (path, options), "capture_end" (path). Waits.
+--- "cut" and "heal" (port, to; heal without a port ends all cuts, and with clear = true all faults), "partition" (groups), "mirror"
+--- (port), "link" (port, up), "disconnect" (port), "seed" (seed), "capture" (path, options), "capture_end" (path). Waits.
 ---@param op string
 ---@param arguments? table
 ---@param timeout? number seconds (10)
