@@ -1,29 +1,15 @@
 --- Guests under QEMU: launching, reaching, ending them.
 local address = require "vmctl.net.address"
-local agent_channel = require "vmctl.machine.agent_channel"
-local agent_clients = require "vmctl.machine.agent_clients"
 local confinement = require "vmctl.machine.confinement"
-local console = require "vmctl.machine.console"
-local control = require "vmctl.machine.control"
 local core = require "vmctl.core"
-local epoch = require "vmctl.machine.epoch"
 local errors = require "vmctl.errors"
-local explain = require "vmctl.machine.explain"
-local log = require "vmctl.log"
-local monitor = require "vmctl.machine.monitor"
+local launch = require "vmctl.machine.launch"
 local options = require "vmctl.base.options"
-local ports = require "vmctl.machine.ports"
+local poweroff = require "vmctl.machine.poweroff"
 local root = require "vmctl.machine.root"
-local qemu = require "vmctl.machine.qemu"
-local qemu_process = require "vmctl.machine.qemu_process"
-local screen = require "vmctl.machine.screen"
-local snapshots = require "vmctl.machine.snapshots"
-local resume = require "vmctl.machine.resume"
-local task = require "vmctl.base.task"
 
 local M = {}
 
-local MONITOR_FD = 3 -- QEMU's; `fds` are behind it, and then what the agent's channel has
 local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
 
 ---@class vmctl.Machine
@@ -37,190 +23,18 @@ local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 6
 local methods = {}
 local mt = { __name = "vmctl.Machine", __index = methods }
 
-local known = {
-  kernel = "string", initrd = "string", append = "string", memory = "string|integer", cpus = "integer", accel = "string",
-  machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
-  nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
-  display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
-  fds = "table", paths = "table", root = "string|table", init = "string|table",
-  writes = { "discard", "keep", "through" }, modules_dir = "string", agent = "string", cache_dir = "string",
-}
-
-local function nanoseconds(stamp) return stamp.seconds * 1000000000 + stamp.microseconds * 1000 end
-
--- Events of the monitor that make what the host knows of the guest void.
-local function watch_events(vm)
-  local epochs, clients, channel = vm._epoch, vm._clients, vm._channel -- and not the machine
-  vm._monitor.on_event = function(event)
-    if event.event == "RESET" then
-      epochs:on_reset(event)
-    elseif event.event == "VSERPORT_CHANGE" and event.data.id == channel.port and channel:is_news(nanoseconds(event.timestamp)) then
-      clients:drop() -- its agent has ended
-    end
-  end
-end
-
-local function open_channels(vm, spec, opts)
-  local err, code
-  vm._console, err, code = console.open(vm.name, opts.console_size, opts.console_log)
-  if not vm._console then return nil, err, code end
-  vm._monitor, err, code = monitor.open(vm.name)
-  if not vm._monitor then return nil, err, code end
-  vm._channel, err, code = agent_channel.choose(spec, opts, vm.name)
-  if not vm._channel then return nil, err, code end
-  return true
-end
-
--- The parts of the machine, around its channels. None of it knows the machine, which the collector may so take at any time.
-local function add_parts(vm, opts)
-  vm._clients = agent_clients.new(vm.name, vm._channel, vm._process, opts.exec_timeout)
-  vm._epoch = epoch.new(vm._clients)
-  watch_events(vm)
-  vm._report = explain.new(vm.name, vm._process, vm._console)
-  vm._control = control.new {
-    name = vm.name, monitor = vm._monitor, process = vm._process, report = vm._report, epoch = vm._epoch, macs = vm.macs,
-    reboots = opts.reboot,
-  }
-  vm._screen, vm._snapshots = screen.new(vm._control), snapshots.new(vm._control)
-  vm._resume = resume.new(vm._control, vm._snapshots, vm._clients, vm._epoch)
-  vm._ports = ports.new(vm._control, vm._channel.kind == "mux")
-end
-
--- What QEMU gets beside its standard streams: the numbers of the others follow the monitor's.
-local function descriptors(vm, opts)
-  local fds = table.move(opts.fds or {}, 1, #(opts.fds or {}), 2, { vm._monitor.fd })
-  return fds, function(fd)
-    fds[#fds + 1] = fd
-    return MONITOR_FD + #fds - 1
-  end
-end
-
-local function spawn_qemu(vm, spec, fds, add)
-  local channel = vm._channel
-  local argv = qemu.command(spec, channel:arguments(spec, channel.fd and add(channel.fd)))
-  argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
-  argv.fds, argv.death_signal = fds, "KILL"
-  vm._confinement:apply(argv)
-  local ok, err, code = vm._process:start(argv)
-  for _, part in ipairs { channel, vm._console, vm._monitor } do part:started() end
-  if not ok then return nil, ("launch %s: %s"):format(vm.name, err), code end
-  vm.pid, vm.command = vm._process.pid, argv
-  vm._console:begin()
-  return true
-end
-
-local function start_qemu(vm, spec, opts)
-  local fds, add = descriptors(vm, opts)
-  local err, code
-  if vm._root then
-    local all = vm._root:arguments(spec.suffix, add)
-    spec.args = table.move(spec.args, 1, #spec.args, #all + 1, all)
-  end
-  vm._confinement, err, code = confinement.plan(spec, opts, add)
-  if not vm._confinement then return nil, err, code end
-  local ok
-  ok, err, code = spawn_qemu(vm, spec, fds, add)
-  vm._confinement:close()
-  if vm._root then vm._root:close() end
-  return ok, err, code
-end
-
----@class vmctl.MachineRootOptions what a guest is made of: the first element is the text of `root`
----@field [1]? string
----@field size? string|integer "4G": of an empty file system, or of the layer that an image's writes are kept in
----@field read_only? boolean the guest mounts it read-only
----@field keep? string the file that keeps the writes ($XDG_STATE_HOME/vmctl/roots/NAME…)
----@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
----@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
-
----@class (exact) vmctl.MachineOptions
----@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
----@field initrd? string
----@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or
--- what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "dir:PATH", "tar:FILE" …);
--- stage 1 moves into it
----@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside
--- it (default for disks, and for folders that have one), or a command with the agent beside it
----@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of
--- its own; written to the disk itself
----@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
----@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
----@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
----@field append? string more of the kernel's command line
----@field memory? string|integer MiB, or as "256M"
----@field cpus? integer
----@field accel? "auto"|"kvm"|"tcg"
----@field machine? string QEMU's, "microvm" by default on x86-64
----@field arch? string
----@field qemu? string the program
----@field args? string[] further arguments for QEMU
----@field nics? table[] network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses)
----@field name? string
----@field channel? "auto"|"vsock"|"mux" how the agent is reached: mux is virtio-serial
----@field cid? integer
----@field console_log? string a file that gets all that the console says
----@field console_size? integer bytes of it that are kept (256 KiB)
----@field exec_timeout? number seconds for a command that names none
----@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
----@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
----@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start
--- programs, but has none (`confinement` says what is in force)
----@field paths? string[] files and folders that QEMU may use beside those that `args` name: for what its monitor is told later
----@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
-
-local function check_options(opts)
-  opts = options.check(opts or {}, known, "machine.launch", 4)
-  if type(opts.init) == "string" and opts.init ~= "agent" and opts.init ~= "system" then
-    error("machine.launch: init: 'agent', 'system' or a command's words expected", 3)
-  end
-  return opts
-end
-
-local function start(opts, its_root)
-  local spec, err, code = qemu.describe(opts)
-  if not spec then return nil, err, code end
-  local name = opts.name or "guest"
-  local vm = setmetatable({
-    name = name, accel = spec.accel, accel_reason = spec.accel_reason, macs = spec.macs, _process = qemu_process.new(name),
-    _root = its_root,
-  }, mt)
-  local ok
-  ok, err, code = open_channels(vm, spec, opts)
-  if ok then
-    add_parts(vm, opts)
-    ok, err, code = start_qemu(vm, spec, opts)
-  end
-  if not ok then
-    vm:close()
-    return nil, err, code
-  end
-  if opts.reboot or vm._channel.port then vm._monitor:begin() end -- its reboots, and its agent's end, must not go unseen
-  return vm
-end
-
 --- Starts a guest. Waits only until QEMU runs, and while an image or a file system for its root is made; `wait_ready` waits for the guest.
 ---@param opts vmctl.MachineOptions
 ---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EBUSY: another guest uses its disk; EINVAL …
 function M.launch(opts)
-  opts = check_options(opts)
-  if not opts.root then return start(opts) end
+  opts = launch.check(opts)
+  if not opts.root then return launch.start(opts, mt) end
   local its_root, completed, code = root.plan(opts)
   if not its_root then return nil, completed, code end
   local vm, err
-  vm, err, code = start(completed, its_root)
+  vm, err, code = launch.start(completed, mt, its_root)
   its_root:close()
   return vm, err, code
-end
-
--- Kernels that trust none of their clocks count the interrupts of a timer, of which a busy host loses many.
-local BAD_CLOCKS = { jiffies = true, ["refined-jiffies"] = true }
-
-local function look_at_clock(vm)
-  local source = vm._clients:told().clock_source
-  vm.clock_source = source
-  if vm._warned or not BAD_CLOCKS[source] then return end
-  vm._warned = true
-  log.error("%s: warning: its clock source is %s, so its time may run slow: tell its kernel of a better one (append)", vm.name, source)
 end
 
 --- Waits until the guest's agent answers, which is asked each time. `vm.clock_source` is then what its kernel counts time by, if the
@@ -229,20 +43,10 @@ end
 ---@return number|nil seconds since the call, string? with the console's last lines, string? code ETIMEDOUT; ERESET: QEMU has ended
 function methods:wait_ready(opts)
   opts = options.check(opts, { timeout = "number" }, "wait_ready")
-  local begin = core.now()
-  local ok, err, code = task.race {
-    function() return self._clients:ready(opts.timeout or READY_TIMEOUT) end,
-    function()
-      local ended, why, how = self:wait(math.huge)
-      return nil, ended and "it has ended" or why, ended and "ERESET" or how
-    end,
-  }
-  if ok then
-    look_at_clock(self)
-    return core.now() - begin
-  end
-  if explain.is_broken(code) then code = "ERESET" end
-  return self._report:explain(("not ready after %.1f s: %s"):format(core.now() - begin, err), code)
+  local seconds, err, code = self._readiness:wait(opts.timeout or READY_TIMEOUT)
+  if not seconds then return nil, err, code end
+  self.clock_source = self._clients:told().clock_source
+  return seconds
 end
 
 -- For probes, and for the config room.
@@ -375,17 +179,6 @@ function methods:wait(timeout)
   return self._process:wait(timeout or WAIT_TIMEOUT)
 end
 
--- The agent powers its guest off itself, if it serves the control plane: a guest need not have a command for it. Others are told
--- by that command. The link may end before an answer comes.
-local function ask_poweroff(vm, timeout)
-  local deadline = core.now() + timeout
-  local control_plane = vm._clients:stereos()
-  if not control_plane then return end -- it has ended by itself
-  if control_plane:shutdown("", timeout / 2) and vm:wait(timeout / 2) then return end
-  local client = vm._clients:exec()
-  if client then client:run { "poweroff", timeout = math.max(deadline - core.now(), 0) } end
-end
-
 --- Powers the guest off: asks its agent, then waits for QEMU's end.
 ---@param opts? { timeout: number? }|number seconds, 20 by default; a guest that needs longer is killed
 ---@return true|nil, string?, string? code ETIMEDOUT: it had to be killed
@@ -393,7 +186,7 @@ function methods:shutdown(opts)
   opts = options.check(opts, { timeout = "number" }, "shutdown")
   local timeout = opts.timeout or SHUTDOWN_TIMEOUT
   local deadline = core.now() + timeout
-  ask_poweroff(self, timeout * 0.75)
+  poweroff.ask(self._clients, self._process, timeout * 0.75)
   local ended, err, code = self:wait(deadline - core.now())
   if not ended and code == "ETIMEDOUT" then
     self:kill()

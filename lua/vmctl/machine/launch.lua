@@ -1,0 +1,193 @@
+--- Launching a guest under QEMU: the options, the channels and parts of the machine, and the start of its process.
+local agent_channel = require "vmctl.machine.agent_channel"
+local agent_clients = require "vmctl.machine.agent_clients"
+local confinement = require "vmctl.machine.confinement"
+local console = require "vmctl.machine.console"
+local control = require "vmctl.machine.control"
+local epoch = require "vmctl.machine.epoch"
+local explain = require "vmctl.machine.explain"
+local monitor = require "vmctl.machine.monitor"
+local options = require "vmctl.base.options"
+local ports = require "vmctl.machine.ports"
+local qemu = require "vmctl.machine.qemu"
+local qemu_process = require "vmctl.machine.qemu_process"
+local readiness = require "vmctl.machine.readiness"
+local resume = require "vmctl.machine.resume"
+local screen = require "vmctl.machine.screen"
+local snapshots = require "vmctl.machine.snapshots"
+
+local M = {}
+
+local MONITOR_FD = 3 -- QEMU's; `fds` are behind it, and then what the agent's channel has
+
+local known = {
+  kernel = "string", initrd = "string", append = "string", memory = "string|integer", cpus = "integer", accel = "string",
+  machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
+  nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
+  display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
+  fds = "table", paths = "table", root = "string|table", init = "string|table",
+  writes = { "discard", "keep", "through" }, modules_dir = "string", agent = "string", cache_dir = "string",
+}
+
+---@class vmctl.MachineRootOptions what a guest is made of: the first element is the text of `root`
+---@field [1]? string
+---@field size? string|integer "4G": of an empty file system, or of the layer that an image's writes are kept in
+---@field read_only? boolean the guest mounts it read-only
+---@field keep? string the file that keeps the writes ($XDG_STATE_HOME/vmctl/roots/NAME…)
+---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
+---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
+
+---@class (exact) vmctl.MachineOptions
+---@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
+---@field initrd? string
+---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or
+-- what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "dir:PATH", "tar:FILE" …);
+-- stage 1 moves into it
+---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside
+-- it (default for disks, and for folders that have one), or a command with the agent beside it
+---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of
+-- its own; written to the disk itself
+---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
+---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
+---@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
+---@field append? string more of the kernel's command line
+---@field memory? string|integer MiB, or as "256M"
+---@field cpus? integer
+---@field accel? "auto"|"kvm"|"tcg"
+---@field machine? string QEMU's, "microvm" by default on x86-64
+---@field arch? string
+---@field qemu? string the program
+---@field args? string[] further arguments for QEMU
+---@field nics? table[] network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses)
+---@field name? string
+---@field channel? "auto"|"vsock"|"mux" how the agent is reached: mux is virtio-serial
+---@field cid? integer
+---@field console_log? string a file that gets all that the console says
+---@field console_size? integer bytes of it that are kept (256 KiB)
+---@field exec_timeout? number seconds for a command that names none
+---@field display? boolean|"std"|"virtio" a screen and a keyboard; true: what suits the machine
+---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
+---@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start
+-- programs, but has none (`confinement` says what is in force)
+---@field paths? string[] files and folders that QEMU may use beside those that `args` name: for what its monitor is told later
+---@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
+
+--- The options of a launch, checked. A mistake raises at the line that calls the caller. Does not wait.
+---@param opts? vmctl.MachineOptions
+---@return vmctl.MachineOptions
+function M.check(opts)
+  opts = options.check(opts or {}, known, "machine.launch", 4)
+  if type(opts.init) == "string" and opts.init ~= "agent" and opts.init ~= "system" then
+    error("machine.launch: init: 'agent', 'system' or a command's words expected", 3)
+  end
+  return opts
+end
+
+local function nanoseconds(stamp) return stamp.seconds * 1000000000 + stamp.microseconds * 1000 end
+
+-- Events of the monitor that make what the host knows of the guest void.
+local function watch_events(vm)
+  local epochs, clients, channel = vm._epoch, vm._clients, vm._channel -- and not the machine
+  vm._monitor.on_event = function(event)
+    if event.event == "RESET" then
+      epochs:on_reset(event)
+    elseif event.event == "VSERPORT_CHANGE" and event.data.id == channel.port and channel:is_news(nanoseconds(event.timestamp)) then
+      clients:drop() -- its agent has ended
+    end
+  end
+end
+
+local function open_channels(vm, spec, opts)
+  local err, code
+  vm._console, err, code = console.open(vm.name, opts.console_size, opts.console_log)
+  if not vm._console then return nil, err, code end
+  vm._monitor, err, code = monitor.open(vm.name)
+  if not vm._monitor then return nil, err, code end
+  vm._channel, err, code = agent_channel.choose(spec, opts, vm.name)
+  if not vm._channel then return nil, err, code end
+  return true
+end
+
+-- The parts of the machine, around its channels. None of it knows the machine, which the collector may so take at any time.
+local function add_parts(vm, opts)
+  vm._clients = agent_clients.new(vm.name, vm._channel, vm._process, opts.exec_timeout)
+  vm._epoch = epoch.new(vm._clients)
+  watch_events(vm)
+  vm._report = explain.new(vm.name, vm._process, vm._console)
+  vm._readiness = readiness.new(vm.name, vm._clients, vm._process, vm._report)
+  vm._control = control.new {
+    name = vm.name, monitor = vm._monitor, process = vm._process, report = vm._report, epoch = vm._epoch, macs = vm.macs,
+    reboots = opts.reboot,
+  }
+  vm._screen, vm._snapshots = screen.new(vm._control), snapshots.new(vm._control)
+  vm._resume = resume.new(vm._control, vm._snapshots, vm._clients, vm._epoch)
+  vm._ports = ports.new(vm._control, vm._channel.kind == "mux")
+end
+
+-- What QEMU gets beside its standard streams: the numbers of the others follow the monitor's.
+local function descriptors(vm, opts)
+  local fds = table.move(opts.fds or {}, 1, #(opts.fds or {}), 2, { vm._monitor.fd })
+  return fds, function(fd)
+    fds[#fds + 1] = fd
+    return MONITOR_FD + #fds - 1
+  end
+end
+
+local function spawn_qemu(vm, spec, fds, add)
+  local channel = vm._channel
+  local argv = qemu.command(spec, channel:arguments(spec, channel.fd and add(channel.fd)))
+  argv.stdin, argv.stdout, argv.stderr = channel.stdin, vm._console.child_fd, "pipe"
+  argv.fds, argv.death_signal = fds, "KILL"
+  vm._confinement:apply(argv)
+  local ok, err, code = vm._process:start(argv)
+  for _, part in ipairs { channel, vm._console, vm._monitor } do part:started() end
+  if not ok then return nil, ("launch %s: %s"):format(vm.name, err), code end
+  vm.pid, vm.command = vm._process.pid, argv
+  vm._console:begin()
+  return true
+end
+
+local function start_qemu(vm, spec, opts)
+  local fds, add = descriptors(vm, opts)
+  local err, code
+  if vm._root then
+    local all = vm._root:arguments(spec.suffix, add)
+    spec.args = table.move(spec.args, 1, #spec.args, #all + 1, all)
+  end
+  vm._confinement, err, code = confinement.plan(spec, opts, add)
+  if not vm._confinement then return nil, err, code end
+  local ok
+  ok, err, code = spawn_qemu(vm, spec, fds, add)
+  vm._confinement:close()
+  if vm._root then vm._root:close() end
+  return ok, err, code
+end
+
+--- Starts QEMU. Waits until it runs.
+---@param opts vmctl.MachineOptions checked, and with what its root needs
+---@param mt table the metatable of the machine
+---@param its_root? vmctl.MachineRoot
+---@return vmctl.Machine|nil, string?, string?
+function M.start(opts, mt, its_root)
+  local spec, err, code = qemu.describe(opts)
+  if not spec then return nil, err, code end
+  local name = opts.name or "guest"
+  local vm = setmetatable({
+    name = name, accel = spec.accel, accel_reason = spec.accel_reason, macs = spec.macs, _process = qemu_process.new(name),
+    _root = its_root,
+  }, mt)
+  local ok
+  ok, err, code = open_channels(vm, spec, opts)
+  if ok then
+    add_parts(vm, opts)
+    ok, err, code = start_qemu(vm, spec, opts)
+  end
+  if not ok then
+    vm:close()
+    return nil, err, code
+  end
+  if opts.reboot or vm._channel.port then vm._monitor:begin() end -- its reboots, and its agent's end, must not go unseen
+  return vm
+end
+
+return M

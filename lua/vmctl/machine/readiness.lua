@@ -1,0 +1,53 @@
+--- Waiting until a guest is ready: until its agent answers, or its QEMU has ended.
+local core = require "vmctl.core"
+local explain = require "vmctl.machine.explain"
+local log = require "vmctl.log"
+local task = require "vmctl.base.task"
+
+local M = {}
+
+---@class vmctl.Readiness
+local methods = {}
+local mt = { __name = "vmctl.Readiness", __index = methods }
+
+-- Kernels that trust none of their clocks count the interrupts of a timer, of which a busy host loses many.
+local BAD_CLOCKS = { jiffies = true, ["refined-jiffies"] = true }
+
+--- Makes it. Does not wait.
+---@param name string of the machine
+---@param clients vmctl.AgentClients
+---@param qemu vmctl.QemuProcess
+---@param report vmctl.Report of what is known where the wait fails
+---@return vmctl.Readiness
+function M.new(name, clients, qemu, report)
+  return setmetatable({ _name = name, _clients = clients, _qemu = qemu, _report = report }, mt)
+end
+
+local function warn_of_clock(self)
+  local source = self._clients:told().clock_source
+  if self._warned or not BAD_CLOCKS[source] then return end
+  self._warned = true
+  log.error("%s: warning: its clock source is %s, so its time may run slow: tell its kernel of a better one (append)", self._name, source)
+end
+
+--- Waits until the agent answers, which is asked each time.
+---@param timeout number seconds
+---@return number|nil seconds since the call, string? with the console's last lines, string? code ETIMEDOUT; ERESET: QEMU has ended
+function methods:wait(timeout)
+  local begin = core.now()
+  local ok, err, code = task.race {
+    function() return self._clients:ready(timeout) end,
+    function()
+      local ended, why, how = self._qemu:wait(math.huge)
+      return nil, ended and "it has ended" or why, ended and "ERESET" or how
+    end,
+  }
+  if ok then
+    warn_of_clock(self)
+    return core.now() - begin
+  end
+  if explain.is_broken(code) then code = "ERESET" end
+  return self._report:explain(("not ready after %.1f s: %s"):format(core.now() - begin, err), code)
+end
+
+return M
