@@ -3,8 +3,10 @@
 -- "hybrid:PATH:PORT" (Firecracker's handshake), "serial:PATH", "chardev:PATH", "exec:COMMAND", "fd:N"; and, made by a target's
 -- `inside`, an address as the guest sees it. No function here yields but `dial`.
 
+local fields_of = require "vmctl.net.address_fields"
 local options = require "vmctl.base.options"
 local targets = require "vmctl.base.target"
+local texts = require "vmctl.net.address_text"
 
 local M = {}
 
@@ -25,136 +27,20 @@ local M = {}
 local methods = {}
 local mt = { __name = "vmctl.Address", __index = methods }
 
-local SOCKET_PATH = 107                 -- bytes: sun_path has 108, the last is NUL (or the first, of an abstract name)
-local DEVICE_PATH = 4095                -- PATH_MAX without its NUL
-local TCP_PORT, U32, FD = 65535, 0xffffffff, 0x7fffffff
-local CIDS = { any = U32, hypervisor = 0, ["local"] = 1, host = 2 }
-local PORTS = { any = U32 }
+local function malformed(why) return nil, why, "EINVAL" end
 
-local function is_text(value)
-  return type(value) == "string" and value ~= "" and not value:find("\0", 1, true)
-end
-
---- An integer from 0 to `most` from a number or from decimal digits, or a name's value; else nil.
-local function integer(value, most, names)
-  if type(value) == "string" then
-    if names and names[value] then
-      return names[value]
-    elseif value ~= "0" and not value:find "^[1-9]%d*$" then    -- "010" is 8 for some and 10 for others
-      return nil
-    end
-    value = tonumber(value)
-  end
-  value = math.tointeger(value)
-  return value and value >= 0 and value <= most and value or nil
-end
-
-local function is_host(host)
-  if not is_text(host) or #host > 253 then
-    return false
-  elseif host:find(":", 1, true) then
-    return host:find "^[%x:.]+$" ~= nil and host:find ":.*:" ~= nil
-      or host:find "^[%x:.]+%%[%w._-]+$" ~= nil                 -- fe80::1%eth0
-  end
-  return host:find "^[%w._-]+$" ~= nil
-end
-
--- One function per kind: converts numbers and names. Returns the fields; or nil, a reason and a code.
-local complete = {}
-
-local function malformed(why)
-  return nil, why, "EINVAL"
-end
-
-local function fields_if(ok, fields, why)
-  if ok then
-    return fields
-  end
-  return malformed(why)
-end
-
-local function check_path(fields, longest)
-  if not is_text(fields.path) or fields.path == "@" then
-    return malformed "a path expected, without NUL bytes"
-  end
-  local abstract = fields.path:sub(1, 1) == "@" and 1 or 0      -- '@' takes the room of the last NUL
-  if #fields.path > longest + abstract then
-    return nil, ("the path has %d bytes, at most %d are possible"):format(#fields.path, longest), "ENAMETOOLONG"
-  end
-  return fields
-end
-
-function complete.tcp(fields)
-  if not is_host(fields.host) then
-    return malformed "a host expected: a name, an IPv4 address or an IPv6 address"
-  end
-  fields.port, fields.network = integer(fields.port, TCP_PORT), "tcp"
-  return fields_if(fields.port, fields, "a port from 0 to 65535 expected, without leading zeros")
-end
-
-function complete.vsock(fields)
-  fields.cid, fields.port = integer(fields.cid, U32, CIDS), integer(fields.port, U32, PORTS)
-  fields.network = "vsock"
-  if not fields.cid then
-    return malformed "a CID expected: a number of 32 bits, host, local, hypervisor or any"
-  end
-  return fields_if(fields.port, fields, "a port expected: a number of 32 bits without leading zeros, or any")
-end
-
-function complete.unix(fields)
-  fields.network = "unix"
-  return check_path(fields, SOCKET_PATH)
-end
-
-function complete.chardev(fields)
-  return check_path(fields, SOCKET_PATH)
-end
-
-function complete.serial(fields)
-  return check_path(fields, DEVICE_PATH)
-end
-
-function complete.hybrid(fields)
-  fields.port = integer(fields.port, U32)
-  if not fields.port then
-    return malformed "a port expected: a number of 32 bits without leading zeros"
-  end
-  return check_path(fields, SOCKET_PATH)
-end
-
-function complete.exec(fields)
-  if fields.argv then
-    for _, word in ipairs(fields.argv) do
-      if type(word) ~= "string" or word:find("\0", 1, true) then
-        return malformed "a command of strings without NUL bytes expected"
-      end
-    end
-    fields.command = is_text(fields.argv[1]) and table.concat(fields.argv, " ") or nil
-  end
-  return fields_if(is_text(fields.command), fields, "a command expected, without NUL bytes")
-end
-
-function complete.fd(fields)
-  fields.fd = integer(fields.fd, FD)
-  return fields_if(fields.fd, fields, "the number of a file descriptor expected")
-end
-
-function complete.func(fields)
-  return fields_if(type(fields.fn) == "function", fields, "a function expected")
-end
-
-function complete.inside(fields)
+local function complete_inside(fields)
   local at, why, code = M.parse(fields.at)
-  if not at then
-    return nil, why, code
-  end
+  if not at then return nil, why, code end
   fields.at = at
-  return fields_if(at.kind == "tcp" or at.kind == "unix", fields, ("%s cannot be reached inside a guest: tcp or unix expected"):format(at))
+  if at.kind == "tcp" or at.kind == "unix" then return fields end
+  return malformed(("%s cannot be reached inside a guest: tcp or unix expected"):format(at))
 end
 
 --- The address, or nil, message, code. `shown` is the text that the message names.
 local function make(fields, shown)
-  local whole, why, code = complete[fields.kind](fields)
+  local complete = fields.kind == "inside" and complete_inside or fields_of.complete[fields.kind]
+  local whole, why, code = complete(fields)
   if not whole then
     return nil, ("address %s: %s"):format(shown or fields.kind, why), code
   end
@@ -237,33 +123,6 @@ function M.inside(target, where)
   return make { kind = "inside", target = target, at = where, text = targets.label(target) }
 end
 
--- How the part after "KIND:" splits into fields.
-local split = {
-  tcp = function(rest)
-    local host, port = rest:match "^%[([^%[%]]*)%]:([^:]*)$"
-    if host and not host:find(":", 1, true) then host, port = nil, nil end
-    if not host then
-      host, port = rest:match "^([^:%[%]]*):([^:]*)$"           -- an IPv6 host without brackets has one ':' too many
-    end
-    return { kind = "tcp", host = host, port = port }
-  end,
-  vsock = function(rest)
-    local cid, port = rest:match "^([^:]*):([^:]*)$"
-    return { kind = "vsock", cid = cid, port = port }
-  end,
-  hybrid = function(rest)
-    local path, port = rest:match "^(.*):([^:]*)$"
-    return { kind = "hybrid", path = path, port = port }
-  end,
-  unix = function(rest) return { kind = "unix", path = rest } end,
-  serial = function(rest) return { kind = "serial", path = rest } end,
-  chardev = function(rest) return { kind = "chardev", path = rest } end,
-  exec = function(rest) return { kind = "exec", command = rest } end,
-  fd = function(rest) return { kind = "fd", fd = rest } end,
-}
-local FORMS = "tcp:HOST:PORT, tcp:[IPV6]:PORT, unix:PATH, vsock:CID:PORT, hybrid:PATH:PORT, serial:PATH, chardev:PATH, "
-  .. "exec:COMMAND or fd:N"
-
 local NUMBER = "integer|string"
 local FIELDS = {
   tcp = { kind = "any", host = "string", port = NUMBER }, unix = { kind = "any", path = "string" },
@@ -300,11 +159,9 @@ end
 function M.parse(where)
   local kind = type(where)
   if kind == "string" then
-    local scheme, rest = where:match "^(%l+):(.*)$"
-    if not split[scheme] then
-      return malformed(("address %s: %s expected"):format(show(where), FORMS))
-    end
-    return make(split[scheme](rest), show(where))
+    local fields = texts.split(where)
+    if not fields then return malformed(("address %s: %s expected"):format(show(where), texts.FORMS)) end
+    return make(fields, show(where))
   elseif kind == "function" then
     return M.func(where)
   elseif kind ~= "table" then
@@ -348,20 +205,6 @@ function M.set_dial(fn)
   dial = fn
 end
 
-local function number_or_any(n)
-  return n == U32 and "any" or ("%d"):format(n)
-end
-
-local texts = {
-  tcp = function(a) return (a.host:find(":", 1, true) and "tcp:[%s]:%d" or "tcp:%s:%d"):format(a.host, a.port) end,
-  vsock = function(a) return ("vsock:%s:%s"):format(number_or_any(a.cid), number_or_any(a.port)) end,
-  hybrid = function(a) return ("hybrid:%s:%d"):format(a.path, a.port) end,
-  exec = function(a) return "exec:" .. a.command end,
-  fd = function(a) return ("fd:%d"):format(a.fd) end,
-  func = function(a) return a.text end,
-  inside = function(a) return ("%s!%s"):format(a.text, a.at) end,
-}
-
 --- The address as logs and errors show it. `parse` understands it, unless it is a function's, is inside a target or has
 --- control bytes.
 ---@param style? "stereos" as StereOS' own tools write a vsock address: "vsock:CID=3,port=1024"
@@ -370,8 +213,7 @@ function methods:label(style)
   if style == "stereos" and self.kind == "vsock" then
     return ("vsock:CID=%d,port=%d"):format(self.cid, self.port)
   end
-  local text = texts[self.kind]
-  return ((text and text(self) or self.kind .. ":" .. self.path):gsub("[%c\127]", "?"))
+  return (texts.join(self):gsub("[%c\127]", "?"))
 end
 
 function mt:__tostring()
