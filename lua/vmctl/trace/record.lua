@@ -1,7 +1,7 @@
 --- Writes what streams carry to a file, a line of JSON an event. Never waits, and never fails what it looks at: what can not be
 --- written is counted, and the count is written once that is possible.
 local core = require "vmctl.core"
-local json = require "vmctl.json"
+local encode = require("vmctl.trace.event").encode
 local log = require "vmctl.log"
 local mask = require "vmctl.trace.mask"
 local naming = require "vmctl.base.stream_name"
@@ -15,26 +15,9 @@ local DATA_MAX = 1 << 20   -- bytes of a message that are kept
 local RESERVE = 4096       -- bytes over the limit for saying that it was reached
 local REST = 1 << 20       -- bytes of a line that is written in pieces
 
-local ORDER = { "t", "s", "how", "address", "protocol", "dir", "type", "stream", "flags", "size", "call", "masked", "fill",
-  "cut", "code", "bytes_in", "bytes_out", "count", "pid", "time", "version", "text", "data" }
-
 ---@class vmctl.Recorder
 local methods = {}
 local mt = { __name = "vmctl.Recorder", __index = methods }
-
-local function encode_value(value)
-  if math.type(value) == "float" then return ("%.6f"):format(value) end
-  return json.encode(value) or '"?"'
-end
-
--- The members in the order in which a person wants to read them.
-local function encode(ev, record)
-  local parts = { ('{"ev":"%s"'):format(ev) }
-  for _, name in ipairs(ORDER) do
-    if record[name] ~= nil then parts[#parts + 1] = (',"%s":%s'):format(name, encode_value(record[name])) end
-  end
-  return table.concat(parts) .. "}\n"
-end
 
 local function drop(self, code)
   self.dropped, self._unsaid = self.dropped + 1, self._unsaid + 1
