@@ -4,10 +4,10 @@ local failure = require "vmctl.scenario.failure"
 local machines = require "vmctl.scenario.machine"
 local options = require "vmctl.base.options"
 local plans = require "vmctl.scenario.plan"
+local side_by_side = require("vmctl.scenario.side_by_side").call
 local snapshot = require "vmctl.scenario.snapshot"
 local steps = require "vmctl.scenario.steps"
 local store = require "vmctl.scenario.snapshot_store"
-local task = require "vmctl.base.task"
 local test_run = require "vmctl.scenario.test_run"
 
 local M = {}
@@ -86,23 +86,6 @@ function methods:machines()
   local list = {}
   for i, name in ipairs(self._names) do list[i] = self._machines[name] end
   return list
-end
-
--- Calls `fn(machine)` for all machines concurrently. The first failure cancels the other calls.
-local function side_by_side(list, fn)
-  local why, how
-  task.scope(function(scope)
-    for _, machine in ipairs(list) do
-      task.spawn_in(scope, function()
-        local ok, err, code = fn(machine)
-        if ok or why then return end
-        why, how = err, code
-        scope:cancel()
-      end)
-    end
-  end)
-  if why then return nil, why, how end
-  return true
 end
 
 -- Boots the machines that have no snapshot yet, prepares them, and takes the snapshots.
