@@ -70,6 +70,14 @@ function M.split(path)
   return path:sub(1, at - 2), path:sub(at)
 end
 
+--- The path of something below a folder; the folder's own where `path` is empty.
+---@param folder string
+---@param path string
+---@return string
+function M.below(folder, path)
+  return path == "" and folder or folder .. "/" .. path
+end
+
 --- The last position of a plain text in another.
 ---@param text string
 ---@param word string not empty
