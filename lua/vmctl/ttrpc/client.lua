@@ -1,12 +1,11 @@
 --- The client: calls and streams over one connection, from any number of tasks (docs/wire/ttrpc.md#call-sequences).
 local address = require "vmctl.net.address"
+local calls = require "vmctl.ttrpc.client_call"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
-local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local service = require "vmctl.ttrpc.service"
 local connections = require "vmctl.ttrpc.client_connection"
-local status = require "vmctl.ttrpc.status"
 local streams = require "vmctl.ttrpc.client_stream"
 local wire = require "vmctl.ttrpc.wire"
 
@@ -77,63 +76,6 @@ local function metadata_of(self, given)
   return wire.pairs_of(base and given and options.merge(base, given) or base or given)
 end
 
--- A unary call as the connection knows it.
-local call = {}
-local call_mt = { __index = call }
-
-local function wake(self)
-  self.done = true
-  if self.queue then self.queue:wake(1) end
-end
-
-function call:on_response(bytes)
-  self.answer = bytes
-  wake(self)
-end
-
-function call:on_failure(err, code, refused)
-  self.err, self.code, self.status = err, code, refused
-  wake(self)
-end
-
-function call:on_data()
-  self.connection:forget(self)
-  self:on_failure("Data in place of the answer", "EPROTO")
-end
-
-local function is_done(entry)
-  return entry.done
-end
-
--- The payload of an answer's envelope: a table if its type is known and it is not empty.
-local function opened(envelope, response_type)
-  local response, err = wire.decode_response(envelope, response_type)
-  if not response and response_type then response, err = wire.decode_response(envelope) end -- it may hold an error status
-  if not response then return nil, "the answer: " .. err, "EPROTO" end
-  local refused = response.status
-  if refused and refused.code ~= 0 then
-    return nil, log.one_line(refused.message, 4096), status.name(refused.code), refused
-  end
-  return response.payload
-end
-
--- Makes a call and returns its payload as `opened` does.
-local function exchange(connection, deadline, response_type, ...)
-  local entry = setmetatable({ -- with room for all fields of a call
-    connection = connection, id = nil, queue = nil, done = nil, answer = nil, err = nil, code = nil, status = nil,
-  }, call_mt)
-  local ok, err, code = connection:open(entry, 0, deadline, deadline, ...)
-  if not ok then return nil, err, code end
-  ok, err, code = connection:await(entry, is_done, deadline)
-  if not entry.done then
-    connection:forget(entry)
-    if code == "ETIMEDOUT" then err = "no answer in time" end
-    if not ok then return nil, err, code end
-  end
-  if not entry.answer then return nil, entry.err, entry.code, entry.status end
-  return opened(entry.answer, response_type)
-end
-
 local NONE = {}
 
 -- The types of a method: as it is described, or as the options say.
@@ -184,7 +126,7 @@ function methods:call(service_name, method, request, opts)
     local outcome, answer, code, refused =
       self._connection:call(service_name, method, request, request_type, response_type, deadline)
     if outcome == "answered" then return answer end
-    if outcome == "envelope" then return concluded(service_name, method, response_type, opened(answer, response_type)) end
+    if outcome == "envelope" then return concluded(service_name, method, response_type, calls.opened(answer, response_type)) end
     if not outcome then return call_failed(service_name, method, answer, code, refused) end
   end
   local envelope = { service = service_name, method = method, payload = nil, metadata = nil, timeout_nano = nil }
@@ -196,7 +138,7 @@ function methods:call(service_name, method, request, opts)
     request_type = nil
   end
   return concluded(service_name, method, response_type,
-    exchange(self._connection, deadline, response_type, envelope, request_type, request))
+    calls.exchange(self._connection, deadline, response_type, envelope, request_type, request))
 end
 
 -- Which sides stream: by the description or the options; without both, a call with a request streams from the server only.
