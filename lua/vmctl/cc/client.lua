@@ -2,11 +2,10 @@
 --- Nothing on the wire tells which request an answer belongs to: after a call that was given up, the connection is closed.
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"
-local decoder = require "vmctl.cc.decoder"
+local answers = require "vmctl.cc.client_answer"
 local dial = require "vmctl.net.dial"
 local encoder = require "vmctl.cc.encoder"
 local errors = require "vmctl.errors"
-local log = require "vmctl.log"
 local naming = require "vmctl.base.stream_name"
 local options = require "vmctl.base.options"
 local waiters = require "vmctl.base.waiters"
@@ -16,9 +15,7 @@ local M = {}
 
 local TIMEOUT = 60        -- seconds of a call that names none
 local LONG_TIMEOUT = 3600 -- seconds of a call that may block (wire.may_block)
-local MESSAGE = 1000      -- bytes of a helper's message that are shown
-
-local RESPONSE, ERROR = wire.types.RESPONSE, wire.types.ERROR
+local BYTES = answers.BYTES
 
 ---@class vmctl.CcClient
 local methods = {}
@@ -65,104 +62,21 @@ end
 
 -- Calls
 
-local function name_of(kind)
-  local name = wire.names[kind]
-  return name and name:lower() or ("0x%04x"):format(kind)
-end
-
-local function failed(self, kind, err, code, more)
-  return nil, ("cc %s on %s: %s"):format(name_of(kind), self._label, err), code, more
-end
-
--- From now on every call fails with `reason`.
-local function give_up(self, reason)
-  if self._broken then return end
-  self._broken = reason
-  self._stream:close()
-end
-
-local LOST = { EOF = true, ECONNRESET = true, EPIPE = true }
-
--- Fails a call whose answer will not come, and with it the connection.
-local function broken_off(self, kind, err, code)
-  if LOST[code] then
-    err, code = "the connection ended before the answer", "ERESET"
-  elseif code == "ETIMEDOUT" then
-    err = "no answer in time"
-  elseif self._broken then
-    err, code = self._broken, "ECLOSED"
-  end
-  give_up(self, ("the connection was given up: %s: %s"):format(name_of(kind), err))
-  return failed(self, kind, err, code)
-end
-
--- The helper's failure, with its message; the request's name is added if the message does not name the operation.
-local function refused(self, kind, body)
-  if body.code == 0 then body.code = wire.codes.UNKNOWN end
-  local code = wire.errno_of(body.code, body.message)
-  if code == "ENOTSUP" then self._unsupported[kind] = body end
-  local text = log.one_line(body.message ~= "" and body.message or "failed without a reason", MESSAGE)
-  if body.op == "" then text = ("%s: %s"):format(name_of(kind), text) end
-  return nil, text, code, body
-end
-
-local function read_error(self, kind, payload)
-  local body = decoder.new(payload):error()
-  if not body then return broken_off(self, kind, "an error that cannot be decoded", "EPROTO") end
-  return refused(self, kind, body)
-end
-
-local function read_answer(self, kind, answer, payload, code)
-  if answer == RESPONSE and payload:byte() == 0 then return decoder.new(payload, 2) end
-  if answer == ERROR or answer == RESPONSE then return read_error(self, kind, payload) end
-  if answer then
-    return broken_off(self, kind, ("an answer of the unknown type 0x%04x"):format(answer), "EPROTO")
-  end
-  return broken_off(self, kind, payload, code)
-end
-
--- A request could not be sent: the helper may have sent an error before it closed.
-local function unsent(self, kind, err, code)
-  if code == "ETOOBIG" then return failed(self, kind, ("a payload over the limit of %d bytes"):format(self._max), code) end
-  if LOST[code] then
-    local answer, payload = self._stream:read_frame(0)
-    if answer == ERROR then
-      local _, text, why, body = read_error(self, kind, payload)
-      give_up(self, "the connection was given up: " .. text)
-      return nil, text, why, body
-    end
-  end
-  return broken_off(self, kind, err, code)
-end
-
-local BYTES = 5 -- the code byte and a length, before the bytes that are all the rest of an answer
-
--- As read_answer, of an answer that is bytes: these come as a string of their own, without another copy.
-local function read_bytes(self, kind, answer, head, rest)
-  if not answer then return broken_off(self, kind, head, rest) end
-  if answer == RESPONSE and #head == BYTES and head:byte() == 0 and string.unpack(">I4", head, 2) == #rest then return rest end
-  local d, err, code, more = read_answer(self, kind, answer, head .. rest)
-  if not d then return nil, err, code, more end
-  local bytes, why = d:string()
-  if bytes then return bytes end
-  return nil, "cc: the answer is too short: " .. why, "EPROTO"
-end
-
 -- `split`: the answer is bytes.
 local function exchange(self, kind, payload, timeout, split)
   local deadline = core.now() + timeout
   if self._calling then
     local ok, err, code = self._waiters:wait({}, timeout, "the calls before this one", function() self._turn:__close() end)
-    if not ok then return failed(self, kind, err, code) end
+    if not ok then return answers.failed(self, kind, err, code) end
   end
   self._calling = true
   local turn <close> = self._turn -- luacheck: ignore
-  if self._broken then return failed(self, kind, self._broken, "ECLOSED") end
+  if self._broken then return answers.failed(self, kind, self._broken, "ECLOSED") end
   local stream = self._stream
   local ok, err, code = stream:write_frame(kind, payload, deadline - core.now())
-  if not ok then return unsent(self, kind, err, code) end
-  if split then return read_bytes(self, kind, stream:read_frame(deadline - core.now(), BYTES)) end
-  return read_answer(self, kind, stream:read_frame(deadline - core.now()))
+  if not ok then return answers.unsent(self, kind, err, code) end
+  if split then return answers.read_bytes(self, kind, stream:read_frame(deadline - core.now(), BYTES)) end
+  return answers.read_answer(self, kind, stream:read_frame(deadline - core.now()))
 end
 
 local function time_limit(self, kind, opts)
@@ -194,7 +108,7 @@ function methods:call(kind, payload, opts)
   if math.type(kind) ~= "integer" then error("cc call: a request's type expected, got " .. tostring(kind), 2) end
   local timeout = time_limit(self, kind, opts)
   local unsupported = self._unsupported[kind]
-  if unsupported then return refused(self, kind, unsupported) end
+  if unsupported then return answers.refused(self, kind, unsupported) end
   if type(payload) ~= "string" then payload = payload_of(payload) end
   return exchange(self, kind, payload, timeout)
 end
@@ -206,7 +120,7 @@ end
 ---@return string|nil bytes, string?, string?, table? as `call`
 function methods:call_for_bytes(kind, payload, timeout)
   local unsupported = self._unsupported[kind]
-  if unsupported then return refused(self, kind, unsupported) end
+  if unsupported then return answers.refused(self, kind, unsupported) end
   return exchange(self, kind, payload, timeout or time_limit(self, kind), BYTES)
 end
 
@@ -226,7 +140,7 @@ end
 --- goes on: close the instance first.)
 ---@return true
 function methods:close()
-  give_up(self, "closed")
+  answers.give_up(self, "closed")
   local owned = self._owned
   self._owned = nil
   if owned then owned:close() end
@@ -236,7 +150,7 @@ end
 mt.__close = methods.close
 
 function mt:__gc()
-  give_up(self, "closed")
+  answers.give_up(self, "closed")
   if self._owned then self._owned:abandon() end
 end
 
