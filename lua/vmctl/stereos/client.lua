@@ -2,14 +2,13 @@
 --- which they were made. A connection that is lost, or on which a call gave up, is replaced at the next call.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
-local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
-local dial = require "vmctl.net.dial"
+local dialling = require "vmctl.stereos.client_dial"
 local errors = require "vmctl.errors"
 local events = require "vmctl.stereos.events"
+local lifecycle = require "vmctl.stereos.client_events"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
-local connections = require "vmctl.stereos.client_connection"
 local wire = require "vmctl.stereos.wire"
 
 local M = {}
@@ -37,44 +36,17 @@ function M.new(where, opts)
   }, mt)
 end
 
-local function label(self)
-  return self.address:label "stereos"
-end
-
-local function dial_anew(self, deadline)
-  local connection = self._connection
-  if self._closed then return nil, "closed", "ECLOSED" end
-  if connection and connection:is_usable(core.now()) then return connection end -- another task has connected meanwhile
-  local stream, err, code = dial.dial(self.address, math.min(self._dial_timeout, deadline - core.now()))
-  if not stream then return nil, err, code end
-  if self._closed then
-    stream:close()
-    return nil, "closed", "ECLOSED"
-  end
-  self._connection = connections.new(stream, self._hub, self._max_line)
-  return self._connection
-end
-
--- The connection in use, or a new one. One task connects; the others wait for it.
-local function connected(self, deadline)
-  local lock = self._dialling or channel.lock()
-  self._dialling = lock
-  local connection, err, code = lock:with(deadline - core.now(), dial_anew, self, deadline)
-  if not lock:held() then self._dialling = nil end
-  return connection, err, code
-end
-
 --- Connects, unless it is connected. Waits.
 ---@param timeout? number seconds
 ---@return true|nil, string?, string? as vmctl.dial
 function methods:connect(timeout)
-  local connection, err, code = connected(self, core.now() + (timeout or self._dial_timeout))
-  if not connection then return nil, ("connect to the StereOS guest at %s: %s"):format(label(self), err), code end
+  local connection, err, code = dialling.connected(self, core.now() + (timeout or self._dial_timeout))
+  if not connection then return nil, ("connect to the StereOS guest at %s: %s"):format(dialling.label(self), err), code end
   return true
 end
 
 local function failed(self, request, err, code)
-  return nil, ("%s on %s: %s"):format(request, label(self), err), code
+  return nil, ("%s on %s: %s"):format(request, dialling.label(self), err), code
 end
 
 -- Sends one request. Returns the kind and the payload of its reply.
@@ -83,7 +55,7 @@ local function exchange(self, request, line, timeout)
   local deadline = now + timeout
   if not connection or not connection:is_usable(now) then
     local err, code
-    connection, err, code = connected(self, deadline)
+    connection, err, code = dialling.connected(self, deadline)
     if not connection then return failed(self, request, err, code) end
     now = core.now()
     timeout = deadline - now
@@ -96,7 +68,7 @@ end
 
 local function remote_error(self, request, ack)
   local text = log.one_line(ack.error ~= "" and ack.error or "refused without a reason", 1000)
-  return nil, ("%s on %s: %s"):format(request, label(self), text), "EREMOTE", ack
+  return nil, ("%s on %s: %s"):format(request, dialling.label(self), text), "EREMOTE", ack
 end
 
 local function time_limit(self, opts, name)
@@ -221,29 +193,6 @@ function methods:_attend()
   if self._connection then self._connection:attend() end
 end
 
-local REDIAL = { 0.1, 2 } -- first and longest pause between attempts of an iterator to connect again
-
--- Waits for the next message until the deadline. Connects again as often as needed.
-local function next_event(self, listener, deadline)
-  local pause = REDIAL[1]
-  while true do
-    local event = listener:take()
-    if event then return event end
-    if self._closed then return nil, "closed", "ECLOSED" end
-    local connection, err, code = connected(self, math.min(deadline, core.now() + self._dial_timeout))
-    if connection then
-      connection:attend()
-    elseif code == "ECANCELED" then
-      return nil, err, code
-    end
-    local left = deadline - core.now()
-    local ok, why
-    ok, why, code = listener:wait(connection and left or math.min(pause, left))
-    if not ok and (code ~= "ETIMEDOUT" or core.now() >= deadline) then return nil, err or why, code end
-    pause = connection and REDIAL[1] or math.min(2 * pause, REDIAL[2])
-  end
-end
-
 --- An iterator over the guest's lifecycle messages from now on: `for event in client:events() do`. It connects, and connects
 --- again when the guest reboots. Each step waits for the next message. The loop ends when the client is closed or at the
 --- time-out; a caller of the function itself then gets nil, message, code.
@@ -253,18 +202,9 @@ function methods:events(opts)
   local timeout = options.check(opts, call_options, "stereos events").timeout or math.huge
   local listener = self._hub:listen()
   return function()
-    local event, err, code = next_event(self, listener, core.now() + timeout)
+    local event, err, code = lifecycle.next(self, listener, core.now() + timeout)
     if event then return event end
-    return nil, ("lifecycle of %s: %s"):format(label(self), err), code
-  end
-end
-
-local function call_each(self, listener, fn)
-  while true do
-    local event = next_event(self, listener, math.huge)
-    if not event then return end
-    local ok, err = xpcall(fn, debug.traceback, event)
-    if not ok then log.error("stereos: on_lifecycle of %s: %s", label(self), err) end
+    return nil, ("lifecycle of %s: %s"):format(dialling.label(self), err), code
   end
 end
 
@@ -275,7 +215,7 @@ end
 function methods:on_lifecycle(fn)
   if type(fn) ~= "function" then error("on_lifecycle: a function expected, got " .. type(fn), 2) end
   local listener = self._hub:listen()
-  local task = background.spawn("stereos lifecycle", call_each, self, listener, fn)
+  local task = background.spawn("stereos lifecycle", lifecycle.call_each, self, listener, fn)
   return function()
     listener:close()
     task:cancel()
@@ -299,7 +239,7 @@ mt.__close = methods.close
 mt.__gc = methods.close
 
 function mt:__tostring()
-  return ("vmctl.StereosClient(%s)"):format(label(self))
+  return ("vmctl.StereosClient(%s)"):format(dialling.label(self))
 end
 
 return M
