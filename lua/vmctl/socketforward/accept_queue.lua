@@ -1,16 +1,16 @@
 --- The guest's connections that have no stream yet: offers them to Accept streams, and gives them up after their limit
 --- (docs/wire/socketforward.md#accept). Each forward has a queue of its own.
+local acceptors = require "vmctl.socketforward.acceptor"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local log = require "vmctl.log"
+local waiting_list = require "vmctl.socketforward.waiting_list"
 local wire = require "vmctl.socketforward.wire"
 
 local M = {}
 
-local WINDOW = 64   -- unanswered requests of an Accept stream: as many as the reference's client takes
 local SHARE = 32    -- of them for one forward, so that a slow one leaves room for others
 local LOOK = 0.25   -- seconds between two looks at deadlines and hang-ups
-local LATE = 1024   -- ids that an Accept stream has and whose connections have gone: the host may still report success
 
 ---@class vmctl.SocketforwardPending
 local methods = {}
@@ -26,33 +26,11 @@ function M.new(opts)
   }, mt)
 end
 
--- Queues: lists with holes (false) where a connection was given up, one for each forward that has connections waiting.
-
 local function push(self, connection, front)
   local queue = connection.forward.queue
-  if queue.first > queue.last then self._queues[#self._queues + 1] = queue end
-  if front then
-    queue.first = queue.first - 1
-    queue[queue.first] = connection
-  else
-    queue.last = queue.last + 1
-    queue[queue.last] = connection
-  end
+  if waiting_list.is_empty(queue) then self._queues[#self._queues + 1] = queue end
+  waiting_list.push(queue, connection, front)
   connection.state = "waiting"
-end
-
-local function head(queue)
-  while queue.first <= queue.last do
-    local connection = queue[queue.first]
-    if connection.state == "waiting" then return connection end
-    queue[queue.first] = nil
-    queue.first = queue.first + 1
-  end
-end
-
-local function pop(queue)
-  queue[queue.first] = nil
-  queue.first = queue.first + 1
 end
 
 -- Removes a connection that is served or failed.
@@ -73,17 +51,6 @@ local function remove(self, connection)
   self.room:wake()
 end
 
--- Notes that the host may still answer for a connection that is about to go, or be given up.
-local function expect_late(connection)
-  local acceptor = connection.acceptor
-  if not acceptor or not connection.sent then return end
-  local late = acceptor.late
-  late.last = late.last + 1
-  late[late.last], late[connection.id] = connection.id, true
-  local oldest = late.last - LATE
-  if late[oldest] then late[late[oldest]], late[oldest] = nil, nil end
-end
-
 -- Resets the connection, so that the process sees a failure and no ordinary end: see Stream:reset.
 local function fail(self, connection, why, counter)
   remove(self, connection)
@@ -93,28 +60,6 @@ local function fail(self, connection, why, counter)
 end
 
 -- Offering
-
--- Chooses an Accept stream with room: the one that is known to serve the id, else in turn; streams that did not know the id
--- come last. The second result says if there is any stream that has not refused it.
-local function choose(self, connection)
-  local id, tried, list = connection.forward.id, connection.tried, self._acceptors
-  local known = self._serves[id]
-  if known and not tried[known] then return known.in_hand < WINDOW and known or nil, true end
-  local last, is_any
-  for i = 1, #list do
-    local acceptor = list[(self._turn + i - 1) % #list + 1]
-    if not tried[acceptor] then
-      is_any = true
-      local has_room = acceptor.in_hand < WINDOW
-      if has_room and not acceptor.lacks[id] then
-        self._turn = self._turn + i
-        return acceptor, true
-      end
-      last = last or has_room and acceptor or nil
-    end
-  end
-  return last, is_any
-end
 
 local function hand_out(self, connection, acceptor)
   connection.state, connection.acceptor, connection.sent = "handed", acceptor, false
@@ -127,15 +72,15 @@ end
 
 -- Hands out one connection of a queue: true if that changed anything.
 local function advance(self, queue)
-  local connection = head(queue)
+  local connection = waiting_list.head(queue)
   if not connection or queue.forward.in_hand >= SHARE then return false end
-  local acceptor, is_any = choose(self, connection)
+  local acceptor, is_any = acceptors.choose(self, connection)
   if acceptor then
-    pop(queue)
+    waiting_list.pop(queue)
     hand_out(self, connection, acceptor)
     return true
   elseif not is_any and next(connection.tried) and #self._acceptors > 0 then
-    pop(queue)
+    waiting_list.pop(queue)
     fail(self, connection, wire.UNKNOWN)
     return true
   end
@@ -149,7 +94,7 @@ local function advance_all(self)
     moved = false
     for i = #self._queues, 1, -1 do
       if advance(self, self._queues[i]) then moved = true end
-      if not head(self._queues[i]) then table.remove(self._queues, i) end
+      if not waiting_list.head(self._queues[i]) then table.remove(self._queues, i) end
     end
   end
 end
@@ -163,12 +108,12 @@ end
 
 local function check(self, connection, now)
   if is_gone(connection) then
-    expect_late(connection)
+    acceptors.expect_late(connection)
     remove(self, connection)
     connection.stream:close()
     self.counts.gone = self.counts.gone + 1
   elseif now >= connection.deadline then
-    expect_late(connection)
+    acceptors.expect_late(connection)
     fail(self, connection, connection.acceptor and "the host did not answer in time" or "no host took it in time", "expired")
   end
 end
@@ -214,7 +159,7 @@ end
 --- Adds an Accept stream.
 ---@return table acceptor
 function methods:enter()
-  local acceptor = { requests = {}, in_hand = 0, lacks = {}, late = { last = 0 }, outbox = {}, news = core.queue() }
+  local acceptor = acceptors.new()
   table.insert(self._acceptors, acceptor)
   advance_all(self)
   return acceptor
@@ -225,30 +170,8 @@ function methods:hosts()
   return #self._acceptors
 end
 
---- The next request to be sent on an Accept stream. Waits.
----@return table|nil connection, string?, string?
-function methods:next_request(acceptor)
-  while true do
-    local connection = table.remove(acceptor.outbox, 1)
-    if connection and connection.acceptor == acceptor then
-      connection.sent = true
-      return connection
-    elseif not connection then
-      local ok, err, code = acceptor.news:wait(math.huge, "a connection")
-      if not ok then return nil, err, code end
-    end
-  end
-end
-
 local function is_known_nowhere(text)
   return text:sub(1, #wire.UNKNOWN) == wire.UNKNOWN
-end
-
--- A result for an id that is not pending any more, or never was.
-local function settle_late(self, acceptor, result)
-  if not acceptor.late[result.stream_id] then return log.debug "socketforward: a result for no connection that is pending" end
-  acceptor.late[result.stream_id] = nil
-  if result.error == "" then self._opts.on_late(result.stream_id) end
 end
 
 --- Takes a result of the host. A result for an id that was not handed out on that stream is ignored.
@@ -256,7 +179,10 @@ end
 ---@param result { stream_id: string, error: string }
 function methods:settle(acceptor, result)
   local connection = acceptor.requests[result.stream_id]
-  if not connection then return settle_late(self, acceptor, result) end
+  if not connection then
+    if acceptors.is_late_success(acceptor, result) then self._opts.on_late(result.stream_id) end
+    return
+  end
   local id = connection.forward.id
   if is_known_nowhere(result.error) then
     acceptor.lacks[id] = true
@@ -313,7 +239,7 @@ function methods:fail_all(forward, why)
     if not forward or connection.forward == forward then list[#list + 1] = connection end
   end
   for _, connection in ipairs(list) do
-    expect_late(connection)
+    acceptors.expect_late(connection)
     fail(self, connection, why)
   end
   advance_all(self)

@@ -4,8 +4,8 @@ local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
+local forwarded = require "vmctl.socketforward.entry"
 local hub = require "vmctl.socketforward.accept_client"
-local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 
 local M = {}
@@ -23,89 +23,11 @@ local known = {
   open = "callable", streams = "any", dial_timeout = "number>0", open_timeout = "number>0", limit = "integer>=1",
   idle = "number>0", linger = "number>0", mode = "integer>=1<=511", reconnect = "any", on_state = "callable",
 }
-local known_entry = { guest_path = "string", guest_address = "any", host_path = "string", host = "any", mode = "integer>=1<=511" }
-
--- Entries
-
--- A guest that knows no addresses binds this path, until it is told to take it away: an empty one would be an abstract socket,
--- to which anybody in the guest may connect.
-local function spare_path()
-  return ("/run/socketfwd/.vmctl-%08x"):format(math.random(0) & 0xffffffff)
-end
-
--- The Socket message that the guest gets.
-local function socket_of(id, given, mode)
-  local socket = { forward_id = id, socket_path = given.guest_path or "" }
-  local where
-  if given.guest_address ~= nil then
-    local at, err, code = address.parse(given.guest_address)
-    if not at then return nil, err, code end
-    if at.kind ~= "tcp" and at.kind ~= "unix" then
-      return errors.fail("EINVAL", "forward %s: the guest listens on tcp: or unix: addresses alone, not on %s", id, at)
-    end
-    if at.kind == "unix" then socket.socket_path = at.path else where = tostring(at) end
-  end
-  mode = given.mode or mode
-  if mode or where then socket.extension = { mode = mode or 0, address = where or "" } end
-  if where then socket.socket_path = spare_path() end
-  return socket
-end
-
-local function make_entry(self, id, given, level)
-  if type(id) ~= "string" or id == "" then error("socketforward.forward: ids expected as the entries' names", level) end
-  options.check(given, known_entry, "socketforward.forward: entry " .. log.one_line(id, 80), level + 1)
-  if (given.host_path == nil) == (given.host == nil) or (given.guest_path == nil) == (given.guest_address == nil) then
-    error(("socketforward.forward: entry %s: one of guest_path and guest_address, and one of host_path and host expected")
-      :format(id), level)
-  end
-  local target, err, code = address.parse(given.host_path and { kind = "unix", path = given.host_path } or given.host)
-  if not target then return nil, err, code end
-  local socket
-  socket, err, code = socket_of(id, given, self._mode)
-  if not socket then return nil, err, code end
-  return {
-    id = id, forwarder = self, target = target, socket = socket, relays = {}, total = 0, failed = 0, to_host = 0, to_guest = 0,
-    label = ("forward %s to %s"):format(log.one_line(id, 80), target),
-  }
-end
-
-local function make_entries(self, given, level)
-  local list = {}
-  for id, one in pairs(given) do
-    local entry, err, code = make_entry(self, id, one, level + 1)
-    if not entry then return nil, err, code end
-    list[#list + 1] = entry
-  end
-  table.sort(list, function(a, b) return a.id < b.id end) -- the guest binds in the same order each time
-  return list
-end
-
--- Is an extension applied as it was asked for?
-local function is_applied(asked, told)
-  if not asked then return true end
-  return told ~= nil and told.mode == asked.mode and (told.address ~= "") == (asked.address ~= "")
-end
-
--- Notes the real ports of entries that asked for any port. A guest that does not know modes and addresses answers nothing of them.
-local function note_bound(entries, answer)
-  local told = {}
-  for _, socket in ipairs(answer.bound or {}) do told[socket.forward_id] = socket.extension end
-  for _, entry in ipairs(entries) do
-    local extension = told[entry.id]
-    if not is_applied(entry.socket.extension, extension) then
-      local asked = entry.socket.extension.address ~= "" and "an address" or "a mode"
-      return errors.fail("ENOTSUP", "%s: the guest does not forward a socket with %s of its own", entry.label, asked)
-    end
-    if extension and extension.address ~= "" then entry.bound = extension.address end
-  end
-  return true
-end
-
 local function add(self, entries)
   local answer, err, code = self._hub:add(entries)
   if not answer then return nil, ("socketforward: " .. err), code end
   local ok
-  ok, err, code = note_bound(entries, answer)
+  ok, err, code = forwarded.note_bound(entries, answer)
   if not ok then
     self._hub:unbind(entries, UNBIND_TIMEOUT)
     self._hub:forget(entries)
@@ -124,7 +46,7 @@ function methods:bind_again()
   local answer, err, code = self._hub:bind(entries)
   if not answer then return nil, err, code end
   local ok
-  ok, err, code = note_bound(entries, answer)
+  ok, err, code = forwarded.note_bound(entries, answer)
   if ok then return answer end
   self._hub:unbind(entries, UNBIND_TIMEOUT)
   return nil, err, code
@@ -158,21 +80,9 @@ end
 ---@return true|nil, string?, string?
 function methods:add(entries)
   if self.closed then return errors.fail("ECLOSED", "socketforward: closed") end
-  local list, err, code = make_entries(self, entries, 3)
+  local list, err, code = forwarded.make_all(self, self._mode, entries, 3)
   if not list then return nil, err, code end
   return add(self, list)
-end
-
-local function count(entry)
-  local open, to_host, to_guest = 0, entry.to_host, entry.to_guest
-  for relay in pairs(entry.relays) do
-    local stats = relay:stats()
-    if not stats.over then open = open + 1 end
-    to_guest, to_host = to_guest + stats.a_to_b, to_host + stats.b_to_a
-  end
-  return {
-    total = entry.total, open = open, failed = entry.failed, to_host = to_host, to_guest = to_guest, last_error = entry.last_error,
-  }
 end
 
 --- Counts of connections and bytes, running connections included. Does not wait.
@@ -181,7 +91,7 @@ end
 function methods:stats()
   local all = { total = 0, open = 0, failed = 0, to_host = 0, to_guest = 0, forwards = {} }
   for id, entry in pairs(self._entries) do
-    local one = count(entry)
+    local one = forwarded.count(entry)
     all.forwards[id] = one
     for _, name in ipairs { "total", "open", "failed", "to_host", "to_guest" } do all[name] = all[name] + one[name] end
     all.last_error = all.last_error or one.last_error
@@ -316,7 +226,7 @@ function M.new(client, entries, opts)
   }, mt)
   self._hub:set_reconnect(opts.reconnect)
   local list
-  list, err, code = make_entries(self, entries, 3)
+  list, err, code = forwarded.make_all(self, self._mode, entries, 3)
   if not list then return nil, err, code end
   self._hub:join(self)
   local ok

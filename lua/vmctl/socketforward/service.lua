@@ -1,5 +1,6 @@
 --- The guest's side: listens for processes, and forwards their connections to the host
 --- (docs/wire/socketforward.md#bind, and the sections behind it).
+local acceptors = require "vmctl.socketforward.acceptor"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -9,6 +10,7 @@ local pendings = require "vmctl.socketforward.accept_queue"
 local sockets = require "vmctl.socketforward.sockets"
 local streams = require "vmctl.socketforward.stream_manager"
 local task = require "vmctl.base.task"
+local waiting_list = require "vmctl.socketforward.waiting_list"
 local wire = require "vmctl.socketforward.wire"
 
 local M = {}
@@ -112,7 +114,7 @@ local function put_up(self, forward)
   local before = self._bound[forward.key]
   if before then take_away(self, before, "another forward took its place") end
   self._bound[forward.key], self._count = forward, self._count + 1
-  forward.pending, forward.in_hand, forward.queue = 0, 0, { first = 1, last = 0, forward = forward }
+  forward.pending, forward.in_hand, forward.queue = 0, 0, waiting_list.new(forward)
   forward.task = background.spawn("socketforward: " .. forward.label, listen, self, forward)
 end
 
@@ -184,9 +186,9 @@ end
 
 -- Accept
 
-local function send_requests(self, acceptor, stream, scope)
+local function send_requests(acceptor, stream, scope)
   while true do
-    local connection = self._pending:next_request(acceptor)
+    local connection = acceptors.next_request(acceptor)
     if not connection then return end
     local ok, err = stream:send { stream_id = connection.id, forward_id = connection.forward.id }
     if not ok then
@@ -218,7 +220,7 @@ function methods:accept(stream)
     __close = function(acceptor) self._pending:leave(acceptor) end,
   })
   local _, err, code = task.scope(function(scope)
-    task.spawn_in(scope, send_requests, self, acceptor, stream, scope)
+    task.spawn_in(scope, send_requests, acceptor, stream, scope)
     local _, err, code = take_results(self, acceptor, stream)
     scope:cancel()
     return nil, err, code
