@@ -814,7 +814,7 @@ local image = {}
 ---@return string? code
 function image.build(opts) end
 
---- The modules that have to be loaded, in order: the default ones that exist, those asked for, and all that they need.
+--- The modules that have to be loaded, in order: the default ones that exist, those asked for, and all that they need. Waits.
 ---@param dir string what /lib/modules/VERSION holds
 ---@param wanted? string[] names beyond M.default_modules
 ---@return { name: string, bytes: string }[]?
