@@ -53,7 +53,7 @@ int vmctl_rootfs_open(struct vmctl_rootfs *r, const char *path, const struct vmc
         return -ENOMEM;
     int err = vmctl_layers_open(&r->layers, &sink, limits);
     if (!err) {
-        r->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+        r->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         err = r->fd < 0 ? -errno : 0;
         if (err)
             vmctl_layers_close(&r->layers);

@@ -23,16 +23,21 @@ int vmctl_xattrs_next(const struct vmctl_xattrs *x, size_t *at, struct vmctl_xat
     return 1;
 }
 
-static void xattrs_drop(struct vmctl_xattrs *x, const char *name, size_t name_len)
+/* Takes out the one of that name. How many there are without it. */
+static size_t xattrs_drop(struct vmctl_xattrs *x, const char *name, size_t name_len)
 {
     struct vmctl_xattr a;
-    size_t at = 0, from;
-    while ((from = at, vmctl_xattrs_next(x, &at, &a)))
+    size_t at = 0, from, count = 0;
+    while ((from = at, vmctl_xattrs_next(x, &at, &a))) {
         if (a.name_len == name_len && memcmp(a.name, name, name_len) == 0) {
             memmove(x->bytes + from, x->bytes + at, x->len - at);
             x->len -= at - from;
-            return;
+            at = from;
+        } else {
+            count++;
         }
+    }
+    return count;
 }
 
 static int xattrs_room(struct vmctl_xattrs *x, size_t extra)
@@ -58,7 +63,8 @@ int vmctl_xattrs_set(struct vmctl_xattrs *x, const char *name, size_t name_len, 
         return -EINVAL;
     if (name_len > VMCTL_XATTR_NAME || value_len > VMCTL_XATTR_VALUE)
         return VMCTL_ETOOBIG;
-    xattrs_drop(x, name, name_len);
+    if (xattrs_drop(x, name, name_len) >= VMCTL_XATTRS_COUNT)
+        return VMCTL_ETOOBIG;
     int err = xattrs_room(x, XATTRS_HEAD + name_len + value_len);
     if (err)
         return err;

@@ -7,6 +7,7 @@
 
 enum {
     VMCTL_XATTRS_MOST = 1024 * 1024, /* bytes of one list */
+    VMCTL_XATTRS_COUNT = 512,        /* of one list, which is searched for each that is added */
     VMCTL_XATTR_NAME = 255,          /* Linux' limits */
     VMCTL_XATTR_VALUE = 65535        /* EROFS has 16 bits for it, Linux one byte more */
 };
