@@ -6,7 +6,9 @@ local json = require "vmctl.json"
 local layer = require "vmctl.rootfs.layer"
 local oci = require "vmctl.rootfs.oci"
 local options = require "vmctl.base.options"
+local pieces = require "vmctl.base.pieces"
 local process = require "vmctl.process"
+local said = require "vmctl.rootfs.said"
 local spec_of = require "vmctl.rootfs.spec"
 local task = require "vmctl.base.task"
 
@@ -35,18 +37,20 @@ local function output_of(command, most)
   command.stdin, command.stdout, command.stderr, command.death_signal = "null", "pipe", "pipe", "KILL"
   local child, err, code = process.spawn(command)
   if not child then return nil, err, code end
-  local guard <close>, parts, bytes, said = child, {}, 0, "" -- luacheck: ignore
-  for data in function() return child.stdout:read(1 << 16, PULL_LIMIT) end do
-    bytes = bytes + #data
-    if bytes > most then return errors.fail("ETOOBIG", "%s: more than %d bytes", command[1], most) end
-    parts[#parts + 1] = data
-  end
-  said = child.stderr:read(4096, 1) or said
-  local record
-  record, err, code = child:wait(PULL_LIMIT)
-  if not record then return nil, err, code end
-  if record.exit_code ~= 0 then return errors.fail("EPROTO", "%s: %s", command[1], (said:gsub("%c+", " ")):sub(1, 300)) end
-  return table.concat(parts)
+  local guard <close>, deadline = child, core.now() + PULL_LIMIT -- luacheck: ignore
+  return said.listen(child, function(words)
+    local found = pieces.new()
+    repeat
+      local data, why, how = child.stdout:read(1 << 16, deadline - core.now())
+      if not data and how ~= "EOF" then return nil, why, how end
+      found:add(data or "")
+      if found.bytes > most then return errors.fail("ETOOBIG", "%s: more than %d bytes", command[1], most) end
+    until not data
+    local record, why, how = child:wait(deadline - core.now())
+    if not record then return nil, why, how end
+    if record.exit_code ~= 0 then return errors.fail("EPROTO", "%s: %s", command[1], words()) end
+    return found:text()
+  end)
 end
 
 -- Each source gives { key = text that names its content, config =, build = function(build, on_progress) }.
@@ -102,11 +106,15 @@ function sources.docker(what, opts)
   return by_skopeo("docker://" .. what.name, what.name, opts, here and { "--src-tls-verify=false" } or {})
 end
 
-function sources.tar(what, opts)
+function sources.tar(what)
   local info, err, code = fs.stat(what.path)
   if not info then return nil, err, code end
+  if info.type ~= "file" then return errors.fail("EINVAL", "%s: not a regular file", what.path) end
+  local said_of
+  said_of, err, code = output_of({ "sha256sum", "--", what.path }, 1 << 16)
+  if not said_of then return nil, err, code end
   local function build(made, on_progress) return layer.from_file(made, what.path, on_progress) end
-  return { key = ("tar %s"):format(opts.digest_of(what.path)), build = build }
+  return { key = ("tar %s"):format(said_of:match "%x+"), build = build }
 end
 
 local LIST = "LC_ALL=C; export LC_ALL; cd -- \"$1\" && find . -printf '%p\\0%y %i %m %U %G %s %T@ %C@ %l\\0'"
@@ -176,10 +184,6 @@ local function settle(given)
     opts.arch = NATIVE[machine:match "%S*"] or "amd64"
   end
   if opts.cache:sub(1, 1) ~= "/" then opts.cache = assert(fs.real ".") .. "/" .. opts.cache end
-  function opts.digest_of(path)
-    local said = assert(output_of({ "sha256sum", "--", path }, 1 << 16))
-    return assert(said:match "%x+")
-  end
   return opts
 end
 

@@ -1,13 +1,12 @@
 --- The bytes of a layer, unpacked: a program that keeps the format does it, and a worker reads what it writes.
-local collect = require "vmctl.process.collect"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local process = require "vmctl.process"
+local said = require "vmctl.rootfs.said"
 
 local M = {}
 
 local LIMIT = 3600   -- seconds for one layer
-local SAID = 4096    -- bytes of what a program says
 local LOOK = 0.25    -- seconds between two words about the progress
 
 local MAGICS = {
@@ -16,12 +15,14 @@ local MAGICS = {
 
 --- The program that unpacks a file, by its first bytes; false: none is needed. Does not wait.
 ---@param path string
----@return string|false|nil program, string?, string?
+---@return string|false|nil program, string?, string? code ENOENT, EISDIR, EAGAIN: nothing is there to be read …
 function M.program(path)
-  local file, err = io.open(path, "rb")
-  if not file then return errors.fail("ENOENT", "read %s", err) end
-  local head = file:read(8) or ""
+  local file, err, code = core.fs.open(path) -- which does not wait for somebody to write to a FIFO
+  if not file then return nil, err, code end
+  local head
+  head, err, code = file:read(8)
   file:close()
+  if not head then return nil, err, code end
   for _, each in ipairs(MAGICS) do
     if head:sub(1, #each[1]) == each[1] then return each[2] end
   end
@@ -47,22 +48,18 @@ function M.from_command(build, command, on_progress)
   local child, err, code = process.spawn(command)
   if not child then return nil, err, code end
   local guard <close> = child -- luacheck: ignore
-  local said = collect.collector(SAID)
-  local ok
-  ok, err, code = build:layer(child.stdout:fileno())
-  if not ok then return nil, err, code end
-  child.stdout:close()
-  local digest, why, how = wait_step(build, core.now() + LIMIT, on_progress)
-  if not digest then return nil, why, how end
-  for data in function() return child.stderr:read(SAID, 1) end do collect.collect(said, data) end
-  local record
-  record, err, code = child:wait(LIMIT)
-  if not record then return nil, err, code end
-  if record.exit_code ~= 0 then
-    local words = collect.collected(said):gsub("%c+", " "):sub(1, 300)
-    return errors.fail("EPROTO", "%s: %s %s", command[1], record.signal or "exit code " .. record.exit_code, words)
-  end
-  return digest
+  return said.listen(child, function(words)
+    local ok, why, how = build:layer(child.stdout:fileno())
+    if not ok then return nil, why, how end
+    child.stdout:close()
+    local digest, record
+    digest, why, how = wait_step(build, core.now() + LIMIT, on_progress)
+    if not digest then return nil, why, how end
+    record, why, how = child:wait(LIMIT)
+    if not record then return nil, why, how end
+    if record.exit_code == 0 then return digest end
+    return errors.fail("EPROTO", "%s: %s %s", command[1], record.signal or "exit code " .. record.exit_code, words())
+  end)
 end
 
 local function from_file(build, path, on_progress)

@@ -2,21 +2,31 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
+local log = require "vmctl.log"
 
 local M = {}
 
 local MOST_JSON = 4 << 20
 local MOST_LAYERS = 1000
 local MOST_DEPTH = 4
+local SHOWN = 100 -- bytes of a name in a message
 local REF = "org.opencontainers.image.ref.name"
 
 local function fail(text, ...) return errors.fail("EPROTO", text, ...) end
 
 local function read(path, what)
-  local file, err = io.open(path, "rb")
-  if not file then return errors.fail("ENOENT", "%s: %s", what, err) end
-  local bytes = file:read(MOST_JSON + 1) or ""
-  file:close()
+  local file, err, code = core.fs.open(path) -- which does not wait for somebody to write to a FIFO
+  if not file then return nil, ("%s: %s"):format(what, err), code end
+  local guard <close>, parts, size = file, {}, 0 -- luacheck: ignore
+  local info = file:stat()
+  if not info or info.type ~= "file" then return errors.fail("EINVAL", "%s: not a regular file", what) end
+  repeat
+    local piece
+    piece, err, code = file:read(MOST_JSON + 1 - size)
+    if not piece then return nil, ("%s: %s"):format(what, err), code end
+    parts[#parts + 1], size = piece, size + #piece
+  until piece == "" or size > MOST_JSON
+  local bytes = table.concat(parts)
   if #bytes > MOST_JSON then return errors.fail("ETOOBIG", "%s has more than %d bytes", what, MOST_JSON) end
   return bytes
 end
@@ -27,11 +37,12 @@ local function decode(bytes, what)
   return value
 end
 
+local function is_digest(text) return type(text) == "string" and #text == 71 and text:match "^sha256:([0-9a-f]+)$" end
+
 --- The path of what a descriptor names; its digest's form is looked at. Does not wait.
 ---@return string|nil path, string message_or_hex, string?
 function M.blob(folder, descriptor, what)
-  local digest = type(descriptor) == "table" and descriptor.digest
-  local hex = type(digest) == "string" and #digest == 71 and digest:match "^sha256:([0-9a-f]+)$"
+  local hex = type(descriptor) == "table" and is_digest(descriptor.digest)
   if not hex then return fail("%s has no sha256 digest", what) end
   return folder .. "/blobs/sha256/" .. hex, hex
 end
@@ -63,7 +74,9 @@ local function choose(index, tag, arch)
       elseif told ~= "unknown" then others[#others + 1] = tostring(told) end
     end
   end
-  if #fitting == 0 and #others > 0 then return fail("the image is for %s, not for %s", table.concat(others, ", "):sub(1, 100), arch) end
+  if #fitting == 0 and #others > 0 then
+    return fail("the image is for %s, not for %s", log.one_line(table.concat(others, ", "), SHOWN), arch)
+  end
   if #fitting == 0 then return errors.fail("ENOENT", tag and "the layout has no image '%s'" or "the layout has no image", tag) end
   if #fitting > 1 and not tag and tag_of(fitting[1]) then
     return errors.fail("EINVAL", "the layout has several images: name one by its tag")
@@ -96,7 +109,7 @@ function M.open(folder, tag, arch)
   if manifest then config, err, code = read_blob(folder, manifest.config, "the configuration") end
   if not config then return nil, err, code end
   if config.architecture and config.architecture ~= arch then
-    return fail("the image is for %s, not for %s", tostring(config.architecture):sub(1, 40), arch)
+    return fail("the image is for %s, not for %s", log.one_line(tostring(config.architecture), SHOWN), arch)
   end
   local ids, layers = list_of(list_of(config.rootfs).diff_ids), {}
   for i, descriptor in ipairs(list_of(manifest.layers)) do
@@ -105,7 +118,7 @@ function M.open(folder, tag, arch)
     path, hex, code = M.blob(folder, descriptor, "layer " .. i)
     if not path then return nil, hex, code end
     if not core.fs.stat(path) then return errors.fail("ENOENT", "layer %d (sha256:%s) is missing", i, hex) end
-    if type(ids[i]) ~= "string" then return fail("layer %d has no diff_id", i) end
+    if not is_digest(ids[i]) then return fail("layer %d has no diff_id", i) end
     layers[i] = { path = path, hex = hex, diff_id = ids[i] }
   end
   if #layers == 0 then return fail "the image has no layers" end
