@@ -3,7 +3,7 @@
 -- You will see the key that a program inside the guest is offered, and how much was said for that.
 local vmctl = require "vmctl"
 
-local KERNEL, IMAGE, SOCKET = "build/kernel/vmlinuz", "build/guest.img", "/run/ssh-agent.sock"
+local KERNEL, IMAGE, SOCKET = "build/kernel/vmlinuz", "build/guest.img", "/run/socketfwd/ssh-agent.sock"
 
 -- Runs inside the guest: asks for the identities (message 11), prints the comment of each (message 12).
 local LIST_KEYS = [[

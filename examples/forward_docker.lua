@@ -3,7 +3,7 @@
 -- You will see what a program in the guest gets from /version and, event by event, from /events; then the counts.
 local vmctl = require "vmctl"
 
-local KERNEL, IMAGE, SOCKET = "build/kernel/vmlinuz", "build/guest.img", "/run/docker.sock"
+local KERNEL, IMAGE, SOCKET = "build/kernel/vmlinuz", "build/guest.img", "/run/socketfwd/docker.sock"
 local HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 
 local function version(s)

@@ -153,6 +153,27 @@ describe("vmctl-agent", function()
     assert.same({}, core.fs.list(folder))
   end, WAIT))
 
+  -- The status with which an agent that runs with these arguments as well refuses a socket, and what it left in the folder.
+  local function bind_with(...)
+    local folder = support.tmpdir()
+    local rpc, path = "unix:" .. folder .. "/rpc", folder .. "/new/app"
+    local child <close> = start("unix:" .. folder .. "/agent", "--listen", "unix:" .. folder .. "/agent", "--forward", rpc,
+      "--forward-streams", "unix:" .. folder .. "/streams", ...)
+    local client <close> = assert(vmctl.ttrpc.connect(rpc))
+    local _, _, why = client:call("nerdbox.services.socketforward.v1.SocketForward", "Bind", {
+      sockets = { { forward_id = "app", socket_path = path } } })
+    local there = core.fs.stat(path)
+    assert(child:kill "TERM")
+    assert(child:wait(WAIT))
+    return why, there and there.type
+  end
+
+  it("forwards sockets in its own folder alone, unless --forward-folder names others", run(function()
+    assert.same({ "PERMISSION_DENIED" }, { bind_with() })
+    assert.same({ "PERMISSION_DENIED" }, { bind_with("--forward-folder", "/nowhere") })
+    assert.same({ nil, "socket" }, { bind_with("--forward-folder", "/nowhere", "--forward-folder", "/") })
+  end, WAIT))
+
   it("gives its commands a clean set of signals", run(function()
     local path = support.tmpdir() .. "/agent"
     local child <close>, client = start("unix:" .. path, "--listen", "unix:" .. path)

@@ -111,15 +111,15 @@ guest.on_each_channel(describe, "vmctl.forward and a real guest", function(chann
 
   it("lead from a socket inside to a server here, with each byte and each connection counted", run(function()
     local server <close> = forwarding.serve("unix:" .. path(), forwarding.echo) -- luacheck: ignore
-    local forward <close> = assert(vmctl.forward { from = vm:inside "unix:/run/host/echo.sock", to = server.address })
-    client("unix:/run/host/echo.sock", 1, 64)
+    local forward <close> = assert(vmctl.forward { from = vm:inside "unix:/run/socketfwd/host/echo.sock", to = server.address })
+    client("unix:/run/socketfwd/host/echo.sock", 1, 64)
     counts(forward, { connections = 1, open = 0, failed = 0, from_to = 64 * MiB, to_from = 64 * MiB })
-    client("unix:/run/host/echo.sock", 100, 0)
+    client("unix:/run/socketfwd/host/echo.sock", 100, 0)
     counts(forward, { connections = 101, open = 0, failed = 0, from_to = 64 * MiB + 1500, to_from = 64 * MiB + 1500 })
-    assert.equal("forward!unix:/run/host/echo.sock", tostring(forward:address()))
-    assert.equal("666\n", assert(vm:run { "stat", "-c", "%a", "/run/host/echo.sock" }).stdout)
+    assert.equal("forward!unix:/run/socketfwd/host/echo.sock", tostring(forward:address()))
+    assert.equal("666\n", assert(vm:run { "stat", "-c", "%a", "/run/socketfwd/host/echo.sock" }).stdout)
     forward:close()
-    support.eventually(function() return vm:run({ "test", "-e", "/run/host/echo.sock" }).exit_code == 1 end)
+    support.eventually(function() return vm:run({ "test", "-e", "/run/socketfwd/host/echo.sock" }).exit_code == 1 end)
   end, LIMIT))
 
   it("lead from a port inside to a port here", run(function()

@@ -149,6 +149,10 @@ describe("socketforward Bind", function()
     assert(bind(listed, root .. "/one/a"))
     assert(bind(listed, root .. "/two/b"))
     assert.equal("EACCES", code(bind(listed, root .. "/three/c")))
+    local files <close> = vmctl.socketforward.service { confine = { "/" } }
+    assert(bind(files, root .. "/three/c"))
+    assert.equal("directory 755", sf.file(root .. "/three"))
+    assert.equal("EINVAL", code(bind(files, "@" .. root:match "[^/]*$")))
   end))
 
   it("bounds how many there are", sf.with(function(w)

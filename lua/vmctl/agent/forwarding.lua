@@ -32,7 +32,7 @@ function M.new(opts, allow, on_idle)
     log.error("socket forwarding: %s", err)
     return setmetatable({ rpc = { serve = refuse }, streams = { serve = refuse } }, mt)
   end
-  local confine = #opts.forward_folders > 0 and opts.forward_folders or false
+  local confine = #opts.forward_folders > 0 and opts.forward_folders or nil -- else the service's own folder alone
   local forwards = service.new { confine = confine, tcp = "any", allow = allow }
   forwards:register(server)
   return setmetatable({

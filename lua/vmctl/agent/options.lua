@@ -22,7 +22,7 @@ vmctl-agent --lua SCRIPT [ARG ...]
                       (vsock:any:{FORWARD_STREAMS}); both may be given more than once
   --dial-rpc ADDRESS  dial a host that waits for this connection, and serve socket forwarding on it (vsock:host:{FORWARD})
   --forward-folder DIR
-                      sockets may be forwarded in this folder alone; may be given more than once
+                      sockets may be forwarded in this folder alone (/run/socketfwd; / is anywhere); may be given more than once
   --mux PATH          serve streams over this virtio-serial port: exec, readiness, the control plane, cc, forwarding
   --allow-cid CID     on vsock: let this CID in as well (a number, or any); default: the host's, 2
   --allow-tcp WHO     TCP addresses are refused without this, since TCP does not say which user connects:

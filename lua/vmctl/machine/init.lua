@@ -122,7 +122,7 @@ end
 methods.exec = methods.run
 
 --- The address of something inside the guest ("unix:/run/docker.sock", "tcp:127.0.0.1:80"), for vmctl.dial and for either end of
---- vmctl.forward. Does not wait.
+--- vmctl.forward (as `from` a socket is in /run/socketfwd, unless the agent was told of other folders). Does not wait.
 ---@param where string|table
 ---@return vmctl.Address|nil, string?, string? code EINVAL, ENAMETOOLONG
 function methods:inside(where)

@@ -23,7 +23,7 @@ local function check_form(path)
   return check_length(path, wire.MAX_PATH)
 end
 
--- Finds the folder that holds a path.
+-- Finds the folder that holds a path: "" is /.
 local function find_prefix(path, folders)
   for _, folder in ipairs(folders) do
     if path:sub(1, #folder + 1) == folder .. "/" then return folder end
@@ -60,7 +60,7 @@ function M.prepare(path, folders)
   if folders and not prefix then
     return errors.fail("EACCES", "the path is not in %s", table.concat(folders, " or "))
   end
-  if prefix then
+  if prefix and prefix ~= "" then
     folder, err, code = make_below(prefix, folder)
   else
     folder, err, code = safe_file.folder(folder, { folder_mode = OTHER_FOLDER })

@@ -14,7 +14,7 @@ function M.describe(command)
   command:summary "Forward a socket into a guest or out of it."
   command:description("Whoever connects to FROM is connected to TO, until Ctrl-C. What is inside a guest is TARGET/ADDRESS.\n" ..
     "  vmctl forward tcp:127.0.0.1:8080 web/tcp:127.0.0.1:80\n" ..
-    "  vmctl forward web/unix:/run/ssh-agent.sock unix:$SSH_AUTH_SOCK")
+    "  vmctl forward web/unix:/run/socketfwd/ssh-agent.sock unix:$SSH_AUTH_SOCK")
   command:argument("from", "Where others connect."):argname "FROM"
   command:argument("to", "What they get."):argname "TO"
   command:option("--limit", "Connections at a time (256)."):argname("N"):convert(units.integer("--limit", 1))
