@@ -231,6 +231,9 @@ local function sockets_of(entries)
   return list
 end
 
+--- Has the guest bind sockets. Waits.
+---@param entries table[] of one forwarder
+---@return table|nil answer of Bind, string?, string? code as a call
 function methods:bind(entries)
   return call(self, "Bind", sockets_of(entries))
 end
@@ -251,10 +254,14 @@ function methods:forget(entries)
   end
 end
 
+--- Counts a forwarder: the Accept stream stays while there are some. Does not wait.
+---@param forwarder vmctl.SocketForwarder
 function methods:join(forwarder)
   self._forwarders[forwarder], self._count = true, self._count + 1
 end
 
+--- Forgets a forwarder; the last one ends the Accept stream. Idempotent, does not wait.
+---@param forwarder vmctl.SocketForwarder
 function methods:leave(forwarder)
   if not self._forwarders[forwarder] then return end
   self._forwarders[forwarder], self._count = nil, self._count - 1

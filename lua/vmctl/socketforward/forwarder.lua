@@ -39,6 +39,8 @@ end
 
 -- For the hub and the connections
 
+--- Has the guest of a new connection bind all its sockets. Waits.
+---@return table|true|nil answer of Bind, or true where there is nothing to bind, string?, string? code as a call; ENOTSUP
 function methods:bind_again()
   local entries = {}
   for _, entry in pairs(self._entries) do entries[#entries + 1] = entry end
@@ -52,6 +54,10 @@ function methods:bind_again()
   return nil, err, code
 end
 
+--- Tells waiters and the user of a new state of the Accept stream. Does not wait.
+---@param state string as in `status`
+---@param err? string
+---@param code? string
 function methods:on_state(state, err, code)
   self._changed:wake()
   if self._on_state then self._on_state(state, err, code) end
@@ -68,6 +74,7 @@ function methods:await_place()
   return true
 end
 
+--- Gives back the place of a connection that has ended, or came to nothing. Does not wait.
 function methods:on_relay_end()
   self._open = self._open - 1
   self._freed:wake(1)

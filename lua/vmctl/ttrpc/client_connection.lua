@@ -268,6 +268,7 @@ function methods:stats()
   return { live = self:live(), in_core = self._calls:live(), held = self.frames.held }
 end
 
+--- Ends the connection: what is open on it fails with ECLOSED. Idempotent, does not wait.
 function methods:close()
   finish(self, "closed", "ECLOSED")
 end

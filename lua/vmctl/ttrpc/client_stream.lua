@@ -35,6 +35,8 @@ end
 
 local ENDED = "the stream has ended"
 
+--- Takes the Response that ends the stream. Does not wait.
+---@param bytes string its envelope
 function methods:on_response(bytes)
   self._over = "the server has ended it"
   local response, err = wire.decode_response(bytes)
@@ -48,6 +50,10 @@ function methods:on_response(bytes)
   self._inbox:finish(ENDED, "EOF")
 end
 
+--- Takes a Data frame. Does not wait.
+---@param payload string
+---@param flags integer
+---@return vmctl.TtrpcInbox|nil inbox where it went, for the reader to look at its bound
 function methods:on_data(payload, flags)
   local inbox = self._inbox
   if not self._spec.server_stream then
@@ -62,6 +68,10 @@ function methods:on_data(payload, flags)
   return inbox
 end
 
+--- Ends the stream with a failure of the connection or of a frame. Does not wait.
+---@param err string
+---@param code string
+---@param refused? table a status
 function methods:on_failure(err, code, refused)
   self._over = err
   self._inbox:finish(err, code, refused)

@@ -157,6 +157,7 @@ function methods:finish(timeout)
   self.stream:close()
 end
 
+--- Closes the connection; a reader that waits for room learns it. Idempotent, does not wait.
 function methods:close()
   self.stream:close()
   self.room:wake()

@@ -23,6 +23,8 @@ local function hold(self, bytes)
   self._frames.held = self._frames.held + bytes
 end
 
+--- Adds a message. The caller looks at the bounds. Does not wait.
+---@param message string
 function methods:put(message)
   self._last = self._last + 1
   self[self._last] = message
@@ -30,6 +32,8 @@ function methods:put(message)
   self._come:wake(1)
 end
 
+--- How many messages were not read.
+---@return integer
 function methods:count()
   return self._last - self._first + 1
 end

@@ -46,6 +46,9 @@ function methods:on_data(payload, flags)
   if flags & wire.REMOTE_CLOSED ~= 0 then self:end_input(ENDED, "EOF") end
 end
 
+--- Ends the input: the handler reads what is there, and then this.
+---@param err string
+---@param code string "EOF" at the end that the client has told
 function methods:end_input(err, code)
   self.input_over = true
   self.inbox:finish(err, code)
