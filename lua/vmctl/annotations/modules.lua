@@ -1166,7 +1166,7 @@ function socketforward.generate_stream_id(prefix) end
 --- The guest's side.
 ---
 --- Makes the service. Does not wait.
----@param opts? { directory: string?, confine: boolean|string[]|nil, tcp: "any"?, mode: integer?, queue: integer?, pending: integer?, pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, idle: number?, linger: number?, allow: function|table|nil, streams: vmctl.SocketforwardStreams? } directory: where sockets may be (/run/socketfwd); confine: other folders in its place, or false for anywhere; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666); connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024); limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.net.access; streams: a manager that other services use as well (see socketforward.streams), with limits of its own: the four that concern streams, and allow, do not count then, and its unclaimed streams outlive this service
+---@param opts? { directory: string?, confine: boolean|string[]|nil, tcp: "any"?, mode: integer?, queue: integer?, pending: integer?, pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, idle: number?, linger: number?, allow: function|table|nil, streams: vmctl.SocketforwardStreams? } directory: where sockets may be (/run/socketfwd); confine: other folders in its place, or false for anywhere, abstract names included; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666); connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024); limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.net.access; streams: a manager that other services use as well (see socketforward.streams), with limits of its own: the four that concern streams, and allow, do not count then, and its unclaimed streams outlive this service
 ---@return vmctl.SocketforwardService
 function socketforward.service(opts) end
 
@@ -3043,7 +3043,7 @@ function Machine:follow_console(take) end
 function Machine:forward(host, port, timeout) end
 
 --- The address of something inside the guest ("unix:/run/docker.sock", "tcp:127.0.0.1:80"), for vmctl.dial and for either end of
---- vmctl.forward. Does not wait.
+--- vmctl.forward (as `from` a socket is in /run/socketfwd, unless the agent was told of other folders). Does not wait.
 ---@param where string|table
 ---@return vmctl.Address|nil
 ---@return string?
@@ -4520,6 +4520,43 @@ function TtrpcClient:stats() end
 ---@return string?
 ---@return string? as `call`
 function TtrpcClient:stream(service_name, method, request, opts) end
+
+end
+
+do
+---@class vmctl.TtrpcInbox
+local TtrpcInbox = {}
+
+--- Forgets what was not read.
+function TtrpcInbox:clear() end
+
+--- How many messages were not read.
+---@return integer
+function TtrpcInbox:count() end
+
+--- Ends the queue: its messages can still be read, then `recv` returns the reason.
+---@param err string
+---@param code string "EOF" at the end
+---@param status? table
+function TtrpcInbox:finish(err, code, status) end
+
+--- Says if the peer should wait.
+function TtrpcInbox:is_full() end
+
+--- Says if no further message may be kept.
+function TtrpcInbox:is_overfull() end
+
+--- Adds a message. The caller looks at the bounds. Does not wait.
+---@param message string
+function TtrpcInbox:put(message) end
+
+--- The next message. Waits while there is none.
+---@param timeout number seconds
+---@return string|nil
+---@return string?
+---@return string?
+---@return table? what `finish` was told; ETIMEDOUT, ECANCELED
+function TtrpcInbox:recv(timeout) end
 
 end
 
