@@ -150,7 +150,7 @@ guest.on_each_channel(describe, "vmctl.forward and a real guest", function(chann
 
   it("end without a hang when the guest is killed, and say so", run(function()
     local there = assert(vmctl.forward { from = "tcp:127.0.0.1:0", to = vm:inside "unix:/run/last.sock" })
-    local back = assert(vmctl.forward { from = vm:inside "unix:/run/back.sock", to = there:address() })
+    local back = assert(vmctl.forward { from = vm:inside "unix:/run/socketfwd/back.sock", to = there:address() })
     local server <close> = start(SERVER, "unix:/run/last.sock")
     local stream <close> = assert(vmctl.dial(there:address()))
     assert(stream:write "x")

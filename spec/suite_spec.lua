@@ -61,9 +61,10 @@ describe("three guests on a network", function()
         stream:close()
       end
     end)
-    local forward <close> = assert(vmctl.forward { from = vms.ben:machine():inside "unix:/run/service.sock", to = "unix:" .. path }) -- luacheck: ignore
-    vms.ben:wait_for_file "/run/service.sock"
-    local client = [[local vmctl = require "vmctl"; local s = assert(vmctl.dial "unix:/run/service.sock"); s:write "hello\n"
+    local inside = vms.ben:machine():inside "unix:/run/socketfwd/service.sock"
+    local forward <close> = assert(vmctl.forward { from = inside, to = "unix:" .. path }) -- luacheck: ignore
+    vms.ben:wait_for_file "/run/socketfwd/service.sock"
+    local client = [[local vmctl = require "vmctl"; local s = assert(vmctl.dial "unix:/run/socketfwd/service.sock"); s:write "hello\n"
       print(s:read_line(100, 10))]]
     assert.equal("you said hello\n", (vms.ben:succeed { "vmctl-agent", "--lua", "-", stdin = client }))
     local stats = forward:stats()

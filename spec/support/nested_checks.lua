@@ -64,7 +64,7 @@ end
 
 local second -- beside the first
 local ECHO = "/run/echo.sock"
-local FORWARDS = { one = { guest_path = "/run/one.sock", host_path = ECHO } }
+local FORWARDS = { one = { guest_path = "/run/socketfwd/one.sock", host_path = ECHO } }
 
 -- What a machine opens once and keeps is there before a check looks for what it leaves.
 local function open_clients()
@@ -229,13 +229,13 @@ end
 local function across(act)
   local listener <close> = echo_server() -- luacheck: ignore
   local forwards <close> = assert(vm:socketforward(FORWARDS)) -- luacheck: ignore
-  local back <close> = assert(vmctl.forward { from = vm:inside "unix:/run/two.sock", to = "unix:" .. ECHO }) -- luacheck: ignore
-  local there <close> = assert(vmctl.forward { from = "tcp:127.0.0.1:0", to = vm:inside "unix:/run/one.sock" })
+  local back <close> = assert(vmctl.forward { from = vm:inside "unix:/run/socketfwd/two.sock", to = "unix:" .. ECHO }) -- luacheck: ignore
+  local there <close> = assert(vmctl.forward { from = "tcp:127.0.0.1:0", to = vm:inside "unix:/run/socketfwd/one.sock" })
   assert(vm:stereos():ping(WAIT))
   local stream <close> = assert(vmctl.dial(there:address()))
   assert(stream:write "word")
   equal("word", stream:read_exact(4, WAIT))
-  local direct <close> = assert(vm:connect("unix:/run/one.sock", WAIT))
+  local direct <close> = assert(vm:connect("unix:/run/socketfwd/one.sock", WAIT))
   assert(direct:write "word")
   equal("word", direct:read_exact(4, WAIT))
   local flying = vmctl.spawn(function() return vm:run { "sleep", "1000" } end)
@@ -254,8 +254,8 @@ local function across(act)
   equal("again\n", assert(vm:run { "echo", "again" }).stdout)
   assert(vm:stereos():ping(WAIT))
   equal(epoch + 1, vm:epoch(), "epoch")
-  eventually_heard "/run/one.sock"
-  eventually_heard "/run/two.sock"
+  eventually_heard "/run/socketfwd/one.sock"
+  eventually_heard "/run/socketfwd/two.sock"
   local anew <close> = assert(vmctl.dial(there:address()))
   assert(anew:write "word")
   equal("word", anew:read_exact(4, WAIT))

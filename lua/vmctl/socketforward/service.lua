@@ -292,7 +292,8 @@ mt.__close = methods.close
 --- pending_timeout: number?, queue_timeout: number?, handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?,
 --- idle: number?, linger: number?, allow: function|table|nil, streams: vmctl.SocketforwardStreams? }
 -- directory: where sockets may be (/run/socketfwd); confine: other
--- folders in its place, or false for anywhere, abstract names included; tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666);
+-- folders in its place, or false for anywhere, abstract names included;
+-- tcp = "any": TCP sockets not on loopback alone; mode of the sockets' files (0666);
 -- connections without a stream of one forward (64) and of all (1024), others wait in the backlog; seconds for the host's answer
 -- (10), for an Accept stream to come (60), for a stream's id (5), for its claim (30), and how many may wait for that (1024);
 -- limits of relays as of vmctl.relay; allow: who may open streams, see vmctl.net.access; streams: a manager that other services
