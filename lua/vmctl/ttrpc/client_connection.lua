@@ -244,7 +244,8 @@ end
 ---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED: it was not sent
 function methods:send_data(id, payload, flags, timeout)
   if self.over then return nil, self.over, self.code end
-  return sent(self, self.frames:send(wire.DATA, payload, id, flags, timeout))
+  local how = flags == wire.CLOSE and self.frames.send_apart or self.frames.send
+  return sent(self, how(self.frames, wire.DATA, payload, id, flags, timeout))
 end
 
 local FAREWELL = 5 -- seconds to send the end of a stream that was given up

@@ -72,6 +72,20 @@ function methods:send(kind, payload, id, flags, timeout)
   return self:put(kind, payload, id, flags, deadline and deadline - core.now() or timeout)
 end
 
+--- As send, but the frame is not in one write with those before it. Who gives each frame that is there to a task of its own, as
+--- ttrpc-rust does, may see the end of a stream before the message that came with it (docs/wire/ttrpc.md#traps, 18).
+---@return true|nil, string?, string?
+function methods:send_apart(kind, payload, id, flags, timeout)
+  local deadline = core.now() + timeout
+  local turn <close>, err, code = self:turn(deadline) -- luacheck: ignore
+  if not turn then return nil, err, code end
+  local ok
+  ok, err, code = self.stream:flush(deadline - core.now())
+  self.stream:cork()
+  if not ok then return nil, code == "ETIMEDOUT" and "the peer does not read" or err, code end
+  return self:put(kind, payload, id, flags, deadline - core.now())
+end
+
 -- A frame over the limit is skipped by the next read. Its stream can be told before that.
 local function too_big(self, err, code, frame)
   if code ~= "ETOOBIG" or type(frame) ~= "table" then return nil, err, code end

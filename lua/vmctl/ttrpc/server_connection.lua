@@ -38,7 +38,8 @@ end
 
 -- Ends the connection of a client that does not read its answers.
 local function send(self, kind, payload, id, flags)
-  local ok, err, code = self._frames:send(kind, payload, id, flags, SEND_TIMEOUT)
+  local how = flags == wire.CLOSE and self._frames.send_apart or self._frames.send
+  local ok, err, code = how(self._frames, kind, payload, id, flags, SEND_TIMEOUT)
   if ok or code == "ECANCELED" then return ok end
   if code ~= "ECLOSED" then log.info("ttrpc: %s: closed: %s", self._frames.label, err) end
   self._frames:close()
