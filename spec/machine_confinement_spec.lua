@@ -91,6 +91,32 @@ describe("the files that arguments name", function()
     assert.same({ { folder .. "/a,b", "file", true }, { folder .. "/c", "file", true }, { folder, "directory", true },
       { folder .. "/d", "file", true }, { top, "file", true }, { middle, "file", false }, { base, "file", false } }, said)
   end))
+
+  -- What a guest writes into its raw disk, or what a disk from elsewhere says, is not what the user has named.
+  it("are not those that the header of a disk names elsewhere", support.run(function()
+    local folder, elsewhere = support.tmpdir(), support.tmpdir()
+    write(elsewhere .. "/secret", "")
+    assert(core.fs.symlink(elsewhere .. "/secret", folder .. "/link"))
+    local up = "../" .. elsewhere:match "[^/]*$" .. "/secret"
+    local planted = disk(folder .. "/planted", elsewhere .. "/secret")
+    for _, name in ipairs { elsewhere .. "/secret", up, "link", "file:" .. elsewhere .. "/secret", "nbd://127.0.0.1/x", "json:{}" } do
+      assert.equal("EACCES", support.code(named_paths.of { "-hda", disk(folder .. "/disk", name) }), name)
+    end
+    assert.equal("EACCES", support.code(named_paths.of { "-drive", "format=qcow2,file=" .. planted }))
+    local data = (">c4I4I8"):pack("QFI\xfb", 3, 0) .. ("\0"):rep(56) .. (">I8"):pack(4) .. ("\0"):rep(24)
+    write(folder .. "/data", data)
+    write(folder .. "/vmdk", "# Disk DescriptorFile\nversion=1\nRW 1 FLAT \"" .. elsewhere .. "/secret\" 0\n")
+    for _, name in ipairs { "/data", "/vmdk" } do
+      assert.equal("EACCES", support.code(named_paths.of { "-hda", folder .. name }), name)
+    end
+    assert.equal(1, #named_paths.of { "-drive", "if=none,format=raw,file=" .. planted })
+    assert.equal(1, #named_paths.of { "-blockdev", "driver=raw,file.driver=file,file.filename=" .. planted .. ",node-name=x" })
+    assert.equal(1, #named_paths.of { '{"driver":"raw","file":{"driver":"file","filename":"' .. planted .. '"}}' })
+    for _, more in ipairs { elsewhere, elsewhere .. "/secret" } do
+      local found = assert(named_paths.of { "-hda", planted, more })
+      assert.same({ elsewhere .. "/secret", false }, { found[#found].path, found[#found].write })
+    end
+  end))
 end)
 
 describe("a guest's QEMU", function()
@@ -174,6 +200,15 @@ describe("a guest's QEMU", function()
     support.eventually(function() return switch:port "card-1" end)
     assert.equal(own_user.id() ~= nil, assert(vm:confinement()).uid ~= core.fs.identity())
   end, LIMIT))
+
+  it("is not started with a disk that names a file which nobody has named to it", support.run(function()
+    local folder = home()
+    local path = disk(folder .. "/disk", "/etc/hostname")
+    local vm, message, code = require("vmctl.machine").launch { kernel = guest.kernel, initrd = guest.image, args = { "-hda", path } }
+    assert.is_nil(vm)
+    assert.equal("EACCES", code)
+    assert.truthy(message:find("/etc/hostname", 1, true), message)
+  end))
 
   it("is not when that was asked for", support.run(function()
     local vm <close> = guest.boot { name = "free", sandbox = false }

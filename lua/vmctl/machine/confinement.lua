@@ -164,13 +164,15 @@ function M.plan(spec, opts, add)
   for _, list in ipairs { spec.args, nics.own_paths(spec.cards), opts.paths or {} } do
     table.move(list, 1, #list, #arguments + 1, arguments)
   end
-  local named = named_paths.of(arguments)
+  local named, err, code = named_paths.of(arguments)
+  if not named then return nil, err, code end
   local id, reason = own_user.id()
   reason = reason or needs_us(spec, program, named)
   if reason then
     self.user_reason = reason
   else
-    local ok, err, code = change_user(self, spec, id, add)
+    local ok
+    ok, err, code = change_user(self, spec, id, add)
     if not ok then
       self:close()
       return nil, err, code

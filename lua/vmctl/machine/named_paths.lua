@@ -1,10 +1,13 @@
 --- The files of this machine that QEMU's arguments name. Arguments are a language of their own, so this looks for what may be a path.
 local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local log = require "vmctl.log"
 
 local M = {}
 
 local LONGEST = 4096    -- bytes of a path
 local CHAIN = 64        -- files of a disk at most: one stands on another
+local SHOWN = 200       -- bytes of a path in a message
 
 local function absolute(path)
   if path:sub(1, 1) == "/" then return path end
@@ -12,6 +15,10 @@ local function absolute(path)
 end
 
 local function stat(path) return core.fs.stat(path) end
+
+local function real(path) return core.fs.real(path) or path end
+
+local function folder_of(path) return path:match "^(.+)/[^/]*$" or "/" end
 
 -- What an argument may name: each value between commas, each text of its JSON, all with and without a prefix such as "unix:".
 local function candidates(argument)
@@ -35,39 +42,66 @@ local function may_be_path(text)
   return text ~= "" and #text < LONGEST and not text:find("\0", 1, true) and (text:find("/", 1, true) or stat(text)) ~= nil
 end
 
--- The file that a qcow2 disk stands on, as its header names it.
+-- Formats whose files name others in a way that this does not read: what they begin with.
+local OPAQUE = { ["KDMV"] = "VMDK", ["COWD"] = "VMDK", ["# Disk DescriptorFile"] = "VMDK", ["QED\0"] = "QED" }
+local QCOW2, HEADER = "QFI\xfb", 104
+local EXTERNAL_DATA = 1 << 2    -- of a qcow2's incompatible features
+
+local function refuse(path, why)
+  return errors.fail("EACCES", "launch: the disk %s %s: join them first (qemu-img convert), or name it in `paths`", path, why)
+end
+
+-- What the header of a disk names as the file that it stands on: nil for none, false and a reason for what is not to be had.
 local function backing_of(path)
   local file = io.open(path, "rb")
   if not file then return nil end
-  local head = file:read(20) or ""
-  local name
-  if #head == 20 and head:sub(1, 4) == "QFI\xfb" then
-    local at, size = (">I8I4"):unpack(head, 9)
-    if at > 0 and size > 0 and size < LONGEST and file:seek("set", at) then name = file:read(size) end
+  local guard <close> = file -- luacheck: ignore
+  local head = file:read(HEADER) or ""
+  for magic, name in pairs(OPAQUE) do
+    if head:sub(1, #magic) == magic then return false, ("is of the format %s, which may name any file"):format(name) end
   end
-  file:close()
+  if #head < 20 or head:sub(1, 4) ~= QCOW2 then return nil end
+  local version, at, size = (">I4I8I4"):unpack(head, 5)
+  local features = version >= 3 and #head >= 80 and (">I8"):unpack(head, 73) or 0
+  if features & EXTERNAL_DATA ~= 0 then return false, "has its data in another file" end
+  if at == 0 or size == 0 then return nil end
+  local name = size < LONGEST and at < 1 << 31 and file:seek("set", at) and file:read(size)
+  if not name then return false, "has a header that is damaged" end
+  name = name:match "^file:(.*)$" or name
+  if name:find "^[^/]*:" then return false, "stands on what is no file of this machine" end
   return name
 end
 
-local function next_below(path)
-  local name = backing_of(path)
-  if not name or name:find("^json:") then return nil end
-  name = name:match "^file:(.*)$" or name
-  if name:sub(1, 1) ~= "/" then name = (path:match "^(.*/)" or "") .. name end
-  return stat(name) and name or nil
+local function is_below(path, folder) return path == folder or path:sub(1, #folder + 1) == (folder == "/" and "/" or folder .. "/") end
+
+-- Whether a disk may stand on this file: arguments name it or a folder of it, or it is in the folder of the disk above it.
+local function is_allowed(path, above, named)
+  if is_below(path, folder_of(above)) then return true end
+  for known in pairs(named) do
+    if is_below(path, real(known)) then return true end
+  end
+  return false
 end
 
--- The disks below a disk. Opens only files, which no reader waits for.
-local function add_chain(list, path)
+-- The disks below a disk. Opens only files, which no reader waits for. A guest that may write its raw disk could write such a header,
+-- and disks come from elsewhere: so what a header names is not what the user has named.
+local function add_chain(list, path, named)
   for _ = 1, CHAIN do
     local found = stat(path)
-    path = found and found.type == "file" and next_below(path) or nil
-    if not path then return end
-    list[#list + 1] = { path = path, type = "file", write = false }
+    if not found or found.type ~= "file" then return true end
+    local name, why = backing_of(path)
+    if name == nil then return true end
+    if not name then return refuse(path, why) end
+    if name:sub(1, 1) ~= "/" then name = folder_of(path) .. "/" .. name end
+    if not stat(name) then return true end -- QEMU will say so
+    local below = real(name)
+    if not is_allowed(below, real(path), named) then return refuse(path, ("stands on %s"):format(log.one_line(name, SHOWN))) end
+    list[#list + 1] = { path = name, type = "file", write = false }
+    path = name
   end
+  return refuse(path, "stands on too many others")
 end
 
-local function folder_of(path) return path:match "^(.+)/[^/]*$" or "/" end
 
 -- What is at a path, and the folder in which something is made: a file that is not there, a socket in place of an old one.
 local function look_at(path)
@@ -80,22 +114,33 @@ local function look_at(path)
   return list
 end
 
---- What arguments name: files, folders, sockets and devices that are there, and folders in which something may be made. Does not
---- wait, but for this machine's disks.
+-- Whether an argument says that its disk is raw, so that QEMU does not look into it.
+local function is_raw(argument)
+  if argument:sub(1, 1) == "{" then return argument:find '"driver"%s*:%s*"raw"' ~= nil end
+  local options = "," .. argument .. ","
+  return options:find(",format=raw,", 1, true) ~= nil or options:find(",driver=raw,", 1, true) ~= nil
+end
+
+--- What arguments name: files, folders, sockets and devices that are there, folders in which something may be made, and the disks that
+--- disks stand on. Does not wait, but for this machine's disks.
 ---@param arguments string[]
----@return { path: string, type: string, write: boolean }[] write: false for a disk that another stands on
+---@return { path: string, type: string, write: boolean }[]|nil list write: false for a disk that another stands on
+---@return string? message, string? code EACCES: the header of a disk names a file that no argument names, and that is not in its folder
 function M.of(arguments)
-  local list, seen = {}, {}
+  local list, named, disks = {}, {}, {}
   for _, argument in ipairs(arguments) do
     for _, text in ipairs(candidates(argument)) do
       for _, each in ipairs(may_be_path(text) and look_at(absolute(text)) or {}) do
-        if not seen[each.path] then
-          seen[each.path] = true
-          list[#list + 1] = each
-          add_chain(list, each.path)
-        end
+        if not named[each.path] then list[#list + 1] = each end
+        named[each.path] = true
+        if not is_raw(argument) then disks[each.path] = true end
       end
     end
+  end
+  for i = 1, #list do
+    local ok, err, code = true, nil, nil
+    if disks[list[i].path] then ok, err, code = add_chain(list, list[i].path, named) end
+    if not ok then return nil, err, code end
   end
   return list
 end
