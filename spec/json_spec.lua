@@ -1,4 +1,7 @@
+local children = require "spec.support.child"
+local core = require "vmctl.core"
 local json = require "vmctl.json"
+local support = require "spec.support"
 
 local function decoded(text)
   local value, message = json.decode(text)
@@ -31,6 +34,18 @@ local function not_encodable(value)
   assert.matches("^encode JSON: ", message)
   assert.equal("EINVAL", code)
   return message
+end
+
+-- A locale "comma" in a folder, whose numbers have a decimal comma. Systems without locales of their own have no character map either.
+local function make_comma_locale(folder)
+  local map = { "<code_set_name> ASCII\n<comment_char> %\n<escape_char> /\nCHARMAP\n" }
+  for byte = 0, 127 do map[#map + 1] = ("<U%04X> /x%02x\n"):format(byte, byte) end
+  map[#map + 1] = "END CHARMAP\n"
+  assert(core.fs.replace(folder .. "/map", table.concat(map)))
+  assert(core.fs.replace(folder .. "/source",
+    'LC_NUMERIC\ndecimal_point ","\nthousands_sep ""\ngrouping -1\nEND LC_NUMERIC\nLC_CTYPE\nEND LC_CTYPE\n'))
+  local said = children.output_of(children.shell("localedef -c -f ./map -i ./source ./comma 2>&1; ls comma/LC_NUMERIC", { cwd = folder }))
+  assert.matches("comma/LC_NUMERIC\n$", said)
 end
 
 --- A list of `depth` lists, each in the one before.
@@ -226,17 +241,17 @@ describe("json.encode", function()
     assert.equal("0.30000000000000004", json.encode(0.1 + 0.2))
   end)
 
-  it("writes and reads a point whatever the locale says", function()
-    local before = os.setlocale(nil, "numeric")
-    if not (os.setlocale("de_DE.UTF-8", "numeric") or os.setlocale("de_DE", "numeric")) then
-      pending "needs a locale with a decimal comma"
-    end
-    local text, value = json.encode { 0.5 }, json.decode "[0.5,1.0]"
-    os.setlocale(before, "numeric")
-    assert.equal("[0.5]", text)
-    assert.same({ 0.5, 1.0 }, value)
-    assert.same({ 0.25, 3.0 }, decoded "[0.25,3.0]")
-  end)
+  it("writes and reads a point whatever the locale says", support.run(function()
+    local folder = support.tmpdir()
+    make_comma_locale(folder)
+    local text = children.output_of { "lua5.4", "-e", [[
+      local json = require "vmctl.json"
+      assert(os.setlocale("comma", "numeric"))
+      local value = json.decode "[0.25,3.0,1e2]"
+      print(("%.1f"):format(0.5), json.encode { 0.5 }, value[1] == 0.25, json.encode(value))
+    ]], env = { LOCPATH = folder, LC_ALL = "" }, stderr = "stdout" }
+    assert.equal("0,5\t[0.5]\ttrue\t[0.25,3,100]\n", text)
+  end))
 
   it("writes nil members not at all and json.null as null", function()
     assert.equal('{"a":null}', json.encode { a = json.null, b = nil })
