@@ -6,6 +6,9 @@ local process = require "vmctl.process"
 local rootfs = require "vmctl.rootfs"
 local tar = require "vmctl.tar.write"
 
+-- fsck.erofs of a 32-bit system gives files no time after 2038.
+local LATE = string.packsize "T" == 4 and "2037-12-31Z" or "2200-01-01Z"
+
 local folder
 
 local function run(command)
@@ -133,9 +136,9 @@ describe("vmctl.rootfs.image", function()
   end)
 
   it("takes a folder with its holes, times and links", function()
-    run [[mkdir -p r/bin r/deep/er; echo hi >r/deep/er/f; ln r/deep/er/f r/deep/g; truncate -s 3M r/hole; echo end >>r/hole
-      touch -d '1950-01-01 00:00:00.5Z' r/deep/g; touch -d 2200-01-01Z r/hole; ln -s ../x r/bin/l; mkfifo r/fifo
-      for i in $(seq 400); do echo $i >"r/deep/a file $i"; done]]
+    run((([[mkdir -p r/bin r/deep/er; echo hi >r/deep/er/f; ln r/deep/er/f r/deep/g; truncate -s 3M r/hole; echo end >>r/hole
+      touch -d '1950-01-01 00:00:00.5Z' r/deep/g; touch -d LATE r/hole; ln -s ../x r/bin/l; mkfifo r/fifo
+      for i in $(seq 400); do echo $i >"r/deep/a file $i"; done]]):gsub("LATE", LATE)))
     local made = assert(image("dir:" .. folder .. "/r"))
     local list = "find . -mindepth 1 -printf '%P %y %l %m %U %G %s %T@\\n' | grep -v ' d ' | sort"
     content(made)

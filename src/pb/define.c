@@ -261,7 +261,7 @@ static void each(lua_State *L, const struct definer *d, int list, void (*make)(l
 /* Pushes the descriptors of the messages as the registry wants them. */
 static vmctl_pb_list push_descriptors(lua_State *L, const struct definer *d, int messages)
 {
-    size_t count = lua_rawlen(L, messages);
+    size_t count = (size_t)lua_rawlen(L, messages);
     const ProtobufCMessageDescriptor **list = lua_newuserdatauv(L, (count + 1) * sizeof *list, 0);
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, messages, (lua_Integer)i + 1);

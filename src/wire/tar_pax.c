@@ -157,7 +157,7 @@ int vmctl_tar_pax_read(struct vmctl_tar *t, const char *bytes, size_t len)
                 return err;
         }
         bytes += size;
-        len -= size;
+        len -= (size_t)size;
     }
     return 0;
 }
