@@ -6,11 +6,18 @@ LUA ?= $(or $(shell tools/find-lua),lua5.4)
 LUA := $(LUA)
 LUA_PC := $(or $(shell tools/find-lua pc),lua5.4)
 BUILD ?= build
-ifeq ($(LIBC),musl)
-include tools/musl.mk
+# A compiler of another machine, such as aarch64-linux-gnu-gcc, has libraries of its own, as musl has.
+FOREIGN := $(filter %-linux-gnu-gcc %-linux-gnueabihf-gcc,$(notdir $(CC)))
+ifneq ($(FOREIGN),)
+FOREIGN := $(patsubst %-gcc,%,$(filter-out $(shell gcc -print-multiarch)-gcc,$(FOREIGN)))
+endif
+ifneq ($(filter musl,$(LIBC))$(FOREIGN),)
+include tools/libs.mk
 endif
 CFLAGS ?= -O2 -g
+ifndef OWN_LIBS
 LUA_CFLAGS := $(shell pkg-config --cflags $(LUA_PC) 2>/dev/null)
+endif
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -fPIC -fvisibility=hidden -pthread $(WARN) -Isrc $(LIBC_CFLAGS) $(LUA_CFLAGS) $(CFLAGS)
 
@@ -36,7 +43,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-musl test-debian13 test-i386 check asan valgrind fuzz \
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-musl test-debian13 test-i386 test-arm64 check asan valgrind fuzz \
   examples rockspec annotations doc clean help
 
 all: $(CORE)
@@ -57,6 +64,7 @@ help:
 	@echo 'make chaos        kills scripts, guests, agents and helpers at random (ROUNDS=200)'
 	@echo 'make test-nested  guests with KVM and AF_VSOCK, inside an emulated guest (ACCEL=tcg: without KVM, some minutes)'
 	@echo 'make test-kvm     the specs of machines, with KVM and AF_VSOCK, inside an emulated guest (some minutes)'
+	@echo 'make test-arm64   an emulated guest of arm64; make test-musl: an agent with musl; make test-i386, make test-debian13: other systems'
 	@echo 'make test-boots   guests'"'"' clocks beside a busy host, and reboots, BOOTS=10 in a row (some minutes)'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
 
@@ -156,8 +164,8 @@ AGENT_LIBS := -lprotobuf-c
 $(BUILD)/agent/agent/main.o: $(PB_GEN)/builtin.c # compiled anew once messages can be had
 endif
 
-ifdef MUSL_LIB
-AGENT_LIBS := $(MUSL_LIB)/libvmctl-needs.a
+ifdef OWN_LIBS
+AGENT_LIBS := $(OWN_LIBS)/libvmctl-needs.a
 AGENT_CJSON :=
 AGENT_LUA_LIB :=
 AGENT_EV :=
@@ -217,10 +225,23 @@ test-i386:
 	@PACKAGES="make git" tools/chroot bookworm/i386 'tools/deps build guest test && make -s all agent && \
 	  eval "$$(make -s env)" && lua5.4 tools/specs.lua $(UNIT_SPECS)'
 
-# The agent with musl. What it needs is fetched first, and a make of its own then finds it.
+# The agent of another architecture, and its guests, emulated. What is there for it is in a folder of its own.
+ARM64 := build/arm64
+ARM64_CC := aarch64-linux-gnu-gcc
+ARM64_AGENT := build/aarch64-linux-gnu/vmctl-agent
+ARM64_SPECS := spec/copies_guest_spec.lua spec/forward_guest_spec.lua spec/socketforward_guest_spec.lua spec/stereos_guest_spec.lua
+
+test-arm64:
+	@tools/deps build guest test arm64
+	@tools/fetch-foreign arm64 $(ARM64)
+	@$(MAKE) -s all
+	@$(MAKE) -s agent CC=$(ARM64_CC)
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/build-image.lua $(ARM64) $(ARM64_AGENT) $(ARM64)/guest.img && \
+	  VMCTL_GUEST=$(ARM64) VMCTL_GUEST_ARCH=aarch64 VMCTL_AGENT=$(ARM64_AGENT) $(LUA) tools/specs.lua $(or $(SPECS),$(ARM64_SPECS))
+
+# The agent with musl.
 test-musl:
 	@tools/deps build guest test musl
-	@tools/fetch-sources build/sources
 	@$(MAKE) -s all guest
 	@$(MAKE) -s agent LIBC=musl
 	@eval "$$($(MAKE) -s env)" && VMCTL_AGENT=build/musl/vmctl-agent $(LUA) tools/specs.lua spec/agent_spec.lua \
@@ -264,7 +285,8 @@ ASAN_SPECS := $(filter-out spec/regress/lost_output% spec/regress/copy_with_lost
   $(sort $(shell find spec -name '*_spec.lua')))
 
 # What needs neither a guest nor a kernel nor another program's presence to be worth running elsewhere.
-UNIT_SPECS := $(filter-out spec/guest_mount_spec.lua spec/guest_commands_spec.lua spec/machine% spec/image_spec.lua spec/doctor% spec/deps% spec/embed% spec/cc_build% spec/nested%,$(ASAN_SPECS))
+UNIT_SPECS = $(filter-out $(shell grep -lE 'spec\.support\.(guest|scenario|roots|outer_guest)"' $(ASAN_SPECS)) \
+  spec/machine% spec/image_spec.lua spec/doctor% spec/deps% spec/embed% spec/cc_build% spec/nested%,$(ASAN_SPECS))
 
 asan:
 	@tools/deps build guest test

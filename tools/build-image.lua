@@ -1,4 +1,6 @@
--- lua5.4 tools/build-image.lua KERNEL_DIR AGENT OUTPUT: the guest image of `make guest`.
+-- lua5.4 tools/build-image.lua KERNEL_DIR AGENT OUTPUT: the guest image of `make guest`. A busybox that is in KERNEL_DIR, for a guest of
+-- another architecture, is taken instead of this machine's.
+local core = require "vmctl.core"
 local image = require "vmctl.machine.image"
 
 local kernel_dir, agent, output = table.unpack(arg)
@@ -14,7 +16,8 @@ elseif version ~= "kernel" and not versions:find "\nkernel" then
   modules = modules .. "/" .. version
 end
 
-local path, err = image.build { output = output, agent = agent, modules_dir = modules }
+local busybox = kernel_dir .. "/busybox"
+local path, err = image.build { output = output, agent = agent, modules_dir = modules, busybox = core.fs.stat(busybox) and busybox or true }
 if not path then
   io.stderr:write("build-image: ", err, "\n")
   os.exit(1)

@@ -1,5 +1,7 @@
---- The real guest of the specs: the kernel and the image that `make guest` leaves in build/.
+--- The real guest of the specs: the kernel and the image that `make guest` leaves in build/. VMCTL_GUEST names another folder with
+-- vmlinuz, modules and guest.img, VMCTL_GUEST_ARCH another architecture than this machine's, VMCTL_AGENT its agent (make test-arm64).
 local assert = require "luassert"
+local core = require "vmctl.core"
 local image = require "vmctl.machine.image"
 local vmctl = require "vmctl"
 
@@ -10,16 +12,20 @@ local root = debug.getinfo(1, "S").source:match "^@(.-)spec/support/[^/]*$"
 --- The project's folder, with a slash behind it, or "".
 M.root = root
 
-M.kernel = root .. "build/kernel/vmlinuz"
-M.image = root .. "build/guest.img"
-M.agent = root .. "build/vmctl-agent"
+local chosen = os.getenv "VMCTL_GUEST"
+local kernel_folder = root .. (chosen or "build/kernel")
+
+M.kernel = kernel_folder .. "/vmlinuz"
+M.image = root .. (chosen or "build") .. "/guest.img"
+M.arch = os.getenv "VMCTL_GUEST_ARCH"
+M.agent = root .. (M.arch and os.getenv "VMCTL_AGENT" or "build/vmctl-agent")
 M.agent_inside = "/sbin/vmctl-agent"
 
-local BOOT = 60 -- seconds: a boot takes two or three, on a busy machine more
+local BOOT = M.arch and 240 or 60 -- seconds: a boot takes two or three, of another architecture ten, on a busy machine more
 
 -- The options of a launch with that kernel and image unless they name others.
 local function complete(options)
-  local all = { kernel = M.kernel, initrd = M.image }
+  local all = { kernel = M.kernel, initrd = M.image, arch = M.arch }
   for name, value in pairs(options or {}) do all[name] = value end
   return all
 end
@@ -65,7 +71,7 @@ end
 ---@return string|nil
 function M.modules_dir()
   local lfs = require "lfs"
-  local dir = root .. "build/kernel/modules"
+  local dir = kernel_folder .. "/modules"
   if lfs.attributes(dir .. "/kernel") then return dir end
   for name in lfs.dir(dir) do
     if lfs.attributes(dir .. "/" .. name .. "/kernel") then return dir .. "/" .. name end
@@ -75,6 +81,8 @@ end
 --- Builds an image into a folder; options as for vmctl.machine.image.build.
 ---@return string path
 function M.build_image(options)
+  local busybox = kernel_folder .. "/busybox" -- which is there for another architecture
+  if options.busybox == nil and core.fs.stat(busybox) then options.busybox = busybox end
   return assert(image.build(options))
 end
 
