@@ -234,10 +234,23 @@ static int replace_fill(int fd, const char *bytes, size_t len, const struct vmct
     return err;
 }
 
+/* A rename would put a file into the place of a device as well. */
+static int replace_check_place(int folder, const char *name)
+{
+    struct stat there;
+    if (fstatat(folder, name, &there, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (S_ISDIR(there.st_mode))
+        return -EISDIR;
+    return S_ISREG(there.st_mode) || S_ISLNK(there.st_mode) ? 0 : -EEXIST;
+}
+
 int vmctl_fs_write_new(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how)
 {
     char temporary[TEMPORARY_NAME];
-    int fd = -1, err = replace_temporary(folder, temporary, &fd);
+    int fd = -1, err = replace_check_place(folder, name);
+    if (!err)
+        err = replace_temporary(folder, temporary, &fd);
     if (err)
         return err;
     err = replace_fill(fd, bytes, len, how);

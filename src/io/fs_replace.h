@@ -21,7 +21,8 @@ struct vmctl_fs_attributes {
  * `*changed` when the last folder was repaired. */
 int vmctl_fs_enter(const char *base, const char *path, const struct vmctl_fs_attributes *how, int *out_fd, bool *changed);
 
-/* Lets a new file take the place of `name` in a folder, written to disk first; its temporary name begins with a dot. */
+/* Lets a new file take the place of `name` in a folder, written to disk first; its temporary name begins with a dot. A file or a
+ * link gives way; a FIFO, a socket or a device is -EEXIST, a folder -EISDIR. */
 int vmctl_fs_write_new(int folder, const char *name, const void *bytes, size_t len, const struct vmctl_fs_attributes *how);
 
 /* The same, but a file that is as it shall be (content, mode, owner) is left alone: `changed` is false then. */

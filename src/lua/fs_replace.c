@@ -46,6 +46,12 @@ static int open_folder_of(const char *path, const char **name)
     return fd < 0 ? -errno : fd;
 }
 
+/* What a failure to replace a file says behind its path. */
+static const char *place_of(int err)
+{
+    return err == -EEXIST ? ", which is no regular file" : "";
+}
+
 /* fs.replace(path, bytes, [mode]): a new file takes the place of an old one at once, never half; written to disk first. */
 static int l_replace(lua_State *L)
 {
@@ -59,7 +65,7 @@ static int l_replace(lua_State *L)
     err = vmctl_fs_write_new(folder, name, bytes, len, &how);
     close(folder);
     if (err)
-        return vmctl_fail(L, err, "write %s", path);
+        return vmctl_fail(L, err, "write %s%s", path, place_of(err));
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -125,7 +131,7 @@ static int l_replace_in(lua_State *L)
         close(fd);
     }
     if (err)
-        return vmctl_fail(L, err, "write %s/%s/%s", strcmp(base, "/") == 0 ? "" : base, folder, name);
+        return vmctl_fail(L, err, "write %s/%s/%s%s", strcmp(base, "/") == 0 ? "" : base, folder, name, place_of(err));
     lua_pushboolean(L, 1);
     lua_pushboolean(L, changed || repaired);
     return 2;

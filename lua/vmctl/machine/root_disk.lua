@@ -74,7 +74,9 @@ end
 -- Makes a file by a program, under a name of its own until it is whole.
 local function make(path, size, program)
   local folder = path:match "^(.*)/[^/]*$" or "."
+  local there = core.fs.stat(path, true)
   local ok, err, code
+  if there and there.type ~= "file" then return errors.fail("EEXIST", "root: %s is there, and no regular file", path) end
   if folder:sub(1, 1) == "/" then
     ok, err, code = stage1.make_folders(folder)
     if not ok then return nil, "root: " .. err, code end
