@@ -79,7 +79,9 @@ end
 
 -- [#what-the-guest-does-with-a-request] Only `sh -c command`: args and stdin do not count. nil, text, exit code when it does not start.
 function agent:start(request, stdio)
-  local spec = { "sh", "-c", request.command or "", env = request.env, session = true, sweep = true }
+  local spec = { "sh", "-c", request.command or "", env = {}, session = true, sweep = true }
+  for name, value in pairs(self.quirks.env or {}) do spec.env[name] = value end
+  for name, value in pairs(request.env or {}) do spec.env[name] = value end
   if request.working_dir ~= "" then spec.cwd = request.working_dir end
   if self.revision ~= "0.1.9" and request.user ~= "" then spec.user = request.user end
   for name, value in pairs(stdio) do spec[name] = value end
@@ -333,7 +335,8 @@ end
 --- Serves a reference agent of revision "0.1.9" or "0.2" on a Unix socket while `fn(address, agent)` runs.
 ---@param revision string
 ---@param fn fun(address: string, agent: table) agent.seen: all messages that came, as { type, payload }
----@param quirks? { race: boolean, early_exit: boolean, short_exit: boolean, no_exit: boolean, no_files: boolean }
+---@param quirks? { race: boolean, early_exit: boolean, short_exit: boolean, no_exit: boolean, no_files: boolean,
+--- env: table } env: the agent's own variables
 function M.serve(revision, fn, quirks)
   local folder = assert(core.fs.temporary "/tmp/vmctl-reference")
   local listener = assert(vmctl.listen("unix:" .. folder .. "/agent.sock"))

@@ -2181,7 +2181,7 @@ do
 ---@field rows? integer of the terminal
 ---@field cols? integer
 ---@field timeout? number seconds for all of it; of a command that is started, for each call of the process
----@field stdin? string|function|vmctl.Stream|boolean what it reads; started: false for none
+---@field stdin? string|function|vmctl.Stream|boolean what it reads; started: false for none, "whole": see vmctl.ExecClient.start
 ---@field check? boolean run: an exit code other than 0 is a failure, code "EEXIT"
 ---@field max_output? integer run: bytes kept of each stream, 64 MiB; the head and the tail of a longer one
 ---@field on_output? fun(data: string, stream: "stdout"|"stderr") run: is called instead of keeping the output
@@ -2297,7 +2297,7 @@ function ExecClient:ready(timeout) end
 function ExecClient:refresh(what, timeout) end
 
 --- Runs a command to its end. Waits.
----@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
+---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output; with an agent of the reference, which mixes up two streams, only merge_stderr and a terminal give output before the end), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found before; nothing was run) …
@@ -2305,7 +2305,7 @@ function ExecClient:refresh(what, timeout) end
 function ExecClient:run(command) end
 
 --- Starts a command. Waits until the agent has the request.
----@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
+---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none, "whole" for one that may be gathered before the command begins. (Agents of the reference's revision 0.1.9 give commands no input, see has_stdin; with "whole" the command has one, and begins when that has been ended.)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
 ---@return string?
 ---@return string?
@@ -3018,7 +3018,7 @@ function Machine:epoch() end
 function Machine:events(opts) end
 
 --- Runs a command to its end. Waits.
----@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
+---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output; with an agent of the reference, which mixes up two streams, only merge_stderr and a terminal give output before the end), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found before; nothing was run) …
@@ -3172,7 +3172,7 @@ function Machine:restore(name, opts) end
 function Machine:resume() end
 
 --- Runs a command to its end. Waits.
----@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
+---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output; with an agent of the reference, which mixes up two streams, only merge_stderr and a terminal give output before the end), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found before; nothing was run) …
@@ -3245,7 +3245,7 @@ function Machine:snapshot(name, opts) end
 function Machine:socketforward(entries, opts) end
 
 --- Starts a command. Waits until the agent has the request.
----@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the reference there is none in any case, see has_stdin)
+---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none, "whole" for one that may be gathered before the command begins. (Agents of the reference's revision 0.1.9 give commands no input, see has_stdin; with "whole" the command has one, and begins when that has been ended.)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
 ---@return string?
 ---@return string?

@@ -100,7 +100,7 @@ end
 ---@return integer|nil status, string?, string?
 function M.run(target, command, opts)
   local source = input(opts.interactive)
-  if not source then command.stdin = false end
+  command.stdin = source and "whole" or false
   local process <close>, err, code = target:start(command) -- luacheck: ignore
   if not process then return nil, err, code end
   if source == nil then process:close_stdin() end

@@ -5,9 +5,11 @@ local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local files = require "vmctl.exec.files"
 local forward = require "vmctl.exec.forward"
+local late_process = require "vmctl.exec.late_process"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local pipeline = require "vmctl.exec.pipeline"
+local prepare = require "vmctl.exec.prepare"
 local probe = require "vmctl.exec.probe"
 local process = require "vmctl.exec.process"
 local request = require "vmctl.exec.request"
@@ -18,7 +20,6 @@ local M = {}
 
 local T = wire.types
 local TIMEOUT, DIAL_TIMEOUT = 600, 10    -- seconds: a command, a connection
-local EMBED = 90 * 1024                  -- bytes of input that fit into a command line of an agent without standard input
 
 ---@class vmctl.ExecClient
 local methods = {}
@@ -76,8 +77,8 @@ function methods:_ask(type, payload, deadline)
   return errors.fail("ETIMEDOUT", "read %s: no answer in time", s:label())
 end
 
--- Agents of the reference get the plain mode when output may come at the end: with both streams busy, their other modes
--- corrupt the framing (docs/wire/exec.md#traps).
+-- Agents of the reference get the plain mode when output may come at the end, or has to: with both streams busy, their other
+-- modes corrupt the framing (docs/wire/exec.md#traps).
 local function choose_mode(parsed, revision, wants_input, at_once)
   if parsed.options.tty then return T.EXEC_TTY end
   if wants_input and revision ~= "0.1.9" then return T.EXEC_PIPE end
@@ -113,11 +114,29 @@ function methods:_begin(parsed, mode, deadline)
   return p
 end
 
+-- As _begin, for a command that may need more than a request.
+local function begin_prepared(self, parsed, choose, deadline, input)
+  local prepared, err, code = prepare.prepare(self, parsed, self.revision, deadline, input)
+  if not prepared then return nil, err, code end
+  local p
+  p, err, code = self:_begin(prepared, choose(prepared), deadline)
+  if not p then prepare.discard(prepared) end
+  return p, err, code, prepared
+end
+
+local function start_late(self, parsed, timeout)
+  local input = prepare.input(self)
+  local function choose(prepared) return choose_mode(prepared, self.revision, false, parsed.options.merge_stderr) end
+  local function begin(deadline) return begin_prepared(self, parsed, choose, deadline, input) end
+  return late_process.new(input, begin, ("%s on %s"):format(request.title(parsed), self.address), timeout)
+end
+
 --- Starts a command. Waits until the agent has the request.
 ---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name:
 -- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its
---- process group at its end is killed; else it lives on, with agents of ours), stdin = false for none (with an older agent of the
---- reference there is none in any case, see has_stdin)
+--- process group at its end is killed; else it lives on, with agents of ours), stdin = false for none, "whole" for one that may be
+--- gathered before the command begins. (Agents of the reference's revision 0.1.9 give commands no input, see has_stdin; with "whole"
+--- the command has one, and begins when that has been ended.)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close, string?, string?
 function methods:start(command)
   local parsed = request.parse(command, "start")
@@ -125,59 +144,28 @@ function methods:start(command)
   local deadline = core.now() + timeout
   local revision, err, code = self:probe(math.min(timeout, self._dial_timeout))
   if not revision then return nil, err, code end
+  local opts = parsed.options
+  if opts.stdin == "whole" and revision == "0.1.9" and not opts.tty then return start_late(self, parsed, timeout) end
+  local wants_input = opts.stdin ~= false
+  opts.stdin = nil
   local p
-  p, err, code = self:_begin(parsed, choose_mode(parsed, revision, parsed.options.stdin ~= false, true), deadline)
+  p, err, code = begin_prepared(self, parsed, function(prepared) return choose_mode(prepared, revision, wants_input, true) end, deadline)
   if not p then return nil, err, code end
   p._timeout = timeout
   return p
 end
 
--- Reads an input to its end, if it is short enough for a command line.
-local function gather(input)
-  local parts, size, next_chunk = {}, 0, runner.chunks(input)
-  while true do
-    local chunk, err, code = next_chunk()
-    if not chunk then
-      if err then return nil, "standard input: " .. err, code end
-      return table.concat(parts)
-    end
-    size = size + #chunk
-    if size > EMBED then
-      return errors.fail("ETOOBIG", "standard input: this agent has none, and only %d bytes fit into a command", EMBED)
-    end
-    parts[#parts + 1] = chunk
-  end
-end
-
--- Puts the input into the command line for agents that have no standard input. Newer agents of the reference get a short
--- input so as well, because the plain mode can then be used.
-local function embed_input(parsed, revision)
-  local input = parsed.options.stdin
-  local fits = type(input) == "string" and #input <= EMBED
-  if input == nil or parsed.options.tty or revision == "vmctl" or (revision == "0.2" and not fits) then return parsed end
-  local err, code
-  input, err, code = gather(input)
-  if not input then return nil, err, code end
-  local quote = require "vmctl.exec.quote"
-  local command = parsed.argv and quote.command(parsed.argv) or parsed.command
-  local opts = {}
-  for name, value in pairs(parsed.options) do opts[name] = value end
-  opts.stdin = nil
-  command = ("printf %%s %s | base64 -d | { %s\n}"):format(core.base64_encode(input), command)
-  return { command = command, title = request.title(parsed), options = opts }
-end
-
 local function run_once(self, parsed, deadline)
   local revision, err, code = self:probe(math.min(deadline - core.now(), self._dial_timeout))
   if not revision then return nil, err, code end
-  parsed, err, code = embed_input(parsed, revision)
-  if not parsed then return nil, err, code end
-  local mode = choose_mode(parsed, revision, parsed.options.stdin ~= nil, parsed.options.on_output ~= nil)
-  local p
-  p, err, code = self:_begin(parsed, mode, deadline)
+  local at_once = parsed.options.on_output ~= nil and parsed.options.merge_stderr
+  local p, prepared
+  p, err, code, prepared = begin_prepared(self, parsed, function(made)
+    return choose_mode(made, revision, made.options.stdin ~= nil, at_once)
+  end, deadline)
   if not p then return nil, err, code end
   local result, partial
-  result, err, code, partial = runner.finish(p, parsed.options, deadline)
+  result, err, code, partial = runner.finish(p, prepared.options, deadline)
   if code == "ERESET" then self:forget() end
   if revision == "vmctl" and request.is_not_ours(result or partial or NOTHING) then
     self:forget()
@@ -203,7 +191,8 @@ end
 ---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all
 --- of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a
 --- longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr")
--- (called instead of keeping the output), retry (for a command that may run twice: it is run again when the connection was
+-- (called instead of keeping the output; with an agent of the reference, which mixes up two streams, only merge_stderr and a terminal
+--- give output before the end), retry (for a command that may run twice: it is run again when the connection was
 --- lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result:
 -- `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still

@@ -5,6 +5,7 @@ local go_mode = require "vmctl.base.go_mode"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local runner = require "vmctl.process.collect"
 local shape = require "vmctl.json.shape"
 local wire = require "vmctl.exec.wire"
 
@@ -13,7 +14,6 @@ local M = {}
 local T = wire.types
 local SAID = 1000        -- bytes of the agent's words in a message
 local MESSAGE = 16 << 20 -- bytes of content that one message carries: the reference reads no larger file
-local PIECE = 48 << 10   -- bytes of content in a command line
 local AS_IT_IS = 97      -- exit code of READ_LARGE: the agent's refusal stands
 
 local ANSWER = { error = "string?", too_large = "boolean?", content = "string?", files = { optional = true,
@@ -54,8 +54,7 @@ end
 local FOLLOW = [[if [ -L "$1" ]; then to=$(readlink -f -- "$1" && echo .); to=${to%??}; set -- "$to" "$to.${2##*.}" "$3"; fi
 ]]
 local BEGIN = "set -e; " .. FOLLOW .. [[if [ -e "$1" ] && [ ! -f "$1" ]; then echo "$1: not a regular file" >&2; exit 1; fi
-mkdir -p -- "$(dirname -- "$1")"; ]]
-local APPEND = FOLLOW .. [[printf %s "$3" | base64 -d >> "$2"]]
+mkdir -p -- "$(dirname -- "$1")"; trap 'rm -f -- "$2"' EXIT; ]]
 local FINISH = FOLLOW .. [[mode=${3:-$(stat -c %a -- "$1" 2>/dev/null || echo 644)}; chmod -- "$mode" "$2"; mv -f -- "$2" "$1"]]
 
 local function temporary_name(path)
@@ -66,21 +65,13 @@ local function octal(mode)
   return mode and ("%o"):format(mode) or ""
 end
 
--- For agents without a standard input: writes pieces to a temporary file beside the target, and renames it at the end.
-local function write_in_pieces(self, what, path, content, mode, timeout)
-  local temporary = temporary_name(path)
-  local function step(script, argument)
-    return run_checked(self, what, { "sh", "-c", script, "sh", path, temporary, argument }, timeout)
-  end
-  local ok, err, code = step(BEGIN .. ': > "$2"')
-  for at = 1, ok and #content or 0, PIECE do
-    ok, err, code = step(APPEND, core.base64_encode(content:sub(at, at + PIECE - 1)))
-    if not ok then break end
-  end
-  if ok then ok, err, code = step("set -e; " .. FINISH, octal(mode)) end
-  if ok then return true end
-  if code == "EREMOTE" then step 'rm -f -- "$2"' end
-  return nil, err, code
+local function write_by_command(self, what, path, content, mode, deadline)
+  local p, err, code = self:start { "sh", "-c", BEGIN .. 'cat > "$2"; ' .. FINISH, "sh", path, temporary_name(path), octal(mode),
+    stdin = "whole", timeout = deadline - core.now() }
+  local done, record
+  if p then done, err, code, record = runner.finish(p, { stdin = content, check = true }, deadline) end
+  if not done then return nil, ("%s: %s"):format(what, err), code == "EEXIT" and "EREMOTE" or code, record end
+  return true
 end
 
 --- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, the file that
@@ -101,11 +92,7 @@ function M:write_file(path, content, opts)
     if not ok then return nil, err, why, said end
     return true
   end
-  if revision == "0.1.9" then return write_in_pieces(self, what, path, content, mode, timeout) end
-  local done, err, why = run_checked(self, what, { "sh", "-c", BEGIN .. 'cat > "$2"; ' .. FINISH, "sh", path,
-    temporary_name(path), octal(mode), stdin = content }, timeout)
-  if not done then return nil, err, why end
-  return true
+  return write_by_command(self, what, path, content, mode, core.now() + (timeout or self._timeout))
 end
 
 -- Only large files: others were refused for another reason, and reading them may never end.

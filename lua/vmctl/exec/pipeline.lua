@@ -1,6 +1,5 @@
 --- Pipelines of commands on any mixture of targets: each one's output streams into the next one's input.
 local core = require "vmctl.core"
-local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local pieces = require "vmctl.base.pieces"
@@ -44,14 +43,11 @@ local function start_all(list, opts, deadline)
   for i, stage in ipairs(list) do
     local command, wants_input = stage.command, i > 1 or opts.stdin ~= nil
     command.timeout = deadline - core.now()
-    if not wants_input then command.stdin = false end
+    command.stdin = wants_input and "whole" or false
     local p, err, code = stage.target:start(command)
     if not p then return nil, ("pipeline: stage %d: %s"):format(i, err), code end
     p.name = stage.title .. p.name:sub(#request.title { argv = command } + 1)
     stage.process, stage.name = p, p.name
-    if wants_input and not p:has_stdin() then
-      return errors.fail("ENOTSUP", "pipeline: stage %d: %s: this agent gives commands no standard input", i, p.name)
-    end
   end
   return true
 end

@@ -27,6 +27,15 @@ local function assignment(name, bytes)
   return ("%s=$(printf '%sx'); %s=${%s%%x}; "):format(name, octal(bytes), name, name)
 end
 
+-- The variables of an environment, as a list of commands.
+local function exports(env)
+  local list = {}
+  for name, value in pairs(env or {}) do
+    list[#list + 1] = assignment(name, value) .. "export " .. name .. "; "
+  end
+  return list
+end
+
 --- A shell command that becomes `argv` with exactly these arguments, in an environment with `env` added where its values are
 -- not text. `exec` keeps the shell from seeing anything else in the first word: a builtin (whose echo knows backslashes), a
 -- reserved word, an assignment.
@@ -34,10 +43,7 @@ end
 ---@param env? table<string, string> values that JSON cannot carry
 ---@return string command
 function M.command(argv, env)
-  local before, words = {}, {}
-  for name, value in pairs(env or {}) do
-    before[#before + 1] = assignment(name, value) .. "export " .. name .. "; "
-  end
+  local before, words = exports(env), {}
   for i, arg in ipairs(argv) do
     if is_text(arg) then
       words[i] = M.word(arg)
@@ -49,6 +55,16 @@ function M.command(argv, env)
   return table.concat(before) .. (argv[1]:find "^%-" and "exec -- " or "exec ") .. table.concat(words, " ")
 end
 
+--- A shell command of any bytes, as text, in an environment with `env` added.
+---@param command string
+---@param env table<string, string> values that JSON cannot carry
+---@return string
+function M.script(command, env)
+  local before = table.concat(exports(env))
+  if is_text(command) then return before .. command end
+  return before .. assignment("vmctl_0", command) .. 'eval "$vmctl_0"'
+end
+
 --- Splits an environment into values that JSON can carry and those that it cannot.
 ---@return table<string, string> text, table<string, string> bytes
 function M.split_env(env)
@@ -58,7 +74,5 @@ function M.split_env(env)
   end
   return text, bytes
 end
-
-M.is_text = is_text
 
 return M

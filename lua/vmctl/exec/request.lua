@@ -23,7 +23,7 @@ local alone = { tty = "boolean", rows = "integer", cols = "integer", timeout = "
 ---@field rows? integer of the terminal
 ---@field cols? integer
 ---@field timeout? number seconds for all of it; of a command that is started, for each call of the process
----@field stdin? string|function|vmctl.Stream|boolean what it reads; started: false for none
+---@field stdin? string|function|vmctl.Stream|boolean what it reads; started: false for none, "whole": see vmctl.ExecClient.start
 ---@field check? boolean run: an exit code other than 0 is a failure, code "EEXIT"
 ---@field max_output? integer run: bytes kept of each stream, 64 MiB; the head and the tail of a longer one
 ---@field on_output? fun(data: string, stream: "stdout"|"stderr") run: is called instead of keeping the output
@@ -35,7 +35,7 @@ local known = {
   run = options.merge(common, alone, {
     stdin = "string|callable|vmctl.Stream", check = "boolean", max_output = "integer", on_output = "callable", retry = "boolean|integer>=0",
   }),
-  start = options.merge(common, alone, { stdin = { false } }), -- otherwise it can be written to
+  start = options.merge(common, alone, { stdin = { false, "whole" } }), -- otherwise it can be written to
   pipeline = common,
 }
 
@@ -94,14 +94,12 @@ local function base64_all(list)
   return encoded
 end
 
--- For agents of the reference: a shell command.
-local function shell_command(parsed, env_bytes)
-  local command = parsed.command
-  if parsed.argv then
-    command = quote.command(parsed.argv, env_bytes)
-  elseif next(env_bytes) or not quote.is_text(command) then
-    command = quote.command({ "sh", "-c", command }, env_bytes)
-  end
+--- A command for agents of the reference, which give all of them to a shell.
+---@param parsed table
+---@param env_bytes table<string, string> variables that JSON cannot carry
+---@return string
+function M.shell_command(parsed, env_bytes)
+  local command = parsed.argv and quote.command(parsed.argv, env_bytes) or quote.script(parsed.command, env_bytes)
   return parsed.options.merge_stderr and "{ " .. command .. "\n} 2>&1" or command
 end
 
@@ -160,7 +158,7 @@ function M.encode(parsed, revision, type, token)
     request.token = token
     if opts.keep == false then request.keep = false end
   else
-    request.command = shell_command(parsed, env_bytes)
+    request.command = M.shell_command(parsed, env_bytes)
   end
   return wire.encode_request(request)
 end

@@ -155,7 +155,8 @@ function M.new(guest, folder, name, owner, scope)
   local stage = (".vmctl-%08x%08x"):format(math.random(0) & 0xffffffff, math.random(0) & 0xffffffff)
   local top = place == "folder" and base or (base == "/" and "" or base) .. "/" .. name
   local process
-  process, err, code = guest:start { "sh", "-c", scripts.UNPACK, "sh", base, stage, name, top, owner == "keep" and "p" or "o" }
+  process, err, code = guest:start { "sh", "-c", scripts.UNPACK, "sh", base, stage, name, top, owner == "keep" and "p" or "o",
+    stdin = "whole" }
   if not process then return nil, err, code end
   local made = setmetatable({ guest = guest, _process = process, _prefix = "t/" .. name, _folders = {}, _owner = owner, _base = base,
     _stage = stage, _knows = kind ~= "plain" and "pax" or nil, holes = kind == "gnu" }, sink)
