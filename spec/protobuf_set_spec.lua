@@ -168,6 +168,24 @@ describe("vmctl.protobuf's descriptor sets", function()
       assert.equal("n", round(MACHINE, { name = "n" }).name)
     end)
 
+    it("keep the form of a well-known message that is known, and use it", function()
+      local fresh = wire.another()
+      local function file(package, fields)
+        local list = {}
+        for number, name in ipairs(fields) do
+          list[number] = { name = name, number = number, label = 1, type = name == "other" and 11 or 5,
+            type_name = name == "other" and ".google.protobuf.Spec" or nil }
+        end
+        return { name = package, package = package, syntax = "proto3", message_type = { { name = "Spec", field = list } } }
+      end
+      local function load(...) return fresh.load_set(assert(pb.encode("vmctl.schema.FileSet", { file = { ... } }))) end
+      assert.same({ "google.protobuf.Spec" }, load(file("google.protobuf", { "a" })))
+      assert.same({ "google.protobuf.Spec", "p.Spec" }, load(file("google.protobuf", { "a", "b" }), file("p", { "other" })))
+      assert.equal(1, #fresh.fields "google.protobuf.Spec")
+      assert.same({ other = { a = 7 } }, fresh.decode("p.Spec", field(1, 2, field(1, 0, 7) .. field(2, 0, 8))))
+      assert.equal("EINVAL", code_of(load(file("p", { "other", "b" }))))
+    end)
+
     it("may lack what is known already", function()
       local fresh = wire.another()
       local alone = wire.set(RUN_TIME, "machines", true)
@@ -222,6 +240,8 @@ describe("vmctl.protobuf's descriptor sets", function()
       local _, message, code = fresh.load(path)
       assert.equal("EINVAL", code)
       assert.matches("^load .*/broken%.proto: protoc[-c]*: broken%.proto:1:.*", message)
+      path = write("old.proto", "message {") -- of which protoc first says that its syntax is not named
+      assert.matches("^load .*/old%.proto: protoc[-c]*: old%.proto:1:.*", (select(2, fresh.load(path))))
     end)
 
     it("say why they cannot be read", function()

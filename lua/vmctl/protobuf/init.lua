@@ -112,6 +112,16 @@ local known_options = { symbol = "string", include = "table", timeout = "number>
 
 local COMPILE_TIMEOUT = 60 -- seconds
 
+-- Without those of google.protobuf that are known: sets have descriptor.proto and others in the form of their protoc, which is an older
+-- or a newer form of the same.
+local function to_be_made(messages)
+  local list = {}
+  for _, message in ipairs(messages) do
+    if not (message.name:find "^google%.protobuf%." and core.exists(message.name)) then list[#list + 1] = message end
+  end
+  return list
+end
+
 -- Makes the messages of a set. Returns the schema.
 local function define(bytes, what)
   local found_schema, schema = pcall(require, "vmctl.protobuf.schema") -- not in the agent, whose messages are all built in
@@ -122,7 +132,7 @@ local function define(bytes, what)
   local made, err, code = schema.parse(set, core.exists)
   if made then
     local added
-    added, err, code = core.define(made.messages, made.enums)
+    added, err, code = core.define(to_be_made(made.messages), made.enums)
     if added then return made end
   end
   return errors.fail(code, "load %s: %s", what, err)
@@ -168,7 +178,8 @@ end
 --   * a shared object of protoc-c's output, with a list of the messages as tools/pb-messages prints it (examples/protobuf.lua shows
 --     the commands). Its code is trusted like this program's own, and stays loaded.
 --
--- A set is looked at as bytes of a stranger: what is wrong with it is said. Waits for the disk, and for protoc.
+-- A set is looked at as bytes of a stranger: what is wrong with it is said. Messages of google.protobuf that are known already stay
+-- as they are, also where a set has a later form of them. Waits for the disk, and for protoc.
 ---@param path string ending in .proto: to be compiled; a shared object's without a slash is searched in the system's library folders
 ---@param options? string|{ symbol: string?, include: string[]?, timeout: number? } symbol (or the string alone): a shared object's
 -- list ("vmctl_messages"); include: folders for protoc's imports, one of which holds the file (its own folder alone); timeout: the

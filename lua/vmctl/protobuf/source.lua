@@ -46,6 +46,14 @@ local function words_of(child, timeout)
   end
 end
 
+-- Its first line that is no warning.
+local function reason(words)
+  for line in words:gmatch "[^\n]+" do
+    if not line:find "^%[libprotobuf WARNING" and not line:find "warning:" then return line end
+  end
+  return words:match "^%s*([^\n]*)"
+end
+
 local function run(command, timeout)
   local child <close>, err, code = process.spawn(command)
   if not child then return nil, err, code end
@@ -54,7 +62,7 @@ local function run(command, timeout)
   if words then ended, err, code = child:wait(timeout) end
   if not ended then return nil, err, code end
   if ended.exit_code == 0 then return true end
-  return errors.fail("EINVAL", "%s: %s", command[1], words:match "^%s*([^\n]*)")
+  return errors.fail("EINVAL", "%s: %s", command[1], reason(words))
 end
 
 local function compile(path, include, target, timeout)
