@@ -5,10 +5,10 @@ package.path = (arg[0]:match "^.*/" or "./") .. "?.lua;" .. package.path
 local support = require "support"
 local vmctl = require "vmctl"
 
-local LIMIT = 420 -- seconds for all of it, builds included
+local LIMIT = 480 -- seconds for all of it, builds included
 
 local suites = { "stereos_server", "stereos_client", "l2", "ttrpc_server", "ttrpc_client", "socketforward", "cc_server", "cc_client",
-  "yamux_server", "yamux_client" }
+  "yamux_server", "yamux_client", "protobuf" }
 
 local function run_all(report)
   for _, name in ipairs(suites) do
