@@ -43,7 +43,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-musl test-debian13 test-i386 test-arm64 check asan valgrind fuzz \
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
   examples rockspec annotations doc clean help
 
 all: $(CORE)
@@ -65,6 +65,7 @@ help:
 	@echo 'make test-nested  guests with KVM and AF_VSOCK, inside an emulated guest (ACCEL=tcg: without KVM, some minutes)'
 	@echo 'make test-kvm     the specs of machines, with KVM and AF_VSOCK, inside an emulated guest (some minutes)'
 	@echo 'make test-arm64   an emulated guest of arm64; make test-musl: an agent with musl; make test-i386, make test-debian13: other systems'
+	@echo 'make test-cjson   JSON with OpenResty'"'"'s lua-cjson instead of Debian'"'"'s'
 	@echo 'make test-boots   guests'"'"' clocks beside a busy host, and reboots, BOOTS=10 in a row (some minutes)'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
 
@@ -238,6 +239,18 @@ test-arm64:
 	@$(MAKE) -s agent CC=$(ARM64_CC)
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/build-image.lua $(ARM64) $(ARM64_AGENT) $(ARM64)/guest.img && \
 	  VMCTL_GUEST=$(ARM64) VMCTL_GUEST_ARCH=aarch64 VMCTL_AGENT=$(ARM64_AGENT) $(LUA) tools/specs.lua $(or $(SPECS),$(ARM64_SPECS))
+
+# JSON with OpenResty's lua-cjson instead of Debian's.
+CJSON_SPECS := $(sort $(wildcard spec/json_spec.lua spec/exec_wire_spec.lua spec/exec_spec.lua spec/exec_files_spec.lua spec/exec_reference_spec.lua \
+  spec/stereos_client_spec.lua spec/stereos_server_spec.lua spec/qmp_wire_spec.lua spec/qmp_client_spec.lua spec/qga_client_spec.lua \
+  spec/trace_spec.lua spec/config_spec.lua spec/cli_json_spec.lua))
+
+test-cjson:
+	@tools/deps build guest test
+	@tools/fetch-other-cjson build/other-cjson
+	@$(MAKE) -s all agent
+	@eval "$$($(MAKE) -s env)" && export LUA_CPATH="$(CURDIR)/build/other-cjson/?.so;$$LUA_CPATH" && \
+	  $(LUA) -e 'assert(require "cjson".empty_array, "this is the same lua-cjson")' && $(LUA) tools/specs.lua $(or $(SPECS),$(CJSON_SPECS))
 
 # The agent with musl.
 test-musl:
