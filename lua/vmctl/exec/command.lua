@@ -1,5 +1,5 @@
 --- The agent's commands: starts them, feeds them, reports their end after their last output, and ends them with their host.
-local channel = require "vmctl.base.channel"
+local answer_output = require "vmctl.exec.answer_output"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
@@ -17,7 +17,6 @@ local SEND_TIMEOUT = 30
 local GRACE = 2           -- seconds for which a host may still send when it has its answer
 local LINGER = job.LINGER
 local CANNOT = 126        -- the exit code of a command that cannot be run
-local CAPTURE = 4 << 20   -- bytes of stdout and stderr together that an answer carries; more goes ahead of it
 local PIPES = 4 << 20     -- bytes: what both pipes of a command can hold is less
 local HEARS_NO_MORE = { EPIPE = true, ECLOSED = true } -- of a write to a child: further input is thrown away
 local ENDED = { EOF = true, ECLOSED = true, ECANCELED = true } -- of a read from a child: nothing is lost
@@ -157,63 +156,12 @@ local function answer(conn, response)
   return finish(conn, T.EXEC_RESULT, wire.encode_response(response), SEND_TIMEOUT)
 end
 
--- Keeps the output of a plain command for its answer. Beyond a limit it goes to the host as it comes, as hosts of the reference
--- take it in this mode as well: what they then have counts, and the answer has none.
-local function keeper(conn)
-  local types, texts = { stdout = T.STDOUT, stderr = T.STDERR }, { stdout = {}, stderr = {} }
-  local lock, total = channel.lock(), 0
-  local self = { ahead = false, sending = 0 }
-  local function send(name, data)
-    return conn:write_frame(types[name], data, math.huge)
-  end
-  local function overflow()
-    self.ahead = true
-    for name, parts in pairs(texts) do
-      for i, data in ipairs(parts) do
-        local ok, err, code = send(name, data)
-        if not ok then return nil, err, code end
-        parts[i] = ""
-      end
-    end
-    return true
-  end
-  function self.add(name, data)
-    total = total + #data
-    if total <= CAPTURE then
-      table.insert(texts[name], data)
-      return true
-    end
-    self.sending = self.sending + 1
-    local ok, err, code = lock:with(math.huge, function()
-      local sent, why, number = true, nil, nil
-      if not self.ahead then sent, why, number = overflow() end
-      if sent then sent, why, number = send(name, data) end
-      return sent, why, number
-    end)
-    self.sending = self.sending - 1
-    return ok, err, code
-  end
-  -- Waits for a task that collects, as long as the host takes output.
-  function self.await(collecting)
-    local sent
-    repeat
-      sent = conn:stats().bytes_out
-      collecting:join(LINGER)
-    until collecting:status() == "done" or self.sending == 0 and conn:stats().bytes_out == sent
-    collecting:cancel()
-  end
-  function self.text(name)
-    return not self.ahead and table.concat(texts[name]) or nil
-  end
-  return self
-end
-
 -- Exec: all output inside the one answer, if it is not too much.
 function M.plain(conn, payload, opts)
   local child, request = launch.start(payload, opts, { stdout = "pipe", stderr = "pipe" })
   if not child then return answer(conn, { exit_code = request.exit_code, error = request.text }) end
   local guard <close> = child -- luacheck: ignore
-  local kept, lost = keeper(conn), nil
+  local kept, lost = answer_output.new(conn), nil
   local function collect(name)
     local data, err, code = child[name]:read(wire.CHUNK, math.huge)
     while data do

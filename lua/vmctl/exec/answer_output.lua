@@ -1,0 +1,64 @@
+--- The output of a plain command, which its answer carries.
+local channel = require "vmctl.base.channel"
+local job = require "vmctl.process.job"
+local wire = require "vmctl.exec.wire"
+
+local M = {}
+
+local T = wire.types
+local LINGER = job.LINGER
+local CAPTURE = 4 << 20   -- bytes of stdout and stderr together that an answer carries; more goes ahead of it
+
+--- Keeps it. Beyond a limit it goes to the host as it comes, as hosts of the reference take it in this mode as well: what they then
+--- have counts, and the answer has none. Does not wait; its functions do.
+---@param conn vmctl.Stream
+function M.new(conn)
+  local types, texts = { stdout = T.STDOUT, stderr = T.STDERR }, { stdout = {}, stderr = {} }
+  local lock, total = channel.lock(), 0
+  local self = { ahead = false, sending = 0 }
+  local function send(name, data)
+    return conn:write_frame(types[name], data, math.huge)
+  end
+  local function overflow()
+    self.ahead = true
+    for name, parts in pairs(texts) do
+      for i, data in ipairs(parts) do
+        local ok, err, code = send(name, data)
+        if not ok then return nil, err, code end
+        parts[i] = ""
+      end
+    end
+    return true
+  end
+  function self.add(name, data)
+    total = total + #data
+    if total <= CAPTURE then
+      table.insert(texts[name], data)
+      return true
+    end
+    self.sending = self.sending + 1
+    local ok, err, code = lock:with(math.huge, function()
+      local sent, why, number = true, nil, nil
+      if not self.ahead then sent, why, number = overflow() end
+      if sent then sent, why, number = send(name, data) end
+      return sent, why, number
+    end)
+    self.sending = self.sending - 1
+    return ok, err, code
+  end
+  -- Waits for a task that collects, as long as the host takes output.
+  function self.await(collecting)
+    local sent
+    repeat
+      sent = conn:stats().bytes_out
+      collecting:join(LINGER)
+    until collecting:status() == "done" or self.sending == 0 and conn:stats().bytes_out == sent
+    collecting:cancel()
+  end
+  function self.text(name)
+    return not self.ahead and table.concat(texts[name]) or nil
+  end
+  return self
+end
+
+return M
