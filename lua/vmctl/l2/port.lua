@@ -3,39 +3,30 @@
 local core = require "vmctl.core"
 local channel = require "vmctl.base.channel"
 local errors = require "vmctl.errors"
+local frame_rules = require "vmctl.l2.frame_rules"
 local handler = require "vmctl.l2.handler"
-local random = require "vmctl.base.random"
 
 local M = {}
 
-local SHORTEST = 14               -- bytes of two addresses and a type
-local LONGEST_SENT = 65535        -- every peer accepts that
 local LONGEST_TAKEN = 4096 + 65536 -- QEMU's own limit
 local HANG_UP_LOOK = 0.1          -- seconds between two checks for the peer's end, while no task reads
 local BATCH = 256                 -- frames at once
 local WAIT = 60                   -- seconds for a frame
 
-local format = core.format { length = 4, max = LONGEST_TAKEN }
-M.format = format
+M.format = core.format { length = 4, max = LONGEST_TAKEN }
+local check, sift = frame_rules.check, frame_rules.sift
 
 ---@class vmctl.L2Port
 local methods = {}
 local mt = { __name = "vmctl.L2Port", __index = methods }
 
--- A random address of our own: locally administered, unicast. It is never sent; guests have the addresses of their devices.
-local function random_address()
-  local bytes = { assert(random.bytes(6)):byte(1, 6) }
-  bytes[1] = bytes[1] & 0xfc | 0x02
-  return ("%02x:%02x:%02x:%02x:%02x:%02x"):format(table.unpack(bytes))
-end
-
 --- Makes a port of a connected stream, which it takes. Does not wait.
 ---@param stream vmctl.Stream
 ---@return vmctl.L2Port
 function M.new(stream)
-  stream:set_format(format)
+  stream:set_format(M.format)
   local self = setmetatable({
-    _stream = stream, _label = stream:label(), _sending = channel.lock(), _over = core.queue(), _address = random_address(),
+    _stream = stream, _label = stream:label(), _sending = channel.lock(), _over = core.queue(), _address = frame_rules.random_address(),
     _counts = { frames_in = 0, bytes_in = 0, frames_out = 0, bytes_out = 0, invalid = 0 },
     _kept = {}, _first = 1, -- frames that a handler's task had read before the handler was taken away
   }, mt)
@@ -59,24 +50,12 @@ local function fail(self, message, code, extra)
   return nil, message, code, extra
 end
 
--- The time that remains until a deadline.
-local function left(deadline)
-  return deadline and math.max(0, deadline - core.now())
-end
+-- The time that remains.
+local function left(deadline) return deadline and math.max(0, deadline - core.now()) end
 
 local function deadline_of(timeout)
   if type(timeout) == "table" then timeout = timeout.timeout end
   return timeout and core.now() + timeout
-end
-
--- The reason why a frame cannot be sent, or nothing.
-local function check(self, frame)
-  if type(frame) ~= "string" then error("send: a frame is a string, got " .. type(frame), 3) end
-  if #frame < SHORTEST then
-    return ("send %s: a frame of %d bytes: an Ethernet frame has at least %d"):format(self._label, #frame, SHORTEST), "EINVAL"
-  elseif #frame > LONGEST_SENT then
-    return ("send %s: a frame of %d bytes: at most %d are sent"):format(self._label, #frame, LONGEST_SENT), "ETOOBIG"
-  end
 end
 
 -- Sends frames in one batch, one sender at a time. Fourth value of a failure: how many were sent or queued.
@@ -99,7 +78,7 @@ end
 --- left; ETIMEDOUT leaves it usable
 ---@return integer? sent 1: the frame is queued nevertheless, and will go out
 function methods:send(frame, timeout)
-  local message, code = check(self, frame)
+  local message, code = check(self._label, frame)
   if message then return nil, message, code, 0 end
   local ok, err, why, done = transmit(self, self._stream.write_frame, frame, deadline_of(timeout))
   if ok or done == 1 then
@@ -117,7 +96,7 @@ end
 function methods:send_many(frames, timeout)
   if type(frames) ~= "table" then error("send_many: an array of frames expected, got " .. type(frames), 2) end
   for _, frame in ipairs(frames) do
-    local message, code = check(self, frame)
+    local message, code = check(self._label, frame)
     if message then return nil, message, code, 0 end
   end
   local ok, err, code, done = transmit(self, self._stream.write_frames, frames, deadline_of(timeout))
@@ -128,24 +107,6 @@ function methods:send_many(frames, timeout)
   return ok, err, code, done
 end
 
--- Counts frames, and leaves out those that are too short.
-local function sift(self, frames)
-  local counts, good = self._counts, 0
-  for i = 1, #frames do
-    local frame = frames[i]
-    if #frame < SHORTEST then
-      counts.invalid = counts.invalid + 1
-    else
-      counts.bytes_in = counts.bytes_in + #frame
-      good = good + 1
-      frames[good] = frame
-    end
-  end
-  counts.frames_in = counts.frames_in + good
-  for i = #frames, good + 1, -1 do frames[i] = nil end
-  return frames
-end
-
 -- Reads at least one valid frame.
 function methods:_receive(most, deadline)
   while true do
@@ -154,7 +115,7 @@ function methods:_receive(most, deadline)
       if self._ended and self._ended ~= "ECLOSED" then code = self._ended end
       return fail(self, err, code)
     end
-    if #sift(self, frames) > 0 then return frames end
+    if #sift(frames, self._counts) > 0 then return frames end
     if core.now() >= deadline then return fail(self, "no frame that is long enough", "ETIMEDOUT") end
   end
 end
