@@ -1,48 +1,20 @@
 --- Probes: objects that ask once whether something is ready. Making one does not wait.
 local address = require "vmctl.net.address"
-local dial = require "vmctl.net.dial"
-local core = require "vmctl.core"
 local exec = require "vmctl.exec"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local ports = require "vmctl.ready.port"
+local probe = require "vmctl.ready.probe"
 local target = require "vmctl.base.target"
 
 local M = {}
 
-local LOOPBACK = "127.0.0.1"
-local BANNER = 64 * 1024  -- bytes that an expected pattern may need
+local make, never, transport, resolve_exec = probe.make, probe.never, probe.transport, probe.resolve_exec
+
 local STDERR_TAIL = 200   -- bytes of a failed command's words
 
----@class vmctl.Probe
----@field label string
----@field kind string
-local mt = { __name = "vmctl.Probe", __tostring = function(self) return self.label end }
-
 --- Says if a value is a probe object.
-function M.is_probe(value) return getmetatable(value) == mt end
-
--- `attempt(self, timeout)` gives a value, or nil, message, code; a code that retry.lua takes for "never" ends the wait.
-local function make(kind, label, attempt, fields)
-  local self = fields or {}
-  self.kind, self.label, self.attempt = kind, label, attempt
-  return setmetatable(self, mt)
-end
-
--- A wrong address is no mistake of the program (it may come from elsewhere): it fails when it is asked.
-local function never(label, err, code)
-  return make("fn", label, function() return nil, err, code end)
-end
-
-local function transport(client)
-  local at = client.address
-  return type(at) == "table" and at.kind or nil
-end
-
-local function resolve_exec(value, where)
-  if not target.is_exec(value) then value = target.resolve(value, where, 4).exec end
-  if not value then error(where .. ": a target that runs commands expected", 3) end
-  return value, target.label(value), target.is_machine(value) and value or nil
-end
+function M.is_probe(value) return probe.is_probe(value) end
 
 local GOOD = { ready = true, healthy = true }
 
@@ -119,62 +91,6 @@ function M.exec(where)
     { client = client, transport = client.address.kind })
 end
 
--- The received text, once it matches.
-local function read_banner(s, opts, deadline)
-  local seen = ""
-  while #seen < BANNER do
-    local data, err, code = s:read(BANNER, deadline - core.now())
-    if not data then return nil, err, code end
-    seen = seen .. data
-    if not opts.expect or seen:find(opts.expect, 1, opts.plain) then return seen end
-  end
-  return nil, ("'%s' was not in the first %d bytes"):format(opts.expect, #seen), "EPROTO"
-end
-
--- A connect to a closed ephemeral port of this machine may connect to itself.
-local function is_own_echo(s)
-  local here, there = s:address(), s:peer()
-  return here and there and here.kind == "tcp" and tostring(here) == tostring(there)
-end
-
-local function try_port(self, connect, timeout)
-  local deadline = core.now() + timeout
-  local s <close>, err, code = connect(timeout)
-  if not s then return nil, err, code end
-  if is_own_echo(s) then return nil, self.label .. ": nobody listens", "ECONNREFUSED" end
-  local opts = self.options
-  if opts.send then
-    local ok
-    ok, err, code = s:write(opts.send, deadline - core.now())
-    if not ok then return nil, err, code end
-  end
-  if not (opts.read or opts.expect) then return true end
-  return read_banner(s, opts, deadline)
-end
-
-local port_options = { read = "boolean", expect = "string", plain = "boolean", send = "string" }
-
-local function outside_port(where, opts)
-  opts = options.check(opts, port_options, "ready.port")
-  local at, err, code = address.parse(where)
-  if not at then return never("port", err, code) end
-  local function connect(timeout) return dial.dial(at, { timeout = timeout }) end
-  return make("port", ("port %s"):format(at), function(self, timeout) return try_port(self, connect, timeout) end,
-    { options = opts, transport = at.kind })
-end
-
-local function inside_port(where, port, host, opts)
-  if type(host) == "table" then host, opts = nil, host end
-  opts = options.check(opts, port_options, "ready.port")
-  if math.type(port) ~= "integer" or port < 1 or port > 65535 then error("ready.port: a port from 1 to 65535 expected", 2) end
-  local client, name, machine = resolve_exec(where, "ready.port")
-  host = host or LOOPBACK
-  local function connect(timeout) return client:forward(host, port, timeout) end
-  return make("forward", ("port %s:%d of %s"):format(host, port, name),
-    function(self, timeout) return try_port(self, connect, timeout) end,
-    { options = opts, machine = machine, transport = transport(client) })
-end
-
 --- A port accepts connections: `port(address, options)` seen from here, `port(target, port, host, options)` as the guest sees
 -- it. Behind a user-mode forwarding a connect proves nothing (QEMU accepts before the guest does): ask for bytes. The probe's
 -- value: true, or the bytes read.
@@ -185,8 +101,8 @@ end
 -- Lua pattern (plain: a text) that must be in what comes; send: what to say first
 ---@return vmctl.Probe
 function M.port(where, port_or_options, host, opts)
-  if math.type(port_or_options) == "integer" then return inside_port(where, port_or_options, host, opts) end
-  return outside_port(where, port_or_options)
+  if math.type(port_or_options) == "integer" then return ports.inside(where, port_or_options, host, opts) end
+  return ports.outside(where, port_or_options)
 end
 
 --- A guest's console shows a Lua pattern, in what it has kept or in what comes. The probe's value: the match.
