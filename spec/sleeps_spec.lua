@@ -7,13 +7,12 @@ local LEAST, MOST = 0.05, 5 -- seconds: shorter ones let others run, and longer 
 -- The most that a file may have: those whose other side is a process, a guest or a thread that tells nothing, those on a virtual
 -- clock, and those of a handler that takes its time.
 local allowed = {
-  ["c/forked"] = 1, ["cc_helper_program_spec"] = 1, ["clock_spec"] = 1, ["dial_hybrid_spec"] = 1, ["exec_big_spec"] = 2,
+  ["c/forked"] = 1, ["cc_helper_program_spec"] = 1, ["clock_spec"] = 1, ["dial_hybrid_spec"] = 1,
   ["exec_server_spec"] = 2, ["exec_spec"] = 1, ["l2_capture_spec"] = 1, ["l2_isolation_spec"] = 1,
-  ["machine_life_spec"] = 2, ["machine_spec"] = 1, ["pipeline_spec"] = 1, ["ready_all_spec"] = 1,
-  ["regress/agent_restarted_inside_spec"] = 1, ["regress/emfile_accept_spec"] = 1, ["regress/hung_share_freezes_agent_spec"] = 1,
+  ["machine_life_spec"] = 2, ["machine_spec"] = 1, ["pipeline_spec"] = 1, ["regress/hung_share_freezes_agent_spec"] = 1,
   ["regress/interrupted_test_leaves_guests_spec"] = 2, ["regress/stubborn_task_spins_spec"] = 1,
   ["socketforward_guest_spec"] = 1, ["stereos_server_spec"] = 2, ["support/cli"] = 1, ["support/nested_checks"] = 4,
-  ["support/vsock_checks"] = 1, ["task_spec"] = 1, ["ttrpc_server_spec"] = 1, ["ttrpc_workers_spec"] = 2, ["workers_spec"] = 1,
+  ["support/vsock_checks"] = 1, ["task_spec"] = 1, ["ttrpc_server_spec"] = 1, ["ttrpc_workers_spec"] = 2,
 }
 
 local function count(text)

@@ -166,8 +166,9 @@ describe("a file call that hangs", function()
   if not unavailable then
     it("gives its worker back when it ends", support.run(function()
       hanging.with(function(folder)
-        for i = 1, WORKERS do vmctl.spawn(work, 0.2, "stat", fs.stat, folder .. "/x" .. i) end
-        vmctl.sleep(0.3)
+        local given_up = {}
+        for i = 1, WORKERS do given_up[i] = vmctl.spawn(work, 0.2, "stat", fs.stat, folder .. "/x" .. i) end
+        for i = 1, WORKERS do assert.equal("ETIMEDOUT", code(given_up[i]:join())) end
       end)
       assert.equal("file", work(20, "stat", fs.stat, "/etc/passwd").type)
     end, LIMIT))

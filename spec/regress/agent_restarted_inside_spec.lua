@@ -14,7 +14,7 @@ guest.on_each_channel(describe, "an agent that is killed and started anew inside
     local vm <close> = guest.boot { initrd = image, channel = channel }
     for _ = 1, 2 do
       local flying = vmctl.spawn(function() return vm:run { "sleep", "1000" } end)
-      vmctl.sleep(0.2)
+      support.eventually(function() return assert(vm:run { "pidof", "sleep" }).exit_code == 0 end)
       assert.equal("ERESET", code(vm:run "kill -9 $(pidof vmctl-agent); sleep 1000"))
       assert.equal("ERESET", code(flying:join(LIMIT)))
       assert(vm:wait_ready(LIMIT))
