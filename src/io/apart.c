@@ -47,13 +47,14 @@ static int apart_result(int fd, int seconds)
     return n == (ssize_t)sizeof err ? err : -ECHILD;
 }
 
-/* One that not even SIGKILL takes from its call is left behind, for the system's first process to reap once we have ended. */
+/* One that not even SIGKILL takes from its call within five seconds is left behind, for the system's first process to reap once we
+ * have ended. Several that hang in one folder wait for each other, so a busy machine needs a while. */
 static void apart_reap(pid_t pid)
 {
     const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
 
     kill(pid, SIGKILL);
-    for (int left = 100; left > 0 && waitpid(pid, NULL, WNOHANG) == 0; left--)
+    for (int left = 500; left > 0 && waitpid(pid, NULL, WNOHANG) == 0; left--)
         nanosleep(&pause, NULL);
 }
 
