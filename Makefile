@@ -267,7 +267,10 @@ test-nested:
 	@eval "$$($(MAKE) -s env)" && VMCTL_NESTED=1 $(LUA) tools/specs.lua spec/nested_spec.lua
 
 # The specs of machines as they are where KVM and AF_VSOCK are, which most machines have.
-KVM_SPECS := spec/machine_spec.lua spec/machine_life_spec.lua spec/qmp_machine_spec.lua spec/scenario_spec.lua
+# The longest first.
+KVM_SPECS := $(patsubst %,spec/%_spec.lua,machine qmp_machine scenario socketforward_guest forward_guest cc_guest cli_guest machine_life \
+  guest_commands vsock_guest guest_mount_rules guest_mount stereos_guest forward_from_guest copies_guest guest_files guest_health \
+  guest_stereos guest_keys)
 
 test-kvm:
 	@tools/deps build guest test

@@ -6,7 +6,7 @@ local support = require "spec.support"
 local vmctl = require "vmctl"
 
 local code, counts, path, run = support.code, forwarding.counts, forwarding.path, support.run
-local LIMIT = 60
+local LIMIT = 60 * support.scale
 local AGENT = guest.agent_inside
 local MiB = 1 << 20
 
