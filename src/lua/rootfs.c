@@ -261,7 +261,15 @@ struct file_lock {
     int fd;
 };
 
-/* core.lock_file(path) -> lock; EBUSY: another process, or another lock of this one, has it. The file is made if it is not there. */
+/* A file that its last owner has removed locks nothing any more. */
+static bool lock_is_there(int fd, const char *path)
+{
+    struct stat own, named;
+    return fstat(fd, &own) == 0 && lstat(path, &named) == 0 && own.st_dev == named.st_dev && own.st_ino == named.st_ino;
+}
+
+/* core.lock_file(path) -> lock; EBUSY: another process, or another lock of this one, has it, or had it a moment ago. The file is made if
+ * it is not there; who has the lock may remove it. */
 static int l_lock_file(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
@@ -271,8 +279,8 @@ static int l_lock_file(lua_State *L)
     int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return vmctl_fail(L, -errno, "lock %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
+    int err = flock(fd, LOCK_EX | LOCK_NB) == 0 ? lock_is_there(fd, path) ? 0 : -EBUSY : errno == EWOULDBLOCK ? -EBUSY : -errno;
+    if (err) {
         close(fd);
         return vmctl_fail(L, err, "lock %s", path);
     }
@@ -307,5 +315,7 @@ void vmctl_rootfs_register(lua_State *L)
     static const luaL_Reg functions[] = { { "rootfs_build", l_build_new }, { NULL, NULL } };
     vmctl_class(L, VMCTL_ROOTFS_BUILD, methods, meta);
     luaL_setfuncs(L, functions, 0);
+    lua_pushinteger(L, VMCTL_EROFS_VERSION);
+    lua_setfield(L, -2, "rootfs_version");
     lock_register(L);
 }

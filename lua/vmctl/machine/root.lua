@@ -14,7 +14,8 @@ local UPPER_SIZE = "4G"                            -- of a kept upper layer, whi
 local ROOT_SERIAL, UPPER_SERIAL = "vmctl-root", "vmctl-upper"
 local LONGEST_WORD = 900                           -- bytes of an init; a kernel's command line has 2048
 
-local IMAGES = { oci = true, ["docker-archive"] = true, docker = true, dir = true, tar = true }
+local IMAGES = { oci = true, ["oci-archive"] = true, ["docker-archive"] = true, docker = true, dir = true, tar = true }
+local IMAGE_ARCHITECTURES = { x86_64 = "amd64", aarch64 = "arm64" } -- as images name them
 
 local KNOWN = {
   [1] = "string", size = "string|integer", read_only = "boolean", keep = "string", format = { "raw", "qcow2" },
@@ -67,11 +68,12 @@ local function parse(given)
 end
 
 -- What is no file system yet becomes one.
-local function find_image(self, at)
+local function find_image(self, at, arch)
   if not IMAGES[at.kind] then return at end
-  local image, err, code = rootfs.image(self._options[1], { cache = self._cache })
+  local image, err, code = rootfs.image(self._options[1], { cache = self._cache, arch = IMAGE_ARCHITECTURES[arch] })
   if not image then return nil, err, code end
-  return { kind = "erofs", path = image.path, digest = image.digest, config = image.config }
+  local has_init = (at.kind == "dir" or at.kind == "tar") and image.has_init -- an image's is left over from a system that it was made of
+  return { kind = "erofs", path = image.path, digest = image.digest, config = image.config, has_init = has_init }
 end
 
 -- A word of the kernel's command line.
@@ -226,7 +228,7 @@ end
 local function complete(self, opts, at, parts)
   local arch, err, code = platform.get(opts.arch)
   if not arch then return nil, "launch: " .. err, code end
-  local init = opts.init or (at.kind == "disk") and "system" or "agent"
+  local init = opts.init or (at.kind == "disk" or at.has_init) and "system" or "agent"
   local set = self._word == "image" and "image" or "disk"
   local initrd
   initrd, err, code = stage1.make { agent = parts.agent, modules_dir = parts.modules_dir, set = set, cache = self._cache }
@@ -261,7 +263,7 @@ function M.plan(opts)
     _files = {}, _drives = {}, _options = spec, _named = opts.name, _append = spec.read_only and " vmctl.ro" or "",
   }, mt)
   local ok, err, image
-  image, err, code = find_image(self, at)
+  image, err, code = find_image(self, at, opts.arch)
   if image then ok, err, code = plan_made(self, image, opts.writes or "discard") end
   at = image
   local completed

@@ -3,6 +3,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local process = require "vmctl.process"
 local said = require "vmctl.rootfs.said"
+local slice = require "vmctl.rootfs.slice"
 
 local M = {}
 
@@ -13,20 +14,11 @@ local MAGICS = {
   { "\x1f\x8b", "gzip" }, { "\x28\xb5\x2f\xfd", "zstd" }, { "\xfd7zXZ\0", "xz" }, { "BZh", "bzip2" },
 }
 
---- The program that unpacks a file, by its first bytes; false: none is needed. Does not wait.
----@param path string
----@return string|false|nil program, string?, string? code ENOENT, EISDIR, EAGAIN: nothing is there to be read …
-function M.program(path)
-  local file, err, code = core.fs.open(path) -- which does not wait for somebody to write to a FIFO
-  if not file then return nil, err, code end
-  local head
-  head, err, code = file:read(8)
-  file:close()
-  if not head then return nil, err, code end
+-- The program that unpacks bytes which begin so; nil: none is needed.
+local function program_for(head)
   for _, each in ipairs(MAGICS) do
     if head:sub(1, #each[1]) == each[1] then return each[2] end
   end
-  return false
 end
 
 -- Waits for a step; tells meanwhile how far it is.
@@ -62,43 +54,48 @@ function M.from_command(build, command, on_progress)
   end)
 end
 
-local function from_file(build, path, on_progress)
-  local file, err, code = core.fs.open(path)
-  if not file then return nil, err, code end
-  local guard <close> = file -- luacheck: ignore
-  local info
-  info, err, code = file:stat()
-  if not info then return nil, err, code end
-  if info.type ~= "file" then return errors.fail("EINVAL", "%s: not a regular file", path) end
+-- What is behind a part of an archive is not for the program that unpacks it.
+local PART = 'head -c "$1" | "$2" -dc'
+
+local function unpack(build, reader, program, is_whole, on_progress)
+  local ok, err, code = reader.file:seek(reader.offset, 0)
+  if not ok then return nil, err, code end
+  local command = is_whole and { program, "-dc" } or { "sh", "-c", PART, program, ("%d"):format(reader.size), program }
+  command.stdin = reader.file:fileno()
+  return M.from_command(build, command, on_progress)
+end
+
+--- Reads a part of a file as the next layer, packed or not. Waits.
+---@param build userdata a vmctl.RootfsBuild
+---@param part { path: string, offset: integer, size: integer? }
+---@param on_progress? fun(state: { bytes: integer })
+---@return string|nil digest of the layer unpacked, string?, string? code ENOENT, EINVAL: no regular file, EPROTO, ETOOBIG …
+function M.from_part(build, part, on_progress)
+  local reader <close>, err, code = slice.open(part)
+  if not reader then return nil, err, code end
+  local head
+  head, err, code = reader.file:read(8, reader.offset)
+  if not head then return nil, err, code end
+  local program = program_for(head)
+  if program then return unpack(build, reader, program, part.whole or not part.size, on_progress) end
   local ok
-  ok, err, code = build:layer(file:fileno(), 0, info.size)
+  ok, err, code = build:layer(reader.file:fileno(), reader.offset, reader.size)
   if not ok then return nil, err, code end
   return wait_step(build, core.now() + LIMIT, on_progress)
 end
 
 --- Reads a file as the next layer, packed or not. Waits.
 ---@return string|nil digest of the layer unpacked, string?, string?
-function M.from_file(build, path, on_progress)
-  local program, err, code = M.program(path)
-  if program == nil then return nil, err, code end
-  if not program then return from_file(build, path, on_progress) end
-  local file <close> = core.fs.open(path)
-  if not file then return errors.fail("ENOENT", "%s: it is gone", path) end
-  return M.from_command(build, { program, "-dc", stdin = file:fileno() }, on_progress)
-end
+function M.from_file(build, path, on_progress) return M.from_part(build, { path = path, offset = 0 }, on_progress) end
 
---- The digest of a file. Waits.
+--- The digest of a part of a file as it stands. Waits.
+---@param part { path: string, offset: integer, size: integer? }
 ---@return string|nil digest, string?, string?
-function M.digest(build, path)
-  local file, err, code = core.fs.open(path)
-  if not file then return nil, err, code end
-  local guard <close> = file -- luacheck: ignore
-  local info
-  info, err, code = file:stat()
-  if not info then return nil, err, code end
-  if info.type ~= "file" then return errors.fail("EINVAL", "%s: not a regular file", path) end
+function M.digest(build, part)
+  local reader <close>, err, code = slice.open(part)
+  if not reader then return nil, err, code end
   local ok
-  ok, err, code = build:digest(file:fileno(), 0, info.size)
+  ok, err, code = build:digest(reader.file:fileno(), reader.offset, reader.size)
   if not ok then return nil, err, code end
   return wait_step(build, core.now() + LIMIT)
 end

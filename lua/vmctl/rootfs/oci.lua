@@ -14,48 +14,33 @@ local REF = "org.opencontainers.image.ref.name"
 
 local function fail(text, ...) return errors.fail("EPROTO", text, ...) end
 
-local function read(path, what)
-  local file, err, code = core.fs.open(path) -- which does not wait for somebody to write to a FIFO
-  if not file then return nil, ("%s: %s"):format(what, err), code end
-  local guard <close>, parts, size = file, {}, 0 -- luacheck: ignore
-  local info = file:stat()
-  if not info or info.type ~= "file" then return errors.fail("EINVAL", "%s: not a regular file", what) end
-  repeat
-    local piece
-    piece, err, code = file:read(MOST_JSON + 1 - size)
-    if not piece then return nil, ("%s: %s"):format(what, err), code end
-    parts[#parts + 1], size = piece, size + #piece
-  until piece == "" or size > MOST_JSON
-  local bytes = table.concat(parts)
-  if #bytes > MOST_JSON then return errors.fail("ETOOBIG", "%s has more than %d bytes", what, MOST_JSON) end
-  return bytes
-end
-
-local function decode(bytes, what)
+--- A JSON object or array. Does not wait.
+---@return table|nil, string?, string? code EPROTO
+function M.decode(bytes, what)
   local value = json.decode(bytes)
   if type(value) ~= "table" then return fail("%s is no JSON object", what) end
   return value
 end
 
-local function is_digest(text) return type(text) == "string" and #text == 71 and text:match "^sha256:([0-9a-f]+)$" end
+--- The digits of a SHA-256 as images write it, or false. Does not wait.
+function M.is_digest(text) return type(text) == "string" and #text == 71 and text:match "^sha256:([0-9a-f]+)$" end
 
---- The path of what a descriptor names; its digest's form is looked at. Does not wait.
----@return string|nil path, string message_or_hex, string?
-function M.blob(folder, descriptor, what)
-  local hex = type(descriptor) == "table" and is_digest(descriptor.digest)
+-- The digits of a descriptor's digest, whose form is looked at.
+local function hex_of(descriptor, what)
+  local hex = type(descriptor) == "table" and M.is_digest(descriptor.digest)
   if not hex then return fail("%s has no sha256 digest", what) end
-  return folder .. "/blobs/sha256/" .. hex, hex
+  return hex
 end
 
-local function read_blob(folder, descriptor, what)
-  local path, hex, code = M.blob(folder, descriptor, what)
-  if not path then return nil, hex, code end
-  local bytes, err
-  bytes, err, code = read(path, what)
+local function read_blob(store, descriptor, what)
+  local hex, err, code = hex_of(descriptor, what)
+  if not hex then return nil, err, code end
+  local bytes
+  bytes, err, code = store:read("blobs/sha256/" .. hex, what, MOST_JSON)
   if not bytes then return nil, err, code end
   local found = core.sha256(bytes):hex()
   if found ~= hex then return fail("%s: its digest is sha256:%s, not sha256:%s", what, found, hex) end
-  return decode(bytes, what)
+  return M.decode(bytes, what)
 end
 
 local function list_of(value) return type(value) == "table" and value or {} end
@@ -84,44 +69,56 @@ local function choose(index, tag, arch)
   return fitting[1]
 end
 
-local function manifest_of(folder, index, tag, arch, depth)
+local function manifest_of(store, index, tag, arch, depth)
   local descriptor, err, code = choose(index, tag, arch)
   if not descriptor then return nil, err, code end
   local manifest
-  manifest, err, code = read_blob(folder, descriptor, "the manifest")
+  manifest, err, code = read_blob(store, descriptor, "the manifest")
   if not manifest then return nil, err, code end
   if manifest.manifests == nil then return manifest end
   if depth == MOST_DEPTH then return fail "indexes inside each other" end
-  return manifest_of(folder, manifest, nil, arch, depth + 1)
+  return manifest_of(store, manifest, nil, arch, depth + 1)
 end
 
---- What to build of a layout. Does not wait but for its small files.
----@param folder string
----@param tag? string
----@param arch string "amd64", "arm64" …
----@return { layers: { path: string, hex: string, diff_id: string }[], config: table }|nil, string?, string?
-function M.open(folder, tag, arch)
-  local bytes, err, code = read(folder .. "/index.json", "the layout's index.json")
-  if not bytes then return nil, err, code end
-  local index, manifest, config
-  index, err, code = decode(bytes, "index.json")
-  if index then manifest, err, code = manifest_of(folder, index, tag, arch, 1) end
-  if manifest then config, err, code = read_blob(folder, manifest.config, "the configuration") end
-  if not config then return nil, err, code end
-  if config.architecture and config.architecture ~= arch then
-    return fail("the image is for %s, not for %s", log.one_line(tostring(config.architecture), SHOWN), arch)
-  end
+--- Looks whether an image's configuration is for an architecture. Does not wait.
+---@return true|nil, string?, string? code EPROTO
+function M.check_arch(config, arch)
+  if not config.architecture or config.architecture == arch then return true end
+  return fail("the image is for %s, not for %s", log.one_line(tostring(config.architecture), SHOWN), arch)
+end
+
+local function layers_of(store, manifest, config)
   local ids, layers = list_of(list_of(config.rootfs).diff_ids), {}
   for i, descriptor in ipairs(list_of(manifest.layers)) do
     if i > MOST_LAYERS then return errors.fail("ETOOBIG", "the image has more than %d layers", MOST_LAYERS) end
-    local path, hex
-    path, hex, code = M.blob(folder, descriptor, "layer " .. i)
-    if not path then return nil, hex, code end
-    if not core.fs.stat(path) then return errors.fail("ENOENT", "layer %d (sha256:%s) is missing", i, hex) end
-    if not is_digest(ids[i]) then return fail("layer %d has no diff_id", i) end
-    layers[i] = { path = path, hex = hex, diff_id = ids[i] }
+    local hex, err, code = hex_of(descriptor, "layer " .. i)
+    if not hex then return nil, err, code end
+    local part
+    part, err, code = store:find("blobs/sha256/" .. hex)
+    if code == "ENOENT" then return errors.fail("ENOENT", "layer %d (sha256:%s) is missing", i, hex) end
+    if not part then return nil, ("layer %d: %s"):format(i, err), code end
+    if not M.is_digest(ids[i]) then return fail("layer %d has no diff_id", i) end
+    layers[i] = { part = part, hex = hex, diff_id = ids[i] }
   end
   if #layers == 0 then return fail "the image has no layers" end
+  return layers
+end
+
+--- What to build of a layout. Does not wait but for its small files.
+---@param store vmctl.ImageStore
+---@param tag? string
+---@param arch string "amd64", "arm64" …
+---@return { layers: { part: table, hex: string?, diff_id: string }[], config: table }|nil, string?, string?
+function M.open(store, tag, arch)
+  local bytes, err, code = store:read("index.json", "the layout's index.json", MOST_JSON)
+  if not bytes then return nil, err, code end
+  local index, manifest, config, layers, ok
+  index, err, code = M.decode(bytes, "index.json")
+  if index then manifest, err, code = manifest_of(store, index, tag, arch, 1) end
+  if manifest then config, err, code = read_blob(store, manifest.config, "the configuration") end
+  if config then ok, err, code = M.check_arch(config, arch) end
+  if ok then layers, err, code = layers_of(store, manifest, config) end
+  if not layers then return nil, err, code end
   return { layers = layers, config = config }
 end
 

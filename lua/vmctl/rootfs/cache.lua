@@ -1,0 +1,130 @@
+--- The cache of images: CACHE/chain/DIGEST.erofs, beside it what is known of it (.json) and its lock. One process makes an image, others
+--- wait for it; what a process that was killed has left is removed by the next one that makes that image, or by rootfs.prune.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
+local json = require "vmctl.json"
+local layer = require "vmctl.rootfs.layer"
+local task = require "vmctl.base.task"
+
+local M = {}
+
+local LOCK_LIMIT = 3600       -- seconds that another process may take to make the same image
+local LOCK_PAUSE = 0.1
+local PRIVATE = 448           -- mode 0700
+local MACHINES = { [3] = "386", [40] = "arm", [62] = "amd64", [183] = "arm64", [243] = "riscv64" }
+local INITS = { "/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/init" } -- as stage 1 looks for one
+
+--- The folder of caches: vmctl in $XDG_CACHE_HOME, or in ~/.cache. Does not wait.
+---@return string
+function M.default()
+  local base = os.getenv "XDG_CACHE_HOME"
+  if not base or base:sub(1, 1) ~= "/" then base = (os.getenv "HOME" or "/var") .. "/.cache" end
+  return base .. "/vmctl"
+end
+
+--- Waits until no other process has a lock, and takes it.
+---@param path string of the lock's file
+---@return userdata|nil lock, to be closed, string?, string? code ETIMEDOUT: another process had it for an hour
+function M.lock(path)
+  local limit = core.now() + LOCK_LIMIT
+  while true do
+    local lock, err, code = core.lock_file(path)
+    if lock or code ~= "EBUSY" then return lock, err, code end
+    if core.now() >= limit then return errors.fail("ETIMEDOUT", "%s: another process still makes this image", path) end
+    task.sleep(LOCK_PAUSE)
+  end
+end
+
+local function first_program(build, paths)
+  for _, path in ipairs(paths) do
+    local kind, mode, machine = build:find(path)
+    if kind == "file" and mode & 73 ~= 0 then return path, machine end
+  end
+end
+
+-- What the tree says of itself: whether it has an init, and what its programs are made for.
+local function inspect(build)
+  local arch
+  for _, path in ipairs { "/sbin/init", "/bin/sh", "/usr/bin/env", "/bin/busybox" } do
+    local _, _, machine = build:find(path)
+    arch = arch or MACHINES[machine]
+  end
+  return { has_init = first_program(build, INITS), arch = arch }
+end
+
+--- Removes what a killed process has left of an image that it made. Whoever calls holds the image's lock. Waits.
+---@param folder string
+---@param prefix string the image's name
+function M.remove_leftovers(folder, prefix)
+  for _, name in ipairs(fs.list(folder) or {}) do
+    if name:sub(1, #prefix) == prefix and name:find("^%.new%-%x+$", #prefix + 1) then fs.remove(folder .. "/" .. name) end
+  end
+end
+
+-- Makes the image beside its place, and puts it there. The lock is held.
+local function make(build_layers, path, opts)
+  local folder, name = path:match "^(.*)/([^/]*)$"
+  M.remove_leftovers(folder, name)
+  local staged = ("%s.new-%s"):format(path, core.sha256(tostring(core.now()) .. tostring({})):hex():sub(1, 12))
+  local build, err, code = core.rootfs_build(staged, opts.max_entries, opts.max_bytes)
+  if not build then return nil, err, code end
+  local guard <close> = build -- luacheck: ignore
+  local drop <close> = setmetatable({}, { __close = function() os.remove(staged) end }) -- luacheck: ignore
+  local ok, size, found
+  ok, err, code = build_layers(build, opts.on_progress)
+  if ok then size, err, code = layer.finish(build) end
+  if not size then return nil, err, code end
+  found = inspect(build)
+  if found.arch and found.arch ~= opts.arch then
+    return errors.fail("EPROTO", "its programs are for %s, not for %s", found.arch, opts.arch)
+  end
+  found.from = opts.from
+  ok, err, code = fs.replace(path .. ".json", assert(json.encode(found)))
+  if ok then ok, err, code = fs.rename(staged, path) end
+  if not ok then return nil, err, code end
+  return true
+end
+
+--- What is known of an image. Does not wait.
+---@return { has_init: string?, arch: string?, from: string? }
+function M.about(path)
+  local text = core.fs.read(path .. ".json", 1 << 16)
+  local about = text and json.decode(text)
+  return type(about) == "table" and about or {}
+end
+
+-- Its description bears the time of its last use.
+local function touch(folder, name)
+  local root <close> = core.fs.root(folder)
+  local now = os.time()
+  if root then root:chtimes("/" .. name .. ".json", now, now) end
+end
+
+local function make_once(build_layers, path, opts)
+  local lock <close>, err, code = M.lock(path .. ".lock")
+  if not lock then return nil, err, code end
+  if fs.stat(path) then return true end -- another process has made it while this one waited
+  return make(build_layers, path, opts)
+end
+
+--- Finds an image, or makes it. Waits.
+---@param key string of what it is made of; another writer has other images for it
+---@param build_layers fun(build: userdata, on_progress: function?): any, string?, string? lays the layers
+---@param opts { cache: string, arch: string, max_entries: integer, max_bytes: integer, on_progress: function?, from: string? }
+---@return { path: string, digest: string, size: integer, has_init: string?, arch: string }|nil, string?, string?
+function M.get(key, build_layers, opts)
+  local folder = opts.cache .. "/chain"
+  local ok, err, code = fs.folders("/", folder, { folder_mode = PRIVATE })
+  if not ok then return nil, err, code end
+  local hex = core.sha256(("%d %s %s"):format(core.rootfs_version, opts.arch, key)):hex()
+  local path, info = ("%s/%s.erofs"):format(folder, hex), nil
+  if not fs.stat(path) then ok, err, code = make_once(build_layers, path, opts) end
+  if ok then info, err, code = fs.stat(path) end
+  if not info then return nil, err, code end
+  touch(folder, hex .. ".erofs")
+  local about = M.about(path)
+  return { path = path, digest = "sha256:" .. hex, size = info.size, has_init = about.has_init, arch = about.arch or opts.arch }
+end
+
+return M

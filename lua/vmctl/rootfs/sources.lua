@@ -1,0 +1,153 @@
+--- What an image can be made of. Each source gives { key = a text that names its content, config = what an image says of its commands,
+--- build = function(build, on_progress), which lays its layers }.
+local cache = require "vmctl.rootfs.cache"
+local core = require "vmctl.core"
+local docker = require "vmctl.rootfs.docker"
+local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
+local layer = require "vmctl.rootfs.layer"
+local oci = require "vmctl.rootfs.oci"
+local pieces = require "vmctl.base.pieces"
+local process = require "vmctl.process"
+local said = require "vmctl.rootfs.said"
+local store = require "vmctl.rootfs.store"
+
+local M = {}
+
+local PULL_LIMIT = 3600       -- seconds
+local LISTING = 64 << 20      -- bytes
+
+--- A command's output; its exit code must be 0. Waits.
+---@param command string[]
+---@param most integer bytes
+---@return string|nil, string?, string?
+function M.output_of(command, most)
+  command.stdin, command.stdout, command.stderr, command.death_signal = "null", "pipe", "pipe", "KILL"
+  local child, err, code = process.spawn(command)
+  if not child then return nil, err, code end
+  local guard <close>, deadline = child, core.now() + PULL_LIMIT -- luacheck: ignore
+  return said.listen(child, function(words)
+    local found = pieces.new()
+    repeat
+      local data, why, how = child.stdout:read(1 << 16, deadline - core.now())
+      if not data and how ~= "EOF" then return nil, why, how end
+      found:add(data or "")
+      if found.bytes > most then return errors.fail("ETOOBIG", "%s: more than %d bytes", command[1], most) end
+    until not data
+    local record, why, how = child:wait(deadline - core.now())
+    if not record then return nil, why, how end
+    if record.exit_code ~= 0 then return errors.fail("EPROTO", "%s: %s", command[1], words()) end
+    return found:text()
+  end)
+end
+
+-- The digest of a packed layer is looked at before anything is made of it.
+local function check_packed(build, i, each)
+  local found, err, code = layer.digest(build, each.part)
+  if not found then return nil, ("layer %d: %s"):format(i, err), code end
+  if found == each.hex then return true end
+  return errors.fail("EPROTO", "layer %d: its digest is sha256:%s, not sha256:%s", i, found, each.hex)
+end
+
+local function build_layers(image)
+  return function(build, on_progress)
+    for i, each in ipairs(image.layers) do
+      local ok, err, code = true, nil, nil
+      if each.hex and "sha256:" .. each.hex ~= each.diff_id then ok, err, code = check_packed(build, i, each) end
+      if not ok then return nil, err, code end
+      local id
+      id, err, code = layer.from_part(build, each.part, on_progress)
+      if not id then return nil, ("layer %d: %s"):format(i, err), code end
+      if "sha256:" .. id ~= each.diff_id then
+        return errors.fail("EPROTO", "layer %d: unpacked, its digest is sha256:%s, not %s", i, id, each.diff_id)
+      end
+    end
+    return true
+  end
+end
+
+local function of_image(image, err, code)
+  if not image then return nil, err, code end
+  local ids = {}
+  for i, each in ipairs(image.layers) do ids[i] = each.diff_id end
+  return { key = "oci " .. table.concat(ids, " "), config = oci.describe(image.config), build = build_layers(image) }
+end
+
+function M.oci(what, opts) return of_image(oci.open(store.folder(what.path), what.tag, opts.arch)) end
+
+-- What `docker save` writes today is a layout as well.
+M["docker-archive"] = function(what, opts)
+  local archive, err, code = store.archive(what.path)
+  if not archive then return nil, err, code end
+  local is_docker = what.kind == "docker-archive" and archive:find "manifest.json"
+  return of_image((is_docker and docker or oci).open(archive, what.tag, opts.arch))
+end
+
+M["oci-archive"] = M["docker-archive"]
+
+local function pull(name, folder, opts)
+  local host = name:match "^([^/:]+)"
+  local command = { "skopeo", "copy", "--quiet", "--override-arch", opts.arch, "--override-os", "linux" }
+  if host == "127.0.0.1" or host == "localhost" then command[#command + 1] = "--src-tls-verify=false" end
+  command[#command + 1] = "docker://" .. name
+  command[#command + 1] = "oci:" .. folder .. ":image"
+  local ok, err, code = M.output_of(command, 1 << 20)
+  if not ok and code == "ENOENT" then return errors.fail("ENOENT", "images of registries are pulled by skopeo, which is not installed") end
+  return ok, err, code
+end
+
+-- A name with a digest means one image for ever. Two processes do not pull the same one at a time.
+function M.docker(what, opts)
+  local folder = opts.cache .. "/oci/" .. core.sha256(opts.arch .. " " .. what.name):hex()
+  local ok, err, code = fs.folders("/", folder, { folder_mode = 448 })
+  if not ok then return nil, err, code end
+  local lock <close>, why, how = cache.lock(folder .. ".lock")
+  if not lock then return nil, why, how end
+  local is_there = what.name:find("@sha256:", 1, true) and fs.stat(folder .. "/index.json")
+  if not is_there then ok, err, code = pull(what.name, folder, opts) end
+  if not ok then return nil, err, code end
+  return M.oci({ path = folder, tag = "image" }, opts)
+end
+
+function M.tar(what)
+  local info, err, code = fs.stat(what.path)
+  if not info then return nil, err, code end
+  if info.type ~= "file" then return errors.fail("EINVAL", "%s: not a regular file", what.path) end
+  local told
+  told, err, code = M.output_of({ "sha256sum", "--", what.path }, 1 << 16)
+  if not told then return nil, err, code end
+  local function build(made, on_progress) return layer.from_file(made, what.path, on_progress) end
+  return { key = ("tar %s"):format(told:match "%x+"), build = build }
+end
+
+--- Lays an archive that a function writes into a file of its own. Waits.
+---@param write fun(path: string): any, string?, string?
+function M.lay_file(build, write, on_progress)
+  local folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-rootfs")
+  if not folder then return nil, err, code end
+  local path = folder .. "/layer.tar"
+  local gone <close> = setmetatable({}, { __close = function() os.remove(path) os.remove(folder) end }) -- luacheck: ignore
+  local ok
+  ok, err, code = write(path)
+  if not ok then return nil, err, code end
+  return layer.from_file(build, path, on_progress)
+end
+
+local LIST = "LC_ALL=C; export LC_ALL; cd -- \"$1\" && find . -printf '%p\\0%y %i %m %U %G %s %T@ %C@ %l\\0'"
+
+function M.dir(what)
+  local info, err, code = fs.stat(what.path)
+  if not info then return nil, err, code end
+  if info.type ~= "directory" then return errors.fail("ENOTDIR", "%s: not a folder", what.path) end
+  local path = assert(fs.real(what.path))
+  local listing
+  listing, err, code = M.output_of({ "sh", "-c", LIST, "sh", path }, LISTING)
+  if not listing then return nil, err, code end
+  local function build(made, on_progress)
+    return layer.from_command(made, { "tar", "--create", "--format=posix", "--sort=name", "--numeric-owner", "--sparse", "--xattrs",
+      "--xattrs-include=*", "--pax-option=delete=atime,delete=ctime", "--directory", path, ".", stdin = "null" }, on_progress)
+  end
+  return { key = ("dir %s %s"):format(path, core.sha256(listing):hex()), build = build }
+end
+
+return M
