@@ -1057,21 +1057,41 @@ do
 local rootfs = {}
 
 --- Makes the image of a root, or finds it in the cache: one read-only EROFS. Waits. gzip, zstd, xz and bzip2 unpack layers, tar reads
---- folders, skopeo brings images of registries and of docker-archives.
+--- folders, skopeo brings images of registries.
 ---@param spec string as for parse: an image, a folder or an archive
 ---@param opts? { cache: string?, arch: string?, on_progress: fun(state: { bytes: integer })?, max_bytes: integer?, max_entries: integer? } cache: a folder, vmctl in $XDG_CACHE_HOME by default; arch: "amd64", "arm64" …, this machine's by default; the limits (64 GiB of content, 4,000,000 names) are those of one image
----@return { path: string, digest: string, size: integer, config: table, has_init: string?, arch: string }|nil image; config has env, user, cwd, entrypoint, cmd
+---@return { path: string, digest: string, size: integer, config: table, has_init: string?, arch: string }|nil image; config has env, user, cwd, entrypoint, cmd; has_init: the path of an init that stage 1 finds
 ---@return string? message
 ---@return string? code EINVAL, ENOENT, EPROTO (damaged, or for another architecture), ETOOBIG (over a limit)
 function rootfs.image(spec, opts) end
 
---- Reads what a root is: "oci:DIR[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "dir:PATH", "tar:FILE", "disk:FILE", or
---- { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
+--- What is in a cache, that which was used last first. Waits.
+---@param folder? string the cache; vmctl in $XDG_CACHE_HOME by default
+---@return { kind: string, path: string, name: string, size: integer, used: integer, from: string? }[] entries kind: "image", or "layout" for the packed layers of an image that was pulled; size: bytes on the disk; used: seconds of the epoch; from: what it was made of
+function rootfs.list(folder) end
+
+--- Makes the image of an archive that a function writes, or finds it in the cache. Waits.
+---@param key string names the content: another content has another key
+---@param write? fun(path: string): any, string?, string writes a tar archive into a file that is to be made
+---@param opts? table as for image
+---@return table|nil image as from image, without config
+---@return string? message
+---@return string? code
+function rootfs.made(key, write, opts) end
+
+--- Reads what a root is: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "dir:PATH", "tar:FILE",
+--- "disk:FILE", or { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
 ---@param spec string|table
----@return { kind: string, path: string?, tag: string?, name: string?, size: integer? }|nil what kind: oci, docker-archive, docker, dir, tar, disk or empty
+---@return { kind: string, path: string?, tag: string?, name: string?, size: integer? }|nil what kind: oci, oci-archive, docker-archive, docker, dir, tar, disk or empty
 ---@return string? message
 ---@return string? code EINVAL
 function rootfs.parse(spec) end
+
+--- Removes from a cache what was not used for long, and what killed processes have left. An image that a guest has stays, and so does
+--- one that was asked for within the last minute. Waits.
+---@param opts? { cache: string?, keep_bytes: integer?, unused: number? } keep_bytes: what was used last stays as long as all has no more than so many bytes; unused: what was not used for so many seconds goes (30 days, if neither is given)
+---@return { kind: string, path: string, name: string, size: integer }[] removed
+function rootfs.prune(opts) end
 
 end
 
