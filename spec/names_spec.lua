@@ -25,6 +25,49 @@ describe("vmctl", function()
   it("has nothing under any other name", function() assert.is_nil(vmctl.no_such_part) end)
 end)
 
+-- All are functions, or callable.
+local function functions_of(object, names)
+  for name in names:gmatch "%S+" do
+    local value = object[name]
+    local meta = getmetatable(value)
+    assert.is_true(type(value) == "function" or type(meta) == "table" and meta.__call ~= nil, name)
+  end
+end
+
+describe("vmctl.vsock", function()
+  it("has the names of the reference's package", function()
+    local vsock = vmctl.vsock
+    assert.same({ 40, 0xffffffff, 0, 1, 2, 0xffffffff, 0x7b9 }, { vsock.AF_VSOCK, vsock.CID_ANY, vsock.CID_HYPERVISOR, vsock.CID_LOCAL,
+      vsock.CID_HOST, vsock.PORT_ANY, vsock.IOCTL_GET_LOCAL_CID })
+    functions_of(vsock, "local_cid address dial listen")
+    local at = vsock.address(3, 5000)
+    assert.same({ 3, 5000, "vsock", "3:5000" }, { at.cid, at.port, at.network, tostring(at) })
+    local near, far = vmctl.pair()
+    functions_of(near, "read write close fileno detach address peer set_timeout read_frame write_frame")
+    near:close()
+    far:close()
+    local listener <close> = assert(vmctl.listen "tcp:127.0.0.1:0")
+    functions_of(listener, "accept address close")
+  end)
+end)
+
+describe("vmctl.socketforward and vmctl.ttrpc", function()
+  it("have the names of the reference's packages", function()
+    local socketforward, ttrpc = vmctl.socketforward, vmctl.ttrpc
+    functions_of(socketforward, "generate_stream_id forward_id service streams forward")
+    functions_of(socketforward.service(), "register bind unbind accept serve_streams stats shutdown close")
+    functions_of(socketforward.streams(), "serve claim count close")
+    functions_of(ttrpc, "connect client serve server service services")
+    if not require("vmctl.protobuf").available then return end
+    local near, far = vmctl.pair()
+    local client, server = assert(ttrpc.client(near)), assert(ttrpc.server {})
+    functions_of(client, "call stream stats closed close")
+    functions_of(server, "register serve converse shutdown close")
+    client:close()
+    far:close()
+  end)
+end)
+
 describe("vmctl.stereos", function()
   it("has the names of the reference's package", function()
     local stereos = vmctl.stereos
@@ -34,6 +77,7 @@ describe("vmctl.stereos", function()
       INJECT_SSH_KEY = "inject_ssh_key", MOUNT = "mount", SHUTDOWN = "shutdown", PONG = "pong", HEALTH = "health",
       ACK = "ack", LIFECYCLE = "lifecycle",
     }, stereos.types)
+    assert.same({ BOOTING = "booting", READY = "ready", HEALTHY = "healthy", DEGRADED = "degraded", SHUTDOWN = "shutdown" }, stereos.states)
     for _, name in ipairs { "envelope", "decode", "connect", "client", "serve", "server" } do
       assert.equal("function", type(stereos[name]), name)
     end
@@ -80,6 +124,11 @@ describe("vmctl.l2", function()
 end)
 
 describe("vmctl.exec", function()
+  it("has messages as tables", function()
+    functions_of(vmctl.exec, "encode_request decode_request encode_response decode_response client")
+    assert.equal("userdata", type(vmctl.exec.format))
+  end)
+
   it("names all message types of both revisions", function()
     assert.same({
       EXEC = 1, EXEC_RESULT = 2, STDOUT = 3, STDERR = 4, SIGNAL = 5, READY = 6, STDIN = 7, RESIZE = 8, EXEC_TTY = 9,
@@ -92,35 +141,27 @@ end)
 describe("vmctl.cc", function()
   local cc = vmctl.cc
 
-  local function has_functions(object, names)
-    for name in names:gmatch "%S+" do
-      local value = object[name]
-      local meta = getmetatable(value)
-      assert.is_true(type(value) == "function" or type(meta) == "table" and meta.__call ~= nil, name)
-    end
-  end
-
   it("has the names of the reference's package", function()
-    has_functions(cc, "encoder decoder response mux server connect client spawn socket_path find_helper use_helper " ..
+    functions_of(cc, "encoder decoder response mux server connect client spawn socket_path find_helper use_helper " ..
       "reset_use_helper")
     assert.equal(6, cc.HEADER_SIZE)
     assert.equal("userdata", type(cc.format))
     local structures = "error mount_config instance_options file_info dir_entry dir_entries snapshot_options dockerfile_options"
     local primitives = "bool uint8 uint16 uint32 uint64 int32 int64 string string_slice "
-    has_functions(cc.encoder(), primitives .. "write_bytes bytes reset " .. structures)
-    has_functions(cc.decoder "", primitives .. "bytes remaining failed " .. structures)
-    has_functions(cc.response(), primitives .. "write_bytes file_info success build")
-    has_functions(cc.mux(), "handle handler")
-    has_functions(assert(cc.server(nil, cc.mux())), "serve serve_one converse close socket_path")
+    functions_of(cc.encoder(), primitives .. "write_bytes bytes reset " .. structures)
+    functions_of(cc.decoder "", primitives .. "bytes remaining failed " .. structures)
+    functions_of(cc.response(), primitives .. "write_bytes file_info success build")
+    functions_of(cc.mux(), "handle handler")
+    functions_of(assert(cc.server(nil, cc.mux())), "serve serve_one converse close socket_path")
   end)
 
   it("gives objects with the methods that were promised", function()
     local near, far = vmctl.pair()
     local client = cc.client(near)
-    has_functions(client, "call close alive instance current_instance build_dockerfile")
+    functions_of(client, "call close alive instance current_instance build_dockerfile")
     local vm = client:current_instance()
-    has_functions(vm, "id is_running wait close exec set_console set_network command entrypoint listen")
-    has_functions(vm.fs, "open create open_file read_file write_file stat lstat remove remove_all mkdir mkdir_all rename " ..
+    functions_of(vm, "id is_running wait close exec set_console set_network command entrypoint listen")
+    functions_of(vm.fs, "open create open_file read_file write_file stat lstat remove remove_all mkdir mkdir_all rename " ..
       "symlink readlink read_dir chmod chown chtimes snapshot")
     client:close()
     far:close()
