@@ -13,6 +13,7 @@ local wire = require "vmctl.socketforward.wire"
 local M = {}
 
 local AT_ONCE = 64            -- requests that are being dialled; others wait in the guest
+local LONGEST_ID = 4096       -- bytes of an id that is refused with an answer
 local SEND_TIMEOUT = 10       -- seconds to send a result
 local CALL_TIMEOUT = 10
 local FIRST_PAUSE, LAST_PAUSE = 0.1, 5 -- seconds between attempts to get the Accept stream back
@@ -55,13 +56,18 @@ local function work(self, entry, id, answer)
   if follow then follow() end
 end
 
+-- A request with an id that no stream can have is answered, so that the guest's connection ends; one that is longer than
+-- any answer is not.
+local function refuse_id(id, answer)
+  log.info "socketforward: the guest sent a request with an id that is none"
+  if #id > LONGEST_ID then return true end
+  return answer "the id is empty or too long"
+end
+
 local function take(self, stream, request)
   local id, forward_id = request.stream_id, request.forward_id
-  if id == "" or #id > wire.MAX_ID then
-    log.info "socketforward: the guest sent a request with an id that is none"
-    return true
-  end
   local answer, entry = answer_on(stream, id), self._table[forward_id]
+  if id == "" or #id > wire.MAX_ID then return refuse_id(id, answer) end
   if not entry then
     log.info("socketforward: %s: %s", wire.UNKNOWN, log.one_line(forward_id, 80))
     return answer(("%s: %s"):format(wire.UNKNOWN, log.sanitize(forward_id, wire.MAX_ID)))
@@ -75,12 +81,21 @@ local function take(self, stream, request)
   return true
 end
 
+-- Is only the message broken that was read, and not the stream?
+local function is_passing(stream, code)
+  return code == "EPROTO" and (stream:unread() > 0 or not stream:ended())
+end
+
 local function serve(self, stream)
   while true do
     local request, err, code = stream:recv(math.huge)
-    if request then request, err, code = take(self, stream, request) end
-    if not request and code ~= "EPROTO" or code == "ECLOSED" then return nil, err, code end
-    if not request then log.info("socketforward: %s", err) end -- a malformed message does not end the stream
+    if request then
+      request, err, code = take(self, stream, request)
+    elseif is_passing(stream, code) then
+      log.info("socketforward: %s", err)
+      request = true
+    end
+    if not request then return nil, err, code end
   end
 end
 
