@@ -8,6 +8,7 @@ local M = {}
 
 local STALL = 0.5 -- seconds for which a full stream may hold up the others
 local ALONE = 10  -- and its own client, when it is the only one
+local APART = 1   -- for which the end of a stream waits for the kernel to take what is before it
 local LOOK = 0.25 -- seconds between two looks at whether the peer has gone meanwhile
 
 ---@class vmctl.TtrpcFrameStream
@@ -73,16 +74,17 @@ function methods:send(kind, payload, id, flags, timeout)
 end
 
 --- As send, but the frame is not in one write with those before it. Who gives each frame that is there to a task of its own, as
---- ttrpc-rust does, may see the end of a stream before the message that came with it (docs/wire/ttrpc.md#traps, 18).
+--- ttrpc-rust does, may see the end of a stream before the message that came with it (docs/wire/ttrpc.md#traps, 18). A peer that
+--- does not read what is before it for APART seconds gets it in one piece.
 ---@return true|nil, string?, string?
 function methods:send_apart(kind, payload, id, flags, timeout)
   local deadline = core.now() + timeout
   local turn <close>, err, code = self:turn(deadline) -- luacheck: ignore
   if not turn then return nil, err, code end
   local ok
-  ok, err, code = self.stream:flush(deadline - core.now())
+  ok, err, code = self.stream:flush(math.min(APART, deadline - core.now()))
   self.stream:cork()
-  if not ok then return nil, code == "ETIMEDOUT" and "the peer does not read" or err, code end
+  if not ok and code ~= "ETIMEDOUT" then return nil, err, code end
   return self:put(kind, payload, id, flags, deadline - core.now())
 end
 
