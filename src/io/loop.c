@@ -200,8 +200,40 @@ static bool loop_hold_signals(struct vmctl_loop *loop, sigset_t *before)
     return loop->interrupted(loop);
 }
 
+static void on_wait_begins(struct ev_loop *ev)
+{
+    struct vmctl_loop *loop = ev_userdata(ev);
+    loop->wait_begins(loop);
+}
+
+static void on_wait_ends(struct ev_loop *ev)
+{
+    struct vmctl_loop *loop = ev_userdata(ev);
+    loop->wait_ends(loop);
+}
+
+void vmctl_loop_share(struct vmctl_loop *loop, void (*begins)(struct vmctl_loop *loop), void (*ends)(struct vmctl_loop *loop))
+{
+    loop->wait_begins = begins;
+    loop->wait_ends = ends;
+    if (begins)
+        ev_set_loop_release_cb(loop->ev, on_wait_begins, on_wait_ends);
+    else
+        ev_set_loop_release_cb(loop->ev, NULL, NULL);
+}
+
+static int loop_epoll_shared(struct vmctl_loop *loop, struct epoll_event *events)
+{
+    loop->wait_begins(loop);
+    int n = epoll_wait(loop->fd, events, LOOP_EVENTS, -1);
+    loop->wait_ends(loop);
+    return n;
+}
+
 static int loop_epoll(struct vmctl_loop *loop, struct epoll_event *events)
 {
+    if (loop->wait_begins)
+        return loop_epoll_shared(loop, events);
     if (!loop->interrupted || loop_is_guarded(loop))
         return epoll_wait(loop->fd, events, LOOP_EVENTS, -1);
     sigset_t before;

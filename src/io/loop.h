@@ -48,6 +48,8 @@ struct vmctl_loop {
     unsigned happened;          /* events that libev has handed out */
     bool (*interrupted)(struct vmctl_loop *loop); /* NULL, or: is the wait that is about to begin to end at once? See interrupt.h */
     bool changed;               /* watchers were started or stopped since libev last looked */
+    void (*wait_begins)(struct vmctl_loop *loop); /* see vmctl_loop_share; NULL: the loop is one thread's */
+    void (*wait_ends)(struct vmctl_loop *loop);
 };
 
 /* Work that is put off until the loop is about to wait, so that it is done once for all that came together. */
@@ -83,6 +85,10 @@ static inline bool vmctl_loop_is_ours(const struct vmctl_loop *loop)
 {
     return vmctl_maker_is_us(&loop->maker);
 }
+
+/* Lets another thread change watchers and timers of the loop while it waits in the kernel: `begins` gives up a lock, `ends` takes it
+ * again. Who has changed something has to end the wait. NULL: no longer. */
+void vmctl_loop_share(struct vmctl_loop *loop, void (*begins)(struct vmctl_loop *loop), void (*ends)(struct vmctl_loop *loop));
 
 /* Closes every handle, then the loop itself. */
 void vmctl_loop_close(struct vmctl_loop *loop);

@@ -252,7 +252,7 @@ static void refuse_frame(struct vmctl_switch_port *p)
     if (p->complained)
         return;
     p->complained = true;
-    vmctl_wake_all(&p->sw->news, 0);
+    vmctl_switch_tell(p->sw, VMCTL_TOLD_NEWS);
 }
 
 /* All whole frames of the input; how many bytes they took, or VMCTL_ETOOBIG. Lengths that QEMU would choke on (0 stops a

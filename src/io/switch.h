@@ -29,6 +29,9 @@ enum {
 #define VMCTL_SWITCH_BUDGET 0.2
 
 struct vmctl_switch;
+struct vmctl_switch_thread;
+
+enum vmctl_switch_told { VMCTL_TOLD_NEWS = 1, VMCTL_TOLD_FRAMES = 2 };
 
 struct vmctl_switch_counts {
     uint64_t frames_in, bytes_in, frames_out, bytes_out;
@@ -91,6 +94,7 @@ struct vmctl_held;
 struct vmctl_switch {
     struct vmctl_handle handle;
     struct vmctl_loop *loop;
+    struct vmctl_switch_thread *thread; /* NULL: it is on its owner's loop, in its owner's thread */
     struct vmctl_switch_port *port[VMCTL_SWITCH_PORTS]; /* NULL: no such port */
     int ports;                  /* the highest index in use, plus 1 */
     int touched[VMCTL_SWITCH_PORTS], ntouched;
@@ -118,10 +122,20 @@ struct vmctl_switch_watcher {
     bool wants_notes;
     void (*saw)(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len);
     bool (*pause)(struct vmctl_switch_watcher *w); /* the end of a read; true: let there be no other now. May be NULL */
+    void (*hear)(struct vmctl_switch_watcher *w);  /* on the owner's loop, after VMCTL_TOLD_FRAMES. May be NULL */
     void (*over)(struct vmctl_switch_watcher *w);  /* the switch is closed, and watched no more */
 };
 
 void vmctl_switch_init(struct vmctl_switch *sw, struct vmctl_loop *loop, uint64_t seed);
+
+/* switch_thread.c. Around what its owner does with a switch that has a thread; nothing otherwise. They nest. */
+void vmctl_switch_enter(struct vmctl_switch *sw);
+void vmctl_switch_leave(struct vmctl_switch *sw);
+void vmctl_switch_thread_tell(struct vmctl_switch_thread *t, unsigned what);
+
+/* Tells the owner, in its own thread: wakes who waits for news, or lets the watchers wake who waits for them. */
+void vmctl_switch_tell(struct vmctl_switch *sw, unsigned what);
+void vmctl_switch_hear(struct vmctl_switch *sw, unsigned what);
 
 /* Closes all ports. Idempotent. */
 void vmctl_switch_close(struct vmctl_switch *sw);

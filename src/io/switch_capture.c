@@ -36,7 +36,7 @@ static void capture_fail(struct vmctl_capture *c, int err)
     vmctl_buf_free(&c->out);
     vmctl_io_stop(c->sw->loop, &c->wio);
     vmctl_timer_stop(c->sw->loop, &c->retry);
-    vmctl_wake_all(&c->sw->news, 0);
+    vmctl_switch_tell(c->sw, VMCTL_TOLD_NEWS);
 }
 
 static ssize_t capture_put(struct vmctl_capture *c)

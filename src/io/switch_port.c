@@ -1,7 +1,25 @@
-/* The end of a port's connection. */
+/* The end of a port's connection, and how a switch's owner learns of that. */
 #include "io/switch.h"
 
 #include <unistd.h>
+
+void vmctl_switch_hear(struct vmctl_switch *sw, unsigned what)
+{
+    if (what & VMCTL_TOLD_NEWS)
+        vmctl_wake_all(&sw->news, 0);
+    for (struct vmctl_switch_watcher *w = sw->watchers; w && what & VMCTL_TOLD_FRAMES; w = w->next) {
+        if (w->hear)
+            w->hear(w);
+    }
+}
+
+void vmctl_switch_tell(struct vmctl_switch *sw, unsigned what)
+{
+    if (sw->thread)
+        vmctl_switch_thread_tell(sw->thread, what);
+    else
+        vmctl_switch_hear(sw, what);
+}
 
 static void port_drop_output(struct vmctl_switch_port *p)
 {
@@ -23,5 +41,5 @@ void vmctl_switch_detach(struct vmctl_switch_port *p, int why)
     p->fd = -1;
     p->paused = false;
     p->ended = why;
-    vmctl_wake_all(&sw->news, 0);
+    vmctl_switch_tell(sw, VMCTL_TOLD_NEWS);
 }

@@ -99,9 +99,11 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_hash_register(L);
     vmctl_fs_register(L);
     vmctl_work_register(L);
+#ifndef VMCTL_WITHOUT_SWITCH
     vmctl_switch_register(L);
     vmctl_tap_register(L);
     vmctl_capture_register(L);
+#endif
 #ifndef VMCTL_WITHOUT_ROOTFS /* the agent makes no images */
     vmctl_rootfs_register(L);
 #endif

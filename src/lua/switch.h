@@ -2,7 +2,7 @@
 #ifndef VMCTL_LUA_SWITCH_H
 #define VMCTL_LUA_SWITCH_H
 
-#include "io/switch.h"
+#include "io/switch_thread.h"
 
 #include <lua.h>
 #include <stdbool.h>
@@ -12,6 +12,7 @@
 /* Its taps and captures hold it by a user value. */
 struct vmctl_lua_switch {
     struct vmctl_switch sw;
+    struct vmctl_switch_thread thread; /* if it is to have one */
     bool closed;
 };
 

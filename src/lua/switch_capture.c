@@ -92,16 +92,41 @@ int vmctl_l_capture(lua_State *L)
     return 1;
 }
 
+/* One that was never opened has no switch. */
+static void capture_enter(struct vmctl_capture *c)
+{
+    if (c->sw)
+        vmctl_switch_enter(c->sw);
+}
+
+static void capture_leave(struct vmctl_capture *c)
+{
+    if (c->sw)
+        vmctl_switch_leave(c->sw);
+}
+
+static int capture_close(struct vmctl_capture *c)
+{
+    capture_enter(c);
+    int err = vmctl_capture_close(c);
+    capture_leave(c);
+    return err;
+}
+
 /* c:status() -> frames that are written or on their way, frames that were left out, bytes that wait; or nil, message, code: it could
  * not be written, and has ended */
 static int l_capture_status(lua_State *L)
 {
-    const struct vmctl_capture *c = luaL_checkudata(L, 1, VMCTL_CAPTURE);
-    if (c->err)
-        return vmctl_fail(L, c->err, "capture");
-    lua_pushinteger(L, (lua_Integer)c->frames);
-    lua_pushinteger(L, (lua_Integer)c->lost);
-    lua_pushinteger(L, (lua_Integer)vmctl_capture_pending(c));
+    struct vmctl_capture *c = luaL_checkudata(L, 1, VMCTL_CAPTURE);
+    capture_enter(c);
+    struct vmctl_capture now = *c;
+    size_t pending = vmctl_capture_pending(c);
+    capture_leave(c);
+    if (now.err)
+        return vmctl_fail(L, now.err, "capture");
+    lua_pushinteger(L, (lua_Integer)now.frames);
+    lua_pushinteger(L, (lua_Integer)now.lost);
+    lua_pushinteger(L, (lua_Integer)pending);
     return 3;
 }
 
@@ -109,7 +134,7 @@ static int l_capture_status(lua_State *L)
 static int l_capture_close(lua_State *L)
 {
     struct vmctl_capture *c = luaL_checkudata(L, 1, VMCTL_CAPTURE);
-    int err = vmctl_capture_close(c);
+    int err = capture_close(c);
     if (err)
         return vmctl_fail(L, err, "capture");
     lua_pushinteger(L, (lua_Integer)c->frames);
@@ -119,14 +144,17 @@ static int l_capture_close(lua_State *L)
 /* c:is_open() */
 static int l_capture_is_open(lua_State *L)
 {
-    const struct vmctl_capture *c = luaL_checkudata(L, 1, VMCTL_CAPTURE);
-    lua_pushboolean(L, c->open);
+    struct vmctl_capture *c = luaL_checkudata(L, 1, VMCTL_CAPTURE);
+    capture_enter(c);
+    bool open = c->open;
+    capture_leave(c);
+    lua_pushboolean(L, open);
     return 1;
 }
 
 static int l_capture_gc(lua_State *L)
 {
-    vmctl_capture_close(luaL_checkudata(L, 1, VMCTL_CAPTURE));
+    capture_close(luaL_checkudata(L, 1, VMCTL_CAPTURE));
     return 0;
 }
 

@@ -19,24 +19,51 @@ static struct vmctl_switch_port *port_check(lua_State *L, int sw_arg, int arg)
     return sw->port[index];
 }
 
-/* core.switch(seed) -> switch */
+/* core.switch(seed, has_thread) -> switch */
 static int l_switch_new(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
     lua_Integer seed = luaL_checkinteger(L, 1);
+    bool has_thread = lua_toboolean(L, 2);
     struct vmctl_lua_switch *ls = lua_newuserdatauv(L, sizeof *ls, 0);
-    ls->closed = false;
-    vmctl_switch_init(&ls->sw, &st->loop, (uint64_t)seed);
+    ls->closed = true;
     luaL_setmetatable(L, VMCTL_SWITCH);
+    if (has_thread) {
+        int err = vmctl_switch_thread_open(&ls->thread, &ls->sw, &st->loop, (uint64_t)seed);
+        if (err)
+            return vmctl_fail(L, err, "start the thread of a switch");
+    } else {
+        vmctl_switch_init(&ls->sw, &st->loop, (uint64_t)seed);
+    }
+    ls->closed = false;
     return 1;
+}
+
+/* Calls a method, the upvalue, inside the switch: whatever it raises, the switch is left again. */
+static int l_switch_enter(lua_State *L)
+{
+    struct vmctl_lua_switch *ls = luaL_checkudata(L, 1, VMCTL_SWITCH);
+    lua_CFunction method = lua_tocfunction(L, lua_upvalueindex(1));
+    if (!ls->sw.thread)
+        return method(L);
+    lua_pushcfunction(L, method);
+    lua_insert(L, 1);
+    vmctl_switch_enter(&ls->sw);
+    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    vmctl_switch_leave(&ls->sw);
+    return status == LUA_OK ? lua_gettop(L) : lua_error(L);
 }
 
 static int l_switch_close(lua_State *L)
 {
     struct vmctl_lua_switch *ls = luaL_checkudata(L, 1, VMCTL_SWITCH);
-    if (!ls->closed)
-        vmctl_switch_close(&ls->sw);
+    if (ls->closed)
+        return 0;
     ls->closed = true;
+    if (ls->sw.thread)
+        vmctl_switch_thread_close(&ls->thread);
+    else
+        vmctl_switch_close(&ls->sw);
     return 0;
 }
 
@@ -334,11 +361,21 @@ void vmctl_switch_register(lua_State *L)
         { "pair", l_switch_pair },       { "group", l_switch_group },     { "queue", l_switch_queue },
         { "mirror", l_switch_mirror },   { "longest", l_switch_longest }, { "memory", l_switch_memory },   { "age", l_switch_age },         { "fault", l_switch_fault },     { "fault_pair", l_switch_fault_pair },
         { "seed", l_switch_seed },       { "inject", l_switch_inject },   { "addresses", l_switch_addresses },
-        { "forget", l_switch_forget },   { "wait_news", l_switch_wait },  { "capture", vmctl_l_capture },
-        { "tap", vmctl_l_tap },          { "close", l_switch_close },     { NULL, NULL }
+        { "forget", l_switch_forget },   { "capture", vmctl_l_capture },  { "tap", vmctl_l_tap },
+        { NULL, NULL }
     };
+    /* these wait, or end the thread: they are not called inside the switch */
+    static const luaL_Reg others[] = { { "wait_news", l_switch_wait }, { "close", l_switch_close }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_switch_close }, { "__close", l_switch_close }, { NULL, NULL } };
     static const luaL_Reg functions[] = { { "switch", l_switch_new }, { NULL, NULL } };
-    vmctl_class(L, VMCTL_SWITCH, methods, meta);
+    vmctl_class(L, VMCTL_SWITCH, others, meta);
+    luaL_getmetatable(L, VMCTL_SWITCH);
+    lua_getfield(L, -1, "__index");
+    for (const luaL_Reg *m = methods; m->name; m++) {
+        lua_pushcfunction(L, m->func);
+        lua_pushcclosure(L, l_switch_enter, 1);
+        lua_setfield(L, -2, m->name);
+    }
+    lua_pop(L, 2);
     luaL_setfuncs(L, functions, 0);
 }

@@ -16,18 +16,25 @@ enum { TAP_HEAD = 8 }; /* before each frame: its length and its port, 4 bytes ea
 struct lua_tap {
     struct vmctl_switch_watcher watcher;
     struct vmctl_switch *sw;   /* NULL once it is closed */
-    struct vmctl_buf frames;
+    struct vmctl_buf frames;   /* of the switch, inside of which it is looked at */
+    struct vmctl_buf taken;    /* Lua's alone: what was in `frames` before */
+    size_t left;               /* bytes in `taken`, when the switch was last left */
     size_t most;
     bool lossy, full;
     uint64_t lost;
     struct vmctl_waitq readers;
 };
 
+static size_t tap_waiting(const struct lua_tap *t)
+{
+    return vmctl_buf_len(&t->frames) + t->left;
+}
+
 static void tap_saw(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len)
 {
     struct lua_tap *t = VMCTL_CONTAINER(w, struct lua_tap, watcher);
     /* not lossy: a read's worth of frames finds room even if it is full by then; nothing is read after that */
-    if ((t->lossy && vmctl_buf_len(&t->frames) >= t->most) || vmctl_buf_reserve(&t->frames, TAP_HEAD + len) != 0) {
+    if ((t->lossy && tap_waiting(t) >= t->most) || vmctl_buf_reserve(&t->frames, TAP_HEAD + len) != 0) {
         t->lost++;
         return;
     }
@@ -40,15 +47,23 @@ static bool tap_pause(struct vmctl_switch_watcher *w)
 {
     struct lua_tap *t = VMCTL_CONTAINER(w, struct lua_tap, watcher);
     if (vmctl_buf_len(&t->frames))
-        vmctl_wake_all(&t->readers, 0);
-    t->full = !t->lossy && vmctl_buf_len(&t->frames) >= t->most;
+        vmctl_switch_tell(t->sw, VMCTL_TOLD_FRAMES);
+    t->full = !t->lossy && tap_waiting(t) >= t->most;
     return t->full;
+}
+
+static void tap_hear(struct vmctl_switch_watcher *w)
+{
+    struct lua_tap *t = VMCTL_CONTAINER(w, struct lua_tap, watcher);
+    if (vmctl_buf_len(&t->frames))
+        vmctl_wake_all(&t->readers, 0);
 }
 
 static void tap_end(struct lua_tap *t)
 {
     t->sw = NULL;
     vmctl_buf_free(&t->frames);
+    vmctl_buf_free(&t->taken);
     vmctl_wake_all(&t->readers, 0);
 }
 
@@ -74,18 +89,38 @@ int vmctl_l_tap(lua_State *L)
     t->lossy = lua_toboolean(L, 3);
     t->watcher.saw = tap_saw;
     t->watcher.pause = tap_pause;
+    t->watcher.hear = tap_hear;
     t->watcher.over = tap_over;
     vmctl_buf_init(&t->frames, t->most + VMCTL_SCRATCH * 2 + TAP_HEAD * (VMCTL_SCRATCH / VMCTL_ETHER_MIN));
+    vmctl_buf_init(&t->taken, t->frames.max);
     vmctl_switch_watch(sw, &t->watcher);
     return 1;
 }
 
-static void tap_drained(struct lua_tap *t)
+/* What Lua has taken is told to the switch, which goes on when half of the room is free. */
+static void tap_account(struct lua_tap *t)
 {
-    if (!t->full || vmctl_buf_len(&t->frames) > t->most / 2)
-        return;
-    t->full = false;
-    vmctl_switch_resume(t->sw);
+    vmctl_switch_enter(t->sw);
+    t->left = vmctl_buf_len(&t->taken);
+    if (t->full && tap_waiting(t) <= t->most / 2) {
+        t->full = false;
+        vmctl_switch_resume(t->sw);
+    }
+    vmctl_switch_leave(t->sw);
+}
+
+/* Takes what has come, if nothing is left of what was taken before. Are there frames for Lua? */
+static bool tap_has_frames(struct lua_tap *t)
+{
+    if (vmctl_buf_len(&t->taken))
+        return true;
+    vmctl_switch_enter(t->sw);
+    struct vmctl_buf empty = t->taken;
+    t->taken = t->frames;
+    t->frames = empty;
+    t->left = vmctl_buf_len(&t->taken);
+    vmctl_switch_leave(t->sw);
+    return t->left > 0;
 }
 
 /* Frames and their ports into two arrays, `most` at the most. Making a string may run a finalizer that closes the tap: each
@@ -94,11 +129,11 @@ static void tap_take(lua_State *L, struct lua_tap *t, lua_Integer most)
 {
     lua_newtable(L);
     lua_newtable(L);
-    for (lua_Integer n = 1; n <= most && vmctl_buf_len(&t->frames); n++) {
+    for (lua_Integer n = 1; n <= most && vmctl_buf_len(&t->taken); n++) {
         uint32_t head[2];
-        memcpy(head, vmctl_buf_head(&t->frames), sizeof head);
-        const char *frame = (const char *)vmctl_buf_head(&t->frames) + TAP_HEAD;
-        vmctl_buf_consume(&t->frames, TAP_HEAD + head[0]);
+        memcpy(head, vmctl_buf_head(&t->taken), sizeof head);
+        const char *frame = (const char *)vmctl_buf_head(&t->taken) + TAP_HEAD;
+        vmctl_buf_consume(&t->taken, TAP_HEAD + head[0]);
         lua_pushlstring(L, frame, head[0]);
         lua_rawseti(L, -3, n);
         lua_pushinteger(L, head[1]);
@@ -115,7 +150,7 @@ static int tap_recv(lua_State *L, int status, lua_KContext ctx)
         return vmctl_fail(L, VMCTL_ECLOSED, "read a tap");
     if (status == LUA_OK && vmctl_must_pause(st, L))
         return vmctl_pause_before(st, L, tap_recv);
-    if (!vmctl_buf_len(&t->frames)) {
+    if (!tap_has_frames(t)) {
         int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
         if (why)
             return vmctl_fail(L, why, "read a tap");
@@ -127,7 +162,7 @@ static int tap_recv(lua_State *L, int status, lua_KContext ctx)
     }
     tap_take(L, t, lua_tointeger(L, 2));
     if (t->sw)
-        tap_drained(t);
+        tap_account(t);
     return 2;
 }
 
@@ -142,10 +177,18 @@ static int l_tap_recv(lua_State *L)
     return tap_recv(L, LUA_OK, 0);
 }
 
+static uint64_t lost_by_now(struct vmctl_switch *sw, const struct lua_tap *t)
+{
+    vmctl_switch_enter(sw);
+    uint64_t lost = t->lost;
+    vmctl_switch_leave(sw);
+    return lost;
+}
+
 static int l_tap_lost(lua_State *L)
 {
     const struct lua_tap *t = luaL_checkudata(L, 1, VMCTL_TAP);
-    lua_pushinteger(L, (lua_Integer)t->lost);
+    lua_pushinteger(L, (lua_Integer)(t->sw ? lost_by_now(t->sw, t) : t->lost));
     return 1;
 }
 
@@ -154,10 +197,13 @@ static int l_tap_close(lua_State *L)
     struct lua_tap *t = luaL_checkudata(L, 1, VMCTL_TAP);
     if (!t->sw)
         return 0;
-    vmctl_switch_unwatch(t->sw, &t->watcher);
+    struct vmctl_switch *sw = t->sw;
+    vmctl_switch_enter(sw);
+    vmctl_switch_unwatch(sw, &t->watcher);
     if (t->full)
-        vmctl_switch_resume(t->sw);
+        vmctl_switch_resume(sw);
     tap_end(t);
+    vmctl_switch_leave(sw);
     return 0;
 }
 

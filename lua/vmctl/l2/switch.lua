@@ -31,6 +31,7 @@ local mt = { __name = "vmctl.L2Switch", __index = methods }
 local known = {
   seed = "integer", age = "integer>=0<=2147483646", queue = "integer>=69636<=1073741824",
   memory = "integer>=69636<=68719476736", longest = "integer>=14<=69632", name = "string", faults = "table",
+  thread = "boolean",
 }
 
 local function random_seed()
@@ -45,11 +46,7 @@ local function hear(self, port)
     log.info("l2: %s: %s: a frame of a length that no frame has (such frames are left out and counted)", self.name, port.name)
   end
   port._invalid = counts.invalid
-  local reason = port:_ended()
-  if reason then
-    log.info("l2: %s: %s: the connection ended (%s)", self.name, port.name, reason)
-    self._ended:wake()
-  end
+  port:_ended()
 end
 
 -- The task that waits for news from C.
@@ -64,18 +61,24 @@ end
 
 --- Makes a switch. It works until it is closed. Does not wait.
 ---@param opts? { seed: integer?, age: integer?, queue: integer?, memory: integer?, longest: integer?, name: string?,
---- faults: vmctl.L2Faults? } seed: of the faults (random by default: see `seed`); age: seconds after which an address that
---- was not heard is forgotten (300; 0: learn nothing, flood everything);
+--- faults: vmctl.L2Faults?, thread: boolean? } seed: of the faults (random by default: see `seed`); age: seconds after which an
+--- address that was not heard is forgotten (300; 0: learn nothing, flood everything);
 --- queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); memory:
 --- bytes that may wait for all ports, and as many of delayed frames (64 MiB each; a port or a direction has as much as is left);
 --- longest: bytes of a frame to a port; longer ones are dropped, and counted (65535, which all peers take; QEMU takes 69632);
---- name: for the log; faults: those of every new port, until its `faults` are set
----@return vmctl.L2Switch
+--- name: for the log; faults: those of every new port, until its `faults` are set; thread: frames pass in a thread of its own, so
+--- that a script which does not come back to its loop (`os.execute`, a long computation) stalls no guest. Listeners, diallers, taps
+--- and what the switch has to tell go by the script's loop as before, and a virtual clock is no clock of that thread (false)
+---@return vmctl.L2Switch|nil switch
+---@return string? message
+---@return string? code EAGAIN, EMFILE … there is no thread to be had
 function M.new(opts)
   opts = options.check(opts, known, "l2.switch")
   local seed = opts.seed or random_seed()
+  local inner, err, code = core.switch(seed, opts.thread or false)
+  if not inner then return nil, err, code end
   local self = setmetatable({
-    name = opts.name or "switch", _core = core.switch(seed), _seed = seed, _queue = opts.queue, _longest = opts.longest,
+    name = opts.name or "switch", _core = inner, _seed = seed, _queue = opts.queue, _longest = opts.longest,
     _by_name = {}, _by_index = {},
     _pairs = {}, _links = {}, _captures = {}, _number = 0, _gone = {}, _ended = core.queue(), _closed = false,
   }, mt)

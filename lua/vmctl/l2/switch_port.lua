@@ -3,6 +3,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local faults = require "vmctl.l2.faults"
+local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local port = require "vmctl.l2.port"
 
@@ -82,13 +83,14 @@ function methods:_end()
   self:_set_state "gone"
 end
 
---- The code with which its connection has ended since the last call, or nil.
+--- Notices that its connection has ended, if it has: whoever asks first.
 function methods:_ended()
-  if self._state ~= "connected" then return nil end
+  if self._state ~= "connected" then return end
   local connected, reason = self._core:state(self._index)
-  if connected then return nil end
+  if connected then return end
   self:_set_state("ended", reason)
-  return reason
+  log.info("l2: %s: %s: the connection ended (%s)", self._switch.name, self.name, reason)
+  self._switch._ended:wake()
 end
 
 --- The state of its connection. Does not wait.

@@ -13,8 +13,10 @@ local mt = { __name = "vmctl.ScenarioNetwork", __index = methods }
 ---@param opts { folder: string, capture: string, seed: integer? } folder: of its sockets; capture: path of the capture
 ---@return vmctl.ScenarioNetwork|nil, string?, string?
 function M.open(name, number, opts)
-  local switch = l2.switch { name = name, seed = opts.seed }
-  local capture, err, code = switch:capture(opts.capture)
+  local switch, err, code = l2.switch { name = name, seed = opts.seed, thread = true }
+  if not switch then return nil, err, code end
+  local capture
+  capture, err, code = switch:capture(opts.capture)
   if not capture then
     switch:close()
     return nil, err, code

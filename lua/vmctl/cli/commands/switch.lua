@@ -104,14 +104,16 @@ end
 local function make_switch(opts)
   return l2.switch {
     seed = opts.seed, faults = fault_options.read(opts), name = opts.name, age = opts.age and math.floor(opts.age), queue = opts.queue,
-    memory = opts.memory, longest = opts.longest,
+    memory = opts.memory, longest = opts.longest, thread = true,
   }
 end
 
 function M.run(opts)
   if opts.subcommand == "ctl" then return switch_control.run(opts) end
-  local switch <close> = make_switch(opts) -- luacheck: ignore
-  local ok, err, code = connect(switch, opts)
+  local switch <close>, err, code = make_switch(opts) -- luacheck: ignore
+  if not switch then return nil, err, code end
+  local ok
+  ok, err, code = connect(switch, opts)
   if ok then ok, err, code = serve_control(switch, opts) end
   local capture
   if ok and opts.capture then capture, err, code = capture_to(switch, opts) end
