@@ -362,8 +362,8 @@ describe("the faults of vmctl.L2Switch, as netem has them,", function()
   end, 60))
 
   it("charge copies to the rate", run(function()
-    local times = delays({ rate = 8000000, latency = 10, duplicate = 1 }, 20)
-    local single = delays({ rate = 8000000, latency = 10 }, 20)
+    local times = delays({ rate = 8000, latency = 10, duplicate = 1 }, 20)
+    local single = delays({ rate = 8000, latency = 10 }, 20)
     assert.is_true(times[20] > 1.5 * single[20], ("%f %f"):format(times[20], single[20]))
   end, 60))
 

@@ -44,7 +44,7 @@ describe("a switch in a thread of its own", function()
     local ask = script.start(ASK:format(where, fifo, said))
     support.eventually(function() return #sw:ports() == 2 end, LIMIT)
     -- os.execute gives this thread away until the answer is in the file
-    local wait = ("exec 3>%s; echo ask >&3; until grep -q answered %s; do :; done"):format(fifo, said)
+    local wait = ("exec 3>%s; echo ask >&3; until grep -qs answered %s; do :; done"):format(fifo, said)
     assert.is_true(os.execute(("timeout %d sh -c '%s'"):format(LIMIT // 2, wait)))
     assert.equal(2, sw:counts().total.frames_in)
     for _, child in ipairs { echo, ask } do child:close() end
