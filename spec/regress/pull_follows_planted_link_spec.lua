@@ -43,6 +43,27 @@ describe("a pull from a guest that means ill", function()
     assert.equal(seen.folder .. "/home/t", seen[1].path)
   end, LIMIT))
 
+  it("refuses a link on the way to that place, unless that is asked for", run(function()
+    local plant = '; mkdir "$1/in"; ln -s ../home "$1/in/d"'
+    for _, opts in ipairs { {}, { exact = true } } do
+      opts.place = "/in/d/deep/out"
+      local seen = pull('exec /bin/tar "$@"', opts, plant)
+      assert.same({ nil, "ELOOP" }, { seen[1], seen[3] })
+      assert.truthy(seen[2]:find(seen.folder .. "/in/d is a link", 1, true), seen[2])
+      assert.equal("kept\nmine\n", seen.kept)
+    end
+    local seen = pull('exec /bin/tar "$@"', { place = "/in/d/out", follow = true }, plant)
+    assert.equal(1, seen[1].files)
+    assert.equal("kept\nout\nmine\n", seen.kept)
+  end, LIMIT))
+
+  it("takes root's own links at the top as folders", function()
+    local here = require "vmctl.files.here"
+    assert.is_nil(here.link_in "/var/run/none/x") -- /run
+    assert.is_nil(here.link_in "/proc/sys")
+    assert.equal("/proc/self/cwd", here.link_in "/proc/self/cwd/x")
+  end)
+
   it("follows no link below that place", run(function()
     local seen = pull('exec /bin/tar "$@"', { exact = true },
       '; mkdir "$1/out" "$1/t/d"; echo evil > "$1/t/d/kept"; ln -s ../home "$1/out/d"')

@@ -21,6 +21,26 @@ function M.split(path)
   return folder == "" and "/" or folder or ".", name
 end
 
+-- Is a link the system's, such as /home or /var/run? Root's, at the top, where nobody else makes one.
+local function is_of_system(path, link)
+  local folder = path:match "^(/[^/]*)/[^/]*$" or path:match "^/[^/]*$" and "/"
+  local above = folder and link.uid == 0 and fs.stat(folder, true)
+  return above and above.type == "directory" and above.uid == 0 and above.mode & 18 == 0 -- 0022
+end
+
+--- The first link on the way of a path, which may have come with an earlier copy; the system's own are none.
+---@param path string
+---@return string? path of the link
+function M.link_in(path)
+  local at = path:sub(1, 1) == "/" and "" or nil
+  for part in path:gmatch "[^/]+" do
+    at = at and at .. "/" .. part or part
+    local there = fs.stat(at, true)
+    if not there then return nil end
+    if there.type == "link" and not is_of_system(at, there) then return at end
+  end
+end
+
 --- Makes a folder of this machine, and its missing parents.
 ---@param path string
 ---@return true|nil, string?, string?

@@ -139,6 +139,8 @@ local function aim_here(source_name, destination, opts)
   end
   local folder, name = aim(there and there.type, source_name, destination, opts.exact)
   if not folder or name == "" then return errors.fail("EINVAL", "the copy needs a name") end
+  local link = not opts.follow and here.link_in(folder)
+  if link then return errors.fail("ELOOP", "%s is a link (follow)", link) end
   local ok, err, code = here.make_folders(folder)
   if not ok then return nil, err, code end
   return folder, name
@@ -178,7 +180,8 @@ end
 --- parent folders are made, and each file is renamed to its path. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
----@param destination string of this machine, as for `push`; a link is refused (ELOOP) unless `follow` is set
+---@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set;
+-- root's links at the top, such as /var/run, are not meant
 ---@param opts? table as for `push`, and follow; owner: "keep" (the default for root: as in the guest) or "mine"; max_bytes: 64 GiB,
 -- max_entries: 1,000,000; exclude is for `push` alone
 ---@return table|nil report as for `push`, string?, string?

@@ -29,8 +29,9 @@ end
 function M:copy_from_guest(source, destination, opts)
   opts = options.check(opts, copy_options, "copy_from_guest")
   local vm = self:_running "copy_from_guest"
+  local own = not destination -- the folder of the artefacts may be reached by links of the user's
   destination = destination or self._run:file(source:match "([^/]+)/*$" or "root")
-  local done, err = files.pull(vm, source, destination, { exact = true, owner = "mine",
+  local done, err = files.pull(vm, source, destination, { exact = true, owner = "mine", follow = own,
     timeout = opts.timeout or self._run.timeout })
   if not done then self:_fail("copy_from_guest", err) end
   self._run:keep(destination)
