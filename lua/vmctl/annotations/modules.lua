@@ -594,7 +594,7 @@ local files = {}
 --- parent folders are made, and each file is renamed to its path. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
----@param destination string of this machine, as for `push`; a link is refused (ELOOP) unless `follow` is set
+---@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set; root's links at the top, such as /var/run, are not meant
 ---@param opts? table as for `push`, and follow; owner: "keep" (the default for root: as in the guest) or "mine"; max_bytes: 64 GiB, max_entries: 1,000,000; exclude is for `push` alone
 ---@return table|nil report as for `push`
 ---@return string?
