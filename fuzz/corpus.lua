@@ -117,6 +117,17 @@ made.replay = {
     .. '{"ev":"frame","t":2,"s":"a","dir":"out","type":1,"size":4,"data":"AAAA"}\n',
   info = '{"name":"web","pid":7}',
 }
+-- Layouts of images, as fuzz/oci_fuzz.lua reads them.
+local oci_manifest = '{"config":{"digest":"@3"},"layers":[{"digest":"@4","size":1}]}\n'
+local oci_config = '{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:' .. ("0"):rep(64)
+  .. '"]},"config":{"Env":["A=b"],"User":"u","WorkingDir":"/","Entrypoint":["/e"],"Cmd":["c"]}}\nx'
+local oci_platform = '"platform":{"architecture":"amd64","os":"linux"}'
+made.oci = {
+  plain = '{"schemaVersion":2,"manifests":[{"digest":"@2","size":1,' .. oci_platform .. '}]}\n' .. oci_manifest .. oci_config,
+  tagged = '{"manifests":[{"digest":"@2","annotations":{"org.opencontainers.image.ref.name":"a"}},{"digest":"@5",'
+    .. '"platform":{"architecture":"arm64"}}]}\n' .. oci_manifest .. oci_config,
+  inner = '{"manifests":[{"digest":"@5"}]}\n' .. oci_manifest .. oci_config .. '\n{"manifests":[{"digest":"@6"}]}\n{"layers":[]}',
+}
 made.console = {
   panic = "[    0.1] Linux\r\n\27[1;31mKernel panic - not syncing: x\27[0m\r\n", title = "\27]0;title\7text\27(B",
   utf8 = "gr\u{fc}n \xff\xc3",
