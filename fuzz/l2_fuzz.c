@@ -56,11 +56,10 @@ static void rig_read(struct rig *r, int i)
 
 static void rig_run(struct rig *r)
 {
-    for (int turn = 0; turn < TURNS; turn++) {
+    for (int turn = 0; turn < TURNS; turn++)
         vmctl_loop_poll(&loop, 0);
-        for (int i = 0; i < PORTS; i++)
-            rig_read(r, i);
-    }
+    for (int i = 0; i < PORTS; i++)
+        rig_read(r, i);
 }
 
 static void rig_send(struct rig *r, int i, const uint8_t *data, size_t size)

@@ -1,8 +1,6 @@
 /* The switch's table of addresses: a hash of fixed size that gives up its oldest entries. */
 #include "io/switch_macs.h"
 
-#include <string.h>
-
 static unsigned mac_hash(uint64_t key)
 {
     return (unsigned)(key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - VMCTL_MAC_BITS));
@@ -30,6 +28,7 @@ int vmctl_mac_learn(struct vmctl_mac_table *t, uint64_t key, int port, uint32_t 
         return 0;
     struct vmctl_mac_entry *e = &t->slot[mac_place(t, key)];
     int is_new = e->key != key || e->port != port;
+    t->used += !e->key;
     e->key = key;
     e->port = port;
     e->seen = now;
@@ -49,8 +48,14 @@ int vmctl_mac_find(const struct vmctl_mac_table *t, uint64_t key, uint32_t now)
 
 void vmctl_mac_forget(struct vmctl_mac_table *t, int port)
 {
-    for (unsigned i = 0; i < VMCTL_MAC_SLOTS; i++) {
-        if (port < 0 || t->slot[i].port == port)
-            memset(&t->slot[i], 0, sizeof t->slot[i]);
+    uint32_t left = t->used;
+    for (struct vmctl_mac_entry *e = t->slot; left; e++) {
+        if (!e->key)
+            continue;
+        left--;
+        if (port >= 0 && e->port != port)
+            continue;
+        *e = (struct vmctl_mac_entry){ 0 };
+        t->used--;
     }
 }
