@@ -117,6 +117,12 @@ made.replay = {
     .. '{"ev":"frame","t":2,"s":"a","dir":"out","type":1,"size":4,"data":"AAAA"}\n',
   info = '{"name":"web","pid":7}',
 }
+-- What tells file systems, as fuzz/stage1_fuzz.c reads it, and a word of a command line.
+made.stage1 = {
+  ext4 = "\1" .. ("\0"):rep(0x38) .. "\x53\xef" .. ("\0"):rep(0x2e) .. ("u"):rep(16) .. "label", xfs = "\0XFSB" .. ("\0"):rep(200),
+  btrfs = "\2" .. ("\0"):rep(0x40) .. "_BHRfS_M" .. ("x"):rep(400), erofs = "\1\xe2\xe1\xf5\xe0" .. ("y"):rep(120),
+  squashfs = "\0hsqs", vfat = "\0" .. ("z"):rep(0x52) .. "FAT32   ", word = "\0a%20b%2", cut = "\x80hs",
+}
 -- Layouts of images, as fuzz/oci_fuzz.lua reads them.
 local oci_manifest = '{"config":{"digest":"@3"},"layers":[{"digest":"@4","size":1}]}\n'
 local oci_config = '{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:' .. ("0"):rep(64)

@@ -35,18 +35,6 @@ void vmctl_stage1_fail(bool with_errno, const char *format, ...)
         pause();
 }
 
-void vmctl_stage1_undo_percent(char *out, size_t size, const char *in)
-{
-    size_t n = 0;
-    while (*in && n + 1 < size) {
-        unsigned byte;
-        bool coded = *in == '%' && sscanf(in + 1, "%2x", &byte) == 1;
-        out[n++] = coded ? (char)byte : *in;
-        in += coded ? 3 : 1;
-    }
-    out[n] = '\0';
-}
-
 static void take_word(struct vmctl_stage1 *s, const char *word, bool *wanted)
 {
     if (strncmp(word, "vmctl.root=", 11) == 0) {
