@@ -1,10 +1,6 @@
 --- Targets: one shape for whatever reaches a guest. Users pass a machine, a client of either protocol, or both in a table.
 local M = {}
 
----@class vmctl.Target
-local methods = {}
-local mt = { __name = "vmctl.Target", __index = methods }
-
 local function has(value, name)
   local kind = type(value)
   return (kind == "table" or kind == "userdata") and type(value[name]) == "function"
@@ -40,7 +36,7 @@ local function both(value, where, level)
   end
   self.label = self.label or M.label(self.exec or self.stereos)
   self.machine = M.is_machine(self.exec) and self.exec or nil
-  return setmetatable(self, mt)
+  return self
 end
 
 --- Makes a target. Raises at the line that `level` names if the value is none.
@@ -58,14 +54,6 @@ function M.resolve(value, where, level)
   end
   error(("%s: a machine, a client or { exec =, stereos = } expected, got %s"):format(where, M.class(value) or type(value)),
     level)
-end
-
---- The client of the guest's control plane; a machine makes its own. Does not wait.
----@return vmctl.StereosClient|nil, string?, string? code ENOTSUP: there is none
-function methods:stereos_client()
-  if self.stereos then return self.stereos end
-  if self.machine then return self.machine:stereos() end
-  return nil, self.label .. ": no stereos client", "ENOTSUP"
 end
 
 return M

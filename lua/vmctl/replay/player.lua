@@ -19,7 +19,7 @@ local mt = { __name = "vmctl.Player", __index = methods }
 ---@param opts { path: string, side: "server"|"client", strict: boolean, timeout: number, speed: number?, format: any }
 function M.new(session, stream, opts)
   return setmetatable({
-    _session = session, _stream = stream, _opts = opts, _mine = session.role == opts.side and "out" or "in", _bounds = {},
+    _session = session, _stream = stream, _opts = opts, _mine = session.role == opts.side and "out" or "in",
   }, mt)
 end
 
