@@ -8,6 +8,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local frame_streams = require "vmctl.ttrpc.frame_stream"
 local log = require "vmctl.log"
+local received = require "vmctl.ttrpc.client_received"
 local wire = require "vmctl.ttrpc.wire"
 
 local M = {}
@@ -66,48 +67,15 @@ end
 
 -- Reading
 
-local function deliver_data(self, entry, payload, flags)
-  if flags & wire.REMOTE_CLOSED ~= 0 then self:forget(entry) end
-  local inbox = entry:on_data(payload, flags)
-  if inbox and inbox:is_full() and not self.frames:await_room(inbox, self._count) then
-    entry:give_up(("stream full: %d messages were not read"):format(inbox:count()), "ETOOBIG")
-  end
-end
-
-local NO_ANSWER = { "Data in place of the answer", "EPROTO" }
-
-local function dispatch(self, kind, payload, id, flags)
-  local entry = self._entries[id]
-  if not entry then -- given up by us, or the answer to a frame that crossed its end
-    if kind == wire.DATA and self._calls:fail(NO_ANSWER, id) then return end
-    log.debug("ttrpc: %s: a frame of type %d for stream %d, which is not open", self.frames.label, kind, id)
-  elseif kind == wire.RESPONSE then
-    self:forget(entry)
-    entry:on_response(payload)
-  elseif kind == wire.DATA then
-    deliver_data(self, entry, payload, flags)
-  end
-end
-
-local function refuse_oversize(self, err, frame)
-  local entry, refused = self._entries[frame.stream], { code = 8, message = err, details = {} }
-  if not entry then
-    self._calls:fail({ err, "RESOURCE_EXHAUSTED", refused }, frame.stream)
-  else
-    self:forget(entry)
-    entry:on_failure(err, "RESOURCE_EXHAUSTED", refused)
-  end
-end
-
 -- One frame. ETIMEDOUT and ECANCELED are the reader's own; after any other failure the connection is over.
 local function read(self, timeout)
   local kind, payload, id, flags = self.frames:read(timeout)
   if kind == true then
     return true
   elseif kind then
-    dispatch(self, kind, payload, id, flags)
+    received.dispatch(self, kind, payload, id, flags)
   elseif id == "ETOOBIG" then
-    refuse_oversize(self, payload, flags)
+    received.refuse_oversize(self, payload, flags)
   elseif PASSING[id] then
     return nil, payload, id
   else
