@@ -70,4 +70,18 @@ function M.prepare(path, folders)
   return folder, name
 end
 
+--- The folders that may hold sockets; false: any. What is no folder raises at the line that calls the caller. Does not wait.
+---@param opts { confine: boolean|string[]|nil, directory: string? }
+---@return string[]|false
+function M.folders(opts)
+  if opts.confine == false then return false end
+  local list = type(opts.confine) == "table" and opts.confine or { opts.directory or wire.DIRECTORY }
+  local folders = {}
+  for i, folder in ipairs(list) do
+    if type(folder) ~= "string" or folder:sub(1, 1) ~= "/" then error("socketforward.service: absolute folders expected", 3) end
+    folders[i] = folder:gsub("/+$", "")
+  end
+  return folders
+end
+
 return M

@@ -2,11 +2,14 @@
 --- (docs/wire/socketforward.md#bind, and the sections behind it).
 local acceptors = require "vmctl.socketforward.acceptor"
 local background = require "vmctl.base.background"
+local bound_sockets = require "vmctl.socketforward.bound"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local paths = require "vmctl.socketforward.paths"
 local pendings = require "vmctl.socketforward.accept_queue"
+local relays = require "vmctl.socketforward.relays"
 local sockets = require "vmctl.socketforward.sockets"
 local streams = require "vmctl.socketforward.stream_manager"
 local task = require "vmctl.base.task"
@@ -30,50 +33,6 @@ local known = {
   unclaimed_timeout = "number>0", unclaimed = "integer>=1", idle = "number>0", linger = "number>0", allow = "function|table",
   streams = "vmctl.SocketforwardStreams",
 }
-
--- The folders that may hold sockets; false: any.
-local function folders_of(opts)
-  if opts.confine == false then return false end
-  local list = type(opts.confine) == "table" and opts.confine or { opts.directory or wire.DIRECTORY }
-  local folders = {}
-  for i, folder in ipairs(list) do
-    if type(folder) ~= "string" or folder:sub(1, 1) ~= "/" then error("socketforward.service: absolute folders expected", 3) end
-    folders[i] = folder:gsub("/+$", "")
-  end
-  return folders
-end
-
--- Relays
-
-local function follow(self, relay, forward)
-  local stats, err, _, partial = relay:wait(math.huge)
-  if not stats then log.debug("socketforward: %s: a connection broke: %s", forward.label, err) end
-  stats = stats or partial or relay:stats()
-  self._bytes.to_host, self._bytes.to_guest = self._bytes.to_host + stats.a_to_b, self._bytes.to_guest + stats.b_to_a
-  self._relays[relay], self._open = nil, self._open - 1
-  relay:close()
-end
-
--- The host has reported success: the stream is there, because it was registered before its ack was sent.
-local function join(self, connection)
-  local stream = self._streams:claim(connection.id)
-  if not stream then return false end
-  local relay, err = core.relay(connection.stream, stream, self._idle, self._linger)
-  if not relay then
-    stream:close()
-    log.error("socketforward: %s: %s", connection.forward.label, err)
-    return false
-  end
-  self._relays[relay], self._open, self._total = true, self._open + 1, self._total + 1
-  background.spawn("socketforward: " .. connection.forward.label, follow, self, relay, connection.forward)
-  return true
-end
-
--- It came too late: the process has gone, or was given up.
-local function drop_stream(self, id)
-  local stream = self._streams:claim(id)
-  if stream then stream:close() end
-end
 
 -- Listening
 
@@ -120,38 +79,6 @@ end
 
 -- Bind
 
--- Finds the forward of a bound socket; one that asked for any port is listed under its real port.
-local function find(self, socket)
-  local key = sockets.key(socket)
-  local forward = self._bound[key]
-  if forward and forward.id == socket.forward_id then return forward end
-  for _, other in pairs(self._bound) do
-    if other.id == socket.forward_id and sockets.key(other.asked) == key then return other end
-  end
-end
-
--- What is told of an extension that was applied (docs/wire/socketforward.md#what-vmctl-adds): its host takes no word for a refusal.
-local function applied(forward)
-  local extension = forward.asked.extension
-  if not extension then return nil end
-  local where = forward.address or extension.address
-  return { forward_id = forward.id, socket_path = forward.asked.socket_path, extension = { mode = forward.mode, address = where } }
-end
-
--- The sockets that are not yet bound in this form. The others stay, so a host that reconnects keeps its waiting connections.
-local function missing(self, wanted, bound)
-  local list = {}
-  for _, socket in ipairs(wanted) do
-    local forward, mode = find(self, socket), socket.extension and socket.extension.mode or 0
-    if forward and forward.mode == mode and sockets.is_in_place(forward) then
-      bound[#bound + 1] = applied(forward)
-    else
-      list[#list + 1] = socket
-    end
-  end
-  return list
-end
-
 --- Bind: makes all the listening sockets or none. A socket that is already bound in the same form is left alone; another
 --- forward at the same path is replaced. Does not wait.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
@@ -159,13 +86,13 @@ end
 ---@return string?, string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
 function methods:bind(request)
   local bound, ids = {}, {}
-  local wanted = missing(self, request.sockets or {}, bound)
+  local wanted = bound_sockets.missing(self._bound, request.sockets or {}, bound)
   if self._count + #wanted > SOCKETS then return errors.fail("ETOOBIG", "bind: at most %d sockets are forwarded", SOCKETS) end
   local list, err, code = sockets.bind(wanted, self._rules)
   if not list then return nil, err, code end
   for i, forward in ipairs(list) do
     forward.key = forward.address or forward.key
-    bound[#bound + 1] = applied(forward)
+    bound[#bound + 1] = bound_sockets.applied(forward)
     put_up(self, forward)
     ids[i] = forward.id
   end
@@ -178,7 +105,7 @@ end
 ---@return table response empty
 function methods:unbind(request)
   for _, socket in ipairs(request.sockets or {}) do
-    local forward = find(self, socket)
+    local forward = bound_sockets.find(self._bound, socket)
     if forward then take_away(self, forward, "the host has taken the forward away") end
   end
   return {}
@@ -254,16 +181,12 @@ end
 -- streams; connections: accepted; without a stream yet; with one, now and ever; refused by the host or lost; whose process
 -- left before; given up; unclaimed: streams without a connection; bytes
 function methods:stats()
+  local open, total, to_host, to_guest = self._relays:counts()
   local stats = {
-    sockets = self._count, pending = self._pending.total, open = self._open, total = self._total, unclaimed = self._streams:count(),
-    hosts = self._pending:hosts(),
-    to_host = self._bytes.to_host, to_guest = self._bytes.to_guest,
+    sockets = self._count, pending = self._pending.total, open = open, total = total, unclaimed = self._streams:count(),
+    hosts = self._pending:hosts(), to_host = to_host, to_guest = to_guest,
   }
   for name, count in pairs(self._pending.counts) do stats[name] = count end
-  for relay in pairs(self._relays) do
-    local moved = relay:stats()
-    stats.to_host, stats.to_guest = stats.to_host + moved.a_to_b, stats.to_guest + moved.b_to_a
-  end
   return stats
 end
 
@@ -281,7 +204,7 @@ end
 ---@return true
 function methods:close()
   self:shutdown()
-  for relay in pairs(self._relays) do relay:close() end
+  self._relays:close()
   return true
 end
 
@@ -302,23 +225,21 @@ mt.__close = methods.close
 ---@return vmctl.SocketforwardService
 function M.new(opts)
   opts = options.check(opts, known, "socketforward.service")
-  local self
-  self = setmetatable({
-    _rules = { folders = folders_of(opts), tcp = opts.tcp, mode = opts.mode }, _queue = opts.queue or QUEUE,
-    _most = opts.pending or PENDING, _idle = opts.idle, _linger = opts.linger, _bound = {}, _count = 0, _relays = {}, _open = 0,
-    _total = 0, _bytes = { to_host = 0, to_guest = 0 },
+  local shared = opts.streams
+  local manager = shared or streams.new {
+    handshake_timeout = opts.handshake_timeout, unclaimed = opts.unclaimed, unclaimed_timeout = opts.unclaimed_timeout,
+    allow = opts.allow,
+  }
+  local joined = relays.new(manager, opts.idle, opts.linger)
+  return setmetatable({
+    _rules = { folders = paths.folders(opts), tcp = opts.tcp, mode = opts.mode }, _queue = opts.queue or QUEUE,
+    _most = opts.pending or PENDING, _bound = {}, _count = 0, _relays = joined, _shares = shared ~= nil, _streams = manager,
     _pending = pendings.new {
       pending_timeout = opts.pending_timeout or PENDING_TIMEOUT, queue_timeout = opts.queue_timeout or QUEUE_TIMEOUT,
-      on_stream = function(connection) return join(self, connection) end,
-      on_late = function(id) drop_stream(self, id) end,
-    },
-    _shares = opts.streams ~= nil,
-    _streams = opts.streams or streams.new {
-      handshake_timeout = opts.handshake_timeout, unclaimed = opts.unclaimed, unclaimed_timeout = opts.unclaimed_timeout,
-      allow = opts.allow,
+      on_stream = function(connection) return joined:join(connection) end,
+      on_late = function(id) joined:drop(id) end,
     },
   }, mt)
-  return self
 end
 
 return M
