@@ -5,14 +5,14 @@
 --- it ends when it was idle for a while, so that ten thousand idle guests need no stack each.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
-local log = require "vmctl.log"
 local naming = require "vmctl.base.stream_name"
+local read_reply = require("vmctl.stereos.client_reading").read_reply
+local replies = require "vmctl.stereos.due_replies"
 local waiters = require "vmctl.base.waiters"
 local wire = require "vmctl.stereos.wire"
 
 local M = {}
 
-local IDLE_RECORDS = 64 -- records of finished requests that are kept for reuse
 local READER_REST = 1   -- seconds that a reader for all stays when nobody waits
 local DOUBT = 0.005     -- seconds without a reader after which unread input is looked for
 local SHORT = 4096      -- bytes: a line up to here is written without looking for room
@@ -32,27 +32,17 @@ function M.new(stream, hub, max_line)
   naming.name(stream, "stereos")
   stream:cork()
   return setmetatable({
-    _stream = stream, _hub = hub, _max_line = max_line, _records = {}, _first = 1, _last = 0, _live = 0,
+    _stream = stream, _hub = hub, _max_line = max_line, _due = replies.new(), _live = 0,
     _sending = false, _reading = false, -- there may be tens of thousands of these: rarely needed fields are made on demand
     _used = core.now(),
   }, mt)
 end
 
--- The end
-
 -- Ends the connection. Every call that waits for a reply gets the reason.
 local function finish(self, message, code)
   self.over, self._code = self.over or message, self._code or code
   self._stream:close()
-  for at = self._first, self._last do
-    local record = self._records[at]
-    self._records[at] = nil
-    if record then
-      record.lost, record.code = message, code
-      record.queue:wake(1)
-    end
-  end
-  self._first, self._last = 1, 0
+  self._due:lose(message, code)
   self._hub:changed()
 end
 
@@ -64,7 +54,10 @@ local function finish_reading(self, err, code)
   return nil, err, code
 end
 
-local function break_off(self, why)
+--- Ends the connection: the guest has sent what it must not. Does not wait.
+---@param why string
+---@return nil, string message, string code EPROTO
+function methods:break_off(why)
   finish(self, why, "EPROTO")
   return nil, why, "EPROTO"
 end
@@ -74,49 +67,14 @@ local function retire(self)
   self.over = self.over or "a call before gave up waiting for its reply"
 end
 
--- Replies
-
--- Says why a message is no answer to a request; nil if it is one.
-local function mismatch(request, kind, payload)
-  if not request then return ("a message of type '%s' that nobody asked for"):format(log.one_line(kind, 40)) end
-  if wire.answers(request, kind, payload) then return nil end
-  local named = kind == "ack" and (" of '%s'"):format(log.one_line(payload.reply_to, 40)) or ""
-  return ("%s%s in place of the reply to %s"):format(log.one_line(kind, 40), named, request)
-end
-
--- Reads to the next reply and returns its kind and payload. Lifecycle messages and empty lines are no replies. A line that
--- is no message ends the connection. `timeout` is the time to the deadline, given to save a look at the clock.
-local function read_reply(self, timeout, deadline)
-  local stream, max = self._stream, self._max_line
-  while true do
-    local line, err, code = stream:read_line(max, timeout)
-    if not line then return nil, err, code end
-    local kind, payload = wire.parse(line)
-    if kind == "lifecycle" then
-      self._hub:publish(payload)
-    elseif kind then
-      return kind, payload
-    elseif line ~= "" then
-      return break_off(self, payload)
-    end
-    timeout = deadline - core.now()
-    if timeout <= 0 then return nil, ("read %s: no reply in time"):format(stream:label()), "ETIMEDOUT" end
-  end
-end
-
 local function deliver(self, kind, payload)
-  local first = self._first
-  local record = self._records[first]
-  local why = mismatch(record and record.request, kind, payload)
-  if why then return break_off(self, why) end
-  self._records[first], self._first = nil, first + 1
-  record.kind, record.payload = kind, payload
-  record.queue:wake(1)
+  local why = self._due:deliver(kind, payload)
+  if why then return self:break_off(why) end
   return true
 end
 
 local function is_needed(self)
-  return self._first <= self._last or self._hub.heard
+  return not self._due:is_empty() or self._hub.heard
 end
 
 -- The task that reads for all.
@@ -139,8 +97,6 @@ local function start_reader(self)
   self._reading = true
   self._task = background.spawn("stereos", read_for_all, self)
 end
-
--- Requests
 
 local function let_next_send(self)
   self._sending = self._turns:serve() ~= nil
@@ -171,40 +127,6 @@ local function transmit(self, line, timeout)
   return nil, err, code
 end
 
-local function take_record(self)
-  local record, idle = self._spare, self._idle
-  if record then
-    self._spare = nil
-  else
-    record = idle and table.remove(idle)
-  end
-  if not record then return { queue = core.queue() } end
-  record.kind, record.payload = nil, nil
-  return record
-end
-
-local function put_back(self, record)
-  local idle = self._idle
-  if not self._spare then
-    self._spare = record
-  elseif not idle then
-    self._idle = { record }
-  elseif #idle < IDLE_RECORDS then
-    idle[#idle + 1] = record
-  end
-end
-
-local function enqueue(self, request)
-  local record = take_record(self)
-  record.request = request
-  local last = self._last + 1
-  if self._first == last then -- empty: begin anew, so that the numbers stay small
-    self._first, last = 1, 1
-  end
-  self._records[last], self._last = record, last
-  return record
-end
-
 -- A call while another task reads.
 local function request_among_others(self, request, line, timeout, deadline)
   if self._sending then
@@ -213,13 +135,13 @@ local function request_among_others(self, request, line, timeout, deadline)
     timeout = deadline - core.now()
   end
   if self.over then return nil, self.over, "ERESET" end
-  local record = enqueue(self, request)
+  local record = self._due:add(request)
   local ok, err, code = transmit(self, line, timeout)
   if not ok then return nil, err, code end
   ok, err, code = record.queue:wait(timeout, "no reply")
   local kind, payload = record.kind, record.payload
   if kind then
-    put_back(self, record)
+    self._due:keep(record)
     return kind, payload
   end
   if record.lost then return nil, record.lost, record.code end
@@ -236,8 +158,7 @@ end
 -- The request was given up; its reply is still due, before those of the others.
 local function leave_reply_due(self, request)
   retire(self)
-  self._first = self._first - 1
-  self._records[self._first] = { request = request, queue = core.queue() }
+  self._due:add_first(request)
   if self._live > 1 then read_no_more(self) end
 end
 
@@ -250,10 +171,10 @@ local function request_alone(self, request, line, timeout, deadline)
   local kind, payload
   kind, payload, code = read_reply(self, timeout, deadline)
   if kind then
-    local why = (kind ~= "pong" or request ~= "ping") and mismatch(request, kind, payload)
-    if why then return break_off(self, why) end
+    local why = (kind ~= "pong" or request ~= "ping") and replies.mismatch(request, kind, payload)
+    if why then return self:break_off(why) end
     self._reading = false
-    if self._first <= self._last or self._hub.heard then read_no_more(self) end
+    if is_needed(self) then read_no_more(self) end
     return kind, payload
   end
   if code ~= "ETIMEDOUT" and code ~= "ECANCELED" then return finish_reading(self, payload, code) end
@@ -264,7 +185,7 @@ end
 -- A guest of ours sends lifecycle lines to those alone who have asked for them: a request that does so, if there was none.
 local function ask_for_news(self)
   if self._hears or self._sending then return end
-  enqueue(self, wire.types.PING) -- nobody waits for its reply
+  self._due:add(wire.types.PING) -- nobody waits for its reply
   transmit(self, PING, 0)
 end
 
@@ -296,7 +217,7 @@ local function catch_up(self)
   self._reading = true
   local kind, payload, code = read_reply(self, 0, -math.huge)
   if kind then
-    break_off(self, mismatch(nil, kind, payload))
+    self:break_off(replies.mismatch(nil, kind, payload))
   elseif code == "ETIMEDOUT" then
     read_no_more(self)
   else
