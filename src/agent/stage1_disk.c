@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -125,6 +126,17 @@ static void mount_part(const struct part *p, const struct vmctl_filesystem *fs, 
         vmctl_stage1_fail(errno != ENODEV, "mount %s (%s)%s", device, fs->type, errno == ENODEV ? ": the kernel has no such file system" : "");
 }
 
+/* A distribution's own init mounts its root anew, as its fstab says: the device itself keeps it from writing. */
+static void forbid_writing(const struct part *p)
+{
+    char device[STAGE1_NAME + 8];
+    snprintf(device, sizeof device, "/dev/%.63s", p->name);
+    int fd = open(device, O_RDONLY | O_CLOEXEC), on = 1;
+    if (fd < 0 || ioctl(fd, BLKROSET, &on) < 0)
+        vmctl_stage1_fail(true, "make %s read-only", device);
+    close(fd);
+}
+
 /* A root has one of these; a link counts as it stands, because it leads elsewhere from here. */
 static bool looks_like_root(const char *at)
 {
@@ -163,6 +175,8 @@ void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, con
         bool wanted = s->which[0] ? is_wanted(disk, &parts[i], &fs, s->which) : holds_root(&parts[i], &fs, at);
         if (wanted && fs.type) {
             mount_part(&parts[i], &fs, at, s->read_only ? MS_RDONLY : 0, "");
+            if (s->read_only)
+                forbid_writing(&parts[i]);
             return;
         }
         if (wanted)
