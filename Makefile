@@ -43,7 +43,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
   examples rockspec annotations doc clean help
 
 all: $(CORE)
@@ -67,6 +67,7 @@ help:
 	@echo 'make test-arm64   an emulated guest of arm64; make test-musl: an agent with musl; make test-i386, make test-debian13: other systems'
 	@echo 'make test-cjson   JSON with OpenResty'"'"'s lua-cjson instead of Debian'"'"'s'
 	@echo 'make test-boots   guests'"'"' clocks beside a busy host, and reboots, BOOTS=10 in a row (some minutes)'
+	@echo 'make test-distributions  disks of Debian 12 and 13 as guests, some minutes (DISTRIBUTIONS=bookworm: one of them, FILTER=boots)'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
 
 env:
@@ -286,6 +287,15 @@ test-boots:
 	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && VMCTL_BOOTS=$(BOOTS) VMCTL_REBOOTS=$(BOOTS) busted --lua=$(LUA) -o plainTerminal \
 	  spec/regress/guest_time_runs_slow_spec.lua spec/regress/reboot_of_a_microvm_spec.lua
+
+# Unchanged disks of distributions. They are made once, with root, and stay in build/. Some minutes.
+DISTRIBUTIONS ?= bookworm trixie
+
+test-distributions:
+	@tools/deps build guest test distributions
+	@$(MAKE) -s all guest
+	@for suite in $(DISTRIBUTIONS); do tools/debian-root $$suite build/debian-$$suite || exit 1; done
+	@eval "$$($(MAKE) -s env)" && VMCTL_DISTRIBUTIONS="$(DISTRIBUTIONS)" $(LUA) tools/specs.lua $(or $(SPECS),spec/distribution_guest_spec.lua)
 
 check-build: $(CORE) $(AGENT_OBJ) $(SLIRP) $(PB) $(BUILD)/examples/embed
 

@@ -9,11 +9,13 @@
 --   SPEC_RETRY    where everything takes several times as long, limits of time are missed now and then: a file that failed has
 --                 a second chance, alone, and both are shown. What a sanitizer found is no matter of time.
 --   VMCTL_NESTED  tests tagged "nested" as well
+--   VMCTL_DISTRIBUTIONS  the distributions for tests tagged "distribution", which need their disks
 -- The spec files' durations and output stay in build/specs (or $VMCTL_BUILD/specs).
 local uv = require "luv"
 
 local NESTED = os.getenv "VMCTL_NESTED"
-local LIMIT = tonumber(os.getenv "SPEC_SECONDS") or (NESTED and 1800 or 600)
+local DISTRIBUTIONS = os.getenv "VMCTL_DISTRIBUTIONS"
+local LIMIT = tonumber(os.getenv "SPEC_SECONDS") or ((NESTED or DISTRIBUTIONS) and 1800 or 600)
 local JOBS = math.max(1, tonumber(os.getenv "JOBS") or uv.available_parallelism() + 1)
 local FILTER = os.getenv "FILTER"
 local RETRY = os.getenv "SPEC_RETRY"
@@ -179,6 +181,7 @@ end
 local function command(job)
   local args = { "--lua=lua5.4", "-o", "plainTerminal" }
   if not NESTED then args[#args + 1] = "--exclude-tags=nested" end
+  if not DISTRIBUTIONS then args[#args + 1] = "--exclude-tags=distribution" end
   if FILTER then args[#args + 1] = "--filter=" .. FILTER end
   args[#args + 1] = job.path
   return args

@@ -1,0 +1,43 @@
+--- Disks of distributions, as tools/debian-root leaves them in build/, and guests of them.
+local assert = require "luassert"
+local guest = require "spec.support.guest"
+local roots = require "spec.support.roots"
+
+local M = {}
+
+--- Seconds for a boot and for what takes as long: a guest of systemd takes about twenty where it is emulated.
+M.LIMIT = 180
+
+--- Those that are to be tried.
+---@return string[]
+function M.suites()
+  local list = {}
+  for name in (os.getenv "VMCTL_DISTRIBUTIONS" or ""):gmatch "%S+" do list[#list + 1] = name end
+  return list
+end
+
+--- The disk of a suite.
+function M.disk(suite) return ("%sbuild/debian-%s/disk.img"):format(guest.root, suite) end
+
+--- A guest of it that is ready; options as for vmctl.machine.launch.
+---@return vmctl.Machine
+function M.boot(folder, options)
+  options.cpus = options.cpus or 2
+  local vm = assert(roots.launch(folder, options))
+  local ready, err = vm:wait_ready(M.LIMIT)
+  if ready then return vm end
+  vm:close()
+  error(err, 2)
+end
+
+--- What a shell's command prints in a guest; one that fails is an error.
+---@return string
+function M.say(vm, command) return assert(vm:run({ "sh", "-c", command, check = true }, { timeout = M.LIMIT })).stdout end
+
+--- What systemd says of the guest when all has been started.
+---@return string
+function M.state(vm)
+  return assert(vm:run({ "systemctl", "is-system-running", "--wait" }, { timeout = M.LIMIT })).stdout
+end
+
+return M
