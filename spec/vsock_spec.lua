@@ -44,6 +44,13 @@ describe("vmctl.vsock", function()
     listener:close()
   end)
 
+  it("knows by which CID a listener on every one is reached", function()
+    local listener, err, name = vmctl.listen "vsock:any:any"
+    if not listener then return pending(err .. " " .. name) end
+    assert.equal(vsock.local_cid() or vsock.CID_ANY, listener:address().cid)
+    listener:close()
+  end)
+
   it("gives addresses that the rest of vmctl takes", function()
     assert.equal("vsock:3:5000", tostring(vmctl.address.parse(vsock.address(3, 5000))))
   end)

@@ -59,6 +59,7 @@ check("listens on any free port and on a given one", function()
   local port = any:address().port
   assert(port >= 1024 and port < vsock.PORT_ANY, port)
   equal("vsock", any:address().network)
+  equal(vsock.local_cid(), any:address().cid)
   local given <close> = assert(vsock.listen(port + 1))
   equal(port + 1, given:address().port)
 end)

@@ -92,12 +92,17 @@ static int l_listener_close(lua_State *L)
     return 1;
 }
 
+/* l:address(); a listener on every CID is reached at the machine's own, where that is known */
 static int l_listener_address(lua_State *L)
 {
     struct lua_listener *ll = listener_check(L, 1);
     if (ll->l.fd < 0)
         return vmctl_fail(L, VMCTL_ECLOSED, "address of %s", ll->text);
-    return vmctl_push_address(L, &ll->l.address);
+    struct vmctl_addr a = ll->l.address;
+    uint32_t cid;
+    if (a.u.sa.sa_family == AF_VSOCK && a.u.vm.svm_cid == VMADDR_CID_ANY && vmctl_socket_local_cid(&cid) == 0)
+        a.u.vm.svm_cid = cid;
+    return vmctl_push_address(L, &a);
 }
 
 static int l_listener_tostring(lua_State *L)

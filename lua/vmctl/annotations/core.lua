@@ -190,7 +190,7 @@ function Listener:accept(timeout) end
 --- Stops listening and removes a Unix socket's file. Idempotent, never waits.
 function Listener:close() end
 
---- Where it listens.
+--- Where it listens. On every CID of vsock: the machine's own, where it is known. Does not wait.
 ---@return vmctl.Address|nil, string?, string?
 function Listener:address() end
 
