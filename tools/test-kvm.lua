@@ -15,7 +15,8 @@ local MEMORY = "3500M"          -- the image is unpacked into it, and guests run
 local JOBS = tonumber(os.getenv "JOBS") or 2
 
 local LUA = "/usr/bin/lua5.4"
-local TOOLS = { LUA, "/usr/bin/bash", "/usr/bin/tar", "/usr/bin/sha256sum", "/usr/bin/qemu-img" }
+local TOOLS = { LUA, "/usr/bin/bash", "/usr/bin/busybox", "/usr/bin/mkfs.erofs", "/usr/bin/qemu-img", "/usr/bin/sha256sum", "/usr/bin/tar",
+  "/usr/sbin/mke2fs", "/etc/mke2fs.conf" }
 local ROCKS = { "/usr/share/lua/5.4", "/usr/lib/x86_64-linux-gnu/lua/5.4" } -- busted, luassert, lfs, luv … of the distribution
 local PROJECT = { "spec", "lua", "tools", "bin", "proto", ".busted", "docs" }
 
@@ -52,6 +53,7 @@ local function build(output)
   files[home .. "build/vmctl-agent"] = { from = guest.agent, mode = 493 }
   add(files, guest.modules_dir(), home .. "build/kernel/modules")
   files["/tmp"] = { folder = true, mode = 1023 }
+  files["/var/tmp"] = { folder = true, mode = 1023 } -- where QEMU keeps what a guest writes and nobody wants
   return outer.build_image(output, files)
 end
 

@@ -20,7 +20,7 @@ end
 function M.folder(path)
   run(([[
     cd '%s'; mkdir -p bin sbin etc dev proc sys run tmp root
-    cp "$(command -v busybox)" bin/busybox
+    cp /usr/bin/busybox bin/busybox || cp /bin/busybox bin/busybox
     for name in sh cat ls sync poweroff mount stat id; do ln -s busybox bin/$name; done
     ln -s ../bin/busybox sbin/init
     echo 'ID=little' > etc/os-release; echo 'root:x:0:0:root:/root:/bin/sh' > etc/passwd; echo 'root:x:0:' > etc/group
@@ -37,7 +37,7 @@ end
 
 --- A disk whose only partition, the first, has an ext4 of a folder with the label "little".
 function M.disk(folder, path)
-  run(("PATH=$PATH:/sbin:/usr/sbin; truncate -s 32M '%s'; mke2fs -q -t ext4 -L little -d '%s' -E offset=%d -F '%s' 30M"):format(
+  run(("truncate -s 32M '%s'; $(ls /usr/sbin/mke2fs || echo /sbin/mke2fs) -q -t ext4 -L little -d '%s' -E offset=%d -F '%s' 30M"):format(
     path, folder, FIRST * SECTOR, path))
   local file <close> = assert(core.fs.open(path, true))
   assert(file:seek(446, 0))
