@@ -34,7 +34,19 @@ describe("the command line", function()
     assert.same({ "out\n", "err\n", 7 }, { result.stdout, result.stderr, result.exit_code })
     assert.equal(0, cli.run({ "exec", "host", "true" }).exit_code)
     assert.equal(143, cli.run({ "exec", "host", "--", "sh", "-c", "kill -TERM $$" }).exit_code)
-    assert.equal(127, cli.run({ "exec", "host", "no-such-command-here" }).exit_code)
+  end, LIMIT))
+
+  it("says why a command could not be started", run(function()
+    for _, case in ipairs {
+      { 127, "start no-such-command-here: No such file or directory", "no-such-command-here" },
+      { 126, "start /etc: Permission denied", "/etc" },
+      { 127, "start true: ", "true", "--cwd", "/no/such/folder" },
+    } do
+      local result = cli.run { "exec", case[4] or "--env", case[5] or "A=b", "host", case[3] }
+      assert.same({ case[1], "" }, { result.exit_code, result.stdout })
+      assert.equal("vmctl: " .. case[2], result.stderr:sub(1, #case[2] + 7))
+      assert.equal(1, select(2, result.stderr:gsub("\n", "")))
+    end
   end, LIMIT))
 
   it("takes a command's options for the command's", run(function()

@@ -83,7 +83,8 @@ local function attend(process, source, sizes, deadline)
     local record, err, code = follow(process, deadline)
     scope:cancel()
     if not record then return nil, err, code end
-    if record.error then log.error("%s", record.error) end
+    -- The terminal may be raw.
+    if record.error then io.stderr:write("vmctl: ", log.one_line(record.error), core.isatty(2) and "\r\n" or "\n") end
     return M.status(record)
   end)
 end

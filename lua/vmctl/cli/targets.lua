@@ -1,6 +1,7 @@
 --- Resolves the TARGET argument: a guest that `vmctl run` has started, an address, or this machine.
 local address = require "vmctl.net.address"
 local dial = require "vmctl.net.dial"
+local errors = require "vmctl.errors"
 local exec = require "vmctl.exec"
 local share = require "vmctl.machine.share"
 
@@ -41,6 +42,7 @@ end
 ---@param name "console"|"qmp"|"stop"
 ---@return vmctl.Address|nil, string?, string? code ENOENT, EACCES, EINVAL
 function M.socket(text, name)
+  if text == "host" then return errors.fail("EINVAL", "host is this machine: the name of a guest expected") end
   return to_guest(text, name, address.unix)
 end
 
@@ -56,6 +58,7 @@ end
 --- The client of a target's StereOS control plane.
 ---@return vmctl.StereosClient|nil, string?, string?
 function M.stereos(text)
+  if text == "host" then return errors.fail("EINVAL", "host is this machine: only a guest has a control plane") end
   local stereos = require "vmctl.stereos"
   local at, err, code = M.address(text, stereos.PORT)
   if not at then return nil, err, code end

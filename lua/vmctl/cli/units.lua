@@ -56,6 +56,14 @@ function M.bytes(option)
   end
 end
 
+--- A guest's memory, as QEMU takes it: MiB without a suffix, "256M", "2G".
+function M.memory(option)
+  return function(text)
+    if text:find "^[1-9]%d*[kKmMgGtT]?$" then return text end
+    return nil, ("%s: MiB, or a size such as 256M or 2G, expected, got '%s'"):format(option, text)
+  end
+end
+
 --- A whole number of at least `least` (0) and at most `most`.
 function M.integer(option, least, most)
   return function(text)

@@ -22,7 +22,7 @@ function M.describe(command)
   command:option("-k --kernel", "The kernel ($VMCTL_KERNEL)."):argname "FILE"
   command:option("-r --initrd", "The guest image ($VMCTL_INITRD)."):argname "FILE"
   command:option("-n --name", "The guest's name."):argname "NAME"
-  command:option("-m --memory", "MiB, or with a suffix (256M)."):argname "SIZE"
+  command:option("-m --memory", "MiB, or with a suffix (256M)."):argname("SIZE"):convert(units.memory "--memory")
   command:option("-c --cpus", "Processors."):argname("N"):convert(units.integer("--cpus", 1, 255))
   command:option("--append", "More for the kernel's command line."):argname "WORDS"
   command:option("--accel", "kvm, tcg or auto."):argname("HOW"):choices { "auto", "kvm", "tcg" }
