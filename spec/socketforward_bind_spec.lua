@@ -198,3 +198,40 @@ describe("socketforward Bind", function()
     assert(w:bind { { "a", w:path "a" } })
   end))
 end)
+
+describe("socketforward Bind in a share, whose calls workers make", function()
+  local fs = require "vmctl.base.fs"
+  local is_local = fs.is_local
+
+  before_each(function() fs.is_local = function() return false end end)
+  after_each(function() fs.is_local = is_local end)
+
+  it("makes, replaces and removes sockets, or leaves all as it was", sf.with(function(w)
+    assert(w:bind { { "a", w:path "a.sock" }, { "b", w:path "sub/b.sock", extension = { mode = 384, address = "" } } })
+    assert.equal("socket 666", sf.file(w:path "a.sock"))
+    assert.equal("socket 600", sf.file(w:path "sub/b.sock"))
+    local before = core.fs.stat(w:path "a.sock", true)
+    assert(w:bind { { "a", w:path "a.sock" } })
+    assert.equal(before.inode, core.fs.stat(w:path "a.sock", true).inode)
+    assert(core.fs.mkdir(w:path "folder"))
+    assert.equal("ALREADY_EXISTS", code(w:bind { { "new", w:path "new" }, { "c", w:path "a.sock" }, { "bad", w:path "folder" } }))
+    assert.equal(before.inode, core.fs.stat(w:path "a.sock", true).inode)
+    assert(w:bind { { "c", w:path "a.sock" } })
+    assert.is_true(before.inode ~= core.fs.stat(w:path "a.sock", true).inode)
+    support.eventually(function() return #names_in(w.folder) == 3 end)
+    assert.same({ "a.sock", "folder", "sub" }, names_in(w.folder))
+    assert(vmctl.dial("unix:" .. w:path "a.sock")):close()
+    assert.is_true(w.service:shutdown())
+    support.eventually(function() return not core.fs.stat(w:path "a.sock", true) and not core.fs.stat(w:path "sub/b.sock", true) end)
+  end))
+
+  it("leaves a socket of another's", sf.with(function(w)
+    assert(w:bind { { "b", w:path "b" } })
+    core.fs.remove(w:path "b")
+    local other <close> = assert(core.listen { kind = "unix", path = w:path "b" }) -- luacheck: ignore
+    assert.is_true(w.service:shutdown())
+    assert(fs.stat(w:path "b", true)) -- behind what was begun before it
+    vmctl.yield()
+    assert.equal("socket", assert(core.fs.stat(w:path "b", true)).type)
+  end))
+end)

@@ -116,6 +116,19 @@ describe("a file call that hangs", function()
     assert.equal("stat " .. folder .. "/x: timed out", message)
   end)
 
+  on_hanging("is that of a forwarded socket, or of a command's folder and program, and stops neither service nor agent", function(folder)
+    local service <close> = require("vmctl.socketforward").service { confine = { folder, support.tmpdir() } }
+    local hung = vmctl.spawn(vmctl.timeout, 0.3, function()
+      return service:bind { sockets = { { forward_id = "x", socket_path = folder .. "/sub/x.sock" } } }
+    end)
+    local commands = {
+      vmctl.spawn(function() return vmctl.host:run { "true", cwd = folder .. "/x", timeout = 0.3 } end),
+      vmctl.spawn(function() return vmctl.host:run { folder .. "/program", timeout = 0.3 } end),
+    }
+    assert.equal("x\n", assert(vmctl.host:run { "echo", "x" }).stdout)
+    for _, task in ipairs { hung, table.unpack(commands) } do assert.equal("ETIMEDOUT", code(task:join())) end
+  end)
+
   on_hanging("ends with its task", function(folder)
     local task = vmctl.spawn(work, 60, "list", fs.list, folder)
     vmctl.yield()

@@ -105,6 +105,13 @@ static int l_listener_address(lua_State *L)
     return vmctl_push_address(L, &a);
 }
 
+/* l:leave_file(): close does not remove the file of a Unix socket, nor look at it */
+static int l_listener_leave_file(lua_State *L)
+{
+    listener_check(L, 1)->l.ino = 0;
+    return 0;
+}
+
 static int l_listener_tostring(lua_State *L)
 {
     struct lua_listener *ll = listener_check(L, 1);
@@ -137,6 +144,7 @@ void vmctl_listener_register(lua_State *L)
                                         { "close", l_listener_close },
                                         { "address", l_listener_address },
                                         { "fileno", l_listener_fileno },
+                                        { "leave_file", l_listener_leave_file },
                                         { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_listener_close },
                                      { "__close", l_listener_close },

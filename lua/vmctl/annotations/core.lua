@@ -190,6 +190,9 @@ function Listener:accept(timeout) end
 --- Stops listening and removes a Unix socket's file. Idempotent, never waits.
 function Listener:close() end
 
+--- Leaves a Unix socket's file to the caller: `close` neither removes it nor looks at it. Does not wait.
+function Listener:leave_file() end
+
 --- Where it listens. On every CID of vsock: the machine's own, where it is known. Does not wait.
 ---@return vmctl.Address|nil, string?, string?
 function Listener:address() end

@@ -4279,7 +4279,7 @@ local SocketforwardService = {}
 function SocketforwardService:accept(stream) end
 
 --- Bind: makes all the listening sockets or none. A socket that is already bound in the same form is left alone; another
---- forward at the same path is replaced. Does not wait.
+--- forward at the same path is replaced. Waits.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
 ---@return { bound: table[] }|nil response with the extensions that were applied, and the real addresses of those that asked for any port
 ---@return string?

@@ -110,6 +110,15 @@ function M.root(path, strict)
   return setmetatable({ _root = root, _near = root:near() }, roots_mt)
 end
 
+--- Says if a folder is on a local file system, whose calls need no worker. Waits.
+---@param path string
+---@return boolean|nil, string?, string? code of a folder that cannot be opened, or does not answer
+function M.is_local(path)
+  local root <close>, err, code = M.root(path) -- luacheck: ignore
+  if not root then return nil, err, code end
+  return root._near ~= nil
+end
+
 --- Opens a file by its path; a relative one is looked up in the working folder. Waits, but not for the other end of a FIFO.
 ---@param path string
 ---@param letters? string see vmctl.Root's open

@@ -27,8 +27,7 @@ function M.applied(forward)
   return { forward_id = forward.id, socket_path = forward.asked.socket_path, extension = { mode = forward.mode, address = where } }
 end
 
---- The sockets that are not yet bound in this form. The others stay, so a host that reconnects keeps its waiting connections. Does not
---- wait.
+--- The sockets that are not yet bound in this form. The others stay, so a host that reconnects keeps its waiting connections. Waits.
 ---@param bound table<string, table>
 ---@param wanted table[]
 ---@param told table[] gets what is told of those that stay

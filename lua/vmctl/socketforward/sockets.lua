@@ -1,11 +1,11 @@
 --- The listening sockets of forwards in the guest: binds all of a list or none, each with its mode, by a rename.
 local address = require "vmctl.net.address"
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
 local log = require "vmctl.log"
 local paths = require "vmctl.socketforward.paths"
-
-local fs = core.fs
 
 local M = {}
 
@@ -24,27 +24,33 @@ local function temporary_name(name)
   return table.concat(text)
 end
 
--- Listens at a temporary name in the target's folder, so that it can be renamed.
-local function listen_nearby(folder, name, mode)
+-- Listens at a temporary name in the target's folder, so that it can be renamed. (The kernel makes the socket's file in this thread,
+-- also in a share: one that has just answered.)
+local function listen_nearby(bound, folder, name, mode)
   local listener, err, code, path
   for _ = 1, TRIES do
     path = ("%s/%s"):format(folder, temporary_name(name))
-    if not fs.stat(path, true) then listener, err, code = core.listen({ kind = "unix", path = path }, nil, mode) end
+    if not bound.fs.stat(path, true) then listener, err, code = core.listen({ kind = "unix", path = path }, nil, mode) end
     if listener or code ~= "EADDRINUSE" and code ~= nil then break end
   end
   if not listener then return nil, err or "no name is free", code or "EADDRINUSE" end
   return listener, path
 end
 
-local function open_unix(socket, opts, mode)
-  local folder, name, code = paths.prepare(socket.socket_path, opts.folders)
+-- Calls of files wait for a worker where the folder is in a share: one whose server is gone holds up nobody else.
+local function open_unix(bound, opts, mode)
+  local folder, name, code = paths.prepare(bound.asked.socket_path, opts.folders)
   if not folder and code then return nil, name, code end
   if not folder then return core.listen({ kind = "unix", path = name }, nil, nil) end
+  local is_local, err
+  is_local, err, code = fs.is_local(folder)
+  if is_local == nil then return nil, err, code end
+  bound.fs, bound.is_local = is_local and core.fs or fs, is_local
   local path = folder .. "/" .. name
-  local there = fs.stat(path, true)
+  local there = bound.fs.stat(path, true)
   if there and there.type ~= "socket" then return errors.fail("EEXIST", "there is a %s", there.type) end
   local listener, temporary
-  listener, temporary, code = listen_nearby(folder, name, mode)
+  listener, temporary, code = listen_nearby(bound, folder, name, mode)
   if not listener then return nil, temporary, code end
   return listener, path, temporary
 end
@@ -84,7 +90,7 @@ local function open(socket, opts)
     bound.listener, bound.address, code = open_tcp(bound.key, opts)
     if not bound.listener then return nil, bound.address, code end
   else
-    bound.listener, bound.path, bound.temporary = open_unix(socket, opts, mode)
+    bound.listener, bound.path, bound.temporary = open_unix(bound, opts, mode)
     if not bound.listener then return nil, bound.path, bound.temporary end
   end
   return bound
@@ -93,18 +99,18 @@ end
 -- Renames the socket to its path. An existing one is exchanged for it, and keeps the temporary name until all are renamed.
 local function put_in_place(bound)
   if not bound.temporary then return true end
-  local there = fs.stat(bound.path, true)
+  local there = bound.fs.stat(bound.path, true)
   if there and there.type ~= "socket" then return errors.fail("EEXIST", "there is a %s", there.type) end
-  local ok, err, code = fs.rename(bound.temporary, bound.path, there ~= nil)
+  local ok, err, code = bound.fs.rename(bound.temporary, bound.path, there ~= nil)
   if not ok then return nil, err, code end
   bound.traded = there ~= nil
-  local now = fs.stat(bound.path, true) or {}
+  local now = bound.fs.stat(bound.path, true) or {}
   bound.inode, bound.device = now.inode, now.device
   return true
 end
 
 local function take_back(bound)
-  if bound.inode then fs.rename(bound.path, bound.temporary, bound.traded) end
+  if bound.inode then bound.fs.rename(bound.path, bound.temporary, bound.traded) end
   bound.listener:close() -- this removes the file at the temporary name
 end
 
@@ -117,7 +123,7 @@ local function undo(list)
   for i = #list, 1, -1 do take_back(list[i]) end
 end
 
---- Binds all sockets; on a failure none, and the old ones are restored. Does not wait.
+--- Binds all sockets; on a failure none, and the old ones are restored. Waits.
 ---@param wanted table[] Socket messages
 ---@param opts { folders: string[]|false, tcp: "any"?, mode: integer? }
 ---@return table[]|nil bound each with id, key, label, listener, asked, mode, and address where any port was asked for
@@ -140,22 +146,32 @@ function M.bind(wanted, opts)
     end
   end
   for _, bound in ipairs(list) do
-    if bound.traded then fs.remove(bound.temporary) end
+    if bound.traded then bound.fs.remove(bound.temporary) end
   end
   return list
 end
 
--- Says if the file at its path is still its own.
+--- Says if the file at its path is still its own. Waits.
 function M.is_in_place(bound)
   if not bound.path then return true end
-  local now = fs.stat(bound.path, true)
+  local now = bound.fs.stat(bound.path, true)
   return now ~= nil and now.inode == bound.inode and now.device == bound.device
 end
 
---- Closes a socket, and removes its file unless another one has replaced it. Idempotent, does not wait.
-function M.close(bound)
-  if bound.path and bound.inode and M.is_in_place(bound) then fs.remove(bound.path) end
+local function remove_own(bound, path)
+  if M.is_in_place(bound) then bound.fs.remove(path) end
   bound.inode = nil
+end
+
+--- Closes a socket, and removes its file unless another one has replaced it; a file in a share is removed in the background.
+--- Idempotent, does not wait.
+function M.close(bound)
+  local path = bound.inode and bound.path
+  if path and bound.is_local then remove_own(bound, path) end
+  if path and not bound.is_local then
+    bound.listener:leave_file()
+    background.spawn("socketforward", remove_own, bound, path)
+  end
   bound.listener:close()
 end
 
