@@ -119,6 +119,28 @@ describe("the files that arguments name", function()
   end))
 end)
 
+describe("a device of this machine", function()
+  -- Of /dev/kvm in the same ways, with KVM behind it, spec/nested_spec.lua asks inside a guest.
+  it("is for a user of QEMU's own by its group, for all, or for its owner alone", support.run(function()
+    local path = support.tmpdir() .. "/kvm"
+    write(path, "")
+    assert(core.fs.chmod(path:match "^(.*)/", 493))
+    local function group(mode, gid)
+      if ROOT then assert(core.fs.chown(path, 0, gid)) end
+      assert(core.fs.chmod(path, mode))
+      return own_user.group_for(path)
+    end
+    assert.is_nil(group(438, 0)) -- 0666
+    if ROOT then
+      assert.equal(36, group(432, 36)) -- 0660, group kvm
+      assert.is_false(group(432, 0)) -- the group is root's
+      assert.is_false(group(416, 36)) -- 0640: no writing
+    end
+    assert.is_false(group(384, 0)) -- 0600
+    assert.is_false(own_user.group_for(path .. "none"))
+  end))
+end)
+
 describe("a guest's QEMU", function()
   it("is confined, and the guest works", support.run(function()
     local vm <close> = guest.boot { name = "confined" }

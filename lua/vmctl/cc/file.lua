@@ -1,6 +1,7 @@
 --- An open file of the machine, with the methods of Lua's files (docs/wire/cc-ipc.md#file-0x03xx). Each method waits, takes a
 --- time-out in seconds as its last argument (for each request that it makes), and fails as client:call does; EOF at the end.
 local mode = require "vmctl.base.go_mode"
+local pieces = require "vmctl.base.pieces"
 local request = require "vmctl.cc.request"
 local wire = require "vmctl.cc.wire"
 
@@ -51,21 +52,21 @@ end
 -- Up to `size` bytes, fewer only at the end; "" at the end.
 local function read_bytes(self, size, timeout)
   if #self._ahead >= size then return take(self, size) end
-  local parts, left = { self._ahead }, size - #self._ahead
+  local read, left = pieces.new(), size - #self._ahead
+  read:add(self._ahead)
   self._ahead = ""
   while left > 0 do
     local bytes, err, code, more = fetch(self, left, timeout)
     if not bytes then
-      self._ahead = table.concat(parts) -- bytes already read are kept
+      self._ahead = read:text() -- bytes already read are kept
       return nil, err, code, more
     end
     if bytes == "" then break end
     if #bytes > left then return nil, ("cc file %s: more bytes than asked for"):format(self.path), "EPROTO" end
-    parts[#parts + 1] = bytes
+    read:add(bytes)
     left = left - #bytes
   end
-  if #parts == 1 then return parts[1] end
-  return #parts == 2 and parts[1] == "" and parts[2] or table.concat(parts)
+  return read:text()
 end
 
 local function read_all(self, timeout)
@@ -78,22 +79,30 @@ local function read_all(self, timeout)
 end
 
 local function read_line(self, keep, timeout)
-  local scanned = 1
+  local line, bytes = pieces.new(), self._ahead
+  self._ahead = ""
   while true do
-    local at = self._ahead:find("\n", scanned, true)
+    local at = bytes:find("\n", 1, true)
     if at then
-      local line = take(self, at)
-      return keep and line or line:sub(1, -2)
+      line:add(bytes:sub(1, at - 1))
+      self._ahead = bytes:sub(at + 1)
+      return line:text() .. (keep and "\n" or "")
     end
-    scanned = #self._ahead + 1
-    if scanned > MAX_LINE then return nil, ("cc file %s: a line over %d bytes"):format(self.path, MAX_LINE), "ETOOBIG" end
-    local bytes, err, code, more = fetch(self, LINES, timeout)
-    if not bytes then return nil, err, code, more end
+    line:add(bytes)
+    if line.bytes >= MAX_LINE then
+      self._ahead = line:text()
+      return nil, ("cc file %s: a line over %d bytes"):format(self.path, MAX_LINE), "ETOOBIG"
+    end
+    local err, code, more
+    bytes, err, code, more = fetch(self, LINES, timeout)
+    if not bytes then
+      self._ahead = line:text() -- bytes already read are kept
+      return nil, err, code, more
+    end
     if bytes == "" then
-      if self._ahead == "" then return ended(self) end
-      return take(self, #self._ahead)
+      if line.bytes == 0 then return ended(self) end
+      return line:text()
     end
-    self._ahead = self._ahead .. bytes
   end
 end
 

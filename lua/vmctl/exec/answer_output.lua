@@ -1,6 +1,7 @@
 --- The output of a plain command, which its answer carries.
 local channel = require "vmctl.base.channel"
 local job = require "vmctl.process.job"
+local pieces = require "vmctl.base.pieces"
 local wire = require "vmctl.exec.wire"
 
 local M = {}
@@ -13,7 +14,7 @@ local CAPTURE = 4 << 20   -- bytes of stdout and stderr together that an answer 
 --- have counts, and the answer has none. Does not wait; its functions do.
 ---@param conn vmctl.Stream
 function M.new(conn)
-  local types, texts = { stdout = T.STDOUT, stderr = T.STDERR }, { stdout = {}, stderr = {} }
+  local types, texts = { stdout = T.STDOUT, stderr = T.STDERR }, { stdout = pieces.new(), stderr = pieces.new() }
   local lock, total = channel.lock(), 0
   local self = { ahead = false, sending = 0 }
   local function send(name, data)
@@ -21,11 +22,12 @@ function M.new(conn)
   end
   local function overflow()
     self.ahead = true
-    for name, parts in pairs(texts) do
-      for i, data in ipairs(parts) do
-        local ok, err, code = send(name, data)
+    for name, kept in pairs(texts) do
+      local all = kept:text()
+      texts[name] = pieces.new()
+      for at = 1, #all, wire.CHUNK do
+        local ok, err, code = send(name, all:sub(at, at + wire.CHUNK - 1))
         if not ok then return nil, err, code end
-        parts[i] = ""
       end
     end
     return true
@@ -33,7 +35,7 @@ function M.new(conn)
   function self.add(name, data)
     total = total + #data
     if total <= CAPTURE then
-      table.insert(texts[name], data)
+      texts[name]:add(data)
       return true
     end
     self.sending = self.sending + 1
@@ -56,7 +58,7 @@ function M.new(conn)
     collecting:cancel()
   end
   function self.text(name)
-    return not self.ahead and table.concat(texts[name]) or nil
+    return not self.ahead and texts[name]:text() or nil
   end
   return self
 end

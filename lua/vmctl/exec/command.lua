@@ -147,7 +147,7 @@ local function finish(conn, ...)
   local ok, err, code = conn:write_frame(...)
   if ok and conn:shutdown(SEND_TIMEOUT) then
     local deadline = core.now() + GRACE
-    while conn:read(wire.CHUNK, deadline - core.now()) do end
+    while core.now() < deadline and conn:read(wire.CHUNK, deadline - core.now()) do end
   end
   return ok, err, code
 end

@@ -3,6 +3,7 @@ local blocker = require "vmctl.cc.backend.blocker"
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
 local job = require "vmctl.process.job"
+local pieces = require "vmctl.base.pieces"
 local signals = require "vmctl.signals"
 local task = require "vmctl.base.task"
 local users = require "vmctl.process.users"
@@ -123,14 +124,14 @@ end
 
 -- Reads all output; output beyond the limit is dropped and reported. What ended the reading comes last.
 local function collect(stream)
-  local parts, size = {}, 0
+  local kept, size = pieces.new(), 0
   local data, err, code = stream:read(math.maxinteger, math.huge)
   while data do
     size = size + #data
-    if size <= MOST_OUTPUT then parts[#parts + 1] = data end
+    if size <= MOST_OUTPUT then kept:add(data) end
     data, err, code = stream:read(math.maxinteger, math.huge)
   end
-  return parts, size, err, code
+  return kept, size, err, code
 end
 
 --- Runs it and gives its output, however it ends. Waits.
@@ -143,8 +144,8 @@ function methods:output(stderr)
     return nil, err, code, where
   end
   return task.scope(function(scope)
-    local parts, size, ended, how = {}, 0, nil, "EOF"
-    local reader = task.spawn_in(scope, function() parts, size, ended, how = collect(self._child.stdout) end)
+    local kept, size, ended, how = pieces.new(), 0, nil, "EOF"
+    local reader = task.spawn_in(scope, function() kept, size, ended, how = collect(self._child.stdout) end)
     local child <close> = self._child
     local exit_code
     exit_code, err, code, where = self:_await_output(child, reader)
@@ -152,7 +153,7 @@ function methods:output(stderr)
     if not exit_code then return nil, err, code, where end
     if not ENDED[how] then return failure.of("output", self.name, ended, how) end
     if size > MOST_OUTPUT then return failure.say("output", self.name, ("%d bytes are too many for one answer"):format(size)) end
-    return table.concat(parts), exit_code
+    return kept:text(), exit_code
   end)
 end
 
