@@ -5,6 +5,7 @@ local assert = require "luassert"
 local address = require "vmctl.net.address"
 local config = require "vmctl.config.jcard"
 local console = require "vmctl.machine.console"
+local exec = require "vmctl.exec.wire"
 local failure = require "vmctl.scenario.failure"
 local glob = require "vmctl.cc.backend.glob"
 local json = require "vmctl.json"
@@ -12,8 +13,14 @@ local keys = require "vmctl.guest.keys"
 local log = require "vmctl.log"
 local mask = require "vmctl.trace.mask"
 local mounts = require "vmctl.guest.mounts"
+local oci = require "vmctl.rootfs.oci"
+local paths = require "vmctl.socketforward.paths"
 local qmp = require "vmctl.qmp.wire"
 local reader = require "vmctl.tar.read"
+local rootfs = require "vmctl.rootfs.spec"
+local safe_file = require "vmctl.base.safe_file"
+local secrets = require "vmctl.guest.secrets"
+local stereos = require "vmctl.stereos.wire"
 local text = require "vmctl.text"
 local tree = require "vmctl.cc_helper.vm.tree"
 local writer = require "vmctl.tar.write"
@@ -61,7 +68,7 @@ local skip = assert(glob.compile { "*a*", "/**/b*", "?" })
 
 local functions = {
   ["text.trim_end"] = text.trim_end, ["text.strip_slashes"] = text.strip_slashes, ["text.strip_folder"] = text.strip_folder,
-  ["text.last_line"] = text.last_line, ["text.base"] = text.base, ["text.split"] = text.split, ["text.unix_lines"] = text.unix_lines,
+  ["text.last_line"] = text.last_line, ["text.base"] = text.base, ["text.split"] = text.split, ["text.unix_lines"] = text.unix_lines, ["text.bare"] = text.bare,
   ["text.tail"] = function(bytes) return text.tail(bytes, 20) end,
   ["text.find_last"] = function(bytes) return text.find_last(bytes, "Kernel panic") end,
   ["log.sanitize"] = log.sanitize, ["log.one_line"] = log.one_line, ["log.mask"] = log.mask,
@@ -73,6 +80,12 @@ local functions = {
   ["jcard.without"] = function(bytes) return config.without(bytes, "secrets") end,
   ["json.decode"] = json.decode, ["json.decode of a list"] = function(bytes) return json.decode("[" .. bytes) end,
   ["json.decode of a string"] = function(bytes) return json.decode(json.encode { bytes:gsub("\255", "?") }) end,
+  ["oci.describe"] = function(bytes) return oci.describe { config = { Env = { bytes }, Cmd = { bytes }, User = bytes } } end,
+  ["rootfs.parse"] = rootfs.parse, ["rootfs.parse of oci"] = function(bytes) return rootfs.parse("oci:" .. bytes) end,
+  ["exec.decode_request"] = exec.decode_request, ["exec.decode_response"] = exec.decode_response, ["exec.text"] = exec.text,
+  ["stereos.parse"] = stereos.parse, ["stereos.hearing"] = stereos.hearing,
+  ["safe_file.unfit"] = safe_file.unfit, ["safe_file.split"] = safe_file.split, ["secrets.unfit"] = secrets.unfit,
+  ["paths.prepare"] = function(bytes) return paths.prepare("/" .. bytes, false) end,
   ["keys.check"] = keys.check, ["mounts.parse"] = mounts.parse, ["qmp.parse"] = qmp.parse,
   ["mask.line of qga"] = function(bytes) return mask.line({ protocol = "qga" }, bytes) end,
   ["mask.line of stereos"] = function(bytes) return mask.line({ protocol = "stereos" }, bytes) end,

@@ -2,6 +2,7 @@
 -- The same entries give the same bytes: what says nothing else belongs to root and dates from second 0; it is numbered as it
 -- is added.
 -- A folder has to be added before what is in it.
+local texts = require "vmctl.text"
 
 local M = {}
 
@@ -21,7 +22,7 @@ local function padding(size)
 end
 
 local function clean_path(path)
-  path = path:gsub("^/+", ""):gsub("/+$", "")
+  path = texts.bare(path)
   if path:find "\0" then error(("%q is no path for an archive"):format(path), 3) end
   return path == "" and "." or path
 end

@@ -9,6 +9,7 @@ local M = {}
 
 local LOOPBACK = "127.0.0.1"
 local BANNER = 64 * 1024  -- bytes that an expected pattern may need
+local PAUSE = 0.01        -- seconds between two looks at them
 
 -- The received text, once it matches.
 local function read_banner(s, opts, deadline)
@@ -18,6 +19,8 @@ local function read_banner(s, opts, deadline)
     if not data then return nil, err, code end
     seen = seen .. data
     if not opts.expect or seen:find(opts.expect, 1, opts.plain) then return seen end
+    data, err, code = core.sleep(math.max(0, math.min(PAUSE, deadline - core.now()))) -- single bytes do not cause a search each
+    if not data then return nil, err, code end
   end
   return nil, ("'%s' was not in the first %d bytes"):format(opts.expect, #seen), "EPROTO"
 end

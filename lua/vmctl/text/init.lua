@@ -16,6 +16,13 @@ function M.strip_slashes(path)
   return path:match "^.*[^/]" or ""
 end
 
+--- Without the slashes at its beginning and its end.
+---@param path string
+---@return string
+function M.bare(path)
+  return M.strip_slashes(path:match "^/*(.*)$")
+end
+
 --- Without the slashes at its end, but "/" stays.
 ---@param path string
 ---@return string

@@ -8,6 +8,7 @@ local elf = require "vmctl.machine.image.elf"
 local modules = require "vmctl.machine.image.modules"
 local options = require "vmctl.base.options"
 local step = require "vmctl.machine.image.step"
+local texts = require "vmctl.text"
 
 local M = {}
 
@@ -117,7 +118,7 @@ end
 
 local function plant_files(tree, files)
   for path, file in pairs(files) do
-    tree[path:gsub("^/*(.-)/*$", "/%1")] = type(file) == "table" and file or { content = file }
+    tree["/" .. texts.bare(path)] = type(file) == "table" and file or { content = file }
   end
 end
 
