@@ -68,7 +68,8 @@ local skip = assert(glob.compile { "*a*", "/**/b*", "?" })
 
 local functions = {
   ["text.trim_end"] = text.trim_end, ["text.strip_slashes"] = text.strip_slashes, ["text.strip_folder"] = text.strip_folder,
-  ["text.last_line"] = text.last_line, ["text.base"] = text.base, ["text.split"] = text.split, ["text.unix_lines"] = text.unix_lines, ["text.bare"] = text.bare,
+  ["text.last_line"] = text.last_line, ["text.base"] = text.base, ["text.split"] = text.split, ["text.unix_lines"] = text.unix_lines,
+  ["text.bare"] = text.bare,
   ["text.tail"] = function(bytes) return text.tail(bytes, 20) end,
   ["text.find_last"] = function(bytes) return text.find_last(bytes, "Kernel panic") end,
   ["log.sanitize"] = log.sanitize, ["log.one_line"] = log.one_line, ["log.mask"] = log.mask,
