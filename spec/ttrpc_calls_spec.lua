@@ -20,7 +20,8 @@ local function answer(peer, id, bytes)
   peer:send(wire.RESPONSE, id, 0, assert(wire.encode_response(bytes)))
 end
 
--- Calls fn(client, peer, hold) while a first call reads for all, so that the others are made in one step each. `hold` ends it.
+-- Calls fn(client, peer, hold, id) twice: while a first call reads for all (`hold` ends it), and where the first call of `fn` itself
+-- reads. `id` is the next one.
 local function with_calls(fn)
   ends.with_client(function(client, peer)
     local first = vmctl.spawn(client.call, client, S, "Hold", "x")
@@ -28,34 +29,35 @@ local function with_calls(fn)
     fn(client, peer, function()
       peer:reply(id, "held")
       assert.equal("held", first:join())
-    end)
+    end, 3)
   end)
+  ends.with_client(function(client, peer) fn(client, peer, function() end, 1) end)
 end
 
 local function in_one_step(client) return client:stats().in_core end
 
 describe("vmctl.Calls", function()
   it("writes what the envelope of a single call is, byte for byte", support.run(function()
-    with_calls(function(client, peer, hold)
+    with_calls(function(client, peer, hold, id)
       local call = ask(client, 1)
       local frame = peer:recv()
       assert.equal(1, in_one_step(client))
       local payload, nano = protobuf.encode(ANY, message(1)), wire.decode_request(frame.payload).timeout_nano
       local single = wire.encode_request { service = S, method = "Echo", payload = payload, timeout_nano = nano }
       assert.equal(single, frame.payload)
-      assert.same({ wire.REQUEST, 3, 0 }, { frame.kind, frame.id, frame.flags })
-      answer(peer, 3, payload)
+      assert.same({ wire.REQUEST, id, 0 }, { frame.kind, frame.id, frame.flags })
+      answer(peer, id, payload)
       assert.same(message(1), call:join())
       hold()
     end)
   end))
 
   it("tells the server what is left of the time", support.run(function()
-    with_calls(function(client, peer, hold)
+    with_calls(function(client, peer, hold, id)
       local call = ask(client, 1, 1.5)
       local nano = peer:take_request().request.timeout_nano
       assert.is_true(nano > 1.3e9 and nano <= 1.5e9)
-      answer(peer, 3, "")
+      answer(peer, id, "")
       assert.same({ type_url = "", value = "" }, call:join())
       assert.equal("ETIMEDOUT", support.code(ask(client, 2, 0):join()))
       peer:is_quiet()
@@ -164,7 +166,7 @@ describe("vmctl.Calls", function()
   end))
 
   it("refuses what cannot be sent as a single call does, and spends no id for it", support.run(function()
-    with_calls(function(client, peer, hold)
+    with_calls(function(client, peer, hold, id)
       for _, wrong in ipairs { { nonsense = 1 }, { type_url = 1 }, { type_url = "\255" }, { value = ("x"):rep(wire.MAX) } } do
         local response, err, code = client:call(S, "Echo", wrong, AS_ANY)
         assert.is_nil(response)
@@ -175,8 +177,8 @@ describe("vmctl.Calls", function()
       peer:is_quiet()
       local call = ask(client, 1)
       local frame = peer:take_request()
-      assert.equal(3, frame.id)
-      answer(peer, 3, frame.request.payload)
+      assert.equal(id, frame.id)
+      answer(peer, id, frame.request.payload)
       assert.same(message(1), call:join())
       hold()
     end)
@@ -216,6 +218,56 @@ describe("vmctl.Calls", function()
     end)
   end))
 
+  it("lets the one that reads go when its answer is there, and another reads for those who still wait", support.run(function()
+    ends.with_client(function(client, peer)
+      local calls, frames = {}, {}
+      for i = 1, 3 do
+        calls[i] = ask(client, i)
+        frames[i] = peer:take_request()
+      end
+      assert.equal(3, in_one_step(client))
+      answer(peer, frames[2].id, frames[2].request.payload)
+      assert.same(message(2), calls[2]:join())
+      answer(peer, frames[1].id, frames[1].request.payload)
+      assert.same(message(1), calls[1]:join())
+      assert.equal(1, in_one_step(client))
+      answer(peer, frames[3].id, frames[3].request.payload)
+      assert.same(message(3), calls[3]:join())
+      assert.equal(0, in_one_step(client))
+    end)
+  end))
+
+  it("leaves those that wait to another when the one that reads is cancelled or late", support.run(function()
+    ends.with_client(function(client, peer)
+      for _, way in ipairs { "cancelled", "late" } do
+        local first = ask(client, 1, way == "late" and 0.05 or nil)
+        local gone = peer:take_request()
+        local second = ask(client, 2)
+        local frame = peer:take_request()
+        if way == "cancelled" then first:cancel() end
+        assert.equal(way == "late" and "ETIMEDOUT" or "ECANCELED", support.code(first:join()))
+        answer(peer, gone.id, gone.request.payload)
+        answer(peer, frame.id, frame.request.payload)
+        assert.same(message(2), second:join())
+        assert.equal(0, in_one_step(client))
+      end
+    end)
+  end))
+
+  it("reads its own answer in a plain script", function()
+    local near, far = vmctl.pair()
+    local client, peer = vmctl.ttrpc.client(near), far:set_format(wire.format)
+    for i = 1, 3 do
+      local frame = wire.frame(wire.RESPONSE, wire.encode_response(protobuf.encode(ANY, message(i))), 2 * i - 1, 0)
+      assert(peer:write(frame)) -- before it asks
+      assert.same(message(i), client:call(S, "Echo", message(i), AS_ANY))
+    end
+    assert.equal("ETIMEDOUT", support.code(client:call(S, "Echo", message(4), { request_type = ANY, response_type = ANY, timeout = 0.02 })))
+    assert.equal(0, client:stats().live)
+    client:close()
+    far:close()
+  end)
+
   it("takes only streams with a format, and ids that go on", support.run(function()
     local near, far = support.pair()
     assert.has_error(function() core.calls(near, 1, 2) end)
@@ -229,6 +281,10 @@ describe("vmctl.Calls", function()
     assert.is_nil(calls:take_id())
     assert.is_false(calls:fail { "text", "EPROTO" })
     assert.equal("unsent", calls:call(S, "Echo", {}, ANY, ANY, math.huge))
+    assert.is_nil(calls:post(S, "Echo", {}, ANY, ANY, math.huge))
+    for _, place in ipairs { -1, 128 } do assert.has_error(function() calls:take(place) end) end
+    calls:give_up(0)
+    assert.same({ "pending", 0 }, { calls:take(0), calls:live() })
     near:close()
     far:close()
   end))

@@ -34,6 +34,7 @@ struct vmctl_calls {
     uint32_t request, answer; /* types of frames */
     uint64_t next;            /* stream id: odd */
     size_t live;
+    struct call *own;         /* of the one who reads; NULL: it has none, or its answer is there */
     struct call places[CALLS_PLACES]; /* of an id: its number modulo theirs */
 };
 
@@ -149,26 +150,84 @@ static bool calls_send(lua_State *L, struct vmctl_calls *c, struct call *call)
     return c->envelopes->put_request(L, &envelope, vmctl_exchange_send, &sink);
 }
 
-/* calls:call(service, method, table, its type, the answer's type, deadline) -> outcome. Waits. "answered", table; "envelope", string:
- * the answer's envelope, which is to be looked at; "unsent": nothing was done, and it is to be done otherwise; nil, message, code,
- * status: it failed. */
-static int l_calls_call(lua_State *L)
+static bool calls_begin(lua_State *L, struct vmctl_calls *c, struct call *call)
+{
+    if (!calls_send(L, c, call))
+        return false;
+    call->id = (uint32_t)c->next;
+    call->status = CALL_PENDING;
+    c->next += 2;
+    c->live++;
+    return true;
+}
+
+static struct vmctl_calls *calls_check_arguments(lua_State *L)
 {
     struct vmctl_calls *c = calls_check(L);
     for (int at = C_SERVICE; at <= C_ANSWER_TYPE; at++)
         luaL_checktype(L, at, at == C_REQUEST ? LUA_TTABLE : LUA_TSTRING);
     luaL_checknumber(L, C_DEADLINE);
     lua_settop(L, C_DEADLINE);
+    return c;
+}
+
+/* calls:call(service, method, table, its type, the answer's type, deadline) -> outcome. Waits. "answered", table; "envelope", string:
+ * the answer's envelope, which is to be looked at; "unsent": nothing was done, and it is to be done otherwise; nil, message, code,
+ * status: it failed. */
+static int l_calls_call(lua_State *L)
+{
+    struct vmctl_calls *c = calls_check_arguments(L);
     struct call *call = calls_place(c, c->next);
-    if (!calls_may_wait(vmctl_stream_state(&c->stream->s), L) || !calls_send(L, c, call)) {
+    if (!calls_may_wait(vmctl_stream_state(&c->stream->s), L) || !calls_begin(L, c, call)) {
         lua_pushliteral(L, "unsent");
         return 1;
     }
-    call->id = (uint32_t)c->next;
-    call->status = CALL_PENDING;
-    c->next += 2;
-    c->live++;
     return calls_wait(L, LUA_OK, call - c->places);
+}
+
+/* A call whose task reads the stream itself */
+
+/* calls:post(as calls:call) -> place: it was sent; nil: nothing was done. Does not wait. `read` comes back with its answer. */
+static int l_calls_post(lua_State *L)
+{
+    struct vmctl_calls *c = calls_check_arguments(L);
+    struct call *call = calls_place(c, c->next);
+    if (!calls_begin(L, c, call))
+        return 0;
+    c->own = call;
+    lua_pushinteger(L, call - c->places);
+    return 1;
+}
+
+static struct call *calls_check_place(lua_State *L, struct vmctl_calls *c)
+{
+    lua_Integer place = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, place >= 0 && place < CALLS_PLACES, 2, "no place of a call");
+    return &c->places[place];
+}
+
+/* calls:take(place) -> as calls:call; "pending": its answer is not there yet */
+static int l_calls_take(lua_State *L)
+{
+    struct vmctl_calls *c = calls_check(L);
+    struct call *call = calls_check_place(L, c);
+    if (call->status > CALL_PENDING)
+        return calls_outcome(L, calls_collect(L, c, call));
+    lua_pushliteral(L, "pending");
+    return 1;
+}
+
+/* calls:give_up(place): its answer is not for us any more */
+static int l_calls_give_up(lua_State *L)
+{
+    struct vmctl_calls *c = calls_check(L);
+    struct call *call = calls_check_place(L, c);
+    if (call->status == CALL_PENDING) {
+        call->status = CALL_NONE;
+        c->live--;
+    }
+    c->own = c->own == call ? NULL : c->own;
+    return 0;
 }
 
 /* Reading */
@@ -182,6 +241,7 @@ static void calls_end(lua_State *L, struct vmctl_calls *c, int self, struct call
     lua_pop(L, 1);
     call->status = status;
     c->live--;
+    c->own = c->own == call ? NULL : c->own;
     vmctl_wake_one(&call->waiter, 0);
 }
 
@@ -235,8 +295,12 @@ static int calls_read(lua_State *L, int status, lua_KContext ctx)
                 break;
             return r.results;
         }
-        if (calls_settle(L, c, &frame))
+        const bool reads_for_own = c->own;
+        if (calls_settle(L, c, &frame)) {
+            if (reads_for_own && !c->own)
+                break;
             continue;
+        }
         int n = vmctl_frame_push(L, &s->format, &frame);
         if (vmctl_stream_traced(s))
             vmctl_trace_frame(L, s, "frame_in", &frame, 1 - n);
@@ -246,7 +310,8 @@ static int calls_read(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* calls:read([timeout]) -> as stream:read_frame, but for the answers that calls wait for; true: no call waits any more */
+/* calls:read([timeout]) -> as stream:read_frame, but for the answers that calls wait for; true: no call waits any more, or the own
+ * one no longer */
 static int l_calls_read(lua_State *L)
 {
     (void)calls_check(L);
@@ -308,7 +373,8 @@ static int l_calls_live(lua_State *L)
 
 void vmctl_calls_register(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "call", l_calls_call }, { "read", l_calls_read }, { "take_id", l_calls_take_id },
+    static const luaL_Reg methods[] = { { "call", l_calls_call }, { "post", l_calls_post }, { "take", l_calls_take },
+                                        { "give_up", l_calls_give_up }, { "read", l_calls_read }, { "take_id", l_calls_take_id },
                                         { "continue", l_calls_continue }, { "fail", l_calls_fail }, { "live", l_calls_live }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { NULL, NULL } };
     static const luaL_Reg functions[] = { { "calls", l_calls_new }, { NULL, NULL } };

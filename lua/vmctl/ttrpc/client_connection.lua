@@ -1,8 +1,8 @@
 --- The client's end of a connection: takes an id and writes the request in one step, and hands frames to the calls and
 --- streams (docs/wire/ttrpc.md#stream-ids, docs/wire/ttrpc.md#state-machines).
 ---
---- A single call reads its own answer. When there are several, a task reads for all, and ends when no call waits. Meanwhile
---- ordinary unary calls are made by the core in one step each (`call`), and have no entry here.
+--- A single call reads its own answer. When there are several, a task reads for all, and ends when no call waits. Ordinary unary
+--- calls are made by the core in one step each (`call`), and have no entry here.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -164,7 +164,25 @@ function methods:continue(id)
   self._calls:continue(id)
 end
 
---- Makes a unary call in one step, if a task reads already and no other is writing. Waits.
+-- The only call reads its own answer.
+local function call_alone(self, deadline, ...)
+  local calls = self._calls
+  local place = calls:post(...)
+  if not place then return "unsent" end
+  self._reading = true
+  local guard <close> = self._reader -- luacheck: ignore
+  while true do
+    local fine, err, code = read(self, deadline - core.now())
+    local outcome, answer, why, status = calls:take(place)
+    if outcome ~= "pending" then return outcome, answer, why, status end
+    if not fine then
+      calls:give_up(place) -- before the guard looks for waiting calls
+      return nil, code == "ETIMEDOUT" and "no answer in time" or err, code
+    end
+  end
+end
+
+--- Makes a unary call in one step, if no other task is writing. Waits.
 ---@param service string
 ---@param method string
 ---@param request table
@@ -178,8 +196,10 @@ end
 ---@return table? status of RESOURCE_EXHAUSTED
 function methods:call(service, method, request, request_type, response_type, deadline)
   local frames = self.frames
-  if not self._reading or self.over or frames.waiting_for_room or not frames:is_free() then return "unsent" end
-  return self._calls:call(service, method, request, request_type, response_type, deadline)
+  if self.over or frames.waiting_for_room or not frames:is_free() then return "unsent" end
+  if self._reading then return self._calls:call(service, method, request, request_type, response_type, deadline) end
+  if self:live() > 0 then return "unsent" end
+  return call_alone(self, deadline, service, method, request, request_type, response_type, deadline)
 end
 
 --- Opens a stream: takes the next id and sends the request, in the order of the ids. Waits for room until
