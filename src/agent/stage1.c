@@ -48,6 +48,10 @@ static void take_word(struct vmctl_stage1 *s, const char *word, bool *wanted)
         s->read_only = true;
     } else if (strncmp(word, "vmctl.init=", 11) == 0) {
         snprintf(s->init, sizeof s->init, "%s", word + 11);
+    } else if (strncmp(word, "vmctl.share=", 12) == 0) {
+        vmctl_stage1_add_share(s, word + 12);
+    } else if (strncmp(word, "vmctl.address=", 14) == 0) {
+        snprintf(s->address, sizeof s->address, "%s", word + 14);
     }
 }
 
@@ -187,12 +191,19 @@ enum vmctl_stage1_end vmctl_stage1_run(const struct vmctl_stage1 *s)
     bool own = strcmp(s->init, "agent") == 0;
     if (!own)
         load_for_fstab();
+    if (s->nshares > 0)
+        vmctl_stage1_load("virtiofs");
+    if (s->address[0]) {
+        vmctl_stage1_load("virtio_net");
+        vmctl_stage1_set_address(s->address);
+    }
     remove_modules();
     int agent = open("/sbin/vmctl-agent", O_RDONLY | O_CLOEXEC);
     if (agent < 0)
         vmctl_stage1_fail(true, "open the agent's program");
     (void)unlink("/sbin/vmctl-agent"); /* likewise memory */
     move_into();
+    vmctl_stage1_mount_shares(s);
     enum vmctl_stage1_end end = own ? STAGE1_AGENT : vmctl_stage1_start_init(s->init, agent);
     close(agent);
     return end;

@@ -5,6 +5,8 @@
  *   vmctl.upper=disk         the overlay's upper layer is the ext4 on the disk vmctl-upper (else a tmpfs)
  *   vmctl.ro                 the root is mounted read-only
  *   vmctl.init=agent|system|run:WORD[,WORD]...   what becomes PID 1
+ *   vmctl.share=TAG,PATH[,ro]  a folder of the host's, by virtiofs; may stand there several times
+ *   vmctl.address=IP,BITS    of the first network card
  * The first of these asks for stage 1.
  */
 #ifndef VMCTL_AGENT_STAGE1_H
@@ -13,12 +15,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { STAGE1_TEXT = 1024, STAGE1_NAME = 64, STAGE1_LABEL = 257 };
+enum { STAGE1_TEXT = 1024, STAGE1_NAME = 64, STAGE1_LABEL = 257, STAGE1_SHARES = 16, STAGE1_PATH = 256 };
+
+struct vmctl_stage1_share {
+    char tag[STAGE1_NAME], path[STAGE1_PATH];
+    bool read_only;
+};
 
 struct vmctl_stage1 {
     bool image, upper_disk, read_only;
     char which[STAGE1_LABEL]; /* "" : to be looked for */
     char init[STAGE1_TEXT];
+    struct vmctl_stage1_share shares[STAGE1_SHARES];
+    size_t nshares;
+    char address[STAGE1_NAME]; /* "" : none */
 };
 
 enum vmctl_stage1_end { STAGE1_AGENT, STAGE1_KEEPER };
@@ -51,6 +61,15 @@ void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, con
 
 /* Loads what a file system needs, as the image lists it. */
 void vmctl_stage1_load(const char *type);
+
+/* Takes the value of vmctl.share. */
+void vmctl_stage1_add_share(struct vmctl_stage1 *s, const char *value);
+
+/* Inside the root: mounts the shares. */
+void vmctl_stage1_mount_shares(const struct vmctl_stage1 *s);
+
+/* Gives the first network card its address: "IP,BITS". */
+void vmctl_stage1_set_address(const char *address);
 
 /* What a block device holds. */
 void vmctl_filesystem_probe(const char *device, struct vmctl_filesystem *found);
