@@ -23,8 +23,9 @@ local mt = { __name = "vmctl.Report", __index = methods }
 ---@param name string
 ---@param process vmctl.QemuProcess
 ---@param console vmctl.Console
-function M.new(name, process, console)
-  return setmetatable({ _name = name, _process = process, _console = console }, mt)
+---@param beside? vmctl.MachineBeside
+function M.new(name, process, console, beside)
+  return setmetatable({ _name = name, _process = process, _console = console, _beside = beside }, mt)
 end
 
 --- Makes a failure that includes how QEMU ended, if it has. Does not wait.
@@ -58,6 +59,8 @@ function methods:explain(what, code)
   if panic then parts[#parts + 1] = "; " .. panic end
   local said = process:said(TAIL_LINES)
   if said ~= "" then parts[#parts + 1] = "\nQEMU said:\n" .. said end
+  local served = self._beside and self._beside:said() or ""
+  if served ~= "" and process:record() then parts[#parts + 1] = "\nvirtiofsd said:\n" .. served end
   local tail = console:tail(TAIL_LINES)
   parts[#parts + 1] = tail ~= "" and "\nthe console's last lines:\n" .. tail or "\nnothing came on the console"
   return nil, table.concat(parts), code

@@ -1,5 +1,6 @@
 --- Guests under QEMU: launching, reaching, ending them.
 local address = require "vmctl.net.address"
+local beside = require "vmctl.machine.beside"
 local confinement = require "vmctl.machine.confinement"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -27,12 +28,14 @@ local mt = { __name = "vmctl.Machine", __index = methods }
 ---@param opts vmctl.MachineOptions
 ---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EBUSY: another guest uses its disk; EINVAL …
 function M.launch(opts)
-  opts = launch.check(opts)
-  if not opts.root then return launch.start(opts, mt) end
-  local its_root, completed, code = root.plan(opts)
+  local its_beside, completed, code = beside.plan(launch.check(opts))
+  if not its_beside then return nil, completed, code end
+  if not completed.root then return launch.start(completed, mt, its_beside) end
+  local its_root
+  its_root, completed, code = root.plan(completed, its_beside)
   if not its_root then return nil, completed, code end
   local vm, err
-  vm, err, code = launch.start(completed, mt, its_root)
+  vm, err, code = launch.start(completed, mt, its_beside, its_root)
   its_root:close()
   return vm, err, code
 end
@@ -227,7 +230,7 @@ end
 function methods:close()
   if self._closed then return true end
   self._closed = true
-  for _, name in ipairs { "_clients", "_channel", "_process", "_console", "_monitor" } do
+  for _, name in ipairs { "_clients", "_channel", "_process", "_console", "_monitor", "_beside" } do
     if self[name] then self[name]:close() end
   end
   return true

@@ -27,6 +27,7 @@ local known = {
   display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
   fds = "table", paths = "table", root = "string|table", init = "string|table",
   writes = { "discard", "keep", "through" }, modules_dir = "string", agent = "string", cache_dir = "string",
+  shares = "table", network = { "none", "user" }, ports = "table",
 }
 
 ---@class vmctl.MachineRootOptions what a guest is made of: the first element is the text of `root`
@@ -49,6 +50,10 @@ local known = {
 -- its own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
 ---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
+---@field shares? { host: string, guest: string, read_only: boolean? }[] folders of this machine that stage 1 mounts in the guest, by
+-- virtiofs. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
+---@field network? "none"|"user" user: a network card with the address 10.0.2.15 in a network that has no way out ("none")
+---@field ports? string[] with network "user": "8080:80" leads port 8080 of this machine's loopback to the guest's port 80
 ---@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
 ---@field append? string more of the kernel's command line
 ---@field memory? string|integer MiB, or as "256M"
@@ -113,7 +118,7 @@ local function add_parts(vm, opts)
   vm._clients = agent_clients.new(vm.name, vm._channel, vm._process, opts.exec_timeout)
   vm._epoch = epoch.new(vm._clients)
   watch_events(vm)
-  vm._report = explain.new(vm.name, vm._process, vm._console)
+  vm._report = explain.new(vm.name, vm._process, vm._console, vm._beside)
   vm._readiness = readiness.new(vm.name, vm._clients, vm._process, vm._report)
   vm._control = control.new {
     name = vm.name, monitor = vm._monitor, process = vm._process, report = vm._report, epoch = vm._epoch, macs = vm.macs,
@@ -140,7 +145,7 @@ local function spawn_qemu(vm, spec, fds, add)
   argv.fds, argv.death_signal = fds, "KILL"
   vm._confinement:apply(argv)
   local ok, err, code = vm._process:start(argv)
-  for _, part in ipairs { channel, vm._console, vm._monitor } do part:started() end
+  for _, part in ipairs { channel, vm._console, vm._monitor, vm._beside } do part:started() end
   if not ok then return nil, ("launch %s: %s"):format(vm.name, err), code end
   vm.pid, vm.command = vm._process.pid, argv
   vm._console:begin()
@@ -149,14 +154,13 @@ end
 
 local function start_qemu(vm, spec, opts)
   local fds, add = descriptors(vm, opts)
-  local err, code
-  if vm._root then
-    local all = vm._root:arguments(spec.suffix, add)
-    spec.args = table.move(spec.args, 1, #spec.args, #all + 1, all)
-  end
+  local ok, err, code = vm._beside:start()
+  if not ok then return nil, err, code end
+  local args = vm._root and vm._root:arguments(spec.suffix, add) or {}
+  for _, list in ipairs { vm._beside:arguments(spec, add), spec.args } do table.move(list, 1, #list, #args + 1, args) end
+  spec.args = args
   vm._confinement, err, code = confinement.plan(spec, opts, add)
   if not vm._confinement then return nil, err, code end
-  local ok
   ok, err, code = spawn_qemu(vm, spec, fds, add)
   vm._confinement:close()
   if vm._root then vm._root:close() end
@@ -166,15 +170,16 @@ end
 --- Starts QEMU. Waits until it runs.
 ---@param opts vmctl.MachineOptions checked, and with what its root needs
 ---@param mt table the metatable of the machine
+---@param its_beside vmctl.MachineBeside
 ---@param its_root? vmctl.MachineRoot
 ---@return vmctl.Machine|nil, string?, string?
-function M.start(opts, mt, its_root)
+function M.start(opts, mt, its_beside, its_root)
   local spec, err, code = qemu.describe(opts)
   if not spec then return nil, err, code end
   local name = opts.name or "guest"
   local vm = setmetatable({
     name = name, accel = spec.accel, accel_reason = spec.accel_reason, macs = spec.macs, _process = qemu_process.new(name),
-    _root = its_root,
+    _root = its_root, _beside = its_beside,
   }, mt)
   local ok
   ok, err, code = open_channels(vm, spec, opts)

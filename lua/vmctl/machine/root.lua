@@ -225,13 +225,15 @@ local function check_memory(memory, init)
 end
 
 -- The options of the launch that the root decides, unless the caller has.
-local function complete(self, opts, at, parts)
+local function complete(self, opts, at, parts, beside)
   local arch, err, code = platform.get(opts.arch)
   if not arch then return nil, "launch: " .. err, code end
   local init = opts.init or (at.kind == "disk" or at.has_init) and "system" or "agent"
   local set = self._word == "image" and "image" or "disk"
   local initrd
-  initrd, err, code = stage1.make { agent = parts.agent, modules_dir = parts.modules_dir, set = set, cache = self._cache }
+  initrd, err, code = stage1.make {
+    agent = parts.agent, modules_dir = parts.modules_dir, set = set, more = beside.modules, cache = self._cache,
+  }
   if not initrd then return nil, err, code end
   local ok
   ok, err, code = check_memory(opts.memory, init)
@@ -243,16 +245,17 @@ local function complete(self, opts, at, parts)
   local memory = opts.memory or (init == "agent" and "256M" or "512M")
   return options.merge(opts, {
     kernel = parts.kernel, initrd = initrd, machine = machine, memory = memory,
-    append = ("vmctl.root=%s%s vmctl.init=%s %s"):format(self._word, self._append, word, opts.append or ""),
+    append = ("vmctl.root=%s%s vmctl.init=%s %s %s"):format(self._word, self._append, word, beside.words, opts.append or ""),
   })
 end
 
 --- Plans a root: opens and locks its files. Waits while an image or a file system is made.
 ---@param opts table as for machine.launch, with `root`
+---@param beside { words: string, modules: string[] } what stage 1 is told of the rest of the guest
 ---@return vmctl.MachineRoot|nil root
 ---@return table|string completed the options of the launch, or a message
 ---@return string? code EBUSY: another guest uses a file; EINVAL; ENOENT …
-function M.plan(opts)
+function M.plan(opts, beside)
   local at, spec, code = parse(opts.root)
   if not at then return nil, spec, code end
   local kernel, agent, modules_dir = find_parts(opts)
@@ -267,7 +270,7 @@ function M.plan(opts)
   if image then ok, err, code = plan_made(self, image, opts.writes or "discard") end
   at = image
   local completed
-  if ok then completed, err, code = complete(self, opts, at, { kernel = kernel, agent = agent, modules_dir = modules_dir }) end
+  if ok then completed, err, code = complete(self, opts, at, { kernel = kernel, agent = agent, modules_dir = modules_dir }, beside) end
   if completed then return self, completed end
   self:close()
   return nil, err, code

@@ -67,7 +67,7 @@ local function add_list(tree, name, modules, known)
   tree["/etc/vmctl/" .. name] = { content = table.concat(lines) }
 end
 
-local function plant(dir, set, agent)
+local function plant(dir, names, agent)
   local tree = {
     ["/init"] = { link = "/sbin/vmctl-agent" }, ["/sbin/vmctl-agent"] = { content = agent, mode = 493 },
     ["/dev/console"] = { node = { "c", 5, 1 }, mode = 384 }, ["/dev/null"] = { node = { "c", 1, 3 }, mode = 438 },
@@ -80,7 +80,7 @@ local function plant(dir, set, agent)
   local known = {}
   add_list(tree, "modules", base, known)
   for _, module in ipairs(base) do known[module.name] = true end
-  for _, name in ipairs(SETS[set]) do
+  for _, name in ipairs(names) do
     local all = {}
     for _, each in ipairs { name, table.unpack(BESIDE[name] or {}) } do
       local more
@@ -105,8 +105,8 @@ local function write(tree, path)
 end
 
 -- What the archive is made of: the agent's bytes, and which modules there are.
-local function key_of(dir, set, agent)
-  local hash = core.sha256(FORMAT):update(set):update(agent)
+local function key_of(dir, names, agent)
+  local hash = core.sha256(FORMAT):update(table.concat(names, " ")):update(agent)
   for _, name in ipairs { "", "/modules.dep", "/modules.order", "/modules.builtin" } do
     local found = dir and core.fs.stat(dir .. name)
     if found then hash:update(("%s %s %s %s\n"):format(core.fs.real(dir), name, found.mtime, found.size)) end
@@ -124,19 +124,20 @@ local function module_folder(dir)
 end
 
 --- The archive for a kind of root. Waits while it is made the first time.
----@param opts { agent: string, modules_dir: string?, set: "image"|"disk", cache: string } modules_dir: what /lib/modules/VERSION
--- holds; without it the kernel must have all that is needed built in
+---@param opts { agent: string, modules_dir: string?, set: "image"|"disk", more: string[]?, cache: string } modules_dir: what
+-- /lib/modules/VERSION holds; without it the kernel must have all that is needed built in; more: modules beside those of the set
 ---@return string|nil path, string?, string? code ENOENT: no agent, no modules …
 function M.make(opts)
   local agent, err, code = read(opts.agent)
   if not agent then return nil, "launch: the agent's program: " .. err, code end
-  local dir = module_folder(opts.modules_dir)
+  local dir, names = module_folder(opts.modules_dir), table.move(SETS[opts.set], 1, #SETS[opts.set], 1, {})
+  table.move(opts.more or {}, 1, #(opts.more or {}), #names + 1, names)
   local folder = opts.cache .. "/stage1"
-  local path = ("%s/%s.cpio"):format(folder, key_of(dir, opts.set, agent))
+  local path = ("%s/%s.cpio"):format(folder, key_of(dir, names, agent))
   if core.fs.stat(path) then return path end
   local ok, tree
   ok, err, code = M.make_folders(folder)
-  if ok then tree, err, code = plant(dir, opts.set, agent) end
+  if ok then tree, err, code = plant(dir, names, agent) end
   if not tree then return nil, "launch: stage 1: " .. err, code end
   path, err, code = write(tree, path)
   if not path then return nil, "launch: stage 1: " .. err, code end

@@ -1,0 +1,76 @@
+--- What a guest has beside its root: shared folders and a network of its own, with what stage 1 is told of them.
+local errors = require "vmctl.errors"
+local options = require "vmctl.base.options"
+local shares = require "vmctl.machine.shares"
+local user_network = require "vmctl.machine.user_network"
+
+local M = {}
+
+---@class vmctl.MachineBeside
+---@field words string for stage 1, on the kernel's command line
+---@field modules string[] of the kernel, that stage 1 loads
+local methods = {}
+local mt = { __name = "vmctl.MachineBeside", __index = methods }
+
+local function add_network(self, opts, words)
+  local backend, err, code = user_network.plan(opts.network, opts.ports)
+  if not backend then return nil, err, code end
+  if backend == "" then return opts end
+  table.move(user_network.words, 1, #user_network.words, #words + 1, words)
+  self.modules[#self.modules + 1] = "virtio_net"
+  local nics = table.move(opts.nics or {}, 1, #(opts.nics or {}), 2, { { netdev = backend } }) -- the first: stage 1 gives it its address
+  return options.merge(opts, { nics = nics })
+end
+
+local function add_shares(self, opts, words)
+  if not opts.shares or #opts.shares == 0 then return true end
+  if not opts.root then return errors.fail("EINVAL", "launch: shares without a root: it is stage 1 that mounts them") end
+  local err, code
+  self._shares, err, code = shares.plan(opts.shares)
+  if not self._shares then return nil, err, code end
+  table.move(self._shares.words, 1, #self._shares.words, #words + 1, words)
+  self.modules[#self.modules + 1] = "virtiofs"
+  return true
+end
+
+--- Plans it. Does not wait.
+---@param opts table as for machine.launch: network, ports, shares, nics, root
+---@return vmctl.MachineBeside|nil
+---@return table|string completed the options, with a card for the network; or a message
+---@return string? code
+function M.plan(opts)
+  local self, words = setmetatable({ words = "", modules = {} }, mt), {}
+  local completed, err, code = add_network(self, opts, words)
+  if not completed then return nil, err, code end
+  local ok
+  ok, err, code = add_shares(self, opts, words)
+  if not ok then return nil, err, code end
+  self.words = table.concat(words, " ")
+  return self, completed
+end
+
+--- Starts what serves the guest. Does not wait for it.
+---@return true|nil, string?, string?
+function methods:start() return not self._shares or self._shares:start() end
+
+--- QEMU's arguments. Does not wait.
+---@param spec table of vmctl.machine.qemu
+---@param add fun(fd: integer): integer gives QEMU a descriptor: its number there
+---@return string[]
+function methods:arguments(spec, add) return self._shares and self._shares:arguments(spec, add) or {} end
+
+--- QEMU has its descriptors. Does not wait.
+function methods:started()
+  if self._shares then self._shares:started() end
+end
+
+--- What the servers have said last. Does not wait.
+---@return string
+function methods:said() return self._shares and self._shares:said() or "" end
+
+--- Ends the servers. Idempotent, does not wait.
+function methods:close()
+  if self._shares then self._shares:close() end
+end
+
+return M

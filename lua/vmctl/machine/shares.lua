@@ -1,0 +1,192 @@
+--- Folders of this machine in a guest, by virtiofs: a virtiofsd for each, in a user namespace of its own, so that no guest can make
+--- setuid programs or devices of another user than the folder's.
+local background = require "vmctl.base.background"
+local console = require "vmctl.machine.console"
+local core = require "vmctl.core"
+local dial = require "vmctl.net.dial"
+local errors = require "vmctl.errors"
+local options = require "vmctl.base.options"
+local process = require "vmctl.process"
+
+local M = {}
+
+local MOST, LONGEST = 16, 255   -- shares; bytes of a path in the guest: STAGE1_SHARES and STAGE1_PATH of src/agent/stage1.h
+local SAID = 2048               -- bytes of a virtiofsd's standard error that are kept
+local SERVER_FD = 3             -- the listener, as virtiofsd has it
+local CONNECT = 5               -- seconds
+
+local PLACES = { "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd", "/usr/bin/virtiofsd" }
+local COVERED = { "/dev", "/proc", "/sys", "/run", "/tmp" } -- an init mounts file systems of its own there
+
+local known = { host = "string", guest = "string", read_only = "boolean" }
+
+-- A mount of its own keeps what is read-only so, whatever the guest asks for: virtiofsd itself has no such option.
+local READ_ONLY = 'mount --bind -o ro "$0" "$0" && exec "$@"'
+
+--- The virtiofsd of this machine. Does not wait.
+---@param places? string[] instead of the usual ones
+---@return string|nil path, string?, string? code ENOENT
+function M.program(places)
+  for _, path in ipairs(places or { os.getenv "VMCTL_VIRTIOFSD" or PLACES[1], table.unpack(PLACES) }) do
+    if core.fs.stat(path) then return path end
+  end
+  return errors.fail("ENOENT", "shares need virtiofsd (Debian 12: qemu-system-common, later: virtiofsd), or its path in VMCTL_VIRTIOFSD")
+end
+
+local function check_guest(path)
+  if path:sub(1, 1) ~= "/" or path == "/" or #path > LONGEST or path:find "[%z\1-\31]" then
+    return errors.fail("EINVAL", "an absolute path expected, other than /, of %d bytes at most", LONGEST)
+  end
+  for part in path:gmatch "[^/]+" do
+    if part == "." or part == ".." then return errors.fail("EINVAL", "a path without '%s' expected", part) end
+  end
+  for _, folder in ipairs(COVERED) do
+    if path == folder or path:sub(1, #folder + 1) == folder .. "/" then
+      return errors.fail("EINVAL", "below %s the guest's init mounts file systems of its own", folder)
+    end
+  end
+  return true
+end
+
+-- Who serves a folder: nil for us, or its owner where we are root.
+local function choose_user(found, read_only)
+  if core.fs.identity() ~= 0 then return nil end
+  if found.uid ~= 0 then return ("%d:%d"):format(found.uid, found.gid) end
+  if read_only then return nil end
+  return nil, "it is root's, and a guest could make setuid programs of root in it: share it read-only, or give it to another user", "EPERM"
+end
+
+-- QEMU's own virtiofsd ends where it cannot drop its supplementary groups, which nobody but root can in a user namespace.
+local function check_groups(program)
+  if core.fs.identity() == 0 or not program:find("/qemu/", 1, true) then return true end
+  local file <close> = io.open "/proc/self/status"
+  local groups, _, _, own = file and file:read "a":match "\nGroups:%s*([^\n]*)" or "", core.fs.identity()
+  for group in groups:gmatch "%d+" do
+    if group ~= tostring(own) then
+      return errors.fail("EPERM", "%s serves nobody who has supplementary groups: virtiofsd 1.5 and later does (VMCTL_VIRTIOFSD)", program)
+    end
+  end
+  return true
+end
+
+local function plan_one(share)
+  local ok, err, code = check_guest(share.guest)
+  if not ok then return nil, ("%s in the guest: %s"):format(share.guest, err), code end
+  local path
+  path, err, code = core.fs.real(share.host)
+  local found = path and core.fs.stat(path)
+  if not found then return nil, err, code end
+  if found.type ~= "directory" then return errors.fail("ENOTDIR", "%s is a %s, and no folder", share.host, found.type) end
+  local user
+  user, err, code = choose_user(found, share.read_only)
+  if err then return nil, ("%s: %s"):format(share.host, err), code end
+  return { path = path, guest = share.guest, read_only = share.read_only or false, user = user }
+end
+
+---@class vmctl.MachineShares
+---@field words string[] for stage 1
+local methods = {}
+local mt = { __name = "vmctl.MachineShares", __index = methods }
+
+local function encode(text) return (text:gsub("[^%w/._:+-]", function(c) return ("%%%02x"):format(c:byte()) end)) end
+
+--- Checks shares. Does not wait.
+---@param list { host: string, guest: string, read_only: boolean? }[]
+---@return vmctl.MachineShares|nil, string?, string? code ENOENT: no such folder, or no virtiofsd; EPERM; EINVAL
+function M.plan(list)
+  local self = setmetatable({ words = {}, _all = {}, _tasks = {} }, mt)
+  if #list > MOST then return errors.fail("EINVAL", "launch: at most %d shares", MOST) end
+  local err, code
+  self._program, err, code = M.program()
+  local ok = self._program
+  if ok then ok, err, code = check_groups(self._program) end
+  if not ok then return nil, "launch: " .. err, code end
+  for i, share in ipairs(list) do
+    options.check(share, known, ("machine.launch: shares[%d]"):format(i), 4)
+    if not share.host or not share.guest then error(("machine.launch: shares[%d]: host and guest expected"):format(i), 4) end
+    local one
+    one, err, code = plan_one(share)
+    if not one then return nil, ("launch: share %s"):format(err), code end
+    self._all[i] = one
+    self.words[i] = ("vmctl.share=share%d,%s%s"):format(i, encode(one.guest), one.read_only and ",ro" or "")
+  end
+  return self
+end
+
+local function command(self, one, fd)
+  local argv = { "unshare", "-Ur" }
+  if one.read_only then table.move({ "-m", "sh", "-c", READ_ONLY, one.path }, 1, 5, 3, argv) end
+  for _, word in ipairs { self._program, ("--fd=%d"):format(SERVER_FD), "-o", "source=" .. one.path } do argv[#argv + 1] = word end
+  argv.stdin, argv.stdout, argv.stderr, argv.fds = "null", "null", "pipe", { fd }
+  argv.user, argv.groups, argv.death_signal, argv.sweep = one.user, one.user and {}, "KILL", true
+  return argv
+end
+
+-- A private folder has the socket for a moment: QEMU gets its connected end, virtiofsd the listening one.
+local function serve(self, folder, one, i)
+  local path = ("%s/%d"):format(folder, i)
+  local listener <close>, err, code = dial.listen { kind = "unix", path = path } -- luacheck: ignore
+  if not listener then return nil, err, code end
+  one.stream, err, code = dial.dial({ kind = "unix", path = path }, CONNECT)
+  if not one.stream then return nil, err, code end
+  one.child, err, code = process.spawn(command(self, one, listener:fileno()))
+  if not one.child then return nil, err, code end
+  self._said = self._said or console.ring(SAID)
+  self._tasks[#self._tasks + 1] = background.spawn("virtiofsd", self._said.follow, self._said, one.child.stderr)
+  return true
+end
+
+--- Starts the servers. Does not wait for them.
+---@return true|nil, string?, string?
+function methods:start()
+  local folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-shares")
+  if not folder then return nil, "launch: share: " .. err, code end
+  local ok = true
+  for i, one in ipairs(self._all) do
+    if ok then ok, err, code = serve(self, folder, one, i) end
+    core.fs.remove(("%s/%d"):format(folder, i))
+  end
+  core.fs.remove(folder)
+  if not ok then
+    self:close()
+    return nil, "launch: share: " .. err, code
+  end
+  return true
+end
+
+--- QEMU's arguments. It shares its memory with the servers. Does not wait.
+---@param spec table of vmctl.machine.qemu
+---@param add fun(fd: integer): integer gives QEMU a descriptor: its number there
+---@return string[]
+function methods:arguments(spec, add)
+  local args = { "-object", ("memory-backend-memfd,id=memory,size=%s,share=on"):format(spec.memory), "-machine", "memory-backend=memory" }
+  local function more(...) table.move({ ... }, 1, select("#", ...), #args + 1, args) end
+  if spec.suffix == "-device" then more("-global", "virtio-mmio.force-legacy=false") end
+  for i, one in ipairs(self._all) do
+    more("-chardev", ("socket,id=share%d,fd=%d"):format(i, add(one.stream:fileno())),
+      "-device", ("vhost-user-fs%s,chardev=share%d,tag=share%d"):format(spec.suffix, i, i))
+  end
+  return args
+end
+
+--- QEMU has its ends now. Does not wait.
+function methods:started()
+  for _, one in ipairs(self._all) do
+    if one.stream then one.stream:close() end
+  end
+end
+
+--- The last that the servers have said. Does not wait.
+---@return string
+function methods:said() return self._said and self._said:tail(8) or "" end
+
+--- Ends the servers. Idempotent, does not wait.
+function methods:close()
+  self:started()
+  for _, task in ipairs(self._tasks) do task:cancel() end
+  for _, one in ipairs(self._all) do
+    if one.child then one.child:close() end
+  end
+end
+
+return M

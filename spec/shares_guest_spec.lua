@@ -1,0 +1,103 @@
+-- Guests with folders of this machine, and with a network of their own. Takes about 30 seconds.
+local assert = require "luassert"
+local core = require "vmctl.core"
+local roots = require "spec.support.roots"
+local shares = require "vmctl.machine.shares"
+local support = require "spec.support"
+local vmctl = require "vmctl"
+
+local BOOT = 60
+local OWNER = 1234 -- of the folder, where this is root
+
+describe("a guest", function()
+  local folder, image
+
+  local function run(body)
+    return support.run(function()
+      folder = support.tmpdir()
+      assert(os.execute(("chmod 755 '%s'; mkdir '%s/tree' '%s/shared' '%s/fixed'"):format(folder, folder, folder, folder)))
+      image = roots.erofs(roots.folder(folder .. "/tree"), folder .. "/image.erofs")
+      assert(core.fs.replace(folder .. "/shared/file", "of the host\n"))
+      assert(core.fs.replace(folder .. "/fixed/file", "fixed\n"))
+      if core.fs.identity() == 0 then assert(os.execute(("chown -R %d:%d '%s/shared'"):format(OWNER, OWNER, folder))) end
+      body()
+    end, 2 * BOOT)
+  end
+
+  local function boot(options)
+    options.root = "erofs:" .. image
+    local vm = assert(roots.launch(folder, options))
+    local ready, err = vm:wait_ready(BOOT)
+    if ready then return vm end
+    vm:close()
+    error(err, 2)
+  end
+
+  local function say(vm, command) return assert(vm:run { "sh", "-c", command }).stdout end
+
+  local function refused(code, part, options)
+    options.root = options.root or "erofs:" .. image
+    if options.root == "none" then options.root = nil end
+    local vm, err, got = roots.launch(folder, options)
+    assert.is_nil(vm)
+    assert.equal(code, got, err)
+    assert.truthy(err:find(part, 1, true), err)
+  end
+
+  for _, machine in ipairs { "microvm", "q35" } do
+    it(("of the machine %s writes to a shared folder as its owner, and to no folder that is read-only"):format(machine), run(function()
+      local vm <close> = boot { machine = machine, shares = {
+        { host = folder .. "/shared", guest = "/a place/shared" }, { host = folder .. "/fixed", guest = "/fixed", read_only = true },
+      } }
+      assert.equal("of the host\nfixed\n", say(vm, "cat '/a place/shared/file' /fixed/file"))
+      say(vm, "echo new > '/a place/shared/new'; busybox mknod '/a place/shared/device' c 1 3")
+      local owner = core.fs.stat(folder .. "/shared").uid
+      assert.equal(owner, assert(core.fs.stat(folder .. "/shared/new")).uid)
+      assert.is_nil(core.fs.stat(folder .. "/shared/device"))
+      -- Not even a mount of its own changes what is read-only.
+      assert.equal("no\nno\n", say(vm, [[
+        echo x > /fixed/x || echo no
+        busybox mkdir /mine && busybox mount -t virtiofs share2 /mine && echo x > /mine/x || echo no]]))
+      assert.is_nil(core.fs.stat(folder .. "/fixed/x"))
+      assert(vm:shutdown())
+    end))
+  end
+
+  it("is reached by the ports of its network, from which there is no way out", run(function()
+    local outside <close> = assert(vmctl.listen "tcp:127.0.0.1:0")
+    local free <close> = assert(vmctl.listen "tcp:127.0.0.1:0")
+    local port = free:address().port
+    free:close()
+    local vm <close> = boot { network = "user", ports = { port .. ":80" } }
+    assert.equal(1, #vm.macs)
+    assert.truthy(say(vm, "busybox ip addr show dev eth0"):find("inet 10.0.2.15/24", 1, true))
+    local _ <close> = assert(vm:start { "busybox", "nc", "-ll", "-p", "80", "-e", "/bin/busybox", "echo", "from the guest" })
+    assert(vmctl.ready.wait(vmctl.ready.port(vm:_client(), 80), BOOT))
+    local stream <close> = assert(vmctl.dial("tcp:127.0.0.1:" .. port))
+    assert.equal("from the guest", stream:read_line(100, BOOT))
+    local tried = assert(vm:run { "busybox", "nc", "-w", "2", "10.0.2.2", tostring(outside:address().port) })
+    assert.not_equal(0, tried.exit_code)
+    refused("EADDRINUSE", ("port %d of this machine"):format(outside:address().port),
+      { network = "user", ports = { outside:address().port .. ":80" } })
+    assert(vm:shutdown())
+  end))
+
+  it("is refused shares and ports that cannot be", run(function()
+    local function share(host, guest, read_only) return { { host = host, guest = guest, read_only = read_only } } end
+    refused("ENOENT", "no/such", { shares = share(folder .. "/no/such", "/a") })
+    refused("ENOTDIR", "and no folder", { shares = share(folder .. "/shared/file", "/a") })
+    refused("EINVAL", "an absolute path", { shares = share(folder, "a") })
+    refused("EINVAL", "a path without '..'", { shares = share(folder, "/a/../b") })
+    refused("EINVAL", "below /run the guest's init", { shares = share(folder, "/run/a") })
+    refused("EINVAL", "shares without a root", { root = "none", shares = share(folder, "/a") })
+    if core.fs.identity() == 0 then refused("EPERM", "setuid programs of root", { shares = share(folder .. "/fixed", "/a") }) end
+    assert.equal("ENOENT", support.code(shares.program { folder .. "/no/such" }))
+    refused("EINVAL", "ports lead into a network", { ports = { "1:2" } })
+    for _, text in ipairs { "80", "0:80", "80:0", "65536:80", "80:80:80", "a:b" } do
+      refused("EINVAL", ("port '%s'"):format(text), { network = "user", ports = { text } })
+    end
+    refused("EINVAL", "named twice", { network = "user", ports = { "45999:80", "45999:81" } })
+    assert.has_error(function() return roots.launch(folder, { root = "erofs:" .. image, shares = { { host = folder } } }) end)
+    assert.has_error(function() return roots.launch(folder, { network = "world" }) end)
+  end))
+end)
