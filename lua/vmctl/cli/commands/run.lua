@@ -5,7 +5,9 @@ local exec = require "vmctl.cli.commands.exec"
 local interrupt = require "vmctl.cli.interrupt"
 local log = require "vmctl.log"
 local machine = require "vmctl.machine"
+local options = require "vmctl.base.options"
 local output = require "vmctl.cli.output"
+local root_options = require "vmctl.cli.root_options"
 local share = require "vmctl.machine.share"
 local task = require "vmctl.base.task"
 local units = require "vmctl.cli.units"
@@ -18,7 +20,8 @@ function M.describe(command)
   command:summary "Boot a guest and run a command in it."
   command:description("Boots a guest, waits until it is ready, runs the command in it, and powers it off: the command's exit\n" ..
     "code is ours. Without a command the guest runs until it ends, or until Ctrl-C; others reach it by its name.\n" ..
-    "  vmctl run -- uname -a\n  vmctl run --name web &")
+    "  vmctl run -- uname -a\n  vmctl run --name web &\n  vmctl run --root disk:debian.qcow2 --writes keep --name debian")
+  root_options.describe(command)
   command:option("-k --kernel", "The kernel ($VMCTL_KERNEL)."):argname "FILE"
   command:option("-r --initrd", "The guest image ($VMCTL_INITRD)."):argname "FILE"
   command:option("-n --name", "The guest's name."):argname "NAME"
@@ -51,18 +54,22 @@ end
 local INCOMPLETE = 1 -- the exit code when the console's log has gaps
 
 local function describe_guest(opts)
+  local of_root, problem, why = root_options.take(opts)
+  if not of_root then return nil, problem, why end
   local kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or beside "kernel/vmlinuz"
   local initrd = opts.initrd or os.getenv "VMCTL_INITRD" or beside "guest.img"
-  if not kernel or not initrd then
+  if of_root.root then
+    kernel, initrd = opts.kernel, opts.initrd -- the root finds its own
+  elseif not kernel or not initrd then
     return errors.fail("ENOENT", "no %s: give --kernel and --initrd, set VMCTL_KERNEL and VMCTL_INITRD, or run `make guest` in a "
       .. "checkout", kernel and "guest image" or "kernel")
   end
-  return {
+  return options.merge(of_root, {
     kernel = kernel, initrd = initrd, name = opts.name or ("guest-%d"):format(math.random(0) & 0xffffff), memory = opts.memory,
     cpus = opts.cpus, append = opts.append, accel = opts.accel, args = opts.arg, console_log = opts.console_log,
     display = opts.display,
     machine = opts.machine or opts.display and "q35" or nil, reboot = opts.reboot,
-  }
+  })
 end
 
 local function await_ready(vm, opts)

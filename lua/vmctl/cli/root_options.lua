@@ -1,0 +1,57 @@
+--- The options of `vmctl run` that say what a guest is made of.
+local errors = require "vmctl.errors"
+
+local M = {}
+
+function M.describe(command)
+  command:option("--root", "What it is made of: disk:FILE[#PARTITION], oci:DIR[:TAG], docker://NAME, dir:PATH, tar:FILE …")
+    :argname "WHAT"
+  command:option("--size", "An empty root of this size (4G); of an image: of the layer that keeps what is written."):argname "SIZE"
+  command:option("--init", "agent, system (the root's own), or a command's words."):argname "WHAT"
+  command:option("--writes", "What becomes of what it writes to its root."):argname("HOW"):choices { "discard", "keep", "through" }
+  command:option("--keep", "The file that keeps what is written."):argname "FILE"
+  command:flag("--read-only", "Mount the root read-only.")
+  command:option("--share", "A folder of this machine in the guest."):argname("HOST:GUEST[:ro]"):count "*"
+  command:option("--network", "none (default) or user: a network without a way out."):argname("HOW"):choices { "none", "user" }
+  command:option("-p --port", "A port of this machine's loopback that leads to one of the guest."):argname("HOST:GUEST"):count "*"
+end
+
+local function parse_share(text)
+  local read_only = text:sub(-3) == ":ro"
+  local host, guest = (read_only and text:sub(1, -4) or text):match "^(.+):(/[^:]*)$"
+  if not host then return errors.fail("EINVAL", "--share %s: HOST:GUEST or HOST:GUEST:ro expected", text) end
+  return { host = host, guest = guest, read_only = read_only }
+end
+
+local function root_of(opts)
+  local root = { opts.root, size = opts.size, keep = opts.keep, read_only = opts.read_only or nil }
+  if opts.root or opts.size then return root end
+  for _, name in ipairs { "init", "writes", "keep", "read_only" } do
+    if opts[name] then return errors.fail("EINVAL", "--%s is of a root: name one (--root)", (name:gsub("_", "-"))) end
+  end
+  return false
+end
+
+local function init_of(text)
+  if not text or text == "agent" or text == "system" then return text end
+  local words = {}
+  for word in text:gmatch "%S+" do words[#words + 1] = word end
+  return words
+end
+
+--- What they mean to machine.launch. Does not wait.
+---@param opts table as argparse leaves them
+---@return table|nil, string?, string? code EINVAL
+function M.take(opts)
+  local root, err, code = root_of(opts)
+  if root == nil then return nil, err, code end
+  local taken = { root = root or nil, init = init_of(opts.init), writes = opts.writes, network = opts.network, shares = {} }
+  if #(opts.port or {}) > 0 then taken.ports, taken.network = opts.port, opts.network or "user" end
+  for i, text in ipairs(opts.share or {}) do
+    taken.shares[i], err, code = parse_share(text)
+    if not taken.shares[i] then return nil, err, code end
+  end
+  return taken
+end
+
+return M

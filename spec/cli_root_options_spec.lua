@@ -1,0 +1,30 @@
+-- What `vmctl run --root` and its sisters mean to machine.launch.
+local assert = require "luassert"
+local argparse = require "argparse"
+local root_options = require "vmctl.cli.root_options"
+local support = require "spec.support"
+
+local function parse(...)
+  local parser = argparse "run"
+  root_options.describe(parser)
+  return root_options.take(parser:parse { ... })
+end
+
+describe("the options of a root", function()
+  it("are those of a launch", function()
+    assert.same({ shares = {} }, parse())
+    assert.same({ root = { "disk:a#2", keep = "k", read_only = true }, init = "system", writes = "keep", shares = {} },
+      parse("--root", "disk:a#2", "--keep", "k", "--read-only", "--init", "system", "--writes", "keep"))
+    assert.same({ root = { size = "4G" }, init = { "/bin/sh", "-x" }, shares = {} }, parse("--size", "4G", "--init", "/bin/sh -x"))
+    assert.same({ root = { "oci:a" }, network = "user", ports = { "1:2", "3:4" }, shares = {
+      { host = "a:b", guest = "/c", read_only = false }, { host = ".", guest = "/d", read_only = true },
+    } }, parse("--root", "oci:a", "-p", "1:2", "--port", "3:4", "--share", "a:b:/c", "--share", ".:/d:ro"))
+  end)
+
+  it("are refused without one, and where they are not to be understood", function()
+    for _, words in ipairs { { "--init", "system" }, { "--writes", "keep" }, { "--keep", "a" }, { "--read-only" }, { "--share", "a" },
+      { "--share", "a:b" }, { "--share", ":/b" } } do
+      assert.equal("EINVAL", support.code(parse(table.unpack(words))), words[1])
+    end
+  end)
+end)
