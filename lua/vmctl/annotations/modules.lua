@@ -3349,6 +3349,9 @@ do
 ---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of its own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
 ---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
+---@field shares? { host: string, guest: string, read_only: boolean? }[] folders of this machine that stage 1 mounts in the guest, by virtiofs. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
+---@field network? "none"|"user" user: a network card with the address 10.0.2.15 in a network that has no way out ("none")
+---@field ports? string[] with network "user": "8080:80" leads port 8080 of this machine's loopback to the guest's port 80
 ---@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
 ---@field append? string more of the kernel's command line
 ---@field memory? string|integer MiB, or as "256M"
