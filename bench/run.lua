@@ -104,7 +104,7 @@ local function report(benchmark)
 end
 
 local function main()
-  local only, rounds = os.getenv "ONLY", tonumber(os.getenv "ROUNDS" or "5")
+  local only, rounds = os.getenv "ONLY", tonumber(os.getenv "ROUNDS" or "") or 5 -- make may give it as ""
   local directory <close> = harness.directory()
   local chosen, failed = 0, false
   io.stdout:setvbuf "line"
