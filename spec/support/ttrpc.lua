@@ -36,7 +36,7 @@ end
 
 --- The next frame.
 function peer:recv(timeout)
-  local kind, payload, id, flags = self.stream:read_frame(timeout or 1)
+  local kind, payload, id, flags = self.stream:read_frame(timeout or 30)
   if not kind then return nil, payload, id end
   return { kind = kind, payload = payload, id = id, flags = flags }
 end
