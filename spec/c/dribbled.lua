@@ -2,6 +2,7 @@
 -- allows. Prints what the call gave.
 local case, total, where = arg[1], tonumber(arg[2]), arg[3]
 local core = require "vmctl.core"
+local ttrpc = require "vmctl.ttrpc.wire"
 local vmctl = require "vmctl"
 
 local FRAMES = vmctl.format { type = 1, length = 4, max = 1 << 24 }
@@ -36,7 +37,19 @@ local function sends(bytes) return function(far) dribble(far, bytes) end end
 
 local x = ("x"):rep(total)
 
+local TTRPC_HEAD, TTRPC_REST = string.pack(">I4 I4 B B", total, 1, 3, 0), ("x"):rep(total) -- data of a stream
+
+-- A command that writes single bytes.
+local SAYS = { "dd", "if=/dev/zero", "bs=1", "count=" .. total, stdout = "pipe", stderr = "null" }
+
 local cases = {
+  read = function()
+    return against(sends(x), nil, function(s)
+      local got = 0
+      for bytes in function() return s:read(4096, 60) end do got = got + #bytes end
+      return got
+    end)
+  end,
   read_exact = function()
     return #against(sends(x), nil, function(s) return s:read_exact(total, 60) end)
   end,
@@ -73,6 +86,65 @@ local cases = {
   write = function()
     local bytes = ("y"):rep(1 << 20):rep(total // 1000)
     return against(sip, nil, function(s) return s:write(bytes, 60) end)
+  end,
+  write_frame = function()
+    return against(sip, { format = FRAMES }, function(s) return s:write_frame(3, ("y"):rep(1 << 23), 60) end)
+  end,
+  flush = function()
+    local bytes = ("y"):rep(1 << 20):rep(64)
+    return against(sip, nil, function(s)
+      s:write(bytes, 0) -- what is left over is queued
+      return s:flush(60)
+    end)
+  end,
+  shutdown = function()
+    return against(sip, nil, function(s)
+      for _ = 1, 1000 do s:write(("y"):rep(1 << 16), 0) end
+      return s:shutdown(60)
+    end)
+  end,
+  calls_read = function()
+    local kind, payload = against(sends(TTRPC_HEAD .. TTRPC_REST), { format = ttrpc.format }, function(s)
+      return core.calls(s, ttrpc.REQUEST, ttrpc.RESPONSE):read(60)
+    end)
+    return kind, #payload
+  end,
+  requests_read = function()
+    local kind, payload = against(sends(TTRPC_HEAD .. TTRPC_REST), { format = ttrpc.format }, function(s)
+      return core.requests(s, ttrpc.REQUEST, ttrpc.RESPONSE):read(60)
+    end)
+    return kind, #payload
+  end,
+  output_of_a_process = function()
+    local child <close> = assert(vmctl.process.spawn(SAYS))
+    return #child.stdout:read_exact(total, 60), child:wait(60).exit_code
+  end,
+  run = function()
+    local result = assert(vmctl.host:run(table.concat(SAYS, " ") .. " 2>/dev/null"))
+    return #result.stdout, result.exit_code
+  end,
+  merge = function()
+    local near, far = vmctl.pair { format = FRAMES }
+    local child <close> = assert(vmctl.process.spawn(SAYS))
+    vmctl.spawn(sip, far)
+    local merge = assert(core.merge(near, 3, child.stdout))
+    local ok = merge:wait(60)
+    near:close()
+    return ok, near:stats().bytes_out > total
+  end,
+  relay = function()
+    local left, a = vmctl.pair()
+    local b, right = vmctl.pair()
+    vmctl.spawn(function()
+      dribble(left, x:sub(1, total // 10))
+      left:close()
+    end)
+    vmctl.spawn(function()
+      sip(right)
+      right:close()
+    end)
+    local moved = assert(core.relay(a, b)):wait(60)
+    return moved.a_to_b
   end,
   write_frames = function()
     local list = {}
