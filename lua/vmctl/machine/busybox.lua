@@ -12,7 +12,7 @@ local FOLDERS = {
     insmod ip ipaddr iplink ipneigh iproute iprule klogd loadkmap logread losetup lsmod mdev mkdosfs mke2fs mkswap modinfo
     modprobe nameif pivot_root poweroff reboot rmmod route run-init start-stop-daemon sulogin swapoff swapon switch_root sysctl
     syslogd tc tunctl udhcpc uevent vconfig watchdog]],
-  ["usr/sbin"] = [[arping brctl chroot crond fsfreeze httpd i2cdetect i2cdump i2cget i2cset i2ctransfer loadfont mim nologin
+  ["usr/sbin"] = [[arping brctl chroot crond fsfreeze httpd i2cdetect i2cdump i2cget i2cset i2ctransfer loadfont mim nbd-client nologin
     partprobe rdate telnetd ubirename udhcpd]],
 }
 
