@@ -3,6 +3,7 @@ local assert = require "luassert"
 local cc = require "vmctl.cc"
 local cc_helper = require "spec.support.cc_helper"
 local core = require "vmctl.core"
+local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 
@@ -12,6 +13,12 @@ local LIMIT = 60
 -- Where it is installed, and this machine lets it work (some containers do not).
 local function has_buildah()
   return os.execute 'c=$(buildah from scratch 2>/dev/null) && buildah rm "$c" >/dev/null 2>&1'
+end
+
+-- Those without a name as well.
+local function images()
+  local pipe <close> = assert(io.popen "buildah images --all --quiet --no-trunc | sort")
+  return pipe:read "a"
 end
 
 local function write(path, text)
@@ -29,11 +36,14 @@ describe("a container file", function()
     cc_helper.serve({ root = folder .. "/context" }, function(_, client)
       local built = { context_dir = folder .. "/context", cache_dir = folder .. "/cache", build_args = { WHERE = "/etc/motd" },
         dockerfile = "FROM scratch\nARG WHERE=/nowhere\nCOPY motd ${WHERE}\nENV A=b\n" }
+      local before = images()
       local snapshot = assert(client:build_dockerfile(built, LIMIT))
+      assert.equal(before, images())
       local key = assert(snapshot:cache_key())
-      local manifest = assert(core.fs.read(folder .. "/cache/" .. key .. "/manifest", 1 << 20))
-      assert.truthy(manifest:find("file %d+ 0 0 %d+ /etc/motd %x+ 6\n"))
-      assert.truthy(manifest:find('"A=b"', 1, true))
+      local about = assert(snapshot_store.describe(folder .. "/cache/" .. key))
+      assert.equal("A=b", about.image.environment[1])
+      assert(os.execute(("fsck.erofs --extract='%s/out' '%s/cache/chain/%s.erofs' >'%s/said'"):format(folder, folder, about.root, folder)))
+      assert.equal("built\n", assert(core.fs.read(folder .. "/out/etc/motd", 100)))
       assert(snapshot:close())
     end)
   end, LIMIT))
@@ -43,9 +53,12 @@ describe("a container file", function()
     local folder = support.tmpdir()
     cc_helper.serve({ root = folder }, function(_, client)
       local wrong = { dockerfile = "FROM scratch\nCOPY missing /x\n", cache_dir = folder .. "/cache" }
+      local before = images()
       local none, message, _, said = client:build_dockerfile(wrong, LIMIT)
       assert.same({ nil, cc.codes.IO, "build" }, { none, said.code, said.op })
       assert.truthy(message:find("missing", 1, true))
+      assert.truthy(message:find("STEP 2/2", 1, true), message) -- which step it was, before the last line
+      assert.equal(before, images())
     end)
   end, LIMIT))
 

@@ -1,10 +1,8 @@
--- Images that nobody vouches for: archives, layers, and the tree that they become.
+-- Archives that nobody vouches for, and the store of snapshots.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local cc_image = require "spec.support.cc_image"
 local glob = require "vmctl.cc.backend.glob"
-local image = require "vmctl.cc_helper.vm.image"
-local slice = require "vmctl.cc_helper.vm.slice"
 local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 local support = require "spec.support"
 local tar = require "vmctl.tar.read"
@@ -40,21 +38,6 @@ local function list(text)
     return true
   end)
   return ok and found, err, code
-end
-
-local function content(tree, path)
-  local node = tree:get(path)
-  if not node or not node.content then return nil end
-  local reader <close> = slice.open(node.content)
-  return reader:read(node.content.size) or ""
-end
-
-local function gzip(folder, bytes)
-  assert(core.fs.replace(folder .. "/plain", bytes))
-  local pipe = assert(io.popen(("gzip -nc '%s/plain'"):format(folder)))
-  local packed = pipe:read "a"
-  pipe:close()
-  return packed
 end
 
 describe("the tar reader", function()
@@ -101,73 +84,6 @@ describe("the tar reader", function()
   end)
 end)
 
-describe("an image", function()
-  it("has its layers laid over each other, with whiteouts", support.run(function()
-    local tree, about = image.load(cc_image.docker(support.tmpdir(), {
-      { ["etc/a"] = "1", ["etc/b"] = "1", ["old/x"] = "1", ["old/y"] = "1", ["lib/z"] = "1", usr = { link = "lib" } },
-      { ["etc/.wh.a"] = "", ["etc/b"] = "2", ["old/.wh..wh..opq"] = "", ["old/new"] = "2", ["usr/under"] = "2" },
-    }, { Env = { "A=b" }, Entrypoint = { "/run" }, User = "7" }), support.tmpdir())
-    assert(tree, about)
-    assert.is_nil(tree:get "/etc/a")
-    assert.equal("2", content(tree, "/etc/b"))
-    assert.is_nil(tree:get "/old/x")
-    assert.equal("2", content(tree, "/old/new"))
-    assert.equal("2", content(tree, "/lib/under"))
-    assert.same({ { "A=b" }, { "/run" }, "7" }, { about.environment, about.entrypoint, about.user })
-  end))
-
-  it("can be an OCI layout with packed layers", support.run(function()
-    local folder = support.tmpdir()
-    local path = cc_image.oci(folder, { gzip(folder, cc_image.tar { a = "1" }), cc_image.tar { b = "2" } }, { Cmd = { "sh" } })
-    local tree, about = image.load(path, support.tmpdir())
-    assert(tree, about)
-    assert.same({ "1", "2", { "sh" } }, { content(tree, "/a"), content(tree, "/b"), about.command })
-  end))
-
-  it("is refused when a layer, the configuration or the manifest is not what its digest says", support.run(function()
-    for _, what in ipairs { "layer%-text", "config", "config%-and%-layers" } do
-      local folder = support.tmpdir()
-      local path = cc_image.oci(folder, { cc_image.tar { a = "layer-text" } }, {}, function(files)
-        for name, bytes in pairs(files) do
-          local wanted = what == "layer%-text" and bytes:find "layer%-text" or what == "config" and bytes:find '^{"config":{}}'
-            or what == "config%-and%-layers" and bytes:find '"layers"'
-          if name:find "^blobs" and wanted then files[name] = bytes .. " " end
-        end
-      end)
-      local tree, err, code = image.load(path, support.tmpdir())
-      assert.is_nil(tree, what)
-      assert.equal("EPROTO", code)
-      assert.matches("digest", err)
-    end
-  end))
-
-  it("reaches nothing outside, whatever its names and links are", support.run(function()
-    local tree = assert(image.load(cc_image.docker(support.tmpdir(), {
-      { ["../../../etc/up"] = "1", evil = { link = "/../../../etc" }, loop = { link = "loop" } },
-      { ["evil/passwd"] = "2" },
-    }), support.tmpdir()))
-    assert.equal("1", content(tree, "/etc/up"))
-    assert.equal("2", content(tree, "/etc/passwd"))
-    assert.equal(nil, tree:get "/loop/x")
-    local _, _, code = image.load(cc_image.docker(support.tmpdir(), { { loop = { link = "loop" } }, { ["loop/x"] = "1" } }),
-      support.tmpdir())
-    assert.equal("ELOOP", code)
-    _, _, code = image.load(cc_image.docker(support.tmpdir(), { { [("d/"):rep(300)] = {} } }), support.tmpdir())
-    assert.equal("ELOOP", code)
-  end))
-
-  it("is refused when it is none", support.run(function()
-    local folder = support.tmpdir()
-    for _, bytes in ipairs { "", "text", cc_image.tar { a = "b" }, cc_image.tar { ["manifest.json"] = "[1]" },
-      cc_image.tar { ["index.json"] = "{}" }, cc_image.tar { ["index.json"] = '{"manifests":[{"digest":"sha256:zz"}]}' } } do
-      assert(core.fs.replace(folder .. "/bad.tar", bytes))
-      local tree, err, code = image.load(folder .. "/bad.tar", folder)
-      assert.is_nil(tree)
-      assert.equal("EPROTO", code, err)
-    end
-  end))
-end)
-
 describe("patterns of what a snapshot leaves out", function()
   it("keep * inside a name and let ** through folders", function()
     local skip = assert(glob.compile { "/proc/*", "/tmp/**", "*.log", "/a?c" })
@@ -200,6 +116,7 @@ describe("the store of snapshots", function()
     local found = {}
     assert(snapshot_store.each(cache .. "/" .. key, function(entry) found[#found + 1] = entry return true end))
     assert.equal("/a b\n", found[1].path)
+    assert.same({ key = key, image = {} }, snapshot_store.describe(cache .. "/" .. key))
     assert.equal(3, found[2].content.size)
     assert(core.fs.replace(cache .. "/" .. key .. "/manifest", "vmctl snapshot 1\nfile 9\n"))
     assert.equal("EPROTO", select(3, snapshot_store.each(cache .. "/" .. key, function() return true end)))

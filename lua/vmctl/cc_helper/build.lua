@@ -1,6 +1,7 @@
 --- BuildDockerfile: by buildah, where it is installed; the image that it makes becomes a snapshot.
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
+local log = require "vmctl.log"
 local process = require "vmctl.process"
 local text = require "vmctl.text"
 local wire = require "vmctl.cc.wire"
@@ -24,7 +25,7 @@ local function check(options)
   return true
 end
 
--- Runs buildah; what it says last is why it failed.
+-- Runs buildah; the end of what it says tells why it failed, and in which step.
 local function run(argv)
   argv.stdin, argv.stdout, argv.stderr, argv.sweep, argv.death_signal = "null", "pipe", "stdout", true, "KILL"
   local child, err, code = process.spawn(argv)
@@ -39,11 +40,11 @@ local function run(argv)
   record, err, code = child:wait(math.max(0, deadline - core.now()))
   if not record then return failure.of("build", "", err, code) end
   if record.exit_code == 0 then return true end
-  return failure.say("build", "", said:find "%S" and text.last_line(text.trim_end(said)) or "buildah failed")
+  return failure.say("build", "", said:find "%S" and log.sanitize(text.trim_end(said)) or "buildah failed")
 end
 
 local function build_command(options, file, context, name)
-  local argv, names = { "buildah", "build", "--layers", "--force-rm", "-f", file, "-t", name }, {}
+  local argv, names = { "buildah", "build", "--layers=false", "--force-rm", "-f", file, "-t", name }, {}
   for key in pairs(options.build_args or {}) do names[#names + 1] = key end
   table.sort(names)
   for _, key in ipairs(names) do
@@ -55,13 +56,10 @@ local function build_command(options, file, context, name)
 end
 
 -- The image as a snapshot.
-local function import(snapshots, cache, archive, folder)
-  local image = require "vmctl.cc_helper.vm.image"
-  local tree, about, code = image.load(archive, folder)
-  if not tree then return failure.of("build", "", about, code) end
-  return snapshots:make(cache, about, nil, function(add)
-    return require("vmctl.cc_helper.vm.source").each(tree, add)
-  end)
+local function import(snapshots, cache, archive)
+  local image, about, code = require("vmctl.cc_helper.vm.source").image("oci-archive:" .. archive .. ":", cache)
+  if not image then return failure.of("build", "", about, code) end
+  return snapshots:keep_image(cache, about, image.digest)
 end
 
 local function build(snapshots, options, cache, folder)
@@ -76,7 +74,7 @@ local function build(snapshots, options, cache, folder)
   ok, err, number, where = run { "buildah", "push", name, "oci-archive:" .. archive }
   run { "buildah", "rmi", name }
   if not ok then return nil, err, number, where end
-  return import(snapshots, cache, archive, folder)
+  return import(snapshots, cache, archive)
 end
 
 --- Registers the handler.

@@ -1,6 +1,7 @@
 --- Snapshots on disk: `<cache>/<key>/manifest`, which says what each path is, and `<cache>/blobs/<sha256>` with the content of
 --- files, which several may share. The key is the SHA-256 of the manifest. What came from a guest is never laid out as a tree
---- of its own here, so no name or link in it means anything to this machine.
+--- of its own here, so no name or link in it means anything to this machine. A snapshot that was made of an image has no paths: it names
+--- the image of its root file system, `<cache>/chain/<digest>.erofs`.
 local core = require "vmctl.core"
 local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
@@ -89,6 +90,10 @@ function methods:add(entry, read)
   return true
 end
 
+--- Says that it is an image of a root file system, and nothing else.
+---@param hex string the image's digest, 64 digits
+function methods:set_root(hex) table.insert(self._lines, ("root %s\n"):format(hex)) end
+
 --- Ends it: it is there as a whole from now on.
 ---@return string|nil key, string?, string?
 function methods:finish()
@@ -133,21 +138,42 @@ function M.is_snapshot(folder)
   return fs.stat(folder .. "/manifest") ~= nil
 end
 
---- Reads a snapshot's manifest.
----@param folder string `<cache>/<key>`
----@param visit fun(entry: table): true|nil, string?, string? with `content`, a slice, of files
----@return table|nil image what it was begun with, {} for nothing, string?, string? code EPROTO: it is broken
-function M.each(folder, visit)
+local function read_manifest(folder)
   local text, err, code = fs.read(folder .. "/manifest", MOST_MANIFEST)
   if not text then return nil, err, code end
   if text:sub(1, #MAGIC) ~= MAGIC then return nil, folder .. ": no snapshot", "EPROTO" end
   if text:sub(-1) ~= "\n" then return nil, folder .. ": a broken manifest", "EPROTO" end -- else a pattern would look for its end
-  local cache, image = texts.split(texts.strip_slashes(folder)) or "..", {}
+  return text
+end
+
+--- What a snapshot is. Waits.
+---@param folder string `<cache>/<key>`
+---@return { key: string, image: table, root: string? }|nil about key: the SHA-256 of its manifest; image: what it was begun with, {} for
+-- nothing; root: the digest of its root's image, if it was made of one
+---@return string?, string? code EPROTO: it is broken
+function M.describe(folder)
+  local text, err, code = read_manifest(folder)
+  if not text then return nil, err, code end
+  local about = { key = core.sha256(text):hex(), image = {} }
   for line in text:sub(#MAGIC + 1):gmatch "([^\n]*)\n" do
-    local about = line:match "^image (%S+)$"
-    if about then
-      image = json.decode(unescape(about)) or {}
-    else
+    local image, root = line:match "^image (%S+)$", line:match "^root (%x+)$"
+    if not image and not root then break end -- these come first
+    if image then about.image = json.decode(unescape(image)) or {} end
+    if root and #root == 64 then about.root = root end
+  end
+  return about
+end
+
+--- Reads a snapshot's paths. Waits.
+---@param folder string `<cache>/<key>`
+---@param visit fun(entry: table): true|nil, string?, string? with `content`, a slice, of files
+---@return true|nil, string?, string? code EPROTO: it is broken
+function M.each(folder, visit)
+  local text, err, code = read_manifest(folder)
+  if not text then return nil, err, code end
+  local cache = texts.split(texts.strip_slashes(folder)) or ".."
+  for line in text:sub(#MAGIC + 1):gmatch "([^\n]*)\n" do
+    if not line:find "^image " then
       local entry = parse(line, cache)
       if not entry then return nil, folder .. ": a broken manifest", "EPROTO" end
       local ok
@@ -155,7 +181,7 @@ function M.each(folder, visit)
       if not ok then return nil, err, code end
     end
   end
-  return image
+  return true
 end
 
 return M

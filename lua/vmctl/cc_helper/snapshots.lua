@@ -43,22 +43,41 @@ function methods:cache(asked)
   return text.strip_slashes(cache)
 end
 
+-- Begins a snapshot, has it filled, and ends it; what was begun is dropped if that fails.
+local function keep(cache, image, parent, fill)
+  local new, err, code = snapshot_store.begin(cache, image)
+  if not new then return failure.of("snapshot", cache, err, code) end
+  local fine, ok, key
+  fine, ok, err, code = pcall(fill, new)
+  if fine and ok then key, err, code = new:finish() end
+  if not key then new:drop() end
+  if not fine then error(ok, 0) end
+  if not key then return failure.of("snapshot", cache, err, code) end
+  return new_snapshot(key, cache .. "/" .. key, parent)
+end
+
+--- Makes a snapshot of an image of a root file system, which is in the same cache.
+---@param cache string as from `cache`
+---@param about table what the image says of its commands
+---@param digest string "sha256:…"
+---@return table|nil snapshot, string?, integer?, table?
+function methods.keep_image(_, cache, about, digest)
+  return keep(cache, about, nil, function(new)
+    new:set_root(digest:sub(8))
+    return true
+  end)
+end
+
 --- Makes a snapshot.
 ---@param cache string as from `cache`
 ---@param image? table
 ---@param parent? table the snapshot that it comes after
 ---@param fill fun(add: fun(entry: vmctl.TarEntry, read: function?)): true|nil, string?, string? hands over all entries; may wait
 ---@return table|nil snapshot, string?, integer?, table?
-function methods:make(cache, image, parent, fill)
-  local new, err, code = snapshot_store.begin(cache, image)
-  if not new then return failure.of("snapshot", cache, err, code) end
-  local fine, ok, key
-  fine, ok, err, code = pcall(fill, function(entry, read) return new:add(entry, read) end)
-  if fine and ok then key, err, code = new:finish() end
-  if not key then new:drop() end
-  if not fine then error(ok, 0) end
-  if not key then return failure.of("snapshot", cache, err, code) end
-  return new_snapshot(key, cache .. "/" .. key, parent)
+function methods.make(_, cache, image, parent, fill)
+  return keep(cache, image, parent, function(new)
+    return fill(function(entry, read) return new:add(entry, read) end)
+  end)
 end
 
 --- Gives a snapshot a handle, in an answer.

@@ -13,7 +13,7 @@ local M = {}
 M.FOLDER = "/.vmctl"
 M.IMAGE_FILE = "/.vmctl/image.json"
 --- Files of a guest that belong to no image.
-M.OURS = { "/.vmctl", "/etc/vmctl", "/init" }
+M.OURS = { "/.vmctl" }
 
 --- string_slice excludes -> uint64 conn: a connection that delivers a tar archive.
 M.ARCHIVE = 0x7F00

@@ -1,7 +1,7 @@
 --- Boots the guests of a helper.
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
-local initramfs = require "vmctl.cc_helper.vm.initramfs"
+local inside = require "vmctl.cc_helper.vm.inside"
 local instance = require "vmctl.cc_helper.vm.instance"
 local machine = require "vmctl.machine"
 local pool = require "vmctl.cc_helper.vm.pool"
@@ -12,8 +12,7 @@ local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 local M = {}
 
 local BOOT_TIMEOUT, NETWORK_TIMEOUT = 120, 10 -- seconds
-local LEAST_MEMORY, SPARE_MEMORY, MEMORY_FACTOR = 256, 192, 3 -- MiB, MiB; the archive is there twice while it is unpacked
-local MOST_MEMORY = 1 << 20
+local MEMORY, MOST_MEMORY = 256, 1 << 20 -- MiB: the image is on a disk, and what is written to it in memory
 -- The card gets the address that QEMU's user network expects, where the image has the tools.
 local NETWORK = [[
 n=$(ls /sys/class/net | grep -v -e lo -e sit | head -n 1); [ -n "$n" ] || exit 0
@@ -49,48 +48,11 @@ function M.new(snapshots, opts)
   }, mt)
 end
 
--- Folders of this machine that the guest is to have, at /mnt/TAG: an empty one, or a copy of how it is now.
-local function add_mounts(tree, mounts)
-  for _, mount in ipairs(mounts) do
-    if not mount.tag:find "^[%w._-]+$" or mount.tag:find "^%.+$" then return nil, "a mount's tag has letters, digits, '.', '_' and '-'" end
-    if mount.host_path ~= "" and mount.writable then
-      return nil, ("mount %s: a folder of the host can only be had as a copy, not writable"):format(mount.tag)
-    end
-    local ok, err = tree:put("/mnt/" .. mount.tag, { type = "directory", mode = 493, uid = 0, gid = 0, mtime = 0 })
-    if ok and mount.host_path ~= "" then ok, err = source.graft(tree, mount.host_path, "/mnt/" .. mount.tag) end
-    if not ok then return nil, err end
-  end
-  return true
-end
-
--- The archive to boot from, in the folder; its size and what the image says of itself.
-local function prepare(self, from, folder)
-  local cache, err, code = self._snapshots:cache(from.cache_dir)
-  if not cache then return nil, err, code end
-  local tree, about
-  tree, about, code = source.load(from, cache, folder)
-  if not tree then return nil, about, code end
-  local ok
-  ok, err = add_mounts(tree, from.options.mounts)
-  if not ok then return nil, err, "EINVAL" end
-  local image = about
-  if from.options.user ~= "" then about = setmetatable({ user = from.options.user }, { __index = about }) end
-  ok, err, code = initramfs.plant(tree, about, { agent = self._agent, modules_dir = self._modules_dir })
-  if not ok then return nil, err, code end
-  local size
-  size, err, code = initramfs.write(tree, folder .. "/initramfs")
-  if not size then return nil, err, code end
-  return size, image
-end
-
-local function memory_for(asked, size)
-  if asked > 0 and asked <= MOST_MEMORY then return asked end
-  return math.max(LEAST_MEMORY, size * MEMORY_FACTOR // (1 << 20) + SPARE_MEMORY)
-end
-
-local function launch(self, from, folder, size)
+local function launch(self, from, image, cache)
+  local asked = from.options.memory_mb
   local opts = {
-    kernel = self._kernel, initrd = folder .. "/initramfs", name = "cc", memory = memory_for(from.options.memory_mb, size),
+    root = "erofs:" .. image.path, init = "agent", cache_dir = cache, kernel = self._kernel, agent = self._agent,
+    modules_dir = self._modules_dir, name = "cc", memory = asked > 0 and asked <= MOST_MEMORY and asked or MEMORY,
     cpus = math.max(from.options.cpus, 1), nics = { { netdev = "user" } },
     append = from.options.enable_dmesg and "ignore_loglevel" or nil,
   }
@@ -113,23 +75,42 @@ local function parent_of(from)
   return key and { key = key, folder = from.path, close = function() return true end } or nil
 end
 
-local function boot(self, from, folder)
-  local size, image, code = prepare(self, from, folder)
-  if not size then return nil, image, code end
-  local vm, err
-  vm, err, code = launch(self, from, folder, size)
-  if not vm then return nil, err, code end
-  os.remove(folder .. "/initramfs")
-  local connections = pool.new(vm:address(ports.CC))
+local function find_image(self, from)
+  local cache, err, code = self._snapshots:cache(from.cache_dir)
+  if not cache then return nil, err, code end
   local ok
+  ok, err, code = inside.check_mounts(from.options.mounts)
+  if not ok then return nil, err, code end
+  local image, about
+  image, about, code = source.find(from, cache)
+  if not image then return nil, about, code end
+  return image, about, cache
+end
+
+local function prepare(vm, from, about, folder)
+  local where = vm:address(ports.CC)
+  if from.options.user ~= "" then about = setmetatable({ user = from.options.user }, { __index = about }) end
+  local ok, err, code = inside.prepare(vm, where, about, from.options.mounts, folder)
+  if not ok then return nil, err, code end
+  local connections = pool.new(where)
   ok, err, code = connections:keep_one()
-  if not ok then
+  if not ok then return nil, err, code end
+  return connections
+end
+
+local function boot(self, from, folder)
+  local image, about, cache = find_image(self, from)
+  if not image then return nil, about, cache end
+  local vm, err, code = launch(self, from, image, cache)
+  if not vm then return nil, err, code end
+  local connections
+  connections, err, code = prepare(vm, from, about, folder)
+  if not connections then
     vm:kill()
     return nil, err, code
   end
   vm:run { "sh", "-c", NETWORK, timeout = NETWORK_TIMEOUT } -- as root, whoever the image is run by
-  return instance.new(vm, connections, { folder = folder, image = image, parent = parent_of(from),
-    snapshots = self._snapshots })
+  return instance.new(vm, connections, { folder = folder, image = about, parent = parent_of(from), snapshots = self._snapshots })
 end
 
 --- Boots a guest. Waits until its agent answers.

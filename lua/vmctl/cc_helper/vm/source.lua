@@ -1,85 +1,100 @@
---- The sources of an instance: an image's archive, a folder, a snapshot; each becomes a tree.
+--- The sources of an instance: an image's archive or layout, a folder, a snapshot. Each becomes an image of a root file system, which is
+--- kept beside the snapshots.
+local archive = require "vmctl.tar.write"
+local core = require "vmctl.core"
 local fs = require "vmctl.base.fs"
-local image = require "vmctl.cc_helper.vm.image"
-local slice = require "vmctl.cc_helper.vm.slice"
+local rootfs = require "vmctl.rootfs"
+local slice = require "vmctl.rootfs.slice"
 local snapshot_store = require "vmctl.cc_helper.snapshot_store"
-local tree = require "vmctl.cc_helper.vm.tree"
-local walk = require "vmctl.tar.walk"
+local text = require "vmctl.text"
 
 local M = {}
 
-local function nothing() return false end
+-- What the helper calls an image's settings.
+local function describe(config)
+  local environment = {}
+  for name, value in pairs(config.env) do environment[#environment + 1] = name .. "=" .. value end
+  table.sort(environment)
+  return { entrypoint = config.entrypoint, command = config.cmd, environment = environment, user = config.user, work_dir = config.cwd }
+end
 
---- Puts a folder of this machine, as it is now, into a tree.
----@param onto vmctl.CcTree
----@param folder string
----@param at string where in the tree; "" is its top
----@return true|nil, string?, string?
-function M.graft(onto, folder, at)
-  local root <close>, err, code = fs.root(folder)
-  if not root then return nil, err, code end
-  return walk.each(root, nothing, function(entry)
-    local path = entry.path
-    if entry.type == "file" then entry.content = slice.new(folder .. path, 0, entry.size) end
-    if entry.type == "socket" or entry.type == "other" then return true end
-    return onto:put(at .. path, entry)
+--- The image of a root as vmctl.rootfs.image takes it, in a cache. Waits.
+---@return { path: string, digest: string }|nil image
+---@return table|string about entrypoint, command, environment, user, work_dir; or a message
+---@return string? code
+function M.image(root, cache)
+  local image, err, code = rootfs.image(root, { cache = cache })
+  if not image then return nil, err, code end
+  return image, describe(image.config)
+end
+
+-- An entry of a snapshot, written with its content.
+local function write_entry(write, entry)
+  if not entry.content then return archive.entry(write, entry) end
+  local reader <close>, err, code = slice.open(entry.content)
+  if not reader then return nil, err, code end
+  entry.size = reader.size
+  return archive.entry(write, entry, function(n) return reader:read(n) end)
+end
+
+local function write_archive(folder, path)
+  local file, err, code = fs.open(path, "wct", 384)
+  if not file then return nil, err, code end
+  local function write(bytes) return file:write(bytes) end
+  local ok
+  ok, err, code = snapshot_store.each(folder, function(entry)
+    core.yield()
+    return write_entry(write, entry)
   end)
+  if ok then ok, err, code = archive.finish(write) end
+  local closed, why, how = file:close()
+  if not ok then return nil, err, code end
+  if not closed then return nil, why, how end
+  return true
 end
 
 local function from_snapshot(folder)
-  local onto = tree.new()
-  local about, err, code = snapshot_store.each(folder, function(entry) return onto:put(entry.path, entry) end)
+  local about, err, code = snapshot_store.describe(folder)
   if not about then return nil, err, code end
-  return onto, about
+  local cache = text.split(text.strip_slashes(folder)) or "."
+  if about.root then
+    local path = ("%s/chain/%s.erofs"):format(cache, about.root)
+    if not fs.stat(path) then return nil, ("%s: its image has gone from the cache (%s)"):format(folder, path), "ENOENT" end
+    return { path = path, digest = "sha256:" .. about.root }, about.image
+  end
+  local image
+  image, err, code = rootfs.made("snapshot " .. about.key, function(path) return write_archive(folder, path) end, { cache = cache })
+  if not image then return nil, err, code end
+  return image, about.image
 end
 
-local function from_folder(folder)
+local function from_folder(folder, cache)
   if snapshot_store.is_snapshot(folder) then return from_snapshot(folder) end
-  local onto = tree.new()
-  local ok, err, code = M.graft(onto, folder, "")
-  if not ok then return nil, err, code end
-  return onto, {}
+  if fs.stat(folder .. "/oci-layout") and fs.stat(folder .. "/index.json") then return M.image("oci:" .. folder .. ":", cache) end
+  return M.image("dir:" .. folder, cache)
 end
 
 -- An image that somebody has put into the cache: `<name>.tar` with what is no letter or digit as "_", or a snapshot's key.
-local function from_cache(reference, cache, folder)
+local function from_cache(reference, cache)
   local name = reference:gsub("[^%w.-]", "_")
   if reference:find "^%x+$" and snapshot_store.is_snapshot(cache .. "/" .. reference) then
     return from_snapshot(cache .. "/" .. reference)
   end
   local path = ("%s/%s.tar"):format(cache, name)
-  if fs.stat(path) then return image.load(path, folder) end
+  if fs.stat(path) then return M.image("docker-archive:" .. path .. ":", cache) end
   return nil, ("the image %s is not in the cache (as %s), and images are not pulled here"):format(reference, path), "ENOENT"
 end
 
---- Loads the source that InstanceNew names.
----@param source { type: integer, path: string, reference: string, cache_dir: string }
+--- Finds or makes the image of the source that InstanceNew names. Waits.
+---@param source { type: integer, path: string, reference: string }
 ---@param cache string where images and snapshots are
----@param folder string for what has to be unpacked; it must stay as long as the tree is used
----@return vmctl.CcTree|nil, table|string about how the image is to be run, string?
-function M.load(source, cache, folder)
-  if source.type == 0 then return image.load(source.path, folder) end
-  if source.type == 1 then return from_folder(source.path) end
-  return from_cache(source.reference, cache, folder)
-end
-
---- Hands over all that a tree has, as a snapshot takes it.
----@param from vmctl.CcTree
----@param add fun(entry: vmctl.TarEntry, read: function?): true|nil, string?, string?
----@return true|nil, string?, string?
-function M.each(from, add)
-  return from:each(function(path, node)
-    local entry = { path = path, type = node.type, mode = node.mode, uid = node.uid, gid = node.gid, mtime = node.mtime,
-      link = node.link, major = node.major, minor = node.minor }
-    if node.type ~= "file" then return add(entry) end
-    if node.bytes then
-      local rest = node.bytes
-      return add(entry, function() local data = rest rest = nil return data end)
-    end
-    local reader <close>, err, code = slice.open(node.content)
-    if not reader then return nil, err, code end
-    return add(entry, function(n) return reader:read(n) end)
-  end)
+---@return { path: string, digest: string }|nil image
+---@return table|string about how the image is to be run, or a message
+---@return string? code
+function M.find(source, cache)
+  if source.type == 0 then return M.image("docker-archive:" .. source.path .. ":", cache) end
+  if source.type == 1 then return from_folder(source.path, cache) end
+  return from_cache(source.reference, cache)
 end
 
 return M
