@@ -1,5 +1,6 @@
--- Messages of one's own .proto: protoc-c compiles it, and tools/pb-messages lists the messages for vmctl to find.
--- usage: lua5.4 examples/protobuf.lua
+-- Messages of one's own .proto: loaded as it is, through protoc; or compiled before, by protoc-c and a C compiler, with a list of the
+-- messages by tools/pb-messages.
+-- usage: lua5.4 examples/protobuf.lua [compiled]
 -- prints what the .proto holds, and two machines that went through its bytes; without protoc-c, that it needs it.
 local vmctl = require "vmctl"
 local pb = vmctl.protobuf
@@ -14,7 +15,7 @@ cd FOLDER
 cc -shared -fPIC -I. -o fleet.so fleet.pb-c.c list.c -lprotobuf-c
 ]]
 
-local function load_fleet()
+local function load_compiled()
   local folder = assert(vmctl.host:run { "mktemp", "-d", check = true }).stdout:gsub("\n", "")
   assert(os.execute((BUILD:gsub("FOLDER", folder))))
   local names = assert(pb.load(folder .. "/fleet.so"))
@@ -27,7 +28,8 @@ if not pb.available or not os.execute "command -v protoc-c >/dev/null" then
   return
 end
 
-print("loaded " .. table.concat(load_fleet(), ", "))
+local names = arg[1] == "compiled" and load_compiled() or assert(pb.load "examples/protobuf/fleet.proto")
+print("loaded " .. table.concat(names, ", "))
 for _, field in ipairs(pb.fields "fleet.Machine") do
   print(("  %d %s %s"):format(field.number, field.map and "map" or field.type, field.name))
 end

@@ -9,7 +9,8 @@ if not vmctl.protobuf.available then
   return
 end
 
--- Messages are named; those of a .proto of your own come from a plug-in (examples/protobuf.lua). What has no type is bytes.
+-- Messages are named; those of a .proto of your own are loaded (examples/protobuf.lua), and so
+-- are its services: ttrpc.services "agent.proto". What has no type is bytes.
 local clock = ttrpc.service {
   name = "example.Clock",
   methods = {
