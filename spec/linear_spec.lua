@@ -22,7 +22,6 @@ local safe_file = require "vmctl.base.safe_file"
 local secrets = require "vmctl.guest.secrets"
 local stereos = require "vmctl.stereos.wire"
 local text = require "vmctl.text"
-local tree = require "vmctl.cc_helper.vm.tree"
 local writer = require "vmctl.tar.write"
 
 local SIZE = 48 << 10
@@ -93,9 +92,6 @@ local functions = {
   ["glob"] = function(bytes) return skip("/" .. bytes:sub(1, 4096)) end,
   ["tar of a long path"] = function(bytes) return read_tar(archive(bytes)) end,
   ["tar of rubbish"] = function(bytes) return read_tar(bytes) end,
-  ["tree:apply"] = function(bytes)
-    return tree.new():apply { path = bytes, type = "file", mode = 0, uid = 0, gid = 0, mtime = 0 }
-  end,
 }
 
 local function cost(fn, bytes)
