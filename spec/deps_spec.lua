@@ -51,6 +51,30 @@ describe("tools/deps", function()
   end, LIMIT))
 end)
 
+describe("tools/fetch-kernel", function()
+  it("takes the kernel that runs, and its modules, where there is no apt", support.run(function()
+    local folder = support.tmpdir()
+    local release = assert(vmctl.host:run { "uname", "-r", check = true }).stdout:match "%S+"
+    for _, tool in ipairs { "sh", "dirname", "mkdir", "mktemp", "rm", "rmdir", "cp", "ln", "mv", "uname", "cat" } do
+      assert(vmctl.host:run { "sh", "-c", 'mkdir -p "$2/bin"; ln -s "$(command -v "$1")" "$2/bin/"', "sh", tool, folder, check = true })
+    end
+    local function fetch()
+      return assert(vmctl.host:run { "tools/fetch-kernel", folder .. "/out",
+        env = { PATH = folder .. "/bin", BOOT = folder .. "/boot", LIB_MODULES = folder .. "/modules", KERNEL = "" } })
+    end
+    local none = fetch()
+    assert.equal(1, none.exit_code)
+    assert.equal("fetch-kernel: no apt-get here, and no file of the kernel that runs: set KERNEL=path (and MODULES=path of its modules)\n",
+      none.stderr)
+    assert(vmctl.host:run { "sh", "-ec", [[cd "$1"; mkdir -p boot "modules/$2/kernel"; echo kernel >"boot/vmlinuz-$2"]], "sh", folder,
+      release, check = true })
+    assert.same({ 0, "" }, { fetch().exit_code, fetch().stdout }) -- the second time there is nothing to do
+    local seen = assert(vmctl.host:run { "sh", "-ec", [[cd "$1/out"; ls; cat vmlinuz version; readlink modules]], "sh", folder,
+      check = true }).stdout
+    assert.equal(("modules\nversion\nvmlinuz\nkernel\n%s\n%s/modules/%s\n"):format(release, folder, release), seen)
+  end, LIMIT))
+end)
+
 describe("vmctl's parts", function()
   it("are refused with a sentence when they are not of one version", support.run(function()
     local program = [[
