@@ -51,6 +51,7 @@ function M.check(opts)
   parts.guest(report, opts.build or parts.build_folder())
   parts.libraries(report)
   parts.programs(report, path)
+  parts.buildah(report, path)
   host.files(report)
   return findings
 end

@@ -1,7 +1,10 @@
 --- Checks vmctl's own parts and the programs that they call.
+local log = require "vmctl.log"
 local probe = require "vmctl.doctor.probe"
 
 local M = {}
+
+local MOST_REASON = 200 -- bytes of what a program says
 
 -- Programs, with their purpose and Debian's package. Some are outside of PATH.
 local PROGRAMS = {
@@ -9,7 +12,6 @@ local PROGRAMS = {
   { "qemu-img", "disk images and snapshots", "qemu-utils" },
   { "virtiofsd", "shares of folders with guests", "qemu-system-common, or virtiofsd",
     { "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd" } },
-  { "buildah", "images from container files", "buildah" },
   { "go", "make interop, against the Go reference programs", "golang-go" },
 }
 
@@ -44,6 +46,21 @@ function M.programs(report, path)
     local file = probe.find(name, path) or places and probe.first(places)
     report(name, file ~= nil, file and ("%s: %s"):format(file, use) or "not found: " .. use, "install " .. packages, true)
   end
+end
+
+-- That it is there says little: it may lack a program for networks (netavark), or may not make containers here.
+local TRY_BUILDAH = 'c=$("$0" from scratch) && "$0" rm "$c" >/dev/null'
+
+--- Checks buildah by making an empty container, and removing it. Waits, at most some seconds.
+---@param path string
+function M.buildah(report, path)
+  local use, file = "images from container files", probe.find("buildah", path)
+  if not file then return report("buildah", false, "not found: " .. use, "install buildah", true) end
+  local output, code = probe.output { "/bin/sh", "-c", TRY_BUILDAH, file }
+  if code == 0 then return report("buildah", true, ("%s: %s"):format(file, use), nil, true) end
+  local reason = log.one_line((output or "it does not end"):match "^%s*([^\n]*)", MOST_REASON)
+  report("buildah", false, ("%s does not work: %s"):format(file, reason),
+    (output or ""):find("netavark", 1, true) and "install netavark" or "try: buildah from scratch", true)
 end
 
 -- Debian names kernels by version. The last name in order is good enough for advice.

@@ -4,7 +4,7 @@ local process = require "vmctl.process"
 
 local M = {}
 
-local RUN_TIMEOUT = 5    -- seconds for a program to answer
+local RUN_TIMEOUT = 20   -- seconds for a program to answer
 local OUTPUT = 256 << 10 -- bytes of its answer that are read
 local FILE = 64 << 10    -- bytes of a file that are read
 local EXECUTABLE = 0x49  -- the three x bits
@@ -56,9 +56,10 @@ end
 --- Runs a program and returns its output, standard error included. Waits, at most some seconds.
 ---@param argv string[] argv[1] is a path
 ---@return string? output nil: it could not be started, or did not end in time
+---@return integer? exit_code
 function M.output(argv)
   local child = process.spawn {
-    argv[1], argv[2], argv[3], stdin = "null", stdout = "pipe", stderr = "stdout", death_signal = "KILL", sweep = true,
+    argv[1], argv[2], argv[3], argv[4], stdin = "null", stdout = "pipe", stderr = "stdout", death_signal = "KILL", sweep = true,
   }
   if not child then return nil end
   local closing <close> = child -- luacheck: ignore
@@ -71,8 +72,9 @@ function M.output(argv)
     end
     parts[#parts + 1], size = bytes, size + #bytes
   end
-  if size >= OUTPUT or not child:wait(math.max(0, deadline - core.now())) then return nil end
-  return table.concat(parts)
+  local ended = size < OUTPUT and child:wait(math.max(0, deadline - core.now()))
+  if not ended then return nil end
+  return table.concat(parts), ended.exit_code
 end
 
 return M
