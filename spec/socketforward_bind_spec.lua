@@ -199,6 +199,50 @@ describe("socketforward Bind", function()
   end))
 end)
 
+describe("socketforward Bind, beside others,", function()
+  it("is made one after the other: one that fails takes nothing of the next", sf.with(function(w)
+    local path = w:path "a"
+    assert(w:bind { { "old", path } })
+    local rename, calls = core.fs.rename, 0
+    core.fs.rename = function(...)
+      calls = calls + 1
+      if calls == 2 then return nil, "no", "EIO" end -- of the first list, whose first socket is in its place
+      return rename(...)
+    end
+    local first = vmctl.spawn(w.bind, w, { { "one", path }, { "bad", w:path "x" } })
+    local second = vmctl.spawn(w.bind, w, { { "two", path } })
+    assert.equal("UNKNOWN", code(first:join()))
+    assert(second:join())
+    core.fs.rename = rename
+    assert.same({ "a" }, names_in(w.folder))
+    assert.equal(1, w.service:stats().sockets)
+    local host = w:accept()
+    local s <close> = assert(w:dial "a") -- luacheck: ignore
+    assert.equal("two", assert(host.next()).forward_id)
+  end))
+
+  it("comes to nothing when the service is shut down meanwhile, and may come again", sf.with(function(w)
+    local call = vmctl.spawn(w.service.bind, w.service, { sockets = { { forward_id = "a", socket_path = w:path "a" } } })
+    vmctl.yield()
+    w.service:shutdown()
+    assert.equal("ESHUTDOWN", code(call:join()))
+    assert.same({}, names_in(w.folder))
+    assert.equal(0, w.service:stats().sockets)
+    assert(w:bind { { "a", w:path "a" } })
+    assert.same({ "a" }, names_in(w.folder))
+  end))
+
+  it("keeps a port that is asked for with another mode", sf.with(function(w)
+    local function bind(mode, address)
+      return assert(w:bind { { "a", "/none", extension = { mode = mode, address = address } } }).bound[1].extension
+    end
+    local port = bind(0, "tcp:127.0.0.1:0").address
+    assert.same({ mode = 384, address = port }, bind(384, port))
+    assert.same({ mode = 384, address = port }, bind(384, "tcp:127.0.0.1:0"))
+    assert.equal(1, w.service:stats().sockets)
+  end))
+end)
+
 describe("socketforward Bind in a share, whose calls workers make", function()
   local fs = require "vmctl.base.fs"
   local is_local = fs.is_local

@@ -4281,12 +4281,12 @@ local SocketforwardService = {}
 ---@return string? nothing when the host has ended it
 function SocketforwardService:accept(stream) end
 
---- Bind: makes all the listening sockets or none. A socket that is already bound in the same form is left alone; another
---- forward at the same path is replaced. Waits.
+--- Bind: makes all the listening sockets or none, one Bind after the other. A socket that is already bound in the same form is left
+--- alone; another forward at the same path is replaced. Waits.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
 ---@return { bound: table[] }|nil response with the extensions that were applied, and the real addresses of those that asked for any port
 ---@return string?
----@return string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
+---@return string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …, ETIMEDOUT (another Bind takes 30 s), ESHUTDOWN (a shutdown came meanwhile)
 function SocketforwardService:bind(request) end
 
 --- Shuts down, and ends running connections as well. Idempotent, does not wait.

@@ -78,4 +78,38 @@ function M.next_request(acceptor)
   end
 end
 
+--- Offers connections to the host. Waits, until the acceptor's scope ends.
+---@param acceptor table
+---@param stream vmctl.TtrpcIncoming
+---@param scope vmctl.Scope of the acceptor: a host that does not read gets no more requests
+function M.send_requests(acceptor, stream, scope)
+  while true do
+    local connection = M.next_request(acceptor)
+    if not connection then return end
+    local ok, err = stream:send { stream_id = connection.id, forward_id = connection.forward.id }
+    if not ok then
+      log.info("socketforward: a request could not be sent: %s", err)
+      return scope:cancel()
+    end
+  end
+end
+
+--- Takes the host's results. Waits, until the stream or its input ends.
+---@param acceptor table
+---@param stream vmctl.TtrpcIncoming
+---@param pending vmctl.SocketforwardPending
+---@return nil, string, string code EOF …
+function M.take_results(acceptor, stream, pending)
+  while true do
+    local result, err, code = stream:recv(math.huge)
+    if result then
+      pending:settle(acceptor, result)
+    elseif code == "EPROTO" then
+      log.info("socketforward: %s", err)
+    else
+      return nil, err, code
+    end
+  end
+end
+
 return M

@@ -36,6 +36,7 @@ function M.missing(bound, wanted, told)
   local list = {}
   for _, socket in ipairs(wanted) do
     local forward, mode = M.find(bound, socket), socket.extension and socket.extension.mode or 0
+    if forward and not forward.path then forward.mode = mode end -- it has no file
     if forward and forward.mode == mode and sockets.is_in_place(forward) then
       told[#told + 1] = M.applied(forward)
     else

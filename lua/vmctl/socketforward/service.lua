@@ -3,6 +3,7 @@
 local acceptors = require "vmctl.socketforward.acceptor"
 local background = require "vmctl.base.background"
 local bound_sockets = require "vmctl.socketforward.bound"
+local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -21,6 +22,7 @@ local M = {}
 local PENDING_TIMEOUT, QUEUE_TIMEOUT = 10, 60          -- seconds
 local QUEUE, PENDING = 64, 1024                        -- connections without a stream, of one forward and of all
 local SOCKETS = 4096
+local BIND_TIMEOUT = 30                                -- seconds for the Bind before
 local FAILURE_PAUSE = 0.1                              -- seconds after an accept that failed for a temporary reason
 
 ---@class vmctl.SocketforwardService
@@ -79,17 +81,16 @@ end
 
 -- Bind
 
---- Bind: makes all the listening sockets or none. A socket that is already bound in the same form is left alone; another
---- forward at the same path is replaced. Waits.
----@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
----@return { bound: table[] }|nil response with the extensions that were applied, and the real addresses of those that asked for any port
----@return string?, string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …
-function methods:bind(request)
-  local bound, ids = {}, {}
+local function bind(self, request)
+  local bound, ids, turn = {}, {}, self._turn
   local wanted = bound_sockets.missing(self._bound, request.sockets or {}, bound)
   if self._count + #wanted > SOCKETS then return errors.fail("ETOOBIG", "bind: at most %d sockets are forwarded", SOCKETS) end
   local list, err, code = sockets.bind(wanted, self._rules)
   if not list then return nil, err, code end
+  if turn ~= self._turn then
+    for _, forward in ipairs(list) do sockets.close(forward) end
+    return errors.fail("ESHUTDOWN", "bind: the service was shut down")
+  end
   for i, forward in ipairs(list) do
     forward.key = forward.address or forward.key
     bound[#bound + 1] = bound_sockets.applied(forward)
@@ -98,6 +99,16 @@ function methods:bind(request)
   end
   self._pending:learn(ids)
   return { bound = bound }
+end
+
+--- Bind: makes all the listening sockets or none, one Bind after the other. A socket that is already bound in the same form is left
+--- alone; another forward at the same path is replaced. Waits.
+---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
+---@return { bound: table[] }|nil response with the extensions that were applied, and the real addresses of those that asked for any port
+---@return string?, string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …, ETIMEDOUT (another Bind takes
+-- 30 s), ESHUTDOWN (a shutdown came meanwhile)
+function methods:bind(request)
+  return self._binding:with(BIND_TIMEOUT, bind, self, request)
 end
 
 --- Unbind: closes sockets; an unknown socket is no failure. Running connections go on. Does not wait.
@@ -113,31 +124,6 @@ end
 
 -- Accept
 
-local function send_requests(acceptor, stream, scope)
-  while true do
-    local connection = acceptors.next_request(acceptor)
-    if not connection then return end
-    local ok, err = stream:send { stream_id = connection.id, forward_id = connection.forward.id }
-    if not ok then
-      log.info("socketforward: a request could not be sent: %s", err)
-      return scope:cancel() -- a host that does not read gets no more requests
-    end
-  end
-end
-
-local function take_results(self, acceptor, stream)
-  while true do
-    local result, err, code = stream:recv(math.huge)
-    if result then
-      self._pending:settle(acceptor, result)
-    elseif code == "EPROTO" then
-      log.info("socketforward: %s", err)
-    else
-      return nil, err, code
-    end
-  end
-end
-
 --- Accept: offers connections to the host, and takes its results, until the stream or its input ends.
 --- Waits.
 ---@param stream vmctl.TtrpcIncoming anything with send and recv
@@ -147,8 +133,8 @@ function methods:accept(stream)
     __close = function(acceptor) self._pending:leave(acceptor) end,
   })
   local _, err, code = task.scope(function(scope)
-    task.spawn_in(scope, send_requests, acceptor, stream, scope)
-    local _, err, code = take_results(self, acceptor, stream)
+    task.spawn_in(scope, acceptors.send_requests, acceptor, stream, scope)
+    local _, err, code = acceptors.take_results(acceptor, stream, self._pending)
     scope:cancel()
     return nil, err, code
   end)
@@ -194,6 +180,7 @@ end
 --- connections go on, and a later Bind works. Idempotent, does not wait.
 ---@return true
 function methods:shutdown()
+  self._turn = self._turn + 1
   for _, forward in pairs(self._bound) do take_away(self, forward, "the service was shut down") end
   self._pending:fail_all(nil, "the service was shut down")
   if not self._shares then self._streams:close() end
@@ -233,7 +220,8 @@ function M.new(opts)
   local joined = relays.new(manager, opts.idle, opts.linger)
   return setmetatable({
     _rules = { folders = paths.folders(opts), tcp = opts.tcp, mode = opts.mode }, _queue = opts.queue or QUEUE,
-    _most = opts.pending or PENDING, _bound = {}, _count = 0, _relays = joined, _shares = shared ~= nil, _streams = manager,
+    _most = opts.pending or PENDING, _bound = {}, _count = 0, _relays = joined, _binding = channel.lock(), _turn = 0,
+    _shares = shared ~= nil, _streams = manager,
     _pending = pendings.new {
       pending_timeout = opts.pending_timeout or PENDING_TIMEOUT, queue_timeout = opts.queue_timeout or QUEUE_TIMEOUT,
       on_stream = function(connection) return joined:join(connection) end,
