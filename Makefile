@@ -304,10 +304,8 @@ check:
 	@tools/check
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-# Guests boot slowly, and most of their specs have no more of our C to run than the others: those are for `make test` alone. So are
-# specs that put a library of their own before the C library, or run dd, which asks ASan's allocator for what it refuses.
-ASAN_SPECS := $(filter-out spec/regress/lost_output% spec/regress/copy_with_lost% spec/regress/copy_loses% spec/tar_spec.lua spec/qga_client_spec.lua spec/layout% \
-  spec/%_guest_spec.lua spec/scenario% spec/cli% spec/suite% spec/docs% spec/qmp_machine_spec.lua spec/rock_spec.lua, \
+# Guests boot slowly, and most of their specs have no more of our C to run than the others: those are for `make test` alone.
+ASAN_SPECS := $(filter-out spec/layout% spec/%_guest_spec.lua spec/scenario% spec/cli% spec/suite% spec/docs% spec/qmp_machine_spec.lua spec/rock_spec.lua, \
   $(sort $(shell find spec -name '*_spec.lua')))
 
 # What needs neither a guest nor a kernel nor another program's presence to be worth running elsewhere.

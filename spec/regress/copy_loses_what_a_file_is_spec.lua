@@ -10,7 +10,7 @@ local sh, run = copies.sh, support.run
 local LIMIT = 60
 
 local TREE = [[mkdir -p "$1/t/d"; cd "$1/t"; truncate -s 50000000 holes
-  printf middle | dd of=holes bs=1 seek=20000000 conv=notrunc status=none
+  printf middle | env -u LD_PRELOAD dd of=holes bs=1 seek=20000000 conv=notrunc status=none
   truncate -s 3000000 empty; echo one > one; ln one d/two; ln -s one link
   touch -d "1969-07-20 20:17:40.123456789 UTC" one; touch -h -d "2001-02-03 04:05:06.5 UTC" link; touch -d "1950-01-01 UTC" d]]
 

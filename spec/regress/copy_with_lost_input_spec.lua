@@ -15,7 +15,7 @@ describe("a copy that is disturbed by a failing", function()
       local library = native.build("count", support.tmpdir())
       for at = 1, MOST do
         local text = ("arg = { 'copy', %q } dofile 'stress/faults/victim.lua'"):format(library)
-        local code, signal, said = script.run(text, { env = { "LD_PRELOAD=" .. library, "TMPDIR=" .. support.tmpdir(),
+        local code, signal, said = script.run(text, { env = { native.preload(library), "TMPDIR=" .. support.tmpdir(),
           "FAULT_CALL=" .. call, "FAULT_AT=" .. at, "FAULT_ERROR=" .. number } })
         assert.same({ 0, "" }, { code, said }, ("the %dth time, signal %s"):format(at, tostring(signal)))
       end

@@ -139,7 +139,7 @@ describe("SIGINT just before the loop waits", function()
     return support.run(function()
       local folder = support.tmpdir()
       local go = folder .. "/go"
-      local env = { "LD_PRELOAD=" .. native.build("signal_before_wait", folder), "SIGNAL_BEFORE_WAIT=" .. go }
+      local env = { native.preload(native.build("signal_before_wait", folder)), "SIGNAL_BEFORE_WAIT=" .. go }
       local code, signal, text = script.run(('local vmctl = require "vmctl"\nio.open(%q, "w"):close()\n%s'):format(go, wait), { env = env })
       assert.same({ 1, nil }, { code, signal })
       assert.truthy(text:find("interrupted!", 1, true), text)

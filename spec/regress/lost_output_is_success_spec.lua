@@ -17,7 +17,7 @@ describe("a command whose", function()
       for _, part in ipairs { "run", "exec" } do
         for at = 1, MOST do
           local text = ("arg = { %q, %q } dofile 'stress/faults/victim.lua'"):format(part, library)
-          local code, signal, said = script.run(text, { env = { "LD_PRELOAD=" .. library, "TMPDIR=" .. support.tmpdir(),
+          local code, signal, said = script.run(text, { env = { native.preload(library), "TMPDIR=" .. support.tmpdir(),
             "FAULT_CALL=" .. call, "FAULT_AT=" .. at, "FAULT_ERROR=" .. EIO } })
           assert.same({ 0, "" }, { code, said }, ("%s, the %dth time, signal %s"):format(call, at, tostring(signal)))
         end

@@ -23,12 +23,18 @@ function M.build(name, folder)
   return path
 end
 
+--- The variable that puts a library before the C library, and behind a sanitizer's where there is one.
+---@return string
+function M.preload(library)
+  local before = os.getenv "LD_PRELOAD"
+  return ("LD_PRELOAD=%s%s"):format(before and before .. ":" or "", library)
+end
+
 --- The variables with which a program fails to send: the first `times` attempts end with the error of this number.
 ---@return string[] env
 function M.refusing(folder, times, number)
-  local before = os.getenv "LD_PRELOAD"
   return {
-    ("LD_PRELOAD=%s%s"):format(before and before .. ":" or "", M.build("refuse", folder)),
+    M.preload(M.build("refuse", folder)),
     ("REFUSE_TIMES=%d"):format(times), ("REFUSE_ERROR=%d"):format(number),
   }
 end
@@ -37,9 +43,8 @@ end
 ---@param call "readdir"|"read"|"write"|"close"|"fsync"
 ---@return string[] env
 function M.failing(folder, call, part)
-  local before = os.getenv "LD_PRELOAD"
   return {
-    ("LD_PRELOAD=%s%s"):format(before and before .. ":" or "", M.build("faulty", folder)),
+    M.preload(M.build("faulty", folder)),
     "FAULT_CALL=" .. call, "FAULT_PATH=" .. part, "FAULT_ERROR=5",
   }
 end
@@ -52,9 +57,8 @@ end
 ---@param library string as `build "nth"` gives it
 ---@return string[] env
 function M.nth(library, call, at, number, always)
-  local before = os.getenv "LD_PRELOAD"
   return {
-    ("LD_PRELOAD=%s%s"):format(before and before .. ":" or "", library), "FAIL_CALL=" .. call, "FAIL_AT=" .. at,
+    M.preload(library), "FAIL_CALL=" .. call, "FAIL_AT=" .. at,
     "FAIL_ERROR=" .. number, always and "FAIL_ALWAYS=1" or nil,
   }
 end
