@@ -7,7 +7,6 @@ local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local frame_streams = require "vmctl.ttrpc.frame_stream"
-local log = require "vmctl.log"
 local received = require "vmctl.ttrpc.client_received"
 local wire = require "vmctl.ttrpc.wire"
 
@@ -145,13 +144,6 @@ local function sent(self, ok, err, code)
   return nil, self.over, self.code
 end
 
--- The remaining time for the wire, never 0, which means no limit.
-local function timeout_nano(left)
-  left = left * 1e9
-  if left < 1 then return 0 end
-  return left < 2.0 ^ 63 and math.tointeger(left // 1) or nil
-end
-
 local function take_id(self)
   local id = self._calls:take_id()
   if id then return id end
@@ -214,7 +206,7 @@ function methods:open(entry, flags, deadline, limit, request, type_name, message
   if not turn then return nil, err, code end
   if self.over then return nil, self.over, self.code end
   local now = core.now()
-  request.timeout_nano = timeout_nano(limit - now)
+  request.timeout_nano = wire.timeout_nano(limit - now)
   if request.timeout_nano == 0 then return errors.fail("ETIMEDOUT", "no time is left to send it") end
   local bytes, id, ok
   bytes, err, code = wire.encode_request(request, type_name, message)
@@ -234,17 +226,6 @@ function methods:send_data(id, payload, flags, timeout)
   if self.over then return nil, self.over, self.code end
   local how = flags == wire.CLOSE and self.frames.send_apart or self.frames.send
   return sent(self, how(self.frames, wire.DATA, payload, id, flags, timeout))
-end
-
-local FAREWELL = 5 -- seconds to send the end of a stream that was given up
-
---- Sends the end of a stream's input in the background; a failure is ignored. Does not wait.
-function methods:say_farewell(id)
-  if self.over then return end
-  background.spawn("ttrpc: " .. self.frames.label, function()
-    local ok, err = self:send_data(id, "", wire.CLOSE, FAREWELL)
-    if not ok then log.debug("ttrpc: %s: stream %d: %s", self.frames.label, id, err) end
-  end)
 end
 
 ---@return integer how many calls and streams there are

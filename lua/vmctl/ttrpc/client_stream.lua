@@ -1,4 +1,5 @@
 --- The client's end of a stream: messages out, messages in, in any order (docs/wire/ttrpc.md#call-sequences).
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local inboxes = require "vmctl.ttrpc.message_queue"
@@ -15,6 +16,17 @@ local methods = {}
 local mt = { __name = "vmctl.TtrpcStream", __index = methods }
 
 local known = { timeout = "number" }
+
+local FAREWELL = 5 -- seconds to send the end of a stream that was given up
+
+-- Sends the end of a stream's input in the background; a failure is ignored.
+local function say_farewell(connection, id)
+  if connection.over then return end
+  background.spawn("ttrpc: " .. connection.frames.label, function()
+    local ok, err = connection:send_data(id, "", wire.CLOSE, FAREWELL)
+    if not ok then log.debug("ttrpc: %s: stream %d: %s", connection.frames.label, id, err) end
+  end)
+end
 
 --- A stream that is not open yet: the connection opens it.
 ---@param spec { name: string, request: string?, response: string?, client_stream: boolean, server_stream: boolean }
@@ -83,7 +95,7 @@ function methods:give_up(err, code)
   if self._over then return end
   self._connection:forget(self)
   self:on_failure(err, code)
-  if self._sending then self._connection:say_farewell(self.id) end
+  if self._sending then say_farewell(self._connection, self.id) end
   self._sending = false
 end
 

@@ -103,4 +103,13 @@ function M.metadata_of(list)
   return metadata
 end
 
+--- The remaining time for the wire; 0 where none is left, which must not be sent: there it means no limit.
+---@param left number seconds
+---@return integer|nil nanoseconds nil: no limit
+function M.timeout_nano(left)
+  left = left * 1e9
+  if left < 1 then return 0 end
+  return left < 2.0 ^ 63 and math.tointeger(left // 1) or nil
+end
+
 return M
