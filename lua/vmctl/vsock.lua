@@ -2,16 +2,14 @@
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
+local numbers = require "vmctl.net.vsock_numbers"
 local options = require "vmctl.base.options"
 
 local M = {}
 
 M.AF_VSOCK = 40
-M.CID_ANY = 0xffffffff          -- to listen on: whatever CID this machine has
-M.CID_HYPERVISOR = 0
-M.CID_LOCAL = 1                 -- this machine itself, where the loopback transport is loaded
-M.CID_HOST = 2                  -- the machine that runs this guest
-M.PORT_ANY = 0xffffffff         -- to listen on: a free port
+M.CID_ANY, M.PORT_ANY = numbers.CID_ANY, numbers.PORT_ANY
+M.CID_HYPERVISOR, M.CID_LOCAL, M.CID_HOST = numbers.CID_HYPERVISOR, numbers.CID_LOCAL, numbers.CID_HOST
 M.IOCTL_GET_LOCAL_CID = 0x7b9   -- of /dev/vsock
 
 local mt = { __name = "vmctl.vsock.Address", __index = { network = "vsock" } }

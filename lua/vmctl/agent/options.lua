@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local address = require "vmctl.net.address"
 local mux = require "vmctl.mux"
 local ports = require "vmctl.net.agent_ports"
+local vsock = require "vmctl.net.vsock_numbers"
 
 local M = {}
 
@@ -82,7 +83,7 @@ local known = {
 function M.parse(args)
   return arguments.parse(args, known, {
     listen = {}, ready = {}, stereos = {}, cc = {}, forward = {}, forward_streams = {}, dial_rpc = {}, forward_folders = {},
-    mux = {}, cid = { 2 }, uid = {},
+    mux = {}, cid = { vsock.CID_HOST }, uid = {},
   })
 end
 
@@ -124,7 +125,7 @@ end
 function M.complete(opts)
   if count(opts) == 0 then
     local cid = core.local_cid()
-    if cid and cid >= 3 and cid ~= 0xffffffff then
+    if cid and cid >= vsock.FIRST_GUEST and cid ~= vsock.CID_ANY then
       opts.listen = { "vsock:any:" .. ports.EXEC }
       opts.ready = { "vsock:any:" .. ports.READY }
       opts.stereos = { "vsock:any:" .. ports.STEREOS }

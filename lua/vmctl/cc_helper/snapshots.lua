@@ -4,6 +4,7 @@ local fields = require "vmctl.cc.backend.fields"
 local glob = require "vmctl.cc.backend.glob"
 local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 local text = require "vmctl.text"
+local user_folders = require "vmctl.base.user_folders"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -19,11 +20,7 @@ local function new_snapshot(key, folder, parent)
   return { key = key, folder = folder, parent = parent, close = function() return true end }
 end
 
-local function default_cache()
-  local base = os.getenv "XDG_CACHE_HOME"
-  if not base or base == "" then base = (os.getenv "HOME" or "/var") .. "/.cache" end
-  return base .. "/vmctl-cc"
-end
+local function default_cache() return user_folders.cache() .. "/vmctl-cc" end
 
 --- Snapshots of a helper.
 ---@param handles vmctl.CcHandles

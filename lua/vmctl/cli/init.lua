@@ -135,9 +135,6 @@ local function explain(err)
   return at and text:sub(1, at - 1) or text
 end
 
--- The exit status of a command that succeeded, but whose log, capture or trace is incomplete.
-M.INCOMPLETE = 1
-
 local function perform(module, opts)
   local status, message, code, partial = interrupt.guard(function() return module.run(opts) end)
   if type(status) == "table" then return status.signal_status end
@@ -145,7 +142,7 @@ local function perform(module, opts)
   local traced = trace.status()
   if status == M.OK and traced and traced.dropped > 0 then -- VMCTL_TRACE asked for all of it
     output.failure(opts, ("trace to %s: %d records are missing"):format(trace.path(), traced.dropped), traced.code)
-    return M.INCOMPLETE
+    return output.INCOMPLETE
   end
   return status
 end

@@ -6,6 +6,9 @@ local log = require "vmctl.log"
 
 local M = {}
 
+--- The exit status of a command that succeeded, but whose log, capture or trace is incomplete.
+M.INCOMPLETE = 1
+
 local EPIPE = 32 -- Linux' number, as io gives it
 
 local lost_mt = { __name = "vmctl.OutputLost" }

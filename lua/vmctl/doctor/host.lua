@@ -1,8 +1,10 @@
 --- Checks what this machine offers for guests: sockets, devices, accelerators, limits.
 local core = require "vmctl.core"
+local devices = require "vmctl.machine.host_devices"
 local own_user = require "vmctl.machine.own_user"
 local platform = require "vmctl.machine.platform"
 local probe = require "vmctl.doctor.probe"
+local vsock = require "vmctl.net.vsock_numbers"
 
 local M = {}
 
@@ -24,7 +26,7 @@ function M.vsock(report)
   end
   local loopback = core.fs.stat "/sys/module/vsock_loopback" and ", the loopback transport is loaded" or ""
   report("AF_VSOCK", true, ("sockets can be made, this machine's CID is %s%s"):format(
-    cid == 0xffffffff and "not set" or tostring(cid), loopback))
+    cid == vsock.CID_ANY and "not set" or tostring(cid), loopback))
 end
 
 local function report_device(report, name, path, advice)
@@ -34,7 +36,7 @@ end
 
 --- Checks the device that gives guests a CID: /dev/vhost-vsock.
 function M.vhost_vsock(report)
-  report_device(report, "vhost-vsock", "/dev/vhost-vsock",
+  report_device(report, "vhost-vsock", devices.VHOST_VSOCK,
     "modprobe vhost_vsock; without it guests are reached over virtio-serial ports, which takes nothing")
 end
 
@@ -50,14 +52,14 @@ end
 
 --- Checks hardware acceleration.
 function M.kvm(report)
-  local state, detail = probe.device "/dev/kvm"
+  local state, detail = probe.device(devices.KVM)
   if state == "absent" then
     return report("KVM", false, detail, "turn virtualisation on (in the firmware, or nested in the outer machine), then "
       .. "modprobe kvm_intel or kvm_amd; without it guests are emulated, some ten times as slow")
   elseif state == "refused" then
     return report("KVM", false, detail, "let this user read and write it: adduser USER kvm")
   end
-  local works, why = core.try_kvm "/dev/kvm"
+  local works, why = core.try_kvm(devices.KVM)
   if not works then return report("KVM", false, why, "machine.launch takes emulation here; this machine's /dev/kvm is not KVM's") end
   local arch, unknown = platform.get()
   if not arch then return report("KVM", "partial", detail .. "; " .. unknown) end

@@ -1,4 +1,5 @@
 --- Checks vmctl's own parts and the programs that they call.
+local devices = require "vmctl.machine.host_devices"
 local log = require "vmctl.log"
 local probe = require "vmctl.doctor.probe"
 
@@ -8,10 +9,9 @@ local MOST_REASON = 200 -- bytes of what a program says
 
 -- Programs, with their purpose and Debian's package. Some are outside of PATH.
 local PROGRAMS = {
-  { "busybox", "image.build puts it into guests", "busybox-static", { "/bin/busybox" } },
+  { "busybox", "image.build puts it into guests", "busybox-static", devices.BUSYBOX },
   { "qemu-img", "disk images and snapshots", "qemu-utils" },
-  { "virtiofsd", "shares of folders with guests", "qemu-system-common, or virtiofsd",
-    { "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd" } },
+  { "virtiofsd", "shares of folders with guests", "qemu-system-common, or virtiofsd", devices.VIRTIOFSD },
   { "go", "make interop, against the Go reference programs", "golang-go" },
 }
 

@@ -3,6 +3,9 @@ local core = require "vmctl.core"
 
 local M = {}
 
+--- Set-user-id and set-group-id: a file that gets another owner loses them.
+M.PRIVILEGES = 3072 -- mode bits 06000
+
 local PIECE = 256 << 10
 local ZEROS = ("\0"):rep(PIECE)
 local LEAST_HOLE = 4096

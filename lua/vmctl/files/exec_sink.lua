@@ -1,5 +1,6 @@
 --- Copies into a guest through its tar. The archive is unpacked into a staging folder on the destination's file system; then each file
 --- is renamed to its path. After a failure the staged files are removed, and the old files are still there.
+local content = require "vmctl.files.content"
 local errors = require "vmctl.errors"
 local scripts = require "vmctl.files.exec_scripts"
 local task = require "vmctl.base.task"
@@ -8,7 +9,7 @@ local writer = require "vmctl.tar.write"
 local M = {}
 
 local CLEANUP = 10 -- seconds
-local PRIVILEGES = 3072 -- mode bits 06000: set-user-id and set-group-id
+local PRIVILEGES = content.PRIVILEGES
 local MOST_OCTAL = 0x1fffff -- the largest owner that every tar knows
 
 local sink = { hard = true }

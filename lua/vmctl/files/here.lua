@@ -7,7 +7,7 @@ local text = require "vmctl.text"
 
 local M = {}
 
-local PRIVILEGES = 3072 -- mode bits 06000: set-user-id and set-group-id
+local PRIVILEGES = content.PRIVILEGES
 local MOST_NAME = 255
 local REPLACED = { file = true, link = true }
 

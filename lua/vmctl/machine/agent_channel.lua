@@ -8,7 +8,7 @@ local mux = require "vmctl.mux"
 
 local M = {}
 
-local VHOST = "/dev/vhost-vsock"
+local VHOST = require("vmctl.machine.host_devices").VHOST_VSOCK
 local FIRST_CID, LAST_CID = 1 << 16, 1 << 30 -- CIDs are machine-wide: drawn from a range that other programs rarely use
 local ATTEMPTS = 16                          -- random CIDs that are tried
 

@@ -14,7 +14,7 @@ local OPEN_FILES = 4096
 local CONNECT = 5       -- seconds for a local socket
 local PIECE = 1 << 20   -- bytes
 
-local KVM = "/dev/kvm"
+local KVM = require("vmctl.machine.host_devices").KVM
 local OTHERS_READ = 4   -- of a mode
 
 -- What any QEMU reads: itself, its libraries and firmware, what it asks about this machine. And what it writes.

@@ -68,7 +68,7 @@ local ARCH_LONGEST, ARCH_LIMIT = 64, 10 -- bytes of its name; seconds for uname
 
 -- Where this machine tells about itself; specs put other files there.
 local PLACES = {
-  kvm = "/dev/kvm",
+  kvm = require("vmctl.machine.host_devices").KVM,
   cpuinfo = "/proc/cpuinfo",
   base_frequency = "/sys/devices/system/cpu/cpu0/cpufreq/base_frequency",
 }

@@ -4,6 +4,7 @@ local background = require "vmctl.base.background"
 local console = require "vmctl.machine.console"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
+local devices = require "vmctl.machine.host_devices"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 local process = require "vmctl.process"
@@ -15,7 +16,7 @@ local SAID = 2048               -- bytes of a virtiofsd's standard error that ar
 local SERVER_FD = 3             -- the listener, as virtiofsd has it
 local CONNECT = 5               -- seconds
 
-local PLACES = { "/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd", "/usr/bin/virtiofsd" }
+local PLACES = devices.VIRTIOFSD
 local COVERED = { "/dev", "/proc", "/sys", "/run", "/tmp" } -- an init mounts file systems of its own there
 
 local known = { host = "string", guest = "string", read_only = "boolean" }

@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local cpio = require "vmctl.machine.cpio"
 local errors = require "vmctl.errors"
 local image = require "vmctl.machine.image"
+local user_folders = require "vmctl.base.user_folders"
 
 local M = {}
 
@@ -17,13 +18,9 @@ local SETS = {
 }
 local BESIDE = { vfat = { "nls_cp437", "nls_ascii", "nls_utf8" } }
 
---- The folder for what can be made again: $XDG_CACHE_HOME/vmctl, or ~/.cache/vmctl. Does not wait.
+--- The folder for what can be made again: vmctl in the user's folder of caches. Does not wait.
 ---@return string
-function M.cache()
-  local base = os.getenv "XDG_CACHE_HOME"
-  if not base or base:sub(1, 1) ~= "/" then base = (os.getenv "HOME" or "/var") .. "/.cache" end
-  return base .. "/vmctl"
-end
+function M.cache() return user_folders.cache() .. "/vmctl" end
 
 --- Makes a folder and those above it. Does not wait, but for the file system.
 ---@param path string absolute

@@ -1,11 +1,13 @@
 --- The fields of addresses: what each kind must have, with numbers and names converted.
+local vsock = require "vmctl.net.vsock_numbers"
+
 local M = {}
 
 local SOCKET_PATH = 107                 -- bytes: sun_path has 108, the last is NUL (or the first, of an abstract name)
 local DEVICE_PATH = 4095                -- PATH_MAX without its NUL
 local TCP_PORT, U32, FD = 65535, 0xffffffff, 0x7fffffff
-local CIDS = { any = U32, hypervisor = 0, ["local"] = 1, host = 2 }
-local PORTS = { any = U32 }
+local CIDS = { any = vsock.CID_ANY, hypervisor = vsock.CID_HYPERVISOR, ["local"] = vsock.CID_LOCAL, host = vsock.CID_HOST }
+local PORTS = { any = vsock.PORT_ANY }
 
 local function is_text(value)
   return type(value) == "string" and value ~= "" and not value:find("\0", 1, true)

@@ -1,7 +1,7 @@
 --- Addresses as texts, such as "tcp:HOST:PORT": how a text splits into fields, and how fields become a text.
-local M = {}
+local vsock = require "vmctl.net.vsock_numbers"
 
-local ANY = 0xffffffff -- the CID or port of a vsock address that is written "any"
+local M = {}
 
 -- How the part after "KIND:" splits into fields.
 local split = {
@@ -33,7 +33,7 @@ M.FORMS = "tcp:HOST:PORT, tcp:[IPV6]:PORT, unix:PATH, vsock:CID:PORT, hybrid:PAT
   .. "exec:COMMAND or fd:N"
 
 local function number_or_any(n)
-  return n == ANY and "any" or ("%d"):format(n)
+  return n == vsock.CID_ANY and "any" or ("%d"):format(n) -- PORT_ANY is the same number
 end
 
 local texts = {

@@ -6,6 +6,7 @@ local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local layer = require "vmctl.rootfs.layer"
 local task = require "vmctl.base.task"
+local user_folders = require "vmctl.base.user_folders"
 
 local M = {}
 
@@ -18,9 +19,7 @@ local INITS = { "/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd", "/usr/li
 --- The folder of caches: vmctl in $XDG_CACHE_HOME, or in ~/.cache. Does not wait.
 ---@return string
 function M.default()
-  local base = os.getenv "XDG_CACHE_HOME"
-  if not base or base:sub(1, 1) ~= "/" then base = (os.getenv "HOME" or "/var") .. "/.cache" end
-  return base .. "/vmctl"
+  return user_folders.cache() .. "/vmctl"
 end
 
 --- Waits until no other process has a lock, and takes it.

@@ -51,8 +51,6 @@ local function beside(name)
   return exists(here .. "/../build/" .. name)
 end
 
-local INCOMPLETE = 1 -- the exit code when the console's log has gaps
-
 local function describe_guest(opts)
   local of_root, problem, why = root_options.take(opts)
   if not of_root then return nil, problem, why end
@@ -131,7 +129,7 @@ function M.run(opts)
   logged, err, code = vm:console_status()
   if logged then return 0 end
   output.failure(opts, err, code)
-  return INCOMPLETE
+  return output.INCOMPLETE
 end
 
 return M

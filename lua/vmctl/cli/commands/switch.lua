@@ -56,7 +56,6 @@ local function connect(switch, opts)
   return true
 end
 
-local INCOMPLETE = 1 -- the exit code when the capture has gaps
 local LAST, LOOK = 2, 0.02 -- seconds that the reader of a capture has for the rest, and between two looks
 
 -- A capture on the standard output has it for itself.
@@ -125,7 +124,7 @@ function M.run(opts)
   if capture then ok, err, code = finish(capture) end
   if ok then return 0 end
   output.failure(opts, err, code)
-  return INCOMPLETE
+  return output.INCOMPLETE
 end
 
 return M

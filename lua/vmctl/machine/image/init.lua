@@ -12,6 +12,9 @@ local texts = require "vmctl.text"
 
 local M = {}
 
+--- The file in a guest that lists its modules, one path a line. The agent reads it (src/agent/init.c).
+M.MODULES_LIST = "/etc/vmctl/modules"
+
 --- The modules for reaching a guest and for its host's folders, in the order of loading; those that the kernel has
 -- built in or lacks are left out.
 M.default_modules = {
@@ -19,7 +22,7 @@ M.default_modules = {
   "virtio_rng", "virtiofs", "9pnet_virtio", "9p",
 }
 
-local BUSYBOX_PLACES = { "/bin/busybox", "/usr/bin/busybox" }
+local BUSYBOX_PLACES = require("vmctl.machine.host_devices").BUSYBOX
 
 local FOLDERS = { "/", "/bin", "/dev", "/etc", "/proc", "/run", "/sbin", "/srv", "/sys" }
 local ETC = {
@@ -102,7 +105,7 @@ local function plant_modules(tree, dir, wanted)
     tree[path] = { content = module.bytes }
     list[i] = path .. "\n"
   end
-  tree["/etc/vmctl/modules"] = { content = table.concat(list) }
+  tree[M.MODULES_LIST] = { content = table.concat(list) }
   return true
 end
 

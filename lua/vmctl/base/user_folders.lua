@@ -1,0 +1,18 @@
+--- The folders of this user for what programs keep (the XDG Base Directory Specification).
+local M = {}
+
+local function folder(variable, otherwise)
+  local base = os.getenv(variable)
+  if base and base:sub(1, 1) == "/" then return base end
+  return (os.getenv "HOME" or "/var") .. otherwise
+end
+
+--- The folder for what can be made again: $XDG_CACHE_HOME, or ~/.cache. Does not wait.
+---@return string
+function M.cache() return folder("XDG_CACHE_HOME", "/.cache") end
+
+--- The folder for what is to be kept: $XDG_STATE_HOME, or ~/.local/state. Does not wait.
+---@return string
+function M.state() return folder("XDG_STATE_HOME", "/.local/state") end
+
+return M
