@@ -68,6 +68,8 @@ help:
 	@echo 'make test-cjson   JSON with OpenResty'"'"'s lua-cjson instead of Debian'"'"'s'
 	@echo 'make test-boots   guests'"'"' clocks beside a busy host, and reboots, BOOTS=10 in a row (some minutes)'
 	@echo 'make test-distributions  disks of Debian 12 and 13 as guests, some minutes (DISTRIBUTIONS=bookworm: one of them, FILTER=boots)'
+	@echo 'make deps         installs what is missing; make clean: removes build; make pack: the source rock'
+	@echo 'make rockspec     made anew after a new file; make annotations: after a changed docstring'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
 
 env:

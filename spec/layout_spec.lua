@@ -132,11 +132,60 @@ local function modules_with(pattern)
   return found
 end
 
+describe("docs/architecture.md", function()
+  it("shows each room, on one floor with those that are beside it", function()
+    local diagram = read "docs/architecture.md":match "## Floors.-```(.-)```"
+    local parts, part_of, missing = 1, {}, {}
+    for line in diagram:gmatch "[^\n]+" do
+      if line:find "%-%-%-%-" then parts = parts + 1 end
+      for word in line:gmatch "[%w_]+" do part_of[word] = part_of[word] or parts end
+    end
+    local at = math.huge
+    for _, names in ipairs(floors) do
+      for _, name in ipairs(names) do
+        if not part_of[name] then missing[#missing + 1] = name end
+      end
+    end
+    assert.same({}, missing)
+    for number = 2, #floors do
+      for _, name in ipairs(floors[number]) do at = math.min(at, part_of[name]) end
+      for _, lower in ipairs(floors[number - 1]) do assert.is_true(part_of[lower] >= at, lower) end
+    end
+  end)
+end)
+
+describe("make help", function()
+  -- What other targets, `make check` and luarocks call.
+  local inner = { all = true, help = true, ["check-build"] = true, rock = true }
+
+  it("names each target", function()
+    local pipe <close> = assert(io.popen "make -s help")
+    local named, missing = { env = true }, {}
+    for target in pipe:read "a":gmatch "make ([%l%d-]+)" do named[target] = true end
+    for _, path in ipairs { "Makefile", "tools/install.mk" } do
+      for target in ("\n" .. read(path)):gmatch "\n([%l%d-]+):%f[^:=]" do
+        if not (named[target] or inner[target] or target:find "^install%-") then missing[#missing + 1] = target end
+      end
+    end
+    assert.same({}, missing)
+  end)
+end)
+
 describe("what stands in one place", function()
   it("is the number of each of the agent's ports", function()
     for _, port in ipairs { 1025, 1026, 5000, 5001, 5002, 5004 } do
       assert.same({ "vmctl.net.agent_ports" }, modules_with(("%%f[%%w]%d%%f[^%%w]"):format(port)), port)
     end
+  end)
+
+  it("is the path of each device and program that this host has for guests", function()
+    for _, path in ipairs { '"/dev/kvm"', '"/dev/vhost%-vsock"', '"/[%w/]+/virtiofsd"' } do
+      assert.same({ "vmctl.machine.host_devices" }, modules_with(path), path)
+    end
+  end)
+
+  it("is the user's folder of caches", function()
+    assert.same({ "vmctl.base.user_folders" }, modules_with '"XDG_CACHE_HOME"')
   end)
 
   it("is the source of random bytes", function()
