@@ -803,6 +803,7 @@ end
 
 do
 ---@class vmctl.machine.image
+---@field MODULES_LIST string The file in a guest that lists its modules, one path a line. The agent reads it (src/agent/init.c).
 ---@field default_modules table The modules for reaching a guest and for its host's folders, in the order of loading; those that the kernel has built in or lacks are left out.
 local image = {}
 
