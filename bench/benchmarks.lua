@@ -73,6 +73,24 @@ local function switch(server, size, more)
   return side
 end
 
+-- What guests send, through a switch whose ports dial one socket. What counts is what a second of the switch's processor time moves,
+-- which other programs on the machine change least; the frames a second are told beside it.
+local function traffic(pattern, size, count, at_least)
+  local name = ("l2-traffic-%s-%d"):format(pattern, size)
+  local function side(server, more)
+    more.server, more.endless = server, true
+    more.client = built(("l2_traffic %s {a} %d {warmup} {count}"):format(pattern, size))
+    return more
+  end
+  return { name = name, group = "l2-traffic", key = "busy_rate", unit = "frames/s of processor time", free = true, warmup = count // 10,
+    count = count, ours = side(ours "l2_ports.lua {a}", {}),
+    peers = { side(built "l2_bare {a}", { name = "bare", at_least = at_least }) },
+    limits = {
+      { name = name .. "-rate", key = "rate", unit = "frames/s" },
+      { name = name .. "-delivered", key = "share", unit = "share", at_least = 1 },
+    } }
+end
+
 -- What a slow port of a switch costs the others; RATE is what it reads, in bytes a second. Limits: the share of a fast port's rate
 -- that is left, and the time that frames between two other ports take.
 local function isolation(kind, rate, limit)
@@ -226,6 +244,12 @@ local list = {
     ours = switch(ours "l2_switch.lua {a} {b} tap", 64, { ends = true }),
     limits = { { name = "l2-switch-tap", key = "rate", unit = "frames/s", at_least = 250000 } } },
 }
+
+for _, case in ipairs { { "burst", 60, 10000000, 0.9 }, { "burst", 1514, 2000000, 0.9 }, { "single", 60, 1000000, 0.9 },
+  { "single", 1514, 500000, 0.9 }, { "seven", 60, 5000000, 0.8 }, { "seven", 1514, 1000000, 0.8 }, { "broadcast", 60, 500000, 0.8 },
+  { "macs", 60, 5000000, 0.8 } } do
+  table.insert(list, traffic(table.unpack(case)))
+end
 
 for _, rate in ipairs { 10, 1000000, 2000000, 5000000, 20000000 } do
   table.insert(list, isolation("fast", rate, { key = "share", unit = "share", at_least = 0.9 }))
