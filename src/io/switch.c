@@ -1,4 +1,4 @@
-/* The Ethernet switch: its ports, and where each frame goes. */
+/* The Ethernet switch: its ports, and what is read from them. */
 #include "io/switch.h"
 
 #include "io/sysio.h"
@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { READ_LEAST = 64 * 1024 }; /* bytes of one read: the most is VMCTL_SCRATCH */
+enum { SEND_ROOM = 2 * 212992 };      /* bytes in a Unix socket: what the kernel allows everybody to ask for */
 
 static void on_readable(struct ev_loop *ev, ev_io *w, int events);
 
@@ -81,6 +84,7 @@ int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_swi
     p->ended = VMCTL_ECLOSED;
     p->last_to = -1;
     p->longest = VMCTL_SWITCH_LONGEST;
+    p->room = READ_LEAST;
     p->pair = pair;
     ev_init(&p->rio, on_readable);
     vmctl_buf_init(&p->part, VMCTL_ETHER_HEAD + VMCTL_ETHER_MAX);
@@ -94,11 +98,24 @@ int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_swi
 
 static void port_forward_all(struct vmctl_switch_port *p, const uint8_t *at, size_t len);
 
+/* For a descriptor from elsewhere. What it is not for is refused, or known to the kernel better (TCP). */
+static void port_tune(int fd)
+{
+    int on = 1, room = 0, domain = 0;
+    socklen_t len = sizeof room, domain_len = sizeof domain;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_len) < 0 || domain != AF_UNIX)
+        return;
+    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len) == 0 && room < SEND_ROOM) {
+        room = SEND_ROOM / 2; /* the kernel doubles it */
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    }
+}
+
 int vmctl_switch_attach(struct vmctl_switch_port *p, enum vmctl_port_kind kind, int fd, const void *read, size_t len)
 {
     struct vmctl_switch *sw = p->sw;
-    int on = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a descriptor from elsewhere; refused if it is no TCP */
+    port_tune(fd);
     p->fd = fd;
     p->kind = kind;
     p->ended = 0;
@@ -156,95 +173,7 @@ void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *
         sw->noting |= left->wants_notes;
 }
 
-/* Forwarding */
-
-static void deliver(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
-                    const struct vmctl_verdict *v)
-{
-    struct vmctl_switch_pair *pair = &from->pair[to->index];
-    if (to->index == from->sw->mirror)
-        return; /* it has its copy */
-    if (from->group != to->group) {
-        from->count.dropped_cut++;
-        pair->dropped++;
-        vmctl_switch_note(from->sw, to, "dropped (partition)");
-    } else if (total - VMCTL_ETHER_HEAD > to->longest) {
-        to->count.dropped_long++;
-        pair->dropped++;
-        vmctl_switch_note(from->sw, to, "dropped (too long)");
-    } else if (v || pair->fault || to->to) {
-        vmctl_switch_deliver_faulty(from, to, at, total, v ? *v : (struct vmctl_verdict){ .due = from->sw->now });
-    } else {
-        pair->frames++;
-        pair->bytes += total - VMCTL_ETHER_HEAD;
-        vmctl_switch_put(to, from->index, at, total);
-    }
-}
-
-/* See vmctl_switch_consider: a sender that sends to one port alone may wait for it. */
-static void note_receiver(struct vmctl_switch_port *from, int index, size_t len)
-{
-    from->streak = index == from->last_to ? from->streak + len : 0;
-    from->last_to = index;
-}
-
-static void flood(struct vmctl_switch_port *from, const uint8_t *at, size_t total, const struct vmctl_verdict *v)
-{
-    struct vmctl_switch *sw = from->sw;
-    int receivers = 0, last = 0;
-    from->count.flooded++;
-    for (int i = 0; i < sw->ports; i++) {
-        struct vmctl_switch_port *to = sw->port[i];
-        if (to && to != from && to->fd >= 0) {
-            receivers++;
-            last = i;
-            deliver(from, to, at, total, v);
-        }
-    }
-    if (receivers == 1)
-        note_receiver(from, last, total);
-}
-
-/* A frame that is to be passed on; `v`: what its sender's own faults make of it (NULL: there are none). */
-static void forward_judged(struct vmctl_switch_port *from, const uint8_t *at, size_t len, const struct vmctl_verdict *v)
-{
-    struct vmctl_switch *sw = from->sw;
-    const uint8_t *frame = at + VMCTL_ETHER_HEAD;
-    uint64_t to = vmctl_ether_address(frame), source = vmctl_ether_address(frame + 6);
-    unsigned vlan = vmctl_ether_vlan(frame, len);
-    uint32_t seconds = (uint32_t)sw->now;
-    if (vmctl_ether_is_group(source) || vmctl_ether_is_of_link(to)) {
-        from->count.dropped_link++;
-        vmctl_switch_note(sw, NULL, "dropped (of its link alone)");
-        return;
-    }
-    vmctl_mac_learn(&sw->macs, vmctl_mac_key(source, vlan), from->index, seconds);
-    int index = vmctl_ether_is_group(to) ? -1 : vmctl_mac_find(&sw->macs, vmctl_mac_key(to, vlan), seconds);
-    if (index < 0)
-        flood(from, at, VMCTL_ETHER_HEAD + len, v);
-    else if (index != from->index) { /* else it is on its own wire already */
-        note_receiver(from, index, len);
-        deliver(from, sw->port[index], at, VMCTL_ETHER_HEAD + len, v);
-    }
-}
-
-/* One frame, its length in front of it. */
-static void forward(struct vmctl_switch_port *from, const uint8_t *at, size_t len)
-{
-    struct vmctl_switch *sw = from->sw;
-    struct vmctl_verdict v = { .due = sw->now };
-    from->count.frames_in++;
-    from->count.bytes_in += len;
-    sw->note_len = 0;
-    if (sw->mirror >= 0 && sw->mirror != from->index && len <= sw->port[sw->mirror]->longest)
-        vmctl_switch_put(sw->port[sw->mirror], from->index, at, VMCTL_ETHER_HEAD + len);
-    if (!from->from)
-        forward_judged(from, at, len, NULL);
-    else if (vmctl_switch_judge(from, NULL, from->from, at + VMCTL_ETHER_HEAD, len, &v))
-        forward_judged(from, at, len, &v);
-    for (struct vmctl_switch_watcher *w = sw->watchers; w; w = w->next)
-        w->saw(w, from, at + VMCTL_ETHER_HEAD, len);
-}
+/* Reading */
 
 static void refuse_frame(struct vmctl_switch_port *p)
 {
@@ -271,7 +200,7 @@ static ssize_t forward_frames(struct vmctl_switch_port *p, const uint8_t *in, si
         if (size < VMCTL_ETHER_MIN)
             refuse_frame(p);
         else
-            forward(p, in + at, size);
+            vmctl_switch_forward(p, in + at, size);
         at += VMCTL_ETHER_HEAD + size;
     }
     return (ssize_t)at;
@@ -284,6 +213,7 @@ static void switch_begin(struct vmctl_switch *sw)
 
 static void switch_end(struct vmctl_switch *sw, struct vmctl_switch_port *from)
 {
+    vmctl_switch_forward_end(sw);
     vmctl_switch_flush(sw, from);
     for (struct vmctl_switch_watcher *w = sw->watchers, *next; w; w = next) {
         next = w->next;
@@ -302,6 +232,15 @@ static void port_forward_all(struct vmctl_switch_port *p, const uint8_t *in, siz
         vmctl_switch_detach(p, err);
 }
 
+/* Large reads cost less, unless what is read has to be kept for its receiver. */
+static void port_adapt(struct vmctl_switch_port *p, bool was_filled)
+{
+    if (p->held)
+        p->room = READ_LEAST;
+    else if (was_filled && p->room < VMCTL_SCRATCH)
+        p->room *= 2;
+}
+
 /* The rest of the last read is moved to the front, so that every frame is contiguous. */
 static void on_readable(struct ev_loop *ev, ev_io *w, int events)
 {
@@ -315,7 +254,8 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int events)
     }
     uint8_t *scratch = p->sw->loop->scratch;
     size_t held = vmctl_buf_len(&p->part);
-    struct iovec iov = { scratch + held, VMCTL_SCRATCH - held };
+    size_t room = held < READ_LEAST / 2 ? p->room : VMCTL_SCRATCH; /* a long frame's rest must fit */
+    struct iovec iov = { scratch + held, room - held };
     ssize_t got = p->kind == VMCTL_PORT_STREAM ? vmctl_sys_readv(p->fd, &iov, 1, true)
                                                : vmctl_switch_bare_read(p, scratch, VMCTL_SCRATCH);
     if (got == -EAGAIN)
@@ -329,6 +269,8 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int events)
         vmctl_buf_consume(&p->part, held);
     }
     port_forward_all(p, scratch, held + (size_t)got);
+    if (p->kind == VMCTL_PORT_STREAM)
+        port_adapt(p, held + (size_t)got == room);
 }
 
 int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len)
@@ -339,7 +281,7 @@ int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_
     vmctl_ether_put_length(at, (uint32_t)len);
     memcpy(at + VMCTL_ETHER_HEAD, frame, len);
     switch_begin(p->sw);
-    forward(p, at, len);
+    vmctl_switch_forward(p, at, len);
     switch_end(p->sw, NULL);
     return 0;
 }

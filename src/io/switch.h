@@ -50,6 +50,22 @@ struct vmctl_switch_pair {
     size_t held, held_bytes;    /* delayed frames */
 };
 
+/* The addresses of a port's last frame, for the next one: valid while the table of addresses does not change. */
+struct vmctl_switch_recent {
+    uint64_t source, to;        /* keys of the table */
+    int port;                   /* of `to`; -1: unknown */
+    uint32_t seconds, changes;
+};
+
+/* Frames that follow each other in memory, and go the same way. */
+struct vmctl_switch_run {
+    struct vmctl_switch_port *from;
+    int to;                     /* -1: all others */
+    const uint8_t *at;
+    size_t total, frames;       /* bytes, with lengths; 0: there is no run */
+    size_t longest;             /* bytes of the longest frame */
+};
+
 enum vmctl_port_kind {
     VMCTL_PORT_STREAM,  /* frames with their lengths, as QEMU's stream sockets have them */
     VMCTL_PORT_PACKETS, /* a socket of type SOCK_SEQPACKET: a packet is a frame */
@@ -71,6 +87,7 @@ struct vmctl_switch_port {
     unsigned senders;           /* how many those are */
     size_t queued, queue_max;   /* bytes that wait, and may */
     size_t longest;             /* bytes of a frame that it takes */
+    size_t room;                /* bytes of its next read */
     uint64_t sent;              /* bytes that have left the queue */
     uint64_t mark;              /* `sent` at progress_at */
     double progress_at;         /* when its queue was empty, or had got on, for the last time */
@@ -78,6 +95,7 @@ struct vmctl_switch_port {
     struct iovec run[VMCTL_SWITCH_RUNS]; /* of the present read, to be sent at its end */
     int runs;
     bool touched;               /* in sw->touched */
+    struct vmctl_switch_recent recent;
     int last_to;                /* where its last frame to one address went */
     size_t streak;              /* bytes to one address, since one went elsewhere */
     unsigned held;              /* for so many ports it is held back: not read */
@@ -100,6 +118,7 @@ struct vmctl_switch {
     int touched[VMCTL_SWITCH_PORTS], ntouched;
     int mirror;                 /* the port that gets a copy of every frame that comes in, and nothing else; -1: none */
     struct vmctl_mac_table macs;
+    struct vmctl_switch_run run; /* of the present read */
     uint64_t seed;
     struct vmctl_held **held;   /* a heap by time */
     size_t nheld, held_size, held_bytes, held_max;
@@ -174,8 +193,13 @@ void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *
 void vmctl_switch_note(struct vmctl_switch *sw, const struct vmctl_switch_port *to, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* switch_output.c. A frame of a sender, with the 4 bytes of its length in front of it, in memory that stays until the flush. */
-void vmctl_switch_put(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total);
+/* switch_forward.c. A frame of a port, with its length in front of it, in memory that stays until the flush; and the end of those that
+ * belong together, before the flush. */
+void vmctl_switch_forward(struct vmctl_switch_port *from, const uint8_t *at, size_t len);
+void vmctl_switch_forward_end(struct vmctl_switch *sw);
+
+/* switch_output.c. Frames of a sender, each with the 4 bytes of its length in front of it, in memory that stays until the flush. */
+void vmctl_switch_put(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total, size_t frames);
 /* Sends what was put to a port at once: its memory may go. */
 void vmctl_switch_send(struct vmctl_switch_port *to);
 /* Sends what was put to the ports. `from`, whose frames they were (NULL: nobody that can be), may be held back for it. */

@@ -160,7 +160,7 @@ void vmctl_switch_on_release(struct vmctl_timer *t)
         n = 0;
         while (n < HOLD_BATCH && sw->nheld && sw->held[0]->due <= now) {
             batch[n] = held_pop(sw);
-            vmctl_switch_put(batch[n]->to, batch[n]->from, batch[n]->bytes, batch[n]->total);
+            vmctl_switch_put(batch[n]->to, batch[n]->from, batch[n]->bytes, batch[n]->total, 1);
             n++;
         }
         vmctl_switch_flush(sw, NULL);

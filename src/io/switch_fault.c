@@ -128,7 +128,7 @@ static void put_corrupted(struct vmctl_switch_port *to, int from, const uint8_t 
     }
     memcpy(copy, at, total);
     vmctl_fault_corrupt(where, copy + VMCTL_ETHER_HEAD, total - VMCTL_ETHER_HEAD);
-    vmctl_switch_put(to, from, copy, total);
+    vmctl_switch_put(to, from, copy, total, 1);
     vmctl_switch_send(to);
     free(copy);
 }
@@ -156,6 +156,6 @@ void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_sw
         else if (v.corrupt)
             put_corrupted(to, from->index, at, total, v.where);
         else
-            vmctl_switch_put(to, from->index, at, total);
+            vmctl_switch_put(to, from->index, at, total, 1);
     }
 }

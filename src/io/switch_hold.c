@@ -53,11 +53,6 @@ static size_t high_water(const struct vmctl_switch_port *to)
     return to->queue_max / (to->senders > 1 ? to->senders : 1) / 2;
 }
 
-size_t vmctl_switch_low_water(const struct vmctl_switch_port *to)
-{
-    return high_water(to) / 2;
-}
-
 void vmctl_switch_progress(struct vmctl_switch_port *to)
 {
     if (to->senders && to->sent - to->mark < HOLD_PROGRESS)
@@ -99,7 +94,9 @@ void vmctl_switch_consider(struct vmctl_switch_port *from, struct vmctl_switch_p
 {
     struct vmctl_switch *sw = to->sw;
     struct vmctl_switch_share *s = to->share[from->index];
-    if (!s || s->holds || vmctl_buf_len(&s->q) <= high_water(to))
+    bool sole = sends_only_to(from, to); /* it has nothing to lose: what is not read is not copied */
+    size_t most = sole ? 0 : high_water(to);
+    if (!s || s->holds || vmctl_buf_len(&s->q) <= most)
         return;
     double now = vmctl_loop_now(sw->loop);
     if (!may_hold(s, from, now)) {
@@ -109,6 +106,7 @@ void vmctl_switch_consider(struct vmctl_switch_port *from, struct vmctl_switch_p
     }
     s->losing = false;
     s->holds = true;
+    s->low = most / 2;
     s->since = now;
     vmctl_list_append(&sw->holds, &s->hold);
     from->held++;

@@ -32,6 +32,7 @@ int vmctl_mac_learn(struct vmctl_mac_table *t, uint64_t key, int port, uint32_t 
     e->key = key;
     e->port = port;
     e->seen = now;
+    t->changes += (uint32_t)is_new;
     return is_new;
 }
 
@@ -48,6 +49,7 @@ int vmctl_mac_find(const struct vmctl_mac_table *t, uint64_t key, uint32_t now)
 
 void vmctl_mac_forget(struct vmctl_mac_table *t, int port)
 {
+    t->changes++;
     uint32_t left = t->used;
     for (struct vmctl_mac_entry *e = t->slot; left; e++) {
         if (!e->key)

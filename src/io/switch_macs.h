@@ -14,6 +14,7 @@ struct vmctl_mac_entry {
 };
 
 struct vmctl_mac_table {
+    uint32_t changes; /* how often an entry came, moved or went */
     uint32_t age;  /* seconds after which an entry no longer counts; 0: none ever does, and all frames are flooded */
     uint32_t used; /* entries that are not free */
     struct vmctl_mac_entry slot[VMCTL_MAC_SLOTS];

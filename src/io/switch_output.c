@@ -20,14 +20,12 @@ static bool queue_rest(struct vmctl_switch_port *p, int from, const struct iovec
 {
     const uint8_t *at = run->iov_base;
     size_t pos = 0;
-    while (pos < run->iov_len) {
-        size_t total = VMCTL_ETHER_HEAD + vmctl_ether_length(at + pos);
-        if (pos >= sent)
-            vmctl_switch_enqueue(p, from, at + pos, total);
-        else if (pos + total > sent && vmctl_switch_enqueue_rest(p, from, at + sent, pos + total - sent) != 0)
-            return false;
-        pos += total;
-    }
+    while (pos < sent)
+        pos += VMCTL_ETHER_HEAD + vmctl_ether_length(at + pos);
+    if (pos > sent && vmctl_switch_enqueue_rest(p, from, at + sent, pos - sent) != 0)
+        return false;
+    if (pos < run->iov_len)
+        vmctl_switch_enqueue_run(p, from, at + pos, run->iov_len - pos);
     return true;
 }
 
@@ -61,15 +59,15 @@ static void touch(struct vmctl_switch_port *p)
     p->sw->touched[p->sw->ntouched++] = p->index;
 }
 
-void vmctl_switch_put(struct vmctl_switch_port *p, int from, const uint8_t *at, size_t total)
+void vmctl_switch_put(struct vmctl_switch_port *p, int from, const uint8_t *at, size_t total, size_t frames)
 {
     if (p->fd < 0) {
-        p->count.dropped_full++;
+        p->count.dropped_full += frames;
         return;
     }
     touch(p);
-    p->count.frames_out++;
-    p->count.bytes_out += total - VMCTL_ETHER_HEAD;
+    p->count.frames_out += frames;
+    p->count.bytes_out += total - frames * VMCTL_ETHER_HEAD;
     struct iovec *last = p->runs ? &p->run[p->runs - 1] : NULL;
     if (last && (uint8_t *)last->iov_base + last->iov_len == at && p->run_from[p->runs - 1] == from) {
         last->iov_len += total;
@@ -80,7 +78,7 @@ void vmctl_switch_put(struct vmctl_switch_port *p, int from, const uint8_t *at, 
     if (p->fd < 0)
         return;
     if (p->senders) {
-        vmctl_switch_enqueue(p, from, at, total);
+        vmctl_switch_enqueue_run(p, from, at, total);
         return;
     }
     p->run_from[p->runs] = from;

@@ -10,7 +10,7 @@
 enum {
     QUEUE_QUANTUM = 16 * 1024,  /* bytes of one turn */
     QUEUE_PIECES = 32,          /* turns of one write */
-    QUEUE_KEEP = 64 * 1024      /* an empty share keeps that much memory */
+    QUEUE_KEEP = 256 * 1024     /* an empty share keeps that much memory */
 };
 
 static struct vmctl_switch_share *share_of(struct vmctl_switch_port *to, int from)
@@ -135,6 +135,20 @@ void vmctl_switch_enqueue(struct vmctl_switch_port *to, int from, const uint8_t 
         queue_add(s, total);
 }
 
+void vmctl_switch_enqueue_run(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total)
+{
+    struct vmctl_switch_share *s = share_of(to, from);
+    if (s && to->queued + total <= queue_limit(to) && vmctl_buf_append(&s->q, at, total) == 0) {
+        queue_add(s, total);
+        return;
+    }
+    for (size_t pos = 0; pos < total;) {
+        size_t size = VMCTL_ETHER_HEAD + vmctl_ether_length(at + pos);
+        vmctl_switch_enqueue(to, from, at + pos, size);
+        pos += size;
+    }
+}
+
 int vmctl_switch_enqueue_rest(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t len)
 {
     struct vmctl_switch_share *s = share_of(to, from);
@@ -197,7 +211,7 @@ static int gather(struct vmctl_switch_port *to, struct iovec *iov, struct vmctl_
 static void share_sent(struct vmctl_switch_share *s, size_t sent)
 {
     const uint8_t *head = vmctl_buf_head(&s->q);
-    size_t edge = s->half;
+    size_t edge = sent == vmctl_buf_len(&s->q) ? sent : s->half;
     while (edge < sent)
         edge += VMCTL_ETHER_HEAD + vmctl_ether_length(head + edge);
     s->half = edge - sent;
@@ -236,7 +250,7 @@ int vmctl_switch_drain(struct vmctl_switch_port *to)
         left -= sent;
         if (sent == iov[i].iov_len)
             turn_over(owner[i]);
-        if (owner[i]->holds && vmctl_buf_len(&owner[i]->q) <= vmctl_switch_low_water(to))
+        if (owner[i]->holds && vmctl_buf_len(&owner[i]->q) <= owner[i]->low)
             vmctl_switch_release(owner[i]);
     }
     vmctl_switch_progress(to);

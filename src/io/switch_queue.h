@@ -24,6 +24,7 @@ struct vmctl_switch_share {
     bool granted;               /* its turn has begun */
     /* switch_hold.c */
     bool holds;                 /* its sender is not read */
+    size_t low;                 /* while it holds: as little lets its sender go on */
     bool losing;                /* its sender was held back for long enough: what does not fit is dropped */
     double since;               /* while it holds: from then on */
     double budget, budget_at;   /* seconds for which it may hold back a sender that has other business, as of that time */
@@ -33,6 +34,9 @@ struct vmctl_switch_share {
 /* Keeps a copy of a frame (as for vmctl_switch_put) for a port. What finds no room is dropped and counted: of the sender that
  * has most in the queue. */
 void vmctl_switch_enqueue(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total);
+
+/* The same for frames that follow each other. */
+void vmctl_switch_enqueue_run(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total);
 
 /* Keeps the rest of a frame of which a part is out, before all others. The queue is empty. -ENOMEM. */
 int vmctl_switch_enqueue_rest(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t len);
@@ -51,7 +55,5 @@ void vmctl_switch_progress(struct vmctl_switch_port *to);
 /* When its sender is let go on, at the latest. */
 double vmctl_switch_hold_until(const struct vmctl_switch_share *s, const struct vmctl_switch_port *from);
 void vmctl_switch_lose(struct vmctl_switch_share *s);
-/* How much of a share lets its sender go on that was held back. */
-size_t vmctl_switch_low_water(const struct vmctl_switch_port *to);
 
 #endif

@@ -246,6 +246,7 @@ static int l_switch_age(lua_State *L)
     lua_Integer seconds = luaL_checkinteger(L, 2);
     luaL_argcheck(L, seconds >= 0 && seconds < INT32_MAX, 2, "a number of seconds expected");
     sw->macs.age = (uint32_t)seconds;
+    sw->macs.changes++;
     return 0;
 }
 

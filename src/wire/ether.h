@@ -33,6 +33,17 @@ static inline uint64_t vmctl_ether_address(const uint8_t *at)
            (uint64_t)at[4] << 8 | at[5];
 }
 
+/* The same of an address that is followed by two bytes more, as both of a frame are. */
+static inline uint64_t vmctl_ether_frame_address(const uint8_t *at)
+{
+    uint64_t bytes;
+    memcpy(&bytes, at, sizeof bytes);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    bytes = __builtin_bswap64(bytes);
+#endif
+    return bytes >> 16;
+}
+
 /* Broadcast and multicast: the lowest bit of the first byte. */
 static inline bool vmctl_ether_is_group(uint64_t address)
 {
