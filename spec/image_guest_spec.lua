@@ -1,5 +1,5 @@
 -- What an image holds is what its guest sees: read back in a guest by a program of the specs' own, line by line.
--- Takes about 20 seconds.
+-- Takes about 40 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local layers = require "spec.support.layers"
@@ -87,12 +87,14 @@ describe("an image in its guest", function()
   local function base()
     local entries = { { path = "./", mode = 489, mtime = "1234567890.000000001" } }
     for i, name in ipairs { "dev/", "proc/", "sys/", "run/" } do entries[i + 2] = { path = name } end -- else stage 1 makes them
+    entries[#entries + 1] = { path = "tmp/", mode = 1023 }
     entries[2] = { path = "lister", content = bytes_of(layers.lister(folder)), mode = 493 }
     return entries
   end
 
   local function base_lines(entries)
-    return { line("/", "d", 489, 0, 0, "1234567890.000000001"), line("/lister", "f", 493, 0, 0, ZERO, entries[2].content) }
+    return { line("/", "d", 489, 0, 0, "1234567890.000000001"), line("/lister", "f", 493, 0, 0, ZERO, entries[2].content),
+      line("/tmp", "d", 1023, 0, 0, ZERO) }
   end
 
   it("has its owners, modes, times, links, attributes, devices and names", run(function()
@@ -108,7 +110,6 @@ describe("an image in its guest", function()
     add({ path = "far", link = "nowhere", mtime = "99999999999" }, line("/far", "l", 511, 0, 0, "99999999999.000000000", "nowhere"))
     add({ path = "owned", content = "c", mode = 2541, uid = 4000000000, gid = 70000 },
       line("/owned", "f", 2541, 4000000000, 70000, ZERO, "c"))
-    add({ path = "tmp/", mode = 1023 }, line("/tmp", "d", 1023, 0, 0, ZERO))
     add({ path = "can", content = "d", mode = 493, xattrs = { ["security.capability"] = CAPABILITY, ["user.a"] = "x\0y",
       ["trusted.t"] = "" } },
       line("/can", "f", 493, 0, 0, ZERO, "d", { { "security.capability", CAPABILITY }, { "trusted.t", "" }, { "user.a", "x\0y" } }))
@@ -197,4 +198,38 @@ describe("an image in its guest", function()
     local vm <close> = boot { root = root }
     check(vm, wanted)
   end, 2 * BOOT))
+
+  -- A program alone, as images of one program are: no folders but its own.
+  local function single(config)
+    local busybox = assert(io.open "/bin/busybox" or io.open "/usr/bin/busybox")
+    local bytes = busybox:read "a"
+    busybox:close()
+    return layers.layout(folder, { { { path = "bin/busybox", content = bytes, mode = 493 }, { path = "bin/sh", link = "busybox" },
+      { path = "etc/passwd", content = "tool:x:7:8::/home/tool:/bin/sh\n" } } }, config)
+  end
+
+  it("gives commands their environment, user, folder and program, where they name none", run(function()
+    local root = single { Env = { "A=image", "B=b=c" }, User = "tool", WorkingDir = "/work/in here", Cmd = { "x", "y z" },
+      Entrypoint = { "/bin/sh", "-c", 'echo "$A,$B,$HOME,$0,$1"; pwd; busybox id -u; busybox id -g' } }
+    local vm <close> = boot { root = root }
+    assert.equal("image,b=c,/home/tool,x,y z\n/work/in here\n7\n8\n", assert(vm:run { check = true }).stdout)
+    assert.equal("mine\n/\n0\n", assert(vm:run { "/bin/sh", "-c", "echo $A; pwd; busybox id -u", env = { A = "mine" }, cwd = "/",
+      user = "0", check = true }).stdout)
+    assert.equal("755 /\n1777 /tmp\n755 /work\n755 /work/in here\n",
+      assert(vm:run("busybox stat -c '%a %n' / /tmp /work '/work/in here'")).stdout)
+  end, BOOT))
+
+  it("whose user it does not know says so with each command", run(function()
+    local vm <close> = boot { root = single { User = "nobody-here" } }
+    local result = assert(vm:run "true")
+    assert.is_truthy(tostring(result.error):find("unknown user 'nobody-here'", 1, true), result.error)
+    assert.equal(0, assert(vm:run { "/bin/sh", "-c", "true", user = "0" }).exit_code)
+  end, BOOT))
+
+  it("is larger than the guest's memory", run(function()
+    layers.run(folder, "mkdir -p tree/bin && cp \"$(command -v busybox)\" tree/bin/ && head -c 300M /dev/urandom >tree/big")
+    local sum = layers.run(folder, "sha256sum <tree/big"):match "%x+"
+    local vm <close> = boot { root = "dir:" .. folder .. "/tree", memory = "256M" }
+    assert.equal(sum, assert(vm:run { "/bin/busybox", "sha256sum", "/big", check = true, timeout = BOOT }).stdout:match "%x+")
+  end, 3 * BOOT))
 end)

@@ -48,6 +48,8 @@ static void take_word(struct vmctl_stage1 *s, const char *word, bool *wanted)
         s->read_only = true;
     } else if (strncmp(word, "vmctl.init=", 11) == 0) {
         snprintf(s->init, sizeof s->init, "%s", word + 11);
+    } else if (strncmp(word, "vmctl.folder=", 13) == 0) {
+        vmctl_stage1_undo_percent(s->folder, sizeof s->folder, word + 13);
     } else if (strncmp(word, "vmctl.share=", 12) == 0) {
         vmctl_stage1_add_share(s, word + 12);
     } else if (strncmp(word, "vmctl.address=", 14) == 0) {
@@ -110,6 +112,23 @@ static void mount_upper(bool on_disk)
     folder(UPPER "/work");
 }
 
+/* An image of a single program has none of the folders that file systems are mounted on, and no place for temporary files. */
+static void make_missing(void)
+{
+    static const char *const names[] = { "dev", "proc", "sys", "run", "tmp" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char lower[STAGE1_NAME], upper[STAGE1_NAME];
+        struct stat st;
+        snprintf(lower, sizeof lower, LOWER "/%s", names[i]);
+        snprintf(upper, sizeof upper, UPPER "/root/%s", names[i]);
+        if (lstat(lower, &st) == 0)
+            continue;
+        folder(upper);
+        if (strcmp(names[i], "tmp") == 0 && chmod(upper, 01777) < 0)
+            vmctl_stage1_fail(true, "make the folder /%s", names[i]);
+    }
+}
+
 /* The merged root shows the upper folder's owner, mode and times. One that was kept has them. */
 static void make_upper_root(void)
 {
@@ -121,6 +140,7 @@ static void make_upper_root(void)
     }
     if (stat(LOWER, &st) < 0 || chown(UPPER "/root", st.st_uid, st.st_gid) < 0 || chmod(UPPER "/root", st.st_mode & 07777) < 0)
         vmctl_stage1_fail(true, "give the upper layer's root its owner and mode");
+    make_missing();
     const struct timespec times[2] = { st.st_atim, st.st_mtim };
     if (utimensat(AT_FDCWD, UPPER "/root", times, 0) < 0)
         vmctl_stage1_fail(true, "give the upper layer's root its times");
@@ -178,6 +198,19 @@ static void move_into(void)
         vmctl_stage1_fail(true, "move into the root");
 }
 
+/* The folder that an image names for its commands, with those above it. A root that cannot be written stays as it is. */
+static void make_folders(const char *path)
+{
+    char part[STAGE1_PATH];
+    for (size_t n = 1; path[0] == '/' && path[n - 1]; n++) {
+        if (path[n] != '/' && path[n])
+            continue;
+        snprintf(part, sizeof part, "%.*s", (int)n, path);
+        if (mkdir(part, 0755) < 0 && errno != EEXIST)
+            return;
+    }
+}
+
 enum vmctl_stage1_end vmctl_stage1_run(const struct vmctl_stage1 *s)
 {
     char disk[STAGE1_NAME];
@@ -203,6 +236,7 @@ enum vmctl_stage1_end vmctl_stage1_run(const struct vmctl_stage1 *s)
         vmctl_stage1_fail(true, "open the agent's program");
     (void)unlink("/sbin/vmctl-agent"); /* likewise memory */
     move_into();
+    make_folders(s->folder);
     vmctl_stage1_mount_shares(s);
     enum vmctl_stage1_end end = own ? STAGE1_AGENT : vmctl_stage1_start_init(s->init, agent);
     close(agent);

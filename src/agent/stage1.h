@@ -5,6 +5,7 @@
  *   vmctl.upper=disk         the overlay's upper layer is the ext4 on the disk vmctl-upper (else a tmpfs)
  *   vmctl.ro                 the root is mounted read-only
  *   vmctl.init=agent|system|run:WORD[,WORD]...   what becomes PID 1
+ *   vmctl.folder=PATH        a folder that is made if it is missing
  *   vmctl.share=TAG,PATH[,ro]  a folder of the host's, by virtiofs; may stand there several times
  *   vmctl.address=IP,BITS    of the first network card
  * The first of these asks for stage 1.
@@ -25,7 +26,7 @@ struct vmctl_stage1_share {
 struct vmctl_stage1 {
     bool image, upper_disk, read_only;
     char which[STAGE1_LABEL]; /* "" : to be looked for */
-    char init[STAGE1_TEXT];
+    char init[STAGE1_TEXT], folder[STAGE1_PATH];
     struct vmctl_stage1_share shares[STAGE1_SHARES];
     size_t nshares;
     char address[STAGE1_NAME]; /* "" : none */

@@ -1,6 +1,7 @@
 --- Turns the option `root` of a launch into a kernel's command line, an initramfs and disks.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local image_defaults = require "vmctl.machine.image_defaults"
 local options = require "vmctl.base.options"
 local platform = require "vmctl.machine.platform"
 local root_disk = require "vmctl.machine.root_disk"
@@ -245,7 +246,8 @@ local function complete(self, opts, at, parts, beside)
   local memory = opts.memory or (init == "agent" and "256M" or "512M")
   return options.merge(opts, {
     kernel = parts.kernel, initrd = initrd, machine = machine, memory = memory,
-    append = ("vmctl.root=%s%s vmctl.init=%s %s %s"):format(self._word, self._append, word, beside.words, opts.append or ""),
+    append = ("vmctl.root=%s%s%s vmctl.init=%s %s %s"):format(
+      self._word, self._append, image_defaults.word(self.config, encode), word, beside.words, opts.append or ""),
   })
 end
 
@@ -298,33 +300,11 @@ function methods:arguments(suffix, add)
   return args
 end
 
-local function given(text) return text ~= "" and text or nil end
-
--- An image's configuration has a list of NAME=VALUE.
-local function environment(env)
-  local all = {}
-  for name, value in pairs(env or {}) do
-    if math.type(name) == "integer" then name, value = value:match "^([^=]+)=(.*)$" end
-    if name then all[name] = value end
-  end
-  return all
-end
-
 --- Completes a command by what the image says: its environment, folder and user, and all of it where no program is named. Does not
 --- wait.
 ---@param command string|table as for `run`
 ---@return string|table
-function methods:complete(command)
-  local config = self.config
-  if next(config) == nil then return command end
-  local all = type(command) == "table" and options.merge({}, command) or { "sh", "-c", command }
-  if all[1] == nil then
-    for _, list in ipairs { config.entrypoint or {}, config.cmd or {} } do table.move(list, 1, #list, #all + 1, all) end
-  end
-  all.env = options.merge(environment(config.env), all.env or {})
-  all.cwd, all.user = all.cwd or given(config.cwd), all.user or given(config.user)
-  return all
-end
+function methods:complete(command) return image_defaults.complete(self.config, command) end
 
 --- QEMU has its copies now, or will never have them. Idempotent, does not wait.
 function methods:close()

@@ -1,0 +1,46 @@
+--- What an image says of its commands: the defaults of a guest's commands, and the folder that they run in.
+local options = require "vmctl.base.options"
+
+local M = {}
+
+local LONGEST = 255 -- bytes of a folder that stage 1 makes: STAGE1_PATH of src/agent/stage1.h
+
+local function given(text) return text ~= "" and text or nil end
+
+-- An image's configuration has a list of NAME=VALUE.
+local function environment(env)
+  local all = {}
+  for name, value in pairs(env or {}) do
+    if math.type(name) == "integer" then name, value = value:match "^([^=]+)=(.*)$" end
+    if name then all[name] = value end
+  end
+  return all
+end
+
+--- Completes a command by what the image says: its environment, folder and user, and all of it where no program is named. Does not
+--- wait.
+---@param config table env, user, cwd, entrypoint, cmd
+---@param command string|table as for `run`
+---@return string|table
+function M.complete(config, command)
+  if next(config) == nil then return command end
+  local all = type(command) == "table" and options.merge({}, command) or { "sh", "-c", command }
+  if all[1] == nil then
+    for _, list in ipairs { config.entrypoint or {}, config.cmd or {} } do table.move(list, 1, #list, #all + 1, all) end
+  end
+  all.env = options.merge(environment(config.env), all.env or {})
+  all.cwd, all.user = all.cwd or given(config.cwd), all.user or given(config.user)
+  return all
+end
+
+--- A word of the kernel's command line that has stage 1 make the image's folder; "" if there is none. Does not wait.
+---@param config table
+---@param encode fun(text: string): string
+---@return string
+function M.word(config, encode)
+  local cwd = given(config.cwd)
+  if not cwd or #cwd > LONGEST or cwd:sub(1, 1) ~= "/" or cwd == "/" then return "" end
+  return " vmctl.folder=" .. encode(cwd)
+end
+
+return M
