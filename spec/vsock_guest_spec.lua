@@ -13,7 +13,7 @@ local function push(vm, from, to)
 end
 
 -- The agent is the other end of the control plane, and does not carry its client.
-local CLIENT = { "client", "client_connection", "events", "wait" }
+local CLIENT = { "client", "client_connection", "client_dial", "client_events", "client_reading", "due_replies", "events", "wait" }
 
 describe("AF_VSOCK in a guest", function()
   local results = tap.none()

@@ -67,10 +67,6 @@ struct vmctl_reading {
     int results;        /* when nothing was read: what k returns */
 };
 
-/* How each function that reads begins: false if it has to return r->results at once, to let others run first, or because a
- * line or a frame over its limit lies in the way. */
-bool vmctl_stream_read_begin(lua_State *L, struct vmctl_stream *s, struct vmctl_reading *r);
-
 /* Does a call with time-out 0 ask the kernel, even if that seemed to have no more? */
 bool vmctl_stream_asks(lua_State *L, const struct vmctl_reading *r);
 
@@ -113,6 +109,17 @@ static inline bool vmctl_stream_traced(const struct vmctl_stream *s)
 static inline bool vmctl_stream_pauses(lua_State *L, const struct vmctl_stream *s, int status)
 {
     return status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L);
+}
+
+/* How each function that reads begins: false if it has to return r->results at once, to let others run first, or because a
+ * line or a frame over its limit lies in the way. It lets others run only if the call has not consumed anything yet: its context
+ * is lost. */
+bool vmctl_stream_read_held(lua_State *L, struct vmctl_stream *s, struct vmctl_reading *r, bool pauses);
+
+static inline bool vmctl_stream_read_begin(lua_State *L, struct vmctl_stream *s, struct vmctl_reading *r)
+{
+    bool pauses = !r->ctx && vmctl_stream_pauses(L, s, r->status);
+    return (!pauses && s->rerr != VMCTL_ETOOBIG) || vmctl_stream_read_held(L, s, r, pauses);
 }
 
 #endif

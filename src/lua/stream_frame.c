@@ -58,17 +58,20 @@ void vmctl_frame_need_format(lua_State *L, const struct vmctl_stream *s)
         luaL_error(L, "%s has no frame format: give it one with set_format", vmctl_stream_name(s));
 }
 
-/* DONE with the first frame in *frame; MORE when there is none yet, not even in the kernel. `force`: see vmctl_stream_fill. */
-static enum vmctl_frame_status frame_first(struct vmctl_stream *s, struct vmctl_frame *frame, bool force)
+static enum vmctl_frame_status frame_peek(const struct vmctl_stream *s, struct vmctl_frame *frame)
 {
-    for (;;) {
-        size_t len = vmctl_buf_len(&s->in);
-        enum vmctl_frame_status got = vmctl_frame_peek(&s->format, vmctl_buf_head(&s->in), len, frame);
-        if (got != VMCTL_FRAME_MORE || vmctl_waitq_busy(&s->readers))
-            return got;
-        if (vmctl_stream_fill(s, frame->total - len, force) <= 0)
-            return got;
-    }
+    return vmctl_frame_peek(&s->format, vmctl_buf_head(&s->in), vmctl_buf_len(&s->in), frame);
+}
+
+/* Reads from the kernel until the first frame is in *frame, there is no more of it, or it is too big. `force`: see
+ * vmctl_stream_fill. */
+static enum vmctl_frame_status frame_fetch(struct vmctl_stream *s, struct vmctl_frame *frame, bool force)
+{
+    enum vmctl_frame_status got = VMCTL_FRAME_MORE;
+    while (got == VMCTL_FRAME_MORE && !vmctl_waitq_busy(&s->readers) &&
+           vmctl_stream_fill(s, frame->total - vmctl_buf_len(&s->in), force) > 0)
+        got = frame_peek(s, frame);
+    return got;
 }
 
 /* Looks for the first frame and leaves it in the input. */
@@ -76,7 +79,9 @@ static bool frame_await(lua_State *L, struct vmctl_lua_stream *ls, struct vmctl_
 {
     if (!vmctl_stream_read_begin(L, &ls->s, r))
         return false;
-    enum vmctl_frame_status got = frame_first(&ls->s, frame, vmctl_stream_asks(L, r));
+    enum vmctl_frame_status got = frame_peek(&ls->s, frame);
+    if (got == VMCTL_FRAME_MORE)
+        got = frame_fetch(&ls->s, frame, vmctl_stream_asks(L, r));
     if (got == VMCTL_FRAME_DONE)
         return true;
     if (got == VMCTL_FRAME_TOO_BIG)
@@ -115,7 +120,18 @@ static int frame_push_split(lua_State *L, const struct vmctl_stream *s, const st
     return n + 1;
 }
 
-/* s:read_frame([timeout], [split]) */
+/* s:read_frame([timeout], split) */
+static int stream_read_split(lua_State *L, int status, lua_KContext ctx)
+{
+    struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
+    struct vmctl_reading r = { .status = status, .at = 2, .ctx = ctx, .k = stream_read_split };
+    struct vmctl_frame frame;
+    if (!vmctl_frame_read(L, ls, &r, &frame))
+        return r.results;
+    return frame_push_split(L, &ls->s, &frame, (size_t)lua_tointeger(L, 3));
+}
+
+/* s:read_frame([timeout]) */
 static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
@@ -124,8 +140,6 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_frame frame;
     if (!vmctl_frame_read(L, ls, &r, &frame))
         return r.results;
-    if (lua_toboolean(L, 3))
-        return frame_push_split(L, s, &frame, (size_t)lua_tointeger(L, 3));
     int n = vmctl_frame_push(L, &s->format, &frame);
     if (vmctl_stream_traced(s))
         vmctl_trace_frame(L, s, "frame_in", &frame, s->format.type_size ? 1 - n : -n);
@@ -135,10 +149,13 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
 int vmctl_l_read_frame(lua_State *L)
 {
     vmctl_frame_need_format(L, &vmctl_stream_check(L, 1)->s);
+    if (lua_isnoneornil(L, 3)) {
+        lua_settop(L, 2);
+        return stream_read_frame(L, LUA_OK, 0);
+    }
     lua_settop(L, 3);
-    if (!lua_isnil(L, 3))
-        vmctl_check_range(L, 3, 1, FRAME_SPLIT_MOST);
-    return stream_read_frame(L, LUA_OK, 0);
+    vmctl_check_range(L, 3, 1, FRAME_SPLIT_MOST);
+    return stream_read_split(L, LUA_OK, 0);
 }
 
 /* All complete frames, `most` at the most, into two arrays; a frame that is too big waits for the next call. 0: none are

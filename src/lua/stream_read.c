@@ -45,16 +45,9 @@ int vmctl_stream_await(lua_State *L, struct vmctl_lua_stream *ls, size_t need, c
     return vmctl_park(st, L, &s->readers, r->at, r->status, r->ctx, r->k);
 }
 
-/* Lets others run only if the call has not consumed anything yet: its context is lost. */
-bool vmctl_stream_read_begin(lua_State *L, struct vmctl_stream *s, struct vmctl_reading *r)
+bool vmctl_stream_read_held(lua_State *L, struct vmctl_stream *s, struct vmctl_reading *r, bool pauses)
 {
-    if (!r->ctx && vmctl_stream_pauses(L, s, r->status)) {
-        r->results = vmctl_pause_before(vmctl_stream_state(s), L, r->k);
-        return false;
-    }
-    if (s->rerr != VMCTL_ETOOBIG)
-        return true;
-    r->results = stream_read_fail(L, s, s->rerr);
+    r->results = pauses ? vmctl_pause_before(vmctl_stream_state(s), L, r->k) : stream_read_fail(L, s, s->rerr);
     return false;
 }
 
