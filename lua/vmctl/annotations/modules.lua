@@ -652,6 +652,13 @@ function json.encode(value) end
 ---@return boolean
 function json.is_array(value) end
 
+--- Says if a text that should be a few long strings may be very many values, which would take thirty times its bytes in memory: its
+--- commas and brackets are counted, those in its strings too. Does not yield.
+---@param text string
+---@param most? integer values (262,144)
+---@return boolean
+function json.is_crowded(text, most) end
+
 --- Marks a table as an object, so that it is `{...}` even when its keys are 1 to n. Integer keys become strings.
 ---@param tbl? T a new table when left out
 ---@return T tbl the same table

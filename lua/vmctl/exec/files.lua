@@ -14,6 +14,7 @@ local M = {}
 local T = wire.types
 local SAID = 1000        -- bytes of the agent's words in a message
 local MESSAGE = 16 << 20 -- bytes of content that one message carries: the reference reads no larger file
+local MOST_VALUES = 1 << 20 -- of an answer: a folder of 200,000 files
 local AS_IT_IS = 97      -- exit code of READ_LARGE: the agent's refusal stands
 
 local ANSWER = { error = "string?", too_large = "boolean?", content = "string?", files = { optional = true,
@@ -26,6 +27,7 @@ local function ask_file(self, what, type, body, timeout)
   local answer, payload
   answer, payload, code = self:_ask(type, text, deadline)
   if not answer then return nil, ("%s: %s"):format(what, payload), code end
+  if json.is_crowded(payload, MOST_VALUES) then return errors.fail("ETOOBIG", "%s: over %d values in an answer", what, MOST_VALUES) end
   local result = answer == T.FILE_RESULT and json.decode(payload)
   local why = shape.wrong(result, ANSWER, "it")
   if why then return errors.fail("EPROTO", "%s: not an answer of the file service: %s", what, why) end

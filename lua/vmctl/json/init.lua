@@ -55,6 +55,27 @@ function M.object(tbl)
   return setmetatable(tbl, object_mt)
 end
 
+local CROWD = 1 << 18 -- values of a text whose bulk is a few long strings
+
+local function count_up_to(text, byte, most)
+  local count, at = 0, text:find(byte, 1, true)
+  while at and count <= most do
+    count, at = count + 1, text:find(byte, at + 1, true)
+  end
+  return count
+end
+
+--- Says if a text that should be a few long strings may be very many values, which would take thirty times its bytes in memory: its
+--- commas and brackets are counted, those in its strings too. Does not yield.
+---@param text string
+---@param most? integer values (262,144)
+---@return boolean
+function M.is_crowded(text, most)
+  most = most or CROWD
+  if #text <= most then return false end
+  return count_up_to(text, ",", most) + count_up_to(text, "[", most) + count_up_to(text, "{", most) > most
+end
+
 --- Says if a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
 ---@param value any
 ---@return boolean

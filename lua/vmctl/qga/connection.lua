@@ -3,6 +3,7 @@
 --- answer never goes to the next caller.
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
+local json = require "vmctl.json"
 local naming = require "vmctl.base.stream_name"
 local wire = require "vmctl.qmp.wire"
 
@@ -55,7 +56,8 @@ local function await_mark(self, id, deadline)
     local line
     if ok then line, err, code = self._stream:read_line(self._max_line, deadline - core.now()) end
     if not line and code ~= "ETOOBIG" then return nil, err, code end
-    local kind, message = wire.parse(line or "")
+    local kind, message
+    if line and not json.is_crowded(line) then kind, message = wire.parse(line) end
     if kind == "return" and message["return"] == id then return true end
     if core.now() >= deadline then return nil, "no answer", "ETIMEDOUT" end
   end
@@ -95,6 +97,7 @@ local function await_answer(self, id, deadline)
       if code == "ETIMEDOUT" then err = "no answer" end
       return give_up(self, err, code)
     end
+    if json.is_crowded(line) then return give_up(self, "an answer of too many values", "ETOOBIG") end
     local kind, message = wire.parse((line:gsub("^.*\xff", "")))
     if not kind and line ~= "" then return give_up(self, message, "EPROTO") end
     if kind and is_answer(self, kind, message, id) then
