@@ -15,7 +15,7 @@ local NEEDS = {
   console = "missing argument 'target'", logs = "missing argument 'target'", screenshot = "missing argument 'target'",
   qmp = "missing argument 'target'", trace = "missing argument 'file'", completion = "missing argument 'shell'",
 }
-local OTHERS = { "run", "list", "test", "doctor" }
+local OTHERS = { "run", "list", "test", "images", "doctor" }
 
 local commands = {}
 for name in pairs(NEEDS) do commands[#commands + 1] = name end
@@ -70,7 +70,7 @@ describe("the command line's arguments:", function()
 
   it("more than a command takes is refused", run(function()
     local too_many = {
-      { "list", "x" }, { "doctor", "x" }, { "cp", "a", "b", "c" }, { "health", "host", "x" },
+      { "list", "x" }, { "doctor", "x" }, { "images", "x" }, { "cp", "a", "b", "c" }, { "health", "host", "x" },
       { "push", "host", "x" }, { "forward", "a", "b", "c" }, { "console", "a", "b" }, { "logs", "a", "b" },
       { "screenshot", "a", "b", "c" }, { "qmp", "a", "b", "{}", "c" }, { "trace", "a", "b" }, { "completion", "bash", "zsh" },
     }

@@ -3,6 +3,9 @@ local assert = require "luassert"
 local cli = require "spec.support.cli"
 local json = require "vmctl.json"
 local schema = require "spec.support.schema"
+local core = require "vmctl.core"
+local layers = require "spec.support.layers"
+local rootfs = require "vmctl.rootfs"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 
@@ -89,6 +92,20 @@ describe("vmctl --json", function()
     local trace = support.tmpdir() .. "/trace"
     assert.equal(0, cli.run({ "exec", "host", "--", "echo", "x", env = { VMCTL_TRACE = trace } }).exit_code)
     assert.is_true(#document("trace", { "trace", trace }) > 3)
+  end))
+
+  it("images", run(function()
+    local folder = support.tmpdir()
+    local env = { XDG_CACHE_HOME = folder }
+    assert.same({}, document("images", { "images", env = env }).images)
+    assert(core.fs.replace(folder .. "/root.tar", layers.tar { { path = "a", content = "b" } }))
+    local made = assert(rootfs.image("tar:" .. folder .. "/root.tar", { cache = folder .. "/vmctl", arch = "amd64" }))
+    local listed = document("images", { "images", env = env }).images
+    assert.same({ 1, made.digest, "image", "tar:" .. folder .. "/root.tar" }, { #listed, listed[1].name, listed[1].kind, listed[1].from })
+    assert.same({}, document("images", { "images", "--prune", env = env }).removed)
+    assert.equal(125, cli.run({ "images", "--keep", "1G", env = env }).exit_code)
+    assert.equal(1, #document("images", { "images", "--prune", "--unused", "0", env = env }).removed)
+    assert.same({}, rootfs.list(folder .. "/vmctl"))
   end))
 
   it("cp, ready, push", run(function()

@@ -2,6 +2,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local image_defaults = require "vmctl.machine.image_defaults"
+local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local platform = require "vmctl.machine.platform"
 local root_disk = require "vmctl.machine.root_disk"
@@ -71,7 +72,9 @@ end
 -- What is no file system yet becomes one.
 local function find_image(self, at, arch)
   if not IMAGES[at.kind] then return at end
-  local image, err, code = rootfs.image(self._options[1], { cache = self._cache, arch = IMAGE_ARCHITECTURES[arch] })
+  local image, err, code = rootfs.image(self._options[1], { cache = self._cache, arch = IMAGE_ARCHITECTURES[arch],
+    on_progress = function(state) log.progress(("making an image of the root: %d MiB"):format(state.bytes >> 20)) end })
+  log.progress(nil)
   if not image then return nil, err, code end
   local has_init = (at.kind == "dir" or at.kind == "tar") and image.has_init -- an image's is left over from a system that it was made of
   return { kind = "erofs", path = image.path, digest = image.digest, config = image.config, has_init = has_init }
