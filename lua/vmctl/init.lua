@@ -5,6 +5,7 @@ require "vmctl.base.same_version"
 local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
+local locks = require "vmctl.base.lock"
 local log = require "vmctl.log"
 local task = require "vmctl.base.task"
 local version = require "vmctl.base.version"
@@ -12,7 +13,7 @@ local version = require "vmctl.base.version"
 ---@class vmctl
 local M = { _VERSION = "vmctl " .. version }
 
-for _, module in ipairs { task, channel, dial } do
+for _, module in ipairs { task, channel, locks, dial } do
   for name, value in pairs(module) do M[name] = value end
 end
 

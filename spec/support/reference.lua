@@ -1,8 +1,8 @@
 --- Agents that behave as the reference ones do, bad habits included; written from docs/wire/exec.md (whose sections are
 --- named in brackets), with framing of their own. Commands really run, by `sh -c`.
-local channel = require "vmctl.base.channel"
 local cjson = require "cjson"
 local core = require "vmctl.core"
+local locks = require "vmctl.base.lock"
 local process = require "vmctl.process"
 local vmctl = require "vmctl"
 
@@ -324,7 +324,7 @@ end)
 local OLD = { [1] = true, [9] = true, [11] = true }
 
 function agent:converse(conn)
-  self.locks[conn] = channel.lock()
+  self.locks[conn] = locks.lock()
   local type, payload = read_message(conn)
   self.seen[#self.seen + 1] = { type, payload }
   local known = type and handlers[type] and (self.revision ~= "0.1.9" or OLD[type]) and not (self.quirks.no_files and type > 13)

@@ -1,6 +1,6 @@
 --- The output of a plain command, which its answer carries.
-local channel = require "vmctl.base.channel"
 local job = require "vmctl.process.job"
+local locks = require "vmctl.base.lock"
 local pieces = require "vmctl.base.pieces"
 local wire = require "vmctl.exec.wire"
 
@@ -15,7 +15,7 @@ local CAPTURE = 4 << 20   -- bytes of stdout and stderr together that an answer 
 ---@param conn vmctl.Stream
 function M.new(conn)
   local types, texts = { stdout = T.STDOUT, stderr = T.STDERR }, { stdout = pieces.new(), stderr = pieces.new() }
-  local lock, total = channel.lock(), 0
+  local lock, total = locks.lock(), 0
   local self = { ahead = false, sending = 0 }
   local function send(name, data)
     return conn:write_frame(types[name], data, math.huge)

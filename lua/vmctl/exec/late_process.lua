@@ -1,8 +1,8 @@
 --- A command of an agent that gives commands no input (the reference's revision 0.1.9). Its input is gathered in a file of the guest,
 --- and it begins when that has been ended.
-local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local locks = require "vmctl.base.lock"
 
 local M = {}
 
@@ -19,7 +19,7 @@ local mt = { __name = "vmctl.ExecLateProcess", __index = methods }
 ---@param timeout number seconds for each call
 ---@return vmctl.ExecLateProcess
 function M.new(input, begin, name, timeout)
-  return setmetatable({ name = name, _input = input, _begin = begin, _timeout = timeout, _lock = channel.lock(),
+  return setmetatable({ name = name, _input = input, _begin = begin, _timeout = timeout, _lock = locks.lock(),
     _begun = core.queue() }, mt)
 end
 

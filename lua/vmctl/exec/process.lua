@@ -1,8 +1,8 @@
 --- A command that runs in a guest, seen from the host.
-local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local kept_output = require "vmctl.exec.kept_output"
+local locks = require "vmctl.base.lock"
 local messages = require "vmctl.exec.process_messages"
 local signals = require "vmctl.signals"
 local torn = require "vmctl.exec.torn"
@@ -26,7 +26,7 @@ local mt = { __name = "vmctl.ExecProcess", __index = methods }
 function M.new(stream, mode, revision, title, target)
   return setmetatable({
     _stream = stream, _frames = mode == T.EXEC_TTY and revision ~= "vmctl" and torn.new(stream) or nil,
-    _mode = mode, _revision = revision, _lock = channel.lock(), _kept = kept_output.new(), name = ("%s on %s"):format(title, target),
+    _mode = mode, _revision = revision, _lock = locks.lock(), _kept = kept_output.new(), name = ("%s on %s"):format(title, target),
   }, mt)
 end
 

@@ -1,10 +1,10 @@
 --- One end of an Ethernet wire as QEMU's stream sockets carry it (docs/wire/qemu-l2.md#framing): frames go in and out
 --- whole, from any number of tasks.
 local core = require "vmctl.core"
-local channel = require "vmctl.base.channel"
 local errors = require "vmctl.errors"
 local frame_rules = require "vmctl.l2.frame_rules"
 local handler = require "vmctl.l2.handler"
+local locks = require "vmctl.base.lock"
 
 local M = {}
 
@@ -26,7 +26,7 @@ local mt = { __name = "vmctl.L2Port", __index = methods }
 function M.new(stream)
   stream:set_format(M.format)
   local self = setmetatable({
-    _stream = stream, _label = stream:label(), _sending = channel.lock(), _over = core.queue(), _address = frame_rules.random_address(),
+    _stream = stream, _label = stream:label(), _sending = locks.lock(), _over = core.queue(), _address = frame_rules.random_address(),
     _counts = { frames_in = 0, bytes_in = 0, frames_out = 0, bytes_out = 0, invalid = 0 },
     _kept = {}, _first = 1, -- frames that a handler's task had read before the handler was taken away
   }, mt)

@@ -1,9 +1,9 @@
 --- The channel to a guest's agent: AF_VSOCK if this machine can be a vsock host, else a virtio-serial port that carries many
 --- streams.
 local address = require "vmctl.net.address"
-local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local locks = require "vmctl.base.lock"
 local mux = require "vmctl.mux"
 
 local M = {}
@@ -141,7 +141,7 @@ local function open_serial(name)
   if not ours then return nil, theirs, code end
   ours:label("link to " .. name)
   return setmetatable({
-    port = PORT_ID, _link = ours, _theirs = theirs, _name = name, _lock = channel.lock(), _age = 0, stdin = theirs:fileno(), kind = "mux",
+    port = PORT_ID, _link = ours, _theirs = theirs, _name = name, _lock = locks.lock(), _age = 0, stdin = theirs:fileno(), kind = "mux",
   }, serial_mt)
 end
 

@@ -1,7 +1,7 @@
 --- One connection to a guest agent: one command at a time, in the order of the calls; synchronises again after a call gave up
 --- (docs/wire/qmp-qga.md#agent-channel, docs/wire/qmp-qga.md#agent-synchronising). A late
 --- answer never goes to the next caller.
-local channel = require "vmctl.base.channel"
+local locks = require "vmctl.base.lock"
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local naming = require "vmctl.base.stream_name"
@@ -24,7 +24,7 @@ local mt = { __name = "vmctl.QgaConnection", __index = methods }
 function M.new(stream, max_line)
   naming.name(stream, "qga")
   return setmetatable({
-    _stream = stream, _max_line = max_line, _lock = channel.lock(), _last = math.random(MAX_ID // 2), _in_step = false,
+    _stream = stream, _max_line = max_line, _lock = locks.lock(), _last = math.random(MAX_ID // 2), _in_step = false,
   }, mt)
 end
 

@@ -2,8 +2,8 @@
 --- (docs/wire/qmp-qga.md#qmp-messages). A late answer is recognised by its number, so a call that gives up harms no other.
 local errors = require "vmctl.errors"
 local background = require "vmctl.base.background"
-local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
+local locks = require "vmctl.base.lock"
 local log = require "vmctl.log"
 local wire = require "vmctl.qmp.wire"
 
@@ -23,7 +23,7 @@ local mt = { __name = "vmctl.QmpConnection", __index = methods }
 function M.new(stream, hub, max_line)
   stream:cork()
   return setmetatable({
-    _stream = stream, _hub = hub, _max_line = max_line, _pending = {}, _last = 0, _lock = channel.lock(),
+    _stream = stream, _hub = hub, _max_line = max_line, _pending = {}, _last = 0, _lock = locks.lock(),
   }, mt)
 end
 

@@ -1,6 +1,6 @@
 --- The machines of one test. They start concurrently, share networks, and are ended in any case.
-local channel = require "vmctl.base.channel"
 local failure = require "vmctl.scenario.failure"
+local locks = require "vmctl.base.lock"
 local machines = require "vmctl.scenario.machine"
 local options = require "vmctl.base.options"
 local plans = require "vmctl.scenario.plan"
@@ -59,7 +59,7 @@ function M.new(specs, opts, level)
   opts = options.check(opts, known, "scenario", level + 1)
   local all, names = by_name(specs, opts.defaults, level + 1)
   local self = setmetatable({
-    _options = opts, _names = names, _machines = {}, _lock = channel.lock(), _store = store.new(),
+    _options = opts, _names = names, _machines = {}, _lock = locks.lock(), _store = store.new(),
   }, mt)
   self._run = test_run.new(opts, plans.new(names, all, opts.networks, level + 1), function()
     for _, machine in ipairs(self:machines()) do machine:_forget() end

@@ -3,9 +3,9 @@
 --- one table.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
-local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local locks = require "vmctl.base.lock"
 local log = require "vmctl.log"
 local requests = require "vmctl.socketforward.accept_requests"
 local wire = require "vmctl.socketforward.wire"
@@ -28,7 +28,7 @@ function M.of(client)
   if not hub or hub.state == "failed" then
     hub = setmetatable({
       client = client, state = "idle", reopened = 0, _table = {}, _forwarders = {}, _count = 0, _at_work = 0,
-      _freed = core.queue(), _lock = channel.lock(), _kept = false,
+      _freed = core.queue(), _lock = locks.lock(), _kept = false,
     }, mt)
     hubs[client] = hub
   end

@@ -3,9 +3,9 @@
 local acceptors = require "vmctl.socketforward.acceptor"
 local background = require "vmctl.base.background"
 local bound_sockets = require "vmctl.socketforward.bound"
-local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local locks = require "vmctl.base.lock"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local paths = require "vmctl.socketforward.paths"
@@ -220,7 +220,7 @@ function M.new(opts)
   local joined = relays.new(manager, opts.idle, opts.linger)
   return setmetatable({
     _rules = { folders = paths.folders(opts), tcp = opts.tcp, mode = opts.mode }, _queue = opts.queue or QUEUE,
-    _most = opts.pending or PENDING, _bound = {}, _count = 0, _relays = joined, _binding = channel.lock(), _turn = 0,
+    _most = opts.pending or PENDING, _bound = {}, _count = 0, _relays = joined, _binding = locks.lock(), _turn = 0,
     _shares = shared ~= nil, _streams = manager,
     _pending = pendings.new {
       pending_timeout = opts.pending_timeout or PENDING_TIMEOUT, queue_timeout = opts.queue_timeout or QUEUE_TIMEOUT,

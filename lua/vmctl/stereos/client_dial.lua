@@ -1,8 +1,8 @@
 --- Connecting a client to its guest, again where a connection was lost.
-local channel = require "vmctl.base.channel"
 local connections = require "vmctl.stereos.client_connection"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
+local locks = require "vmctl.base.lock"
 
 local M = {}
 
@@ -32,7 +32,7 @@ end
 ---@param deadline number
 ---@return vmctl.StereosConnection|nil, string?, string? as vmctl.dial; ECLOSED
 function M.connected(self, deadline)
-  local lock = self._dialling or channel.lock()
+  local lock = self._dialling or locks.lock()
   self._dialling = lock
   local connection, err, code = lock:with(deadline - core.now(), dial_anew, self, deadline)
   if not lock:held() then self._dialling = nil end

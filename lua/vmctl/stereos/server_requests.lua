@@ -2,8 +2,8 @@
 --- results (docs/wire/stereos.md#messages, docs/wire/stereos.md#ack-rules).
 local core = require "vmctl.core"
 local background = require "vmctl.base.background"
-local channel = require "vmctl.base.channel"
 local errors = require "vmctl.errors"
+local locks = require "vmctl.base.lock"
 local log = require "vmctl.log"
 local task = require "vmctl.base.task"
 local wire = require "vmctl.stereos.wire"
@@ -46,7 +46,7 @@ end
 function M.new(handlers, limit, where, level)
   check_handlers(handlers, where, level + 1)
   return setmetatable({
-    _handlers = handlers, _after = handlers.after or {}, _limit = limit, _lock = channel.lock(), _began = core.now(),
+    _handlers = handlers, _after = handlers.after or {}, _limit = limit, _lock = locks.lock(), _began = core.now(),
     _state = wire.states.READY,
   }, mt)
 end

@@ -1,9 +1,9 @@
 --- Many streams over one (yamux, the published specification, version 0). Users get each as an ordinary vmctl.Stream.
 local background = require "vmctl.base.background"
-local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local frame = require "vmctl.yamux.frame"
+local locks = require "vmctl.base.lock"
 local reader = require "vmctl.yamux.reader"
 local stream = require "vmctl.yamux.stream"
 local task = require "vmctl.base.task"
@@ -103,7 +103,7 @@ end
 function M.session(transport, opts)
   return setmetatable({
     _transport = transport, _parity = opts.client and 1 or 0, _next = opts.client and 1 or 2, _streams = {}, _count = 0,
-    _on_stream = opts.on_stream, _on_strange = opts.on_strange, _lock = channel.lock(), _ponged = core.queue(), _pings = 0,
+    _on_stream = opts.on_stream, _on_strange = opts.on_strange, _lock = locks.lock(), _ponged = core.queue(), _pings = 0,
     _pong = 0, _owed = 0, _forgotten = core.queue(), _answered = core.queue(), _unanswered = 0,
     _backlog = opts.backlog or BACKLOG, _send_timeout = opts.send_timeout or SEND_TIMEOUT, linger = opts.linger or LINGER,
   }, mt)
