@@ -26,6 +26,20 @@ local function blocks(language)
   return found
 end
 
+-- The paths in a page that are not there.
+local function missing_paths(page)
+  local missing = {}
+  for path in read(page):gmatch "`([%l_]+/[%w_/.%-]+)`" do
+    local made_by_reader = path:find "counter" or path:find "%u%u"
+    if not made_by_reader and not lfs.attributes(path) then missing[#missing + 1] = path end
+  end
+  return missing
+end
+
+describe("docs/architecture.md", function()
+  it("names files and folders that are there", function() assert.same({}, missing_paths "docs/architecture.md") end)
+end)
+
 describe("CONTRIBUTING.md", function()
   it("shows a verb that gives what it promises", function()
     local methods = assert(load("local M = {}\n" .. blocks("lua")[1] .. "return M"))()
@@ -63,14 +77,7 @@ describe("CONTRIBUTING.md", function()
     assert.equal(0, done.exit_code)
   end))
 
-  it("names files and folders that are there", function()
-    local missing = {}
-    for path in read "CONTRIBUTING.md":gmatch "`([%l_]+/[%w_/.%-]+)`" do
-      local made_by_reader = path:find "counter" or path:find "%u%u"
-      if not made_by_reader and not lfs.attributes(path) then missing[#missing + 1] = path end
-    end
-    assert.same({}, missing)
-  end)
+  it("names files and folders that are there", function() assert.same({}, missing_paths "CONTRIBUTING.md") end)
 
   it("names targets of make that there are", function()
     local makefile = "\n" .. read "Makefile"
