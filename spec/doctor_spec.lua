@@ -114,6 +114,8 @@ describe("vmctl.doctor.check", function()
     assert.is_false(seen["QEMU's stream netdev"].ok)
     assert.is_false(seen["QEMU's PNG pictures"].ok)
     assert.is_false(seen["virtio-serial"].ok)
+    assert.is_false(seen["QEMU's virtiofs"].ok)
+    assert.is_true(seen["QEMU's user networking"].ok)
   end, LIMIT))
 
   it("tries buildah, which may be there and lack what it needs", run(function()

@@ -12,6 +12,8 @@ local PROGRAMS = {
   { "busybox", "image.build puts it into guests", "busybox-static", devices.BUSYBOX },
   { "qemu-img", "disk images and snapshots", "qemu-utils" },
   { "virtiofsd", "shares of folders with guests", "qemu-system-common, or virtiofsd", devices.VIRTIOFSD },
+  { "mke2fs", "roots that keep what a guest writes", "e2fsprogs", { "/usr/sbin/mke2fs", "/sbin/mke2fs" } },
+  { "skopeo", "roots that are images of a registry", "skopeo" },
   { "go", "make interop, against the Go reference programs", "golang-go" },
 }
 
@@ -79,6 +81,9 @@ function M.guest(report, build)
   local installed = not kernel and installed_kernel()
   report("kernel", kernel ~= nil or installed and "partial" or false, kernel or installed or "not found",
     installed and "make guest, or name this one: machine.launch { kernel = … }" or "make guest")
+  local modules = probe.first { os.getenv "VMCTL_MODULES" or build .. "/kernel/modules", build .. "/kernel/modules" }
+  report("kernel modules", modules ~= nil or "partial", modules or "not found: roots need a kernel that has their drivers built in",
+    "make guest, or VMCTL_MODULES", true)
   local image = probe.first { os.getenv "VMCTL_INITRD" or build .. "/guest.img", build .. "/guest.img" }
   report("guest image", image ~= nil, image or "not found", "make guest")
   local agent = probe.first { build .. "/vmctl-agent" }

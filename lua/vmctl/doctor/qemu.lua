@@ -35,6 +35,9 @@ local function report_abilities(report, file, version)
   report("QEMU's stream netdev", stream, stream and "-netdev stream is there, for cards on a switch" or
     ("QEMU %s has no -netdev stream"):format(version), "QEMU 7.2 or later; older ones take backend = \"socket\" for a card",
     true)
+  local user = has(netdevs, "user")
+  report("QEMU's user networking", user, user and "-netdev user is there, for ports that lead into guests" or
+    "QEMU was built without libslirp", "install a QEMU with user networking", true)
   local png = at_least(version, 7, 1)
   report("QEMU's PNG pictures", png, ("QEMU %s %s pictures of the screen as PNG"):format(version, png and "writes" or "has no"),
     "QEMU 7.1 or later", true)
@@ -43,6 +46,9 @@ local function report_abilities(report, file, version)
   report("QEMU's sandbox", sandbox, sandbox and "QEMU can filter its own system calls" or "QEMU was built without seccomp",
     "install a QEMU with seccomp, or launch guests with sandbox = false", false)
   local devices = probe.output { file, "-device", "help" } or ""
+  local share = devices:find('"vhost-user-fs-pci"', 1, true) ~= nil
+  report("QEMU's virtiofs", share, share and "QEMU has vhost-user-fs: folders can be shared with guests" or
+    "QEMU lists no vhost-user-fs-pci", "install QEMU's full set of devices", true)
   report("virtio-serial", devices:find('"virtserialport"', 1, true) ~= nil,
     devices:find('"virtserialport"', 1, true) and "QEMU has virtserialport: guests can be reached without AF_VSOCK"
       or "QEMU lists no virtserialport", "install QEMU's full set of devices", false)
