@@ -1,0 +1,139 @@
+--- The files of a root: which drives they become, and where what a guest writes is kept.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local root_disk = require "vmctl.machine.root_disk"
+
+local M = {}
+
+local UPPER_SIZE = "4G" -- of a kept upper layer, which is sparse
+local ROOT_SERIAL, UPPER_SERIAL = "vmctl-root", "vmctl-upper"
+
+--- A word of the kernel's command line, as stage 1 reads it. Does not wait.
+---@param text string
+---@return string
+function M.encode(text) return (text:gsub("[^%w/._:=+-]", function(c) return ("%%%02x"):format(c:byte()) end)) end
+
+local function add_file(self, name, path, write, format)
+  local file, err, code = root_disk.open(path, write)
+  if not file then return nil, err, code end
+  local each = { name = name, file = file }
+  self._files[#self._files + 1] = each
+  if write then -- QEMU first opens what it will write for reading, and asks for a descriptor of just that
+    each.reader, err, code = core.fs.open(("/proc/self/fd/%d"):format(file:fileno()))
+    if not each.reader then return nil, "root: " .. err, code end
+  end
+  if not format then
+    format, err, code = root_disk.format(file, path)
+    if not format then return nil, err, code end
+  end
+  return file, format
+end
+
+-- Where what is kept stands: where the caller says, or by the guest's name.
+local function kept_path(self, suffix)
+  if self._options.keep then return self._options.keep end
+  if not self._named then
+    return errors.fail("EINVAL", 'root: writes = "keep" needs a name for the guest, or the file (keep)')
+  end
+  local base = os.getenv "XDG_STATE_HOME"
+  if not base or base:sub(1, 1) ~= "/" then base = (os.getenv "HOME" or "/var") .. "/.local/state" end
+  return ("%s/vmctl/roots/%s%s"):format(base, self._named, suffix)
+end
+
+local function open_kept(self, suffix, mark, make)
+  local path, err, code = kept_path(self, suffix)
+  if not path then return nil, err, code end
+  local ok = true
+  if not core.fs.stat(path) then
+    ok, err, code = make(path)
+    if ok then ok, err, code = root_disk.set_mark(path, mark) end
+  elseif not root_disk.mark_is(path, mark) then
+    return errors.fail("EINVAL", "root: %s was kept for another root, or for this one before it changed: name another file (keep)", path)
+  end
+  if not ok then return nil, err, code end
+  return path
+end
+
+local function drive(self, id, serial, text)
+  self._drives[#self._drives + 1] = { id = id, serial = serial, text = text }
+end
+
+local function plan_disk(self, at, writes)
+  local path, through = core.fs.real(at.path) or at.path, writes == "through"
+  local file, format, code = add_file(self, "root", path, through, self._options.format)
+  if not file then return nil, format, code end
+  if writes == "keep" then
+    local stat, err
+    stat, err, code = file:stat()
+    if not stat then return nil, err, code end
+    local size
+    size, err, code = root_disk.size(file, format)
+    if not size then return nil, err, code end
+    local mark = ("disk %s %d %d\n"):format(path, stat.size, stat.changed)
+    local kept
+    kept, err, code = open_kept(self, ".qcow2", mark, function(to) return root_disk.make_overlay(to, size) end)
+    if not kept then return nil, err, code end
+    local overlay
+    overlay, err, code = add_file(self, "kept", kept, true, "qcow2")
+    if not overlay then return nil, err, code end
+    drive(self, "root", ROOT_SERIAL,
+      ("file={kept},format=qcow2,backing.driver=%s,backing.file.driver=file,backing.file.filename={root}"):format(format))
+  else
+    drive(self, "root", ROOT_SERIAL, ("file={root},format=%s%s"):format(format, through and "" or ",snapshot=on"))
+  end
+  self._word = "disk" .. (at.partition and ":" .. M.encode(tostring(at.partition)) or "")
+  return true
+end
+
+local function plan_image(self, image, writes)
+  local file, err, code = add_file(self, "root", image.path, false, "raw")
+  if not file then return nil, err, code end
+  drive(self, "root", ROOT_SERIAL, "file={root},format=raw,read-only=on")
+  self._word, self.config = "image", image.config or {}
+  if writes == "through" then return errors.fail("EINVAL", 'root: an image is never written: writes = "keep" or "discard"') end
+  if writes ~= "keep" then return true end
+  local mark = ("image %s\n"):format(image.digest or core.fs.real(image.path) or image.path)
+  local kept
+  kept, err, code = open_kept(self, ".ext4", mark, function(to) return root_disk.make_ext4(to, self._options.size or UPPER_SIZE) end)
+  if not kept then return nil, err, code end
+  file, err, code = add_file(self, "kept", kept, true, "raw")
+  if not file then return nil, err, code end
+  drive(self, "upper", UPPER_SERIAL, "file={kept},format=raw")
+  self._append = self._append .. " vmctl.upper=disk"
+  return true
+end
+
+-- An empty one is a disk of its own, kept or gone with the guest.
+local function plan_empty(self, at, writes)
+  local path, err, code
+  if writes == "keep" then
+    path, err, code = open_kept(self, ".ext4", "empty\n", function(to) return root_disk.make_ext4(to, at.size) end)
+  else
+    path = self._cache .. ("/empty/%s.ext4"):format(tostring(at.size):gsub("[^%w]", "_"))
+    if not core.fs.stat(path) then
+      local ok
+      ok, err, code = root_disk.make_ext4(path, at.size)
+      path = ok and path
+    end
+  end
+  if not path then return nil, err, code end
+  local file
+  file, err, code = add_file(self, "root", path, writes == "keep", "raw")
+  if not file then return nil, err, code end
+  drive(self, "root", ROOT_SERIAL, "file={root},format=raw" .. (writes == "keep" and "" or ",snapshot=on"))
+  self._word = "disk:0"
+  return true
+end
+
+--- Opens and locks the files of a root, and says which drives they are and what stage 1 is told of them. Waits while one is made.
+---@param self table the root: _options, _named, _cache; gets _files, _drives, _word, _append, config
+---@param at { kind: "disk"|"empty"|"erofs" }
+---@param writes "discard"|"keep"|"through"
+---@return true|nil, string?, string? code as of root_disk
+function M.plan(self, at, writes)
+  if at.kind == "disk" then return plan_disk(self, at, writes) end
+  if at.kind == "empty" then return plan_empty(self, at, writes) end
+  return plan_image(self, at, writes)
+end
+
+return M
