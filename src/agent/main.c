@@ -180,6 +180,8 @@ static int keep_agent(char **argv)
 int main(int argc, char **argv)
 {
     struct vmctl_stage1 stage1;
+    if (getpid() != 1 && argc == 2 && strcmp(argv[1], "--place") == 0)
+        return vmctl_stage1_place();
     if (getpid() != 1)
         return run(argc, argv, 0);
     vmctl_init_begin();

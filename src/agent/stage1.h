@@ -78,4 +78,7 @@ void vmctl_filesystem_probe(const char *device, struct vmctl_filesystem *found);
 /* Inside the root: makes `agent` its companion and starts the init. Returns in the keeper alone, if one is needed. */
 enum vmctl_stage1_end vmctl_stage1_start_init(const char *init, int agent);
 
+/* In another's initramfs, which keeps its /run for a systemd: leaves the agent and its unit there. The exit code. */
+int vmctl_stage1_place(void);
+
 #endif

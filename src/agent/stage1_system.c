@@ -132,6 +132,21 @@ static void prepare_run(int agent)
     place_agent(agent);
 }
 
+/* initramfs-tools mounts /run so that nothing in it can be started, hence a place of its own. */
+int vmctl_stage1_place(void)
+{
+    int agent = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (agent < 0)
+        vmctl_stage1_fail(true, "open the agent's program");
+    make_folder("/run/vmctl");
+    if (mount("vmctl", "/run/vmctl", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=8m") < 0)
+        vmctl_stage1_fail(true, "mount a tmpfs on /run/vmctl");
+    place_agent(agent);
+    close(agent);
+    place_unit();
+    return 0;
+}
+
 enum vmctl_stage1_end vmctl_stage1_start_init(const char *init, int agent)
 {
     static char text[STAGE1_TEXT];
