@@ -8,6 +8,7 @@ function M.describe(command)
     :argname "WHAT"
   command:option("--size", "An empty root of this size (4G); of an image: of the layer that keeps what is written."):argname "SIZE"
   command:option("--init", "agent, system (the root's own), or a command's words."):argname "WHAT"
+  command:option("--boot", "Whose kernel: ours (default), or kernel: the disk's own."):argname("HOW"):choices { "ours", "kernel" }
   command:option("--writes", "What becomes of what it writes to its root."):argname("HOW"):choices { "discard", "keep", "through" }
   command:option("--keep", "The file that keeps what is written."):argname "FILE"
   command:flag("--read-only", "Mount the root read-only.")
@@ -26,7 +27,7 @@ end
 local function root_of(opts)
   local root = { opts.root, size = opts.size, keep = opts.keep, read_only = opts.read_only or nil }
   if opts.root or opts.size then return root end
-  for _, name in ipairs { "init", "writes", "keep", "read_only" } do
+  for _, name in ipairs { "init", "boot", "writes", "keep", "read_only" } do
     if opts[name] then return errors.fail("EINVAL", "--%s is of a root: name one (--root)", (name:gsub("_", "-"))) end
   end
   return false
@@ -45,7 +46,7 @@ end
 function M.take(opts)
   local root, err, code = root_of(opts)
   if root == nil then return nil, err, code end
-  local taken = { root = root or nil, init = init_of(opts.init), writes = opts.writes, network = opts.network, shares = {} }
+  local taken = { root = root or nil, init = init_of(opts.init), boot = opts.boot, writes = opts.writes, network = opts.network, shares = {} }
   if #(opts.port or {}) > 0 then taken.ports, taken.network = opts.port, opts.network or "user" end
   for i, text in ipairs(opts.share or {}) do
     taken.shares[i], err, code = parse_share(text)
