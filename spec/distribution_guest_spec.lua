@@ -38,6 +38,20 @@ for _, suite in ipairs(distributions.suites()) do
       assert.same(before, core.fs.stat(disk))
     end, 1))
 
+    it("runs its own kernel and initrd, which a guest finds once, with a share", run(function()
+      local shared = folder .. "/shared"
+      assert(core.fs.mkdir(shared))
+      assert(core.fs.replace(shared .. "/file", "shared\n"))
+      local options = { root = "disk:" .. disk, boot = "kernel", shares = { { host = shared, guest = "/srv/a share", read_only = true } } }
+      local vm <close> = boot(folder, options)
+      assert.equal("running\n", distributions.state(vm))
+      assert.equal("systemd\nshared\n", say(vm, "cat /proc/1/comm; cat '/srv/a share/file'"))
+      assert.equal("0\n", say(vm, "test -e /boot/vmlinuz-$(uname -r); echo $?"))
+      say(vm, "modprobe loop") -- its modules are those of its kernel
+      assert.equal(1, #core.fs.list(folder .. "/cache/kernels"))
+      assert(vm:shutdown(LIMIT))
+    end, 2))
+
     it("keeps ten thousand files over a reboot, and what was synced over a loss of power", run(function()
       local options = kept()
       options.reboot = true

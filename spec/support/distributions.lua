@@ -6,7 +6,7 @@ local roots = require "spec.support.roots"
 local M = {}
 
 --- Seconds for a boot and for what takes as long: a guest of systemd takes about twenty where it is emulated.
-M.LIMIT = 180
+M.LIMIT = 300
 
 --- Those that are to be tried.
 ---@return string[]

@@ -49,6 +49,10 @@ function M.plan(opts)
   return self, completed
 end
 
+--- As vmctl.MachineShares has it. Does not wait.
+---@return string
+function methods:script() return self._shares and self._shares:script() or "" end
+
 --- Starts what serves the guest. Does not wait for it.
 ---@return true|nil, string?, string?
 function methods:start() return not self._shares or self._shares:start() end

@@ -32,7 +32,7 @@ function M.launch(opts)
   if not its_beside then return nil, completed, code end
   if not completed.root then return launch.start(completed, mt, its_beside) end
   local its_root
-  its_root, completed, code = root.plan(completed, its_beside)
+  its_root, completed, code = root.plan(completed, its_beside, M.launch)
   if not its_root then return nil, completed, code end
   local vm, err
   vm, err, code = launch.start(completed, mt, its_beside, its_root)

@@ -25,7 +25,7 @@ local known = {
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
   nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
   display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
-  fds = "table", paths = "table", root = "string|table", init = "string|table",
+  fds = "table", paths = "table", root = "string|table", init = "string|table", boot = { "ours", "kernel" },
   writes = { "discard", "keep", "through" }, modules_dir = "string", agent = "string", cache_dir = "string",
   shares = "table", network = { "none", "user" }, ports = "table",
 }
@@ -46,6 +46,8 @@ local known = {
 -- stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside
 -- it (default for disks, and for folders that have one), or a command with the agent beside it
+---@field boot? "ours"|"kernel" whose kernel: ours with stage 1 (default), or the disk's own with its initrd, which initramfs-tools has
+-- made, for systemd; a guest of ours looks for it first, once for each state of the disk
 ---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of
 -- its own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)

@@ -4,6 +4,7 @@ local errors = require "vmctl.errors"
 local image_defaults = require "vmctl.machine.image_defaults"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local own_kernel = require "vmctl.machine.own_kernel"
 local platform = require "vmctl.machine.platform"
 local root_files = require "vmctl.machine.root_files"
 local rootfs = require "vmctl.rootfs"
@@ -105,39 +106,74 @@ local function check_memory(memory, init)
   return true
 end
 
+-- Looks before the disk is locked: another guest does that.
+local function find_own_kernel(self, opts, at, launch)
+  if opts.boot ~= "kernel" then return true end
+  if at.kind ~= "disk" or opts.init and opts.init ~= "system" then
+    return errors.fail("EINVAL", 'root: boot = "kernel" is for the init of a disk: an image has no kernel, and ours starts any init')
+  end
+  local found, err, code = own_kernel.find(launch, opts, self._options, {
+    path = at.path, partition = at.partition, kept = opts.writes == "keep" and root_files.kept_of_disk(self) or nil, cache = self._cache,
+  })
+  if not found then return nil, ("root: the kernel of %s: %s"):format(at.path, err), code end
+  self._own = found
+  return true
+end
+
+-- The kernel, and the initrd and words that lead it into the root.
+local function start_own(self, parts, beside)
+  local initrd, err, code = own_kernel.initrd(self._own, parts.agent, beside:script())
+  if not initrd then return nil, "root: " .. err, code end
+  local mode = self._options.read_only and "ro" or "rw"
+  return {
+    kernel = self._own.folder .. "/kernel", initrd = initrd,
+    append = ("root=%s %s"):format(own_kernel.device(self._own, root_files.ROOT_SERIAL), mode),
+  }
+end
+
+local function start_ours(self, parts, beside, init)
+  local word = init_word(init)
+  if #word > LONGEST_WORD then return errors.fail("ETOOBIG", "root: the init has more than %d bytes", LONGEST_WORD) end
+  local initrd, err, code = stage1.make {
+    agent = parts.agent, modules_dir = parts.modules_dir, set = self._word == "image" and "image" or "disk", more = beside.modules,
+    cache = self._cache,
+  }
+  if not initrd then return nil, err, code end
+  return {
+    kernel = parts.kernel, initrd = initrd,
+    append = ("vmctl.root=%s%s%s vmctl.init=%s %s"):format(
+      self._word, self._append, image_defaults.word(self.config, root_files.encode), word, beside.words),
+  }
+end
+
 -- The options of the launch that the root decides, unless the caller has.
 local function complete(self, opts, at, parts, beside)
   local arch, err, code = platform.get(opts.arch)
   if not arch then return nil, "launch: " .. err, code end
   local init = opts.init or (at.kind == "disk" or at.has_init) and "system" or "agent"
-  local set = self._word == "image" and "image" or "disk"
-  local initrd
-  initrd, err, code = stage1.make {
-    agent = parts.agent, modules_dir = parts.modules_dir, set = set, more = beside.modules, cache = self._cache,
-  }
-  if not initrd then return nil, err, code end
   local ok
   ok, err, code = check_memory(opts.memory, init)
   if not ok then return nil, err, code end
-  local word = init_word(init)
-  if #word > LONGEST_WORD then return errors.fail("ETOOBIG", "root: the init has more than %d bytes", LONGEST_WORD) end
+  local first
+  if self._own then first, err, code = start_own(self, parts, beside) else first, err, code = start_ours(self, parts, beside, init) end
+  if not first then return nil, err, code end
   local machine = opts.machine
   if not machine and init ~= "agent" and arch.machines[arch.fallback] then machine = arch.fallback end -- with ACPI to power it off
   local memory = opts.memory or (init == "agent" and "256M" or "512M")
   return options.merge(opts, {
-    kernel = parts.kernel, initrd = initrd, machine = machine, memory = memory,
-    append = ("vmctl.root=%s%s%s vmctl.init=%s %s %s"):format(
-      self._word, self._append, image_defaults.word(self.config, encode), word, beside.words, opts.append or ""),
+    kernel = first.kernel, initrd = first.initrd, machine = machine, memory = memory,
+    append = ("%s %s"):format(first.append, opts.append or ""),
   })
 end
 
 --- Plans a root: opens and locks its files. Waits while an image or a file system is made.
 ---@param opts table as for machine.launch, with `root`
----@param beside { words: string, modules: string[] } what stage 1 is told of the rest of the guest
+---@param beside vmctl.MachineBeside what stage 1 is told of the rest of the guest
+---@param launch function vmctl.machine.launch, for a guest that looks at a disk
 ---@return vmctl.MachineRoot|nil root
 ---@return table|string completed the options of the launch, or a message
 ---@return string? code EBUSY: another guest uses a file; EINVAL; ENOENT …
-function M.plan(opts, beside)
+function M.plan(opts, beside, launch)
   local at, spec, code = parse(opts.root)
   if not at then return nil, spec, code end
   local kernel, agent, modules_dir = find_parts(opts)
@@ -149,7 +185,8 @@ function M.plan(opts, beside)
   }, mt)
   local ok, err, image
   image, err, code = find_image(self, at, opts.arch)
-  if image then ok, err, code = root_files.plan(self, image, opts.writes or "discard") end
+  if image then ok, err, code = find_own_kernel(self, opts, at, launch) end
+  if ok then ok, err, code = root_files.plan(self, image, opts.writes or "discard") end
   at = image
   local completed
   if ok then completed, err, code = complete(self, opts, at, { kernel = kernel, agent = agent, modules_dir = modules_dir }, beside) end

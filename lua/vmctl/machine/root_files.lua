@@ -8,6 +8,8 @@ local M = {}
 local UPPER_SIZE = "4G" -- of a kept upper layer, which is sparse
 local ROOT_SERIAL, UPPER_SERIAL = "vmctl-root", "vmctl-upper"
 
+M.ROOT_SERIAL = ROOT_SERIAL
+
 --- A word of the kernel's command line, as stage 1 reads it. Does not wait.
 ---@param text string
 ---@return string
@@ -38,6 +40,14 @@ local function kept_path(self, suffix)
   local base = os.getenv "XDG_STATE_HOME"
   if not base or base:sub(1, 1) ~= "/" then base = (os.getenv "HOME" or "/var") .. "/.local/state" end
   return ("%s/vmctl/roots/%s%s"):format(base, self._named, suffix)
+end
+
+--- The overlay of a disk, if there is one already. Does not wait.
+---@param self table the root
+---@return string|nil path
+function M.kept_of_disk(self)
+  local path = kept_path(self, ".qcow2")
+  return path and core.fs.stat(path) and path or nil
 end
 
 local function open_kept(self, suffix, mark, make)

@@ -137,6 +137,36 @@ local function serve(self, folder, one, i)
   return true
 end
 
+-- systemd.unit(5): the name that a mount's unit must have.
+local function unit_name(path)
+  local name = path:gsub("^/+", ""):gsub("/+$", ""):gsub("/+", "/"):gsub("[^/%w:_.]", function(c) return ("\\x%02x"):format(c:byte()) end)
+  return name:gsub("^%.", "\\x2e"):gsub("/", "-") .. ".mount"
+end
+
+local UNIT = [[
+cat >'/run/systemd/system/%s' <<'END'
+[Unit]
+Description=vmctl's share
+[Mount]
+What=share%d
+Where=%s
+Type=virtiofs
+Options=nosuid,nodev%s
+END
+ln -s '../%s' '/run/systemd/system/local-fs.target.wants/%s'
+]]
+
+--- For a systemd whose kernel is its own: a shell's script that leaves units of the mounts in /run. Does not wait.
+---@return string
+function methods:script()
+  local parts = { "mkdir -p /run/systemd/system/local-fs.target.wants\n" }
+  for i, one in ipairs(self._all) do
+    local name = unit_name(one.guest)
+    parts[#parts + 1] = UNIT:format(name, i, (one.guest:gsub("%%", "%%%%")), one.read_only and ",ro" or "", name, name)
+  end
+  return table.concat(parts)
+end
+
 --- Starts the servers. Does not wait for them.
 ---@return true|nil, string?, string?
 function methods:start()

@@ -1,0 +1,167 @@
+--- The kernel and the initrd of a distribution's disk. A guest of our kernel looks what the disk has: it reads any file system that
+--- stage 1 knows, and what a hostile disk does to it stays inside. What it finds is kept, as long as the disk's files are the same.
+local core = require "vmctl.core"
+local cpio = require "vmctl.machine.cpio"
+local errors = require "vmctl.errors"
+local files = require "vmctl.files"
+local json = require "vmctl.json"
+local options = require "vmctl.base.options"
+local shape = require "vmctl.json.shape"
+local stage1 = require "vmctl.machine.stage1"
+
+local M = {}
+
+local FORMAT = "1"                      -- of what is kept
+local READY, ANSWER = 120, 60           -- seconds for the guest that looks
+local MOST, MOST_TEXT = 512 << 20, 4096 -- bytes of a kernel or an initrd, and of what is noted of them
+local PIECE, ALIGNED = 1 << 20, 4       -- bytes; an archive that is appended begins at a multiple of the latter
+
+local LOOK = [[
+  cd /boot 2>/dev/null && for k in vmlinuz-*; do [ -f "$k" ] && [ -f "initrd.img-${k#vmlinuz-}" ] && echo "${k#vmlinuz-}"; done |
+    sort -V | tail -n 1 | while read v; do echo "version $v"; done
+  [ -e /etc/initramfs-tools/initramfs.conf ] && echo initramfs-tools
+  [ -x /lib/systemd/systemd ] && echo systemd
+  while read device path rest; do [ "$path" = / ] && echo "device $device"; done </proc/mounts
+  true]]
+
+-- initramfs-tools sources its configuration before it runs its scripts, of which ORDER is the list (initramfs-tools(7)).
+local HOOK = "echo '/scripts/init-bottom/vmctl \"$@\"' >> /scripts/init-bottom/ORDER\n"
+local SCRIPT = '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\n/vmctl/agent --place\n'
+
+local function understand(text)
+  local version, device = text:match "version ([%w._+~-]+)\n", text:match "device /dev/(vd%w+)\n"
+  if not version then return errors.fail("ENOENT", "the disk has no /boot/vmlinuz-VERSION with an initrd.img-VERSION beside it") end
+  if not text:find("initramfs-tools\n", 1, true) then return errors.fail("ENOTSUP", "its initrd was not made by initramfs-tools") end
+  if not text:find("\nsystemd\n", 1, true) then return errors.fail("ENOTSUP", "its init is not systemd") end
+  if not device then return errors.fail("ENOTSUP", "its root is on no disk of its own") end
+  return { version = version, partition = device:match "^vd%a+(%d*)$" or "" }
+end
+
+local function take(vm, folder)
+  local ready, err, code = vm:wait_ready(READY)
+  if not ready then return nil, err, code end
+  local result
+  result, err, code = vm:run { "sh", "-c", LOOK, timeout = ANSWER }
+  if not result then return nil, err, code end
+  local found
+  found, err, code = understand(result.stdout or "")
+  if not found then return nil, err, code end
+  for name, source in pairs { kernel = "/boot/vmlinuz-", initrd = "/boot/initrd.img-" } do
+    local report
+    report, err, code = files.pull(vm, source .. found.version, ("%s/%s"):format(folder, name), { max_bytes = MOST, owner = "mine" })
+    if not report then return nil, err, code end
+  end
+  local ok
+  ok, err, code = core.fs.replace(folder .. "/found", json.encode(found))
+  if not ok then return nil, err, code end
+  return found
+end
+
+-- The options of the launch, for a guest that only looks.
+local function look_options(opts, spec, at, writes)
+  local one = options.merge(spec, { read_only = true })
+  return {
+    root = one, writes = writes, init = "agent", name = at.name and at.name .. "-look" or "look", kernel = opts.kernel, agent = opts.agent,
+    modules_dir = opts.modules_dir, cache_dir = opts.cache_dir, accel = opts.accel, qemu = opts.qemu, arch = opts.arch,
+    sandbox = opts.sandbox, channel = opts.channel,
+  }
+end
+
+local function read_found(folder)
+  local file = io.open(folder .. "/found", "rb")
+  if not file then return nil end
+  local text = file:read(MOST_TEXT) or ""
+  file:close()
+  local found = json.decode(text)
+  return not shape.wrong(found, { version = "string", partition = "string" }, "it") and found or nil
+end
+
+local function key_of(at, paths)
+  local hash = core.sha256(FORMAT):update(tostring(at.partition))
+  for _, path in ipairs(paths) do
+    local stat = core.fs.stat(path)
+    hash:update(("%s %s %s\n"):format(core.fs.real(path), stat and stat.size, stat and stat.changed))
+  end
+  return hash:hex()
+end
+
+--- Finds the kernel of a disk. Waits: for a guest that looks, where it is not known yet.
+---@param launch function vmctl.machine.launch
+---@param opts table of the launch
+---@param spec table its root
+---@param at { path: string, partition: string?, kept: string?, cache: string } kept: the overlay, where there is one
+---@return { folder: string, version: string, partition: string }|nil, string?, string? code ENOENT: it has none; ENOTSUP: one that
+-- cannot be started with the agent
+function M.find(launch, opts, spec, at)
+  local paths = { at.path, at.kept }
+  local folder = ("%s/kernels/%s"):format(at.cache, key_of(at, paths))
+  local found = read_found(folder)
+  if not found then
+    local ok, err, code = stage1.make_folders(folder)
+    if not ok then return nil, err, code end
+    local vm <close>, why, how = launch(look_options(opts, spec, at, at.kept and "keep" or "discard")) -- luacheck: ignore
+    if not vm then return nil, why, how end
+    found, err, code = take(vm, folder)
+    if not found then return nil, err, code end
+  end
+  return { folder = folder, version = found.version, partition = found.partition }
+end
+
+local function copy(from, to)
+  local source <close>, err, code = core.fs.open(from) -- luacheck: ignore
+  if not source then return nil, err, code end
+  local total = 0
+  while true do
+    local piece, why, how = source:read(PIECE)
+    if not piece then return nil, why, how end
+    if piece == "" then break end
+    local ok
+    ok, err, code = to:write(piece)
+    if not ok then return nil, err, code end
+    total = total + #piece
+  end
+  return to:write(("\0"):rep(-total % ALIGNED))
+end
+
+local function append(found, tree, path)
+  local _, _, pid = core.fs.identity()
+  local name = ("%s.new%d-%x"):format(path, pid, math.random(0) & 0xffffff)
+  local file, err, code = core.fs.private(name, true)
+  if not file then return nil, err, code end
+  local ok
+  ok, err, code = copy(found.folder .. "/initrd", file)
+  if ok then ok, err, code = cpio.pack(tree, function(bytes) return file:write(bytes) end) end
+  file:close()
+  if ok then ok, err, code = core.fs.rename(name, path) end
+  if ok then return path end
+  core.fs.remove(name)
+  return nil, err, code
+end
+
+--- The disk's initrd with the agent appended. Waits for the file system at most.
+---@param found table of `find`
+---@param agent string the agent's program
+---@param script string more of the script that runs before its root becomes the root
+---@return string|nil path, string?, string?
+function M.initrd(found, agent, script)
+  local file, err, number = io.open(agent, "rb")
+  if not file then return errors.fail(number == 2 and "ENOENT" or "EIO", "the agent's program: %s", err) end
+  local bytes = file:read "a"
+  file:close()
+  local path = ("%s/%s.img"):format(found.folder, core.sha256(FORMAT):update(script):update(bytes):hex())
+  if core.fs.stat(path) then return path end
+  return append(found, {
+    ["/conf/conf.d/zz-vmctl"] = { content = HOOK }, ["/scripts/init-bottom/vmctl"] = { content = SCRIPT .. script, mode = 493 },
+    ["/vmctl/agent"] = { content = bytes, mode = 493 },
+  }, path)
+end
+
+--- Where that kernel finds its root: udev names it by the serial of the disk. Does not wait.
+---@param found table of `find`
+---@param serial string
+---@return string
+function M.device(found, serial)
+  return ("/dev/disk/by-id/virtio-%s%s"):format(serial, found.partition ~= "" and "-part" .. found.partition or "")
+end
+
+return M
