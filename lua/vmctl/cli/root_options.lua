@@ -46,7 +46,9 @@ end
 function M.take(opts)
   local root, err, code = root_of(opts)
   if root == nil then return nil, err, code end
-  local taken = { root = root or nil, init = init_of(opts.init), boot = opts.boot, writes = opts.writes, network = opts.network, shares = {} }
+  local taken = {
+    root = root or nil, init = init_of(opts.init), boot = opts.boot, writes = opts.writes, network = opts.network, shares = {},
+  }
   if #(opts.port or {}) > 0 then taken.ports, taken.network = opts.port, opts.network or "user" end
   for i, text in ipairs(opts.share or {}) do
     taken.shares[i], err, code = parse_share(text)
