@@ -22,8 +22,10 @@ describe("the options of a root", function()
   end)
 
   it("are refused without one, and where they are not to be understood", function()
-    for _, words in ipairs { { "--init", "system" }, { "--boot", "kernel" }, { "--writes", "keep" }, { "--keep", "a" }, { "--read-only" }, { "--share", "a" },
-      { "--share", "a:b" }, { "--share", ":/b" } } do
+    for _, words in ipairs {
+      { "--init", "system" }, { "--boot", "kernel" }, { "--writes", "keep" }, { "--keep", "a" }, { "--read-only" },
+      { "--share", "a" }, { "--share", "a:b" }, { "--share", ":/b" },
+    } do
       assert.equal("EINVAL", support.code(parse(table.unpack(words))), words[1])
     end
   end)
