@@ -3354,6 +3354,7 @@ do
 ---@field initrd? string
 ---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "dir:PATH", "tar:FILE" …); stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside it (default for disks, and for folders that have one), or a command with the agent beside it
+---@field boot? "ours"|"kernel" whose kernel: ours with stage 1 (default), or the disk's own with its initrd, which initramfs-tools has made, for systemd; a guest of ours looks for it first, once for each state of the disk
 ---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of its own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
 ---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
