@@ -148,8 +148,6 @@ local function temporary_name(output)
 end
 
 local function write_image(tree, opts, progress)
-  local there = core.fs.stat(opts.output)
-  if there and there.type ~= "file" then return step.fail("write", opts.output, "it is no regular file", "EEXIST") end
   local name = temporary_name(opts.output)
   local packed = name .. ".gz"
   progress "writing"
@@ -195,6 +193,8 @@ local function check_build(opts)
 end
 
 local function build(opts, progress)
+  local there = core.fs.stat(opts.output)
+  if there and there.type ~= "file" then return step.fail("write", opts.output, "it is no regular file", "EEXIST") end
   local tree = {}
   plant_base(tree)
   progress "busybox"
