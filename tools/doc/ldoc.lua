@@ -6,7 +6,8 @@ local M = {}
 
 local ESCAPES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ["@"] = "&#64;", ["$"] = "&#36;", ["#"] = "&#35;" }
 
-local function escape(text) return (text:gsub("[&<>@$#]", ESCAPES)) end
+-- LDoc drops a function whose first sentence has "--" in it.
+local function escape(text) return (text:gsub("[&<>@$#]", ESCAPES):gsub("%-%-", "-&#45;")) end
 
 -- Names of public things become links, what is in backticks becomes code.
 local function inline(page, text)
