@@ -69,6 +69,7 @@ struct vmctl_switch_run {
 enum vmctl_port_kind {
     VMCTL_PORT_STREAM,  /* frames with their lengths, as QEMU's stream sockets have them */
     VMCTL_PORT_PACKETS, /* a socket of type SOCK_SEQPACKET: a packet is a frame */
+    VMCTL_PORT_DATAGRAMS, /* a bound socket of type SOCK_DGRAM: switch_datagrams.h */
     VMCTL_PORT_TAP      /* a TAP device: a read or a write is a frame */
 };
 
@@ -79,6 +80,7 @@ struct vmctl_switch_port {
     char name[VMCTL_SWITCH_NAME];
     int fd;                     /* -1: not connected (a port that is dialled again keeps its number) */
     enum vmctl_port_kind kind;
+    struct vmctl_switch_datagrams *datagrams; /* of that kind; NULL: of another */
     unsigned group;             /* frames pass between ports of one group */
     ev_io rio, wio;
     struct vmctl_buf part;      /* the beginning of a frame whose rest has not come */
@@ -218,7 +220,7 @@ void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_sw
                                  struct vmctl_verdict v);
 
 /* switch_packets.c. Reading of a port that is no stream: as vmctl_sys_readv, with the lengths added. */
-ssize_t vmctl_switch_bare_read(const struct vmctl_switch_port *p, uint8_t *room, size_t size);
+ssize_t vmctl_switch_bare_read(struct vmctl_switch_port *p, uint8_t *room, size_t size);
 /* Writing to any port: as vmctl_sys_writev, for frames with their lengths in front. If it is no stream, whole ones are taken. */
 ssize_t vmctl_switch_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
 

@@ -1,6 +1,6 @@
-/* Ports whose descriptor carries bare frames, each a read or a write of its own: a TAP device, a packet socket pair. Inside the
+/* Ports whose descriptor carries bare frames, each a read or a write of its own: a TAP device, a packet socket pair, datagrams. Inside the
  * switch their frames have the length in front as all others. */
-#include "io/switch.h"
+#include "io/switch_datagrams.h"
 
 #include "io/sysio.h"
 
@@ -11,8 +11,10 @@
 enum { BARE_READS = 64 }; /* frames at once, so that a busy device does not hold up the loop */
 
 /* How many bytes of `room` now hold frames with their lengths; 0: the end; or an error. */
-ssize_t vmctl_switch_bare_read(const struct vmctl_switch_port *p, uint8_t *room, size_t size)
+ssize_t vmctl_switch_bare_read(struct vmctl_switch_port *p, uint8_t *room, size_t size)
 {
+    if (p->datagrams)
+        return vmctl_switch_datagram_read(p, room, size);
     size_t at = 0;
     for (int n = 0; n < BARE_READS && size - at >= VMCTL_ETHER_HEAD + VMCTL_ETHER_MAX; n++) {
         struct iovec iov = { room + at + VMCTL_ETHER_HEAD, VMCTL_ETHER_MAX };
@@ -25,9 +27,11 @@ ssize_t vmctl_switch_bare_read(const struct vmctl_switch_port *p, uint8_t *room,
     return (ssize_t)at;
 }
 
-static ssize_t bare_write_once(const struct vmctl_switch_port *p, const uint8_t *frame, size_t len)
+static ssize_t bare_write_once(struct vmctl_switch_port *p, const uint8_t *frame, size_t len)
 {
     ssize_t put;
+    if (p->datagrams)
+        return vmctl_switch_datagram_write(p, frame, len);
     do
         put = p->kind == VMCTL_PORT_PACKETS ? send(p->fd, frame, len, MSG_NOSIGNAL) : write(p->fd, frame, len);
     while (put < 0 && errno == EINTR);

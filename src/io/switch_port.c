@@ -1,5 +1,5 @@
 /* The end of a port's connection, and how a switch's owner learns of that. */
-#include "io/switch.h"
+#include "io/switch_datagrams.h"
 
 #include <unistd.h>
 
@@ -39,6 +39,7 @@ void vmctl_switch_detach(struct vmctl_switch_port *p, int why)
     vmctl_mac_forget(&sw->macs, p->index);
     vmctl_io_close(sw->loop, p->fd);
     p->fd = -1;
+    vmctl_switch_datagrams_end(p);
     p->paused = false;
     p->ended = why;
     vmctl_switch_tell(sw, VMCTL_TOLD_NEWS);

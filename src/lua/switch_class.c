@@ -1,6 +1,8 @@
 /* The class vmctl.Switch: the Ethernet switch as Lua sees it. Ports are numbers here; vmctl.l2 makes objects of them. */
 #include "io/sysio.h"
 #include "io/tuntap.h"
+#include "io/switch_datagrams.h"
+#include "lua/address.h"
 #include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
@@ -129,6 +131,23 @@ static int l_switch_attach_tap(lua_State *L)
     if (err)
         return vmctl_fail(L, err, "open the TAP device %s", name);
     lua_pushstring(L, chosen);
+    return 1;
+}
+
+/* sw:attach_datagrams(port, local, remote or nil): addresses as tables of core, of kind "unix" or "tcp" (for UDP) */
+static int l_switch_attach_datagrams(lua_State *L)
+{
+    struct vmctl_switch_port *p = idle_port_check(L);
+    struct vmctl_addr local, remote;
+    bool has_remote = !lua_isnoneornil(L, 4);
+    int err = vmctl_address_check(L, 3, &local);
+    if (!err && has_remote)
+        err = vmctl_address_check(L, 4, &remote);
+    if (!err)
+        err = vmctl_switch_attach_datagrams(p, &local, has_remote ? &remote : NULL);
+    if (err)
+        return vmctl_fail(L, err, "bind the datagrams of port %s", p->name);
+    lua_pushboolean(L, 1);
     return 1;
 }
 
@@ -358,6 +377,7 @@ void vmctl_switch_register(lua_State *L)
     static const luaL_Reg methods[] = {
         { "add", l_switch_add },         { "attach", l_switch_attach },   { "detach", l_switch_detach },
         { "attach_packets", l_switch_attach_packets }, { "attach_tap", l_switch_attach_tap },
+        { "attach_datagrams", l_switch_attach_datagrams },
         { "remove", l_switch_remove },   { "state", l_switch_state },     { "counts", l_switch_counts },
         { "pair", l_switch_pair },       { "group", l_switch_group },     { "queue", l_switch_queue },
         { "mirror", l_switch_mirror },   { "longest", l_switch_longest }, { "memory", l_switch_memory },   { "age", l_switch_age },         { "fault", l_switch_fault },     { "fault_pair", l_switch_fault_pair },

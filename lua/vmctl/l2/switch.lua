@@ -7,6 +7,7 @@ local core = require "vmctl.core"
 local background = require "vmctl.base.background"
 local capture = require "vmctl.l2.capture"
 local control = require "vmctl.l2.control"
+local datagrams = require "vmctl.l2.datagrams"
 local errors = require "vmctl.errors"
 local faults = require "vmctl.l2.faults"
 local frames_of = require "vmctl.l2.switch_frames"
@@ -166,6 +167,7 @@ function methods:add(wire, opts)
 end
 
 methods.listen, methods.dial, methods.uplink = links.listen, links.dial, uplink.uplink
+methods.datagrams = datagrams.add
 methods.faults, methods.faults_of_all, methods.cut = scenario.faults, scenario.faults_of_all, scenario.cut
 methods.partition, methods.heal = scenario.partition, scenario.heal
 

@@ -17,6 +17,8 @@ function M.describe(command)
     "  vmctl switch --listen unix:/tmp/net --loss 10% --delay 50ms --capture net.pcapng")
   command:option("--listen", "Let QEMUs connect there; each gets a port."):argname("ADDRESS"):count "*"
   command:option("--dial", "Connect to a QEMU that listens."):argname("ADDRESS"):count "*"
+  command:option("--datagrams", "A port of datagrams: unixgram:PATH, or with its peer's address behind a comma.")
+    :argname("ADDRESS[,REMOTE]"):count "*"
   command:option("--capture", "Write every frame to this pcapng file or FIFO; - is the standard output."):argname "FILE"
   command:option("--snaplen", "Bytes of each frame that the capture keeps."):argname("BYTES")
     :convert(units.integer("--snaplen", 14, 69632))
@@ -46,9 +48,13 @@ local function connect(switch, opts)
     ways[#ways + 1] = { switch.listen, where, { name = #opts.listen > 1 and ("listen-%d"):format(i) or "guest" } }
   end
   for i, where in ipairs(opts.dial) do ways[#ways + 1] = { switch.dial, where, { name = ("dial-%d"):format(i) } } end
+  for i, where in ipairs(opts.datagrams) do
+    local near, far = where:match "^([^,]+),?(.*)$"
+    ways[#ways + 1] = { switch.datagrams, near, { name = ("datagrams-%d"):format(i), remote = far ~= "" and far or nil } }
+  end
   if opts.tap then ways[#ways + 1] = { switch.uplink, { tap = opts.tap } } end
   if opts.user then ways[#ways + 1] = { switch.uplink, "user" } end
-  if #ways == 0 then return errors.fail("EINVAL", "nothing to join: --listen, --dial, --tap or --user expected") end
+  if #ways == 0 then return errors.fail("EINVAL", "nothing to join: --listen, --dial, --datagrams, --tap or --user expected") end
   for _, way in ipairs(ways) do
     local ok, err, code = way[1](switch, way[2], way[3])
     if not ok then return nil, err, code end
