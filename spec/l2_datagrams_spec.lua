@@ -76,7 +76,8 @@ for _, thread in ipairs { false, true } do
         end
         local function udp(i) return ("udp:127.0.0.1:%d"):format(ports[i]) end
         assert(sw:datagrams(udp(1), { remote = udp(2) }))
-        local dgram = ("dgram,id=d,local.type=inet,local.host=127.0.0.1,local.port=%d,remote.type=inet,remote.host=127.0.0.1,remote.port=%d")
+        local dgram = "dgram,id=d,local.type=inet,local.host=127.0.0.1,local.port=%d," ..
+          "remote.type=inet,remote.host=127.0.0.1,remote.port=%d"
         with_hub(dgram:format(ports[2], ports[1]), folder .. "/hub", function(behind) assert_joined(far, behind) end)
         sw:close()
       end))

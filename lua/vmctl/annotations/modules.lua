@@ -2711,6 +2711,18 @@ function L2Switch:counts() end
 ---@return string? code ECLOSED
 function L2Switch:cut(a, b) end
 
+--- Adds a port whose frames are datagrams. `"unixgram:PATH"` is bound, mode 0600, and its peer is `remote`, or whoever sends first until
+--- it is gone: vfkit and krunkit need no more than the path; for QEMU it is `-netdev dgram,id=n,local.type=unix,local.path=REMOTE,
+--- remote.type=unix,remote.path=PATH`. `"udp:HOST:PORT"` needs a `remote`; both are numeric, and loopback unless everybody who can reach
+--- the address may send frames. A port whose peer is not there is connected; frames to it are counted as dropped_full. What a full peer
+--- does not take waits in the port's queue. Does not wait.
+---@param where string
+---@param opts? { remote: string?, name: string? } name: "port-1" … by default
+---@return vmctl.L2SwitchPort|nil
+---@return string?
+---@return string? code EINVAL, EADDRINUSE, EACCES, EEXIST, ENOSPC, ECLOSED …
+function L2Switch:datagrams(where, opts) end
+
 --- Adds a port that dials a listening QEMU, and dials again with growing pauses after a failure or the connection's end. (QEMU
 --- 7.2 should listen: as a client it never reconnects.) The port stays, and frames to it are dropped meanwhile. Does not wait:
 --- see `wait_connected` and `state` of the port.
