@@ -132,6 +132,7 @@ made.oci = {
   plain = '{"schemaVersion":2,"manifests":[{"digest":"@2","size":1,' .. oci_platform .. '}]}\n' .. oci_manifest .. oci_config,
   tagged = '{"manifests":[{"digest":"@2","annotations":{"org.opencontainers.image.ref.name":"a"}},{"digest":"@5",'
     .. '"platform":{"architecture":"arm64"}}]}\n' .. oci_manifest .. oci_config,
+  docker = '[{"Config":"file3","RepoTags":["x:a"],"Layers":["file4"]}]\n{}\n' .. oci_config,
   inner = '{"manifests":[{"digest":"@5"}]}\n' .. oci_manifest .. oci_config .. '\n{"manifests":[{"digest":"@6"}]}\n{"layers":[]}',
 }
 made.console = {

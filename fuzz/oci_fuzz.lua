@@ -1,28 +1,28 @@
--- What must hold for any layout of an image. The input's lines are its documents, the first one index.json; "@3" in one stands for the
--- digest of the third, which must follow. Returns a function that raises when it does not.
+-- What must hold for any layout of an image, and any archive of `docker save`. The input's lines are its documents, the first one
+-- index.json and manifest.json; "@3" in one stands for the digest of the third, which must follow, and "file3" is its name. Returns a
+-- function that raises when it does not.
 local core = require "vmctl.core"
+local docker = require "vmctl.rootfs.docker"
+local errors = require "vmctl.errors"
+local oci = require "vmctl.rootfs.oci"
 
 local MOST = 8 -- documents
 
+-- As vmctl.rootfs.store has them.
 local files
-local function open(path)
-  local bytes = files[path]
-  if not bytes then return nil, "open " .. path, "ENOENT" end
-  local at = 1
-  return setmetatable({
-    stat = function() return { type = "file", size = #bytes } end, close = function() end,
-    read = function(_, n)
-      local piece = bytes:sub(at, at + n - 1)
-      at = at + #piece
-      return piece
-    end,
-  }, { __close = function() end })
+local store = {}
+
+function store:find(name) -- luacheck: ignore self
+  if not files[name] then return errors.fail("ENOENT", "the archive has no such file") end
+  return { path = name }
 end
 
-local function stat(path) return files[path] and { type = "file" } end
-
-package.loaded["vmctl.core"] = setmetatable({ fs = { open = open, stat = stat } }, { __index = core })
-local oci = require "vmctl.rootfs.oci"
+function store:read(name, what, most)
+  local part, err, code = self:find(name)
+  if not part then return errors.wrap(what, nil, err, code) end
+  if #files[name] > most then return errors.fail("ETOOBIG", "%s: more than %d bytes", what, most) end
+  return files[name]
+end
 
 local CODES = { EPROTO = true, ETOOBIG = true, ENOENT = true, EINVAL = true }
 
@@ -34,7 +34,9 @@ local function lay_out(bytes)
     local text = documents[i]:gsub("@(%d)", function(digit) return digests[tonumber(digit)] end)
     local hex = core.sha256(text):hex()
     digests[i] = "sha256:" .. hex
-    files[i == 1 and "L/index.json" or "L/blobs/sha256/" .. hex] = text
+    files["blobs/sha256/" .. hex] = text
+    files["file" .. i] = text
+    if i == 1 then files["index.json"], files["manifest.json"] = text, text end
   end
 end
 
@@ -45,7 +47,7 @@ end
 local function check(image)
   assert(#image.layers > 0)
   for _, each in ipairs(image.layers) do
-    assert(#each.hex == 64 and each.path == "L/blobs/sha256/" .. each.hex and files[each.path])
+    assert(files[each.part.path] and (not each.hex or #each.hex == 64 and each.part.path == "blobs/sha256/" .. each.hex))
     assert(each.diff_id:find "^sha256:%x+$" and #each.diff_id == 71)
   end
   local found = oci.describe(image.config)
@@ -60,12 +62,14 @@ end
 return function(bytes)
   lay_out(bytes)
   for _, tag in ipairs { false, "a" } do
-    local image, err, code = oci.open("L", tag or nil, "amd64")
-    if image then
-      check(image)
-    else
-      assert(CODES[code], tostring(code))
-      assert(not err:find "[%c\127]" and utf8.len(err), "a message that cannot be shown")
+    for _, room in ipairs { oci, docker } do
+      local image, err, code = room.open(store, tag or nil, "amd64")
+      if image then
+        check(image)
+      else
+        assert(CODES[code], tostring(code))
+        assert(not err:find "[%c\127]" and utf8.len(err), "a message that cannot be shown")
+      end
     end
   end
 end

@@ -238,6 +238,7 @@ describe("tar.read", function()
     ["a negative owner"] = header { uid = ("\xff"):rep(8) },
     ["a size beyond all bounds"] = header { size = "\x80" .. ("\x7f"):rep(11) },
     ["a long name beyond its bound"] = header { flag = "L", size = (1 << 20) + 1 },
+    ["a name that Linux does not have"] = pax { { "path", ("a/"):rep(2048) .. "b" } } .. file("f", ""),
     ["a pax header beyond its bound"] = header { flag = "x", size = 1 << 32 },
     ["a pax record without a length"] = special("x", "path=a\n"),
     ["a pax record with a length of 0"] = special("x", "0 path=a\n"),

@@ -3,6 +3,7 @@
 local assert = require "luassert"
 local collect = require "vmctl.process.collect"
 local exec_process = require "vmctl.exec.process"
+local files = require "vmctl.files.here"
 local pieces = require "vmctl.base.pieces"
 local support = require "spec.support"
 local wire = require "vmctl.exec.wire"
@@ -19,6 +20,21 @@ local function growth(fn)
 end
 
 local function byte(i) return string.char(i % 251) end
+
+describe("a copy of one folder again and again", function()
+  it("takes the memory of one", support.run(function()
+    local sink = assert(files.sink(support.tmpdir(), "top", { owner = "mine", relative = function(link) return link end }))
+    assert(sink:put { path = "", type = "directory", mode = 493, uid = 0, gid = 0, mtime = 0, nsec = 0 })
+    local bytes = growth(function()
+      for i = 1, COUNT // 20 do
+        assert(sink:put { path = "d", type = "directory", mode = 448 + i % 2, uid = 0, gid = 0, mtime = i, nsec = 0, size = 0, link = "" })
+      end
+    end)
+    assert.is_true(bytes < 1 << 20, bytes)
+    assert(sink:finish())
+    sink:close()
+  end, 120))
+end)
 
 describe("output of single bytes", function()
   it("takes the memory of its bytes", function()

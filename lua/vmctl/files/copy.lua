@@ -15,6 +15,7 @@ local M = {}
 local UNITS = { { 1 << 30, "GiB" }, { 1 << 20, "MiB" }, { 1 << 10, "KiB" } }
 local SHOW_AGAIN = 0.2 -- seconds between two updates of the progress line
 local MOST_NOTES = 10000 -- entries of each list of a report
+local MOST_NAMES = 256 << 20 -- bytes of all paths and links' targets: those of files and folders are kept to the end
 
 --- Formats a number of bytes for a person.
 ---@return string
@@ -81,7 +82,9 @@ local kinds = { file = "files", hard = "files", directory = "directories", link 
 
 local function check(job, entry)
   job.entries = job.entries + 1
+  job.names = job.names + #entry.path + #(entry.link or "")
   if job.entries > job.max_entries then return errors.fail("ETOOBIG", "more than %d entries (max_entries)", job.max_entries) end
+  if job.names > MOST_NAMES then return errors.fail("ETOOBIG", "names of more than %d bytes in all", MOST_NAMES) end
   if job.entries == 1 and job.top and (entry.path ~= "" or entry.type ~= job.top) then
     return errors.fail("EPROTO", "a %s was to come, and a %s came", job.top, entry.path == "" and entry.type or "part of one")
   end
@@ -142,7 +145,7 @@ local function new_job(what)
   local report = { files = 0, directories = 0, links = 0, bytes = 0, skipped = {}, changed = {}, vanished = {} }
   local job = {
     title = what.title, sink = what.sink, verify = what.verify, states = what.states, on_progress = what.on_progress, top = what.top,
-    max_bytes = what.max_bytes or math.maxinteger, max_entries = what.max_entries or math.maxinteger, entries = 0,
+    max_bytes = what.max_bytes or math.maxinteger, max_entries = what.max_entries or math.maxinteger, entries = 0, names = 0,
     report = report, hashes = {}, noted = {}, began = core.now(), shown = core.now(),
   }
   function job.note(list, path)

@@ -114,7 +114,8 @@ local function put_folder(self, path, entry)
     local ok, err, code = self._root:mkdir(path, 448) -- 0700 until it is filled
     if not ok then return nil, err, code end
   end
-  table.insert(self._folders, { path = path, entry = entry })
+  local at = self._folder_at[path] or #self._folders + 1 -- an archive may name one again
+  self._folder_at[path], self._folders[at] = at, { path, entry.mode, entry.uid, entry.gid, entry.mtime, entry.nsec }
   return true
 end
 
@@ -156,8 +157,8 @@ end
 -- Sets the modes and times of folders last: a folder may be read-only, and each file that is put into it changes its time.
 function sink:finish()
   for i = #self._folders, 1, -1 do
-    local folder = self._folders[i]
-    local ok, err, code = set_attributes(self, folder.path, folder.entry)
+    local path, mode, uid, gid, mtime, nsec = table.unpack(self._folders[i], 1, 6)
+    local ok, err, code = set_attributes(self, path, { mode = mode, uid = uid, gid = gid, mtime = mtime, nsec = nsec })
     if not ok then return nil, err, code end
   end
   return true
@@ -176,7 +177,7 @@ end
 function M.sink(folder, name, opts)
   local root, err, code = fs.root(folder, true)
   if not root then return nil, err, code end
-  return setmetatable({ _root = root, _name = name, _owner = opts.owner, _folders = {}, _relative = opts.relative,
+  return setmetatable({ _root = root, _name = name, _owner = opts.owner, _folders = {}, _folder_at = {}, _relative = opts.relative,
     _guess = opts.guess }, sink)
 end
 

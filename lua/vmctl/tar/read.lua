@@ -8,6 +8,7 @@ local M = {}
 local BLOCK = 512
 local MOST_HEADER = 1 << 20  -- bytes of a long name or of a pax header
 local MOST_ENTRIES = 2000000
+local MOST_PATH = 4096       -- bytes of a name, as Linux has them
 local MOST_HEADERS = 16      -- of those that say something about one entry
 local TYPES = { ["0"] = "file", ["\0"] = "file", ["7"] = "file", ["1"] = "hard", ["2"] = "link", ["3"] = "char", ["4"] = "block",
   ["5"] = "directory", ["6"] = "fifo" }
@@ -174,6 +175,7 @@ local function finish(entry, pending)
   local ok, err, code = apply_pax(entry, pending)
   if not ok then return nil, err, code end
   if entry.path:find("\0", 1, true) or entry.link:find("\0", 1, true) then return broken "a name with a NUL byte" end
+  if #entry.path > MOST_PATH or #entry.link > MOST_PATH then return broken("a name of more than %d bytes", MOST_PATH) end
   entry.type = TYPES[entry.flag] or "other"
   if (entry.flag == "0" or entry.flag == "\0") and entry.path:sub(-1) == "/" then entry.type = "directory" end
   if entry.type ~= "file" and entry.type ~= "other" then entry.size = 0 end
