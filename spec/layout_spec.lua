@@ -19,6 +19,7 @@ local floors = {
   { "machine", "replay" },
   { "cc_helper", "doctor", "ready" },
   { "scenario" },
+  { "suite" },
   { "vmctl" },
   { "agent", "cli" },
 }

@@ -59,13 +59,33 @@ function M.parser()
   return parser, commands
 end
 
-local function takes_value(command, word)
+local function find_option(command, word)
   for _, option in ipairs(command._options) do
     for _, alias in ipairs(option._aliases) do
-      if alias == word then return option._maxargs > 0 end
+      if alias == word then return option end
     end
   end
-  return false
+end
+
+local function takes_value(command, word)
+  local option = find_option(command, word)
+  return option ~= nil and option._maxargs > 0
+end
+
+-- Picks out the options that the subcommand knows, wherever they stand before "--"; the rest is another program's.
+local function pick(args, command)
+  local ours, rest, i = { args[1] }, {}, 2
+  while args[i] and args[i] ~= "--" do
+    local known = find_option(command, args[i]:match "^%-%-[^=]+" or args[i])
+    local list = known and ours or rest
+    list[#list + 1] = args[i]
+    if known and takes_value(command, args[i]) and args[i + 1] then
+      i = i + 1
+      ours[#ours + 1] = args[i]
+    end
+    i = i + 1
+  end
+  return ours, table.move(args, i + 1, #args, #rest + 1, rest)
 end
 
 -- The index at which the guest's command begins: after "--", or after the subcommand's own positional arguments.
@@ -155,7 +175,11 @@ local function main(args)
   end
   local rest
   local named = commands[args[1]]
-  if named and named.module.words then args, rest = split(args, named.parser, named.module.words) end
+  if named and named.module.words == "any" then
+    args, rest = pick(args, named.parser)
+  elseif named and named.module.words then
+    args, rest = split(args, named.parser, named.module.words)
+  end
   if named then args = join_values(args, named.parser) end
   local parsed, opts = parser:pparse(args)
   if not parsed then return usage(args, named and named.parser or parser, opts) end

@@ -58,7 +58,9 @@ end
 
 -- Members that are lists: an empty Lua table can not be told from an object.
 local LISTS = {}
-for name in ("agents changed findings guests notes records skipped steps stopped vanished"):gmatch "%a+" do LISTS[name] = true end
+for name in ("agents changed files findings guests mistakes notes records skipped steps stopped tests vanished"):gmatch "%a+" do
+  LISTS[name] = true
+end
 
 local encode
 

@@ -22,7 +22,10 @@ function M.file_name(text)
   return name == "" and "test" or name:sub(1, NAME_LONGEST)
 end
 
-local function make_folders(path)
+--- Makes a folder, and those above it that are missing.
+---@param path string
+---@return true|nil, string?, string?
+function M.make_folders(path)
   local at = 1
   while at do
     at = path:find("/", at + 1, true)
@@ -52,7 +55,7 @@ function M.open(test, opts)
   local root = opts.artefacts or os.getenv "VMCTL_ARTEFACTS" or ROOT
   local path = root .. "/" .. M.file_name(test)
   M.remove(path)
-  local ok, err, code = make_folders(path)
+  local ok, err, code = M.make_folders(path)
   if not ok then return nil, ("artefacts of '%s': %s"):format(test, err), code end
   local keep = opts.keep
   if keep == nil then keep = (os.getenv "VMCTL_KEEP_ARTEFACTS" or "0") ~= "0" end

@@ -2,6 +2,7 @@
 local failure = require "vmctl.scenario.failure"
 local locks = require "vmctl.base.lock"
 local machines = require "vmctl.scenario.machine"
+local needs = require "vmctl.scenario.needs"
 local options = require "vmctl.base.options"
 local plans = require "vmctl.scenario.plan"
 local side_by_side = require("vmctl.scenario.side_by_side").call
@@ -58,6 +59,7 @@ function M.new(specs, opts, level)
   if type(specs) ~= "table" then error("scenario: a table of machines expected, got " .. type(specs), level + 1) end
   opts = options.check(opts, known, "scenario", level + 1)
   local all, names = by_name(specs, opts.defaults, level + 1)
+  needs.tell(all)
   local self = setmetatable({
     _options = opts, _names = names, _machines = {}, _lock = locks.lock(), _store = store.new(),
   }, mt)

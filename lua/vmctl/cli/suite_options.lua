@@ -1,0 +1,85 @@
+--- The options of `vmctl test` that run spec files side by side, and what they mean together.
+local errors = require "vmctl.errors"
+local units = require "vmctl.cli.units"
+
+local M = {}
+
+local NAMES = { "jobs", "shard", "rerun_failed", "fail_fast", "list", "filter", "junit", "tap", "memory", "cpus", "file_limit" }
+
+local function count(option, least)
+  return function(text)
+    local number = math.tointeger(tonumber(text))
+    if not number or number < least then return nil, ("%s: a whole number from %d expected, got '%s'"):format(option, least, text) end
+    return number
+  end
+end
+
+local function shard(text)
+  local index, total = text:match "^(%d+)/(%d+)$"
+  index, total = math.tointeger(tonumber(index)), math.tointeger(tonumber(total))
+  if not index or not total or index < 1 or index > total then
+    return nil, ("--shard: I/N with I from 1 to N expected, such as 2/4, got '%s'"):format(text)
+  end
+  return { index, total }
+end
+
+local function mebibytes(option)
+  local convert = units.bytes(option)
+  return function(text)
+    local bytes, err = convert(text)
+    return bytes and bytes // (1 << 20), err
+  end
+end
+
+-- Name, what it is, the word for its value, and its converter.
+local OPTIONS = {
+  { "-j --jobs", "Spec files at a time, each in a process of its own (one for each processor).", "N", count("--jobs", 1) },
+  { "--memory", "What the machines of files that run at a time may have together (what is free).", "SIZE", mebibytes "--memory" },
+  { "--cpus", "The virtual processors that they may have together (two for each processor).", "N", count("--cpus", 1) },
+  { "--shard", "Only the I-th of N parts of the files, which take about as long as each other.", "I/N", shard },
+  { "--rerun-failed", "Tests that failed run up to N times more, alone; one that then passes is flaky.", "N", count("--rerun-failed", 0) },
+  { "--filter", "Only tests whose full name has this Lua pattern.", "PATTERN" },
+  { "--junit", "Write the results as JUnit's XML ('-': on standard output).", "FILE" },
+  { "--tap", "Write the results as TAP ('-': on standard output).", "FILE" },
+  { "--file-limit", "The most that a spec file may take (an hour).", "SECONDS", units.seconds "--file-limit" },
+}
+
+--- Adds them to a command of argparse.
+function M.describe(command)
+  for _, option in ipairs(OPTIONS) do
+    local added = command:option(option[1], option[2]):argname(option[3])
+    if option[4] then added:convert(option[4]) end
+  end
+  command:flag("--fail-fast", "End at the first failure.")
+  command:flag("--list", "Print the names of the tests, and run none.")
+end
+
+--- Says if one of them was given.
+function M.given(opts)
+  for _, name in ipairs(NAMES) do
+    if opts[name] ~= nil then return true end
+  end
+  return false
+end
+
+--- Splits the words behind the options: paths, and options for busted with what is left of the line.
+---@param rest string[]
+---@return string[]|nil paths, string[]|string words or message, string? code
+function M.split(rest)
+  local paths, words = {}, {}
+  for i, word in ipairs(rest) do
+    if word:sub(1, 1) == "-" then
+      table.move(rest, i, #rest, 1, words)
+      break
+    end
+    paths[#paths + 1] = word
+  end
+  for _, word in ipairs(words) do
+    if word == "-o" or word:find "^%-%-output" then
+      return errors.fail("EINVAL", "test: '%s' does not go with --jobs: the output is that of all files; see --tap and --junit", word)
+    end
+  end
+  return paths, words
+end
+
+return M

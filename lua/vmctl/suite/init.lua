@@ -1,0 +1,110 @@
+--- A suite of spec files: what `vmctl test` runs side by side, on this machine.
+local artefacts = require "vmctl.scenario.artefacts"
+local core = require "vmctl.core"
+local durations = require "vmctl.suite.durations"
+local errors = require "vmctl.errors"
+local log = require "vmctl.log"
+local results = require "vmctl.suite.results"
+local runner = require "vmctl.suite.runner"
+local schedule = require "vmctl.suite.schedule"
+local spec_files = require "vmctl.suite.spec_files"
+local survey = require "vmctl.suite.survey"
+local task = require "vmctl.base.task"
+
+local M = {}
+
+local UNKNOWN = 5       -- seconds that a file is expected to take, where nothing is known
+local RESERVE = 512     -- MiB that are left to others
+
+-- MiB that new programs can have.
+local function available_memory()
+  local file = io.open "/proc/meminfo"
+  local text = file and file:read "a" or ""
+  if file then file:close() end
+  local kilobytes = tonumber(text:match "MemAvailable:%s*(%d+)")
+  return kilobytes and math.max(RESERVE, kilobytes // 1024 - RESERVE) or math.maxinteger
+end
+
+local function processors()
+  local file = io.open "/proc/cpuinfo"
+  local count = 0
+  for line in (file and file:read "a" or ""):gmatch "[^\n]+" do
+    if line:find "^processor%s*:" then count = count + 1 end
+  end
+  if file then file:close() end
+  return math.max(1, count)
+end
+
+--- What may run at a time, where the user does not say: a file for each processor, two virtual processors of guests for each, and the
+--- memory that is there.
+---@return { jobs: integer, memory: integer, cpus: integer } memory in MiB
+function M.budget()
+  local count = processors()
+  return { jobs = count, memory = available_memory(), cpus = 2 * count }
+end
+
+local function job_of(path, known, words, folder)
+  local said = survey.said(path)
+  local job = { path = path, expected = known[path] or said.seconds or UNKNOWN, memory = said.memory or 0, cpus = said.cpus or 1 }
+  if said.scenarios and not said.memory then
+    local loaded = survey.load(path, words, folder) -- what cannot be loaded says so when it runs
+    if loaded then job.memory, job.cpus = loaded.memory, loaded.cpus end
+  end
+  return job
+end
+
+--- Finds the files, learns what their machines need, and picks those of a shard. Waits.
+---@param paths string[] files and folders
+---@param opts { artefacts: string, words: string[]?, shard: { [1]: integer, [2]: integer }?, jobs: integer } shard: index and count
+---@return vmctl.SuiteJob[]|nil jobs, string? message, string? code ENOENT, EINVAL
+---@return table<string, number>? durations by file
+function M.plan(paths, opts)
+  local files, err, code = spec_files.find(paths)
+  if not files then return nil, err, code end
+  if #files == 0 then return errors.fail("ENOENT", "no spec file in %s", table.concat(paths, ", ")) end
+  local known = durations.read(opts.artefacts .. "/durations.json")
+  local folder
+  folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-suite")
+  if not folder then return nil, err, code end
+  local jobs = task.map(files, function(path) return job_of(path, known, opts.words or {}, folder) end, { concurrency = opts.jobs })
+  core.fs.remove(folder)
+  jobs.n = nil
+  if opts.shard then jobs = schedule.shard(jobs, opts.shard[1], opts.shard[2]) end
+  return jobs, nil, nil, known
+end
+
+--- Runs jobs, and keeps how long those took that passed.
+---@param jobs vmctl.SuiteJob[]
+---@param known table<string, number> durations, changed by this
+---@param opts table as for the runner
+---@return vmctl.SuiteFile[] files
+---@return vmctl.SuiteRun run
+function M.run(jobs, known, opts)
+  local run = runner.new(opts)
+  if opts.running then opts.running(run) end
+  local files = run:run(jobs)
+  for _, file in ipairs(files) do
+    if results.count(file).failed == 0 then known[file.path] = file.seconds end
+  end
+  local kept = opts.only_some or artefacts.make_folders(opts.artefacts) and durations.write(opts.artefacts .. "/durations.json", known)
+  if not kept then log.error("the durations of spec files could not be kept in %s", opts.artefacts) end
+  return files, run
+end
+
+--- The names of all tests in files, without running one. Waits.
+---@param jobs vmctl.SuiteJob[]
+---@param words string[]
+---@param concurrency integer
+---@return { path: string, tests: string[] }[]
+function M.list(jobs, words, concurrency)
+  local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-suite"))
+  local lists = task.map(jobs, function(job)
+    local loaded, err = survey.load(job.path, words, folder)
+    return { path = job.path, tests = loaded and loaded.tests or {}, error = err }
+  end, { concurrency = concurrency })
+  core.fs.remove(folder)
+  lists.n = nil
+  return lists
+end
+
+return M

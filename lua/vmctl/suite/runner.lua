@@ -1,0 +1,118 @@
+--- Runs spec files side by side, within a budget; files that failed run again, alone.
+local channel = require "vmctl.base.channel"
+local children = require "vmctl.suite.child"
+local file_run = require "vmctl.suite.file_run"
+local results = require "vmctl.suite.results"
+local schedule = require "vmctl.suite.schedule"
+local task = require "vmctl.base.task"
+
+local M = {}
+
+---@class vmctl.SuiteJob
+---@field path string
+---@field expected number seconds
+---@field memory integer MiB
+---@field cpus integer
+
+---@class vmctl.SuiteRun
+local methods = {}
+local mt = { __name = "vmctl.SuiteRun", __index = methods }
+
+--- A run that has not begun.
+---@param opts { budget: table, artefacts: string, limit: number, words: string[]?, fail_fast: boolean?, rerun: integer?, on: function }
+-- budget: jobs, memory (MiB), cpus; limit: seconds for a file; words: more of busted's options; on: is told "begin" (job), "event"
+-- (job, event), "end" (job, file), "again" (job)
+---@return vmctl.SuiteRun
+function M.new(opts)
+  return setmetatable({ _opts = opts, _children = {}, _files = {} }, mt)
+end
+
+local function run_file(self, job, only)
+  local opts, child = self._opts, nil
+  local file, err = file_run.run(job.path, {
+    artefacts = opts.artefacts, limit = opts.limit, words = opts.words, only = only,
+    started = function(it)
+      child = it
+      self._children[it] = true
+    end,
+    on_event = function(event) opts.on("event", job, event) end,
+  })
+  if child then self._children[child] = nil end
+  return file or { path = job.path, tests = {}, mistakes = { { name = job.path, message = err } }, output = "", seconds = 0 }
+end
+
+-- Runs again what failed, until it passes or the number of times is reached.
+local function rerun(self, job, file)
+  for _ = 1, self._opts.rerun or 0 do
+    local only = results.failed_names(file)
+    if only == false or self._stopped then return end
+    self._opts.on("again", job)
+    results.merge(file, run_file(self, job, only))
+  end
+end
+
+local function start(self, job, running, ended)
+  running[job] = true
+  self._opts.on("begin", job)
+  task.spawn(function()
+    local file = run_file(self, job)
+    ended:send({ job = job, file = file }, math.huge)
+  end)
+end
+
+local function finish(self, job, file)
+  self._files[#self._files + 1] = file
+  self._opts.on("end", job, file)
+  if self._opts.fail_fast and not self._stopped and results.count(file).failed > 0 then
+    self.failed_fast = true
+    self:stop "TERM"
+  end
+end
+
+--- Runs jobs to their end. Waits. A job's file that has not begun when the run is stopped is not among the results.
+---@param jobs vmctl.SuiteJob[]
+---@return vmctl.SuiteFile[] files in the order of their names
+function methods:run(jobs)
+  local waiting, running, again = table.move(jobs, 1, #jobs, 1, {}), {}, {}
+  schedule.sort(waiting)
+  task.scope(function()
+    local ended = channel.channel(#jobs + 1)
+    while true do
+      while not self._stopped do
+        local job = schedule.take(waiting, running, self._opts.budget)
+        if not job then break end
+        start(self, job, running, ended)
+      end
+      if not next(running) then break end
+      local one = ended:recv(math.huge)
+      running[one.job] = nil
+      if (self._opts.rerun or 0) > 0 and results.failed_names(one.file) ~= false and not self._stopped then
+        again[#again + 1] = one
+      else
+        finish(self, one.job, one.file)
+      end
+    end
+    for _, one in ipairs(again) do
+      if not self._stopped then rerun(self, one.job, one.file) end
+      finish(self, one.job, one.file)
+    end
+  end)
+  table.sort(self._files, function(a, b) return a.path < b.path end)
+  return self._files
+end
+
+--- Starts no more files, and ends those that run: by the signal, 20 seconds later by SIGTERM, then by SIGKILL. Does not wait.
+---@param signal string "INT", "TERM" …
+function methods:stop(signal)
+  if self._stopped then return end
+  self._stopped = signal
+  for child in pairs(self._children) do task.spawn(children.stop, child, signal) end
+end
+
+--- The signal by which it was stopped, if it was.
+---@return string|nil
+function methods:stopped()
+  return self._stopped
+end
+
+return M
