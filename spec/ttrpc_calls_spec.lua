@@ -317,6 +317,40 @@ describe("vmctl.Requests", function()
     near:close()
   end))
 
+  it("calls one who may read before the loop waits, unless that is undone, or it is collected", support.run(function()
+    local near, far, incoming = requests()
+    local spare, calls = core.queue(), 0
+    local waiting = vmctl.spawn(function()
+      while spare:wait(math.huge) do calls = calls + 1 end
+    end)
+    local function called()
+      support.settle()
+      return calls
+    end
+    assert.equal(0, called())
+    incoming:call_later(spare)
+    incoming:call_off()
+    incoming:call_off()
+    assert.equal(0, called())
+    incoming:call_later(spare)
+    incoming:call_later(spare)
+    assert.equal(0, calls)
+    assert.equal(1, called())
+    assert.equal(1, called())
+    incoming:call_later(core.queue()) -- where nobody waits
+    assert.equal(1, called())
+    near:close()
+    incoming:call_later(spare)
+    assert.equal(2, called())
+    incoming:call_later(spare)
+    incoming = nil -- luacheck: ignore
+    collectgarbage()
+    collectgarbage()
+    assert.equal(2, called())
+    waiting:cancel()
+    far:close()
+  end))
+
   it("sends an answer as its envelope, or nothing at all", support.run(function()
     local near, far, outgoing = requests()
     assert.is_false(outgoing:answer(1, "no.such.Message", {}))

@@ -6,7 +6,7 @@
 #include "lua/rpc_send.h"
 
 enum {
-    REQUESTS_STREAM = 1, /* user value */
+    REQUESTS_STREAM = 1, REQUESTS_SPARE = 2, /* user values: the stream, and the queue of those who may read */
     REQUESTS_READ = 3    /* stack slot, of requests_read */
 };
 
@@ -17,11 +17,18 @@ struct vmctl_requests {
     struct vmctl_lua_stream *stream;
     const struct vmctl_envelopes *envelopes;
     uint32_t request, answer; /* types of frames */
+    struct vmctl_waitq *spare;
+    struct vmctl_chore call;  /* of one who may read; undone where nobody is needed */
 };
 
 static struct vmctl_requests *requests_check(lua_State *L)
 {
     return luaL_checkudata(L, 1, VMCTL_REQUESTS);
+}
+
+static bool requests_call(struct vmctl_chore *c)
+{
+    return vmctl_wake_one(VMCTL_CONTAINER(c, struct vmctl_requests, call)->spare, 0);
 }
 
 /* core.requests(stream, type of requests, type of answers) -> requests. vmctl.pb was loaded before. */
@@ -33,8 +40,10 @@ static int l_requests_new(lua_State *L)
     const struct vmctl_envelopes *envelopes = vmctl_envelopes_get(L);
     if (!envelopes)
         return luaL_error(L, "requests without vmctl.pb");
-    struct vmctl_requests *r = lua_newuserdatauv(L, sizeof *r, 1);
+    struct vmctl_requests *r = lua_newuserdatauv(L, sizeof *r, 2);
     *r = (struct vmctl_requests){ .stream = ls, .envelopes = envelopes, .request = request, .answer = answer };
+    r->call.run = requests_call;
+    vmctl_list_init(&r->call.link);
     luaL_setmetatable(L, VMCTL_REQUESTS);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, REQUESTS_STREAM);
@@ -100,10 +109,35 @@ static int l_requests_answer(lua_State *L)
     return 1;
 }
 
+/* requests:call_later(queue): before the loop waits next, one who waits there is woken. Does not wait. */
+static int l_requests_call_later(lua_State *L)
+{
+    struct vmctl_requests *r = requests_check(L);
+    struct vmctl_waitq *spare = luaL_checkudata(L, 2, VMCTL_QUEUE);
+    if (r->spare != spare) {
+        lua_settop(L, 2);
+        lua_setiuservalue(L, 1, REQUESTS_SPARE);
+        r->spare = spare;
+    }
+    vmctl_chore_add(&vmctl_stream_state(&r->stream->s)->loop, &r->call);
+    return 0;
+}
+
+/* requests:call_off(): nobody is woken any more. Also when it is collected. */
+static int l_requests_call_off(lua_State *L)
+{
+    vmctl_list_remove(&requests_check(L)->call.link);
+    return 0;
+}
+
 void vmctl_requests_register(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "read", l_requests_read }, { "answer", l_requests_answer }, { NULL, NULL } };
-    static const luaL_Reg meta[] = { { NULL, NULL } };
+    static const luaL_Reg methods[] = { { "read", l_requests_read },
+                                        { "answer", l_requests_answer },
+                                        { "call_later", l_requests_call_later },
+                                        { "call_off", l_requests_call_off },
+                                        { NULL, NULL } };
+    static const luaL_Reg meta[] = { { "__gc", l_requests_call_off }, { NULL, NULL } };
     static const luaL_Reg functions[] = { { "requests", l_requests_new }, { NULL, NULL } };
     vmctl_class(L, VMCTL_REQUESTS, methods, meta);
     luaL_setfuncs(L, functions, 0);

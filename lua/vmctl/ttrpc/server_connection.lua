@@ -32,7 +32,7 @@ function M.new(stream, find, most, any_id)
     _frames = frame_streams.new(stream, core.requests), _state = state, _count = function() return state.live end, _peer = stream:peer(),
     _ended = core.queue(),
   }, mt)
-  self._workers = workers.new(function(worker) self:_read(worker) end)
+  self._workers = workers.new(function(worker) self:_read(worker) end, self._frames.source)
   return self
 end
 

@@ -15,8 +15,16 @@ local mt = { __name = "vmctl.TtrpcWorkers", __index = methods }
 -- (its task was cancelled and cannot be reused).
 
 ---@param read fun(worker: table) reads while `worker` may: see `release` and `take_back`
-function M.new(read)
-  return setmetatable({ _read = read, _reading = false, _called = false, _resting = 0, _rest = core.queue() }, mt)
+---@param requests vmctl.Requests
+function M.new(read, requests)
+  return setmetatable({
+    _read = read, _requests = requests, _reading = false, _called = false, _resting = 0, _rest = core.queue(),
+  }, mt)
+end
+
+local function become_reader(self)
+  self._requests:call_off()
+  self._reading = true
 end
 
 -- Waits until it is needed. False: the connection has ended, or there are idle workers enough.
@@ -25,7 +33,6 @@ local function rest(self)
   self._resting = self._resting + 1
   local ok = self._rest:wait(math.huge)
   self._resting = self._resting - 1
-  self._called = false
   return ok
 end
 
@@ -33,7 +40,7 @@ end
 local function work_in(self, worker)
   while worker.scope do
     if not self._reading then
-      self._reading = true
+      become_reader(self)
       self._read(worker)
     end
     if worker.cancelled or self._over then return false end
@@ -62,19 +69,20 @@ function methods:start(scope)
   add_worker(self)
 end
 
---- The reader is about to call something that may wait: if it does, another worker reads.
+--- The reader is about to call something that may wait: if it does, another worker reads. Does not wait.
 function methods:release()
   self._reading = false
+  if self._resting > 0 then return self._requests:call_later(self._rest) end
   if self._called then return end
   self._called = true
-  if self._rest:wake(1) == 0 then add_worker(self) end
+  add_worker(self)
 end
 
 --- Makes a worker the reader again, unless there is another one or it was cancelled.
 ---@return boolean
 function methods:take_back(worker)
   if self._reading or worker.cancelled or not worker.scope then return false end
-  self._reading = true
+  become_reader(self)
   return true
 end
 
