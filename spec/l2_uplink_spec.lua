@@ -115,6 +115,38 @@ describe('vmctl.L2Switch:uplink "user"', function()
   end, 5))
 end)
 
+describe('vmctl.L2Switch:uplink "passt"', function()
+  local function passts() return tonumber(vmctl.host:run({ "sh", "-c", "pgrep -c -P $PPID passt; true" }).stdout) end
+
+  if vmctl.host:run({ "sh", "-c", "command -v passt" }).exit_code ~= 0 then
+    it("says that it is missing", run(function()
+      local sw = vmctl.l2.switch()
+      assert.equal("ENOSYS", code(sw:uplink "passt"))
+      assert.same({}, sw:ports())
+      sw:close()
+    end))
+    return
+  end
+
+  it("answers in this machine's place, and its process ends with the port", run(function()
+    local sw, far = l2s.switch { "guest" }
+    local up = assert(sw:uplink { "passt", restricted = true, ipv6 = false, args = { "--address", "10.0.2.15", "--netmask", "24",
+      "--gateway", "10.0.2.2" } })
+    assert.equal("connected", (up:state()))
+    assert.equal(6, #ask_gateway(far.guest))
+    up:remove()
+    support.eventually(function() return passts() == 0 end)
+    sw:close()
+  end, 60))
+
+  it("that cannot start is an ended port", run(function()
+    local sw = vmctl.l2.switch()
+    local up = assert(sw:uplink { "passt", args = { "--no-such-option" } })
+    support.eventually(function() return up:state() == "ended" end)
+    sw:close()
+  end, 60))
+end)
+
 describe("vmctl.L2Switch:uplink { tap = … }", function()
   local function may_open()
     local sw <close> = vmctl.l2.switch()
@@ -123,7 +155,7 @@ describe("vmctl.L2Switch:uplink { tap = … }", function()
 
   it("refuses what it does not know", run(function()
     local sw = vmctl.l2.switch()
-    for _, bad in ipairs { "usre", {}, { "user", tap = "x" }, { "tap" }, { tap = 1 } } do
+    for _, bad in ipairs { "usre", {}, { "user", tap = "x" }, { "tap" }, { tap = 1 }, { "user", args = {} } } do
       local ok, err = pcall(function() sw:uplink(bad) end)
       assert.is_false(ok)
       assert.truthy(err:find "^[^:]*l2_uplink_spec%.lua:%d+: switch:uplink: ", err)

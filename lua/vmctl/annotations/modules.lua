@@ -2825,14 +2825,16 @@ function L2Switch:seed(seed) end
 ---@return string?
 function L2Switch:tap(fn, opts) end
 
---- Adds an uplink port. `"user"`: a network 10.0.2.0/24 by libslirp, as QEMU's own: the gateway 10.0.2.2, DHCP from
---- 10.0.2.15 on, a name server 10.0.2.3; the guests' traffic goes through sockets of this process, in a thread. `{ tap = … }`:
---- a TAP device, created if there is none of that name, and then removed with the port; for "%d" in it the kernel chooses a number, and
---- the port's `device` is the name. Configure it with `ip`. Does not wait.
----@param where "user"|{ [1]: "user"?, tap: string?, name: string?, restricted: boolean?, host_loopback: boolean?, ipv6: boolean? } name: of the port ("uplink"); for "user": restricted: guests reach only that network's own services; host_loopback: 10.0.2.2 leads to this machine's loopback (false); ipv6: fec0::/64 as well (true)
+--- Adds an uplink port. `"passt"`: the passt of this machine, in a process of its own that ends with the port; guests get this
+--- machine's own address, and their traffic goes through its sockets. `"user"`: a network 10.0.2.0/24 by libslirp, as QEMU's own:
+--- the gateway 10.0.2.2, DHCP from 10.0.2.15 on, a name server 10.0.2.3; the guests' traffic goes through sockets of this
+--- process, in a thread. `{ tap = … }`: a TAP device, created if there is none of that name, and then removed with the port; for
+--- "%d" in it the kernel chooses a number, and the port's `device` is the name. Configure it with `ip`; docs/networks.md says
+--- how. Does not wait.
+---@param where "user"|"passt"|{ [1]: "user"|"passt"|nil, tap: string?, name: string?, restricted: boolean?, host_loopback: boolean?, ipv6: boolean?, args: string[]? } name: of the port ("uplink"); for "user" and "passt": restricted: guests reach only that network's own services; host_loopback: the gateway (10.0.2.2) leads to this machine's loopback (false); ipv6: IPv6 as well (true); args: more arguments of passt
 ---@return vmctl.L2SwitchPort|nil
 ---@return string?
----@return string? code ENOSYS (no libslirp), EPERM and EBUSY (of the device), EEXIST, ECLOSED
+---@return string? code ENOSYS (no libslirp, no passt), EPERM and EBUSY (of the device), EEXIST, ECLOSED
 function L2Switch:uplink(where) end
 
 end

@@ -27,6 +27,7 @@ function M.describe(command)
     :convert(units.integer("--capture-files", 1, 1000))
   command:option("--capture-filter", "Capture only what this expression of libpcap's lets through."):argname "EXPRESSION"
   command:option("--tap", "Join a TAP device of this machine."):argname "NAME"
+  command:flag("--passt", "Let guests out, by passt.")
   command:flag("--user", "Let guests out, by libslirp's user network.")
   command:option("--seed", "Makes the faults repeatable."):argname("NUMBER"):convert(units.integer "--seed")
   command:option("--name", "Let vmctl switch ctl change it under this name while it runs."):argname "NAME"
@@ -53,8 +54,9 @@ local function connect(switch, opts)
     ways[#ways + 1] = { switch.datagrams, near, { name = ("datagrams-%d"):format(i), remote = far ~= "" and far or nil } }
   end
   if opts.tap then ways[#ways + 1] = { switch.uplink, { tap = opts.tap } } end
+  if opts.passt then ways[#ways + 1] = { switch.uplink, { "passt", name = "passt" } } end
   if opts.user then ways[#ways + 1] = { switch.uplink, "user" } end
-  if #ways == 0 then return errors.fail("EINVAL", "nothing to join: --listen, --dial, --datagrams, --tap or --user expected") end
+  if #ways == 0 then return errors.fail("EINVAL", "nothing to join: --listen, --dial, --datagrams, --tap, --passt or --user expected") end
   for _, way in ipairs(ways) do
     local ok, err, code = way[1](switch, way[2], way[3])
     if not ok then return nil, err, code end
