@@ -41,7 +41,7 @@ static void await_card(char name[IFNAMSIZ])
     vmctl_stage1_fail(false, "find the network card: there is none after %d s (has the kernel virtio_net?)", CARD_LIMIT);
 }
 
-static void set(int fd, unsigned long what, struct ifreq *r, uint32_t address)
+static void set(int fd, uint16_t what, struct ifreq *r, uint32_t address)
 {
     const struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = address };
     memcpy(&r->ifr_addr, &in, sizeof in);
