@@ -91,6 +91,15 @@ describe("the modules", function()
 
   it("need lower floors alone", function() assert.same({}, layout.complaints(layout.rooms(graph), floors)) end)
 
+  it("have one subject each: at 250 lines a second one is looked for, and 270 are too many", function()
+    local long = {}
+    for name, text in pairs(layout.texts()) do
+      local _, lines = text:gsub("\n", "\n")
+      if lines > 270 and not name:find "^vmctl%.annotations%." then long[#long + 1] = ("%s: %d lines"):format(name, lines) end
+    end
+    assert.same({}, long)
+  end)
+
   it("need each other in no circle", function() assert.equal("", cycles.describe(graph)) end)
 end)
 
