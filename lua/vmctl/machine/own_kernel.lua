@@ -8,6 +8,7 @@ local json = require "vmctl.json"
 local options = require "vmctl.base.options"
 local shape = require "vmctl.json.shape"
 local stage1 = require "vmctl.machine.stage1"
+local staged = require "vmctl.base.staged"
 
 local M = {}
 
@@ -124,17 +125,16 @@ local function copy(from, to)
 end
 
 local function append(found, tree, path)
-  local _, _, pid = core.fs.identity()
-  local name = ("%s.new%d-%x"):format(path, pid, math.random(0) & 0xffffff)
-  local file, err, code = core.fs.private(name, true)
-  if not file then return nil, err, code end
-  local ok
-  ok, err, code = copy(found.folder .. "/initrd", file)
-  if ok then ok, err, code = cpio.pack(tree, function(bytes) return file:write(bytes) end) end
-  file:close()
-  if ok then ok, err, code = core.fs.rename(name, path) end
+  local ok, err, code = staged.make(path, function(name)
+    local file, why, how = core.fs.private(name, true)
+    if not file then return nil, why, how end
+    local done
+    done, why, how = copy(found.folder .. "/initrd", file)
+    if done then done, why, how = cpio.pack(tree, function(bytes) return file:write(bytes) end) end
+    file:close()
+    return done, why, how
+  end)
   if ok then return path end
-  core.fs.remove(name)
   return nil, err, code
 end
 

@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local process = require "vmctl.process"
 local stage1 = require "vmctl.machine.stage1"
+local staged = require "vmctl.base.staged"
 
 local M = {}
 
@@ -81,20 +82,15 @@ local function make(path, size, program)
     ok, err, code = stage1.make_folders(folder)
     if not ok then return nil, "root: " .. err, code end
   end
-  local _, _, pid = core.fs.identity()
-  local name = ("%s.new%d-%x"):format(path, pid, math.random(0) & 0xffffff)
-  local file
-  file, err, code = core.fs.private(name, true)
-  if not file then return nil, "root: " .. err, code end
-  ok, err, code = file:truncate(size)
-  file:close()
-  if ok then ok, err, code = program(name) end
-  if ok then ok, err, code = core.fs.rename(name, path) end
-  if not ok then
-    core.fs.remove(name)
-    return nil, err, code
-  end
-  return true
+  return staged.make(path, function(name)
+    local file, why, how = core.fs.private(name, true)
+    if not file then return nil, "root: " .. why, how end
+    local done
+    done, why, how = file:truncate(size)
+    file:close()
+    if not done then return nil, why, how end
+    return program(name)
+  end)
 end
 
 --- Makes an empty ext4 in a sparse file. Waits.

@@ -5,6 +5,7 @@ local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local layer = require "vmctl.rootfs.layer"
+local staged = require "vmctl.base.staged"
 local task = require "vmctl.base.task"
 local user_folders = require "vmctl.base.user_folders"
 
@@ -52,37 +53,26 @@ local function inspect(build)
   return { has_init = first_program(build, INITS), arch = arch }
 end
 
---- Removes what a killed process has left of an image that it made. Whoever calls holds the image's lock. Waits.
----@param folder string
----@param prefix string the image's name
-function M.remove_leftovers(folder, prefix)
-  for _, name in ipairs(fs.list(folder) or {}) do
-    if name:sub(1, #prefix) == prefix and name:find("^%.new%-%x+$", #prefix + 1) then fs.remove(folder .. "/" .. name) end
-  end
-end
-
--- Makes the image beside its place, and puts it there. The lock is held.
-local function make(build_layers, path, opts)
-  local folder, name = path:match "^(.*)/([^/]*)$"
-  M.remove_leftovers(folder, name)
-  local staged = ("%s.new-%s"):format(path, core.sha256(tostring(core.now()) .. tostring({})):hex():sub(1, 12))
-  local build, err, code = core.rootfs_build(staged, opts.max_entries, opts.max_bytes)
+local function build_into(name, build_layers, path, opts)
+  local build, err, code = core.rootfs_build(name, opts.max_entries, opts.max_bytes)
   if not build then return nil, err, code end
   local guard <close> = build -- luacheck: ignore
-  local drop <close> = setmetatable({}, { __close = function() os.remove(staged) end }) -- luacheck: ignore
-  local ok, size, found
+  local ok, size
   ok, err, code = build_layers(build, opts.on_progress)
   if ok then size, err, code = layer.finish(build) end
   if not size then return nil, err, code end
-  found = inspect(build)
+  local found = inspect(build)
   if found.arch and found.arch ~= opts.arch then
     return errors.fail("EPROTO", "its programs are for %s, not for %s", found.arch, opts.arch)
   end
   found.from = opts.from
-  ok, err, code = fs.replace(path .. ".json", assert(json.encode(found)))
-  if ok then ok, err, code = fs.rename(staged, path) end
-  if not ok then return nil, err, code end
-  return true
+  return fs.replace(path .. ".json", assert(json.encode(found)))
+end
+
+-- Makes the image beside its place, and puts it there. The lock is held.
+local function make(build_layers, path, opts)
+  staged.remove_leftovers(path)
+  return staged.make(path, function(name) return build_into(name, build_layers, path, opts) end)
 end
 
 --- What is known of an image. Does not wait.

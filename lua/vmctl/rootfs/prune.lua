@@ -2,6 +2,7 @@
 local cache = require "vmctl.rootfs.cache"
 local core = require "vmctl.core"
 local fs = require "vmctl.base.fs"
+local staged = require "vmctl.base.staged"
 
 local M = {}
 
@@ -66,7 +67,7 @@ local function sweep(folder)
     if image and #image == 70 and not fs.stat(folder .. "/" .. image) then
       local lock <close> = core.lock_file(folder .. "/" .. image .. ".lock")
       if lock then
-        cache.remove_leftovers(folder, image)
+        staged.remove_leftovers(folder .. "/" .. image)
         for _, suffix in ipairs { ".json", ".lock" } do fs.remove(folder .. "/" .. image .. suffix) end
       end
     end

@@ -7,6 +7,7 @@ local cpio = require "vmctl.machine.cpio"
 local elf = require "vmctl.machine.image.elf"
 local modules = require "vmctl.machine.image.modules"
 local options = require "vmctl.base.options"
+local staged = require "vmctl.base.staged"
 local step = require "vmctl.machine.image.step"
 local texts = require "vmctl.text"
 
@@ -139,32 +140,25 @@ local function write_archive(tree, name)
   return ok, why, code
 end
 
-local images = 0 -- of this process: two may be built at a time
-
-local function temporary_name(output)
-  local _, _, pid = core.fs.identity()
-  images = images + 1
-  return ("%s.tmp%d-%d"):format(output, pid, images)
+-- From file to file: if gzip died at the end of a pipe of ours, SIGPIPE would end the host program.
+local function pack(name, to)
+  return step.run("compress", name, ("gzip -1nc < %s > %s"):format(step.quote(name), step.quote(to)))
 end
 
 local function write_image(tree, opts, progress)
-  local name = temporary_name(opts.output)
-  local packed = name .. ".gz"
-  progress "writing"
-  local ok, why, code = write_archive(tree, name)
-  if ok and opts.compress ~= false then
+  local ok, why, code = staged.make(opts.output, function(name)
+    progress "writing"
+    if opts.compress == false then return write_archive(tree, name) end
+    local plain = name .. ".cpio"
+    local guard <close> = setmetatable({}, { __close = function() os.remove(plain) end }) -- luacheck: ignore
+    local written, err, number = write_archive(tree, plain)
+    if not written then return nil, err, number end
     progress "compressing"
-    -- From file to file: if gzip died at the end of a pipe of ours, SIGPIPE would end the host program.
-    ok, why, code = step.run("compress", name, ("gzip -1nc < %s > %s"):format(step.quote(name), step.quote(packed)))
-    os.remove(name)
-    name = packed
-  end
-  if ok then
-    ok, why, code = os.rename(name, opts.output)
-    if not ok then ok, why, code = step.fail("rename to", opts.output, why, code) end
-  end
-  if not ok then os.remove(name) return nil, why, code end
-  return opts.output
+    return pack(plain, name)
+  end)
+  if ok then return opts.output end
+  if why:sub(1, #"image: ") ~= "image: " then return step.fail("rename to", opts.output, why, code) end
+  return nil, why, code
 end
 
 -- A line on a terminal that says what is being done; call it without a text to remove it.
