@@ -26,6 +26,19 @@ describe("core.sha256", function()
     end
   end)
 
+  it("gives the same of many bytes, for which it may have the processor's own instructions, and of few at a time", function()
+    local bytes = {}
+    for i = 1, 1 << 16 do bytes[i] = string.char((i * 40503 >> 5) % 256) end
+    local text = table.concat(bytes)
+    for _, length in ipairs { 65536, 65537, 65599, 65600, 130000, 196608 } do
+      local long = text:rep(3):sub(1, length)
+      local few = core.sha256()
+      for at = 1, length, 32768 do few:update(long:sub(at, math.min(at + 32767, length))) end
+      assert.equal(few:hex(), core.sha256(long):hex())
+      assert.equal(few:update(long):hex(), core.sha256(long):update(long):hex())
+    end
+  end)
+
   it("goes on after a digest", function()
     local hash = core.sha256 "a"
     local first = hash:hex()

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { SHA256_ROUNDS = 64, SHA256_LENGTH_AT = VMCTL_SHA256_BLOCK - 8 };
+enum { SHA256_ROUNDS = 64, SHA256_LENGTH_AT = VMCTL_SHA256_BLOCK - 8, SHA256_MUCH = 64 * 1024 };
 
 /* The first 32 bits of the fractions of the cube roots of the first 64 primes. */
 static const uint32_t sha256_k[SHA256_ROUNDS] = {
@@ -59,6 +59,19 @@ static void sha256_block(uint32_t state[8], const uint8_t *block)
     state[4] += e, state[5] += f, state[6] += g, state[7] += h;
 }
 
+/* Asking the processor takes longer than a short text: inside a virtual machine the hypervisor answers. */
+static void sha256_blocks(struct vmctl_sha256 *h, const uint8_t *in, size_t count)
+{
+    if (h->speed == 0 && count * VMCTL_SHA256_BLOCK >= SHA256_MUCH)
+        h->speed = vmctl_sha256_x86_is_there() ? 2 : 1;
+    if (h->speed == 2) {
+        vmctl_sha256_x86_blocks(h->state, in, count, sha256_k);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        sha256_block(h->state, in + i * VMCTL_SHA256_BLOCK);
+}
+
 void vmctl_sha256_init(struct vmctl_sha256 *h)
 {
     *h = (struct vmctl_sha256){ .state = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c,
@@ -79,10 +92,10 @@ void vmctl_sha256_update(struct vmctl_sha256 *h, const void *bytes, size_t len)
             return;
         sha256_block(h->state, h->block);
     }
-    for (; len >= VMCTL_SHA256_BLOCK; in += VMCTL_SHA256_BLOCK, len -= VMCTL_SHA256_BLOCK)
-        sha256_block(h->state, in);
-    if (len)
-        memcpy(h->block, in, len);
+    size_t whole = len / VMCTL_SHA256_BLOCK;
+    sha256_blocks(h, in, whole);
+    if (len % VMCTL_SHA256_BLOCK)
+        memcpy(h->block, in + whole * VMCTL_SHA256_BLOCK, len % VMCTL_SHA256_BLOCK);
 }
 
 void vmctl_sha256_digest(const struct vmctl_sha256 *h, uint8_t out[VMCTL_SHA256_SIZE])
