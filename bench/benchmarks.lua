@@ -225,7 +225,7 @@ local list = {
       { name = "stereos-fleet-late", key = "late_polls", unit = "polls" },
       { name = "stereos-fleet-latency", key = "p99_ms", unit = "ms" },
     } },
-  ttrpc("ttrpc-unary", 1, 5000, 60000, 1),
+  ttrpc("ttrpc-unary", 1, 5000, 60000, 1.8),
   ttrpc("ttrpc-unary-64", 64, 64 * 500, 64 * 5000, 2),
   { name = "protobuf-loaded", key = "rate", unit = "messages/s", warmup = 2000, count = 60000,
     ours = alone(ours "protobuf.lua loaded {warmup} {count}"),
