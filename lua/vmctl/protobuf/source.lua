@@ -1,4 +1,5 @@
 --- The bytes of a descriptor set: from its file, or from a .proto by protoc.
+local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local process = require "vmctl.process"
@@ -85,12 +86,14 @@ function M.compile(path, include, timeout)
   folder, err, code = fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-proto")
   if not folder then return nil, err, code end
   local target = folder .. "/set"
+  local cleaning <close> = setmetatable({}, { __close = function() -- luacheck: ignore
+    core.fs.remove(target) -- at once: a cancelled task waits for nothing
+    core.fs.remove(folder)
+  end })
   local bytes
   bytes, err, code = compile(path, include or { path:match "^(.*/)[^/]*$" or "." }, target, timeout)
-  if bytes then bytes, err, code = M.read(target) end
-  fs.remove(target)
-  fs.remove(folder)
-  return bytes, err, code
+  if not bytes then return nil, err, code end
+  return M.read(target)
 end
 
 return M
