@@ -5,7 +5,7 @@ local support = require "spec.support"
 local vmctl = require "vmctl"
 local wire = require "vmctl.socketforward.wire"
 
-local code = support.code
+local code, eventually = support.code, support.eventually
 
 local function names_in(folder)
   local list = core.fs.list(folder) or {}
@@ -266,6 +266,26 @@ describe("socketforward Bind in a share, whose calls workers make", function()
     local host = w:accept()
     local s <close> = assert(w:dial "a") -- luacheck: ignore
     assert.equal("two", assert(host.next()).forward_id)
+  end))
+
+  it("ends what was begun, also where nobody waits for it any more", sf.with(function(w)
+    local rename, gate = fs.rename, core.queue()
+    fs.rename = function(...)
+      gate:wait(30)
+      return rename(...)
+    end
+    local sockets = { sockets = { { forward_id = "a", socket_path = w:path "a" }, { forward_id = "b", socket_path = w:path "b" } } }
+    local asking = vmctl.spawn(w.service.bind, w.service, sockets)
+    support.settle()
+    asking:cancel()
+    assert.equal("ECANCELED", code(asking:join()))
+    fs.rename = rename
+    assert.equal(1, gate:wake())
+    eventually(function() return w.service:stats().sockets == 2 end)
+    assert.same({ "a", "b" }, names_in(w.folder))
+    local before = core.fs.stat(w:path "a", true).inode
+    assert(w.service:bind(sockets))
+    assert.equal(before, core.fs.stat(w:path "a", true).inode)
   end))
 
   it("leaves a socket of another's", sf.with(function(w)

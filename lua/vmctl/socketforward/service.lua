@@ -81,8 +81,9 @@ end
 
 -- Bind
 
-local function bind(self, request)
-  local bound, ids, turn = {}, {}, self._turn
+-- `turn`: of the service when it was asked.
+local function bind(self, request, turn)
+  local bound, ids = {}, {}
   local wanted = bound_sockets.missing(self._bound, request.sockets or {}, bound)
   if self._count + #wanted > SOCKETS then return errors.fail("ETOOBIG", "bind: at most %d sockets are forwarded", SOCKETS) end
   local list, err, code = sockets.bind(wanted, self._rules)
@@ -102,13 +103,20 @@ local function bind(self, request)
 end
 
 --- Bind: makes all the listening sockets or none, one Bind after the other. A socket that is already bound in the same form is left
---- alone; another forward at the same path is replaced. Waits.
+--- alone; another forward at the same path is replaced. What was begun is ended also where nobody waits for it any more. Waits.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
 ---@return { bound: table[] }|nil response with the extensions that were applied, and the real addresses of those that asked for any port
 ---@return string?, string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …, ETIMEDOUT (another Bind takes
 -- 30 s), ESHUTDOWN (a shutdown came meanwhile)
 function methods:bind(request)
-  return self._binding:with(BIND_TIMEOUT, bind, self, request)
+  local results
+  local turn = self._turn
+  local binding = background.spawn("socketforward: bind", function()
+    results = table.pack(self._binding:with(BIND_TIMEOUT, bind, self, request, turn))
+  end)
+  local ok, err, code = binding:join()
+  if results then return table.unpack(results, 1, results.n) end
+  return nil, ok and "bind: it broke off" or err, ok and "EIO" or code
 end
 
 --- Unbind: closes sockets; an unknown socket is no failure. Running connections go on. Does not wait.
