@@ -102,6 +102,7 @@ end
 --- file), ELOOP (a link)
 function methods:screendump(path)
   if type(path) ~= "string" or path == "" then error("screendump: a path expected", 2) end
+  local was_there = core.fs.stat(path, true)
   local file, err, code = core.fs.private(path, true)
   if not file then return nil, err, code end
   local ok, problem
@@ -109,8 +110,9 @@ function methods:screendump(path)
     return client:execute("screendump", { filename = name, format = "png" })
   end)
   file:close()
-  if ok == nil then return nil, err, code, problem end
-  return true
+  if ok ~= nil then return true end
+  if not was_there then core.fs.remove(path) end
+  return nil, err, code, problem
 end
 
 return M

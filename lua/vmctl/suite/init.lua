@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local durations = require "vmctl.suite.durations"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local record = require "vmctl.suite.record"
 local results = require "vmctl.suite.results"
 local runner = require "vmctl.suite.runner"
 local schedule = require "vmctl.suite.schedule"
@@ -82,12 +83,15 @@ end
 function M.run(jobs, known, opts)
   local run = runner.new(opts)
   if opts.running then opts.running(run) end
+  local began, date = core.now(), os.date "!%Y-%m-%d %H:%M:%S UTC"
   local files = run:run(jobs)
   for _, file in ipairs(files) do
     if results.count(file).failed == 0 then known[file.path] = file.seconds end
   end
-  local kept = opts.only_some or artefacts.make_folders(opts.artefacts) and durations.write(opts.artefacts .. "/durations.json", known)
-  if not kept then log.error("the durations of spec files could not be kept in %s", opts.artefacts) end
+  local kept, err = artefacts.make_folders(opts.artefacts)
+  if kept then kept, err = record.write(opts.artefacts, { files = files, began = date, seconds = core.now() - began }) end
+  if kept and not opts.only_some then kept, err = durations.write(opts.artefacts .. "/durations.json", known) end
+  if not kept then log.error("the results of the suite could not be kept in %s: %s", opts.artefacts, err) end
   return files, run
 end
 

@@ -1,24 +1,10 @@
 --- Results of a suite as JUnit's XML, as CI servers read it.
+local markup = require "vmctl.suite.markup"
 local results = require "vmctl.suite.results"
 
 local M = {}
 
-local ESCAPES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["\n"] = "&#10;", ["\t"] = "&#9;", ["\r"] = "&#13;" }
-
--- XML has no control characters, and its text is UTF-8.
-local function escape(text)
-  local clean = {}
-  local at = 1
-  while at <= #text do
-    local ok, bad = utf8.len(text, at)
-    clean[#clean + 1] = text:sub(at, ok and #text or bad - 1)
-    if ok then break end
-    clean[#clean + 1] = "\u{fffd}"
-    at = bad + 1
-  end
-  text = table.concat(clean):gsub("[%c]", function(c) return ESCAPES[c] and c or "\u{fffd}" end)
-  return (text:gsub('[&<>"\n\t\r]', ESCAPES))
-end
+local escape = markup.escape_attribute
 
 local function body_of(test)
   if test.status == "skipped" then return ('<skipped message="%s"/>'):format(escape(test.message or "")) end

@@ -1,6 +1,7 @@
 --- Runs spec files side by side, within a budget; files that failed run again, alone.
 local channel = require "vmctl.base.channel"
 local children = require "vmctl.suite.child"
+local core = require "vmctl.core"
 local file_run = require "vmctl.suite.file_run"
 local results = require "vmctl.suite.results"
 local schedule = require "vmctl.suite.schedule"
@@ -29,6 +30,7 @@ end
 
 local function run_file(self, job, only)
   local opts, child = self._opts, nil
+  local began = core.now()
   local file, err = file_run.run(job.path, {
     artefacts = opts.artefacts, limit = opts.limit, words = opts.words, only = only,
     started = function(it)
@@ -38,7 +40,9 @@ local function run_file(self, job, only)
     on_event = function(event) opts.on("event", job, event) end,
   })
   if child then self._children[child] = nil end
-  return file or { path = job.path, tests = {}, mistakes = { { name = job.path, message = err } }, output = "", seconds = 0 }
+  file = file or { path = job.path, tests = {}, mistakes = { { name = job.path, message = err } }, output = "", seconds = 0 }
+  file.began = began - self._began
+  return file
 end
 
 -- Runs again what failed, until it passes or the number of times is reached.
@@ -75,6 +79,7 @@ end
 function methods:run(jobs)
   local waiting, running, again = table.move(jobs, 1, #jobs, 1, {}), {}, {}
   schedule.sort(waiting)
+  self._began = core.now()
   task.scope(function()
     local ended = channel.channel(#jobs + 1)
     while true do
