@@ -72,7 +72,7 @@ void vmctl_stage1_mount_shares(const struct vmctl_stage1 *s);
 /* Gives the first network card its address: "IP,BITS". */
 void vmctl_stage1_set_address(const char *address);
 
-/* What a block device holds. */
+/* The contents of a block device. */
 void vmctl_filesystem_probe(const char *device, struct vmctl_filesystem *found);
 
 /* Inside the root: makes `agent` its companion and starts the init. Returns in the keeper alone, if one is needed. */

@@ -320,7 +320,7 @@ int vmctl_stream_flush(struct vmctl_stream *s)
     return 0;
 }
 
-/* Who waits to write learns it; what is queued is tried again after a while. */
+/* A waiting writer learns it; queued bytes are tried again after a while. */
 static void stream_unwatchable(struct vmctl_stream *s, int err)
 {
     if (vmctl_buf_len(&s->out))

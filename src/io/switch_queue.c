@@ -31,7 +31,7 @@ static struct vmctl_switch_share *share_of(struct vmctl_switch_port *to, int fro
     return s;
 }
 
-/* What the queue of a port may hold: its own limit, and no more than is left of the memory of the switch. So a port alone may
+/* The room of a port's queue: its own limit, and no more than is left of the memory of the switch. So a port alone may
  * have its limit, and many full ones leave room for another. */
 static size_t queue_limit(const struct vmctl_switch_port *to)
 {

@@ -46,7 +46,7 @@ static int open_folder_of(const char *path, const char **name)
     return fd < 0 ? -errno : fd;
 }
 
-/* What a failure to replace a file says behind its path. */
+/* The words of a failure to replace a file, behind its path. */
 static const char *place_of(int err)
 {
     return err == -EEXIST ? ", which is no regular file" : "";

@@ -97,7 +97,7 @@ int vmctl_l_tap(lua_State *L)
     return 1;
 }
 
-/* What Lua has taken is told to the switch, which goes on when half of the room is free. */
+/* Tells the switch what Lua has taken; it goes on when half of the room is free. */
 static void tap_account(struct lua_tap *t)
 {
     vmctl_switch_enter(t->sw);

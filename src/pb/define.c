@@ -243,7 +243,7 @@ static void make_message(lua_State *L, const struct definer *d)
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
-    /* What a decode does for each field is paid for by the message's size: members of a oneof share theirs. */
+    /* The message's size bounds the work of a decode for each field: members of a oneof share theirs. */
     if (block->type.sizeof_message < (size_t)block->type.n_fields * SLOT)
         block->type.sizeof_message = (size_t)block->type.n_fields * SLOT;
     make_indexes(&block->type, block->fields);

@@ -38,7 +38,7 @@ void vmctl_layers_close(struct vmctl_layers *l)
     l->err = VMCTL_ECLOSED;
 }
 
-/* What the archive's reader found itself has its own words. */
+/* Faults that the archive's reader has found have their own words. */
 static int layers_result(struct vmctl_layers *l, int err)
 {
     if (err && l->in_layer && l->tar.why)

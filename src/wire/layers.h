@@ -23,7 +23,7 @@ struct vmctl_folder {
     struct vmctl_xattrs xattrs;
 };
 
-/* What names lead to. */
+/* The files that names lead to. */
 struct vmctl_inode {
     uint32_t mode, links, written; /* links: names now; written: as the image has it */
     uint16_t machine;          /* of an ELF file: its e_machine */
@@ -74,7 +74,7 @@ int vmctl_layers_end(struct vmctl_layers *l);
 /* The rest of the image. */
 int vmctl_layers_finish(struct vmctl_layers *l, uint64_t *size);
 
-/* What a path leads to, links followed; NULL: nothing. */
+/* The file that a path leads to, links followed; NULL: none. */
 const struct vmctl_inode *vmctl_layers_find(struct vmctl_layers *l, const char *path);
 
 /* layers_tree.c */

@@ -1,4 +1,4 @@
-/* What each entry of a layer's archive does to the tree. */
+/* Applies the entries of a layer's archive to the tree. */
 #include "wire/error.h"
 #include "wire/layers.h"
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What is left of a path that is walked: a link's target is put in front of it. */
+/* The rest of a path that is walked: a link's target is put in front of it. */
 struct walk {
     char text[2 * VMCTL_LAYERS_PATH + 2];
     size_t at, len;

@@ -285,7 +285,7 @@ static int data_end(struct vmctl_tar *t)
     return err;
 }
 
-/* What needs no more bytes to happen. */
+/* The steps that need no more bytes. */
 static int tar_settle(struct vmctl_tar *t)
 {
     int err = 0;

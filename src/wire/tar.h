@@ -48,7 +48,7 @@ struct vmctl_tar_text {
     size_t len, cap;
 };
 
-/* What pax headers and GNU's extra entries say about the entry that follows them. */
+/* The facts that pax headers and GNU's extra entries tell about the entry that follows them. */
 struct vmctl_tar_pax {
     struct vmctl_tar_text path, link, name; /* name: of GNU's sparse files */
     struct vmctl_xattrs xattrs;

@@ -18,7 +18,7 @@ local TOO_LARGE = "payload too large"
 local methods = {}
 local mt = { __index = methods }
 
---- What came is not to be had: the connection ends. Raised and caught here.
+--- The connection ends, since its bytes cannot be read. Raised and caught here.
 local broken_mt = {}
 
 local function break_off(err, code)

@@ -146,7 +146,7 @@ local function read_manifest(folder)
   return text
 end
 
---- What a snapshot is. Waits.
+--- The description of a snapshot. Waits.
 ---@param folder string `<cache>/<key>`
 ---@return { key: string, image: table, root: string? }|nil about key: the SHA-256 of its manifest; image: what it was begun with, {} for
 -- nothing; root: the digest of its root's image, if it was made of one

@@ -40,7 +40,7 @@ local function init_of(text)
   return words
 end
 
---- What they mean to machine.launch. Does not wait.
+--- The options of machine.launch that they stand for. Does not wait.
 ---@param opts table as argparse leaves them
 ---@return table|nil, string?, string? code EINVAL
 function M.take(opts)

@@ -110,7 +110,7 @@ local function note_failure(job, err, code, step)
   table.insert(job.report.failures, failure)
 end
 
--- What push returns when something has failed: the first failure.
+-- The results of a push in which something has failed: the first failure.
 local function failed(job)
   local first, more = job.report.failed, #job.report.failures - 1
   local where = first.kind and ("%s %s: "):format(first.kind, first.name) or ""

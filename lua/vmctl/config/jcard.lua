@@ -36,7 +36,7 @@ end
 local ESCAPES = { b = "\b", t = "\t", n = "\n", f = "\f", r = "\r", e = "\27", ['"'] = '"', ["\\"] = "\\" }
 local DIGITS = { x = 2, u = 4, U = 8 }
 
--- What a basic string says, from its text between the quotes; nil if an escape in it is none.
+-- The value of a basic string, from its text between the quotes; nil if an escape in it is none.
 local function unescape(text)
   local parts, at = {}, 1
   while true do

@@ -1,4 +1,4 @@
---- What the reference's host does with a jcard.toml beside sending it: each of [secrets] becomes a secret, with ${VAR} from
+--- Does with a jcard.toml what the reference's host does beside sending it: each of [secrets] becomes a secret, with ${VAR} from
 --- this process' environment, and each [[shared]] a mount of the tag share0, share1 …
 --- (docs/wire/stereos.md#seen-with-the-real-client-and-a-rebuilt-daemon). No function here waits.
 local errors = require "vmctl.errors"

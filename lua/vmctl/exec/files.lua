@@ -134,7 +134,7 @@ function M:read_file(path, opts)
   return read_by_command(self, what, path, timeout)
 end
 
--- What `stat -c %F` calls the types.
+-- The types by the names that `stat -c %F` has for them.
 local TYPES = { directory = "directory", ["symbolic link"] = "link", fifo = "fifo", socket = "socket",
   ["character special file"] = "char", ["block special file"] = "block" }
 

@@ -110,7 +110,7 @@ local function exact_command(parsed)
   return { "/bin/sh", "-c", 'exec "$@" 2>&1', "sh", table.unpack(argv) }
 end
 
---- What an agent of the reference runs when it gets a request that was made for one of ours: it knows no argv_b64, and would run
+--- The command that an agent of the reference runs for a request that was made for one of ours: it knows no argv_b64, and would run
 --- an empty command with success.
 M.NOT_OURS = "echo 'vmctl: this request was made for another agent' >&2; exit 126"
 

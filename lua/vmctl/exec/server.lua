@@ -22,7 +22,7 @@ local known = {
   on_idle = "function", on_ready = "function",
 }
 
--- Who is there; and what a request of our hosts' own asks for, which others send empty.
+-- Tells who is there; and does what a request of our own hosts asks for, which others send empty.
 local function hello(conn, payload, opts)
   local answer = {}
   if opts.on_ready then

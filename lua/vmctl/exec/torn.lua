@@ -50,7 +50,7 @@ local function take_body(self, type, n)
   return type, body
 end
 
--- Whether a body and a code that stand in either order begin with the code. Where both may be, the body is the one without NUL.
+-- Says if a body and a code, which stand in either order, begin with the code. Where both may be, the body is the one without NUL.
 local function code_is_first(both)
   if not is_code(both:sub(1, CODE)) then return false end
   return not is_code(both:sub(-CODE)) or not both:find("\0", CODE + 1, true)

@@ -1,4 +1,4 @@
---- What an agent of the reference cannot be given with a command goes into a file of its guest first: the input of a command at
+--- Files that go into a guest first, since an agent of the reference cannot be given them with a command: the input of a command at
 --- revision 0.1.9, which has none, and a command line that is too long for one argument. The command removes the file when it begins.
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -173,7 +173,7 @@ function methods:finish(deadline)
   return true
 end
 
---- What has been written, if none of it was sent yet.
+--- The bytes that were written, if none of them was sent yet.
 ---@return string|nil
 function methods:content()
   return not self.folder and table.concat(self._parts) or nil

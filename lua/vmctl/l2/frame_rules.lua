@@ -1,4 +1,4 @@
---- What an Ethernet frame of a port must be, and the address of a port.
+--- The rules that an Ethernet frame of a port follows, and the address of a port.
 local random = require "vmctl.base.random"
 
 local M = {}

@@ -1,4 +1,4 @@
---- What a switch knows: the addresses that it has learned, and its counters.
+--- The state of a switch: the addresses that it has learned, and its counters.
 local options = require "vmctl.base.options"
 
 local M = {}

@@ -1,4 +1,4 @@
---- What a guest has beside its root: shared folders and a network of its own, with what stage 1 is told of them.
+--- The extras of a guest beside its root: shared folders and a network of its own, with what stage 1 is told of them.
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 local shares = require "vmctl.machine.shares"
@@ -68,7 +68,7 @@ function methods:started()
   if self._shares then self._shares:started() end
 end
 
---- What the servers have said last. Does not wait.
+--- The last words of the servers. Does not wait.
 ---@return string
 function methods:said() return self._shares and self._shares:said() or "" end
 

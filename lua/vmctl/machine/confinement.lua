@@ -17,7 +17,7 @@ local PIECE = 1 << 20   -- bytes
 local KVM = require("vmctl.machine.host_devices").KVM
 local OTHERS_READ = 4   -- of a mode
 
--- What any QEMU reads: itself, its libraries and firmware, what it asks about this machine. And what it writes.
+-- The files that any QEMU reads: itself, its libraries and firmware, what it asks about this machine. And those that it writes.
 local SYSTEM = {
   "/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/opt", "/nix/store", "/gnu/store", "/proc", "/sys",
   "/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/qemu", "/etc/localtime", "/etc/resolv.conf",

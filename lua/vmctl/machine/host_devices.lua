@@ -1,4 +1,4 @@
---- What this host has for guests: its devices, and programs that are outside of PATH.
+--- The means of this host for guests: its devices, and programs that are outside of PATH.
 return {
   KVM = "/dev/kvm",
   VHOST_VSOCK = "/dev/vhost-vsock",

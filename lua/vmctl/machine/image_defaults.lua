@@ -1,4 +1,4 @@
---- What an image says of its commands: the defaults of a guest's commands, and the folder that they run in.
+--- The settings that an image has for its commands: the defaults of a guest's commands, and the folder that they run in.
 local options = require "vmctl.base.options"
 
 local M = {}

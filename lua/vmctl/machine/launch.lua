@@ -131,7 +131,7 @@ local function add_parts(vm, opts)
   vm._ports = ports.new(vm._control, vm._channel.kind == "mux")
 end
 
--- What QEMU gets beside its standard streams: the numbers of the others follow the monitor's.
+-- The descriptors that QEMU gets beside its standard streams: the numbers of the others follow the monitor's.
 local function descriptors(vm, opts)
   local fds = table.move(opts.fds or {}, 1, #(opts.fds or {}), 2, { vm._monitor.fd })
   return fds, function(fd)

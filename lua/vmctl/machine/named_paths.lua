@@ -20,7 +20,7 @@ local function real(path) return core.fs.real(path) or path end
 
 local function folder_of(path) return path:match "^(.+)/[^/]*$" or "/" end
 
--- What an argument may name: each value between commas, each text of its JSON, all with and without a prefix such as "unix:".
+-- The texts of an argument that may be paths: each value between commas, each text of its JSON, with and without a prefix as "unix:".
 local function candidates(argument)
   local list = {}
   if argument:sub(1, 1) == "{" then
@@ -51,7 +51,7 @@ local function refuse(path, why)
   return errors.fail("EACCES", "launch: the disk %s %s: join them first (qemu-img convert), or name it in `paths`", path, why)
 end
 
--- What the header of a disk names as the file that it stands on: nil for none, false and a reason for what is not to be had.
+-- The file that a disk stands on, as its header names it: nil for none, false and a reason where it cannot be read.
 local function backing_of(path)
   local file = io.open(path, "rb")
   if not file then return nil end
@@ -74,7 +74,7 @@ end
 
 local function is_below(path, folder) return path == folder or path:sub(1, #folder + 1) == (folder == "/" and "/" or folder .. "/") end
 
--- Whether a disk may stand on this file: arguments name it or a folder of it, or it is in the folder of the disk above it.
+-- Says if a disk may stand on this file: arguments name it or a folder of it, or it is in the folder of the disk above it.
 local function is_allowed(path, above, named)
   if is_below(path, folder_of(above)) then return true end
   for known in pairs(named) do
@@ -103,7 +103,7 @@ local function add_chain(list, path, named)
 end
 
 
--- What is at a path, and the folder in which something is made: a file that is not there, a socket in place of an old one.
+-- The file at a path, and the folder in which something is made: a file that is not there, a socket in place of an old one.
 local function look_at(path)
   local list, found = {}, stat(path)
   if found then list[1] = { path = path, type = found.type, write = true } end
@@ -114,14 +114,14 @@ local function look_at(path)
   return list
 end
 
--- Whether an argument says that its disk is raw, so that QEMU does not look into it.
+-- Says if an argument tells that its disk is raw, so that QEMU does not look into it.
 local function is_raw(argument)
   if argument:sub(1, 1) == "{" then return argument:find '"driver"%s*:%s*"raw"' ~= nil end
   local options = "," .. argument .. ","
   return options:find(",format=raw,", 1, true) ~= nil or options:find(",driver=raw,", 1, true) ~= nil
 end
 
---- What arguments name: files, folders, sockets and devices that are there, folders in which something may be made, and the disks that
+--- The paths that arguments name: files, folders, sockets and devices that are there, folders where something may be made, and the disks that
 --- disks stand on. Does not wait, but for this machine's disks.
 ---@param arguments string[]
 ---@return { path: string, type: string, write: boolean }[]|nil list write: false for a disk that another stands on

@@ -68,7 +68,7 @@ local function parse(given)
   return what, spec
 end
 
--- What is no file system yet becomes one.
+-- An image that is no file system yet becomes one.
 local function find_image(self, at, arch)
   if not IMAGES[at.kind] then return at end
   local image, err, code = rootfs.image(self._options[1], { cache = self._cache, arch = IMAGE_ARCHITECTURES[arch],

@@ -127,7 +127,7 @@ function M.size(file, format)
   return (">I8"):unpack(head, 25)
 end
 
---- What an overlay was made for: it is worth nothing on another disk, or on one that has changed. Kept beside it. Does not wait.
+--- The disk that an overlay was made for: it is worth nothing on another disk, or on one that has changed. Kept beside it. Does not wait.
 ---@param path string of the overlay
 ---@param mark string
 ---@return boolean|nil same nil: there is none

@@ -15,7 +15,7 @@ function M.path()
   return ("%s/vmctl-%d"):format(os.getenv "TMPDIR" or "/tmp", (core.fs.identity()))
 end
 
---- What stands at a path; a link is not followed.
+--- The file at a path; a link is not followed.
 function M.lstat(path) return core.fs.stat(path, true) end
 
 --- Checks that a folder is this user's alone: another user could have made a folder or link of that name before.

@@ -49,7 +49,7 @@ local function check_guest(path)
   return true
 end
 
--- Who serves a folder: nil for us, or its owner where we are root.
+-- The user that serves a folder: nil for us, or its owner where we are root.
 local function choose_user(found, read_only)
   if core.fs.identity() ~= 0 then return nil end
   if found.uid ~= 0 then return ("%d:%d"):format(found.uid, found.gid) end

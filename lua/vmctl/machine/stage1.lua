@@ -101,7 +101,7 @@ local function write(tree, path)
   return path
 end
 
--- What the archive is made of: the agent's bytes, and which modules there are.
+-- The ingredients of the archive: the agent's bytes, and which modules there are.
 local function key_of(dir, names, agent)
   local hash = core.sha256(FORMAT):update(table.concat(names, " ")):update(agent)
   for _, name in ipairs { "", "/modules.dep", "/modules.order", "/modules.builtin" } do

@@ -8,7 +8,7 @@ local ADDRESS = "10.0.2.15" -- what QEMU gives its first guest: docs of QEMU, "-
 local MOST = 64             -- ports
 local PORT = 65535
 
---- What stage 1 is told, so that the card has an address even where nothing in the root asks for one.
+--- The words for stage 1, so that the card has an address even where nothing in the root asks for one.
 M.words = { ("vmctl.address=%s,24"):format(ADDRESS) }
 
 local function number(text)

@@ -197,7 +197,7 @@ local function make(files, is_known)
   return made
 end
 
---- What a decoded set holds. Does not wait.
+--- The contents of a decoded set. Does not wait.
 ---@param set table a vmctl.schema.FileSet
 ---@param is_known fun(name: string): boolean is a message known that the set refers to, and lacks?
 ---@return { messages: table[], enums: table[], services: table[] }|nil schema, string? message, string? code EINVAL

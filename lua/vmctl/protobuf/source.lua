@@ -34,7 +34,7 @@ local function arguments(compiler, path, include, target)
   return list
 end
 
--- What the compiler says; the rest of very many words is read and left out.
+-- The words of the compiler; the rest of very many words is read and left out.
 local function words_of(child, timeout)
   local words = ""
   while true do

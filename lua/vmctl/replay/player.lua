@@ -121,7 +121,7 @@ local function expect_end(self, step)
   return nil, err, code
 end
 
--- Who recorded it saw its input end, or closed it.
+-- The side that recorded it saw its input end, or closed it.
 local function finish(self, step)
   if step.ev == "end" and step.dir == "out" then return true end -- a consequence
   local mine = (step.ev == "end") == (self._mine == "in")

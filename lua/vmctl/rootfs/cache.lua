@@ -43,7 +43,7 @@ local function first_program(build, paths)
   end
 end
 
--- What the tree says of itself: whether it has an init, and what its programs are made for.
+-- The facts that the tree tells of itself: whether it has an init, and what its programs are made for.
 local function inspect(build)
   local arch
   for _, path in ipairs { "/sbin/init", "/bin/sh", "/usr/bin/env", "/bin/busybox" } do
@@ -75,7 +75,7 @@ local function make(build_layers, path, opts)
   return staged.make(path, function(name) return build_into(name, build_layers, path, opts) end)
 end
 
---- What is known of an image. Does not wait.
+--- The facts that are kept of an image. Does not wait.
 ---@return { has_init: string?, arch: string?, from: string? }
 function M.about(path)
   local text = core.fs.read(path .. ".json", 1 << 16)

@@ -43,7 +43,7 @@ local function read_config(store, name)
   return oci.decode(bytes, "the configuration")
 end
 
---- What to build of an archive. Does not wait but for its small files.
+--- The layers that an archive is built of. Does not wait but for its small files.
 ---@param store vmctl.ImageStore
 ---@param tag? string what stands behind the last ":" of its name
 ---@param arch string "amd64", "arm64" …

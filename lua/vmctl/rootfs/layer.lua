@@ -54,7 +54,7 @@ function M.from_command(build, command, on_progress)
   end)
 end
 
--- What is behind a part of an archive is not for the program that unpacks it.
+-- The bytes behind a part of an archive are not for the program that unpacks it.
 local PART = 'head -c "$1" | "$2" -dc'
 
 local function unpack(build, reader, program, is_whole, on_progress)

@@ -104,7 +104,7 @@ local function layers_of(store, manifest, config)
   return layers
 end
 
---- What to build of a layout. Does not wait but for its small files.
+--- The layers that a layout is built of. Does not wait but for its small files.
 ---@param store vmctl.ImageStore
 ---@param tag? string
 ---@param arch string "amd64", "arm64" …
@@ -132,7 +132,7 @@ end
 
 local function given(text) return type(text) == "string" and text ~= "" and not text:find("\0", 1, true) and text or nil end
 
---- What commands get from an image's configuration. Does not wait.
+--- The settings of commands in an image's configuration. Does not wait.
 ---@return { env: table<string, string>, user: string?, cwd: string?, entrypoint: string[], cmd: string[] }
 function M.describe(config)
   local run, env = list_of(list_of(config).config), {}

@@ -1,4 +1,4 @@
---- What the cache of images holds, and its clean-up.
+--- The contents of the cache of images, and its clean-up.
 local cache = require "vmctl.rootfs.cache"
 local core = require "vmctl.core"
 local fs = require "vmctl.base.fs"
@@ -29,7 +29,7 @@ local function layout_at(folder, name)
   return { kind = "layout", path = path, name = name, size = size, used = used.mtime }
 end
 
---- What is in a cache, that which was used last first. Waits.
+--- The entries of a cache, the one that was used last first. Waits.
 ---@param folder? string the cache; vmctl in $XDG_CACHE_HOME by default
 ---@return { kind: string, path: string, name: string, size: integer, used: integer, from: string? }[] entries kind: "image", or "layout"
 -- for the packed layers of an image that was pulled; size: bytes on the disk; used: seconds of the epoch; from: what it was made of
@@ -60,7 +60,7 @@ local function remove(entry)
   return true
 end
 
--- What belongs to no image: staged files and locks of processes that have gone.
+-- Removes what belongs to no image: staged files and locks of processes that have gone.
 local function sweep(folder)
   for _, name in ipairs(fs.list(folder) or {}) do
     local image = name:match "^(%x+%.erofs)%."

@@ -1,4 +1,4 @@
---- What a program says on its standard error. It is read as it comes: a program that says much would otherwise wait for ever.
+--- The standard error of a program. It is read as it comes: a program that says much would otherwise wait for ever.
 local collect = require "vmctl.process.collect"
 local log = require "vmctl.log"
 local task = require "vmctl.base.task"

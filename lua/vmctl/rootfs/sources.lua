@@ -1,4 +1,4 @@
---- What an image can be made of. Each source gives { key = a text that names its content, config = what an image says of its commands,
+--- The sources that an image can be made of. Each gives { key = a text that names its content, config = what an image says of its commands,
 --- build = function(build, on_progress), which lays its layers }.
 local cache = require "vmctl.rootfs.cache"
 local core = require "vmctl.core"
@@ -75,7 +75,7 @@ end
 
 function M.oci(what, opts) return of_image(oci.open(store.folder(what.path), what.tag, opts.arch)) end
 
--- What `docker save` writes today is a layout as well.
+-- Archives that `docker save` writes today are layouts as well.
 M["docker-archive"] = function(what, opts)
   local archive, err, code = store.archive(what.path)
   if not archive then return nil, err, code end

@@ -1,4 +1,4 @@
---- What a root file system is made of, as a user writes it.
+--- The source of a root file system, as a user writes it.
 local errors = require "vmctl.errors"
 
 local M = {}
@@ -17,7 +17,7 @@ local function parse_size(text)
   return size
 end
 
--- What a path may end in: ":TAG".
+-- The end that a path may have: ":TAG".
 local function split_tag(path)
   local before, tag = path:match "^(.+):([%w_][%w_.-]*)$"
   if before and #tag <= 128 then return before, tag end

@@ -58,7 +58,7 @@ function methods:find(name)
   return part
 end
 
---- What a file has, if it is not too large. Waits for the file system.
+--- The bytes of a file, if it is not too large. Waits for the file system.
 ---@param name string
 ---@param what string for messages
 ---@param most integer bytes

@@ -13,7 +13,7 @@ local function mebibytes(memory)
   return number and math.ceil(tonumber(number) * UNITS[unit]) or MEMORY
 end
 
---- What machines need together.
+--- The needs of machines together.
 ---@param specs table<string, vmctl.ScenarioSpec> by name, with the defaults in them
 ---@return { memory: integer, cpus: integer } memory in MiB
 function M.of(specs)

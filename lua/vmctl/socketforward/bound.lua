@@ -16,7 +16,7 @@ function M.find(bound, socket)
   end
 end
 
---- What is told of an extension that was applied (docs/wire/socketforward.md#what-vmctl-adds): its host takes no word for a refusal.
+--- The answer about an extension that was applied (docs/wire/socketforward.md#what-vmctl-adds): its host takes no word for a refusal.
 --- Does not wait.
 ---@param forward table
 ---@return table|nil

@@ -12,7 +12,7 @@ function M.service(...)
   return require("vmctl.socketforward.service").new(...)
 end
 
---- What keeps the guest's raw streams until they are claimed, to be shared by services. See vmctl.socketforward.stream_manager.
+--- A manager that keeps the guest's raw streams until they are claimed, to be shared by services. See vmctl.socketforward.stream_manager.
 function M.streams(...)
   return require("vmctl.socketforward.stream_manager").new(...)
 end

@@ -1,4 +1,4 @@
---- What a client has received: frames go to the calls and streams that they are for.
+--- Hands out what a client has received: frames go to the calls and streams that they are for.
 local log = require "vmctl.log"
 local wire = require "vmctl.ttrpc.wire"
 

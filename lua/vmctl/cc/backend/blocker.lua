@@ -1,4 +1,4 @@
---- What is in the way of a path, for the errors of requests that need all of it to be folders.
+--- Finds what is in the way of a path, for the errors of requests that need all of it to be folders.
 local M = {}
 
 --- The first part of a path that is no folder.

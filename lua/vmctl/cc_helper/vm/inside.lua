@@ -1,4 +1,4 @@
---- What a helper puts into a guest before it is an instance: the image's settings, folders, and copies of folders of this machine.
+--- Prepares a guest to be an instance: puts into it the image's settings, folders, and copies of folders of this machine.
 local cc = require "vmctl.cc"
 local dial = require "vmctl.net.dial"
 local files = require "vmctl.files"

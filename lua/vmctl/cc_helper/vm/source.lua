@@ -10,7 +10,7 @@ local text = require "vmctl.text"
 
 local M = {}
 
--- What the helper calls an image's settings.
+-- The helper's names for an image's settings.
 local function describe(config)
   local environment = {}
   for name, value in pairs(config.env) do environment[#environment + 1] = name .. "=" .. value end

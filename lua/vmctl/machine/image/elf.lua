@@ -1,4 +1,4 @@
---- What building an image has to know of ELF files (64 bit, little endian).
+--- Reads ELF files (64 bit, little endian), as far as building an image needs it.
 local M = {}
 
 -- A table of the file: where it starts, the size of an entry, how many there are. This and what is built on it
