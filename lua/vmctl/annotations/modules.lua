@@ -1073,7 +1073,7 @@ local rootfs = {}
 ---@return string? code EINVAL, ENOENT, EPROTO (damaged, or for another architecture), ETOOBIG (over a limit)
 function rootfs.image(spec, opts) end
 
---- What is in a cache, that which was used last first. Waits.
+--- The entries of a cache, the one that was used last first. Waits.
 ---@param folder? string the cache; vmctl in $XDG_CACHE_HOME by default
 ---@return { kind: string, path: string, name: string, size: integer, used: integer, from: string? }[] entries kind: "image", or "layout" for the packed layers of an image that was pulled; size: bytes on the disk; used: seconds of the epoch; from: what it was made of
 function rootfs.list(folder) end
@@ -1199,7 +1199,7 @@ function socketforward.generate_stream_id(prefix) end
 ---@return vmctl.SocketforwardService
 function socketforward.service(opts) end
 
---- What keeps the guest's raw streams until they are claimed, to be shared by services.
+--- A manager that keeps the guest's raw streams until they are claimed, to be shared by services.
 ---
 --- Makes a stream manager, which several services may share. Does not wait.
 ---@param opts? { handshake_timeout: number?, unclaimed_timeout: number?, unclaimed: integer?, allow: function|table? } seconds for the id of a stream (5) and for which it waits to be claimed (30), how many may wait (1024), who may connect (see vmctl.net.access)

@@ -121,7 +121,7 @@ local function is_raw(argument)
   return options:find(",format=raw,", 1, true) ~= nil or options:find(",driver=raw,", 1, true) ~= nil
 end
 
---- The paths that arguments name: files, folders, sockets and devices that are there, folders where something may be made, and the disks that
+--- The paths that arguments name: files, folders, sockets and devices, folders where something may be made, and the disks that
 --- disks stand on. Does not wait, but for this machine's disks.
 ---@param arguments string[]
 ---@return { path: string, type: string, write: boolean }[]|nil list write: false for a disk that another stands on
