@@ -57,7 +57,7 @@ function M.wrap(context, ...)
   if first ~= nil then
     return ...
   end
-  if message == nil then                -- a bare nil from a stranger's function still gets a sentence
+  if message == nil then                -- a bare nil from a user's function still gets a sentence
     return nil, context .. ": failed", code, extra
   end
   return nil, context .. ": " .. tostring(message), code, extra

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-static const double HOLD_PATIENCE = 0.25;  /* seconds in which a port takes HOLD_PROGRESS bytes, or holds back nobody */
+static const double HOLD_GRACE = 0.25;  /* seconds in which a port takes HOLD_PROGRESS bytes, or holds back nobody */
 static const double HOLD_REFILL = 0.04;    /* seconds of budget that come back each second */
 static const double HOLD_AGAIN = 0.02;     /* seconds of budget with which a share that loses may hold back again */
 
@@ -69,8 +69,8 @@ static void refill(struct vmctl_switch_share *s, double now)
 
 double vmctl_switch_hold_until(const struct vmctl_switch_share *s, const struct vmctl_switch_port *from)
 {
-    double patience = s->to->progress_at + HOLD_PATIENCE;
-    return sends_only_to(from, s->to) ? patience : fmin(patience, s->since + s->budget);
+    double grace_end = s->to->progress_at + HOLD_GRACE;
+    return sends_only_to(from, s->to) ? grace_end : fmin(grace_end, s->since + s->budget);
 }
 
 void vmctl_switch_lose(struct vmctl_switch_share *s)
@@ -83,7 +83,7 @@ void vmctl_switch_lose(struct vmctl_switch_share *s)
 static bool may_hold(struct vmctl_switch_share *s, const struct vmctl_switch_port *from, double now)
 {
     refill(s, now);
-    if (now - s->to->progress_at >= HOLD_PATIENCE)
+    if (now - s->to->progress_at >= HOLD_GRACE)
         return false;
     if (s->losing && s->to->sent - s->lost_at < HOLD_PROGRESS)
         return false;

@@ -24,7 +24,7 @@ static void scope_end(struct vmctl_scope *s)
     vmctl_task_forgive(owner);
 }
 
-/* Not in a stranger's coroutine: the end of a scope is a wait. */
+/* Not in a foreign coroutine: the end of a scope is a wait. */
 static int l_scope_open(lua_State *L)
 {
     vmctl_scope_new(L, vmctl_task_of(vmctl_lua_get(L), L));

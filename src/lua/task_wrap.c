@@ -29,7 +29,7 @@ static int wrap_fail(lua_State *L, lua_State *co)
 static int wrap_resume(lua_State *L, lua_State *co, int nargs)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
-    struct vmctl_task *t = vmctl_task_here(st, L); /* NULL, in a stranger's coroutine: then it runs, but cannot wait */
+    struct vmctl_task *t = vmctl_task_here(st, L); /* NULL, in a foreign coroutine: then it runs, but cannot wait */
     bool pinned = t && t->pinned;
     int results;
     if (t) {

@@ -1,5 +1,5 @@
 --- StereOS' agentd, where it runs in the guest: it tells by HTTP, on a Unix socket, which agents it has
---- (docs/wire/stereos.md#seen-with-the-real-client-and-a-rebuilt-daemon). It is a stranger: its answers are read with
+--- (docs/wire/stereos.md#seen-with-the-real-client-and-a-rebuilt-daemon). It is not trusted: its answers are read with
 --- limits, and waited for only a moment.
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"

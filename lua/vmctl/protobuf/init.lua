@@ -178,7 +178,7 @@ end
 --   * a shared object of protoc-c's output, with a list of the messages as tools/pb-messages prints it (examples/protobuf.lua shows
 --     the commands). Its code is trusted like this program's own, and stays loaded.
 --
--- A set is looked at as bytes of a stranger: what is wrong with it is said. Messages of google.protobuf that are known already stay
+-- The bytes of a set are not trusted: what is wrong with them is said. Messages of google.protobuf that are known already stay
 -- as they are, also where a set has a later form of them. Waits for the disk, and for protoc.
 ---@param path string ending in .proto: to be compiled; a shared object's without a slash is searched in the system's library folders
 ---@param options? string|{ symbol: string?, include: string[]?, timeout: number? } symbol (or the string alone): a shared object's
