@@ -5,6 +5,7 @@ local cc_image = require "spec.support.cc_image"
 local glob = require "vmctl.cc.backend.glob"
 local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 local support = require "spec.support"
+local vmctl = require "vmctl"
 local tar = require "vmctl.tar.read"
 
 -- A source for the reader of archives, of a text.
@@ -120,5 +121,23 @@ describe("the store of snapshots", function()
     assert.equal(3, found[2].content.size)
     assert(core.fs.replace(cache .. "/" .. key .. "/manifest", "vmctl snapshot 1\nfile 9\n"))
     assert.equal("EPROTO", select(3, snapshot_store.each(cache .. "/" .. key, function() return true end)))
+  end))
+
+  it("lets go of what was begun in a task that is cancelled", support.run(function()
+    local cache = support.tmpdir()
+    local task = vmctl.spawn(function()
+      local s = assert(snapshot_store.begin(cache))
+      local parts = { "a part" }
+      s:add({ path = "/f", type = "file", mode = 420, uid = 0, gid = 0, mtime = 0 }, function()
+        if #parts == 0 then return nil, select(2, vmctl.sleep(math.huge)) end
+        return table.remove(parts)
+      end)
+      s:drop()
+      return "dropped"
+    end)
+    support.settle()
+    task:cancel()
+    assert.equal("dropped", task:join())
+    assert.same({ "blobs" }, core.fs.list(cache))
   end))
 end)

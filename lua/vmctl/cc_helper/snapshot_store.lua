@@ -108,10 +108,9 @@ function methods:finish()
   return key
 end
 
---- Lets go of what was begun. After `finish` it does nothing.
+--- Lets go of what was begun. After `finish` it does nothing. Does not wait: a cancelled task does so as well.
 function methods:drop()
-  for _, name in ipairs { "/blob", "/manifest" } do fs.remove(self._folder .. name) end
-  fs.remove(self._folder)
+  for _, name in ipairs { "/blob", "/manifest", "" } do core.fs.remove(self._folder .. name) end
 end
 
 local function parse(line, cache)
