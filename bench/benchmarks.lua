@@ -235,7 +235,7 @@ local list = {
   cc_call("read", 2000, 20000),
   { name = "cc-file", key = "mib_rate", unit = "MiB/s", count = 4 * GIB,
     ours = { server = ours "cc_call.lua server {a}", endless = true, client = ours "cc_call.lua file {a} {count}" },
-    peers = { { name = "copy", needs = "command go", at_least = 0.6, server = built "cc_go copy-server {a}", endless = true,
+    peers = { { name = "copy", needs = "command go", at_least = 0.9, server = built "cc_go copy-server {a}", endless = true,
       client = built "cc_go copy {a} {count}" } } },
   switched(64, 20000000, 500000, { hub = 4, others = 4 }),
   switched(1514, 2000000, 500000, { hub = 2 }),

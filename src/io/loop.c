@@ -173,6 +173,7 @@ void vmctl_loop_close(struct vmctl_loop *loop)
     vmctl_maker_close(&loop->maker);
     free(loop->heap);
     free(loop->scratch);
+    vmctl_buf_free(&loop->spare);
     loop->heap = NULL;
     loop->timers = loop->heap_size = 0;
     loop->scratch = NULL;

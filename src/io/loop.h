@@ -4,6 +4,7 @@
 
 #include "io/list.h"
 #include "io/maker.h"
+#include "wire/buf.h"
 
 #include <ev.h>
 #include <stddef.h>
@@ -43,6 +44,7 @@ struct vmctl_loop {
     bool at_work;               /* a task waits for them: a virtual clock does not leap over that */
     struct vmctl_list chores;   /* of struct vmctl_chore: run before the next wait */
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
+    struct vmctl_buf spare;     /* empty: a large block of a stream that waits, for the next one that reads much */
     double skew;                /* how far this loop's clock is ahead of the monotonic one */
     double grace;               /* on a virtual clock: seconds that fds get before time leaps; below 0: the clock is real */
     unsigned happened;          /* events that libev has handed out */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 enum {
+    STREAM_SPARE = 4 * 1024 * 1024, /* bytes of a buffer that is kept for the next stream, at most */
     STREAM_KEEP = 1024, /* an idle stream keeps a buffer of at most this size */
     STREAM_MISSES = 6,  /* at worst one read of 64 is tried in vain */
     STREAM_SMALL = 512  /* a frame up to this size is copied behind its header */
@@ -96,6 +97,9 @@ void vmctl_stream_close(struct vmctl_stream *s)
     if (wfd >= 0 && wfd != rfd)
         close(wfd);
     s->rerr = s->werr = VMCTL_ECLOSED;
+    if (s->bulk)
+        vmctl_buf_free(&s->loop->spare);
+    s->bulk = false;
     vmctl_buf_free(&s->in);
     vmctl_buf_free(&s->out);
 }
@@ -172,6 +176,31 @@ static void stream_learn(struct vmctl_stream *s, bool hit)
     s->hold = (uint8_t)((1U << s->misses) - 1);
 }
 
+/* A large buffer that is empty is kept for whichever stream reads much next: making it anew means to copy while it grows, and to
+ * read by way of the scratch. */
+static void stream_give_up(struct vmctl_stream *s)
+{
+    struct vmctl_buf *spare = &s->loop->spare;
+    s->bulk = s->bulk || s->in.cap > VMCTL_SCRATCH;
+    if (s->in.cap > VMCTL_SCRATCH && s->in.cap <= STREAM_SPARE && s->in.cap > spare->cap) {
+        vmctl_buf_free(spare);
+        *spare = (struct vmctl_buf){ .data = s->in.data, .cap = s->in.cap };
+        vmctl_buf_init(&s->in, s->in.max);
+    } else {
+        vmctl_buf_free(&s->in);
+    }
+}
+
+static void stream_take_spare(struct vmctl_stream *s)
+{
+    struct vmctl_buf *spare = &s->loop->spare;
+    if (!spare->cap || spare->cap > s->in.max || vmctl_buf_len(&s->in))
+        return;
+    free(s->in.data);
+    s->in = (struct vmctl_buf){ .data = spare->data, .cap = spare->cap, .max = s->in.max };
+    *spare = (struct vmctl_buf){ 0 };
+}
+
 /* Bytes land in the room that the buffer has and behind it in the loop's scratch, so that an idle stream needs no buffer
  * and a short message none but its own size. */
 ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
@@ -183,6 +212,8 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
         s->hold--;
         return -EAGAIN;
     }
+    if (s->bulk && s->in.cap <= STREAM_KEEP)
+        stream_take_spare(s);
     size_t len = vmctl_buf_len(&s->in), room = s->in.cap - s->in.end, over = VMCTL_SCRATCH;
     size_t step = len > VMCTL_SCRATCH ? len : VMCTL_SCRATCH; /* a size that is only announced costs the peer nothing */
     if (want > step)
@@ -251,7 +282,7 @@ void vmctl_stream_want(struct vmctl_stream *s, size_t need)
 {
     s->need = need;
     if (s->in.cap > STREAM_KEEP && !vmctl_buf_len(&s->in) && need <= STREAM_KEEP)
-        vmctl_buf_free(&s->in);
+        stream_give_up(s);
     if (!s->nap.slot)
         vmctl_io_start(s->loop, &s->rio);
 }

@@ -34,6 +34,7 @@ struct vmctl_stream {
     bool corked, shutting;        /* shutting: SHUT_WR follows the last byte of `out` */
     bool present, gone;           /* serial: a peer has sent something; it has left since, which is reported to the next reader once */
     bool file;                    /* counted in loop->files */
+    bool bulk;                    /* it reads much at a time, into loop->spare where that is free */
     bool raw;                     /* reading is done past the buffer: only report that there is input */
     int rerr, werr;               /* for good: why no more can be read or written; 0: no error */
     struct vmctl_buf in, out;

@@ -35,6 +35,9 @@ const char *vmctl_fs_name(lua_State *L, int at);
 /* Pushes a closed vmctl.File of that name; the result is where its fd goes. */
 int *vmctl_file_new(lua_State *L, const char *name);
 
+/* The descriptor of an open vmctl.File that needs no worker; else -1. */
+int vmctl_file_quick(lua_State *L, int at);
+
 /* Looks at where an open vmctl.File lies: see its method `quick`. */
 void vmctl_file_judge(lua_State *L, int at);
 

@@ -43,6 +43,8 @@ int vmctl_l_read_line(lua_State *L);
 int vmctl_l_skip_past(lua_State *L);
 int vmctl_l_skip_frame(lua_State *L);
 int vmctl_l_read_skipped(lua_State *L);
+int vmctl_l_write_file_frame(lua_State *L);
+void vmctl_stream_file_frame_register(lua_State *L);
 int vmctl_l_write(lua_State *L);
 int vmctl_l_flush(lua_State *L);
 int vmctl_l_shutdown(lua_State *L);

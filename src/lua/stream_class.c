@@ -267,7 +267,8 @@ void vmctl_stream_register(lua_State *L)
         { "read_frames", vmctl_l_read_frames }, { "write", vmctl_l_write },
         { "write_frame", vmctl_l_write_frame }, { "write_frames", vmctl_l_write_frames },
         { "skip_past", vmctl_l_skip_past }, { "skip_frame", vmctl_l_skip_frame },
-        { "read_skipped", vmctl_l_read_skipped }, { "discard", l_stream_discard },
+        { "read_skipped", vmctl_l_read_skipped }, { "write_file_frame", vmctl_l_write_file_frame },
+        { "discard", l_stream_discard },
         { "cork", vmctl_l_cork }, { "flush", vmctl_l_flush },
         { "shutdown", vmctl_l_shutdown }, { "close", l_stream_close },
         { "closed", l_stream_closed }, { "detach", l_stream_detach },
@@ -283,4 +284,5 @@ void vmctl_stream_register(lua_State *L)
                                      { "__tostring", l_stream_tostring },
                                      { NULL, NULL } };
     vmctl_class(L, VMCTL_STREAM, methods, meta);
+    vmctl_stream_file_frame_register(L);
 }

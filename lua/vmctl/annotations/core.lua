@@ -67,6 +67,17 @@ function Stream:read_skipped(most, timeout) end
 ---@return true|nil, string?, string? code EOF …
 function Stream:skip_frame(timeout) end
 
+--- Writes a frame whose payload is a zero byte, a number (32 bits, big endian) and that many bytes of a file, from its position on.
+--- They go from the file to the socket without a copy in this process; a file that is changed before they are received shows that.
+--- Waits. For at least 128 KiB of a regular file on a local file system, and a stream without untold output.
+---@param type integer
+---@param file vmctl.File
+---@param most integer bytes of the file; 1 MiB are the most at once
+---@param timeout? number|table
+---@return boolean|nil done false: nothing was read or written, the caller has to do it otherwise
+---@return string?, string?
+function Stream:write_file_frame(type, file, most, timeout) end
+
 --- Throws input away up to the end of the first match. Waits.
 ---@param pattern string bytes, not a Lua pattern
 ---@param timeout? number|table

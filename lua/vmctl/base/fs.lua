@@ -68,6 +68,12 @@ add_root_methods(class_of.root, "remove_all", true)
 class_of.file:close()
 class_of.root:close()
 
+--- Sends a part of it as a frame. See write_file_frame of vmctl.Stream. Waits.
+---@return boolean|nil done false: it has to be read and written, string?, string?
+function files:send_counted(stream, type, most, timeout)
+  return self._quick and stream:write_file_frame(type, self._file, most, timeout)
+end
+
 --- Closes it without waiting for that.
 function files:drop()
   if self._quick then self._file:close() else core.work_later("close", self._file.close, self._file) end

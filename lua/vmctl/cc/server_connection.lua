@@ -12,6 +12,7 @@ local M = {}
 
 local SEND_TIMEOUT = 60 -- seconds in which a client must have taken an answer
 local LINGER = 2        -- seconds for which input is still dropped after the last error was sent
+local HEAD = 5          -- bytes in front of the file's in an answer
 local NOTHING = "\0"    -- the answer without fields
 
 ---@class vmctl.CcServerConnection
@@ -41,6 +42,7 @@ local function answer(self, kind, ok, result, message, code, where)
   if result == nil and message ~= nil then return refusal(message, code, where) end
   if result == nil or result == true or result == "" then return wire.types.RESPONSE, NOTHING end
   if response.is_response(result) then result = result:build() end
+  if response.is_file(result) then return wire.types.RESPONSE, result end
   if type(result) ~= "string" then
     log.error("cc: %s: the handler returned a %s", wire.names[kind] or kind, type(result))
     return refusal("the handler returned no answer", wire.codes.UNKNOWN)
@@ -108,6 +110,17 @@ local function next_answer(self, kind, payload, code, frame)
   return oversized.serve(self._stream, frame, function(...) return handle(self, ...) end, refusal)
 end
 
+-- Sends an answer. A part of a file goes past this process, or is read where that is not possible.
+local function send(self, kind, answer_kind, body)
+  if type(body) == "table" then
+    local ok, err, code = false, nil, nil
+    if body.most < self._max - HEAD then ok, err, code = body:send(self._stream, answer_kind, SEND_TIMEOUT) end
+    if ok ~= false then return ok, err, code end
+    answer_kind, body = answer(self, kind, xpcall(body.read, debug.traceback))
+  end
+  return self._stream:write_frame(answer_kind, body, SEND_TIMEOUT)
+end
+
 --- Serves the connection until it ends, and closes it. Waits.
 function methods:run()
   local stream <close> = self._stream
@@ -115,7 +128,7 @@ function methods:run()
     local kind, payload, code, frame = read(self)
     local answer_kind, body, why = next_answer(self, kind, payload, code, frame)
     if not answer_kind then return body and finish(self, body, why) end
-    local ok, err = stream:write_frame(answer_kind, body, SEND_TIMEOUT)
+    local ok, err = send(self, kind, answer_kind, body)
     if not ok then return log.info("cc: %s: %s", stream:label(), err) end
     if not kind then
       ok, err, why = oversized.drain(stream)

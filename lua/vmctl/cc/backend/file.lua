@@ -3,12 +3,15 @@
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local mode = require "vmctl.base.go_mode"
+local response = require "vmctl.cc.response"
 local text = require "vmctl.text"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
 
 local pack = string.pack
+
+local SPLICED = 128 << 10 -- bytes: a longer read may go from the file to the client past this process
 
 ---@class vmctl.CcOpenFile
 local methods = {}
@@ -43,10 +46,16 @@ end
 
 local requests = {}
 
-function requests.FILE_READ(f, most)
-  local answer, err, code = f.opened:read_counted(most < wire.PIECE and most or wire.PIECE)
+local function read(f, most)
+  local answer, err, code = f.opened:read_counted(most)
   if not answer then return failure.of("read", f.path, err, code) end
   return answer
+end
+
+function requests.FILE_READ(f, most)
+  if most < SPLICED then return read(f, most) end
+  most = most < wire.PIECE and most or wire.PIECE
+  return response.file(f.opened, most, function() return read(f, most) end)
 end
 
 function requests.FILE_WRITE(f, data)
