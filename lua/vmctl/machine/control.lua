@@ -2,6 +2,7 @@
 --- its control.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local links = require "vmctl.machine.links"
 local options = require "vmctl.base.options"
 
 local M = {}
@@ -114,6 +115,13 @@ function methods:set_link(nic, up)
   if math.type(nic) ~= "integer" or type(up) ~= "boolean" then error("set_link: a card's number and true or false expected", 2) end
   if not self._macs[nic] then return errors.fail("EINVAL", "set_link of %s: there is no card %d", self._name, nic) end
   return order(self, "set_link", { name = "nic" .. nic - 1, up = up })
+end
+
+--- Who is at the other end of the network cards that are on sockets. Waits.
+---@return { card: integer, type: string, info: string, connected: boolean }[]|nil links info: what QEMU says of it
+---@return string?, string?
+function methods:links()
+  return links.ask(self)
 end
 
 --- An iterator over QEMU's events from now on, as vmctl.QmpClient.events gives it. Waits until the monitor is connected.

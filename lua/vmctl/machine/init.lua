@@ -5,6 +5,7 @@ local confinement = require "vmctl.machine.confinement"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local launch = require "vmctl.machine.launch"
+local links = require "vmctl.machine.links"
 local options = require "vmctl.base.options"
 local poweroff = require "vmctl.machine.poweroff"
 local root = require "vmctl.machine.root"
@@ -41,7 +42,7 @@ function M.launch(opts)
 end
 
 --- Waits until the guest's agent answers, which is asked each time. `vm.clock_source` is then what its kernel counts time by, if the
---- agent is ours; of one that may run slow the log warns.
+--- agent is ours; of one that may run slow the log warns, and of network cards with nobody at the other end.
 ---@param opts? { timeout: number? }|number seconds, 60 by default
 ---@return number|nil seconds since the call, string? with the console's last lines, string? code ETIMEDOUT; ERESET: QEMU has ended
 function methods:wait_ready(opts)
@@ -49,6 +50,7 @@ function methods:wait_ready(opts)
   local seconds, err, code = self._readiness:wait(opts.timeout or READY_TIMEOUT)
   if not seconds then return nil, err, code end
   self.clock_source = self._clients:told().clock_source
+  if #self.macs > 0 then links.tell(self.name, self._control) end
   return seconds
 end
 
@@ -101,7 +103,7 @@ for _, name in ipairs { "stereos", "socketforward" } do
   methods[name] = function(self, ...) return self._clients[name](self._clients, ...) end
 end
 
-for _, name in ipairs { "qmp", "status", "pause", "powerdown", "reset", "set_link", "events", "wait_event", "epoch",
+for _, name in ipairs { "qmp", "status", "pause", "powerdown", "reset", "set_link", "links", "events", "wait_event", "epoch",
   "on_epoch" } do
   --- As vmctl.Control has it.
   methods[name] = function(self, ...) return self._control[name](self._control, ...) end

@@ -65,7 +65,7 @@ local known = {
 ---@field arch? string
 ---@field qemu? string the program
 ---@field args? string[] further arguments for QEMU
----@field nics? table[] network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses)
+---@field nics? vmctl.NetworkCard[] network cards on Ethernet sockets (none by default; `vm.macs` has their addresses)
 ---@field name? string
 ---@field channel? "auto"|"vsock"|"mux" how the agent is reached: mux is virtio-serial
 ---@field cid? integer

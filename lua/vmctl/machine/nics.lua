@@ -7,7 +7,19 @@ local options = require "vmctl.base.options"
 local M = {}
 
 local known = { listen = "string|table", connect = "string|table", netdev = "string", backend = { "stream", "socket" }, mac = "string",
+  reconnect = "number>0<=3600", queues = "integer>=1<=64",
   model = { "virtio-net", "e1000", "e1000e", "rtl8139", "vmxnet3" }, mtu = "integer>=68<=65535" }
+
+---@class vmctl.NetworkCard
+---@field listen? string the address on which QEMU listens: "unix:PATH", "tcp:HOST:PORT"
+---@field connect? string the address that it dials; where nobody listens the card has a link to nobody, which wait_ready logs
+---@field netdev? string any other backend in QEMU's syntax, without an id
+---@field backend? "stream"|"socket" of `listen` and `connect`: stream needs QEMU 7.2; socket knows IPv4 alone
+---@field mac? string random by default
+---@field model? "virtio-net"|"e1000"|"e1000e"|"rtl8139"|"vmxnet3"
+---@field mtu? integer that virtio-net tells the guest
+---@field reconnect? number seconds after which QEMU dials again; from QEMU 8.0 on. With 7.2 let it `listen`, and dial it
+---@field queues? integer of virtio-net, on a `netdev` of tap or vhost-user
 
 -- QEMU gives the first card of every guest the same address, which must not occur twice in a network.
 local function random_mac()
@@ -19,8 +31,20 @@ local function escape(text)
   return (text:gsub(",", ",,"))
 end
 
-local function stream_netdev(a, id, is_server)
-  local head = ("stream,id=%s,server=%s,"):format(id, is_server and "on" or "off")
+-- QEMU's option for connecting again, by its version.
+local function reconnect_option(nic, version)
+  if not nic.reconnect then return "" end
+  if nic.listen then return errors.fail("EINVAL", "'reconnect' is for cards that connect: who listens waits for the next one anyway") end
+  local number, err, code = version()
+  if not number then return nil, err, code end
+  if number >= 9.02 then return ("reconnect-ms=%d,"):format(math.ceil(nic.reconnect * 1000)) end
+  if number >= 8 then return ("reconnect=%d,"):format(math.ceil(nic.reconnect)) end
+  return errors.fail("ENOTSUP", "QEMU %d.%d does not connect again: let it 'listen', and dial it (switch:dial does so again and again)",
+    number // 1, (number % 1 * 100 + 0.5) // 1)
+end
+
+local function stream_netdev(a, id, is_server, again)
+  local head = ("stream,id=%s,server=%s,%s"):format(id, is_server and "on" or "off", again)
   if a.kind == "unix" then return head .. "addr.type=unix,addr.path=" .. escape(a.path) end
   return ("%saddr.type=inet,addr.host=%s,addr.port=%d"):format(head, a.host, a.port)
 end
@@ -32,15 +56,33 @@ local function socket_netdev(a, id, is_server)
   return ("socket,id=%s,%s=%s:%d"):format(id, is_server and "listen" or "connect", a.host, a.port)
 end
 
-local function netdev(nic, id)
-  if nic.netdev then return ("%s,id=%s"):format(nic.netdev, id) end
+local MANY_QUEUES = { tap = true, ["vhost-user"] = true, ["vhost-vdpa"] = true }
+
+-- A backend in QEMU's syntax, with its queues.
+local function given_netdev(nic, id)
+  if nic.reconnect then return errors.fail("EINVAL", "'reconnect' goes with 'connect', not with 'netdev'") end
+  if not nic.queues then return ("%s,id=%s"):format(nic.netdev, id) end
+  local kind = nic.netdev:match "^[^,]*"
+  if not MANY_QUEUES[kind] then return errors.fail("EINVAL", "the backend '%s' has one queue", kind) end
+  return ("%s,id=%s,queues=%d"):format(nic.netdev, id, nic.queues)
+end
+
+local function netdev(nic, id, version)
+  if nic.netdev then return given_netdev(nic, id) end
+  if nic.queues then return errors.fail("EINVAL", "'queues': QEMU's Ethernet sockets have one queue; give a 'netdev' such as tap") end
   local where = nic.listen or nic.connect
   if not where then return errors.fail("EINVAL", "one of 'listen', 'connect' and 'netdev' expected") end
   local a, err, code = address.parse(where)
   if not a then return nil, err, code end
   if a.kind ~= "unix" and a.kind ~= "tcp" then return errors.fail("EINVAL", "a unix or tcp address expected, not %s", a) end
-  local make = nic.backend == "socket" and socket_netdev or stream_netdev
-  return make(a, id, nic.listen ~= nil)
+  if nic.backend == "socket" then
+    if nic.reconnect then return errors.fail("EINVAL", "the backend 'socket' does not connect again") end
+    return socket_netdev(a, id, nic.listen ~= nil)
+  end
+  local again
+  again, err, code = reconnect_option(nic, version)
+  if not again then return nil, err, code end
+  return stream_netdev(a, id, nic.listen ~= nil, again)
 end
 
 local UNIX_CLIENT = "^(stream,id=[^,]*,server=off,)addr%.type=unix,addr%.path=(.*)$"
@@ -77,25 +119,29 @@ local function device(nic, id, mac, suffix)
   if not mac:find "^%x%x:%x%x:%x%x:%x%x:%x%x:%x%x$" then return errors.fail("EINVAL", "no hardware address: %s", mac) end
   if tonumber(mac:sub(1, 2), 16) & 1 == 1 then return errors.fail("EINVAL", "the address of a group: %s", mac) end
   if model ~= "virtio-net" then
+    if nic.queues then return errors.fail("EINVAL", "only virtio-net has queues, %s has one", model) end
     if nic.mtu then return errors.fail("EINVAL", "only virtio-net tells its guest an MTU, %s does not", model) end
     if not suffix:find "pci" then return errors.fail("EINVAL", "this machine has no PCI for the model %s", model) end
     return ("%s,netdev=%s,mac=%s"):format(model, id, mac)
   end
-  return ("virtio-net%s,netdev=%s,mac=%s%s"):format(suffix, id, mac, nic.mtu and (",host_mtu=%d"):format(nic.mtu) or "")
+  local more = nic.mtu and (",host_mtu=%d"):format(nic.mtu) or ""
+  if nic.queues then -- a vector for each direction of a queue, one for the control queue, one for changes
+    more = ("%s,mq=on%s"):format(more, suffix:find "pci" and (",vectors=%d"):format(2 * nic.queues + 2) or "")
+  end
+  return ("virtio-net%s,netdev=%s,mac=%s%s"):format(suffix, id, mac, more)
 end
 
 --- QEMU's arguments for network cards.
----@param nics { listen: string?, connect: string?, netdev: string?, backend: "stream"|"socket"|nil, mac: string? }[] listen: the
--- address on which QEMU listens (preferable with QEMU 7.2, which does not reconnect as a client); connect: the address that it dials;
--- netdev: any other backend in QEMU's syntax, without an id; mac: random by default
+---@param nics vmctl.NetworkCard[]
 ---@param suffix string of the machine's virtio devices
+---@param version? fun(): number|nil, string?, string? of QEMU, as vmctl.machine.qemu_version has it; called when it matters. May wait
 ---@return string[]|nil arguments, table|string macs_or_message, string? code
-function M.arguments(nics, suffix)
+function M.arguments(nics, suffix, version)
   local list, macs = {}, {}
   for i, nic in ipairs(nics) do
     options.check(nic, known, ("machine.launch: nics[%d]"):format(i), 4)
     local id = "nic" .. i - 1
-    local backend, err, code = netdev(nic, id)
+    local backend, err, code = netdev(nic, id, version)
     if not backend then return nil, ("launch: nics[%d]: %s"):format(i, err), code end
     macs[i] = nic.mac or random_mac()
     local card

@@ -4,6 +4,7 @@ local errors = require "vmctl.errors"
 local monitor = require "vmctl.machine.monitor"
 local nics = require "vmctl.machine.nics"
 local platform = require "vmctl.machine.platform"
+local qemu_version = require "vmctl.machine.qemu_version"
 local screen = require "vmctl.machine.screen"
 
 local M = {}
@@ -36,7 +37,9 @@ function M.describe(opts)
   local machine = platform.machine(arch, accel, opts.machine)
   if not machine then return errors.fail("EINVAL", "launch: no machine '%s' on %s", opts.machine, arch.arch) end
   local cards, macs
-  cards, macs, code = nics.arguments(opts.nics or {}, machine.suffix)
+  cards, macs, code = nics.arguments(opts.nics or {}, machine.suffix, function()
+    return qemu_version.of(opts.qemu or arch.qemu)
+  end)
   if not cards then return nil, macs, code end
   local display
   display, err, code = screen.arguments(opts.display, machine.suffix)

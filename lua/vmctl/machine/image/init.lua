@@ -32,6 +32,28 @@ local ETC = {
   ["/etc/hosts"] = "127.0.0.1 localhost\n::1 localhost\n",
 }
 
+-- What busybox's udhcpc calls, with what the server says in variables. It keeps other addresses and routes of the card.
+local UDHCPC = [=[
+#!/bin/sh
+case "$1" in
+deconfig)
+  ip link set dev "$interface" up
+  [ -f "/run/udhcpc.$interface" ] && ip addr del "$(cat "/run/udhcpc.$interface")" dev "$interface" 2>/dev/null
+  rm -f "/run/udhcpc.$interface"
+  ;;
+bound|renew)
+  address=$ip/${mask:-32}
+  [ "$(cat "/run/udhcpc.$interface" 2>/dev/null)" = "$address" ] || "$0" deconfig
+  ip addr replace "$address" dev "$interface"
+  echo "$address" > "/run/udhcpc.$interface"
+  [ -z "$mtu" ] || ip link set dev "$interface" mtu "$mtu"
+  for gateway in $router; do ip route replace default via "$gateway" dev "$interface"; break; done
+  [ -z "$dns" ] || { [ -z "$domain" ] || echo "search $domain"; for server in $dns; do echo "nameserver $server"; done; } > /etc/resolv.conf
+  ;;
+esac
+exit 0
+]=]
+
 local KNOWN = {
   output = "string", agent = "string", init = "string", busybox = "string|boolean", modules_dir = "string",
   modules = "table", files = "table", compress = "boolean",
@@ -94,6 +116,7 @@ local function plant_busybox(tree, path)
   if not applets then return step.fail("list applets of", path, why, code) end
   for _, applet in ipairs(applets) do tree[applet] = { link = "/bin/busybox" } end
   tree["/bin/busybox"] = { content = bytes, mode = octal "755" }
+  tree["/etc/udhcpc/default.script"] = { content = UDHCPC, mode = octal "755" }
   return true
 end
 
