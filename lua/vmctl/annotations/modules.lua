@@ -3099,6 +3099,12 @@ function Machine:inside(where) end
 ---@return string? code ECLOSED
 function Machine:kill() end
 
+--- Who is at the other end of the network cards that are on sockets. Waits.
+---@return { card: integer, type: string, info: string, connected: boolean }[]|nil links info: what QEMU says of it
+---@return string?
+---@return string?
+function Machine:links() end
+
 --- Lists a folder of the guest. Waits.
 ---@param path string
 ---@param opts? { timeout: number? }
@@ -3343,7 +3349,7 @@ function Machine:wait_console(pattern, opts) end
 function Machine:wait_event(what, opts) end
 
 --- Waits until the guest's agent answers, which is asked each time. `vm.clock_source` is then what its kernel counts time by, if the
---- agent is ours; of one that may run slow the log warns.
+--- agent is ours; of one that may run slow the log warns, and of network cards with nobody at the other end.
 ---@param opts? { timeout: number? }|number seconds, 60 by default
 ---@return number|nil seconds since the call
 ---@return string? with the console's last lines
@@ -3384,7 +3390,7 @@ do
 ---@field arch? string
 ---@field qemu? string the program
 ---@field args? string[] further arguments for QEMU
----@field nics? table[] network cards on Ethernet sockets, see vmctl.machine.nics (none by default; `vm.macs` has their addresses)
+---@field nics? vmctl.NetworkCard[] network cards on Ethernet sockets (none by default; `vm.macs` has their addresses)
 ---@field name? string
 ---@field channel? "auto"|"vsock"|"mux" how the agent is reached: mux is virtio-serial
 ---@field cid? integer
@@ -3463,6 +3469,21 @@ function MuxServer:listen(port) end
 ---@return string
 ---@return string the reason of the transport's end
 function MuxServer:run(transport) end
+
+end
+
+do
+---@class vmctl.NetworkCard
+---@field listen? string the address on which QEMU listens: "unix:PATH", "tcp:HOST:PORT"
+---@field connect? string the address that it dials; where nobody listens the card has a link to nobody, which wait_ready logs
+---@field netdev? string any other backend in QEMU's syntax, without an id
+---@field backend? "stream"|"socket" of `listen` and `connect`: stream needs QEMU 7.2; socket knows IPv4 alone
+---@field mac? string random by default
+---@field model? "virtio-net"|"e1000"|"e1000e"|"rtl8139"|"vmxnet3"
+---@field mtu? integer that virtio-net tells the guest
+---@field reconnect? number seconds after which QEMU dials again; from QEMU 8.0 on. With 7.2 let it `listen`, and dial it
+---@field queues? integer of virtio-net, on a `netdev` of tap or vhost-user
+local NetworkCard = {}
 
 end
 
