@@ -234,7 +234,7 @@ test-i386:
 ARM64 := build/arm64
 ARM64_CC := aarch64-linux-gnu-gcc
 ARM64_AGENT := build/aarch64-linux-gnu/vmctl-agent
-ARM64_SPECS := spec/arch_guest_spec.lua spec/copies_guest_spec.lua spec/forward_guest_spec.lua spec/socketforward_guest_spec.lua spec/stereos_guest_spec.lua
+ARM64_SPECS := spec/root_empty_guest_spec.lua spec/arch_guest_spec.lua spec/copies_guest_spec.lua spec/forward_guest_spec.lua spec/socketforward_guest_spec.lua spec/stereos_guest_spec.lua
 
 test-arm64:
 	@tools/deps build guest test arm64

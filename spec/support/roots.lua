@@ -47,7 +47,8 @@ end
 
 --- Starts a guest with a root; options as for vmctl.machine.launch.
 function M.launch(folder, options)
-  local all = { kernel = guest.kernel, modules_dir = guest.modules_dir(), agent = guest.agent, cache_dir = folder .. "/cache" }
+  local all = { kernel = guest.kernel, modules_dir = guest.modules_dir(), agent = guest.agent, arch = guest.arch,
+    cache_dir = folder .. "/cache" }
   for name, value in pairs(options) do all[name] = value end
   return vmctl.machine.launch(all)
 end
