@@ -52,6 +52,15 @@ for _, suite in ipairs(distributions.suites()) do
       assert(vm:shutdown(LIMIT))
     end, 2))
 
+    it("is started by its own loader, and its systemd is told of the agent from outside", run(function()
+      local before = assert(core.fs.stat(disk))
+      local vm <close> = boot(folder, { root = "disk:" .. disk, boot = "firmware" })
+      assert.equal(distributions.WAY[suite], vm:way())
+      assert.equal("running\n", distributions.state(vm))
+      assert(vm:shutdown(LIMIT))
+      assert.same(before, core.fs.stat(disk))
+    end, 2))
+
     it("keeps ten thousand files over a reboot, and what was synced over a loss of power", run(function()
       local options = kept()
       options.reboot = true

@@ -8,6 +8,9 @@ local M = {}
 --- Seconds for a boot and for what takes as long: a guest of systemd takes about twenty where it is emulated.
 M.LIMIT = 300
 
+--- The first way of vmctl.machine.firmware that each of them knows: bookworm starts by a BIOS, trixie by an EFI.
+M.WAY = { bookworm = "tmpfiles", trixie = "extra-unit" }
+
 --- Those that are to be tried.
 ---@return string[]
 function M.suites()

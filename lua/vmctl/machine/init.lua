@@ -126,6 +126,16 @@ end
 
 methods.exec = methods.run
 
+--- How the agent of a guest with a root came to run: "stage1", "initrd" (appended to the disk's own), or with boot = "firmware"
+--- "extra-unit", "tmpfiles" or "qemu-ga". Waits.
+---@return string|nil way, string?, string? code ENOENT: it has no root
+function methods:way()
+  if not self._root then return errors.fail("ENOENT", "%s has no root", self.name) end
+  local client, err, code = self._clients:exec()
+  if not client then return nil, err, code end
+  return self._root:way(client)
+end
+
 --- The address of something inside the guest ("unix:/run/docker.sock", "tcp:127.0.0.1:80"), for vmctl.dial and for either end of
 --- vmctl.forward (as `from` a socket is in /run/socketfwd, unless the agent was told of other folders). Does not wait.
 ---@param where string|table
@@ -232,6 +242,7 @@ end
 function methods:close()
   if self._closed then return true end
   self._closed = true
+  if self._lead then self._lead:cancel() end
   for _, name in ipairs { "_clients", "_channel", "_process", "_console", "_monitor", "_beside" } do
     if self[name] then self[name]:close() end
   end

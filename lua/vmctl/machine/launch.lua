@@ -25,7 +25,7 @@ local known = {
   machine = "string", arch = "string", qemu = "string", args = "table", name = "string", channel = { "auto", "vsock", "mux" },
   nics = "table", cid = "integer", console_log = "string", console_size = "integer", exec_timeout = "number",
   display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
-  fds = "table", paths = "table", root = "string|table", init = "string|table", boot = { "ours", "kernel" },
+  fds = "table", paths = "table", root = "string|table", init = "string|table", boot = { "ours", "kernel", "firmware" },
   writes = { "discard", "keep", "through" }, modules_dir = "string", agent = "string", cache_dir = "string",
   shares = "table", network = { "none", "user" }, ports = "table",
 }
@@ -36,6 +36,8 @@ local known = {
 ---@field read_only? boolean the guest mounts it read-only
 ---@field keep? string the file that keeps the writes ($XDG_STATE_HOME/vmctl/roots/NAME…)
 ---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
+---@field firmware? "bios"|"efi" that starts the disk with boot = "firmware" (a raw disk's first sector tells)
+---@field ways? string[] in which its systemd is then told of the agent: of "extra-unit", "tmpfiles", "qemu-ga" (all)
 ---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
 
 ---@class (exact) vmctl.MachineOptions
@@ -46,8 +48,9 @@ local known = {
 -- stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside
 -- it (default for disks, and for folders that have one), or a command with the agent beside it
----@field boot? "ours"|"kernel" whose kernel: ours with stage 1 (default), or the disk's own with its initrd, which initramfs-tools has
--- made, for systemd; a guest of ours looks for it first, once for each state of the disk
+---@field boot? "ours"|"kernel"|"firmware" whose kernel: ours with stage 1 (default); the disk's own with its initrd, which
+-- initramfs-tools has made, for systemd (a guest of ours looks for it first, once for each state of the disk); or what the disk's own
+-- loader starts, for systemd or where QEMU's guest agent is installed
 ---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of
 -- its own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
@@ -193,6 +196,7 @@ function M.start(opts, mt, its_beside, its_root)
     vm:close()
     return nil, err, code
   end
+  vm._lead = its_root and its_root:lead { clients = vm._clients, process = vm._process, ports = vm._ports }
   if opts.reboot or vm._channel.port then vm._monitor:begin() end -- its reboots, and its agent's end, must not go unseen
   return vm
 end

@@ -25,8 +25,9 @@ end
 ---@param opts table as for machine.launch
 ---@return table|nil spec, string?, string?
 function M.describe(opts)
-  if not opts.kernel then return errors.fail("EINVAL", "launch: no kernel given") end
-  local ok, err, code = readable(opts.kernel, "kernel")
+  if opts.kernel == nil then return errors.fail("EINVAL", "launch: no kernel given") end
+  local ok, err, code = true, nil, nil
+  if opts.kernel then ok, err, code = readable(opts.kernel, "kernel") end -- false: the firmware finds one on a disk
   if ok and opts.initrd then ok, err, code = readable(opts.initrd, "initrd") end
   if not ok then return nil, err, code end
   local arch
@@ -69,8 +70,8 @@ function M.command(spec, channel)
     "-accel", ACCEL[spec.accel] or spec.accel, "-cpu", spec.accel == "kvm" and "host" or spec.arch.cpu,
     "-m", spec.memory, "-smp", tostring(spec.cpus), "-nodefaults", "-no-user-config", "-display", "none",
     "-nic", "none", "-chardev", "socket,id=console,fd=1", "-serial", "chardev:console", "-device", "virtio-rng" .. spec.suffix,
-    "-kernel", spec.kernel, "-append", kernel_arguments(spec),
   }
+  if spec.kernel then table.move({ "-kernel", spec.kernel, "-append", kernel_arguments(spec) }, 1, 4, #argv + 1, argv) end
   if spec.initrd then
     argv[#argv + 1] = "-initrd"
     argv[#argv + 1] = spec.initrd

@@ -1,6 +1,7 @@
 --- Turns the option `root` of a launch into a kernel's command line, an initramfs and disks.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local firmware = require "vmctl.machine.firmware"
 local image_defaults = require "vmctl.machine.image_defaults"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
@@ -20,7 +21,7 @@ local IMAGE_ARCHITECTURES = { x86_64 = "amd64", aarch64 = "arm64" } -- as images
 
 local KNOWN = {
   [1] = "string", size = "string|integer", read_only = "boolean", keep = "string", format = { "raw", "qcow2" },
-  partition = "string|integer",
+  partition = "string|integer", firmware = { "bios", "efi" }, ways = "table",
 }
 
 ---@class vmctl.MachineRoot
@@ -106,12 +107,23 @@ local function check_memory(memory, init)
   return true
 end
 
--- Looks before the disk is locked: another guest does that.
-local function find_own_kernel(self, opts, at, launch)
-  if opts.boot ~= "kernel" then return true end
-  if at.kind ~= "disk" or opts.init and opts.init ~= "system" then
-    return errors.fail("EINVAL", 'root: boot = "kernel" is for the init of a disk: an image has no kernel, and ours starts any init')
+local function plan_firmware(self, at, agent, beside)
+  if at.partition or beside.words ~= "" then
+    return errors.fail("EINVAL", 'root: with boot = "firmware" the disk chooses its partition, and nobody tells it of shares and networks')
   end
+  local ways, err, code = firmware.ways(self._options.ways)
+  if not ways then return nil, err, code end
+  self._firmware = { firmware = self._options.firmware, ways = ways, agent = agent }
+  return true
+end
+
+-- Whose kernel it is. Looks before the disk is locked: another guest does that.
+local function choose_kernel(self, opts, at, launch, agent, beside)
+  if (opts.boot or "ours") == "ours" then return true end
+  if at.kind ~= "disk" or opts.init and opts.init ~= "system" then
+    return errors.fail("EINVAL", 'root: boot = "%s" is for the init of a disk: an image has no kernel, and ours starts any init', opts.boot)
+  end
+  if opts.boot == "firmware" then return plan_firmware(self, at, agent, beside) end
   local found, err, code = own_kernel.find(launch, opts, self._options, {
     path = at.path, partition = at.partition, kept = opts.writes == "keep" and root_files.kept_of_disk(self) or nil, cache = self._cache,
   })
@@ -155,13 +167,19 @@ local function complete(self, opts, at, parts, beside)
   ok, err, code = check_memory(opts.memory, init)
   if not ok then return nil, err, code end
   local first
-  if self._own then first, err, code = start_own(self, parts, beside) else first, err, code = start_ours(self, parts, beside, init) end
+  if self._firmware then
+    first = { append = "", firmware = true }
+  elseif self._own then
+    first, err, code = start_own(self, parts, beside)
+  else
+    first, err, code = start_ours(self, parts, beside, init)
+  end
   if not first then return nil, err, code end
   local machine = opts.machine
   if not machine and init ~= "agent" and arch.machines[arch.fallback] then machine = arch.fallback end -- with ACPI to power it off
   local memory = opts.memory or (init == "agent" and "256M" or "512M")
   return options.merge(opts, {
-    kernel = first.kernel, initrd = first.initrd, machine = machine, memory = memory,
+    kernel = first.kernel or false, initrd = first.initrd, machine = machine, memory = memory,
     append = ("%s %s"):format(first.append, opts.append or ""),
   })
 end
@@ -185,7 +203,7 @@ function M.plan(opts, beside, launch)
   }, mt)
   local ok, err, image
   image, err, code = find_image(self, at, opts.arch)
-  if image then ok, err, code = find_own_kernel(self, opts, at, launch) end
+  if image then ok, err, code = choose_kernel(self, opts, at, launch, agent, beside) end
   if ok then ok, err, code = root_files.plan(self, image, opts.writes or "discard") end
   at = image
   local completed
@@ -208,6 +226,7 @@ function methods:arguments(suffix, add)
       args[#args + 1] = ("fd=%d,set=%d"):format(add(file:fileno()), i)
     end
   end
+  table.move(self._args or {}, 1, #(self._args or {}), #args + 1, args)
   for _, each in ipairs(self._drives) do
     args[#args + 1] = "-drive"
     args[#args + 1] = ("if=none,id=%s,%s"):format(each.id, (each.text:gsub("{(%w+)}", sets)))
@@ -222,6 +241,20 @@ end
 ---@param command string|table as for `run`
 ---@return string|table
 function methods:complete(command) return image_defaults.complete(self.config, command) end
+
+--- Leads a guest that firmware starts to its agent. Does not wait.
+---@param parts table as for vmctl.machine.firmware.lead
+---@return vmctl.Task|nil whose owner must cancel it
+function methods:lead(parts) return self._firmware and firmware.lead(parts, self._firmware.ways) or nil end
+
+--- How its agent came to run. Waits where firmware has started the guest.
+---@param client vmctl.ExecClient
+---@return string|nil way "stage1", "initrd", or one of firmware.WAYS
+---@return string?, string?
+function methods:way(client)
+  if self._firmware then return firmware.answered(client) end
+  return self._own and "initrd" or "stage1"
+end
 
 --- QEMU has its copies now, or will never have them. Idempotent, does not wait.
 function methods:close()

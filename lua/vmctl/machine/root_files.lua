@@ -1,6 +1,7 @@
 --- The files of a root: which drives they become, and where what a guest writes is kept.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local firmware = require "vmctl.machine.firmware"
 local root_disk = require "vmctl.machine.root_disk"
 
 local M = {}
@@ -68,6 +69,18 @@ local function drive(self, id, serial, text)
   self._drives[#self._drives + 1] = { id = id, serial = serial, text = text }
 end
 
+-- What is read of the disk before QEMU runs, and the agent's program beside it.
+local function plan_firmware(self, file, format)
+  local args, err, code = firmware.arguments(self._firmware, file, format)
+  if not args then return nil, err, code end
+  self._args = args
+  local agent
+  agent, err, code = add_file(self, "agent", self._firmware.agent, false, "raw")
+  if not agent then return nil, err, code end
+  drive(self, "agent", firmware.AGENT_SERIAL, "file={agent},format=raw,read-only=on")
+  return true
+end
+
 local function plan_disk(self, at, writes)
   local path, through = core.fs.real(at.path) or at.path, writes == "through"
   local file, format, code = add_file(self, "root", path, through, self._options.format)
@@ -91,6 +104,7 @@ local function plan_disk(self, at, writes)
   else
     drive(self, "root", ROOT_SERIAL, ("file={root},format=%s%s"):format(format, through and "" or ",snapshot=on"))
   end
+  if self._firmware then return plan_firmware(self, file, format) end
   self._word = "disk" .. (at.partition and ":" .. M.encode(tostring(at.partition)) or "")
   return true
 end
