@@ -3356,6 +3356,13 @@ function Machine:wait_event(what, opts) end
 ---@return string? code ETIMEDOUT; ERESET: QEMU has ended
 function Machine:wait_ready(opts) end
 
+--- How the agent of a guest with a root came to run: "stage1", "initrd" (appended to the disk's own), or with boot = "firmware"
+--- "extra-unit", "tmpfiles" or "qemu-ga". Waits.
+---@return string|nil way
+---@return string?
+---@return string? code ENOENT: it has no root
+function Machine:way() end
+
 --- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, the file that
 --- it leads to. Waits.
 ---@param path string
@@ -3374,7 +3381,7 @@ do
 ---@field initrd? string
 ---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "dir:PATH", "tar:FILE" …); stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside it (default for disks, and for folders that have one), or a command with the agent beside it
----@field boot? "ours"|"kernel" whose kernel: ours with stage 1 (default), or the disk's own with its initrd, which initramfs-tools has made, for systemd; a guest of ours looks for it first, once for each state of the disk
+---@field boot? "ours"|"kernel"|"firmware" whose kernel: ours with stage 1 (default); the disk's own with its initrd, which initramfs-tools has made, for systemd (a guest of ours looks for it first, once for each state of the disk); or what the disk's own loader starts, for systemd or where QEMU's guest agent is installed
 ---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of its own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
 ---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
@@ -3414,6 +3421,8 @@ do
 ---@field read_only? boolean the guest mounts it read-only
 ---@field keep? string the file that keeps the writes ($XDG_STATE_HOME/vmctl/roots/NAME…)
 ---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
+---@field firmware? "bios"|"efi" that starts the disk with boot = "firmware" (a raw disk's first sector tells)
+---@field ways? string[] in which its systemd is then told of the agent: of "extra-unit", "tmpfiles", "qemu-ga" (all)
 ---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
 local MachineRootOptions = {}
 
