@@ -9,16 +9,16 @@
 
 void vmctl_stage1_add_share(struct vmctl_stage1 *s, const char *value)
 {
-    const char *comma = strchr(value, ',');
+    size_t length = strcspn(value, ",");
     if (s->nshares == STAGE1_SHARES)
         vmctl_stage1_fail(false, "take the share %s: more than %d", value, STAGE1_SHARES);
     struct vmctl_stage1_share *share = &s->shares[s->nshares];
-    if (!comma || (size_t)(comma - value) >= sizeof share->tag)
+    if (value[length] != ',' || length >= sizeof share->tag)
         vmctl_stage1_fail(false, "take the share %s: TAG,PATH expected", value);
     *share = (struct vmctl_stage1_share){ .read_only = false };
-    memcpy(share->tag, value, (size_t)(comma - value));
+    memcpy(share->tag, value, length);
     char path[STAGE1_TEXT];
-    snprintf(path, sizeof path, "%s", comma + 1);
+    snprintf(path, sizeof path, "%s", value + length + 1);
     char *end = strchr(path, ',');
     share->read_only = end && strcmp(end, ",ro") == 0;
     if (end)
