@@ -1,6 +1,7 @@
 -- Real guests driven through their QEMU's monitor: paused, photographed, typed to, plugged, saved, restored, reset.
 -- Takes about 20 seconds.
 local assert = require "luassert"
+local core = require "vmctl.core"
 local guest = require "spec.support.guest"
 local support = require "spec.support"
 local vmctl = require "vmctl"
@@ -209,6 +210,11 @@ describe("a machine's monitor", function()
   it("says which display a machine cannot have, and that there is none", run(function()
     assert.equal("EINVAL", code(guest.launch { machine = "microvm", display = "std" }))
     local vm <close> = assert(guest.launch())
-    assert.equal("EREMOTE", code(vm:screendump "/tmp/never-written.png"))
+    local folder = support.tmpdir()
+    assert.equal("EREMOTE", code(vm:screendump(folder .. "/new.png")))
+    assert(core.fs.replace(folder .. "/old.png", "old", 384))
+    assert.equal("EREMOTE", code(vm:screendump(folder .. "/old.png")))
+    assert.same({ "old.png" }, core.fs.list(folder))
+    assert.equal("old", core.fs.read(folder .. "/old.png", 10))
   end, LIMIT))
 end)

@@ -95,24 +95,38 @@ function methods:send_chars(text)
   return true
 end
 
+-- What is there has to be a file of this user's.
+local function check_place(path)
+  if not core.fs.stat(path, true) then return true end
+  local file, err, code = core.fs.private(path)
+  if not file then return nil, err, code end
+  file:close()
+  return true
+end
+
 --- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself,
---- which gets the open file.
+--- which gets the open file. After a failure the old file is still there.
 ---@param path string of a file that is this user's alone then (0600)
 ---@return true|nil, string?, string?, table? EREMOTE: the guest has no `display`, or the file cannot be written; EPERM (another user's
 --- file), ELOOP (a link)
 function methods:screendump(path)
   if type(path) ~= "string" or path == "" then error("screendump: a path expected", 2) end
-  local was_there = core.fs.stat(path, true)
-  local file, err, code = core.fs.private(path, true)
+  local ok, err, code = check_place(path)
+  if not ok then return nil, err, code end
+  local staged = ("%s.part-%08x"):format(path, math.random(0) & 0xffffffff)
+  local file, problem
+  file, err, code = core.fs.private(staged, true)
   if not file then return nil, err, code end
-  local ok, problem
   ok, err, code, problem = self._control:with_file(file, function(client, name)
     return client:execute("screendump", { filename = name, format = "png" })
   end)
   file:close()
-  if ok ~= nil then return true end
-  if not was_there then core.fs.remove(path) end
-  return nil, err, code, problem
+  if ok ~= nil then ok, err, code = core.fs.rename(staged, path) end
+  if not ok then
+    core.fs.remove(staged)
+    return nil, err, code, problem
+  end
+  return true
 end
 
 return M

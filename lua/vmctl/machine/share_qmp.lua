@@ -14,9 +14,9 @@ end
 
 -- QEMU itself cannot write to this machine's files.
 local function picture(vm, arguments)
-  local ok, err = vm:screendump(arguments.filename)
+  local ok, err, _, problem = vm:screendump(arguments.filename)
   if ok then return { ["return"] = json.object {} } end
-  return { error = { class = "GenericError", desc = err } }
+  return { error = problem or { class = "GenericError", desc = err } }
 end
 
 local function is_picture(request)

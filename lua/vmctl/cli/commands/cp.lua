@@ -32,9 +32,11 @@ local function split(text)
   return target, path
 end
 
+local function count(number, noun) return ("%d %s%s"):format(number, noun, number == 1 and "" or "s") end
+
 local function describe(report)
-  return ("%s: %d files, %d folders, %d links, %s in %.2f s%s%s"):format(report.path, report.files, report.directories,
-    report.links, copy.size(report.bytes), report.seconds, report.verified and ", verified" or "",
+  return ("%s: %s, %s, %s, %s in %.2f s%s%s"):format(report.path, count(report.files, "file"), count(report.directories, "folder"),
+    count(report.links, "link"), copy.size(report.bytes), report.seconds, report.verified and ", verified" or "",
     #report.skipped > 0 and (", %d left out"):format(#report.skipped) or "")
 end
 

@@ -21,13 +21,18 @@ end
 function M.run(opts)
   local client <close>, err, code = monitor.connect(opts.target) -- luacheck: ignore
   if not client then return nil, err, code end
+  local made = not core.fs.stat(opts.file, true) -- by us, for a monitor that writes it itself; it is removed after a failure
   local file
   file, err, code = core.fs.private(opts.file)
   if not file then return nil, err, code end
   file:close()
   local ok
   ok, err, code = client:execute("screendump", { filename = absolute(opts.file), format = "png" })
-  if ok == nil then return nil, err, code end
+  if ok == nil then
+    if made then core.fs.remove(opts.file) end
+    if err:find("no console", 1, true) then err = err .. " (vmctl run --display gives a guest a screen)" end
+    return nil, err, code
+  end
   output.result(opts, { file = absolute(opts.file) }, opts.file)
   return 0
 end
