@@ -1,4 +1,5 @@
 -- A guest that lives, seen from outside and inside. How guests come up, fail and end is in machine_life_spec.lua.
+local agent = require "spec.support.agent"
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local lfs = require "lfs"
@@ -305,7 +306,7 @@ guest.on_each_channel(describe, "a guest", function(channel)
 
   describe("the agent", function()
     it("has at most 2 MiB", function()
-      assert.is_true(lfs.attributes(guest.agent, "size") <= 2 * MIB)
+      assert.is_true(lfs.attributes(guest.agent, "size") <= agent.most_bytes())
     end)
 
     it("takes at most 4 MiB of memory when it is idle", with_guest(function()
