@@ -3229,7 +3229,7 @@ function Machine:resume() end
 function Machine:run(command) end
 
 --- Takes a picture of the guest's screen, as PNG. Waits until it is written, by QEMU itself,
---- which gets the open file.
+--- which gets the open file. After a failure the old file is still there.
 ---@param path string of a file that is this user's alone then (0600)
 ---@return true|nil
 ---@return string?
