@@ -138,18 +138,18 @@ void vmctl_switch_remove(struct vmctl_switch_port *p)
     for (int i = 0; i < sw->ports; i++) {
         struct vmctl_switch_port *other = sw->port[i];
         if (other && other != p) { /* its place may be another's soon */
-            free(other->pair[p->index].fault);
+            vmctl_switch_fault_drop(other->pair[p->index].fault);
             memset(&other->pair[p->index], 0, sizeof other->pair[p->index]);
         }
-        free(p->pair[i].fault);
+        vmctl_switch_fault_drop(p->pair[i].fault);
     }
     sw->port[p->index] = NULL;
     if (sw->mirror == p->index)
         sw->mirror = -1;
     while (sw->ports && !sw->port[sw->ports - 1])
         sw->ports--;
-    free(p->from);
-    free(p->to);
+    vmctl_switch_fault_drop(p->from);
+    vmctl_switch_fault_drop(p->to);
     free(p->pair);
     free(p);
 }
@@ -159,6 +159,7 @@ void vmctl_switch_watch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w)
     w->next = sw->watchers;
     sw->watchers = w;
     sw->noting |= w->wants_notes;
+    sw->taking |= w->take != NULL;
 }
 
 void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *w)
@@ -168,9 +169,11 @@ void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *
         p = &(*p)->next;
     if (*p)
         *p = w->next;
-    sw->noting = false;
-    for (const struct vmctl_switch_watcher *left = sw->watchers; left; left = left->next)
+    sw->noting = sw->taking = false;
+    for (const struct vmctl_switch_watcher *left = sw->watchers; left; left = left->next) {
         sw->noting |= left->wants_notes;
+        sw->taking |= left->take != NULL;
+    }
 }
 
 /* Reading */
@@ -273,7 +276,8 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int events)
         port_adapt(p, held + (size_t)got == room);
 }
 
-int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len)
+static int inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len,
+                  void (*forward)(struct vmctl_switch_port *, const uint8_t *, size_t))
 {
     if (len < VMCTL_ETHER_MIN || len > VMCTL_ETHER_MAX)
         return -EINVAL;
@@ -281,7 +285,17 @@ int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_
     vmctl_ether_put_length(at, (uint32_t)len);
     memcpy(at + VMCTL_ETHER_HEAD, frame, len);
     switch_begin(p->sw);
-    vmctl_switch_forward(p, at, len);
+    forward(p, at, len);
     switch_end(p->sw, NULL);
     return 0;
+}
+
+int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len)
+{
+    return inject(p, frame, len, vmctl_switch_forward);
+}
+
+int vmctl_switch_pass_on(struct vmctl_switch_port *p, const uint8_t *frame, size_t len)
+{
+    return inject(p, frame, len, vmctl_switch_forward_taken);
 }

@@ -132,6 +132,7 @@ struct vmctl_switch {
     struct vmctl_waitq news;    /* woken when a connection ends, or brings its first invalid frame */
     double now;                 /* of the present read */
     struct vmctl_switch_watcher *watchers;
+    bool taking;                /* a watcher may take frames */
     bool noting;                /* a watcher wants notes */
     size_t note_len;
     char note[VMCTL_SWITCH_NOTE]; /* what the faults do to the present frame */
@@ -141,6 +142,8 @@ struct vmctl_switch {
 struct vmctl_switch_watcher {
     struct vmctl_switch_watcher *next;
     bool wants_notes;
+    bool (*take)(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len);
+                                                   /* true: it goes no further. May be NULL */
     void (*saw)(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len);
     bool (*pause)(struct vmctl_switch_watcher *w); /* the end of a read; true: let there be no other now. May be NULL */
     void (*hear)(struct vmctl_switch_watcher *w);  /* on the owner's loop, after VMCTL_TOLD_FRAMES. May be NULL */
@@ -176,10 +179,16 @@ void vmctl_switch_remove(struct vmctl_switch_port *p);
 /* A frame as if it had come from this port. -EINVAL for a length that is not passed on. */
 int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len);
 
-/* Sets or clears (NULL) a fault: of what a port sends, of what it gets, or of what goes from one to another. -ENOMEM. */
+/* A frame of this port that a watcher had taken goes on, as it is now: with the port's faults, and told to no watcher. */
+int vmctl_switch_pass_on(struct vmctl_switch_port *p, const uint8_t *frame, size_t len);
+
+/* Sets or clears (NULL) a fault, whose filter it takes on success: of what a port sends, of what it gets, or of what goes from one to another. -ENOMEM. */
 int vmctl_switch_fault_from(struct vmctl_switch_port *p, const struct vmctl_fault *f);
 int vmctl_switch_fault_to(struct vmctl_switch_port *p, const struct vmctl_fault *f);
 int vmctl_switch_fault_pair(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, const struct vmctl_fault *f);
+
+/* Frees a fault and its filter. NULL is allowed. */
+void vmctl_switch_fault_drop(struct vmctl_fault *f);
 
 /* The faults begin anew, as with a switch of that seed. */
 void vmctl_switch_seed(struct vmctl_switch *sw, uint64_t seed);
@@ -198,6 +207,7 @@ void vmctl_switch_note(struct vmctl_switch *sw, const struct vmctl_switch_port *
 /* switch_forward.c. A frame of a port, with its length in front of it, in memory that stays until the flush; and the end of those that
  * belong together, before the flush. */
 void vmctl_switch_forward(struct vmctl_switch_port *from, const uint8_t *at, size_t len);
+void vmctl_switch_forward_taken(struct vmctl_switch_port *from, const uint8_t *at, size_t len);
 void vmctl_switch_forward_end(struct vmctl_switch *sw);
 
 /* switch_output.c. Frames of a sender, each with the 4 bytes of its length in front of it, in memory that stays until the flush. */

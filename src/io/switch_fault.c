@@ -1,6 +1,8 @@
 /* The faults of a switch: sets them, and applies them to frames. */
 #include "io/switch.h"
 
+#include "io/pcap_filter.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,10 +19,17 @@ static void fault_seed(const struct vmctl_switch_port *p, int place, struct vmct
     vmctl_random_seed(&f->random, p->sw->seed ^ (number + 1) * UINT64_C(0xd1342543de82ef95));
 }
 
+void vmctl_switch_fault_drop(struct vmctl_fault *f)
+{
+    if (f)
+        vmctl_pcap_filter_free(f->only.filter);
+    free(f);
+}
+
 static int fault_set(const struct vmctl_switch_port *p, int place, struct vmctl_fault **slot, const struct vmctl_fault *f)
 {
     if (!f) {
-        free(*slot);
+        vmctl_switch_fault_drop(*slot);
         *slot = NULL;
         return 0;
     }
@@ -30,6 +39,7 @@ static int fault_set(const struct vmctl_switch_port *p, int place, struct vmctl_
         next.latest = (*slot)->latest;
         next.random = (*slot)->random;
         next.slot_at = (*slot)->slot_at;
+        vmctl_pcap_filter_free((*slot)->only.filter);
     } else {
         *slot = malloc(sizeof **slot);
         if (!*slot)

@@ -174,19 +174,39 @@ static void tell_watchers(const struct vmctl_switch_port *from, const uint8_t *f
         w->saw(w, from, frame, len);
 }
 
+/* Does a watcher take the frame out of the way? */
+static bool is_taken(const struct vmctl_switch_port *from, const uint8_t *frame, size_t len)
+{
+    struct vmctl_switch *sw = from->sw;
+    for (struct vmctl_switch_watcher *w = sw->watchers; w; w = w->next) {
+        if (w->take && w->take(w, from, frame, len)) {
+            vmctl_switch_note(sw, NULL, "taken");
+            return true;
+        }
+    }
+    return false;
+}
+
+void vmctl_switch_forward_taken(struct vmctl_switch_port *from, const uint8_t *at, size_t len)
+{
+    struct vmctl_verdict v = { .due = from->sw->now };
+    from->sw->note_len = 0;
+    if (!from->from)
+        forward_judged(from, at, len, NULL);
+    else if (vmctl_switch_judge(from, NULL, from->from, at + VMCTL_ETHER_HEAD, len, &v))
+        forward_judged(from, at, len, &v);
+}
+
 void vmctl_switch_forward(struct vmctl_switch_port *from, const uint8_t *at, size_t len)
 {
     struct vmctl_switch *sw = from->sw;
-    struct vmctl_verdict v = { .due = sw->now };
     from->count.frames_in++;
     from->count.bytes_in += len;
     sw->note_len = 0;
     if (sw->mirror >= 0 && sw->mirror != from->index && len <= sw->port[sw->mirror]->longest)
         vmctl_switch_put(sw->port[sw->mirror], from->index, at, VMCTL_ETHER_HEAD + len, 1);
-    if (!from->from)
-        forward_judged(from, at, len, NULL);
-    else if (vmctl_switch_judge(from, NULL, from->from, at + VMCTL_ETHER_HEAD, len, &v))
-        forward_judged(from, at, len, &v);
+    if (!sw->taking || !is_taken(from, at + VMCTL_ETHER_HEAD, len))
+        vmctl_switch_forward_taken(from, at, len);
     if (sw->watchers)
         tell_watchers(from, at + VMCTL_ETHER_HEAD, len);
 }

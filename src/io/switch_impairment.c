@@ -143,8 +143,7 @@ static double slot_of(struct vmctl_fault *f, double due)
     return f->slot_at;
 }
 
-/* Does it hit this frame? Counts those that match. */
-static bool is_hit(struct vmctl_fault *f, const uint8_t *frame, size_t len)
+bool vmctl_fault_is_hit(struct vmctl_fault *f, const uint8_t *frame, size_t len)
 {
     if (!vmctl_match(&f->only, frame, len))
         return false;
@@ -157,7 +156,7 @@ enum vmctl_fate vmctl_fault_judge(struct vmctl_fault *f, const uint8_t *frame, s
     struct vmctl_random *r = &f->random;
     if (f->cut)
         return VMCTL_FATE_CUT;
-    if (!is_hit(f, frame, len))
+    if (!vmctl_fault_is_hit(f, frame, len))
         return VMCTL_FATE_PASS;
     if (is_lost(f))
         return VMCTL_FATE_LOST;

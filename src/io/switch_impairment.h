@@ -1,4 +1,4 @@
-/* Impairments of frames (loss, delay …): drawn from a seeded generator, so that a run can be repeated. Pure: no clock, no
+/* Impairments of frames (loss, delay …): drawn from a seeded generator, so that a run can be repeated. No clock, no
  * fd; it says what to do with a frame, and the switch does it. */
 #ifndef VMCTL_IO_SWITCH_IMPAIRMENT_H
 #define VMCTL_IO_SWITCH_IMPAIRMENT_H
@@ -66,6 +66,9 @@ struct vmctl_verdict {
     uint32_t limit;    /* the lowest of the faults that it has met, 0: none */
     uint64_t where;    /* for vmctl_fault_corrupt */
 };
+
+/* Does it hit this frame? Counts those that match. */
+bool vmctl_fault_is_hit(struct vmctl_fault *f, const uint8_t *frame, size_t len);
 
 /* Lets a frame that comes at v->due through, and changes *v accordingly. */
 enum vmctl_fate vmctl_fault_judge(struct vmctl_fault *f, const uint8_t *frame, size_t len, struct vmctl_verdict *v);

@@ -1,6 +1,7 @@
 /* Looks into frames: addresses, types, and the ports of TCP and UDP. */
 #include "io/switch_match.h"
 
+#include "io/pcap_filter.h"
 #include "wire/ether.h"
 
 enum { IPV4 = 0x0800, IPV6 = 0x86dd, TCP = 6, UDP = 17, FRAGMENT = 0x1fff };
@@ -77,6 +78,8 @@ static bool flags_match(const struct vmctl_match *m, const struct look *l)
 bool vmctl_match(const struct vmctl_match *m, const uint8_t *frame, size_t len)
 {
     if (len < VMCTL_ETHER_MIN || !addresses_match(m, frame))
+        return false;
+    if (m->filter && !vmctl_pcap_filter_match(m->filter, frame, len))
         return false;
     bool flags = m->flags_set || m->flags_clear;
     if (!m->type && !m->protocol && !m->port && !flags)

@@ -1,10 +1,12 @@
-/* Which frames a fault hits: those that have all that is asked for. Pure. */
+/* Which frames a fault hits: those that have all that is asked for. */
 #ifndef VMCTL_IO_SWITCH_MATCH_H
 #define VMCTL_IO_SWITCH_MATCH_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct vmctl_pcap_filter;
 
 /* All zero: every frame. */
 struct vmctl_match {
@@ -13,6 +15,7 @@ struct vmctl_match {
     uint32_t protocol;          /* of IPv4 or IPv6, plus 1 */
     uint32_t port;              /* one of the two of TCP or UDP, plus 1 */
     uint32_t flags_set, flags_clear; /* of TCP */
+    struct vmctl_pcap_filter *filter; /* an expression of libpcap's; NULL: none. Who has the match owns it */
 };
 
 bool vmctl_match(const struct vmctl_match *m, const uint8_t *frame, size_t len);

@@ -60,10 +60,22 @@ static bool check_filter(lua_State *L, int arg, struct vmctl_pcap_filter **out)
     const char *expression = luaL_optstring(L, arg, NULL);
     int err = expression ? vmctl_pcap_filter_compile(expression, out, why, sizeof why) : 0;
     if (err == -ENOSYS)
-        vmctl_fail_text(L, err, "capture: a filter needs libpcap, which is not installed");
+        vmctl_fail_text(L, err, "a filter needs libpcap, which is not installed");
     else if (err)
-        vmctl_fail_text(L, err, "capture: filter '%s': %s", expression, *why ? why : strerror(-err));
+        vmctl_fail_text(L, err, "filter '%s': %s", expression, *why ? why : strerror(-err));
     return !err;
+}
+
+/* core.pcap_check(expression) -> true, or nil, message, code: is it one that libpcap compiles? */
+static int l_pcap_check(lua_State *L)
+{
+    struct vmctl_pcap_filter *filter = NULL;
+    luaL_checkstring(L, 1);
+    if (!check_filter(L, 1, &filter))
+        return 3;
+    vmctl_pcap_filter_free(filter);
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 /* sw:capture(path, snaplen, max_bytes, files, filter) -> capture; 0 for what is not limited, nil for no filter */
@@ -163,5 +175,7 @@ void vmctl_capture_register(lua_State *L)
     static const luaL_Reg methods[] = { { "close", l_capture_close }, { "status", l_capture_status },
                                         { "is_open", l_capture_is_open }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_capture_gc }, { "__close", l_capture_gc }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "pcap_check", l_pcap_check }, { NULL, NULL } };
     vmctl_class(L, VMCTL_CAPTURE, methods, meta);
+    luaL_setfuncs(L, functions, 0);
 }

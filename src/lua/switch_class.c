@@ -1,6 +1,7 @@
 /* The class vmctl.Switch: the Ethernet switch as Lua sees it. Ports are numbers here; vmctl.l2 makes objects of them. */
 #include "io/sysio.h"
 #include "io/tuntap.h"
+#include "io/pcap_filter.h"
 #include "io/switch_datagrams.h"
 #include "lua/address.h"
 #include "lua/check.h"
@@ -269,6 +270,15 @@ static int l_switch_age(lua_State *L)
     return 0;
 }
 
+static int fault_result(lua_State *L, int err, const struct vmctl_fault *set)
+{
+    if (!err)
+        return 0;
+    if (set)
+        vmctl_pcap_filter_free(set->only.filter);
+    return vmctl_fail(L, err, "set a fault");
+}
+
 /* sw:fault(port, "from" | "to", fault or nil) */
 static int l_switch_fault(lua_State *L)
 {
@@ -277,10 +287,7 @@ static int l_switch_fault(lua_State *L)
     int direction = luaL_checkoption(L, 3, NULL, directions);
     struct vmctl_fault f;
     const struct vmctl_fault *set = vmctl_switch_fault_check(L, 4, &f);
-    int err = direction == 0 ? vmctl_switch_fault_from(p, set) : vmctl_switch_fault_to(p, set);
-    if (err)
-        return vmctl_fail(L, err, "set a fault");
-    return 0;
+    return fault_result(L, direction == 0 ? vmctl_switch_fault_from(p, set) : vmctl_switch_fault_to(p, set), set);
 }
 
 /* sw:fault_pair(from, to, fault or nil) */
@@ -288,10 +295,8 @@ static int l_switch_fault_pair(lua_State *L)
 {
     struct vmctl_switch_port *from = port_check(L, 1, 2), *to = port_check(L, 1, 3);
     struct vmctl_fault f;
-    int err = vmctl_switch_fault_pair(from, to, vmctl_switch_fault_check(L, 4, &f));
-    if (err)
-        return vmctl_fail(L, err, "set a fault");
-    return 0;
+    const struct vmctl_fault *set = vmctl_switch_fault_check(L, 4, &f);
+    return fault_result(L, vmctl_switch_fault_pair(from, to, set), set);
 }
 
 /* sw:seed(n): the faults begin anew as with a switch of that seed */
@@ -301,18 +306,29 @@ static int l_switch_seed(lua_State *L)
     return 0;
 }
 
-/* sw:inject(port, frame) */
-static int l_switch_inject(lua_State *L)
+static int inject(lua_State *L, int (*fn)(struct vmctl_switch_port *, const uint8_t *, size_t))
 {
     struct vmctl_switch_port *p = port_check(L, 1, 2);
     size_t len;
     const char *frame = luaL_checklstring(L, 3, &len);
-    int err = vmctl_switch_inject(p, (const uint8_t *)frame, len);
+    int err = fn(p, (const uint8_t *)frame, len);
     if (err)
         return vmctl_fail_text(L, err, "inject a frame at port %s: %zu bytes, a frame has %d to %d", p->name, len,
                                VMCTL_ETHER_MIN, VMCTL_ETHER_MAX);
     lua_pushboolean(L, 1);
     return 1;
+}
+
+/* sw:inject(port, frame) */
+static int l_switch_inject(lua_State *L)
+{
+    return inject(L, vmctl_switch_inject);
+}
+
+/* sw:pass_on(port, frame): one that a tap had taken */
+static int l_switch_pass_on(lua_State *L)
+{
+    return inject(L, vmctl_switch_pass_on);
 }
 
 /* sw:addresses() -> { { mac, vlan, port, age } ... } */
@@ -382,6 +398,7 @@ void vmctl_switch_register(lua_State *L)
         { "pair", l_switch_pair },       { "group", l_switch_group },     { "queue", l_switch_queue },
         { "mirror", l_switch_mirror },   { "longest", l_switch_longest }, { "memory", l_switch_memory },   { "age", l_switch_age },         { "fault", l_switch_fault },     { "fault_pair", l_switch_fault_pair },
         { "seed", l_switch_seed },       { "inject", l_switch_inject },   { "addresses", l_switch_addresses },
+        { "pass_on", l_switch_pass_on },
         { "forget", l_switch_forget },   { "capture", vmctl_l_capture },  { "tap", vmctl_l_tap },
         { NULL, NULL }
     };

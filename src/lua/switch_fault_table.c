@@ -1,5 +1,7 @@
 /* The fault of a switch in a table that Lua has checked: numbers by name. */
+#include "io/pcap_filter.h"
 #include "lua/switch.h"
+#include "wire/error.h"
 
 #include <lauxlib.h>
 
@@ -77,6 +79,18 @@ static void read_times(lua_State *L, struct vmctl_fault *f)
     read_table(L, f);
 }
 
+/* Last: nothing is raised behind it. */
+static void read_filter(lua_State *L, struct vmctl_fault *f)
+{
+    char why[256] = "";
+    lua_getfield(L, -1, "match_filter");
+    const char *expression = lua_tostring(L, -1);
+    int err = expression ? vmctl_pcap_filter_compile(expression, &f->only.filter, why, sizeof why) : 0;
+    if (err)
+        luaL_error(L, "filter '%s': %s", expression, *why ? why : vmctl_error_text(err));
+    lua_pop(L, 1);
+}
+
 const struct vmctl_fault *vmctl_switch_fault_check(lua_State *L, int arg, struct vmctl_fault *f)
 {
     if (lua_isnoneornil(L, arg))
@@ -92,6 +106,7 @@ const struct vmctl_fault *vmctl_switch_fault_check(lua_State *L, int arg, struct
     };
     read_times(L, f);
     read_match(L, f);
+    read_filter(L, f);
     lua_pop(L, 1);
     return f;
 }

@@ -1,5 +1,6 @@
 /* vmctl.Tap: copies of all frames that come into a switch, for Lua. What Lua has not fetched waits in a bounded buffer; when
  * that is full the switch reads no more until there is room, or, if the tap is lossy, frames are left out and counted. */
+#include "io/pcap_filter.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"
@@ -21,6 +22,8 @@ struct lua_tap {
     size_t left;               /* bytes in `taken`, when the switch was last left */
     size_t most;
     bool lossy, full;
+    uint64_t taken_from;       /* the serial of the port whose frames it takes; 0: it takes none, and sees all */
+    struct vmctl_fault only;   /* which of them */
     uint64_t lost;
     struct vmctl_waitq readers;
 };
@@ -41,6 +44,21 @@ static void tap_saw(struct vmctl_switch_watcher *w, const struct vmctl_switch_po
     uint32_t head[2] = { (uint32_t)len, (uint32_t)from->index };
     vmctl_buf_append(&t->frames, head, sizeof head);
     vmctl_buf_append(&t->frames, frame, len);
+}
+
+/* Does it hit the frame? Counts those that match, as a fault does. */
+static bool tap_takes(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len)
+{
+    struct lua_tap *t = VMCTL_CONTAINER(w, struct lua_tap, watcher);
+    if (from->serial != t->taken_from || !vmctl_fault_is_hit(&t->only, frame, len))
+        return false;
+    tap_saw(w, from, frame, len);
+    return true;
+}
+
+static void tap_ignores(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len)
+{
+    (void)w, (void)from, (void)frame, (void)len;
 }
 
 static bool tap_pause(struct vmctl_switch_watcher *w)
@@ -64,6 +82,8 @@ static void tap_end(struct lua_tap *t)
     t->sw = NULL;
     vmctl_buf_free(&t->frames);
     vmctl_buf_free(&t->taken);
+    vmctl_pcap_filter_free(t->only.only.filter);
+    t->only.only.filter = NULL;
     vmctl_wake_all(&t->readers, 0);
 }
 
@@ -72,7 +92,19 @@ static void tap_over(struct vmctl_switch_watcher *w)
     tap_end(VMCTL_CONTAINER(w, struct lua_tap, watcher));
 }
 
-/* sw:tap(bytes, lossy) -> tap; its user value keeps the switch */
+/* The tap takes frames of the port at `arg`, those that the fault behind it would hit. */
+static void tap_take_from(lua_State *L, struct lua_tap *t, int arg)
+{
+    lua_Integer index = luaL_checkinteger(L, arg);
+    luaL_argcheck(L, index >= 0 && index < t->sw->ports && t->sw->port[index], arg, "no such port");
+    if (vmctl_switch_fault_check(L, arg + 1, &t->only) == NULL)
+        t->only = (struct vmctl_fault){ 0 };
+    t->taken_from = t->sw->port[index]->serial;
+    t->watcher.take = tap_takes;
+    t->watcher.saw = tap_ignores;
+}
+
+/* sw:tap(bytes, lossy, port or nil, fault) -> tap; its user value keeps the switch. With a port it takes frames out of the way */
 int vmctl_l_tap(lua_State *L)
 {
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);
@@ -93,6 +125,10 @@ int vmctl_l_tap(lua_State *L)
     t->watcher.over = tap_over;
     vmctl_buf_init(&t->frames, t->most + VMCTL_SCRATCH * 2 + TAP_HEAD * (VMCTL_SCRATCH / VMCTL_ETHER_MIN));
     vmctl_buf_init(&t->taken, t->frames.max);
+    if (!lua_isnoneornil(L, 4)) {
+        tap_take_from(L, t, 4);
+        t->lossy = true;
+    }
     vmctl_switch_watch(sw, &t->watcher);
     return 1;
 }

@@ -88,7 +88,7 @@ function M.describe(command)
     local least, most, argument, what = table.unpack(WHOLE[name])
     add_list(command, name, argument, what, units.integer(flag_of(name), least, most))
   end
-  command:option("--only", "Only frames with to=, from=, mac=, ethertype=, protocol=, port=, tcp=, nth=, first=, last= …")
+  command:option("--only", "Only frames with to=, from=, mac=, ethertype=, protocol=, port=, tcp=, filter=, nth=, first=, last=.")
     :argname("KEY=VALUE"):convert(only):count "*"
 end
 

@@ -1,4 +1,5 @@
 --- Which frames a fault of a switch hits: checks what is asked for, and converts it for the C part.
+local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 
 local M = {}
@@ -6,7 +7,7 @@ local M = {}
 local WHOLE = "integer>=1<=4294967295"
 local known = {
   to = "string", from = "string", mac = "string", ethertype = "integer>=0<=65535", protocol = "integer>=0<=255|string",
-  port = "integer>=0<=65535", tcp = "string", nth = WHOLE, first = WHOLE, last = WHOLE,
+  port = "integer>=0<=65535", tcp = "string", nth = WHOLE, first = WHOLE, last = WHOLE, filter = "string",
 }
 
 ---@class vmctl.L2Match
@@ -17,6 +18,7 @@ local known = {
 ---@field protocol? integer|"icmp"|"tcp"|"udp"|"icmpv6" of IPv4 or IPv6 (there: of the first header)
 ---@field port? integer one of the two ports of TCP or UDP
 ---@field tcp? "syn"|"syn-ack"|"fin"|"rst" segments of that kind; "syn": without ACK
+---@field filter? string an expression of libpcap's, as tcpdump has them; libpcap must be there
 ---@field nth? integer only the so many-th of these frames, since the fault was set
 ---@field first? integer from the so many-th on
 ---@field last? integer to the so many-th
@@ -51,6 +53,11 @@ function M.read(full, level)
   full.match_protocol = protocol and protocol + 1
   full.match_port = only.port and only.port + 1
   if segment then full.match_set, full.match_clear = segment[1], segment[2] end
+  if only.filter then
+    local ok, err = core.pcap_check(only.filter)
+    if not ok then fail(level, "%s", err) end
+    full.match_filter = only.filter
+  end
   full.match_first, full.match_last = only.nth or only.first, only.nth or only.last
 end
 

@@ -11,6 +11,7 @@ local datagrams = require "vmctl.l2.datagrams"
 local errors = require "vmctl.errors"
 local faults = require "vmctl.l2.faults"
 local frames_of = require "vmctl.l2.switch_frames"
+local intercept = require "vmctl.l2.intercept"
 local links = require "vmctl.l2.switch_links"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
@@ -203,7 +204,7 @@ end
 
 methods.addresses, methods.forget, methods.counts = state.addresses, state.forget, state.counts
 methods.mirror, methods.inject, methods.tap = frames_of.mirror, frames_of.inject, frames_of.tap
-methods.capture, methods.control = capture.capture, control.serve
+methods.capture, methods.control, methods.intercept = capture.capture, control.serve, intercept.intercept
 
 --- Ends everything: ports with their connections, listeners, taps, captures. Idempotent; does not wait.
 ---@return true
