@@ -2533,6 +2533,20 @@ local L2Faults = {}
 end
 
 do
+---@class vmctl.L2Intercept
+local L2Intercept = {}
+
+--- Ends it: the port's frames go their way again. What waits in the queue is lost. Idempotent; does not wait.
+---@return true
+function L2Intercept:close() end
+
+--- How many frames were lost because its queue was full.
+---@return integer
+function L2Intercept:lost() end
+
+end
+
+do
 ---@class vmctl.L2Listener
 local L2Listener = {}
 
@@ -2564,6 +2578,7 @@ do
 ---@field protocol? integer|"icmp"|"tcp"|"udp"|"icmpv6" of IPv4 or IPv6 (there: of the first header)
 ---@field port? integer one of the two ports of TCP or UDP
 ---@field tcp? "syn"|"syn-ack"|"fin"|"rst" segments of that kind; "syn": without ACK
+---@field filter? string an expression of libpcap's, as tcpdump has them; libpcap must be there
 ---@field nth? integer only the so many-th of these frames, since the fault was set
 ---@field first? integer from the so many-th on
 ---@field last? integer to the so many-th
@@ -2773,6 +2788,18 @@ function L2Switch:heal(a, b) end
 ---@return string?
 ---@return string? code EINVAL, ECLOSED
 function L2Switch:inject(port, frame) end
+
+--- Has `fn(frame, port)` decide about frames that come from a port, before its faults. It returns nothing or true: the frame goes on;
+--- false: it is lost; a string: that one goes on in its place; an array: all of these. It may wait; the frames behind wait for it, while
+--- those that it does not get overtake them. Its errors are logged, and the frame goes on. It is for the rare ones: say by `only` which
+--- it gets. What finds no room in its queue is lost and counted. Captures show what came, with the comment "taken". Does not wait.
+---@param port vmctl.L2SwitchPort|string
+---@param fn fun(frame: string, port: vmctl.L2SwitchPort): nil|boolean|string|string[]
+---@param opts? { only: vmctl.L2Match?, queue: integer? } queue: bytes that may wait for it (1 MiB)
+---@return vmctl.L2Intercept|nil intercept with close() and lost()
+---@return string?
+---@return string? code ECLOSED
+function L2Switch:intercept(port, fn, opts) end
 
 --- Listens for QEMUs that connect. Each connection becomes a port: "NAME-1", "NAME-2" …; with `ports = 1` there is one, called
 --- NAME. A port whose connection has ended stays, with its faults and counts, and the next connection gets it: give each guest
