@@ -34,6 +34,29 @@ describe("a console with much on it", function()
     made:close()
   end, 60))
 
+  it("is searched for any pattern of a user in pieces, while others run", support.run(function()
+    local made = assert(console.open "web")
+    made:begin()
+    local text = ("a"):rep(60 << 10) .. "\nweb login:"
+    assert(made.far:write(text, 30))
+    support.eventually(function() return #made:text() == #text end)
+    local turns, going = 0, true
+    local other = vmctl.spawn(function()
+      while going do
+        turns = turns + 1
+        vmctl.yield()
+      end
+    end)
+    local began = os.clock()
+    assert.equal("web login:", made:wait("%w+ login:", 120))
+    assert.equal("ETIMEDOUT", support.code(made:wait("%w+ never:", 0.01)))
+    going = false
+    other:join()
+    assert.is_true(turns > 20, turns)
+    assert(os.clock() - began < MOST, os.clock() - began)
+    made:close()
+  end, 120))
+
   it("finds a text that comes in single bytes", support.run(function()
     local made = assert(console.open "web")
     made:begin()

@@ -2,6 +2,7 @@
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local log = require "vmctl.log"
+local search = require "vmctl.text.search"
 local texts = require "vmctl.text"
 
 local M = {}
@@ -165,15 +166,17 @@ end
 
 function methods:write(bytes, timeout) return self._stream:write(bytes, timeout) end
 
--- Makes a search. Plain text is searched for in the new output, a pattern in all kept output; so that a guest that sends single bytes
--- can not cause a whole search for each of them, there is a pause between two searches for a pattern.
-local function new_search(kept, pattern, plain)
+-- Makes a search in the kept output and what comes. So that a guest that sends single bytes can not cause a search for each of them,
+-- there is a pause between two searches for a pattern.
+local function new_search(kept, pattern, plain, deadline)
   local seen = kept.total - #kept:text()
   if not plain and pattern:find "[%^%$%*%+%?%.%(%)%[%]%%%-]" then
     return function()
       local text = kept:text()
-      local from, to = text:find(pattern)
-      return from and text:sub(from, to)
+      local before = kept.total - #text -- bytes that are gone
+      local match, next_at, code = search.find(text, pattern, math.max(1, seen - before + 1), deadline)
+      if not code then seen = before + next_at - 1 end
+      return match, next_at, code
     end, PAUSE
   end
   return function()
@@ -183,16 +186,22 @@ local function new_search(kept, pattern, plain)
   end, 0
 end
 
---- Waits until the output matches a pattern.
+--- Waits until the output matches a pattern. A match has 2 KiB at most.
 ---@return string|nil match, string?, string? code ETIMEDOUT, EOF
 function methods:wait(pattern, timeout, plain)
   local deadline = core.now() + timeout
-  local search, pause = new_search(self._ring, pattern, plain)
+  local look, pause = new_search(self._ring, pattern, plain, deadline)
   while true do
-    local found = search()
+    local total, ok = self._ring.total, true
+    local found, err, code = look()
     if found then return found end
-    if self._ended then return nil, "the console has ended", "EOF" end
-    local ok, err, code = self._news:wait(deadline - core.now(), "wait for the console")
+    if code then return nil, err, code end
+    if self._ring.total == total then -- nothing came while it looked
+      if self._ended then return nil, "the console has ended", "EOF" end
+      ok, err, code = self._news:wait(deadline - core.now(), "wait for the console")
+    elseif core.now() >= deadline then
+      return nil, "wait for the console: it never stops", "ETIMEDOUT"
+    end
     if not ok then return nil, err, code end
     if pause > 0 and deadline - core.now() > pause then ok, err, code = core.sleep(pause) end
     if not ok then return nil, err, code end

@@ -176,7 +176,7 @@ function methods:console_write(bytes, timeout)
   return self._console:write(bytes, timeout)
 end
 
---- Waits until the console shows a Lua pattern, in what it has kept or in what comes.
+--- Waits until the console shows a Lua pattern, in what it has kept or in what comes. A match has 2 KiB at most.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string|nil match, string?, string? code ETIMEDOUT, EOF when the guest has ended

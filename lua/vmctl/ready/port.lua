@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local options = require "vmctl.base.options"
 local probe = require "vmctl.ready.probe"
+local search = require "vmctl.text.search"
 
 local M = {}
 
@@ -18,7 +19,8 @@ local function read_banner(s, opts, deadline)
     local data, err, code = s:read(BANNER, deadline - core.now())
     if not data then return nil, err, code end
     seen = seen .. data
-    if not opts.expect or seen:find(opts.expect, 1, opts.plain) then return seen end
+    local found = not opts.expect or opts.plain and seen:find(opts.expect, 1, true) or not opts.plain and search.find(seen, opts.expect)
+    if found then return seen end
     data, err, code = core.sleep(math.max(0, math.min(PAUSE, deadline - core.now()))) -- single bytes do not cause a search each
     if not data then return nil, err, code end
   end

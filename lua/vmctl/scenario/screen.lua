@@ -1,6 +1,7 @@
 --- A scenario's verbs for a guest's screen, keyboard and consoles, and for interactive use of a guest.
 local options = require "vmctl.base.options"
 local poll = require "vmctl.scenario.poll"
+local search = require "vmctl.text.search"
 local texts = require "vmctl.text"
 
 local M = {}
@@ -48,7 +49,7 @@ function M:send_console(text)
   ask(self, "send_console", "console_write", text, self._run.timeout)
 end
 
---- Waits until the console's output matches a Lua pattern. Output that was kept counts, too; of a machine that started from a
+--- Waits until the console's output matches a Lua pattern, which takes 2 KiB of it at most. Output that was kept counts, too; of a machine that started from a
 --- snapshot that is the output since then.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
@@ -111,7 +112,8 @@ function M:wait_until_tty_matches(number, pattern, opts)
   return poll.wait(self, "wait_until_tty_matches", ("'%s' on tty%d"):format(pattern, number), opts, function(left)
     local text, err, code = tty_text(vm, number, left)
     if not text then return nil, err, code end
-    return text:match(pattern), text == "" and "an empty screen" or text
+    local match = search.find(text, pattern)
+    return match and (match:match(pattern) or match), text == "" and "an empty screen" or text
   end)
 end
 
