@@ -49,8 +49,8 @@ function M:send_console(text)
   ask(self, "send_console", "console_write", text, self._run.timeout)
 end
 
---- Waits until the console's output matches a Lua pattern, which takes 2 KiB of it at most. Output that was kept counts, too; of a machine that started from a
---- snapshot that is the output since then.
+--- Waits until the console's output matches a Lua pattern, which takes 2 KiB of it at most. Output that was kept counts, too; of a
+--- machine that started from a snapshot that is the output since then.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string match
