@@ -3357,7 +3357,7 @@ function Machine:sync_clock(opts) end
 ---@return string? code ETIMEDOUT, ECLOSED
 function Machine:wait(timeout) end
 
---- Waits until the console shows a Lua pattern, in what it has kept or in what comes.
+--- Waits until the console shows a Lua pattern, in what it has kept or in what comes. A match has 2 KiB at most.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string|nil match
@@ -4172,8 +4172,8 @@ function ScenarioMachine:unblock() end
 ---@param opts? { timeout: number?, interval: number?, host: string? }|number
 function ScenarioMachine:wait_for_closed_port(port, opts) end
 
---- Waits until the console's output matches a Lua pattern. Output that was kept counts, too; of a machine that started from a
---- snapshot that is the output since then.
+--- Waits until the console's output matches a Lua pattern, which takes 2 KiB of it at most. Output that was kept counts, too; of a
+--- machine that started from a snapshot that is the output since then.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string match
