@@ -326,12 +326,21 @@ static int l_drain(lua_State *L)
     return 1;
 }
 
+/* core.environ([by_name]) -> a list of NAME=VALUE, or a table from the names to the values; of a name that is there twice the last */
 static int l_environ(lua_State *L)
 {
+    bool by_name = lua_toboolean(L, 1);
     lua_newtable(L);
     for (lua_Integer i = 0; environ && environ[i]; i++) {
-        lua_pushstring(L, environ[i]);
-        lua_rawseti(L, -2, i + 1);
+        const char *entry = environ[i], *equals = strchr(entry, '=');
+        if (!by_name) {
+            lua_pushstring(L, entry);
+            lua_rawseti(L, -2, i + 1);
+        } else if (equals && equals > entry) {
+            lua_pushlstring(L, entry, (size_t)(equals - entry));
+            lua_pushstring(L, equals + 1);
+            lua_rawset(L, -3);
+        }
     }
     return 1;
 }

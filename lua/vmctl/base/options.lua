@@ -23,29 +23,54 @@ local comparisons = {
   ["<="] = function(value, limit) return value <= limit end,
 }
 
-local function is_of_kind(value, kind)
-  if kind == "any" then
-    return true
-  elseif kind == "integer" then
+local tests = {
+  any = function() return true end,
+  integer = function(value)
     return math.type(value) == "integer" or math.type(value) == "float" and math.tointeger(value) ~= nil
-  elseif kind == "callable" then
-    return is_callable(value)
+  end,
+  number = function(value) return type(value) == "number" and value == value end,
+  callable = is_callable,
+}
+
+local function test_of(kind)
+  if tests[kind] then
+    return tests[kind]
   elseif kind:find(".", 1, true) then
-    return class_name(value) == kind
+    return function(value) return class_name(value) == kind end
   end
-  return type(value) == kind and value == value
+  return function(value) return type(value) == kind end
+end
+
+local function parse_alternative(text)
+  local kind, conditions = text:match "^%s*([%a_.]+)%s*(.-)%s*$"
+  if not kind then
+    error(("options: malformed type '%s'"):format(text), 0)
+  end
+  local alternative = { test = test_of(kind) }
+  for operator, limit in conditions:gmatch "([<>]=?)%s*([^<>%s]+)" do
+    table.insert(alternative, { comparisons[operator], tonumber(limit) })
+  end
+  return alternative
+end
+
+-- The alternatives of each type that was met: types stand in the code, so that there are few.
+local parsed = {}
+
+local function parse(want)
+  local list = {}
+  for text in want:gmatch "[^|]+" do
+    list[#list + 1] = parse_alternative(text)
+  end
+  parsed[want] = list
+  return list
 end
 
 local function fits_alternative(value, alternative)
-  local kind, conditions = alternative:match "^%s*([%a_.]+)%s*(.-)%s*$"
-  if not kind then
-    error(("options: malformed type '%s'"):format(alternative), 0)
-  end
-  if not is_of_kind(value, kind) then
+  if not alternative.test(value) then
     return false
   end
-  for operator, limit in conditions:gmatch "([<>]=?)%s*([^<>%s]+)" do
-    if not comparisons[operator](value, tonumber(limit)) then
+  for i = 1, #alternative do
+    if not alternative[i][1](value, alternative[i][2]) then
       return false
     end
   end
@@ -61,8 +86,9 @@ local function fits(value, want)
     end
     return false
   end
-  for alternative in want:gmatch "[^|]+" do
-    if fits_alternative(value, alternative) then
+  local alternatives = parsed[want] or parse(want)
+  for i = 1, #alternatives do
+    if fits_alternative(value, alternatives[i]) then
       return true
     end
   end

@@ -48,11 +48,11 @@ local function environment(request, opts)
   local exact, err = decode_all(request.env_b64 or {})
   if not exact then return nil, err end
   for _, layer in ipairs { opts.env or {}, request.env or {}, exact } do
-    for name, value in pairs(layer) do env[name] = value end
-  end
-  for name, value in pairs(env) do
-    if (name .. value):find("\0", 1, true) or name == "" or name:find("=", 1, true) then
-      return nil, "request: a NUL byte or '=' in the environment"
+    for name, value in pairs(layer) do
+      if (name .. value):find("\0", 1, true) or name == "" or name:find("=", 1, true) then
+        return nil, "request: a NUL byte or '=' in the environment"
+      end
+      env[name] = value
     end
   end
   return env

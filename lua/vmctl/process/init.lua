@@ -45,9 +45,11 @@ end
 
 local function environment(opts)
   if not opts.env and not opts.clear_env then return nil end
-  local all = opts.clear_env and {} or M.environment()
-  for name, value in pairs(opts.env or {}) do all[name] = value end
-  local list = {}
+  local all, list = opts.env or {}, {}
+  if not opts.clear_env then
+    all = M.environment()
+    for name, value in pairs(opts.env) do all[name] = value end
+  end
   for name, value in pairs(all) do list[#list + 1] = name .. "=" .. value end
   return list
 end
@@ -55,12 +57,7 @@ end
 --- The environment of this process.
 ---@return table<string, string>
 function M.environment()
-  local all = {}
-  for _, entry in ipairs(core.environ()) do
-    local name, value = entry:match "^([^=]+)=(.*)$"
-    if name then all[name] = value end
-  end
-  return all
+  return core.environ(true)
 end
 
 local function split(command)
