@@ -72,7 +72,7 @@ end
 ---@param self vmctl.CcClient
 ---@param kind integer of the request
 ---@param answer integer|nil its type; nil: `payload` and `code` say why none has come
----@param payload string
+---@param payload? string
 ---@param code? string
 ---@return vmctl.CcDecoder|nil, string?, string?, table?
 function M.read_answer(self, kind, answer, payload, code)
@@ -110,8 +110,8 @@ M.BYTES = 5 -- the code byte and a length, before the bytes that are all the res
 ---@param self vmctl.CcClient
 ---@param kind integer
 ---@param answer integer|nil
----@param head string its first M.BYTES
----@param rest string
+---@param head? string its first M.BYTES
+---@param rest? string
 ---@return string|nil, string?, string?, table?
 function M.read_bytes(self, kind, answer, head, rest)
   if not answer then return broken_off(self, kind, head, rest) end

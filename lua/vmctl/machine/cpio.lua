@@ -165,7 +165,7 @@ end
 --- Writes a whole archive; folders that lie on the way to an entry need none of their own.
 ---@param tree table<string, vmctl.CpioEntry>  by path
 ---@param write fun(bytes: string): any, string?, any  as for M.new
----@param open fun(path: string): userdata?, string?, string?  opens a file to copy, or gives nil, message, code
+---@param open? fun(path: string): userdata?, string?, string?  opens a file to copy, or gives nil, message, code
 ---@return any, string?, any
 function M.pack(tree, write, open)
   local archive, folder = M.new(write), { folder = true }

@@ -25,7 +25,7 @@ end
 
 --- Waits until no other process has a lock, and takes it.
 ---@param path string of the lock's file
----@return userdata|nil lock, to be closed, string?, string? code ETIMEDOUT: another process had it for an hour
+---@return userdata|nil lock which the caller closes; string?, string? code ETIMEDOUT: another process had it for an hour
 function M.lock(path)
   local limit = core.now() + LOCK_LIMIT
   while true do

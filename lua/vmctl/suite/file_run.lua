@@ -18,7 +18,7 @@ local M = {}
 
 ---@class vmctl.SuiteFile one spec file that has run
 ---@field path string
----@field tests vmctl.SuiteTest[] in the order in which they ended
+---@field tests vmctl.SuiteTest[] by the order of their ends
 ---@field mistakes { name: string, message: string }[] errors outside of tests
 ---@field output string what its tests printed, the last MiB of it
 ---@field seconds number

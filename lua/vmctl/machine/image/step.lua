@@ -32,7 +32,7 @@ end
 ---@param step string
 ---@param path string
 ---@param mode string as for io.open
----@return file*|nil, string?, string?
+---@return userdata|nil file, string?, string?
 function M.open_file(step, path, mode)
   local handle, why, number = io.open(path, mode)
   if not handle then return M.fail(step, path, why, number) end
