@@ -5,6 +5,7 @@ local log = require "vmctl.log"
 local nerdbox = require "vmctl.guest.nerdbox"
 local service = require "vmctl.socketforward.service"
 local ttrpc = require "vmctl.ttrpc"
+local wire = require "vmctl.ttrpc.wire"
 
 local M = {}
 
@@ -13,10 +14,34 @@ local FIRST_PAUSE, LAST_PAUSE = 0.1, 5 -- seconds between attempts to dial the h
 local methods = {}
 local mt = { __index = methods }
 
--- Without protobuf there is nothing to serve with: who comes is sent away.
+-- Without protobuf there is nothing to serve with. Each call is answered so: the bytes of a ttrpc.Response whose status is
+-- UNIMPLEMENTED (docs/wire/ttrpc.md#envelope-schemas).
+local REFUSAL = "socket forwarding: this agent was built without protobuf"
+local REFUSE_LIMIT, MOST_REFUSED = 10, 64 -- seconds of a connection that is refused, and its calls
+
+local function bytes_field(number, bytes) return string.char(number << 3 | 2, #bytes) .. bytes end
+
+local ANSWER = bytes_field(1, "\8\12" .. bytes_field(2, REFUSAL))
+
+local function refuse_calls(stream)
+  local deadline = core.now() + REFUSE_LIMIT
+  stream:set_format(wire.format)
+  for _ = 1, MOST_REFUSED do
+    local kind, _, id = stream:read_frame(deadline - core.now())
+    if not kind then break end
+    if kind == wire.REQUEST and not stream:write_frame(wire.RESPONSE, ANSWER, id, 0, deadline - core.now()) then break end
+  end
+  stream:close()
+end
+
 local function refuse(_, listener)
-  local stream = listener:accept()
-  if stream then stream:close() end
+  for stream in function() return listener:accept(math.huge) end do refuse_calls(stream) end
+  return listener:close()
+end
+
+-- Streams belong to forwards, of which there are none.
+local function close_streams(_, listener)
+  for stream in function() return listener:accept(math.huge) end do stream:close() end
   return listener:close()
 end
 
@@ -30,7 +55,7 @@ function M.new(opts, allow, on_idle)
   local server, err = ttrpc.server(services, { allow = allow, on_idle = on_idle })
   if not server then
     log.error("socket forwarding: %s", err)
-    return setmetatable({ rpc = { serve = refuse }, streams = { serve = refuse } }, mt)
+    return setmetatable({ rpc = { serve = refuse }, streams = { serve = close_streams } }, mt)
   end
   local confine = #opts.forward_folders > 0 and opts.forward_folders or nil -- else the service's own folder alone
   local forwards = service.new { confine = confine, tcp = "any", allow = allow }

@@ -184,9 +184,11 @@ end
 
 --- Has the guest bind sockets. Waits.
 ---@param entries table[] of one forwarder
----@return table|nil answer of Bind, string?, string? code as a call
+---@return table|nil answer of Bind, string?, string? code ENOTSUP: this guest forwards no sockets; as a call
 function methods:bind(entries)
-  return call(self, "Bind", sockets_of(entries))
+  local bound, err, code, refused = call(self, "Bind", sockets_of(entries))
+  if not bound and code == "UNIMPLEMENTED" then code = "ENOTSUP" end
+  return bound, err, code, refused
 end
 
 --- Lets the guest close sockets. Waits. A guest without Unbind keeps them, and this end goes on refusing their connections.
