@@ -3449,7 +3449,7 @@ do
 ---@field keep? string the file that keeps the writes ($XDG_STATE_HOME/vmctl/roots/NAME…)
 ---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
 ---@field firmware? "bios"|"efi" that starts the disk with boot = "firmware" (a raw disk's first sector tells)
----@field ways? string[] in which its systemd is then told of the agent: of "extra-unit", "tmpfiles", "qemu-ga" (all)
+---@field ways? string[] by which its systemd is then told of the agent: of "extra-unit", "tmpfiles", "qemu-ga" (all)
 ---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
 local MachineRootOptions = {}
 
