@@ -15,7 +15,7 @@ local NEEDS = {
   console = "missing argument 'target'", logs = "missing argument 'target'", screenshot = "missing argument 'target'",
   qmp = "missing argument 'target'", trace = "missing argument 'file'", completion = "missing argument 'shell'",
 }
-local OTHERS = { "run", "list", "test", "images", "doctor" }
+local OTHERS = { "run", "list", "test", "report", "images", "doctor" }
 
 local commands = {}
 for name in pairs(NEEDS) do commands[#commands + 1] = name end
@@ -111,6 +111,7 @@ describe("the command line's arguments:", function()
   end, LIMIT))
 
   it("a file that is not there is 125", run(function()
+    refused({ "report", "/none/folder" }, "/none/folder/results.json: no results of a suite there")
     refused({ "trace", "/no/such/trace" }, "")
     refused({ "push", "host", "--config", "/no/such/config" }, "")
   end, LIMIT))
