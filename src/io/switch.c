@@ -1,4 +1,4 @@
-/* The Ethernet switch: its ports, and what is read from them. */
+/* The Ethernet switch: its ports, and who watches it. */
 #include "io/switch.h"
 
 #include "io/sysio.h"
@@ -12,10 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { READ_LEAST = 64 * 1024 }; /* bytes of one read: the most is VMCTL_SCRATCH */
 enum { SEND_ROOM = 2 * 212992 };      /* bytes in a Unix socket: what the kernel allows everybody to ask for */
-
-static void on_readable(struct ev_loop *ev, ev_io *w, int events);
 
 static void on_close(struct vmctl_handle *h)
 {
@@ -84,9 +81,8 @@ int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_swi
     p->ended = VMCTL_ECLOSED;
     p->last_to = -1;
     p->longest = VMCTL_SWITCH_LONGEST;
-    p->room = READ_LEAST;
     p->pair = pair;
-    ev_init(&p->rio, on_readable);
+    vmctl_switch_read_init(p);
     vmctl_buf_init(&p->part, VMCTL_ETHER_HEAD + VMCTL_ETHER_MAX);
     vmctl_switch_send_init(p);
     sw->port[index] = p;
@@ -95,8 +91,6 @@ int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_swi
     *out = p;
     return 0;
 }
-
-static void port_forward_all(struct vmctl_switch_port *p, const uint8_t *at, size_t len);
 
 /* For a descriptor from elsewhere. What it is not for is refused, or known to the kernel better (TCP). */
 static void port_tune(int fd)
@@ -124,7 +118,7 @@ int vmctl_switch_attach(struct vmctl_switch_port *p, enum vmctl_port_kind kind, 
     ev_io_set(&p->wio, fd, EV_WRITE);
     vmctl_io_start(sw->loop, &p->rio);
     if (len)
-        port_forward_all(p, read, len);
+        vmctl_switch_read_first(p, read, len);
     return 0;
 }
 
@@ -174,128 +168,4 @@ void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *
         sw->noting |= left->wants_notes;
         sw->taking |= left->take != NULL;
     }
-}
-
-/* Reading */
-
-static void refuse_frame(struct vmctl_switch_port *p)
-{
-    p->count.invalid++;
-    if (p->complained)
-        return;
-    p->complained = true;
-    vmctl_switch_tell(p->sw, VMCTL_TOLD_NEWS);
-}
-
-/* All whole frames of the input; how many bytes they took, or VMCTL_ETOOBIG. Lengths that QEMU would choke on (0 stops a
- * virtio-net for good) are left out. */
-static ssize_t forward_frames(struct vmctl_switch_port *p, const uint8_t *in, size_t len)
-{
-    size_t at = 0;
-    while (len - at >= VMCTL_ETHER_HEAD) {
-        size_t size = vmctl_ether_length(in + at);
-        if (size > VMCTL_ETHER_MAX) {
-            refuse_frame(p);
-            return VMCTL_ETOOBIG;
-        }
-        if (len - at - VMCTL_ETHER_HEAD < size)
-            break;
-        if (size < VMCTL_ETHER_MIN)
-            refuse_frame(p);
-        else
-            vmctl_switch_forward(p, in + at, size);
-        at += VMCTL_ETHER_HEAD + size;
-    }
-    return (ssize_t)at;
-}
-
-static void switch_begin(struct vmctl_switch *sw)
-{
-    sw->now = vmctl_loop_now(sw->loop);
-}
-
-static void switch_end(struct vmctl_switch *sw, struct vmctl_switch_port *from)
-{
-    vmctl_switch_forward_end(sw);
-    vmctl_switch_flush(sw, from);
-    for (struct vmctl_switch_watcher *w = sw->watchers, *next; w; w = next) {
-        next = w->next;
-        if (w->pause && w->pause(w) && from)
-            vmctl_switch_pause(from);
-    }
-}
-
-static void port_forward_all(struct vmctl_switch_port *p, const uint8_t *in, size_t len)
-{
-    switch_begin(p->sw);
-    ssize_t used = forward_frames(p, in, len);
-    int err = used < 0 ? (int)used : vmctl_buf_append(&p->part, in + used, len - (size_t)used);
-    switch_end(p->sw, p);
-    if (err)
-        vmctl_switch_detach(p, err);
-}
-
-/* Large reads cost less, unless what is read has to be kept for its receiver. */
-static void port_adapt(struct vmctl_switch_port *p, bool was_filled)
-{
-    if (p->held)
-        p->room = READ_LEAST;
-    else if (was_filled && p->room < VMCTL_SCRATCH)
-        p->room *= 2;
-}
-
-/* The rest of the last read is moved to the front, so that every frame is contiguous. */
-static void on_readable(struct ev_loop *ev, ev_io *w, int events)
-{
-    (void)ev;
-    struct vmctl_switch_port *p = VMCTL_CONTAINER(w, struct vmctl_switch_port, rio);
-    int failed = vmctl_io_failed(p->sw->loop, w, events);
-    if (failed) {
-        if (failed != -EAGAIN)
-            vmctl_switch_detach(p, failed);
-        return;
-    }
-    uint8_t *scratch = p->sw->loop->scratch;
-    size_t held = vmctl_buf_len(&p->part);
-    size_t room = held < READ_LEAST / 2 ? p->room : VMCTL_SCRATCH; /* a long frame's rest must fit */
-    struct iovec iov = { scratch + held, room - held };
-    ssize_t got = p->kind == VMCTL_PORT_STREAM ? vmctl_sys_readv(p->fd, &iov, 1, true)
-                                               : vmctl_switch_bare_read(p, scratch, VMCTL_SCRATCH);
-    if (got == -EAGAIN)
-        return;
-    if (got <= 0) {
-        vmctl_switch_detach(p, got ? (int)got : VMCTL_EOF);
-        return;
-    }
-    if (held) {
-        memcpy(scratch, vmctl_buf_head(&p->part), held);
-        vmctl_buf_consume(&p->part, held);
-    }
-    port_forward_all(p, scratch, held + (size_t)got);
-    if (p->kind == VMCTL_PORT_STREAM)
-        port_adapt(p, held + (size_t)got == room);
-}
-
-static int inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len,
-                  void (*forward)(struct vmctl_switch_port *, const uint8_t *, size_t))
-{
-    if (len < VMCTL_ETHER_MIN || len > VMCTL_ETHER_MAX)
-        return -EINVAL;
-    uint8_t *at = p->sw->loop->scratch;
-    vmctl_ether_put_length(at, (uint32_t)len);
-    memcpy(at + VMCTL_ETHER_HEAD, frame, len);
-    switch_begin(p->sw);
-    forward(p, at, len);
-    switch_end(p->sw, NULL);
-    return 0;
-}
-
-int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len)
-{
-    return inject(p, frame, len, vmctl_switch_forward);
-}
-
-int vmctl_switch_pass_on(struct vmctl_switch_port *p, const uint8_t *frame, size_t len)
-{
-    return inject(p, frame, len, vmctl_switch_forward_taken);
 }

@@ -204,6 +204,10 @@ void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *
 void vmctl_switch_note(struct vmctl_switch *sw, const struct vmctl_switch_port *to, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* switch_read.c. Before anything is read; and what was read from a new connection before it was ours. */
+void vmctl_switch_read_init(struct vmctl_switch_port *p);
+void vmctl_switch_read_first(struct vmctl_switch_port *p, const uint8_t *in, size_t len);
+
 /* switch_forward.c. A frame of a port, with its length in front of it, in memory that stays until the flush; and the end of those that
  * belong together, before the flush. */
 void vmctl_switch_forward(struct vmctl_switch_port *from, const uint8_t *at, size_t len);

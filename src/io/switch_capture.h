@@ -50,4 +50,19 @@ size_t vmctl_capture_pending(const struct vmctl_capture *c);
 /* Writes what can be written at once, and closes the file. 0, or the first error that there was. Idempotent. */
 int vmctl_capture_close(struct vmctl_capture *c);
 
+/* switch_capture_output.c */
+enum { VMCTL_CAPTURE_PATH = 4096 }; /* bytes of a path, with its NUL */
+
+void vmctl_capture_output_init(struct vmctl_capture *c);
+/* Begins anew, in a new file or for a new reader. */
+int vmctl_capture_begin(struct vmctl_capture *c);
+/* Writes as much as goes at once. */
+void vmctl_capture_write(struct vmctl_capture *c);
+/* Nothing more is written; a file ends behind its last whole block. */
+void vmctl_capture_fail(struct vmctl_capture *c, int err);
+/* Opens a FIFO if it has a reader, else tries again later. */
+void vmctl_capture_open_fifo(struct vmctl_capture *c);
+/* PATH.1 becomes PATH.2 and so on; PATH becomes PATH.1, and is made anew. */
+int vmctl_capture_rotate(struct vmctl_capture *c);
+
 #endif

@@ -41,7 +41,11 @@ void vmctl_switch_enqueue_run(struct vmctl_switch_port *to, int from, const uint
 /* Keeps the rest of a frame of which a part is out, before all others. The queue is empty. -ENOMEM. */
 int vmctl_switch_enqueue_rest(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t len);
 
-/* Sends what waits, as far as the kernel takes it. 0, or the error that ends the connection. */
+/* So many bytes have left a share; it has no frames left. */
+void vmctl_switch_queue_take(struct vmctl_switch_share *s, size_t len);
+void vmctl_switch_share_leave(struct vmctl_switch_share *s);
+
+/* switch_drain.c. Sends what waits, as far as the kernel takes it. 0, or the error that ends the connection. */
 int vmctl_switch_drain(struct vmctl_switch_port *to);
 
 /* Drops everything, and lets the senders go on. */

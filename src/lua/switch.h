@@ -4,6 +4,7 @@
 
 #include "io/switch_thread.h"
 
+#include <lauxlib.h>
 #include <lua.h>
 #include <stdbool.h>
 
@@ -18,6 +19,15 @@ struct vmctl_lua_switch {
 
 /* The open switch at `arg`. */
 struct vmctl_switch *vmctl_switch_check(lua_State *L, int arg);
+
+/* The port whose number is at `arg`, of the switch at `sw_arg`. */
+struct vmctl_switch_port *vmctl_switch_port_check(lua_State *L, int sw_arg, int arg);
+
+/* Sets a field of the table on top. */
+void vmctl_switch_set_count(lua_State *L, const char *name, uint64_t value);
+
+/* Further methods: switch_ports.c, switch_settings.c. All are called inside the switch, which was entered. */
+extern const luaL_Reg vmctl_switch_port_methods[], vmctl_switch_settings[];
 
 /* switch_fault_table.c. The fault in the table at `arg`, which Lua has checked; NULL for nil. */
 const struct vmctl_fault *vmctl_switch_fault_check(lua_State *L, int arg, struct vmctl_fault *f);

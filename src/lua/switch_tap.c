@@ -110,6 +110,7 @@ int vmctl_l_tap(lua_State *L)
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);
     lua_Integer most = luaL_checkinteger(L, 2);
     luaL_argcheck(L, most > 0 && most <= INT32_MAX, 2, "a number of bytes expected");
+    lua_settop(L, 5);
     struct lua_tap *t = lua_newuserdatauv(L, sizeof *t, 1);
     memset(t, 0, sizeof *t);
     vmctl_waitq_init(&t->readers);
