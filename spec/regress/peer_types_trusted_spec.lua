@@ -1,6 +1,7 @@
 -- A peer's value of a wrong type was indexed or added up, and ended the host program; one odd request ended a
 -- guest's shared monitor for all.
 local assert = require "luassert"
+local core = require "vmctl.core"
 local share_qmp = require "vmctl.machine.share_qmp"
 local support = require "spec.support"
 local vmctl = require "vmctl"
@@ -95,6 +96,28 @@ describe("an exec agent whose file answers are something else", function()
           assert.falsy(seen[3]:find "[%c\127]")
         end
       end
+    end
+  end, LIMIT))
+end)
+
+describe("an exec agent without file requests", function()
+  it("gives no names that lead out of a folder", run(function()
+    for _, name in ipairs { "../../x", "a/b", "", "a" } do
+      local near, far = support.pair { format = wire.format }
+      local agent = vmctl.spawn(function()
+        far:read_frame(LIMIT)
+        local said = core.base64_encode("5 644 regular file/" .. name .. "\n")
+        far:write_frame(wire.types.EXEC_RESULT, ('{"exit_code":0,"stdout":"%s","stderr":""}'):format(said))
+      end)
+      local client = assert(vmctl.exec.client(function() return near end, { revision = "0.1.9" }))
+      local files, _, code = client:list_files "/x"
+      if name == "a" then
+        assert.same({ { name = "a", size = 5, mode = 420, type = "file", is_dir = false } }, files)
+      else
+        assert.equal("EPROTO", code, name)
+      end
+      agent:join(LIMIT)
+      far:close()
     end
   end, LIMIT))
 end)

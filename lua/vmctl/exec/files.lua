@@ -146,6 +146,7 @@ stat -c '%s %a %F/%n' -- "$f"; done]]
   local files = {}
   for line in done.stdout:gmatch "[^\n]+" do
     local size, mode, kind, name = line:match "^(%d+) ([0-7]+) ([^/]*)/(.*)$"
+    if name and (name == "" or name:find("[/\0]")) then return errors.fail("EPROTO", "%s: a name that is none", what) end
     if size and #size < 19 and #mode < 8 then
       files[#files + 1] = { name = name, size = math.tointeger(tonumber(size)), mode = tonumber(mode, 8),
         type = TYPES[kind] or "file", is_dir = kind == "directory" }

@@ -7,6 +7,7 @@ local M = {}
 
 local BLOCK = 64 << 10
 local LONGEST = 16 << 20 -- bytes of a line: a message of 4 MiB, escaped or in base64
+local MOST_VALUES = 4 << 20 -- of a line: its texts may have commas, too
 
 local MEMBERS = {
   ev = "string", t = "number", s = "string", dir = "string", address = "string", protocol = "string", how = "string",
@@ -29,7 +30,7 @@ local function broken(number)
 end
 
 local function decode(text, number)
-  local record = json.decode(text)
+  local record = not json.is_crowded(text, MOST_VALUES) and json.decode(text)
   if type(record) ~= "table" or json.is_array(record) then return broken(number) end
   for member, want in pairs(MEMBERS) do
     local got = record[member]
