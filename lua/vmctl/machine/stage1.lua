@@ -8,7 +8,7 @@ local user_folders = require "vmctl.base.user_folders"
 
 local M = {}
 
-local FORMAT = "1"      -- of the archive: another one has other names in the cache
+local FORMAT = "2"      -- of the archive: another one has other names in the cache
 local ALWAYS = { "virtio_blk" }
 local PRIVATE = 448     -- mode 0700
 -- The modules that a file system needs; stage 1 loads them when it finds one. vfat is for an fstab that names it.
@@ -16,6 +16,9 @@ local SETS = {
   image = { "erofs", "overlay", "ext4" },
   disk = { "ext4", "xfs", "btrfs", "erofs", "squashfs", "vfat" },
 }
+-- What they ask the kernel for by another name than a module's: its own modprobe would know (softdep).
+local CHECKSUM = { "crc32c_generic" }
+local BEFORE = { erofs = CHECKSUM, ext4 = CHECKSUM, xfs = CHECKSUM, btrfs = { "crc32c_generic", "xxhash_generic", "sha256_generic" } }
 local BESIDE = { vfat = { "nls_cp437", "nls_ascii", "nls_utf8" } }
 
 --- The folder for what can be made again: vmctl in the user's folder of caches. Does not wait.
@@ -64,6 +67,13 @@ local function add_list(tree, name, modules, known)
   tree["/etc/vmctl/" .. name] = { content = table.concat(lines) }
 end
 
+-- A module's name, with those that come before and behind it.
+local function needs(name)
+  local list = {}
+  for _, part in ipairs { BEFORE[name] or {}, { name }, BESIDE[name] or {} } do table.move(part, 1, #part, #list + 1, list) end
+  return list
+end
+
 local function plant(dir, names, agent)
   local tree = {
     ["/init"] = { link = "/sbin/vmctl-agent" }, ["/sbin/vmctl-agent"] = { content = agent, mode = 493 },
@@ -79,7 +89,7 @@ local function plant(dir, names, agent)
   for _, module in ipairs(base) do known[module.name] = true end
   for _, name in ipairs(names) do
     local all = {}
-    for _, each in ipairs { name, table.unpack(BESIDE[name] or {}) } do
+    for _, each in ipairs(needs(name)) do
       local more
       more, err, code = modules_of(dir, { each })
       if not more then return nil, err, code end
