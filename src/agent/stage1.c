@@ -224,8 +224,7 @@ enum vmctl_stage1_end vmctl_stage1_run(const struct vmctl_stage1 *s)
     bool own = strcmp(s->init, "agent") == 0;
     if (!own)
         load_for_fstab();
-    if (s->nshares > 0)
-        vmctl_stage1_load("virtiofs");
+    vmctl_stage1_load_for_shares(s);
     if (s->address[0]) {
         vmctl_stage1_load("virtio_net");
         vmctl_stage1_set_address(s->address);

@@ -6,7 +6,7 @@
  *   vmctl.ro                 the root is mounted read-only
  *   vmctl.init=agent|system|run:WORD[,WORD]...   what becomes PID 1
  *   vmctl.folder=PATH        a folder that is made if it is missing
- *   vmctl.share=TAG,PATH[,ro]  a folder of the host's, by virtiofs; may stand there several times
+ *   vmctl.share=TAG,PATH[,ro][,9p]  a folder of the host's, by virtiofs or 9p; may stand there several times
  *   vmctl.address=IP,BITS    of the first network card
  * The first of these asks for stage 1.
  */
@@ -20,7 +20,7 @@ enum { STAGE1_TEXT = 1024, STAGE1_NAME = 64, STAGE1_LABEL = 257, STAGE1_SHARES =
 
 struct vmctl_stage1_share {
     char tag[STAGE1_NAME], path[STAGE1_PATH];
-    bool read_only;
+    bool read_only, nine;
 };
 
 struct vmctl_stage1 {
@@ -65,6 +65,9 @@ void vmctl_stage1_load(const char *type);
 
 /* Takes the value of vmctl.share. */
 void vmctl_stage1_add_share(struct vmctl_stage1 *s, const char *value);
+
+/* Loads what the shares need. */
+void vmctl_stage1_load_for_shares(const struct vmctl_stage1 *s);
 
 /* Inside the root: mounts the shares. */
 void vmctl_stage1_mount_shares(const struct vmctl_stage1 *s);

@@ -1,4 +1,4 @@
-/* Stage 1: the folders that the host shares are mounted inside the root, by virtiofs. */
+/* Stage 1: the folders that the host shares are mounted inside the root, by virtiofs or 9p. */
 #include "agent/stage1.h"
 
 #include <errno.h>
@@ -20,7 +20,8 @@ void vmctl_stage1_add_share(struct vmctl_stage1 *s, const char *value)
     char path[STAGE1_TEXT];
     snprintf(path, sizeof path, "%s", value + length + 1);
     char *end = strchr(path, ',');
-    share->read_only = end && strcmp(end, ",ro") == 0;
+    share->read_only = end && strncmp(end, ",ro", 3) == 0;
+    share->nine = end && strstr(end, ",9p");
     if (end)
         *end = '\0';
     vmctl_stage1_undo_percent(share->path, sizeof share->path, path);
@@ -39,14 +40,24 @@ static void make_folders(const char *path)
         vmctl_stage1_fail(true, "make the folder %s for a share", path);
 }
 
+void vmctl_stage1_load_for_shares(const struct vmctl_stage1 *s)
+{
+    if (s->nshares == 0)
+        return;
+    vmctl_stage1_load(s->shares[0].nine ? "9p" : "virtiofs"); /* all are served in one way */
+    if (s->shares[0].nine)
+        vmctl_stage1_load("9pnet_virtio");
+}
+
 void vmctl_stage1_mount_shares(const struct vmctl_stage1 *s)
 {
     for (size_t i = 0; i < s->nshares; i++) {
         const struct vmctl_stage1_share *share = &s->shares[i];
         make_folders(share->path);
         unsigned long flags = MS_NOSUID | MS_NODEV | (share->read_only ? MS_RDONLY : 0);
-        if (mount(share->tag, share->path, "virtiofs", flags, "") < 0)
-            vmctl_stage1_fail(errno != ENODEV, "mount the share %s%s", share->path,
-                              errno == ENODEV ? ": the kernel has no virtiofs" : "");
+        const char *type = share->nine ? "9p" : "virtiofs";
+        if (mount(share->tag, share->path, type, flags, share->nine ? "trans=virtio,version=9p2000.L,msize=262144" : "") < 0)
+            vmctl_stage1_fail(errno != ENODEV, "mount the share %s (%s)%s", share->path, type,
+                              errno == ENODEV ? ": the kernel has no such file system" : "");
     }
 }
