@@ -1,6 +1,7 @@
 -- Guests with folders of this machine, and with a network of their own. Takes about 30 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
+local guest = require "spec.support.guest"
 local roots = require "spec.support.roots"
 local shares = require "vmctl.machine.shares"
 local support = require "spec.support"
@@ -63,6 +64,40 @@ describe("a guest", function()
     end))
   end
 
+  -- An ordinary user who has supplementary groups, as most have. Debian's kernel for clouds has no 9p, its full one has.
+  it("is served by QEMU itself, by 9p, where QEMU's virtiofsd cannot serve its user", run(function()
+    local other = core.fs.identity() == 0
+    if other then assert(os.execute(("mkdir -m 777 '%s/cache'"):format(folder))) end
+    local full = guest.root .. "build/kernel-full"
+    local has_9p = core.fs.stat(full .. "/version") ~= nil
+    local script = [[
+      local vmctl = require "vmctl"
+      local function launch()
+        return vmctl.machine.launch {
+          root = "erofs:FOLDER/image.erofs", kernel = KERNEL, modules_dir = MODULES, agent = AGENT, cache_dir = "FOLDER/cache",
+          shares = { { host = "FOLDER/shared", guest = "/s" }, { host = "FOLDER/fixed", guest = "/f", read_only = true } },
+        }
+      end
+      local vm <close> = assert(launch())
+      local ready, err = vm:wait_ready(60)
+      if not ready then io.write(err:match "root: ([^\n]*)", "\n") return end
+      local result = assert(vm:run { "sh", "-c", "grep -c 9p /proc/mounts; cat /s/file; echo new > /s/new; echo x > /f/x || echo no" })
+      io.write(result.stdout)
+      assert(vm:shutdown())]]
+    script = script:gsub("FOLDER", folder):gsub("%u%u%u+", {
+      KERNEL = ("%q"):format(has_9p and full .. "/vmlinuz" or guest.kernel),
+      MODULES = ("%q"):format(has_9p and full .. "/modules" or guest.modules_dir()), AGENT = ("%q"):format(guest.agent),
+    })
+    local result = assert(vmctl.host:run { "lua5.4", "-e", script, timeout = 2 * BOOT, user = other and OWNER .. ":" .. OWNER or nil,
+      env = { LUA_PATH = package.path, LUA_CPATH = package.cpath, VMCTL_VIRTIOFSD = "/usr/lib/qemu/virtiofsd" } })
+    if not has_9p then
+      assert.equal("mount the share /s (9p): the kernel has no such file system\n", result.stdout, result.stderr)
+      return
+    end
+    assert.equal("2\nof the host\nno\n", result.stdout, result.stderr)
+    assert.equal(other and OWNER or core.fs.identity(), core.fs.stat(folder .. "/shared/new").uid)
+  end))
+
   it("is reached by the ports of its network, from which there is no way out", run(function()
     local outside <close> = assert(vmctl.listen "tcp:127.0.0.1:0")
     local free <close> = assert(vmctl.listen "tcp:127.0.0.1:0")
@@ -83,12 +118,14 @@ describe("a guest", function()
   end))
 
   it("is refused shares and ports that cannot be", run(function()
-    local function share(host, guest, read_only) return { { host = host, guest = guest, read_only = read_only } } end
+    local function share(host, inside, read_only) return { { host = host, guest = inside, read_only = read_only } } end
     refused("ENOENT", "no/such", { shares = share(folder .. "/no/such", "/a") })
     refused("ENOTDIR", "and no folder", { shares = share(folder .. "/shared/file", "/a") })
     refused("EINVAL", "an absolute path", { shares = share(folder, "a") })
     refused("EINVAL", "a path without '..'", { shares = share(folder, "/a/../b") })
     refused("EINVAL", "below /run the guest's init", { shares = share(folder, "/run/a") })
+    assert(core.fs.mkdir(folder .. "/with, comma"))
+    refused("EINVAL", "has a comma", { shares = share(folder .. "/with, comma", "/a", true) })
     refused("EINVAL", "shares without a root", { root = "none", shares = share(folder, "/a") })
     if core.fs.identity() == 0 then refused("EPERM", "setuid programs of root", { shares = share(folder .. "/fixed", "/a") }) end
     assert.equal("ENOENT", support.code(shares.program { folder .. "/no/such" }))

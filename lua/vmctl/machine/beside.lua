@@ -29,7 +29,7 @@ local function add_shares(self, opts, words)
   self._shares, err, code = shares.plan(opts.shares)
   if not self._shares then return nil, err, code end
   table.move(self._shares.words, 1, #self._shares.words, #words + 1, words)
-  self.modules[#self.modules + 1] = "virtiofs"
+  table.move(self._shares.modules, 1, #self._shares.modules, #self.modules + 1, self.modules)
   return true
 end
 

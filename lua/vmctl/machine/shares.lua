@@ -1,5 +1,5 @@
 --- Folders of this machine in a guest, by virtiofs: a virtiofsd for each, in a user namespace of its own, so that no guest can make
---- setuid programs or devices of another user than the folder's.
+--- setuid programs or devices of another user than the folder's. QEMU serves them by 9p where that is the only way (choose_server).
 local background = require "vmctl.base.background"
 local console = require "vmctl.machine.console"
 local core = require "vmctl.core"
@@ -57,16 +57,22 @@ local function choose_user(found, read_only)
   return nil, "it is root's, and a guest could make setuid programs of root in it: share it read-only, or give it to another user", "EPERM"
 end
 
--- QEMU's own virtiofsd ends where it cannot drop its supplementary groups, which nobody but root can in a user namespace.
-local function check_groups(program)
-  if core.fs.identity() == 0 or not program:find("/qemu/", 1, true) then return true end
+local function has_groups()
   local file <close> = io.open "/proc/self/status"
-  local groups, _, _, own = file and file:read "a":match "\nGroups:%s*([^\n]*)" or "", core.fs.identity()
-  for group in groups:gmatch "%d+" do
-    if group ~= tostring(own) then
-      return errors.fail("EPERM", "%s serves nobody who has supplementary groups: virtiofsd 1.5 and later does (VMCTL_VIRTIOFSD)", program)
-    end
+  return file ~= nil and file:read "a":find "\nGroups:[^\n]*%d" ~= nil
+end
+
+-- QEMU's own virtiofsd ends where it cannot drop its supplementary groups, which nobody but root can in a user namespace. QEMU itself
+-- serves an ordinary user then, by 9p: it can do no more than that user.
+local function choose_server(self)
+  local is_root = core.fs.identity() == 0
+  local program, err, code = M.program()
+  if program and (is_root or not program:find("/qemu/", 1, true) or not has_groups()) then
+    self._program = program
+    return true
   end
+  if is_root then return nil, err, code end
+  self._nine = true
   return true
 end
 
@@ -78,6 +84,7 @@ local function plan_one(share)
   local found = path and core.fs.stat(path)
   if not found then return nil, err, code end
   if found.type ~= "directory" then return errors.fail("ENOTDIR", "%s is a %s, and no folder", share.host, found.type) end
+  if path:find "[,%c]" then return errors.fail("EINVAL", "%s: its path has a comma, or a control character", share.host) end
   local user
   user, err, code = choose_user(found, share.read_only)
   if err then return nil, ("%s: %s"):format(share.host, err), code end
@@ -86,6 +93,7 @@ end
 
 ---@class vmctl.MachineShares
 ---@field words string[] for stage 1
+---@field modules string[] of the kernel, that it needs
 local methods = {}
 local mt = { __name = "vmctl.MachineShares", __index = methods }
 
@@ -97,10 +105,7 @@ local function encode(text) return (text:gsub("[^%w/._:+-]", function(c) return 
 function M.plan(list)
   local self = setmetatable({ words = {}, _all = {}, _tasks = {} }, mt)
   if #list > MOST then return errors.fail("EINVAL", "launch: at most %d shares", MOST) end
-  local err, code
-  self._program, err, code = M.program()
-  local ok = self._program
-  if ok then ok, err, code = check_groups(self._program) end
+  local ok, err, code = choose_server(self)
   if not ok then return nil, "launch: " .. err, code end
   for i, share in ipairs(list) do
     options.check(share, known, ("machine.launch: shares[%d]"):format(i), 4)
@@ -109,8 +114,10 @@ function M.plan(list)
     one, err, code = plan_one(share)
     if not one then return nil, ("launch: share %s"):format(err), code end
     self._all[i] = one
-    self.words[i] = ("vmctl.share=share%d,%s%s"):format(i, encode(one.guest), one.read_only and ",ro" or "")
+    local flags = (one.read_only and ",ro" or "") .. (self._nine and ",9p" or "")
+    self.words[i] = ("vmctl.share=share%d,%s%s"):format(i, encode(one.guest), flags)
   end
+  self.modules = self._nine and { "9p", "9pnet_virtio" } or { "virtiofs" }
   return self
 end
 
@@ -150,7 +157,7 @@ Description=vmctl's share
 [Mount]
 What=share%d
 Where=%s
-Type=virtiofs
+Type=%s
 Options=nosuid,nodev%s
 END
 ln -s '../%s' '/run/systemd/system/local-fs.target.wants/%s'
@@ -162,7 +169,8 @@ function methods:script()
   local parts = { "mkdir -p /run/systemd/system/local-fs.target.wants\n" }
   for i, one in ipairs(self._all) do
     local name = unit_name(one.guest)
-    parts[#parts + 1] = UNIT:format(name, i, (one.guest:gsub("%%", "%%%%")), one.read_only and ",ro" or "", name, name)
+    parts[#parts + 1] = UNIT:format(name, i, (one.guest:gsub("%%", "%%%%")), self._nine and "9p" or "virtiofs",
+      (one.read_only and ",ro" or "") .. (self._nine and ",trans=virtio,version=9p2000.L" or ""), name, name)
   end
   return table.concat(parts)
 end
@@ -170,6 +178,7 @@ end
 --- Starts the servers. Does not wait for them.
 ---@return true|nil, string?, string?
 function methods:start()
+  if self._nine then return true end
   local folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-shares")
   if not folder then return nil, "launch: share: " .. err, code end
   local ok = true
@@ -185,11 +194,22 @@ function methods:start()
   return true
 end
 
+-- QEMU keeps the owner that a file has here, and makes what is new its own.
+local function nine_arguments(self, spec)
+  local args = {}
+  for i, one in ipairs(self._all) do
+    table.move({ "-fsdev", ("local,id=share%d,path=%s,security_model=none%s"):format(i, one.path, one.read_only and ",readonly=on" or ""),
+      "-device", ("virtio-9p%s,fsdev=share%d,mount_tag=share%d"):format(spec.suffix, i, i) }, 1, 4, #args + 1, args)
+  end
+  return args
+end
+
 --- QEMU's arguments. It shares its memory with the servers. Does not wait.
 ---@param spec table of vmctl.machine.qemu
 ---@param add fun(fd: integer): integer gives QEMU a descriptor: its number there
 ---@return string[]
 function methods:arguments(spec, add)
+  if self._nine then return nine_arguments(self, spec) end
   local args = { "-object", ("memory-backend-memfd,id=memory,size=%s,share=on"):format(spec.memory), "-machine", "memory-backend=memory" }
   local function more(...) table.move({ ... }, 1, select("#", ...), #args + 1, args) end
   if spec.suffix == "-device" then more("-global", "virtio-mmio.force-legacy=false") end
