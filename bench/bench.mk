@@ -16,6 +16,7 @@ GO_BUILD = GOCACHE=$(CURDIR)/build/go-cache GOPROXY=off GOFLAGS= timeout 120 $(G
 .PHONY: bench bench-peers
 bench: all bench-peers
 	@$(if $(BENCH_GO),,echo 'bench: no Go here: the peers in Go are left out';) true
+	@case "$(ONLY)" in ''|image*) $(LUA) -e 'package.path = "bench/?.lua;" .. package.path; require("images").prepare()';; esac
 	@eval "$$($(MAKE) -s env)" && LUA="$(LUA)" $(LUA) bench/run.lua
 
 bench-peers: $(BENCH_PROGRAMS) $(BENCH_GO)
