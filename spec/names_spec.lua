@@ -167,3 +167,21 @@ describe("vmctl.cc", function()
     far:close()
   end)
 end)
+
+describe("require 'vmctl'", function()
+  it("loads tasks and the log alone: what is not used costs no time, and the collector no work", function()
+    require("spec.support.script").check [[
+      local vmctl = require "vmctl"
+      local function loaded()
+        local names = {}
+        for name in pairs(package.loaded) do if name:find "^vmctl%." then names[#names + 1] = name:sub(7) end end
+        table.sort(names)
+        return table.concat(names, " ")
+      end
+      assert(loaded() == "base.same_version base.task base.version core errors log text", loaded())
+      for _, name in ipairs { "dial", "listen", "pair", "relay", "channel", "lock" } do
+        assert(type(vmctl[name]) == "function" and rawget(vmctl, name) == vmctl[name], name)
+      end
+      assert(vmctl.no_such_name == nil)]]
+  end)
+end)

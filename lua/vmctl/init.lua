@@ -2,10 +2,7 @@
 -- commands in it. Its rooms (vmctl.exec, vmctl.machine …) are loaded when they are first used: `vmctl.NAME` is what
 -- `require "vmctl.NAME"` returns.
 require "vmctl.base.same_version"
-local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
-local dial = require "vmctl.net.dial"
-local locks = require "vmctl.base.lock"
 local log = require "vmctl.log"
 local task = require "vmctl.base.task"
 local version = require "vmctl.base.version"
@@ -13,9 +10,7 @@ local version = require "vmctl.base.version"
 ---@class vmctl
 local M = { _VERSION = "vmctl " .. version }
 
-for _, module in ipairs { task, channel, locks, dial } do
-  for name, value in pairs(module) do M[name] = value end
-end
+for name, value in pairs(task) do M[name] = value end
 
 log.isatty = function() return core.isatty(2) end
 log.clock = core.now
@@ -35,12 +30,22 @@ local rooms = {
   signals = true, socketforward = true, stereos = true, trace = true, ttrpc = true, vsock = true,
 }
 
+-- Functions of the table itself, by the module that has them.
+local functions = {
+  channel = "vmctl.base.channel", lock = "vmctl.base.lock", dial = "vmctl.net.dial", listen = "vmctl.net.dial",
+  pair = "vmctl.net.dial", relay = "vmctl.net.dial",
+}
+
 setmetatable(M, {
   __index = function(self, name)
-    if not rooms[name] then return nil end
-    local room = require("vmctl." .. name)
-    rawset(self, name, room)
-    return room
+    local value
+    if rooms[name] then
+      value = require("vmctl." .. name)
+    elseif functions[name] then
+      value = require(functions[name])[name]
+    end
+    if value ~= nil then rawset(self, name, value) end
+    return value
   end,
 })
 

@@ -237,6 +237,7 @@ function M.read()
   model.classes = all_classes(paths)
   local index = getmetatable(vmctl).__index
   local rooms, top = upvalue(index, "rooms"), {}
+  for name in pairs(upvalue(index, "functions")) do assert(vmctl[name]) end -- so that they are in the table
   for key in pairs(vmctl) do top[key] = not rooms[key] or nil end
   for room in pairs(rooms) do
     local name, module = "vmctl." .. room, vmctl[room]
