@@ -174,7 +174,8 @@ local function request_alone(self, request, line, timeout, deadline)
     local why = (kind ~= "pong" or request ~= "ping") and replies.mismatch(request, kind, payload)
     if why then return self:break_off(why) end
     self._reading = false
-    if is_needed(self) then read_no_more(self) end
+    local due = self._due
+    if due.first <= due.last or self._hub.heard then read_no_more(self) end -- is_needed, without calls
     return kind, payload
   end
   if code ~= "ETIMEDOUT" and code ~= "ECANCELED" then return finish_reading(self, payload, code) end

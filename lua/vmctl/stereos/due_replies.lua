@@ -7,14 +7,14 @@ local M = {}
 
 local IDLE_RECORDS = 64 -- records of finished requests that are kept for reuse
 
----@class vmctl.StereosDueReplies its elements are records: request; queue; kind and payload of the reply, or lost and code
+---@class vmctl.StereosDueReplies records from `first` to `last`: request; queue; kind and payload of the reply, or lost and code
 local methods = {}
 local mt = { __name = "vmctl.StereosDueReplies", __index = methods }
 
 --- None is due. Does not wait.
 ---@return vmctl.StereosDueReplies
 function M.new()
-  return setmetatable({ _first = 1, _last = 0 }, mt)
+  return setmetatable({ first = 1, last = 0 }, mt)
 end
 
 --- Says why a message is no answer to a request; nil if it is one. Does not wait.
@@ -32,7 +32,7 @@ end
 --- Says if no reply is due. Does not wait.
 ---@return boolean
 function methods:is_empty()
-  return self._first > self._last
+  return self.first > self.last
 end
 
 local function take_record(self)
@@ -66,19 +66,19 @@ end
 function methods:add(request)
   local record = take_record(self)
   record.request = request
-  local last = self._last + 1
-  if self._first == last then -- empty: begin anew, so that the numbers stay small
-    self._first, last = 1, 1
+  local last = self.last + 1
+  if self.first == last then -- empty: begin anew, so that the numbers stay small
+    self.first, last = 1, 1
   end
-  self[last], self._last = record, last
+  self[last], self.last = record, last
   return record
 end
 
 --- Adds a request whose reply comes before those of the others. Does not wait.
 ---@param request string
 function methods:add_first(request)
-  self._first = self._first - 1
-  self[self._first] = { request = request, queue = core.queue() }
+  self.first = self.first - 1
+  self[self.first] = { request = request, queue = core.queue() }
 end
 
 --- Hands a reply to the first request. Does not wait.
@@ -86,11 +86,11 @@ end
 ---@param payload table|string
 ---@return string|nil why it is no reply to that
 function methods:deliver(kind, payload)
-  local first = self._first
+  local first = self.first
   local record = self[first]
   local why = M.mismatch(record and record.request, kind, payload)
   if why then return why end
-  self[first], self._first = nil, first + 1
+  self[first], self.first = nil, first + 1
   record.kind, record.payload = kind, payload
   record.queue:wake(1)
 end
@@ -99,7 +99,7 @@ end
 ---@param message string
 ---@param code string
 function methods:lose(message, code)
-  for at = self._first, self._last do
+  for at = self.first, self.last do
     local record = self[at]
     self[at] = nil
     if record then
@@ -107,7 +107,7 @@ function methods:lose(message, code)
       record.queue:wake(1)
     end
   end
-  self._first, self._last = 1, 0
+  self.first, self.last = 1, 0
 end
 
 return M
