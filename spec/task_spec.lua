@@ -3,6 +3,33 @@ local vmctl = require "vmctl"
 
 local code = support.code
 
+describe("a task's functions", function()
+  it("raise at the caller's line for what is no function, list or number", function()
+    for words, call in pairs {
+      ["run: a function expected, got nil"] = function() vmctl.run() end,
+      ["scope: a function expected, got string"] = function() vmctl.scope "x" end,
+      ["spawn: a function expected, got nil"] = function() vmctl.spawn() end,
+      ["timeout: a function expected, got nil"] = function() vmctl.timeout(1) end,
+      ["timeout: a number expected, got function"] = function() vmctl.timeout(print, 1) end,
+      ["map: a table expected, got nil"] = function() vmctl.map() end,
+      ["map: a function expected, got nil"] = function() vmctl.map {} end,
+      ["all: a table expected, got function"] = function() vmctl.all(print) end,
+      ["all: a function expected, got number"] = function() vmctl.all({}, 1) end,
+      ["race: a table expected, got function"] = function() vmctl.race(print) end,
+    } do
+      local ok, err = pcall(call)
+      assert.is_false(ok)
+      assert.matches("^[^\n]*task_spec%.lua:%d+: " .. words .. "$", err)
+    end
+  end)
+
+  it("take what can be called", function()
+    local callable = setmetatable({}, { __call = function(_, ...) return select("#", ...) end })
+    assert.equal(2, vmctl.timeout(1, callable, 1, 2))
+    assert.equal(1, vmctl.scope(callable))
+  end)
+end)
+
 describe("vmctl.run", function()
   it("gives back what the function returned", function()
     assert.same({ n = 4, 1, nil, "x", nil }, table.pack(vmctl.run(function(a) return a, nil, "x", nil end, 1)))

@@ -11,6 +11,13 @@ function M.traceback(err)
   return debug.traceback(err, 2)
 end
 
+-- Raises at the line of who called the function that asks.
+local function check(what, value, kind)
+  local found = type(value)
+  if found == kind or kind == "function" and (getmetatable(value) or {}).__call then return end
+  error(("%s: a %s expected, got %s"):format(what, kind, found), 3)
+end
+
 local function finish(scope, ok, ...)
   if not ok then scope:cancel() end
   local fine, first = scope:wait()
@@ -25,6 +32,7 @@ end
 ---@param fn fun(scope: vmctl.Scope, ...): ...
 ---@return any ... what fn returned
 function M.scope(fn, ...)
+  check("scope", fn, "function")
   local scope <close> = core.scope()
   return finish(scope, xpcall(fn, M.traceback, scope, ...))
 end
@@ -42,6 +50,7 @@ end
 ---@return any ... what fn returned; raises its error, or the first of its tasks'. nil, message, EDEADLK when all of them
 -- wait for each other; they are cancelled then
 function M.run(fn, ...)
+  check("run", fn, "function")
   return M.scope(core.in_task() and call or call_as_task, fn, ...)
 end
 
@@ -65,6 +74,8 @@ M.spawn_in = core.spawn
 ---@param options? { concurrency: integer? }
 ---@return any[] results the first result of each call, in the order of the list (`n` is their number)
 function M.map(list, fn, options)
+  check("map", list, "table")
+  check("map", fn, "function")
   local results, following, total = { n = #list }, 1, #list
   local workers = options and options.concurrency or total
   if math.type(workers) ~= "integer" or (workers < 1 and total > 0) then
@@ -86,6 +97,8 @@ end
 --- `vmctl.all(list, fn)` is `map` with no limit; `vmctl.all { f, g, … }` calls functions side by side.
 ---@return any[] results
 function M.all(list, fn)
+  check("all", list, "table")
+  if fn ~= nil then check("all", fn, "function") end
   return M.map(list, fn or function(f) return f() end)
 end
 
@@ -93,6 +106,7 @@ end
 ---@param functions fun()[]
 ---@return any ... what the winner returned
 function M.race(functions)
+  check("race", functions, "table")
   local winner
   M.scope(function(scope)
     for _, fn in ipairs(functions) do
@@ -117,6 +131,8 @@ local restore = { __close = function(self) core.limit(nil, self[1]) end }
 ---@param seconds number
 ---@return any ... what fn returned
 function M.timeout(seconds, fn, ...)
+  check("timeout", seconds, "number")
+  check("timeout", fn, "function")
   local before <close> = setmetatable({ core.limit(seconds) }, restore) -- luacheck: ignore
   return (function(...) return ... end)(fn(...))
 end
