@@ -4259,6 +4259,16 @@ do
 ---@class (exact) vmctl.ScenarioSpec
 ---@field kernel? string as for vmctl.machine.launch, here and below
 ---@field initrd? string
+---@field root? string|vmctl.MachineRootOptions not with snapshots
+---@field init? "agent"|"system"|string[]
+---@field boot? "ours"|"kernel"|"firmware"
+---@field writes? "discard"|"keep"|"through"
+---@field modules_dir? string
+---@field agent? string
+---@field cache_dir? string
+---@field shares? { host: string, guest: string, read_only: boolean? }[]
+---@field network? "none"|"user"
+---@field ports? string[]
 ---@field append? string
 ---@field memory? string|integer
 ---@field cpus? integer

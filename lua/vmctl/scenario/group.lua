@@ -70,6 +70,9 @@ function M.new(specs, opts, level)
     if opts.snapshot and all[name].lazy then
       error(("scenario: machine '%s': 'lazy' and 'snapshot' exclude each other"):format(name), level + 1)
     end
+    if opts.snapshot and all[name].root then -- what its disk had is no part of the snapshot
+      error(("scenario: machine '%s': 'root' and 'snapshot' exclude each other"):format(name), level + 1)
+    end
     self._machines[name] = machines.new(self, self._run, name, i, all[name])
   end
   return self

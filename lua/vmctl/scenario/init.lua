@@ -22,6 +22,16 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs have a l
 ---@class (exact) vmctl.ScenarioSpec one machine: options for vmctl.machine.launch, and
 ---@field kernel? string as for vmctl.machine.launch, here and below
 ---@field initrd? string
+---@field root? string|vmctl.MachineRootOptions not with snapshots
+---@field init? "agent"|"system"|string[]
+---@field boot? "ours"|"kernel"|"firmware"
+---@field writes? "discard"|"keep"|"through"
+---@field modules_dir? string
+---@field agent? string
+---@field cache_dir? string
+---@field shares? { host: string, guest: string, read_only: boolean? }[]
+---@field network? "none"|"user"
+---@field ports? string[]
 ---@field append? string
 ---@field memory? string|integer
 ---@field cpus? integer
