@@ -27,15 +27,26 @@ describe("a cc helper with guests", function()
       { ["etc/passwd"] = "root:x:0:0:root:/root:/bin/sh\n", ["bin/busybox"] = cc_image.busybox() },
       { ["bin/sh"] = { link = "busybox" }, ["bin/echo"] = { link = "busybox" }, ["bin/sleep"] = { link = "busybox" },
         ["bin/nc"] = { link = "busybox" } },
-    }, { Entrypoint = { "/bin/echo", "from" }, Cmd = { "the image" }, Env = { "COLOUR=blue" } })
+    }, { Entrypoint = { "/bin/echo", "from" }, Cmd = { "the image" }, Env = { "COLOUR=blue" }, WorkingDir = "/work/dir" })
     local key
-    cc_helper.serve(options(cache), function(_, client)
+    local printed, first = {}, options(cache)
+    function first.on_output(bytes) printed[#printed + 1] = bytes end
+    local written = support.tmpdir()
+    if core.fs.identity() == 0 then assert(core.fs.chown(written, 1000, 1000)) end -- a writable folder of root's is not shared
+    cc_helper.serve(first, function(_, client)
       key = cc_helper.check_all(client, { source = 0, path = archive, cache = cache, reach = reach,
         entrypoint = "from the image\n" })
     end)
+    assert.same({ "out\nerr\n" }, printed)
     cc_helper.serve(options(cache), function(call, client)
       assert(cc_helper.new_instance(client, 1, ("%s/%s"):format(cache, key), {
-        user = "7:8", mounts = { { tag = "share", host_path = cache }, { tag = "empty" } } }))
+        user = "7:8", mounts = { { tag = "share", host_path = cache }, { tag = "empty" },
+          { tag = "work", host_path = written, writable = true } } }))
+      assert(call("FS_WRITE_FILE", "/mnt/work/out", "to the host", 420))
+      assert.equal("to the host", assert(core.fs.read(written .. "/out", 100)))
+      assert.is_nil(core.fs.stat(cache .. "/x"))
+      assert(call("FS_WRITE_FILE", "/mnt/share/x", "to the copy", 420))
+      assert.is_nil(core.fs.stat(cache .. "/x"))
       assert.equal("hello", call("FS_READ_FILE", "/d/b"):string())
       assert.is_nil(call("FS_STAT", "/new"))
       assert(call("FS_STAT", ("/mnt/share/%s/manifest"):format(key)))
@@ -43,6 +54,7 @@ describe("a cc helper with guests", function()
       local c = call("CMD_NEW", "busybox", { "id", "-u" }):uint64()
       assert.equal("blue", call("CMD_GET_ENV", c, "COLOUR"):string())
       assert.equal("7\n", call("CMD_OUTPUT", c):bytes())
+      assert.equal("/work/dir\n", call("CMD_OUTPUT", call("CMD_NEW", "busybox", { "pwd" }):uint64()):bytes())
       local s = call("FS_SNAPSHOT", { excludes = {}, cache_dir = cache }):uint64()
       local parent = call("SNAPSHOT_PARENT", s):uint64()
       assert.equal(key, call("SNAPSHOT_CACHE_KEY", parent):string())
@@ -81,6 +93,14 @@ describe("a cc helper with guests", function()
       call "INSTANCE_WAIT"
       local _, code = call("FS_STAT", "/")
       assert.equal(3, code)
+    end)
+  end, LIMIT))
+
+  it("does not begin with a user that the image does not know", support.run(function()
+    local archive = cc_image.docker(support.tmpdir(), { { ["bin/busybox"] = cc_image.busybox() } }, { User = "nobody-here" })
+    cc_helper.serve(options(support.tmpdir()), function(_, client)
+      local _, _, message = cc_helper.new_instance(client, 0, archive)
+      assert.matches("commands are to run as 'nobody%-here': unknown user", message)
     end)
   end, LIMIT))
 

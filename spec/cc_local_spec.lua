@@ -29,9 +29,11 @@ end
 describe("a cc helper on a folder", function()
   it("answers each of the 63 requests", support.run(function()
     local root, cache = support.tmpdir(), support.tmpdir()
-    cc_helper.serve({ root = root }, function(_, client)
+    local printed = {}
+    cc_helper.serve({ root = root, on_output = function(bytes) printed[#printed + 1] = bytes end }, function(_, client)
       cc_helper.check_all(client, { source = 1, path = "", cache = cache, reach = reach, local_network = true })
     end)
+    assert.same({ "out\nerr\n" }, printed)
   end, 20))
 
   it("takes what is written in one request of any size, in pieces, as the reference does", support.run(function()

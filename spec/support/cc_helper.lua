@@ -238,7 +238,7 @@ function M.check_all(client, with)
   local key = check_snapshots(ok, refused, with.cache)
   check_build(client, seen, with.cache)
   seen.INSTANCE_EXEC = true
-  local _, _, message, op = refused(7, "INSTANCE_EXEC", "sh", { "-c", "exit 4" })
+  local _, _, message, op = refused(7, "INSTANCE_EXEC", "sh", { "-c", "echo out; echo err >&2; exit 4" })
   assert.same({ "exec sh: exit status 4", "exec" }, { message, op })
   ok "INSTANCE_WAIT"
   assert.is_false(ok("INSTANCE_IS_RUNNING"):bool())

@@ -15,10 +15,12 @@ local mt = { __name = "vmctl.CcFolder", __index = methods }
 --- Makes it. What InstanceNew says of images, memory and mounts is of no effect.
 ---@param backend vmctl.CcBackend
 ---@param snapshots vmctl.CcSnapshots
+---@param on_output? fun(bytes: string) gets what the only program of the instance has printed
 ---@return vmctl.CcFolder
-function M.new(backend, snapshots)
+function M.new(backend, snapshots, on_output)
   backend:open(true)
-  return setmetatable({ _backend = backend, _snapshots = snapshots, _running = true, _ended = core.queue() }, mt)
+  return setmetatable({ _backend = backend, _snapshots = snapshots, _running = true, _ended = core.queue(),
+    _on_output = on_output or function() end }, mt)
 end
 
 function methods:is_running()
@@ -83,11 +85,11 @@ end
 function methods:exec(name, args)
   if not self._running then return failure.say("exec", name, "not running", wire.codes.NOT_RUNNING) end
   local cmd = command.new(self._backend.workspace, name, args)
-  local ok, err, code, where = cmd:start()
-  local status
-  if ok then status, err, code, where = cmd:wait() end
+  local output, status, code, where = cmd:output "stdout"
+  if not output and cmd:has_ended() then output, status = ("vmctl: %s\n"):format(status), cmd.exit_code end -- too much of it
   cmd:close()
-  if not status then return nil, err, code, where end
+  if not output then return nil, status, code, where end
+  self._on_output(output)
   finish(self)
   if status ~= 0 then return failure.say("exec", name, ("exit status %d"):format(status)) end
   return true

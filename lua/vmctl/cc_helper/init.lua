@@ -18,7 +18,7 @@ local mt = { __name = "vmctl.CcHelper", __index = methods }
 
 local known = {
   root = "string", kernel = "string", modules_dir = "string", agent = "string", cache_dir = "string", most_handles = "integer>=1",
-  boot_timeout = "number>0", launch = "table",
+  boot_timeout = "number>0", launch = "table", on_output = "callable",
 }
 
 local function with_folder(self, opts)
@@ -27,7 +27,7 @@ local function with_folder(self, opts)
   b:open(false)
   b:install(self._router)
   self._backend = b
-  self._instances = instances.new(function() return folder.new(b, self._snapshots) end)
+  self._instances = instances.new(function() return folder.new(b, self._snapshots, opts.on_output) end)
   return true
 end
 
@@ -44,10 +44,11 @@ end
 
 --- Makes a helper. Does not wait.
 ---@param opts? { root: string?, kernel: string?, modules_dir: string?, agent: string?, cache_dir: string?, most_handles: integer?,
---- boot_timeout: number?, launch: table? } root: the folder that is the instance; else what guests need: the kernel (without it
+--- boot_timeout: number?, launch: table?, on_output: fun(bytes: string)? }
+-- root: the folder that is the instance; else what guests need: the kernel (without it
 --- $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of
 -- vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024);
--- boot_timeout: seconds (120)
+-- boot_timeout: seconds (120); on_output: gets what the program of InstanceExec has printed, once that has ended
 ---@return vmctl.CcHelper|nil, string?, string?
 function M.new(opts)
   opts = options.check(opts, known, "cc_helper.new")

@@ -72,6 +72,9 @@ local function live(opts)
   local guard <close> = wakeup -- luacheck: ignore
   local served, err = helper.new {
     root = opts.root, kernel = opts.kernel, modules_dir = opts.modules_dir, agent = opts.agent, cache_dir = opts.cache_dir,
+    on_output = function(bytes)
+      if io.stdout:write(bytes) then io.stdout:flush() end
+    end,
   }
   if not served then return fail(err) end
   local srv

@@ -177,6 +177,10 @@ function methods:kill()
   if self._child and not self._ended then self._child:kill "KILL" end
 end
 
+--- Says if it has run to its end, so that its exit code is that of the program.
+---@return boolean
+function methods:has_ended() return self._ended == true end
+
 --- Says if it runs.
 function methods:is_running()
   return self._child ~= nil and self:known_exit_code() == 0 and not self._ended

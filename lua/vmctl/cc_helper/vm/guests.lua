@@ -41,7 +41,7 @@ end
 ---@return vmctl.CcGuests
 function M.new(snapshots, opts)
   return setmetatable({
-    _snapshots = snapshots, _launch = opts.launch or {}, _boot_timeout = opts.boot_timeout or BOOT_TIMEOUT,
+    _snapshots = snapshots, _launch = opts.launch or {}, _on_output = opts.on_output, _boot_timeout = opts.boot_timeout or BOOT_TIMEOUT,
     _kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or "build/kernel/vmlinuz",
     _agent = opts.agent or os.getenv "VMCTL_AGENT" or "build/vmctl-agent",
     _modules_dir = opts.modules_dir or os.getenv "VMCTL_MODULES" or first_file "build/kernel/modules",
@@ -53,7 +53,7 @@ local function launch(self, from, image, cache)
   local opts = {
     root = "erofs:" .. image.path, init = "agent", cache_dir = cache, kernel = self._kernel, agent = self._agent,
     modules_dir = self._modules_dir, name = "cc", memory = asked > 0 and asked <= MOST_MEMORY and asked or MEMORY,
-    cpus = math.max(from.options.cpus, 1), nics = { { netdev = "user" } },
+    cpus = math.max(from.options.cpus, 1), shares = inside.shares(from.options.mounts), nics = { { netdev = "user" } },
     append = from.options.enable_dmesg and "ignore_loglevel" or nil,
   }
   for name, value in pairs(self._launch) do opts[name] = value end
@@ -110,7 +110,8 @@ local function boot(self, from, folder)
     return nil, err, code
   end
   vm:run { "sh", "-c", NETWORK, timeout = NETWORK_TIMEOUT } -- as root, whoever the image is run by
-  return instance.new(vm, connections, { folder = folder, image = about, parent = parent_of(from), snapshots = self._snapshots })
+  return instance.new(vm, connections, { folder = folder, image = about, parent = parent_of(from), snapshots = self._snapshots,
+    on_output = self._on_output })
 end
 
 --- Boots a guest. Waits until its agent answers.

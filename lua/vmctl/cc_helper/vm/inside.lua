@@ -41,15 +41,23 @@ local function check_user(vm, user, folder)
   return true
 end
 
---- Says whether a mount can be had. Does not wait.
+--- The mounts that write to this machine, as shares of the guest; the others are copies. Does not wait.
+---@param mounts { tag: string, host_path: string, writable: boolean }[]
+---@return { host: string, guest: string }[]
+function M.shares(mounts)
+  local shares = {}
+  for _, mount in ipairs(mounts) do
+    if mount.writable and mount.host_path ~= "" then shares[#shares + 1] = { host = mount.host_path, guest = "/mnt/" .. mount.tag } end
+  end
+  return shares
+end
+
+--- Says whether the mounts' tags can be had. Does not wait.
 ---@return true|nil, string?, string?
 function M.check_mounts(mounts)
   for _, mount in ipairs(mounts) do
     if not mount.tag:find "^[%w._-]+$" or mount.tag:find "^%.+$" then
       return nil, "a mount's tag has letters, digits, '.', '_' and '-'", "EINVAL"
-    end
-    if mount.host_path ~= "" and mount.writable then
-      return nil, ("mount %s: a folder of the host can only be had as a copy, not writable"):format(mount.tag), "EINVAL"
     end
   end
   return true
@@ -59,7 +67,7 @@ end
 local function add_mount(instance, mount)
   local at = "/mnt/" .. mount.tag
   local ok, err, code = instance.fs:mkdir_all(at, 493, TIMEOUT)
-  if not ok or mount.host_path == "" then return ok, err, code end
+  if not ok or mount.host_path == "" or mount.writable then return ok, err, code end
   ok, err, code = files.push(instance, mount.host_path, at, { exact = true, verify = false })
   if not ok then return nil, ("mount %s: %s"):format(mount.tag, err), code end
   return true

@@ -21,11 +21,12 @@ local mt = { __name = "vmctl.CcGuest", __index = methods }
 --- Takes a guest that runs.
 ---@param vm vmctl.Machine
 ---@param pool vmctl.CcPool
----@param about { folder: string, image: table, parent: table?, snapshots: vmctl.CcSnapshots } folder: temporary, removed with it
+---@param about { folder: string, image: table, parent: table?, snapshots: vmctl.CcSnapshots, on_output: function? } folder: temporary,
+-- removed with it; on_output: gets what the only program of the guest has printed
 ---@return vmctl.CcGuest
 function M.new(vm, pool, about)
   return setmetatable({ pool = pool, _vm = vm, _folder = about.folder, _image = about.image, _last = about.parent,
-    _snapshots = about.snapshots }, mt)
+    _snapshots = about.snapshots, _on_output = about.on_output }, mt)
 end
 
 function methods:is_running()
@@ -73,17 +74,32 @@ function methods:set_network(enabled)
   return true
 end
 
+-- Its exit status, once it has ended. Output that is too much for one answer is left out, and said.
+local function run_only(self, name, args)
+  local answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_NEW, encoder.new():string(name):string_slice(args):bytes())
+  if not answer then return nil, err, code, where end
+  local handle = string.pack(">I8", answer:uint64())
+  local on_output = self._on_output or function() end
+  answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_COMBINED_OUTPUT, handle)
+  if answer then
+    on_output(answer:bytes())
+    return answer:int32()
+  end
+  if code ~= codes.IO or not err:find("too many for one answer", 1, true) then return nil, err, code, where end
+  on_output(("vmctl: %s\n"):format(err))
+  answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_WAIT, handle)
+  if not answer then return nil, err, code, where end
+  return answer:int32()
+end
+
 --- Runs a program as the guest's only one: when it ends, the guest does.
 function methods:exec(name, args)
-  local payload = encoder.new():string(name):string_slice(args):bytes()
-  local answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_NEW, payload)
-  if answer then answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_RUN, string.pack(">I8", answer:uint64())) end
-  if answer or code ~= codes.CANCELLED then -- all that it has is in memory: nothing is lost by ending it at once
+  local status, err, code, where = run_only(self, name, args)
+  if status or code ~= codes.CANCELLED then -- all that it has is in memory: nothing is lost by ending it at once
     self._done = true
     self._vm:kill()
   end
-  if not answer then return nil, err, code, where end
-  local status = answer:int32()
+  if not status then return nil, err, code, where end
   if status ~= 0 then return failure.say("exec", name, ("exit status %d"):format(status)) end
   return true
 end
