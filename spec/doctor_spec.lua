@@ -94,11 +94,26 @@ describe("vmctl.doctor.check", function()
     assert.is_nil(seen["QEMU's stream netdev"])
     assert.is_false(seen["qemu-img"].ok)
     assert.equal("install qemu-utils", seen["qemu-img"].advice)
-    for _, name in ipairs { "guest image", "agent" } do
-      assert.is_false(seen[name].ok)
-      assert.truthy(seen[name].advice:find("make", 1, true))
-    end
+    for _, name in ipairs { "guest image", "agent" } do assert.is_false(seen[name].ok) end
     assert.is_not.equal(true, seen.kernel.ok)
+  end, LIMIT))
+
+  it("says what a user of a checkout, of an installation and of a rock is to do", run(function()
+    local prefix = support.tmpdir()
+    local build = prefix .. "/lib/lua/5.4"
+    assert(core.fs.folders("/", build))
+    local function advice()
+      local seen = by_name(doctor.check { path = prefix, build = build })
+      return { seen.kernel.advice:match "^%w+ [%w_]+", seen["guest image"].advice:match "^%S+",
+        seen.agent.ok or seen.agent.advice:match "^%w+ %w+" }
+    end
+    assert.same({ "set VMCTL_KERNEL", "vmctl.machine.image.build", "make install" }, advice())
+    assert(core.fs.folders("/", prefix .. "/bin"))
+    for _, name in ipairs { "vmctl-build-image", "vmctl-agent" } do assert(core.fs.replace(prefix .. "/bin/" .. name, "", 493)) end
+    assert.same({ "set VMCTL_KERNEL", "vmctl-build-image", true }, advice())
+    assert(core.fs.folders("/", prefix .. "/lib/lua/tools"))
+    assert(core.fs.replace(prefix .. "/lib/lua/tools/build-image.lua", ""))
+    assert.same({ "make guest", "make", true }, advice())
   end, LIMIT))
 
   it("takes an old QEMU for what it is", run(function()

@@ -74,20 +74,42 @@ local function installed_kernel()
   end
 end
 
+-- What to do where a part of a guest is missing: in a checkout, for a user of `make install` or a package, and of a rock, which has no
+-- program that builds images.
+local CHECKOUT = { kernel = "make guest", image = "make guest", agent = "make agent" }
+local INSTALLED = {
+  kernel = "set VMCTL_KERNEL to one (a distribution's serves), or make guest in a checkout",
+  image = "vmctl-build-image makes one from a kernel's folder and the agent; set VMCTL_INITRD to it",
+  agent = "make install in a checkout brings it, or a rock that is built where Lua's, lua-cjson's and libev's static libraries are",
+}
+local ROCK = {
+  kernel = INSTALLED.kernel, agent = INSTALLED.agent,
+  image = "vmctl.machine.image.build makes one with the agent; set VMCTL_INITRD to it",
+}
+
+-- The programs that are installed beside a core in PREFIX/lib/lua/5.4.
+local function beside(build, program) return build .. "/../../../bin/" .. program end
+
+local function advice_for(build)
+  if probe.first { build .. "/../tools/build-image.lua" } then return CHECKOUT end
+  return probe.first { beside(build, "vmctl-build-image") } and INSTALLED or ROCK
+end
+
 --- Checks the parts of a guest: kernel, image, agent.
 ---@param build string the folder
 function M.guest(report, build)
+  local advice = advice_for(build)
   local kernel = probe.first { os.getenv "VMCTL_KERNEL" or build .. "/kernel/vmlinuz", build .. "/kernel/vmlinuz" }
   local installed = not kernel and installed_kernel()
   report("kernel", kernel ~= nil or installed and "partial" or false, kernel or installed or "not found",
-    installed and "make guest, or name this one: machine.launch { kernel = … }" or "make guest")
+    installed and advice.kernel .. ", or name this one: machine.launch { kernel = … }" or advice.kernel)
   local modules = probe.first { os.getenv "VMCTL_MODULES" or build .. "/kernel/modules", build .. "/kernel/modules" }
   report("kernel modules", modules ~= nil or "partial", modules or "not found: roots need a kernel that has their drivers built in",
-    "make guest, or VMCTL_MODULES", true)
+    advice == CHECKOUT and "make guest, or VMCTL_MODULES" or "set VMCTL_MODULES to what is in /lib/modules/VERSION", true)
   local image = probe.first { os.getenv "VMCTL_INITRD" or build .. "/guest.img", build .. "/guest.img" }
-  report("guest image", image ~= nil, image or "not found", "make guest")
-  local agent = probe.first { build .. "/vmctl-agent" }
-  report("agent", agent ~= nil, agent or "not found", "make agent")
+  report("guest image", image ~= nil, image or "not found", advice.image)
+  local agent = probe.first { os.getenv "VMCTL_AGENT" or build .. "/vmctl-agent", build .. "/vmctl-agent", beside(build, "vmctl-agent") }
+  report("agent", agent ~= nil, agent or "not found", advice.agent)
 end
 
 return M
