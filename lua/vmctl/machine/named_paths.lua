@@ -48,7 +48,7 @@ local QCOW2, HEADER = "QFI\xfb", 104
 local EXTERNAL_DATA = 1 << 2    -- of a qcow2's incompatible features
 
 local function refuse(path, why)
-  return errors.fail("EACCES", "launch: the disk %s %s: join them first (qemu-img convert), or name it in `paths`", path, why)
+  return errors.fail("EACCES", "launch: the disk %s %s (qemu-img convert makes one file of it)", path, why)
 end
 
 -- The file that a disk stands on, as its header names it: nil for none, false and a reason where it cannot be read.
@@ -95,7 +95,7 @@ local function add_chain(list, path, named)
     if name:sub(1, 1) ~= "/" then name = folder_of(path) .. "/" .. name end
     if not stat(name) then return true end -- QEMU will say so
     local below = real(name)
-    if not is_allowed(below, real(path), named) then return refuse(path, ("stands on %s"):format(log.one_line(name, SHOWN))) end
+    if not is_allowed(below, real(path), named) then return refuse(path, ("stands on %s: name that in `paths`"):format(log.one_line(name, SHOWN))) end
     list[#list + 1] = { path = name, type = "file", write = false }
     path = name
   end
