@@ -95,7 +95,9 @@ local function add_chain(list, path, named)
     if name:sub(1, 1) ~= "/" then name = folder_of(path) .. "/" .. name end
     if not stat(name) then return true end -- QEMU will say so
     local below = real(name)
-    if not is_allowed(below, real(path), named) then return refuse(path, ("stands on %s: name that in `paths`"):format(log.one_line(name, SHOWN))) end
+    if not is_allowed(below, real(path), named) then
+      return refuse(path, ("stands on %s: name that in `paths`"):format(log.one_line(name, SHOWN)))
+    end
     list[#list + 1] = { path = name, type = "file", write = false }
     path = name
   end
