@@ -62,6 +62,7 @@ describe("a guest with a root", function()
     assert(os.execute(("tar -C '%s' -czf '%s/tree.tgz' ."):format(tree, folder)))
     local vm <close> = boot { root = "tar:" .. folder .. "/tree.tgz" }
     assert.equal("ID=little\n711\n", say(vm, "cat /etc/os-release; stat -c %a /"))
+    assert.truthy(say(vm, "ls -l /proc/1/exe"):find "/bin/busybox\n$") -- its own init, since it has one
     refused("ENOENT", "index.json", { root = "oci:" .. tree })
   end, 2 * BOOT))
 
