@@ -6,8 +6,7 @@ local oci = require "vmctl.rootfs.oci"
 
 local M = {}
 
-local MOST_JSON = 4 << 20
-local MOST_LAYERS = 1000
+local MOST_JSON, MOST_LAYERS = oci.MOST_JSON, oci.MOST_LAYERS
 
 local function fail(text, ...) return errors.fail("EPROTO", text, ...) end
 

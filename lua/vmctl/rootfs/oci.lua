@@ -6,8 +6,9 @@ local log = require "vmctl.log"
 
 local M = {}
 
-local MOST_JSON = 4 << 20
-local MOST_LAYERS = 1000
+--- The limits of an image's description: bytes of a JSON document, and layers.
+M.MOST_JSON, M.MOST_LAYERS = 4 << 20, 1000
+local MOST_JSON, MOST_LAYERS = M.MOST_JSON, M.MOST_LAYERS
 local MOST_DEPTH = 4
 local SHOWN = 100 -- bytes of a name in a message
 local REF = "org.opencontainers.image.ref.name"
