@@ -81,7 +81,7 @@ describe("CONTRIBUTING.md", function()
 
   it("names targets of make that there are", function()
     local makefile = "\n" .. read "Makefile"
-    for target in read "CONTRIBUTING.md":gmatch "make (%l[%l-]*)" do
+    for target in read "CONTRIBUTING.md":gmatch "make (%l[%l%d-]*)" do
       assert.is_truthy(makefile:find("\n" .. target .. ":", 1, true), target)
     end
   end)
