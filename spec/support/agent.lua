@@ -62,13 +62,13 @@ function M.status(pid, name)
   return math.tointeger(tonumber(text:match(name .. ":%s*(%d+)")))
 end
 
---- The most bytes that the agent may have: 2 MiB with Debian's static libraries; those of other distributions are larger.
+--- The most bytes that the agent may have: 2 MiB with the static libraries of Debian 12; those of other systems are larger.
 ---@return integer
 function M.most_bytes()
   local file = io.open "/etc/os-release"
   local release = file and file:read "a" or ""
   if file then file:close() end
-  return ("\n" .. release):find "\nID=debian\n" and 2 << 20 or 9 << 18
+  return release:find "VERSION_CODENAME=bookworm" and 2 << 20 or 9 << 18
 end
 
 return M
