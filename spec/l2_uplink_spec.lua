@@ -116,7 +116,8 @@ describe('vmctl.L2Switch:uplink "user"', function()
 end)
 
 describe('vmctl.L2Switch:uplink "passt"', function()
-  local function passts() return tonumber(assert(vmctl.host:run { "sh", "-c", "unset LD_PRELOAD; pgrep -c -P $PPID passt; true" }).stdout) end
+  local COUNT = "unset LD_PRELOAD; pgrep -c -P $PPID passt; true"
+  local function passts() return tonumber(assert(vmctl.host:run { "sh", "-c", COUNT }).stdout) end
 
   if vmctl.host:run({ "sh", "-c", "command -v passt" }).exit_code ~= 0 then
     it("says that it is missing", run(function()
