@@ -43,7 +43,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-report test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-report test-slurm test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
   examples rockspec annotations doc clean help
 
 all: $(CORE)
@@ -67,6 +67,7 @@ help:
 	@echo 'make test-arm64   an emulated guest of arm64; make test-musl: an agent with musl; make test-i386, make test-debian13: other systems'
 	@echo 'make test-cjson   JSON with OpenResty'"'"'s lua-cjson instead of Debian'"'"'s'
 	@echo 'make test-boots   guests'"'"' clocks beside a busy host, and reboots, BOOTS=10 in a row (some minutes)'
+	@echo 'make test-slurm   vmctl test --on slurm on a Slurm of two nodes, started here (as root)'
 	@echo 'make test-report  the page of vmctl report in a headless Chromium'
 	@echo 'make test-distributions  disks of Debian 12 and 13 as guests, some minutes (DISTRIBUTIONS=bookworm: one of them, FILTER=boots)'
 	@echo 'make deps         installs what is missing; make clean: removes build; make pack: the source rock'
@@ -299,6 +300,12 @@ test-distributions:
 	@$(MAKE) -s all guest
 	@for suite in $(DISTRIBUTIONS); do tools/debian-root $$suite build/debian-$$suite || exit 1; done
 	@eval "$$($(MAKE) -s env)" && VMCTL_DISTRIBUTIONS="$(DISTRIBUTIONS)" $(LUA) tools/specs.lua $(or $(SPECS),spec/distribution_guest_spec.lua)
+
+# Spec files as tasks of a real Slurm of two nodes, which this machine is. Needs root.
+test-slurm:
+	@tools/deps build test slurm
+	@$(MAKE) -s all
+	@eval "$$($(MAKE) -s env)" && VMCTL_SLURM=1 $(LUA) tools/specs.lua spec/slurm_spec.lua
 
 # A suite's report in a real browser.
 test-report:

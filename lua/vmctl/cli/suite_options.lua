@@ -4,7 +4,8 @@ local units = require "vmctl.cli.units"
 
 local M = {}
 
-local NAMES = { "jobs", "shard", "rerun_failed", "fail_fast", "list", "filter", "junit", "tap", "memory", "cpus", "file_limit" }
+local NAMES = { "jobs", "shard", "rerun_failed", "fail_fast", "list", "filter", "junit", "tap", "memory", "cpus", "file_limit",
+  "on", "slurm", "resume", "slurm_task" }
 
 local function count(option, least)
   return function(text)
@@ -41,6 +42,9 @@ local OPTIONS = {
   { "--filter", "Only tests whose full name has this Lua pattern.", "PATTERN" },
   { "--junit", "Write the results as JUnit's XML ('-': on standard output).", "FILE" },
   { "--tap", "Write the results as TAP ('-': on standard output).", "FILE" },
+  { "--on", "Where files run: here, or as tasks of Slurm, on nodes that share this folder.", "slurm" },
+  { "--slurm", "More words for sbatch: '-p long --constraint kvm'.", "WORDS" },
+  { "--resume", "Collect the results of a run of Slurm's whose script was lost.", "DIR" },
   { "--file-limit", "The most that a spec file may take (an hour).", "SECONDS", units.seconds "--file-limit" },
 }
 
@@ -50,6 +54,7 @@ function M.describe(command)
     local added = command:option(option[1], option[2]):argname(option[3])
     if option[4] then added:convert(option[4]) end
   end
+  command:option("--slurm-task"):hidden(true) -- what a node runs
   command:flag("--fail-fast", "End at the first failure.")
   command:flag("--list", "Print the names of the tests, and run none.")
 end
@@ -60,6 +65,19 @@ function M.given(opts)
     if opts[name] ~= nil then return true end
   end
   return false
+end
+
+--- The words for sbatch, nil where files run on this machine.
+---@return string[]|nil words, string? message, string? code EINVAL
+function M.slurm(opts)
+  if opts.on and opts.on ~= "slurm" then return errors.fail("EINVAL", "--on: 'slurm' expected, got '%s'", opts.on) end
+  if not opts.on and not opts.resume then
+    if opts.slurm then return errors.fail("EINVAL", "--slurm goes with --on slurm") end
+    return nil
+  end
+  local words = {}
+  for word in (opts.slurm or ""):gmatch "%S+" do words[#words + 1] = word end
+  return words
 end
 
 --- Splits the words behind the options: paths, and options for busted with what is left of the line.

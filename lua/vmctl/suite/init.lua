@@ -8,6 +8,7 @@ local record = require "vmctl.suite.record"
 local results = require "vmctl.suite.results"
 local runner = require "vmctl.suite.runner"
 local schedule = require "vmctl.suite.schedule"
+local slurm = require "vmctl.suite.slurm"
 local spec_files = require "vmctl.suite.spec_files"
 local survey = require "vmctl.suite.survey"
 local task = require "vmctl.base.task"
@@ -77,19 +78,23 @@ end
 --- Runs jobs, and keeps how long those took that passed.
 ---@param jobs vmctl.SuiteJob[]
 ---@param known table<string, number> durations, changed by this
----@param opts table as for the runner
----@return vmctl.SuiteFile[] files
----@return vmctl.SuiteRun run
+---@param opts table as for the runner, and: slurm (words for sbatch: the jobs run as Slurm's, and artefacts is a folder that its nodes
+-- share), resume (the folder of such a run, whose jobs are taken over), running (is called with the run)
+---@return vmctl.SuiteFile[]|nil files
+---@return vmctl.SuiteRun|vmctl.SlurmRun|string run or message, string? code
 function M.run(jobs, known, opts)
-  local run = runner.new(opts)
+  local run = (opts.slurm and slurm or runner).new(opts)
   if opts.running then opts.running(run) end
   local began, date = core.now(), os.date "!%Y-%m-%d %H:%M:%S UTC"
-  local files = run:run(jobs)
+  local made, problem, how = artefacts.make_folders(opts.artefacts)
+  if not made then return nil, ("artefacts in %s: %s"):format(opts.artefacts, problem), how end
+  local files, why, code
+  if opts.resume then files, why, code = run:resume(opts.resume) else files, why, code = run:run(jobs) end
+  if not files then return nil, why, code end
   for _, file in ipairs(files) do
     if results.count(file).failed == 0 then known[file.path] = file.seconds end
   end
-  local kept, err = artefacts.make_folders(opts.artefacts)
-  if kept then kept, err = record.write(opts.artefacts, { files = files, began = date, seconds = core.now() - began }) end
+  local kept, err = record.write(opts.artefacts, { files = files, began = date, seconds = core.now() - began })
   if kept and not opts.only_some then kept, err = durations.write(opts.artefacts .. "/durations.json", known) end
   if not kept then log.error("the results of the suite could not be kept in %s: %s", opts.artefacts, err) end
   return files, run

@@ -56,7 +56,7 @@ local function failure_text(file)
   local parts = {}
   for _, test in ipairs(file.tests) do
     if test.status == "failed" then
-      parts[#parts + 1] = ("  failed: %s (line %s)\n%s\n"):format(test.name, test.line or "?", test.message or "")
+      parts[#parts + 1] = ("  failed: %s (line %d)\n%s\n"):format(test.name, test.line or 0, test.message or "")
     elseif test.status == "flaky" then
       parts[#parts + 1] = ("  flaky: %s: passed when it ran for the %d. time; before:\n%s\n"):format(test.name, test.attempts,
         test.message or "")

@@ -11,6 +11,7 @@ local process = require "vmctl.process"
 local progress = require "vmctl.suite.progress"
 local results = require "vmctl.suite.results"
 local signals = require "vmctl.signals"
+local slurm = require "vmctl.suite.slurm"
 local suite = require "vmctl.suite"
 local suite_options = require "vmctl.cli.suite_options"
 local tap = require "vmctl.suite.tap"
@@ -111,19 +112,32 @@ local function document(files)
   return { passed = sum.passed, failed = sum.failed, skipped = sum.skipped, flaky = sum.flaky, files = files }
 end
 
-local function run_jobs(opts, jobs, known, words, budget, artefacts)
+-- The words that run this program again, for a task on another node.
+local function own_command()
+  local first = 0
+  while arg[first - 1] do first = first - 1 end
+  local words = {}
+  for i = first, 0 do words[#words + 1] = arg[i] end
+  words[#words + 1], words[#words + 2] = "test", "--slurm-task"
+  return words
+end
+
+local function run_jobs(opts, jobs, known, words, budget, artefacts, slurm_words)
   local quiet = opts.json or opts.tap == "-" or opts.junit == "-"
   local write = quiet and function(text) io.stderr:write(text) end or output.write
   local shown = progress.new(write, #jobs, core.isatty(quiet and 2 or 1))
   local running
   local guard <close> = interrupt.handle(function(name) if running then running:stop(name) end end) -- luacheck: ignore
-  local files, run = suite.run(jobs, known, {
+  local files, run, code = suite.run(jobs, known, {
+    slurm = slurm_words, resume = opts.resume, command = own_command(), env = busted_command.environment(),
     budget = budget, artefacts = artefacts, limit = opts.file_limit or FILE_LIMIT, words = words, fail_fast = opts.fail_fast,
     rerun = opts.rerun_failed, on = function(what, job, about) shown:on(what, job, about) end,
     running = function(it) running = it end, only_some = opts.filter ~= nil,
   })
+  if not files then return nil, run, code end
   shown:finish(files)
-  local ok, err, code = write_reports(opts, files)
+  local ok, err
+  ok, err, code = write_reports(opts, files)
   if not ok then return nil, err, code end
   if opts.json then output.json(document(files)) end
   return status_of(files, run)
@@ -132,18 +146,28 @@ end
 local function run_suite(opts)
   local paths, words, code = suite_options.split(opts.rest)
   if not paths then return nil, words, code end
+  local slurm_words, err, how = suite_options.slurm(opts)
+  if err then return nil, err, how end
   if opts.output then return errors.fail("EINVAL", "test: --output does not go with --jobs: see --tap and --junit") end
-  if #paths == 0 then return errors.fail("EINVAL", "test: a file or folder of scenarios expected") end
+  if #paths == 0 and not opts.resume then return errors.fail("EINVAL", "test: a file or folder of scenarios expected") end
   if opts.filter then words[#words + 1] = "--filter=" .. opts.filter end
   local budget, artefacts = suite.budget(), opts.artefacts or os.getenv "VMCTL_ARTEFACTS" or ARTEFACTS
   for name in pairs(budget) do budget[name] = opts[name] or budget[name] end
-  local jobs, err, how, known = suite.plan(paths, { artefacts = artefacts, words = words, shard = opts.shard, jobs = budget.jobs })
-  if not jobs then return nil, err, how end
+  local jobs, known = {}, nil
+  if not opts.resume then
+    jobs, err, how, known = suite.plan(paths, { artefacts = artefacts, words = words, shard = opts.shard, jobs = budget.jobs })
+    if not jobs then return nil, err, how end
+  end
   if opts.list then return list(opts, jobs, words, budget.jobs) end
-  return run_jobs(opts, jobs, known, words, budget, artefacts)
+  return run_jobs(opts, jobs, known or {}, words, budget, artefacts, slurm_words)
 end
 
 function M.run(opts)
+  if opts.slurm_task then
+    local ok, err, code = slurm.run_task(opts.slurm_task)
+    if not ok then return nil, err, code end
+    return 0
+  end
   return (suite_options.given(opts) and run_suite or run_one)(opts)
 end
 
