@@ -3,7 +3,6 @@ local core = require "vmctl.core"
 local address = require "vmctl.net.address"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
-local process = require "vmctl.process"
 
 local M = {}
 
@@ -81,7 +80,7 @@ end
 
 local function start_command(a)
   local argv = a.argv or { "/bin/sh", "-c", a.command }
-  return process.stream(argv, tostring(a))
+  return require("vmctl.process").stream(argv, tostring(a)) -- loaded by who needs it
 end
 
 local function adopt_fd(a)
