@@ -155,7 +155,6 @@ void vmctl_switch_init(struct vmctl_switch *sw, struct vmctl_loop *loop, uint64_
 /* switch_thread.c. Around what its owner does with a switch that has a thread; nothing otherwise. They nest. */
 void vmctl_switch_enter(struct vmctl_switch *sw);
 void vmctl_switch_leave(struct vmctl_switch *sw);
-void vmctl_switch_thread_tell(struct vmctl_switch_thread *t, unsigned what);
 
 /* Tells the owner, in its own thread: wakes who waits for news, or lets the watchers wake who waits for them. */
 void vmctl_switch_tell(struct vmctl_switch *sw, unsigned what);

@@ -5,16 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum { DATAGRAM_READS = 64, DATAGRAM_MODE = 0600 };
+enum { DATAGRAM_READS = 64 };
 
 static const double DATAGRAM_LOOK = 1; /* seconds */
 
 static const char MAGIC[] = { 'V', 'F', 'K', 'T' }; /* the first datagram of vfkit and krunkit: no frame */
 
-static bool is_path(const struct vmctl_addr *a)
+bool vmctl_switch_datagrams_has_path(const struct vmctl_addr *a)
 {
     return a->u.sa.sa_family == AF_UNIX && a->len > offsetof(struct sockaddr_un, sun_path) && a->u.un.sun_path[0];
 }
@@ -45,9 +44,8 @@ static void look_for_peer(struct vmctl_switch_port *p)
         disconnect(p);
 }
 
-static void on_look(struct vmctl_timer *t)
+void vmctl_switch_datagrams_look(struct vmctl_switch_datagrams *d)
 {
-    struct vmctl_switch_datagrams *d = VMCTL_CONTAINER(t, struct vmctl_switch_datagrams, look);
     struct vmctl_switch_port *p = d->port;
     look_for_peer(p);
     (void)vmctl_timer_set(p->sw->loop, &d->look, vmctl_loop_now(p->sw->loop) + DATAGRAM_LOOK);
@@ -107,63 +105,6 @@ ssize_t vmctl_switch_datagram_write(struct vmctl_switch_port *p, const uint8_t *
     return -EIO;
 }
 
-/* A path that a socket of a process had that is gone. */
-static void remove_stale(const struct vmctl_addr *local)
-{
-    struct stat st;
-    if (!is_path(local) || lstat(local->u.un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-        return;
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    if (connect(fd, &local->u.sa, local->len) < 0 && errno == ECONNREFUSED)
-        unlink(local->u.un.sun_path);
-    close(fd);
-}
-
-static int bind_socket(const struct vmctl_addr *local, int *out_fd)
-{
-    int fd = socket(local->u.sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    remove_stale(local);
-    bool is_unix = local->u.sa.sa_family == AF_UNIX;
-    if ((is_unix && fchmod(fd, DATAGRAM_MODE) < 0) || bind(fd, &local->u.sa, local->len) < 0) {
-        int err = -errno;
-        close(fd);
-        return err;
-    }
-    *out_fd = fd;
-    return 0;
-}
-
-int vmctl_switch_attach_datagrams(struct vmctl_switch_port *p, const struct vmctl_addr *local, const struct vmctl_addr *remote)
-{
-    if (local->u.sa.sa_family == AF_UNIX ? remote && remote->u.sa.sa_family != AF_UNIX
-                                         : !remote || remote->u.sa.sa_family != local->u.sa.sa_family)
-        return -EINVAL;
-    struct vmctl_switch_datagrams *d = calloc(1, sizeof *d);
-    if (!d)
-        return -ENOMEM;
-    int fd = -1, err = bind_socket(local, &fd);
-    if (err) {
-        free(d);
-        return err;
-    }
-    d->local = *local;
-    d->given = remote != NULL;
-    if (remote)
-        d->remote = *remote;
-    d->port = p;
-    d->look.expired = on_look;
-    p->datagrams = d;
-    err = vmctl_switch_attach(p, VMCTL_PORT_DATAGRAMS, fd, "", 0);
-    if (err)
-        return err;
-    on_look(&d->look);
-    return 0;
-}
-
 void vmctl_switch_datagrams_end(struct vmctl_switch_port *p)
 {
     struct vmctl_switch_datagrams *d = p->datagrams;
@@ -171,7 +112,7 @@ void vmctl_switch_datagrams_end(struct vmctl_switch_port *p)
         return;
     p->datagrams = NULL;
     vmctl_timer_stop(p->sw->loop, &d->look);
-    if (is_path(&d->local) && vmctl_loop_is_ours(p->sw->loop))
+    if (vmctl_switch_datagrams_has_path(&d->local) && vmctl_loop_is_ours(p->sw->loop))
         unlink(d->local.u.un.sun_path);
     free(d);
 }

@@ -18,6 +18,12 @@ struct vmctl_switch_datagrams {
  * may be NULL for a Unix socket. -EADDRINUSE, -EINVAL, -ENOMEM … */
 int vmctl_switch_attach_datagrams(struct vmctl_switch_port *p, const struct vmctl_addr *local, const struct vmctl_addr *remote);
 
+/* Has the address a path in the file system? */
+bool vmctl_switch_datagrams_has_path(const struct vmctl_addr *a);
+
+/* Connects to the peer that is there now, and looks again after a while. */
+void vmctl_switch_datagrams_look(struct vmctl_switch_datagrams *d);
+
 /* As vmctl_switch_bare_read and a single write; a lost datagram is written. */
 ssize_t vmctl_switch_datagram_read(struct vmctl_switch_port *p, uint8_t *room, size_t size);
 ssize_t vmctl_switch_datagram_write(struct vmctl_switch_port *p, const uint8_t *frame, size_t len);

@@ -1,6 +1,8 @@
 /* The end of a port's connection, and how a switch's owner learns of that. */
 #include "io/switch_datagrams.h"
+#include "io/switch_thread.h"
 
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 void vmctl_switch_hear(struct vmctl_switch *sw, unsigned what)
@@ -13,10 +15,18 @@ void vmctl_switch_hear(struct vmctl_switch *sw, unsigned what)
     }
 }
 
+/* Once for all that comes before the owner has time. */
+static void thread_tell(struct vmctl_switch_thread *t, unsigned what)
+{
+    if (!t->told)
+        (void)eventfd_write(t->news, 1);
+    t->told |= what;
+}
+
 void vmctl_switch_tell(struct vmctl_switch *sw, unsigned what)
 {
     if (sw->thread)
-        vmctl_switch_thread_tell(sw->thread, what);
+        thread_tell(sw->thread, what);
     else
         vmctl_switch_hear(sw, what);
 }

@@ -120,7 +120,7 @@ static bool make_room(struct vmctl_switch_port *to, const struct vmctl_switch_sh
     return true;
 }
 
-void vmctl_switch_enqueue(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total)
+static void queue_frame(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total)
 {
     struct vmctl_switch_share *s = share_of(to, from);
     if (!s || !make_room(to, s, total) || vmctl_buf_append(&s->q, at, total) != 0)
@@ -138,7 +138,7 @@ void vmctl_switch_enqueue_run(struct vmctl_switch_port *to, int from, const uint
     }
     for (size_t pos = 0; pos < total;) {
         size_t size = VMCTL_ETHER_HEAD + vmctl_ether_length(at + pos);
-        vmctl_switch_enqueue(to, from, at + pos, size);
+        queue_frame(to, from, at + pos, size);
         pos += size;
     }
 }

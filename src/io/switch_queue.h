@@ -31,11 +31,8 @@ struct vmctl_switch_share {
     uint64_t lost_at;           /* the port's `sent` when it began to lose */
 };
 
-/* Keeps a copy of a frame (as for vmctl_switch_put) for a port. What finds no room is dropped and counted: of the sender that
- * has most in the queue. */
-void vmctl_switch_enqueue(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total);
-
-/* The same for frames that follow each other. */
+/* Keeps a copy of frames (as for vmctl_switch_put) that follow each other, for a port. What finds no room is dropped and counted: of
+ * the sender that has most in the queue. */
 void vmctl_switch_enqueue_run(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total);
 
 /* Keeps the rest of a frame of which a part is out, before all others. The queue is empty. -ENOMEM. */

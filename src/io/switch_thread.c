@@ -66,14 +66,6 @@ static void on_news(struct ev_loop *ev, ev_io *w, int events)
     vmctl_switch_leave(t->sw);
 }
 
-/* Once for all that comes before the owner has time. */
-void vmctl_switch_thread_tell(struct vmctl_switch_thread *t, unsigned what)
-{
-    if (!t->told)
-        (void)eventfd_write(t->news, 1);
-    t->told |= what;
-}
-
 void vmctl_switch_enter(struct vmctl_switch *sw)
 {
     struct vmctl_switch_thread *t = sw->thread;
