@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 
 enum { ETHERNET = 1, SNAPLEN = 262144 };
 
@@ -15,9 +14,10 @@ struct program {
     void *instructions;
 };
 
+/* A packet's head: its time, which filters do not look at, then how many bytes are there, and its length. With 32 bits a time may
+ * have 8 bytes or 16, as libpcap was built, so that the lengths stand at both places. */
 struct packet_head {
-    struct timeval time;
-    uint32_t kept, len;
+    _Alignas(8) uint32_t second, microsecond, lengths[4];
 };
 
 struct vmctl_pcap_filter {
@@ -82,7 +82,8 @@ int vmctl_pcap_filter_compile(const char *expression, struct vmctl_pcap_filter *
 
 bool vmctl_pcap_filter_match(const struct vmctl_pcap_filter *f, const uint8_t *frame, size_t len)
 {
-    const struct packet_head head = { .kept = (uint32_t)len, .len = (uint32_t)len };
+    const uint32_t n = (uint32_t)len;
+    const struct packet_head head = { .lengths = { n, n, n, n } };
     return f->match(&f->program, &head, frame) != 0;
 }
 
