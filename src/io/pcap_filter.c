@@ -17,7 +17,8 @@ struct program {
 /* A packet's head: its time, which filters do not look at, then how many bytes are there, and its length. With 32 bits a time may
  * have 8 bytes or 16, as libpcap was built, so that the lengths stand at both places. */
 struct packet_head {
-    _Alignas(8) uint32_t second, microsecond, lengths[4];
+    _Alignas(8) uint32_t time[2];
+    uint32_t lengths[4];
 };
 
 struct vmctl_pcap_filter {
