@@ -96,7 +96,7 @@ describe("vmctl run", function()
     assert.same({ "", 0 }, { copied.stderr, copied.exit_code })
     local inside = "stat -c %a /tmp/tree/a/file | tr '\\n' ' '; cat /tmp/tree/a/file"
     assert.equal("640 content\n", vmctl_({ "exec", "web", "--", "sh", "-c", inside }).stdout)
-    assert.truthy(vmctl_({ "cp", "web:/tmp/tree/a", folder .. "/back" }).stdout:find("1 files, 1 folders", 1, true))
+    assert.truthy(vmctl_({ "cp", "web:/tmp/tree/a", folder .. "/back" }).stdout:find("1 file, 1 folder,", 1, true))
     assert.equal("content\n", assert(vmctl.host:run { "cat", folder .. "/back/file" }).stdout)
     assert.equal(125, vmctl_({ "cp", "web:/no/such", folder }).exit_code)
   end)
