@@ -38,15 +38,12 @@ local function as_task(fn)
   return function() vmctl.timeout(LIMIT, fn) end
 end
 
-describe("vmctl test --on slurm", function()
-  local missing = clusters.missing()
-  if missing and not os.getenv "VMCTL_SLURM" then
-    pending(missing .. " (make test-slurm)")
-    return
-  end
-
+describe("vmctl test --on slurm #slurm", function()
   local cluster
-  lazy_setup(function() cluster = clusters.start() end)
+  lazy_setup(function()
+    assert.is_nil(clusters.missing())
+    cluster = clusters.start()
+  end)
   lazy_teardown(function() if cluster then cluster:close() end end)
 
   local function suite(files)
