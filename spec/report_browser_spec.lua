@@ -28,7 +28,8 @@ describe("a suite's report in a browser", function()
   -- What the probe found out, at a width, in light or dark.
   local function look(folder, width, dark)
     local command = { browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom",
-      "--user-data-dir=" .. folder .. "/profile", ("--window-size=%d,900"):format(width), timeout = LIMIT }
+      "--user-data-dir=" .. folder .. "/profile", ("--window-size=%d,900"):format(width), timeout = LIMIT,
+      env = { LD_PRELOAD = "" } } -- no sanitizer's library
     if dark then command[#command + 1] = "--blink-settings=preferredColorScheme=0" end
     command[#command + 1] = "file://" .. folder .. "/page.html"
     return assert(vmctl.host:run(command)).stdout:match "<title>(.-)</title>"

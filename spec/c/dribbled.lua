@@ -40,7 +40,7 @@ local x = ("x"):rep(total)
 local TTRPC_HEAD, TTRPC_REST = string.pack(">I4 I4 B B", total, 1, 3, 0), ("x"):rep(total) -- data of a stream
 
 -- A command that writes single bytes.
-local SAYS = { "dd", "if=/dev/zero", "bs=1", "count=" .. total, stdout = "pipe", stderr = "null" }
+local SAYS = { "env", "-u", "LD_PRELOAD", "dd", "if=/dev/zero", "bs=1", "count=" .. total, stdout = "pipe", stderr = "null" }
 
 local cases = {
   read = function()
