@@ -200,6 +200,8 @@ static int l_work_gc(lua_State *L)
     struct lua_work *lw = luaL_checkudata(L, 1, VMCTL_WORK);
     struct work *w = lw->w;
     lw->w = NULL;
+    if (w)
+        vmctl_wake_all(&w->waiters, VMCTL_ECLOSED); /* a closing state ends its calls before its tasks */
     if (w && w->submitted)
         vmctl_workers_leave(&w->job);
     else if (w)
