@@ -15,8 +15,8 @@ local MEMORY = "3500M"          -- the image is unpacked into it, and guests run
 local JOBS = tonumber(os.getenv "JOBS") or 2
 
 local LUA = "/usr/bin/lua5.4"
-local TOOLS = { LUA, "/usr/bin/bash", "/usr/bin/busybox", "/usr/bin/mkfs.erofs", "/usr/bin/qemu-img", "/usr/bin/sha256sum", "/usr/bin/tar",
-  "/usr/sbin/mke2fs", "/etc/mke2fs.conf" }
+local TOOLS = { LUA, "/usr/bin/bash", "/usr/bin/busybox", "/usr/bin/find", "/usr/bin/mkfs.erofs", "/usr/bin/qemu-img",
+  "/usr/bin/sha256sum", "/usr/bin/tar", "/usr/sbin/mke2fs", "/etc/mke2fs.conf" }
 local ROCKS = { "/usr/share/lua/5.4", "/usr/lib/x86_64-linux-gnu/lua/5.4" } -- busted, luassert, lfs, luv … of the distribution
 local PROJECT = { "spec", "lua", "tools", "bin", "proto", ".busted", "docs" }
 
@@ -42,6 +42,7 @@ local function build(output)
   for _, path in ipairs(TOOLS) do
     if core.fs.stat(path) then outer.add_program(files, path) end
   end
+  files["/bin/sh"] = { from = "/usr/bin/bash", mode = 493 } -- busybox' shell takes its own find, tar and mke2fs
   files["/usr/bin/busted"] = { from = "/usr/bin/busted" }
   for _, folder in ipairs(ROCKS) do add(files, folder, folder) end
   add_libraries(files, ROCKS[2])
