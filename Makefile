@@ -273,8 +273,8 @@ test-nested:
 
 # The specs of machines as they are where KVM and AF_VSOCK are, which most machines have.
 # The longest first.
-KVM_SPECS := $(patsubst %,spec/%_spec.lua,machine qmp_machine scenario socketforward_guest forward_guest cli_guest machine_life \
-  guest_commands vsock_guest guest_mount_rules guest_mount stereos_guest root_guest forward_from_guest copies_guest guest_files guest_health \
+KVM_SPECS := $(patsubst %,spec/%_spec.lua,root_guest machine qmp_machine scenario socketforward_guest forward_guest cli_guest machine_life \
+  guest_commands vsock_guest guest_mount_rules guest_mount stereos_guest forward_from_guest copies_guest guest_files guest_health \
   guest_stereos guest_keys)
 
 test-kvm:
