@@ -7,6 +7,7 @@ local config = require "vmctl.config.jcard"
 local console = require "vmctl.machine.console"
 local exec = require "vmctl.exec.wire"
 local failure = require "vmctl.scenario.failure"
+local firmware = require "vmctl.machine.firmware"
 local glob = require "vmctl.cc.backend.glob"
 local json = require "vmctl.json"
 local keys = require "vmctl.guest.keys"
@@ -69,6 +70,7 @@ local functions = {
   ["text.trim_end"] = text.trim_end, ["text.strip_slashes"] = text.strip_slashes, ["text.strip_folder"] = text.strip_folder,
   ["text.last_line"] = text.last_line, ["text.base"] = text.base, ["text.split"] = text.split, ["text.unix_lines"] = text.unix_lines,
   ["text.bare"] = text.bare,
+  ["firmware.answered"] = function(bytes) return firmware.answered { run = function() return { stdout = bytes } end } end,
   ["text.tail"] = function(bytes) return text.tail(bytes, 20) end,
   ["text.find_last"] = function(bytes) return text.find_last(bytes, "Kernel panic") end,
   ["log.sanitize"] = log.sanitize, ["log.one_line"] = log.one_line, ["log.mask"] = log.mask,

@@ -7,6 +7,7 @@ local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local qga = require "vmctl.qga"
+local texts = require "vmctl.text"
 
 local M = {}
 
@@ -184,7 +185,7 @@ end
 function M.answered(client)
   local result, err, code = client:run { "cat", WAY_FILE, check = true }
   if not result then return nil, err, code end
-  return (result.stdout:gsub("%s+$", ""))
+  return texts.trim_end(result.stdout)
 end
 
 return M

@@ -8,6 +8,7 @@ local devices = require "vmctl.machine.host_devices"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 local process = require "vmctl.process"
+local texts = require "vmctl.text"
 
 local M = {}
 
@@ -146,7 +147,7 @@ end
 
 -- systemd.unit(5): the name that a mount's unit must have.
 local function unit_name(path)
-  local name = path:gsub("^/+", ""):gsub("/+$", ""):gsub("/+", "/"):gsub("[^/%w:_.]", function(c) return ("\\x%02x"):format(c:byte()) end)
+  local name = texts.bare(path):gsub("/+", "/"):gsub("[^/%w:_.]", function(c) return ("\\x%02x"):format(c:byte()) end)
   return name:gsub("^%.", "\\x2e"):gsub("/", "-") .. ".mount"
 end
 

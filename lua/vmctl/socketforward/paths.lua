@@ -2,6 +2,7 @@
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local safe_file = require "vmctl.base.safe_file"
+local texts = require "vmctl.text"
 local wire = require "vmctl.socketforward.wire"
 
 local M = {}
@@ -79,7 +80,7 @@ function M.folders(opts)
   local folders = {}
   for i, folder in ipairs(list) do
     if type(folder) ~= "string" or folder:sub(1, 1) ~= "/" then error("socketforward.service: absolute folders expected", 3) end
-    folders[i] = folder:gsub("/+$", "")
+    folders[i] = texts.strip_slashes(folder)
   end
   return folders
 end
