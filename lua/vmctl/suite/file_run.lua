@@ -61,16 +61,18 @@ end
 
 -- What an event changes in the result.
 local function take(result, event, folder)
+  local name = tostring(event.name)
   if event.event == "begin" then
-    result.current, result.line = event.name, math.tointeger(event.line)
+    result.current, result.line = name, math.tointeger(tonumber(event.line))
   elseif event.event == "end" then
     result.current = nil
     table.insert(result.tests, {
-      name = event.name, line = result.line, status = STATUS[event.status] or "failed", seconds = tonumber(event.seconds) or 0,
-      message = event.message, trace = event.trace, attempts = 1, artefacts = folder .. "/" .. artefacts.file_name(tostring(event.name)),
+      name = name, line = result.line, status = STATUS[event.status] or "failed", seconds = tonumber(event.seconds) or 0,
+      message = event.message and tostring(event.message), trace = event.trace and tostring(event.trace), attempts = 1,
+      artefacts = folder .. "/" .. artefacts.file_name(name),
     })
   elseif event.event == "mistake" then
-    table.insert(result.mistakes, { name = tostring(event.name), message = tostring(event.message) })
+    table.insert(result.mistakes, { name = name, message = tostring(event.message) })
   elseif event.event == "finish" then
     result.finished = true
   end

@@ -36,6 +36,7 @@ local function run_file(self, job, only)
     started = function(it)
       child = it
       self._children[it] = true
+      if self._stopped then task.spawn(children.stop, it, self._stopped) end -- stopped before it began
     end,
     on_event = function(event) opts.on("event", job, event) end,
   })
@@ -106,10 +107,14 @@ function methods:run(jobs)
   return self._files
 end
 
---- Starts no more files, and ends those that run: by the signal, 20 seconds later by SIGTERM, then by SIGKILL. Does not wait.
+--- Starts no more files, and ends those that run: by the signal, 20 seconds later by SIGTERM, then by SIGKILL. A second call kills
+--- at once. Does not wait.
 ---@param signal string "INT", "TERM" …
 function methods:stop(signal)
-  if self._stopped then return end
+  if self._stopped then
+    for child in pairs(self._children) do child:kill "KILL" end
+    return
+  end
   self._stopped = signal
   for child in pairs(self._children) do task.spawn(children.stop, child, signal) end
 end

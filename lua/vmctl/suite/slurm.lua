@@ -12,7 +12,8 @@ local M = {}
 
 local POLL = 1              -- seconds between two looks at the queue and the folder
 local SILENCE = 600         -- seconds for which Slurm's controller may give no answer
-local MISSED = 5            -- looks at which a task is in neither
+local MISSED = 60           -- looks at which a task is in neither: a shared disk shows a new file late
+local MISSED_STOPPED = 5    -- of a task that was cancelled
 local MEMORY = 256          -- MiB of a task beside its guests
 local MINUTES = 5           -- of a task beside its file's limit
 local READ = 256 << 20      -- bytes of a result
@@ -118,7 +119,7 @@ local function look(self, left)
       end
     elseif queue then
       one.missed = one.missed + 1
-      if one.missed >= MISSED then
+      if one.missed >= (self._stopped and MISSED_STOPPED or MISSED) then
         lost(self, index, one.job)
         left[index] = nil
       end

@@ -5,8 +5,7 @@ local log = require "vmctl.log"
 
 local M = {}
 
-local LIMIT = 60    -- seconds for each call
-local LISTED = 500  -- jobs in one question
+local LIMIT = 60 -- seconds for each call
 
 -- Calls a program. The first line of what it complains about is the reason of a failure.
 local function call(command)
@@ -48,7 +47,7 @@ end
 ---@param ids string[]
 ---@return table<integer, { state: string, reason: string }>|nil by index, string?, string?
 function M.queue(ids)
-  local said, err, code = call { "squeue", "--noheader", "--array", "--jobs=" .. table.concat(ids, ",", 1, math.min(#ids, LISTED)),
+  local said, err, code = call { "squeue", "--noheader", "--array", "--jobs=" .. table.concat(ids, ","),
     "--format=%K %T %r" }
   if not said then
     if err:find("Invalid job id", 1, true) then return {} end -- all have ended long ago

@@ -9,6 +9,8 @@ local M = {}
 local LIMIT = 120           -- seconds to load a file
 local TEXT_MOST = 1 << 20   -- bytes of a spec file, of its list and of its needs
 
+local serial = 0 -- of the files that are loaded
+
 local function read(path)
   local file = io.open(path, "rb")
   if not file then return "" end
@@ -51,7 +53,8 @@ function M.load(path, words, folder)
   if not command then return nil, err, code end
   for _, word in ipairs(words) do command[#command + 1] = word end
   command[#command + 1], command[#command + 2] = "--list", path
-  local needs = core.fs.real(folder) .. "/needs-" .. path:gsub("%W", "_")
+  serial = serial + 1
+  local needs = ("%s/needs-%d"):format(core.fs.real(folder), serial)
   command.env = busted_command.environment()
   command.env.VMCTL_SUITE_NEEDS = needs
   local parts, size = {}, 0
