@@ -43,7 +43,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-report test-slurm test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-report test-slurm test-ssh test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
   examples rockspec annotations doc clean help
 
 all: $(CORE)
@@ -68,6 +68,7 @@ help:
 	@echo 'make test-cjson   JSON with OpenResty'"'"'s lua-cjson instead of Debian'"'"'s'
 	@echo 'make test-boots   guests'"'"' clocks beside a busy host, and reboots, BOOTS=10 in a row (some minutes)'
 	@echo 'make test-slurm   vmctl test --on slurm on a Slurm of two nodes, started here (as root)'
+	@echo 'make test-ssh     what goes over ssh, with real sshds on hosts that are namespaces (as root)'
 	@echo 'make test-report  the page of vmctl report in a headless Chromium'
 	@echo 'make test-distributions  disks of Debian 12 and 13 as guests, some minutes (DISTRIBUTIONS=bookworm: one of them, FILTER=boots)'
 	@echo 'make deps         installs what is missing; make clean: removes build; make pack: the source rock'
@@ -306,6 +307,15 @@ test-slurm:
 	@tools/deps build test slurm
 	@$(MAKE) -s all
 	@eval "$$($(MAKE) -s env)" && VMCTL_SLURM=1 $(LUA) tools/specs.lua spec/slurm_spec.lua
+
+# What goes over ssh, with real sshds on hosts that are namespaces. Needs root; a network namespace keeps all of it from this machine.
+SSH_SPECS := $(shell grep -lE '^describe.* \#ssh"' $(wildcard spec/*_spec.lua))
+
+test-ssh:
+	@tools/deps build test ssh
+	@$(MAKE) -s all
+	@eval "$$($(MAKE) -s env)" && unshare --net sh -c 'ip link set lo up && VMCTL_SSH=1 exec "$$@"' sh \
+	  $(LUA) tools/specs.lua $(or $(SPECS),$(SSH_SPECS))
 
 # A suite's report in a real browser.
 test-report:

@@ -10,6 +10,7 @@
 --                 a second chance, alone, and both are shown. What a sanitizer found is no matter of time.
 --   VMCTL_NESTED  tests tagged "nested" as well
 --   VMCTL_SLURM   tests tagged "slurm" as well
+--   VMCTL_SSH     tests tagged "ssh" as well
 --   VMCTL_DISTRIBUTIONS  the distributions for tests tagged "distribution", which need their disks
 -- The spec files' durations and output stay in build/specs (or $VMCTL_BUILD/specs).
 local uv = require "luv"
@@ -184,6 +185,7 @@ local function command(job)
   if not NESTED then args[#args + 1] = "--exclude-tags=nested" end
   if not DISTRIBUTIONS then args[#args + 1] = "--exclude-tags=distribution" end
   if not os.getenv "VMCTL_SLURM" then args[#args + 1] = "--exclude-tags=slurm" end
+  if not os.getenv "VMCTL_SSH" then args[#args + 1] = "--exclude-tags=ssh" end
   if FILTER then args[#args + 1] = "--filter=" .. FILTER end
   args[#args + 1] = job.path
   return args
