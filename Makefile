@@ -54,7 +54,7 @@ help:
 	@echo '                  SPECS="spec/exec_spec.lua …" only these, JOBS=4 files at a time, FILTER=text tests named so'
 	@echo 'make install      everything below PREFIX (/usr/local), with DESTDIR in front; make uninstall; make dist: an archive'
 	@echo 'make              the module; make agent: the static guest agent; make guest: kernel and image'
-	@echo 'make examples     runs each example; make bench [ONLY=name]: speed against peers'
+	@echo 'make examples     runs each example; make bench [ONLY=name] [RECORD=1]: speed against peers'
 	@echo 'make check        warnings as errors with gcc and clang, cppcheck, luacheck, the rockspec, the docstrings'
 	@echo 'make asan         most specs under ASan and UBSan; make valgrind: the unit specs under valgrind'
 	@echo 'make doc          reference documentation and manual pages in build/doc'

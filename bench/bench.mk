@@ -1,5 +1,5 @@
-# Included by the top Makefile. `make bench` compares vmctl with its peers, `make bench ONLY=frame-echo` in one
-# benchmark alone; `make bench-peers` builds the programs in build/bench/, those in Go where Go is, those on packages (pktkit,
+# Included by the top Makefile. `make bench` compares vmctl with its peers, `make bench ONLY="frame-echo tasks"` in some
+# benchmarks alone, `make bench RECORD=1` keeps the figures in docs/speed; `make bench-deps` installs peers, `make bench-peers` builds the programs in build/bench/, those in Go where Go is, those on packages (pktkit,
 # containerd's ttrpc) where these are to be had as well. ROUNDS=n, CORE=n: see bench/run.lua.
 
 LUA ?= lua5.4
@@ -13,11 +13,19 @@ BENCH_GO := $(if $(shell command -v $(GO) 2>/dev/null),$(BENCH_DIR)/stereos_go $
   $(BENCH_DIR)/ttrpc_unary)
 GO_BUILD = GOCACHE=$(CURDIR)/build/go-cache GOPROXY=off GOFLAGS= timeout 120 $(GO) build
 
-.PHONY: bench bench-peers
-bench: all bench-peers
+.PHONY: bench bench-deps bench-peers bench-picture
+bench: bench-deps all bench-peers
 	@$(if $(BENCH_GO),,echo 'bench: no Go here: the peers in Go are left out';) true
-	@case "$(ONLY)" in ''|image*) $(LUA) -e 'package.path = "bench/?.lua;" .. package.path; require("images").prepare()';; esac
+	@case "$(ONLY)" in ''|*image*) $(LUA) -e 'package.path = "bench/?.lua;" .. package.path; require("images").prepare()';; esac
 	@eval "$$($(MAKE) -s env)" && LUA="$(LUA)" $(LUA) bench/run.lua
+
+bench-deps:
+	@tools/deps build guest
+	@tools/deps bench || echo 'bench: peers that are not here are left out'
+
+# docs/speed/speed.svg and figures.md from the figures that are there.
+bench-picture: all
+	@eval "$$($(MAKE) -s env)" && $(LUA) -e 'package.path = "bench/?.lua;" .. package.path; require("picture").draw("docs/speed")'
 
 bench-peers: $(BENCH_PROGRAMS) $(BENCH_GO)
 

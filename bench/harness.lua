@@ -3,7 +3,7 @@
 
 local M = {}
 
-M.LIMIT = 60                      -- seconds that any program may take
+M.LIMIT = 60                      -- seconds that a program may take, if its benchmark says nothing else
 
 local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
@@ -22,14 +22,15 @@ local Program = {}
 Program.__index = Program
 
 -- The shell says its process id, so that a server can be ended, and becomes `timeout`, which passes the signal on.
----@param options { core?: string, files?: integer }
+---@param options { core?: string, files?: integer, limit?: integer }
 local function start(command, options)
   local steps = { "echo $$" }
   if options.files then table.insert(steps, "ulimit -n " .. options.files) end
+  local limit = options.limit or M.LIMIT
   local pin = options.core and "taskset -c " .. options.core .. " " or ""
-  table.insert(steps, ("exec timeout -k 2 %d %s%s"):format(M.LIMIT, pin, command))
+  table.insert(steps, ("exec timeout -k 2 %d %s%s"):format(limit, pin, command))
   local pipe = assert(io.popen(table.concat(steps, " && ")))
-  return setmetatable({ command = command, pid = pipe:read "l", pipe = pipe }, Program)
+  return setmetatable({ command = command, pid = pipe:read "l", pipe = pipe, limit = limit }, Program)
 end
 
 --- False when the program ended without saying that it is ready.
@@ -48,7 +49,7 @@ function Program:finish(results)
   end
   local ok, _, status = self.pipe:close()
   if ok then return true end
-  local what = status == 124 and ("took more than %d s"):format(M.LIMIT) or "failed with status " .. status
+  local what = status == 124 and ("took more than %d s"):format(self.limit) or "failed with status " .. status
   return nil, ("%s %s"):format(self.command:match "%S*[%w_]+%.lua" or self.command:match "%S+", what)
 end
 
@@ -60,7 +61,7 @@ end
 
 --- Runs one side of a benchmark once: its server, if it has one, is ready before its client starts.
 ---@param side { server?: string, client: string, endless?: boolean } endless: the server does not end by itself
----@param options { core?: string, files?: integer }
+---@param options { core?: string, files?: integer, limit?: integer }
 ---@return table<string, number>? results
 ---@return string? reason
 function M.run(side, options)

@@ -1,18 +1,14 @@
 -- Compares vmctl with its peers. Usage: lua5.4 bench/run.lua, from the top folder, after `make all bench-peers`.
--- ONLY=name runs one benchmark (or a group: ONLY=tasks), ROUNDS=n changes the five rounds, CORE=n the processor.
+-- ONLY="name …" runs some benchmarks (or groups: ONLY=tasks), ROUNDS=n changes the five rounds, CORE=n the processor, RECORD=1 keeps the
+-- figures in docs/speed.
 -- You will see a BENCH line per benchmark and peer, then a line per requirement: meets, below, or missing.
 
 package.path = (arg[0]:match "^.*/" or "./") .. "?.lua;" .. package.path
 local benchmarks = require "benchmarks"
 local harness = require "harness"
+local rows = require "rows"
 
 local LUA = os.getenv "LUA" or "lua5.4"
-
-local function median(values)
-  table.sort(values)
-  local n = #values
-  return (values[(n + 1) // 2] + values[n // 2 + 1]) / 2
-end
 
 local function shown(value)
   if not value then return "-" end
@@ -32,7 +28,7 @@ local function run_once(benchmark, side, directory)
   local function fill(text) return text and text:gsub("{(%w+)}", words) end
   local filled = { server = fill(side.server), client = fill(side.client), endless = side.endless }
   local core = not benchmark.free and (os.getenv "CORE" or "0") or nil
-  return harness.run(filled, { core = core, files = benchmark.files })
+  return harness.run(filled, { core = core, files = benchmark.files, limit = benchmark.limit })
 end
 
 -- Runs the sides in turns. A side gets `medians`, or the `reason` why not; `failed` if it lacks nothing.
@@ -57,9 +53,17 @@ local function run_rounds(benchmark, sides, rounds, directory)
   end
   progress ""
   for _, side in ipairs(sides) do
-    side.medians = {}
-    for key, values in pairs(side.reason and {} or samples[side]) do side.medians[key] = median(values) end
+    side.medians, side.samples = {}, side.reason and {} or samples[side]
+    for key, values in pairs(side.samples) do side.medians[key] = rows.median(values) end
   end
+end
+
+local function is_chosen(benchmark, only)
+  if not only:find "%S" then return true end
+  for word in only:gmatch "%S+" do
+    if word == benchmark.name or word == benchmark.group then return true end
+  end
+  return false
 end
 
 local summary = {}
@@ -104,17 +108,19 @@ local function report(benchmark)
 end
 
 local function main()
-  local only, rounds = os.getenv "ONLY", tonumber(os.getenv "ROUNDS" or "") or 5 -- make may give it as ""
+  local only, rounds = os.getenv "ONLY" or "", tonumber(os.getenv "ROUNDS" or "") or 5 -- make may give it as ""
   local directory <close> = harness.directory()
-  local chosen, failed = 0, false
+  local chosen, failed, kept, names = 0, false, {}, {}
   io.stdout:setvbuf "line"
   for _, benchmark in ipairs(benchmarks) do
-    if not only or only == "" or only == benchmark.name or only == benchmark.group then
+    table.insert(names, benchmark.name)
+    if is_chosen(benchmark, only) then
       chosen = chosen + 1
       benchmark.ours.needs = "module vmctl"
       local sides = { benchmark.ours, table.unpack(benchmark.peers or {}) }
       run_rounds(benchmark, sides, rounds, directory.path)
       report(benchmark)
+      rows.add(kept, benchmark, rounds)
       for _, side in ipairs(sides) do failed = failed or side.failed end
       failed = failed or benchmark.ours.reason
     end
@@ -123,6 +129,7 @@ local function main()
     io.stderr:write(("no benchmark is called %s\n"):format(only))
     return false
   end
+  if (os.getenv "RECORD" or "") ~= "" then require "record".write(kept, names) end
   print(table.concat(summary, "\n"))
   return not failed
 end
