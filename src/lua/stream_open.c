@@ -1,4 +1,4 @@
-/* Streams of descriptors, devices and socket pairs: core.open, core.open_path, core.pair. */
+/* Streams of descriptors, devices and socket pairs: core.open, core.duplex, core.open_path, core.pair. */
 #include "io/socket.h"
 #include "io/sysio.h"
 #include "lua/check.h"
@@ -35,6 +35,24 @@ static int l_open(lua_State *L)
     if (err)
         return vmctl_fail(L, err, "open %s", label);
     vmctl_stream_open(s, fd, fd, (enum vmctl_stream_kind)kind);
+    vmctl_stream_label(s, label);
+    vmctl_trace_open(L, s, -1, "fd");
+    return 1;
+}
+
+/* core.duplex(input_fd, output_fd, [label]) -> stream: takes both, which may be the same socket, and makes them non-blocking. */
+static int l_duplex(lua_State *L)
+{
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    int in = vmctl_check_fd(L, 1), out = vmctl_check_fd(L, 2);
+    const char *label = luaL_optstring(L, 3, "duplex");
+    struct vmctl_stream *s = vmctl_stream_new(L, st);
+    int err = vmctl_sys_prepare(in);
+    if (!err)
+        err = vmctl_sys_prepare(out);
+    if (err)
+        return vmctl_fail(L, err, "open %s", label);
+    vmctl_stream_open(s, in, out, in == out ? open_kind(in) : VMCTL_STREAM_PIPE);
     vmctl_stream_label(s, label);
     vmctl_trace_open(L, s, -1, "fd");
     return 1;
@@ -80,6 +98,6 @@ static int l_pair(lua_State *L)
 
 void vmctl_stream_open_register(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "open", l_open }, { "open_path", l_open_path }, { "pair", l_pair }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "open", l_open }, { "duplex", l_duplex }, { "open_path", l_open_path }, { "pair", l_pair }, { NULL, NULL } };
     luaL_setfuncs(L, functions, 0);
 }
