@@ -2811,6 +2811,15 @@ function L2Switch:intercept(port, fn, opts) end
 ---@return string? code ECLOSED, EADDRINUSE …
 function L2Switch:listen(where, opts) end
 
+--- Lets other switches make trunks to this one. Each becomes a port NAME-1, NAME-2 …, which goes when its trunk ends. Without a key on a
+--- Unix socket alone, where this user and root may connect. Waits only to resolve a name.
+---@param where string|table "tcp:HOST:PORT", "unix:PATH", "vsock:CID:PORT"
+---@param opts? table as for `trunk`, and allow: see vmctl.net.access (whoever has the key); backlog; mode: of a Unix socket's file (0600); on_trunk: is called with each trunk, and must not wait; timeout: seconds (10) in which a connection must have joined
+---@return vmctl.L2TrunkListener|nil listener with address, trunks, close
+---@return string? message
+---@return string? code EACCES (no key), EADDRINUSE, ECLOSED …
+function L2Switch:listen_trunks(where, opts) end
+
 --- Makes a port the mirror: it gets a copy of every frame that comes in, before any fault, and nothing else. nil: no port is.
 ---@param port? vmctl.L2SwitchPort|string
 ---@return true|nil
@@ -2851,6 +2860,17 @@ function L2Switch:seed(seed) end
 ---@return string?
 ---@return string?
 function L2Switch:tap(fn, opts) end
+
+--- Joins this switch with one at the other end of a stream: another process's, or another machine's. At each end the trunk is a port,
+--- with faults and counts as any. Each network is joined with the one of that name. A trunk that would close a ring is refused with ELOOP.
+--- Without encryption: over a network that others reach let ssh carry it, `"exec:ssh HOST vmctl switch --trunk - …"`. Waits until it is
+--- joined. When it ends the addresses learnt there are forgotten, its ports are "ended", and it is not dialled again.
+---@param where string|table|function|vmctl.Stream an address as for vmctl.dial ("tcp:HOST:PORT" needs a key), or a stream, which it takes
+---@param opts? { name: string?, network: string?, with: table<string, vmctl.L2Switch>?, key: string?, key_file: string?, keepalive: number?, timeout: number?, on_end: fun(trunk: vmctl.L2Trunk, message: string, code: string)? } name: of its ports ("trunk-1" …); network: how the ends call this switch's (the switch's name); with: further switches, by their networks' names; key: what both ends know, 16 to 4,096 random bytes, or the file that has it; keepalive: seconds (15) for which the other end may not answer; timeout: seconds (10) until it is joined; on_end: is called when it has ended, and must not wait
+---@return vmctl.L2Trunk|nil trunk with port(network), state, wait_end, close
+---@return string? message
+---@return string? code EACCES (the keys), ELOOP, ENOENT (a network is at one end alone), EPROTO, ETIMEDOUT, ECONNREFUSED …
+function L2Switch:trunk(where, opts) end
 
 --- Adds an uplink port. `"passt"`: the passt of this machine, in a process of its own that ends with the port; guests get this
 --- machine's own address, and their traffic goes through its sockets. `"user"`: a network 10.0.2.0/24 by libslirp, as QEMU's own:
@@ -2979,6 +2999,62 @@ function L2Tap:close() end
 --- How many frames a lossy tap has left out.
 ---@return integer
 function L2Tap:lost() end
+
+end
+
+do
+---@class vmctl.L2Trunk
+---@field name string
+local L2Trunk = {}
+
+--- Ends it at both ends, and removes its ports here. Idempotent; does not wait.
+---@return true
+function L2Trunk:close() end
+
+--- How messages name the other end.
+function L2Trunk:far() end
+
+--- The names of its networks, sorted. Does not wait.
+---@return string[]
+function L2Trunk:networks() end
+
+--- Its port at the switch of a network: for faults, cuts and counts. Does not wait.
+---@param network? string that of the switch which made the trunk, by default
+---@return vmctl.L2SwitchPort|nil
+function L2Trunk:port(network) end
+
+--- Its state. Does not wait.
+---@return "joined"|"ended" state
+---@return string? message why it has ended
+---@return string? code EOF, ETIMEDOUT, ELOOP, ECLOSED …
+function L2Trunk:state() end
+
+--- Waits until it has ended.
+---@param timeout? number|{ timeout: number } seconds; for ever by default
+---@return string|nil code why: EOF, ETIMEDOUT (the other end fell silent), ELOOP, ECLOSED …
+---@return string message
+---@return string? code ETIMEDOUT, ECANCELED: it has not ended
+function L2Trunk:wait_end(timeout) end
+
+end
+
+do
+---@class vmctl.L2TrunkListener
+local L2TrunkListener = {}
+
+--- Where it listens.
+---@return vmctl.Address|nil
+---@return string?
+---@return string?
+function L2TrunkListener:address() end
+
+--- Stops listening; its trunks stay. Idempotent; does not wait.
+---@return true
+function L2TrunkListener:close() end
+
+--- The trunks that came here and are joined. Does not wait.
+---@return vmctl.L2Trunk[]
+function L2TrunkListener:trunks() end
 
 end
 

@@ -19,6 +19,7 @@ local random = require "vmctl.base.random"
 local scenario = require "vmctl.l2.partition"
 local state = require "vmctl.l2.switch_state"
 local switch_port = require "vmctl.l2.switch_port"
+local trunks = require "vmctl.l2.trunk_links"
 local uplink = require "vmctl.l2.uplink"
 
 local M = {}
@@ -82,7 +83,7 @@ function M.new(opts)
   local self = setmetatable({
     name = opts.name or "switch", _core = inner, _seed = seed, _queue = opts.queue, _longest = opts.longest,
     _by_name = {}, _by_index = {},
-    _pairs = {}, _links = {}, _captures = {}, _number = 0, _gone = {}, _ended = core.queue(), _closed = false,
+    _pairs = {}, _links = {}, _trunk_links = {}, _captures = {}, _number = 0, _gone = {}, _ended = core.queue(), _closed = false,
   }, mt)
   self._faults = faults.check(opts.faults, 2) and options.merge(opts.faults) -- as given: each port checks them again
   if opts.memory then self._core:memory(math.tointeger(opts.memory)) end
@@ -169,6 +170,7 @@ end
 
 methods.listen, methods.dial, methods.uplink = links.listen, links.dial, uplink.uplink
 methods.datagrams = datagrams.add
+methods.trunk, methods.listen_trunks = trunks.trunk, trunks.listen_trunks
 methods.faults, methods.faults_of_all, methods.cut = scenario.faults, scenario.faults_of_all, scenario.cut
 methods.partition, methods.heal = scenario.partition, scenario.heal
 

@@ -136,6 +136,12 @@ function methods:alive()
   return not self._over
 end
 
+--- Why its transport has ended. Does not wait.
+---@return nil, string? message, string? code nil: it has not
+function methods:reason()
+  if self._over then return nil, table.unpack(self._why) end
+end
+
 --- How many streams there are that neither side is done with.
 ---@return integer
 function methods:streams()
