@@ -109,6 +109,18 @@ made.mux = {
   connect = "\xff\xfevmctl?\n0123456789abcdef" .. yamux(1, 1, 1, 0) .. yamux(0, 0, 1, 10) .. "CONNECT 7\n",
   answer = "\xff\xfevmctl!\n0123456789abcdef", other = yamux(1, 1, 1, 0) .. "\xff\xfevmctl?\n" .. ("z"):rep(16),
 }
+-- What an end of a trunk hears: as the first (it opens the streams), and as the second.
+local trunk_networks = '{"type":"networks","name":"lan","networks":{"lan":["' .. ("0a"):rep(16) .. '"]}}\n'
+local trunk_talk = trunk_networks .. '{"type":"ready"}\n'
+local trunk_refusal = '{"type":"refused","code":"ELOOP","message":"a loop"}\n'
+made.trunk = {
+  hello = "\xffvmctl-trunk\1\0\0\0" .. ("n"):rep(32) .. ("p"):rep(32), networks = trunk_networks, refused = trunk_refusal,
+  reach = '{"type":"reach","network":"lan","ids":["' .. ("0b"):rep(16) .. '","' .. ("0c"):rep(16) .. '"]}',
+  first = yamux(1, 2, 1, 0) .. yamux(0, 0, 1, #trunk_talk) .. trunk_talk .. yamux(1, 2, 3, 0) .. yamux(0, 0, 3, 64) .. ("f"):rep(64),
+  second = yamux(1, 1, 1, 0) .. yamux(0, 0, 1, #trunk_talk) .. trunk_talk .. yamux(1, 1, 3, 0) .. yamux(0, 0, 3, 12) .. "NETWORK lan\n"
+    .. yamux(2, 1, 0, 1),
+  refuses = yamux(1, 1, 1, 0) .. yamux(0, 0, 1, #trunk_refusal) .. trunk_refusal,
+}
 made.replay = {
   lines = '{"ev":"start","t":0,"pid":1}\n{"ev":"open","t":1,"s":"1.1","how":"dial","address":"unix:/x","protocol":"qmp"}\n'
     .. '{"ev":"line","t":2,"s":"1.1","dir":"in","size":2,"text":"{}"}\n{"ev":"end","t":3,"s":"1.1","dir":"in"}\n'
