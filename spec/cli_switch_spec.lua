@@ -10,6 +10,8 @@ local vmctl = require "vmctl"
 local LIMIT = 120
 local schemas = schema.read "docs/command-line.md"
 
+local code = support.code
+
 local function run(fn) return support.run(fn, LIMIT) end
 
 -- A switch called net with a Unix socket, until `fn(where, ctl)` returns. ctl(words) runs `vmctl switch ctl net`.
@@ -115,6 +117,47 @@ describe("vmctl switch", function()
     first:wait(LIMIT)
     local third <close> = start "c" -- luacheck: ignore
     assert.truthy(third.stdout:read_line(100, LIMIT):find "the switch runs")
+  end))
+
+  it("joins a switch that another command runs, and ends with it", run(function()
+    local folder = support.tmpdir()
+    local near, far = "unix:" .. folder .. "/near", "unix:" .. folder .. "/far"
+    local here <close> = assert(vmctl.process.spawn { -- luacheck: ignore
+      cli.PROGRAM, "switch", "--listen", near, "--trunk", ("exec:%s switch --listen %s --trunk -"):format(cli.PROGRAM, far),
+      stdout = "pipe", stderr = "pipe", env = cli.environment(folder),
+    })
+    assert.truthy(here.stdout:read_line(100, LIMIT):find "the switch runs")
+    assert.matches("^the switch runs", assert(here.stderr:read_line(200, LIMIT))) -- that of the other one
+    local a, b = assert(vmctl.l2.dial(near)), assert(vmctl.l2.dial(far))
+    assert(a:send(l2.frame { from = 1, text = "there" }))
+    assert.same({ "there" }, until_text(b, "there"))
+    assert(b:send(l2.frame { to = 1, from = 2, text = "back" }))
+    assert.same({ "back" }, until_text(a, "back"))
+    here:kill "TERM"
+    assert.equal(0, assert(here:wait(LIMIT)).exit_code)
+    assert.equal("EOF", b:done(LIMIT)) -- it has ended as well
+    a:close()
+    b:close()
+  end))
+
+  it("lets in who has the key of its file, and says when a trunk has ended", run(function()
+    local folder = support.tmpdir()
+    local where, guest, key = "unix:" .. folder .. "/trunk", "unix:" .. folder .. "/guest", ("k"):rep(32)
+    local file = assert(io.open(folder .. "/key", "w"))
+    file:write(key)
+    file:close()
+    local program <close> = assert(vmctl.process.spawn { -- luacheck: ignore
+      cli.PROGRAM, "switch", "--listen", guest, "--listen-trunk", where, "--trunk-key", folder .. "/key", "--network", "lan",
+      stdout = "pipe", stderr = "pipe", env = cli.environment(folder),
+    })
+    assert.truthy(program.stdout:read_line(100, LIMIT):find "the switch runs")
+    local sw <close> = vmctl.l2.switch { name = "lan" } -- luacheck: ignore
+    assert.equal("EACCES", code(sw:trunk(where, { key = key .. "k" })))
+    local trunk = assert(sw:trunk(where, { key = key }))
+    trunk:close()
+    assert.matches("^vmctl: trunk trunk%-1 has ended: ", assert(program.stderr:read_line(500, LIMIT)))
+    program:kill "TERM"
+    assert.equal(0, assert(program:wait(LIMIT)).exit_code)
   end))
 
   it("reads faults with units", run(function()

@@ -23,8 +23,9 @@ function M.handle(fn)
 end
 
 --- Waits for the first such signal, which then counts as the regular end of the command.
-function M.wait()
-  local came = channel.channel(1)
+---@param came? vmctl.Channel what is sent there ends the wait, too; it must hold one value
+function M.wait(came)
+  came = came or channel.channel(1)
   local guard <close> = M.handle(function(name) came:send(name, 0) end) -- luacheck: ignore
   return came:recv(math.huge)
 end

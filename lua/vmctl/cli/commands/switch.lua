@@ -1,4 +1,5 @@
 --- vmctl switch: runs an Ethernet switch for QEMU's stream sockets, with injected faults.
+local channel = require "vmctl.base.channel"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fault_options = require "vmctl.cli.fault_options"
@@ -7,6 +8,7 @@ local interrupt = require "vmctl.cli.interrupt"
 local l2 = require "vmctl.l2"
 local output = require "vmctl.cli.output"
 local switch_control = require "vmctl.cli.switch_control"
+local switch_trunks = require "vmctl.cli.switch_trunks"
 local units = require "vmctl.cli.units"
 
 local M = { json = "Print two JSON documents, a line each: that it runs, and, at the end, the counts." }
@@ -19,6 +21,7 @@ function M.describe(command)
   command:option("--dial", "Connect to a QEMU that listens."):argname("ADDRESS"):count "*"
   command:option("--datagrams", "A port of datagrams: unixgram:PATH, or with its peer's address behind a comma.")
     :argname("ADDRESS[,REMOTE]"):count "*"
+  switch_trunks.describe(command)
   command:option("--capture", "Write every frame to this pcapng file or FIFO; - is the standard output."):argname "FILE"
   command:option("--snaplen", "Bytes of each frame that the capture keeps."):argname("BYTES")
     :convert(units.integer("--snaplen", 14, 69632))
@@ -56,7 +59,10 @@ local function connect(switch, opts)
   if opts.tap then ways[#ways + 1] = { switch.uplink, { tap = opts.tap } } end
   if opts.passt then ways[#ways + 1] = { switch.uplink, { "passt", name = "passt" } } end
   if opts.user then ways[#ways + 1] = { switch.uplink, "user" } end
-  if #ways == 0 then return errors.fail("EINVAL", "nothing to join: --listen, --dial, --datagrams, --tap, --passt or --user expected") end
+  if #ways + #opts.trunk + #opts.listen_trunk == 0 then
+    return errors.fail("EINVAL",
+      "nothing to join: --listen, --dial, --datagrams, --tap, --passt, --user, --trunk or --listen-trunk expected")
+  end
   for _, way in ipairs(ways) do
     local ok, err, code = way[1](switch, way[2], way[3])
     if not ok then return nil, err, code end
@@ -66,9 +72,9 @@ end
 
 local LAST, LOOK = 2, 0.02 -- seconds that the reader of a capture has for the rest, and between two looks
 
--- A capture on the standard output has it for itself.
+-- A capture or a trunk on the standard output has it for itself.
 local function say(opts, document, text)
-  if opts.capture == "-" then
+  if opts.capture == "-" or switch_trunks.has_output(opts) then
     io.stderr:write(text, "\n")
   else
     output.result(opts, document, text)
@@ -120,13 +126,15 @@ function M.run(opts)
   local switch <close>, err, code = make_switch(opts) -- luacheck: ignore
   if not switch then return nil, err, code end
   local ok
+  local over = channel.channel(1)
   ok, err, code = connect(switch, opts)
+  if ok then ok, err, code = switch_trunks.connect(switch, opts, over) end
   if ok then ok, err, code = serve_control(switch, opts) end
   local capture
   if ok and opts.capture then capture, err, code = capture_to(switch, opts) end
   if not ok or opts.capture and not capture then return nil, err, code end
   say(opts, { event = "running", seed = switch:seed() }, ("the switch runs, seed %d"):format(switch:seed()))
-  interrupt.wait()
+  interrupt.wait(over)
   local counts = switch:counts()
   say(opts, { event = "ended", counts = counts }, switch_control.describe_counts(counts))
   if capture then ok, err, code = finish(capture) end
