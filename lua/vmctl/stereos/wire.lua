@@ -4,6 +4,8 @@ local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 local ports = require "vmctl.net.agent_ports"
 
+local math_type, next, type = math.type, next, type
+
 local M = {
   PORT = ports.STEREOS, GUEST_CID = 3, DEFAULT_TIMEOUT = 10, -- the reference's
   MAX_LINE = 1 << 20, -- bytes with the line feed
@@ -50,43 +52,46 @@ local shapes = {
 
 local check_members
 
-local function check_list(list, spec, where)
+-- These checks give the checked value, or nil, what is wrong ("%s" stands for the member) and that member's path, which is put together
+-- for what is wrong alone: thousands of messages a second are right.
+local function check_list(list, members)
   local checked = json.array {}
   if list == nil then return checked end
   if type(list) ~= "table" or next(list) ~= nil and not json.is_array(list) then
-    return nil, ("'%s' is no list"):format(where)
+    return nil, "'%s' is no list", ""
   end
   for i, entry in ipairs(list) do
-    local why
-    checked[i], why = check_members(entry, spec.of, ("%s[%d]."):format(where, i))
-    if not checked[i] then return nil, why end
+    local why, path
+    checked[i], why, path = check_members(entry, members)
+    if why then return nil, why, ("[%d].%s"):format(i, path) end
   end
   return checked
 end
 
-local function check_member(value, spec, where)
-  if spec.kind == "list" then return check_list(value, spec, where) end
+local function check_member(value, spec)
+  local kind = spec.kind
+  if kind == "list" then return check_list(value, spec.of) end
   if value == nil then
-    if spec.absent == nil and not spec.optional then return nil, ("member '%s' is missing"):format(where) end
+    if spec.absent == nil and not spec.optional then return nil, "member '%s' is missing", "" end
     return spec.absent
   end
-  local kind = math.type(value) or type(value)
-  if kind ~= spec.kind then return nil, ("json: member '%s': %s expected, got %s"):format(where, spec.kind, kind) end
+  local found = math_type(value) or type(value)
+  if found ~= kind then return nil, ("json: member '%%s': %s expected, got %s"):format(kind, found), "" end
   if spec.least and (value < spec.least or value > spec.most) then
-    return nil, ("json: member '%s': %d is out of range"):format(where, value)
+    return nil, ("json: member '%%s': %d is out of range"):format(value), ""
   end
   return value
 end
 
---- A new table with the known members alone, the absent ones filled in; or nil and what is wrong.
-function check_members(payload, members, prefix)
+--- A new table with the known members alone, the absent ones filled in.
+function check_members(payload, members)
   if type(payload) ~= "table" or json.is_array(payload) then
-    return nil, "json: an object expected"
+    return nil, "json: an object expected", ""
   end
   local checked = {}
-  for name, spec in pairs(members) do
-    local value, why = check_member(payload[name], spec, prefix .. name)
-    if why then return nil, why end
+  for name, spec in next, members do
+    local value, why, path = check_member(payload[name], spec)
+    if why then return nil, why, name .. path end
     checked[name] = value
   end
   return checked
@@ -100,8 +105,8 @@ local function check_payload(kind, payload)
     if not shape.optional then return nil, ("decode %s payload: envelope %s has no payload"):format(shape.name, kind) end
     payload = {}
   end
-  local checked, why = check_members(payload, shape.members, "")
-  if not checked then return nil, ("decode %s payload: %s"):format(shape.name, why) end
+  local checked, why, path = check_members(payload, shape.members)
+  if not checked then return nil, ("decode %s payload: %s"):format(shape.name, why:format(path)) end
   return checked
 end
 
