@@ -5,7 +5,7 @@
 LUA ?= lua5.4
 GO ?= go
 BENCH_DIR := build/bench
-BENCH_NAMES := echo_epoll stream_libev bulk_loop spawn_wait cat_reader relay_splice relay_driver hold l2_driver l2_isolation l2_traffic l2_bare
+BENCH_NAMES := echo_epoll stream_libev bulk_loop spawn_wait cat_reader relay_splice relay_driver hold l2_driver l2_isolation l2_traffic l2_bare fleet_guests
 BENCH_PROGRAMS := $(BENCH_NAMES:%=$(BENCH_DIR)/%)
 BENCH_CFLAGS := -std=gnu11 -O2 -D_GNU_SOURCE -MMD -MP -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Werror
 

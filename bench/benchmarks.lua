@@ -225,6 +225,17 @@ local list = {
       { name = "stereos-fleet-late", key = "late_polls", unit = "polls" },
       { name = "stereos-fleet-latency", key = "p99_ms", unit = "ms" },
     } },
+  -- Both sides on one core. How long the machine kept the poller waiting for it is told: on a busy machine polls are late for that.
+  { name = "fleet", key = "cpu_us", unit = "us/poll", less = true, count = 10000, files = 12000,
+    ours = { server = built "fleet_guests {a}", endless = true, client = ours "fleet.lua {a} {count}" },
+    limits = {
+      { name = "fleet-cpu", key = "cpu_us", unit = "us/poll", at_most = 40 },
+      { name = "fleet-memory", key = "resident_kib", unit = "KiB/guest", at_most = 8 },
+      { name = "fleet-late", key = "late_polls", unit = "polls", at_most = 0 },
+      { name = "fleet-latency-p50", key = "p50_ms", unit = "ms" },
+      { name = "fleet-latency-p99", key = "p99_ms", unit = "ms", at_most = 20 },
+      { name = "fleet-waited", key = "waited_percent", unit = "percent of the time" },
+    } },
   ttrpc("ttrpc-unary", 1, 5000, 60000, 1.8),
   ttrpc("ttrpc-unary-64", 64, 64 * 500, 64 * 5000, 2),
   { name = "protobuf-loaded", key = "rate", unit = "messages/s", warmup = 2000, count = 60000,

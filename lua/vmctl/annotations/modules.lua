@@ -12,6 +12,7 @@ do
 ---@field errors vmctl.errors
 ---@field exec vmctl.exec
 ---@field files vmctl.files
+---@field fleet vmctl.fleet
 ---@field host vmctl.ExecClient
 ---@field json vmctl.json
 ---@field l2 vmctl.l2
@@ -615,6 +616,40 @@ function files.pull(where, source, destination, opts) end
 ---@return string? message
 ---@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
 function files.push(where, source, destination, opts) end
+
+end
+
+do
+---@class vmctl.fleet
+local fleet = {}
+
+--- Calls `ask(target, i)` for each target every `every` seconds, in a task, at a time of the interval that is the target's own. It may
+--- wait, and should have a time-out; nil, message, code is a failed poll, anything else an answer. A target whose last poll has not ended
+--- when it is due is left out, and counted. Waits until the rounds are done, or until it is cancelled; an error of a function comes out.
+---@param targets any[]
+---@param ask? fun(target: any, i: integer): any, string?, string
+---@param opts? { every: number?, rounds: integer?, late: number?, workers: integer?, on_answer: function?, on_failure: function? } every: seconds (1); rounds: how often each is asked (for ever); late: seconds (0.1) from when a poll was due until its answer, above which it counts as late; workers: polls at a time, at most (1,000); on_answer(target, value, seconds) and on_failure(target, message, code, times) are called with each answer, and must not wait; times: failures of it in a row
+---@return { polls: integer, failed: integer, late: integer, skipped: integer, workers: integer, p50: number, p99: number, worst: number }|nil totals p50, p99, worst: seconds from when polls were due to their answers, to 5 %
+---@return string? message
+---@return string? code ECANCELED, ETIMEDOUT (a time limit around it)
+function fleet.poll(targets, ask, opts) end
+
+--- Makes one. Does not wait.
+---@param opts? { write: fun(text: string)?, terminal: boolean?, every: number? } write: to standard error by default; terminal: whether that is one (it is looked at); every: seconds between two lines (0.1 on a terminal, else 10)
+---@return vmctl.FleetProgress
+function fleet.progress(opts) end
+
+--- Changes targets in waves: `apply(target)` for each of a wave, side by side, then `check(target)` for those, and only then the next
+--- wave. A failure in the first wave (the canary) ends it all; later `stop_after` failures do. Then no target begins any more; those
+--- that have begun come to their end. Waits as the functions do; an error of one of them comes out.
+---@param targets any[]
+---@param apply? fun(target: any): any, string?, string nil, message, code (or false): it has failed. May wait
+---@param opts? { waves: (integer|string)[]?, concurrency: integer?, stop_after: integer?, check: function?, settle: number?, name: function?, progress: vmctl.FleetProgress?, on_wave: function? } waves: how many are changed when each ends, as a number or a share ({ 1, "10%", "50%", "100%" }); concurrency: at a time (100); stop_after: failures (1); check: is it well? As `apply`; settle: seconds (0) before that; name(target): for messages; progress: of `fleet.progress`; on_wave(number, outcome): is called at the end of each
+---@return { done: any[], failed: { target: any, message: string, code: string }[], untouched: any[], waves: integer }|nil outcome a target that was changed and is not well is in `done` and in `failed`
+---@return string? message
+---@return string? code that of the first failure; ECANCELED
+---@return table? outcome where it was stopped
+function fleet.waves(targets, apply, opts) end
 
 end
 
@@ -2412,6 +2447,24 @@ function ExecProcess:wait(timeout) end
 ---@return string?
 ---@return string? code EPIPE and others; ESRCH once it has ended; ENOTSUP: it was started without a stdin
 function ExecProcess:write(data, timeout) end
+
+end
+
+do
+---@class vmctl.FleetProgress
+local FleetProgress = {}
+
+--- Shows the last line if it was not shown, and ends it. Idempotent; does not wait.
+---@return true
+function FleetProgress:close() end
+
+--- Shows a line that stays, whenever the last one was: the end of a wave, a failure. Does not wait.
+---@param text string
+function FleetProgress:say(text) end
+
+--- Shows a line, unless the last one was shown a moment ago. Does not wait.
+---@param text string
+function FleetProgress:update(text) end
 
 end
 
