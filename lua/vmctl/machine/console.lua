@@ -66,32 +66,42 @@ end
 local methods = {}
 local mt = { __name = "vmctl.Console", __index = methods }
 
---- Opens a console: one end of a socket pair is for QEMU.
+--- Makes a console of a stream, which it takes over.
+---@param stream vmctl.Stream
 ---@param name string
 ---@param size? integer bytes that are kept
 ---@param path? string the log file
-function M.open(name, size, path)
-  local ours, theirs, code = core.pair()
-  if not ours then return nil, theirs, code end
-  local file, err
+---@return vmctl.Console|nil, string?, string?
+function M.of(stream, name, size, path)
+  local file, err, code
   if path then
     file, err, code = core.fs.private(path)
     if not file then
-      ours:close()
-      theirs:close()
+      stream:close()
       return nil, ("console of %s: %s"):format(name, err), code
     end
   end
-  ours:label("console of " .. name)
-  return setmetatable({
-    _stream = ours, far = theirs, child_fd = theirs:fileno(), _ring = M.ring(size or SIZE), _news = core.queue(),
-    _file = file, _name = name,
-  }, mt)
+  stream:label("console of " .. name)
+  return setmetatable({ _stream = stream, _ring = M.ring(size or SIZE), _news = core.queue(), _file = file, _name = name }, mt)
+end
+
+--- Opens a console: one end of a socket pair is for QEMU. As `of` otherwise.
+function M.open(name, size, path)
+  local ours, theirs, code = core.pair()
+  if not ours then return nil, theirs, code end
+  local self, err
+  self, err, code = M.of(ours, name, size, path)
+  if not self then
+    theirs:close()
+    return nil, err, code
+  end
+  self.far, self.child_fd = theirs, theirs:fileno()
+  return self
 end
 
 --- Closes our copy of QEMU's end, after QEMU was started.
 function methods:started()
-  self.far:close()
+  if self.far then self.far:close() end
 end
 
 -- A full disk is logged once. Later pieces are still written, because there may be room again.
@@ -211,7 +221,7 @@ end
 function methods:close()
   if self._task then self._task:cancel() end
   self._stream:close()
-  self.far:close()
+  self:started()
   if self._file then self._file:close() end
   self._file = nil
   self._ended = true

@@ -21,6 +21,13 @@ function M.open(name)
   return setmetatable({ _stream = ours, _theirs = theirs, fd = theirs:fileno(), _name = name, _news = core.queue() }, mt)
 end
 
+--- The monitor of a QEMU on another machine: `open` connects at the first request. Does not wait.
+---@param open fun(): vmctl.Stream|nil, string?, string?
+---@param name string
+function M.far(open, name)
+  return setmetatable({ _open = open, _name = name, _news = core.queue() }, mt)
+end
+
 --- QEMU's arguments for the monitor.
 function M.arguments()
   return { "-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control" }
@@ -33,7 +40,7 @@ end
 
 -- Connects in a task of its own: the caller's time limit must not interrupt the greeting, which QEMU sends only once.
 local function connect(self)
-  local at = address.func(function() return self._stream end, self._name)
+  local at = address.func(self._open or function() return self._stream end, self._name)
   local client, err, code = require("vmctl.qmp").connect(at, { greeting_timeout = GREETING })
   self._client, self._err, self._code = client, err, code
   if client and self.on_event then client:on_event(self.on_event) end
@@ -68,8 +75,8 @@ function methods:close()
   if self._client then self._client:close() end
   if not self._done then self._err, self._code = "closed", "ECLOSED" end
   self._done, self._begun = true, true
-  self._stream:close()
-  self._theirs:close()
+  if self._stream then self._stream:close() end
+  if self._theirs then self._theirs:close() end
   self._news:wake()
 end
 
