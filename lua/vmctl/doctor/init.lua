@@ -60,7 +60,7 @@ local WORDS = { [true] = "yes", partial = "partly", [false] = "no" }
 
 --- Writes the findings of `check` for a person, with advice below each problem. Waits as `check` does.
 ---@param out? { write: fun(self, text: string) } standard output by default
----@param opts? table of `check`
+---@param opts? table of `check`, or `findings` that were made elsewhere
 ---@return true|nil ok all that guests need is there
 ---@return string? message
 ---@return string? code ENOENT
@@ -68,8 +68,8 @@ local WORDS = { [true] = "yes", partial = "partly", [false] = "no" }
 function M.report(out, opts)
   out = out or io.stdout
   local lacking, names = {}, {}
-  for _, finding in ipairs(M.check(opts)) do
-    out:write(("%-6s  %-24s  %s\n"):format(WORDS[finding.ok], finding.name, finding.detail))
+  for _, finding in ipairs(opts and opts.findings or M.check(opts)) do
+    out:write(("%-6s  %-24s  %s\n"):format(WORDS[finding.ok] or "?", finding.name, finding.detail))
     if finding.advice then out:write(("%8s%-24s  -> %s\n"):format("", "", finding.advice)) end
     if not finding.ok and not finding.optional then
       lacking[#lacking + 1], names[#names + 1] = finding, finding.name
