@@ -28,6 +28,7 @@ M.codes = {
   { name = "ENODEV", meaning = "no such virtual machine, or no transport to it yet" },
   { name = "EADDRINUSE", meaning = "somebody else listens there" },
   { name = "EHOSTUNREACH", meaning = "no route to the host" },
+  { name = "EHOSTDOWN", meaning = "the other machine does not answer, or has gone away" },
   { name = "ENETUNREACH", meaning = "no route to the network" },
   { name = "EAGAIN", meaning = "not now: the queue of the listener or a limit of the system is full" },
   { name = "ENOBUFS", meaning = "the system is short of buffers for a moment" },

@@ -440,7 +440,7 @@ function doctor.check(opts) end
 
 --- Writes the findings of `check` for a person, with advice below each problem. Waits as `check` does.
 ---@param out? { write: fun(self, text: string) } standard output by default
----@param opts? table of `check`
+---@param opts? table of `check`, or `findings` that were made elsewhere
 ---@return true|nil ok all that guests need is there
 ---@return string? message
 ---@return string? code ENOENT
@@ -834,7 +834,18 @@ do
 ---@field image vmctl.machine.image
 local machine = {}
 
+--- Connects to another machine, for the guests that `on` places there: they share the connection. Waits.
+---
+--- Connects. Waits until vmctl has answered there.
+---@param on string|vmctl.RemoteWhere
+---@return vmctl.RemoteHost|nil
+---@return string?
+---@return string? as vmctl.remote.host has it
+function machine.host(on) end
+
 --- Starts a guest. Waits only until QEMU runs, and while an image or a file system for its root is made; `wait_ready` waits for the guest.
+---
+--- Starts a guest on another machine. Waits until its QEMU runs there; the first time, while its files are sent.
 ---@param opts vmctl.MachineOptions
 ---@return vmctl.Machine|nil vm
 ---@return string?
@@ -3139,7 +3150,8 @@ end
 do
 ---@class vmctl.Machine
 ---@field name string
----@field pid integer QEMU's
+---@field pid? integer QEMU's, if it runs on this machine
+---@field host? string the other machine that it runs on, where QEMU's number is `host_pid`
 ---@field command string[] QEMU's command line
 ---@field accel "kvm"|"tcg"
 ---@field accel_reason string why it is that
@@ -3564,6 +3576,7 @@ do
 ---@field reboot? boolean a guest that reboots starts again, in a new epoch (else its QEMU ends)
 ---@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start programs, but has none (`confinement` says what is in force)
 ---@field paths? string[] files and folders that QEMU may use beside those that `args` name: for what its monitor is told later
+---@field on? string|vmctl.RemoteWhere|vmctl.RemoteHost another machine on which it runs: "ssh:USER@HOST", "exec:COMMAND", or what vmctl.machine.host gives; docs/remote.md says which options go there
 ---@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
 local MachineOptions = {}
 
@@ -4003,6 +4016,58 @@ function QmpClient:supports(name) end
 ---@return string?
 ---@return string? code ETIMEDOUT, ERESET, ECLOSED
 function QmpClient:wait_event(what, opts) end
+
+end
+
+do
+---@class vmctl.RemoteHost
+---@field label string as the caller has named it
+---@field version string of vmctl there
+local RemoteHost = {}
+
+--- Sends a request. Waits for the answer.
+---@param request table with `op`
+---@param timeout? number seconds (30)
+---@return vmctl.Stream|nil stream behind the answer, which the caller closes
+---@return table|string answer, or a message
+---@return string? code of the other side; EHOSTDOWN, ETIMEDOUT
+function RemoteHost:ask(request, timeout) end
+
+--- As `ask`, for a request behind whose answer there is nothing.
+---@return table|nil answer
+---@return string?
+---@return string?
+function RemoteHost:call(request, timeout) end
+
+--- True while it answers. Does not wait.
+---@return true|nil
+---@return string?
+---@return string? code EHOSTDOWN, ECLOSED
+function RemoteHost:check() end
+
+--- Ends the connection, and with it what runs there. Idempotent, never waits.
+---@return true
+function RemoteHost:close() end
+
+--- Waits until it has gone away, or was closed.
+---@param timeout number seconds
+---@return nil
+---@return string message
+---@return string code ETIMEDOUT: it is there
+function RemoteHost:wait_lost(timeout) end
+
+end
+
+do
+--- where guests may run: the first element is the text of `on`
+---@class vmctl.RemoteWhere
+---@field [1]? string "ssh:USER@HOST:PORT", "exec:COMMAND"
+---@field argv? string[] instead: a program and its arguments whose standard streams lead to a `vmctl serve --stdio`
+---@field ssh_options? string[] words for ssh, before the host: { "-F", "ssh_config", "-i", "key" }
+---@field command? string|string[] vmctl there, for ssh ("vmctl"): its path, or words before `serve --stdio`
+---@field timeout? number seconds until it has said hello (30)
+---@field keepalive? number seconds within which a host that has gone away is noticed (15)
+local RemoteWhere = {}
 
 end
 

@@ -17,7 +17,7 @@ local READER_LEFT = 141 -- 128 + SIGPIPE
 --- The subcommands, in the order of the help.
 M.COMMANDS = {
   "run", "list", "stop", "exec", "shell", "cp", "ready", "health", "push", "forward", "switch", "console", "logs", "screenshot",
-  "qmp", "test", "report", "trace", "images", "doctor", "completion",
+  "qmp", "test", "report", "trace", "images", "doctor", "serve", "completion",
 }
 
 local EXIT_CODES = [[

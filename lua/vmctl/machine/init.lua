@@ -16,7 +16,8 @@ local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 6
 
 ---@class vmctl.Machine
 ---@field name string
----@field pid integer QEMU's
+---@field pid? integer QEMU's, if it runs on this machine
+---@field host? string the other machine that it runs on, where QEMU's number is `host_pid`
 ---@field command string[] QEMU's command line
 ---@field accel "kvm"|"tcg"
 ---@field accel_reason string why it is that
@@ -29,17 +30,23 @@ local mt = { __name = "vmctl.Machine", __index = methods }
 ---@param opts vmctl.MachineOptions
 ---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EBUSY: another guest uses its disk; EINVAL …
 function M.launch(opts)
-  local its_beside, completed, code = beside.plan(launch.check(opts))
+  opts = launch.check(opts)
+  if opts.on then return require("vmctl.machine.far.launch").start(opts, mt) end
+  local its_beside, completed, code = beside.plan(opts)
   if not its_beside then return nil, completed, code end
   if not completed.root then return launch.start(completed, mt, its_beside) end
   local its_root
   its_root, completed, code = root.plan(completed, its_beside, M.launch)
   if not its_root then return nil, completed, code end
-  local vm, err
-  vm, err, code = launch.start(completed, mt, its_beside, its_root)
+  local vm, err, why = launch.start(completed, mt, its_beside, its_root)
   its_root:close()
-  return vm, err, code
+  return vm, err, why
 end
+
+--- Connects to another machine, for the guests that `on` places there: they share the connection. Waits.
+---@param on string|vmctl.RemoteWhere
+---@return vmctl.RemoteHost|nil, string?, string? as vmctl.remote.host has it
+function M.host(on) return require("vmctl.remote.host").connect(on) end
 
 --- Waits until the guest's agent answers, which is asked each time. `vm.clock_source` is then what its kernel counts time by, if the
 --- agent is ours; of one that may run slow the log warns, and of network cards with nobody at the other end.
@@ -221,6 +228,7 @@ end
 function methods:confinement()
   local ok, err, code = self._process:check()
   if not ok then return nil, err, code end
+  if self._far then return self._far:confinement() end
   local found = confinement.of(self.pid)
   if not found then return errors.fail("ERESET", "%s: its QEMU has ended", self.name) end
   found.landlock, found.user_reason = self._confinement.landlock, self._confinement.user_reason
@@ -243,7 +251,7 @@ function methods:close()
   if self._closed then return true end
   self._closed = true
   if self._lead then self._lead:cancel() end
-  for _, name in ipairs { "_clients", "_channel", "_process", "_console", "_monitor", "_beside" } do
+  for _, name in ipairs { "_clients", "_channel", "_process", "_console", "_monitor", "_beside", "_far" } do
     if self[name] then self[name]:close() end
   end
   return true

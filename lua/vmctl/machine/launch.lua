@@ -27,7 +27,7 @@ local known = {
   display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
   fds = "table", paths = "table", root = "string|table", init = "string|table", boot = { "ours", "kernel", "firmware" },
   writes = { "discard", "keep", "through" }, modules_dir = "string", agent = "string", cache_dir = "string",
-  shares = "table", network = { "none", "user" }, ports = "table",
+  shares = "table", network = { "none", "user" }, ports = "table", on = "string|table",
 }
 
 ---@class vmctl.MachineRootOptions what a guest is made of: the first element is the text of `root`
@@ -80,6 +80,8 @@ local known = {
 ---@field sandbox? boolean|"programs" false: QEMU keeps our capabilities, which some of `args` need; "programs": it may start
 -- programs, but has none (`confinement` says what is in force)
 ---@field paths? string[] files and folders that QEMU may use beside those that `args` name: for what its monitor is told later
+---@field on? string|vmctl.RemoteWhere|vmctl.RemoteHost another machine on which it runs: "ssh:USER@HOST", "exec:COMMAND", or what
+-- vmctl.machine.host gives; docs/remote.md says which options go there
 ---@field fds? integer[] descriptors that QEMU gets as its 4, 5, …, for `args`; they stay the caller's
 
 --- The options of a launch, checked. A mistake raises at the line that calls the caller. Does not wait.
@@ -118,8 +120,11 @@ local function open_channels(vm, spec, opts)
   return true
 end
 
--- The parts of the machine, around its channels. None of it knows the machine, which the collector may so take at any time.
-local function add_parts(vm, opts)
+--- Makes the parts of the machine, around its channels. Does not wait.
+-- None of it knows the machine, which the collector may so take at any time.
+---@param vm vmctl.Machine with name, macs, _process, _console, _monitor, _channel, _beside
+---@param opts vmctl.MachineOptions
+function M.add_parts(vm, opts)
   vm._clients = agent_clients.new(vm.name, vm._channel, vm._process, opts.exec_timeout)
   vm._epoch = epoch.new(vm._clients)
   watch_events(vm)
@@ -189,7 +194,7 @@ function M.start(opts, mt, its_beside, its_root)
   local ok
   ok, err, code = open_channels(vm, spec, opts)
   if ok then
-    add_parts(vm, opts)
+    M.add_parts(vm, opts)
     ok, err, code = start_qemu(vm, spec, opts)
   end
   if not ok then

@@ -3,7 +3,7 @@
 ---   console  the guest's console: output and input
 ---   qmp      QEMU's monitor
 ---   stop     a connection powers the guest off, and reads "stopped" at the end
----   info     a JSON document: name, and the pid of QEMU
+---   info     a JSON document: name, and the pid of QEMU (of this program, if that runs on another machine)
 local accept = require "vmctl.net.server"
 local access = require "vmctl.net.access"
 local background = require "vmctl.base.background"
@@ -121,7 +121,7 @@ local SERVE = { agent = serve_agent, console = serve_console, qmp = monitor.serv
 local function write_info(vm, folder)
   local file, err = io.open(folder .. "/info", "w")
   if not file then return errors.fail("EIO", "%s", err) end
-  local ok, why = file:write(assert(json.encode { name = vm.name, pid = vm.pid }), "\n")
+  local ok, why = file:write(assert(json.encode { name = vm.name, pid = vm.pid or select(3, core.fs.identity()) }), "\n")
   local closed, how = file:close()
   if ok and closed then return true end
   return errors.fail("EIO", "%s/info: %s", folder, why or how)

@@ -32,6 +32,9 @@ function M.describe(command)
   command:option("-M --machine", "QEMU's machine: microvm (default), q35 (default with --display) …"):argname "TYPE"
   command:flag("--display", "Give it a screen and a keyboard.")
   command:flag("--reboot", "Let it start again when it reboots.")
+  command:option("--on", "The machine that runs it: ssh:USER@HOST, or exec:COMMAND that leads to `vmctl serve --stdio` there.")
+    :argname "WHERE"
+  command:option("--ssh-option", "A word for ssh."):argname("WORD"):count "*"
   command:option("--arg", "A further argument for QEMU."):argname("WORD"):count "*"
   command:option("--console-log", "A file that gets all that the console shows."):argname "FILE"
   command:option("--ready-timeout", "Seconds in which it has to be ready (120)."):argname("SECONDS")
@@ -67,6 +70,7 @@ local function describe_guest(opts)
     cpus = opts.cpus, append = opts.append, accel = opts.accel, args = opts.arg, console_log = opts.console_log,
     display = opts.display,
     machine = opts.machine or opts.display and "q35" or nil, reboot = opts.reboot,
+    on = opts.on and { opts.on, ssh_options = opts.ssh_option } or nil,
   })
 end
 
@@ -86,7 +90,7 @@ end
 
 -- Waits until the guest ends, or this program is interrupted.
 local function stay(vm, opts, shared, took)
-  output.result(opts, { name = vm.name, pid = vm.pid, folder = shared.folder, ready = took },
+  output.result(opts, { name = vm.name, pid = vm.pid or vm.host_pid, folder = shared.folder, ready = took },
     ("%s is ready after %.1f s; vmctl shell %s, vmctl exec %s -- COMMAND"):format(vm.name, took, vm.name, vm.name))
   return task.race {
     function()

@@ -1,0 +1,86 @@
+--- Sends files to another machine, by their digest: what that has already is not sent again.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local fs = require "vmctl.base.fs"
+local wire = require "vmctl.remote.wire"
+
+local M = {}
+
+local PIECE = 1 << 18
+local ANSWER = 600      -- seconds for the other side to write what it has got
+local STALLED = 60      -- seconds in which a piece must go
+local FRESH = 2         -- seconds in which a file may change without a trace
+local KNOWN = 256       -- digests that are remembered, by the state of their files
+
+local digests, known = {}, 0
+
+local function remember(key, digest)
+  if known >= KNOWN then digests, known = {}, 0 end
+  digests[key], known = digest, known + 1
+end
+
+local function each_piece(file, take)
+  local size = 0
+  while true do
+    local data, err, code = file:read(PIECE)
+    if not data then return nil, err, code end
+    if data == "" then return size end
+    size = size + #data
+    local ok
+    ok, err, code = take(data)
+    if not ok then return nil, err, code end
+  end
+end
+
+-- The digest of an open file, and its size.
+local function digest_of(file, path)
+  local found, err, code = file:stat()
+  if not found then return nil, err, code end
+  if found.type ~= "file" then return errors.fail("EINVAL", "%s is no regular file", path) end
+  local key = ("%d %d %d %d"):format(found.device, found.inode, found.size, found.changed)
+  if digests[key] then return digests[key], found.size end
+  local hash = core.sha256()
+  local size, why, how = each_piece(file, function(data)
+    hash:update(data)
+    return true
+  end)
+  if not size then return nil, why, how end
+  file:seek(0, 0)
+  if os.time() - found.mtime > FRESH then remember(key, hash:hex()) end
+  return hash:hex(), size
+end
+
+local function send(stream, file, size)
+  local sent, err, code = each_piece(file, function(data)
+    size = size - #data
+    if size < 0 then return errors.fail("EAGAIN", "it grows while it is sent") end
+    return stream:write(data, STALLED)
+  end)
+  if not sent then return nil, err, code end
+  if size ~= 0 then return errors.fail("EAGAIN", "it shrinks while it is sent") end
+  return wire.answer(stream, ANSWER)
+end
+
+--- Sees to it that a host has a file. Waits while it is sent, if that is needed.
+---@param host vmctl.RemoteHost
+---@param path string
+---@return string|nil digest by which the host knows it, in hexadecimal; string? message; string? code ENOENT, EFBIG: more than the
+-- host keeps; EHOSTDOWN …
+---@return boolean? sent
+function M.send(host, path)
+  local file <close>, err, code = fs.open(path) -- luacheck: ignore
+  if not file then return nil, err, code end
+  local digest, size, how = digest_of(file, path)
+  if not digest then return nil, size, how end
+  local stream <close>, answer, why = host:ask { op = "put", sha256 = digest, size = size } -- luacheck: ignore
+  if not stream then return nil, ("send %s: %s"):format(path, answer), why end
+  if answer.have == true then return digest, nil, nil, false end
+  local ok
+  ok, err, code = send(stream, file, size)
+  if ok then return digest, nil, nil, true end
+  local there, lost, reason = host:check()
+  if not there then return nil, lost, reason end
+  return nil, ("send %s to %s: %s"):format(path, host.label, err), code
+end
+
+return M

@@ -1,0 +1,318 @@
+-- Guests on other machines: the conversation with `vmctl serve --stdio`, without a guest. The other machine is a command here.
+local assert = require "luassert"
+local core = require "vmctl.core"
+local host = require "vmctl.remote.host"
+local serve = require "vmctl.serve"
+local store = require "vmctl.serve.store"
+local support = require "spec.support"
+local upload = require "vmctl.remote.upload"
+local vmctl = require "vmctl"
+local where = require "vmctl.remote.where"
+local wire = require "vmctl.remote.wire"
+local yamux = require "vmctl.yamux"
+
+local VERSION = require "vmctl.base.version"
+
+local code, run, pair, tmpdir = support.code, support.run, support.pair, support.tmpdir
+
+local function write(path, bytes)
+  local file <close> = assert(io.open(path, "wb"))
+  assert(file:write(bytes))
+end
+
+local function read(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+describe("vmctl.remote.where", function()
+  it("makes a command of ssh, in which nothing is left to a shell here", function()
+    local at = assert(where.parse { "ssh:ann@web-1.example:2222", ssh_options = { "-F", "my config" }, command = "/opt/vm ctl" })
+    assert.same({ "ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-p", "2222", "-F", "my config", "--", "ann@web-1.example",
+      "exec '/opt/vm ctl' serve --stdio" }, at.argv)
+    assert.equal("ssh:ann@web-1.example:2222", at.label)
+    assert.equal("::1", assert(where.parse "ssh:[::1]:22").argv[10])
+    assert.same({ "/bin/sh", "-c", "a b" }, assert(where.parse "exec:a b").argv)
+    assert.same({ "srun", "-N1" }, assert(where.parse { argv = { "srun", "-N1" } }).argv)
+  end)
+
+  it("refuses names that ssh would take for options or a shell for more", function()
+    for _, text in ipairs { "ssh:", "ssh:-oProxyCommand=x", "ssh:-F@h", "ssh:a@-h", "ssh:a b", "ssh:a;b", "ssh:$(x)", "ssh:a\nb", "ssh:h:0",
+      "ssh:h:65536", "ssh:a@b@c", "ssh:" .. ("a"):rep(300), "exec:", "exec:a\0b", "vsock:3", "", "ssh:a:b:c" } do
+      assert.equal("EINVAL", code(where.parse(text)), text)
+    end
+    assert.equal("EINVAL", code(where.parse { argv = {} }))
+    assert.has_error(function() where.parse { "ssh:a", colour = "red" } end)
+  end)
+end)
+
+describe("a hello", function()
+  local function hear(bytes, noise)
+    local a, b = pair()
+    assert(b:write(bytes))
+    b:close()
+    local results = table.pack(wire.read_hello(a, "serve", 5, noise))
+    a:close()
+    return table.unpack(results, 1, results.n)
+  end
+
+  it("is found behind what a login shell says", run(function()
+    assert.equal("9.9", (hear "Welcome!\n\nvmctl-serve 1 9.9\n"))
+    assert.equal("1.2.3-rc", (hear "vmctl-serve 1 1.2.3-rc\n"))
+  end))
+
+  it("of another protocol is refused with both versions", run(function()
+    local _, err, how = hear "vmctl-serve 2 9.9\n"
+    assert.equal("EPROTO", how)
+    assert.equal(("vmctl 9.9 there speaks protocol 2 of `serve`, vmctl %s here speaks 1: install one version on both"):format(VERSION), err)
+  end))
+
+  it("is waited for in a bounded text", run(function()
+    assert.equal("EPROTO", code(hear(("x\n"):rep(65))))
+    assert.equal("ETOOBIG", code(hear(("x"):rep(257) .. "\n")))
+    assert.equal("EPROTO", code(hear("x\nvmctl-serve 1 9.9\n", 0)))
+    assert.equal("EOF", code(hear "x\n"))
+    assert.equal("EPROTO", code(hear(("vmctl-serve 1234567 1\n"):rep(65))))
+    assert.equal("EOF", code(hear "vmctl-serve 1 9.9 more\n"))
+  end))
+end)
+
+describe("an answer", function()
+  local function hear(bytes)
+    local a, b = pair()
+    assert(b:write(bytes))
+    b:close()
+    local results = table.pack(wire.answer(a, 5))
+    a:close()
+    return table.unpack(results, 1, results.n)
+  end
+
+  it("is one JSON object of at most 64 KiB", run(function()
+    assert.same({ id = 1 }, hear '{"id":1}\n')
+    for bytes, how in pairs { ["[1]\n"] = "EPROTO", ["1\n"] = "EPROTO", ["{\n"] = "EPROTO", [""] = "EOF", ['{"id":1}'] = "EPROTO",
+      [("x"):rep(wire.LINE + 1) .. "\n"] = "ETOOBIG" } do
+      assert.equal(how, code(hear(bytes)), bytes:sub(1, 20))
+    end
+  end))
+
+  it("may be a refusal, whose code is that of the other side and whose text cannot harm a terminal", run(function()
+    local _, err, how = hear '{"error":"no\\u001b[31m","code":"ENOENT"}\n'
+    assert.equal("ENOENT", how)
+    assert.is_nil(err:find "\27")
+    for _, bytes in ipairs { '{"error":1,"code":"E"}\n', '{"error":"x"}\n', '{"error":"x","code":"e;rm"}\n' } do
+      assert.equal("EPROTO", code(hear(bytes)))
+    end
+  end))
+end)
+
+describe("vmctl.RemoteHost", function()
+  local function fails(on, how, text)
+    local found, err, why = host.connect(on)
+    assert.is_nil(found)
+    assert.equal(how, why)
+    assert.truthy(err:find(text, 1, true), err)
+  end
+
+  it("says why nobody answers there", run(function()
+    fails("exec:no-such-program serve", "ENOENT", "no vmctl there (exit code 127")
+    fails("exec:echo no entry >&2; exit 255", "EHOSTDOWN", "/bin/sh ended with exit code 255: no entry")
+    fails("exec:echo hello", "EHOSTDOWN", "ended with exit code 0: hello")
+    fails("exec:kill -9 $$", "EHOSTDOWN", "signal KILL")
+    fails("exec:echo vmctl-serve 7 3.2; exec cat", "EPROTO", "vmctl 3.2 there speaks protocol 7")
+    fails("exec:yes", "EPROTO", "no hello of vmctl, but 'y'")
+    fails({ "exec:exec sleep 1000", timeout = 0.1 }, "ETIMEDOUT", "no hello of vmctl within 0.1 s")
+    fails({ argv = { "/no/such/program" } }, "ENOENT", "/no/such/program")
+  end))
+
+  -- A command that leads to a socket.
+  local LEAD = [[
+local core, vmctl = require "vmctl.core", require "vmctl"
+local s = assert(vmctl.dial("unix:" .. arg[0] .. "/s"))
+local input, output = core.open(0, "pipe"), core.open(1, "pipe")
+local function copy(from, to)
+  return function()
+    while true do
+      local data = from:read(65536, math.huge)
+      if not data or not to:write(data, math.huge) then os.exit(0, false) end
+    end
+  end
+end
+vmctl.all { copy(input, s), copy(s, output) }
+]]
+
+  -- One whose other side is a function of this process.
+  local function faked(act)
+    return function()
+      local folder = tmpdir()
+      local listener <close> = assert(vmctl.listen("unix:" .. folder .. "/s"))
+      vmctl.scope(function(scope)
+        vmctl.spawn_in(scope, function()
+          local s <close> = assert(listener:accept())
+          s:write(wire.hello "serve")
+          assert(wire.read_hello(s, "use", 30, 0))
+          act(s)
+        end)
+        local h <close> = assert(host.connect { argv = { "lua5.4", "-e", LEAD, folder }, keepalive = 1 })
+        local _, err, how = h:wait_lost(30)
+        assert.not_equal("ETIMEDOUT", how, err)
+        assert.equal(how, code(h:ask { op = "doctor" }))
+        assert.is_nil(h:check())
+        scope:cancel()
+      end)
+    end
+  end
+
+  it("is lost when the other side answers no more", run(faked(function(s)
+    while s:read(65536, math.huge) do end
+  end)))
+
+  it("is lost when the other side speaks no yamux", run(faked(function(s) s:write(("\xff"):rep(4096)) s:read(1, math.huge) end)))
+
+  it("is lost when the other side ends", run(faked(function() end)))
+
+  it("is closed once, and says so", run(function()
+    local h = assert(host.connect "exec:bin/vmctl serve --stdio")
+    assert.equal(VERSION, h.version)
+    assert.equal("ENODEV", code(h:call { op = "console", id = 1 }))
+    assert.equal("ENODEV", code(h:call { op = "nonsense" }))
+    h:close()
+    h:close()
+    assert.equal("ECLOSED", code(h:call { op = "doctor" }))
+  end))
+end)
+
+-- A session with `serve` in this process: fn(session, pipes).
+local function with_serve(fn, opts)
+  return function()
+    local near, far = pair()
+    local folder = tmpdir()
+    vmctl.scope(function(scope)
+      local server = vmctl.spawn_in(scope, function()
+        return serve.serve(far, far, { cache = folder, cache_bytes = opts and opts.cache_bytes })
+      end)
+      fn(near, server, folder)
+      near:close()
+      scope:cancel()
+    end)
+    far:close()
+  end
+end
+
+local function greeted(near)
+  assert.equal(VERSION, wire.read_hello(near, "serve", 30, 0))
+  assert(near:write(wire.hello "use"))
+  local session = yamux.session(near, { client = true }):start "near"
+  vmctl.yield()
+  return session
+end
+
+local function asked(session, request)
+  local s <close> = assert(session:open())
+  assert(type(request) == "string" and s:write(request) or wire.send(s, request))
+  return wire.answer(s, 30)
+end
+
+describe("vmctl serve", function()
+  it("ends when the other side is no vmctl, or of another protocol", run(with_serve(function(near, server)
+    assert(near:write "vmctl-use 9 8.1\n")
+    local ok, err, how = server:join(30)
+    assert.is_nil(ok)
+    assert.equal("EPROTO", how)
+    assert.truthy(err:find "vmctl 8.1 there speaks protocol 9", err)
+  end)))
+
+  it("takes a hello and a session in single bytes", run(with_serve(function(near, server)
+    local bytes = wire.hello "use" .. "\0\2\0\1\0\0\0\0\0\0\0\7" -- a ping
+    for i = 1, #bytes do
+      assert(near:write(bytes:sub(i, i)))
+      vmctl.yield()
+    end
+    assert.equal(VERSION, wire.read_hello(near, "serve", 30, 0))
+    assert.equal("\0\2\0\2\0\0\0\0\0\0\0\7", near:read_exact(12, 30))
+    near:shutdown()
+    assert.is_true(server:join(30))
+  end)))
+
+  it("refuses what is no request, and goes on", run(with_serve(function(near)
+    local session <close> = setmetatable({ greeted(near) }, { __close = function(t) t[1]:close() end })
+    local s = session[1]
+    for request, how in pairs { ["[]\n"] = "EPROTO", ["{\n"] = "EPROTO", [("x"):rep(70000) .. "\n"] = "ETOOBIG", ['{"op":[]}\n'] = "ENODEV",
+      ['{"op":"put"}\n'] = "EINVAL", ['{"op":"put","sha256":"../../x","size":1}\n'] = "EINVAL", ['{"op":"launch"}\n'] = "EINVAL",
+      ['{"op":"launch","spec":{"colour":1}}\n'] = "EINVAL", ['{"op":"launch","spec":{"on":"exec:x"}}\n'] = "EINVAL",
+      ['{"op":"launch","spec":{"args":1}}\n'] = "EINVAL", ['{"op":"launch","spec":{"nics":[1]}}\n'] = "EINVAL",
+      ['{"op":"launch","spec":{"args":[1]}}\n'] = "EINVAL",
+      ['{"op":"launch","spec":{},"files":{"kernel":"' .. ("0"):rep(64) .. '"}}\n'] = "ENOENT",
+      ['{"op":"launch","spec":{},"files":{"kernel":7}}\n'] = "EINVAL", ['{"op":"agent","id":1,"port":5000}\n'] = "ENODEV" } do
+      assert.equal(how, code(asked(s, request)), request:sub(1, 60))
+    end
+    assert.is_table(assert(asked(s, { op = "doctor" })).findings[1])
+  end)))
+end)
+
+describe("files", function()
+  local function connected(cache, fn)
+    local h <close> = assert(host.connect { argv = { "bin/vmctl", "serve", "--stdio", "--cache", cache, "--cache-size", "3M" } })
+    fn(h)
+  end
+
+  it("are sent once, and stand under their digests", run(function()
+    local folder = tmpdir()
+    write(folder .. "/a", ("0123456789abcdef"):rep(1 << 16))
+    connected(folder .. "/cache", function(h)
+      local digest, _, _, sent = assert(upload.send(h, folder .. "/a"))
+      assert.is_true(sent)
+      assert.is_true(read(folder .. "/cache/" .. digest) == read(folder .. "/a"))
+      assert.is_false(select(4, upload.send(h, folder .. "/a")))
+      assert.equal(256, core.fs.stat(folder .. "/cache/" .. digest).mode)
+      write(folder .. "/a", "")
+      assert.is_true(select(4, upload.send(h, folder .. "/a")))
+      assert.equal("ENOENT", code(upload.send(h, folder .. "/b")))
+      assert.equal("EINVAL", code(upload.send(h, folder)))
+      write(folder .. "/large", ("x"):rep(4 << 20))
+      assert.equal("EFBIG", code(upload.send(h, folder .. "/large")))
+    end)
+  end))
+
+  local function given(bytes, digest, size)
+    local folder = tmpdir()
+    local files = assert(store.open(folder))
+    local a, b = pair()
+    assert(a:write(bytes))
+    a:close()
+    local results = table.pack(files:take(b, digest, size))
+    b:close()
+    return core.fs.list(folder), table.unpack(results, 1, results.n)
+  end
+
+  it("that are cut off, or are others than announced, leave nothing", run(function()
+    local digest = core.sha256("hello"):hex()
+    assert.same({ digest }, (given("hello", digest, 5)))
+    local names, _, _, how = given("hell", digest, 5)
+    assert.same({ {}, "EOF" }, { names, how })
+    names, _, _, how = given("hullo", digest, 5)
+    assert.same({ {}, "EPROTO" }, { names, how })
+  end))
+
+  it("that were used least recently make room", run(function()
+    local folder = tmpdir()
+    local files = assert(store.open(folder, 30))
+    local root <close> = assert(core.fs.root(folder))
+    local old = os.time() - 7200
+    for i, text in ipairs { "aaaaaaaaaa", "bbbbbbbbbb" } do
+      local digest = core.sha256(text):hex()
+      write(folder .. "/" .. digest, text)
+      root:chtimes("/" .. digest, old + i, old + i)
+    end
+    local a, b = pair()
+    local text = ("c"):rep(15)
+    assert(a:write(text))
+    assert(files:take(b, core.sha256(text):hex(), 15))
+    a:close()
+    b:close()
+    local kept = core.fs.list(folder)
+    table.sort(kept)
+    local expected = { core.sha256("bbbbbbbbbb"):hex(), core.sha256(text):hex() }
+    table.sort(expected)
+    assert.same(expected, kept)
+  end))
+end)
