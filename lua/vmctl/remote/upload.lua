@@ -9,6 +9,7 @@ local M = {}
 local PIECE = 1 << 18
 local ANSWER = 600      -- seconds for the other side to write what it has got
 local STALLED = 60      -- seconds in which a piece must go
+local LAST_WORDS = 5    -- seconds
 local FRESH = 2         -- seconds in which a file may change without a trace
 local KNOWN = 256       -- digests that are remembered, by the state of their files
 
@@ -56,6 +57,7 @@ local function send(stream, file, size)
     if size < 0 then return errors.fail("EAGAIN", "it grows while it is sent") end
     return stream:write(data, STALLED)
   end)
+  if not sent and (code == "EPIPE" or code == "ECONNRESET") then return wire.answer(stream, LAST_WORDS) end -- it says why
   if not sent then return nil, err, code end
   if size ~= 0 then return errors.fail("EAGAIN", "it shrinks while it is sent") end
   return wire.answer(stream, ANSWER)

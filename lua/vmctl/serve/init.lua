@@ -41,9 +41,9 @@ end
 
 function methods:put(stream, request)
   local have, err, code = self._store:has(request.sha256, request.size)
-  if have == nil then return nil, err, code end
-  local ok
-  ok, err, code = wire.send(stream, { have = have })
+  local ok = have ~= nil
+  if have == false then ok, err, code = self._store:reserve(request.size) end
+  if ok then ok, err, code = wire.send(stream, { have = have }) end
   if not ok or have then return ok, err, code end
   ok, err, code = self._store:take(stream, request.sha256, request.size)
   if not ok then return nil, err, code end

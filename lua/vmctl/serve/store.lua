@@ -59,6 +59,7 @@ end
 
 -- Makes room: what was used least recently goes, and what killed processes have left.
 local function make_room(self, size)
+  if size > self._most then return false end
   local list, total = entries(self)
   local now = os.time()
   for _, each in ipairs(list) do
@@ -101,15 +102,20 @@ local function receive(stream, name, digest, size)
   return file:chmod(READ_ONLY)
 end
 
+--- Sees to it that there is room for a file. Does not wait, but for the file system.
+---@param size integer
+---@return true|nil, string?, string? code EFBIG: more than is kept
+function methods:reserve(size)
+  if make_room(self, size) then return true end
+  return errors.fail("EFBIG", "a file of %d bytes: %d are kept here, and what is there is in use", size, self._most)
+end
+
 --- Takes a file from a stream. Waits.
 ---@param stream vmctl.Stream
 ---@param digest string which `has` has checked
 ---@param size integer
----@return true|nil, string?, string? code EFBIG: more than is kept; EPROTO: another digest; ENOSPC …
+---@return true|nil, string?, string? code EPROTO: another digest; ENOSPC …
 function methods:take(stream, digest, size)
-  if not make_room(self, size) then
-    return errors.fail("EFBIG", "a file of %d bytes: %d are kept here, and what is there is in use", size, self._most)
-  end
   return staged.make(self._folder .. "/" .. digest, function(name) return receive(stream, name, digest, size) end)
 end
 
