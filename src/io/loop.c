@@ -174,6 +174,7 @@ void vmctl_loop_close(struct vmctl_loop *loop)
     free(loop->heap);
     free(loop->scratch);
     vmctl_buf_free(&loop->spare);
+    vmctl_buf_free(&loop->shelf);
     loop->heap = NULL;
     loop->timers = loop->heap_size = 0;
     loop->scratch = NULL;

@@ -45,6 +45,7 @@ struct vmctl_loop {
     struct vmctl_list chores;   /* of struct vmctl_chore: run before the next wait */
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
     struct vmctl_buf spare;     /* empty: a large block of a stream that waits, for the next one that reads much */
+    struct vmctl_buf shelf;     /* empty: a small one, for the next buffer of a stream that grows; see stream_blocks.h */
     double skew;                /* how far this loop's clock is ahead of the monotonic one */
     double grace;               /* on a virtual clock: seconds that fds get before time leaps; below 0: the clock is real */
     unsigned happened;          /* events that libev has handed out */

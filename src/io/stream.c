@@ -1,6 +1,7 @@
 /* A byte stream on the loop: fills its input buffer, sends its output buffer, and wakes those who wait for either. */
 #include "io/stream.h"
 
+#include "io/stream_blocks.h"
 #include "io/sysio.h"
 
 #include <errno.h>
@@ -11,8 +12,6 @@
 #include <unistd.h>
 
 enum {
-    STREAM_SPARE = 4 * 1024 * 1024, /* bytes of a buffer that is kept for the next stream, at most */
-    STREAM_KEEP = 1024, /* an idle stream keeps a buffer of at most this size */
     STREAM_MISSES = 6,  /* at worst one read of 64 is tried in vain */
     STREAM_SMALL = 512  /* a frame up to this size is copied behind its header */
 };
@@ -176,31 +175,6 @@ static void stream_learn(struct vmctl_stream *s, bool hit)
     s->hold = (uint8_t)((1U << s->misses) - 1);
 }
 
-/* A large buffer that is empty is kept for whichever stream reads much next: making it anew means to copy while it grows, and to
- * read by way of the scratch. */
-static void stream_give_up(struct vmctl_stream *s)
-{
-    struct vmctl_buf *spare = &s->loop->spare;
-    s->bulk = s->bulk || s->in.cap > VMCTL_SCRATCH;
-    if (s->in.cap > VMCTL_SCRATCH && s->in.cap <= STREAM_SPARE && s->in.cap > spare->cap) {
-        vmctl_buf_free(spare);
-        *spare = (struct vmctl_buf){ .data = s->in.data, .cap = s->in.cap };
-        vmctl_buf_init(&s->in, s->in.max);
-    } else {
-        vmctl_buf_free(&s->in);
-    }
-}
-
-static void stream_take_spare(struct vmctl_stream *s)
-{
-    struct vmctl_buf *spare = &s->loop->spare;
-    if (!spare->cap || spare->cap > s->in.max || vmctl_buf_len(&s->in))
-        return;
-    free(s->in.data);
-    s->in = (struct vmctl_buf){ .data = spare->data, .cap = spare->cap, .max = s->in.max };
-    *spare = (struct vmctl_buf){ 0 };
-}
-
 /* Bytes land in the room that the buffer has and behind it in the loop's scratch, so that an idle stream needs no buffer
  * and a short message none but its own size. */
 ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
@@ -212,8 +186,8 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
         s->hold--;
         return -EAGAIN;
     }
-    if (s->bulk && s->in.cap <= STREAM_KEEP)
-        stream_take_spare(s);
+    if (s->bulk && s->in.cap <= VMCTL_STREAM_KEEP)
+        vmctl_stream_take_spare(s);
     size_t len = vmctl_buf_len(&s->in), room = s->in.cap - s->in.end, over = VMCTL_SCRATCH;
     size_t step = len > VMCTL_SCRATCH ? len : VMCTL_SCRATCH; /* a size that is only announced costs the peer nothing */
     if (want > step)
@@ -229,7 +203,7 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
         return -ENOBUFS;
     if (room > most)
         room = most;
-    if (room <= STREAM_KEEP)
+    if (room <= VMCTL_STREAM_KEEP)
         room = 0; /* one piece is cheaper to read than two, and a short message cheap to copy */
     if (over > most - room)
         over = most - room;
@@ -243,6 +217,8 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
     size_t n = (size_t)got, direct = n < room ? n : room;
     s->dry = n < room + over;
     s->in.end += direct;
+    if (n - direct > VMCTL_STREAM_KEEP)
+        vmctl_stream_unshelve(s->loop, &s->in, n - direct);
     if (n > direct && vmctl_buf_append(&s->in, s->loop->scratch, n - direct) != 0) {
         s->rerr = -ENOMEM; /* bytes are lost: nothing after them would make sense */
         return -ENOMEM;
@@ -281,8 +257,8 @@ static void on_readable(struct ev_loop *ev, ev_io *w, int events)
 void vmctl_stream_want(struct vmctl_stream *s, size_t need)
 {
     s->need = need;
-    if (s->in.cap > STREAM_KEEP && !vmctl_buf_len(&s->in) && need <= STREAM_KEEP)
-        stream_give_up(s);
+    if (s->in.cap > VMCTL_STREAM_KEEP && !vmctl_buf_len(&s->in) && need <= VMCTL_STREAM_KEEP)
+        vmctl_stream_give_up(s);
     if (!s->nap.slot)
         vmctl_io_start(s->loop, &s->rio);
 }
@@ -343,8 +319,8 @@ int vmctl_stream_flush(struct vmctl_stream *s)
         s->bytes_out += (size_t)put;
         vmctl_buf_consume(&s->out, (size_t)put);
     }
-    if (s->out.cap > VMCTL_STREAM_HIGH || (s->out.cap > STREAM_KEEP && !s->corked))
-        vmctl_buf_free(&s->out);
+    if (s->out.cap > VMCTL_STREAM_HIGH || (s->out.cap > VMCTL_STREAM_KEEP && !s->corked))
+        vmctl_stream_shelve(s->loop, &s->out);
     vmctl_io_stop(s->loop, &s->wio);
     if (s->shutting)
         stream_end_sending(s);
@@ -395,6 +371,7 @@ static void stream_put_off(struct vmctl_stream *s)
 
 static int stream_queue(struct vmctl_stream *s, const struct iovec *iov, int n, size_t skip, size_t total)
 {
+    vmctl_stream_unshelve(s->loop, &s->out, total - skip);
     int err = vmctl_buf_reserve(&s->out, total - skip);
     if (err)
         return err;
@@ -444,6 +421,8 @@ int vmctl_stream_send(struct vmctl_stream *s, const struct iovec *iov, int n)
 /* A frame on a corked stream that is far from full: nothing but two copies. */
 static int stream_gather(struct vmctl_stream *s, const struct vmctl_frame *frame, const void *body)
 {
+    if (!s->out.cap)
+        vmctl_stream_unshelve(s->loop, &s->out, s->format.head + frame->size);
     int err = vmctl_buf_reserve(&s->out, s->format.head + frame->size);
     if (err)
         return err;
