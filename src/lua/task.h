@@ -19,7 +19,7 @@ struct vmctl_task {
     struct vmctl_task *next_ready;
     struct vmctl_timer timer;       /* may be set earlier than `deadline`: then it is set anew when it fires */
     struct vmctl_lua *state;
-    lua_State *co;                  /* its coroutine; NULL for the root (the plain script) */
+    lua_State *co;                  /* its coroutine; NULL for the root (the plain script), and before the task begins */
     lua_State *running;             /* co, or the coroutine of a vmctl.wrap inside it: where a wait may be made */
     struct vmctl_scope *scope;      /* the one that it belongs to */
     struct vmctl_scope *inner;      /* the innermost one that it has opened */
@@ -68,6 +68,7 @@ void vmctl_scope_push_error(lua_State *L, const struct vmctl_scope *scope); /* t
 void vmctl_scope_raise_orphans(lua_State *L, struct vmctl_lua *st);
 
 /* task_run.c */
+enum { VMCTL_TASK_THREAD = 1 }; /* user value of a task: its coroutine; before that is made, its function */
 void vmctl_task_launch(lua_State *L, int task_at, int nargs); /* its function and arguments are on top of L, and are taken */
 void vmctl_task_end_all(lua_State *L, struct vmctl_lua *st);
 bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(struct vmctl_lua *), bool once);

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <math.h>
 
-enum { TASK_THREAD = 1 }; /* user value: the coroutine */
-
 static struct vmctl_task *task_check(lua_State *L, int arg)
 {
     return luaL_checkudata(L, arg, VMCTL_TASK);
@@ -34,8 +32,6 @@ static int l_spawn(lua_State *L)
     luaL_checktype(L, 2, LUA_TFUNCTION);
     int nargs = lua_gettop(L) - 2;
     struct vmctl_task *t = task_new(L, st);
-    t->co = t->running = lua_newthread(L);
-    lua_setiuservalue(L, -2, TASK_THREAD);
     lua_insert(L, 2);
     const struct vmctl_task *parent = st->current ? st->current : &st->root;
     t->limit = background ? INFINITY : parent->limit;

@@ -61,16 +61,41 @@ static int task_body(lua_State *L)
     return task_body_ended(L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, task_body_ended), 0);
 }
 
+/* Its function and the arguments, which are taken off L, begin to run when it is resumed. */
+static void task_make_thread(lua_State *L, struct vmctl_task *t, int task_at, int nargs)
+{
+    lua_State *co = lua_newthread(L);
+    lua_setiuservalue(L, task_at, VMCTL_TASK_THREAD);
+    if (!lua_checkstack(co, nargs + 2))
+        luaL_error(L, "too many arguments");
+    lua_pushcfunction(co, task_body);
+    lua_xmove(L, co, nargs + 1);
+    t->co = t->running = co;
+    t->nargs = nargs + 1;
+}
+
+/* A function without arguments gets its coroutine when the task begins: until then it takes no memory, and the collector need not look at
+ * it. Not where a hook would be inherited. */
 void vmctl_task_launch(lua_State *L, int task_at, int nargs)
 {
     struct vmctl_task *t = lua_touserdata(L, task_at);
-    if (!lua_checkstack(t->co, nargs + 2))
-        luaL_error(L, "too many arguments");
-    lua_pushcfunction(t->co, task_body);
-    lua_xmove(L, t->co, nargs + 1);
-    t->nargs = nargs + 1;
+    if (nargs > 0 || lua_gethook(L))
+        task_make_thread(L, t, task_at, nargs);
+    else
+        lua_setiuservalue(L, task_at, VMCTL_TASK_THREAD);
     task_anchor(L, t->state, t, task_at);
     vmctl_task_queue(t);
+}
+
+/* The driver's hook is not for it. */
+static void task_begin(lua_State *L, struct vmctl_task *t)
+{
+    lua_rawgeti(L, t->state->tables, t->anchor);
+    int task_at = lua_gettop(L);
+    lua_getiuservalue(L, task_at, VMCTL_TASK_THREAD);
+    task_make_thread(L, t, task_at, 0);
+    lua_sethook(t->co, NULL, 0, 0);
+    lua_settop(L, task_at - 1);
 }
 
 /* Leaves the error alone on the coroutine's stack. */
@@ -117,18 +142,22 @@ static void task_resume(lua_State *L, struct vmctl_task *t)
     }
 }
 
-/* Tasks that become ready meanwhile run in the next round. */
+/* Tasks that become ready meanwhile run in the next round. One stays in the queue until it has its coroutine: for that the memory may be
+ * short. */
 static void run_ready(lua_State *L, struct vmctl_lua *st)
 {
-    struct vmctl_task *t = st->ready;
-    st->ready = NULL;
-    st->ready_tail = &st->ready;
-    while (t) {
-        struct vmctl_task *next = t->next_ready;
+    const struct vmctl_task *last = st->ready ? VMCTL_CONTAINER(st->ready_tail, struct vmctl_task, next_ready) : NULL, *now = NULL;
+    while (now != last) {
+        struct vmctl_task *t = st->ready;
+        if (!t->co)
+            task_begin(L, t);
+        now = t;
+        st->ready = t->next_ready;
+        if (!st->ready)
+            st->ready_tail = &st->ready;
         t->queued = false;
         t->next_ready = NULL;
         task_resume(L, t);
-        t = next;
     }
 }
 
