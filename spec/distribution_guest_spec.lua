@@ -55,7 +55,7 @@ for _, suite in ipairs(distributions.suites()) do
     it("is started by its own loader, and its systemd is told of the agent from outside", run(function()
       local before = assert(core.fs.stat(disk))
       local vm <close> = boot(folder, { root = "disk:" .. disk, boot = "firmware" })
-      assert.equal(distributions.WAY[suite], vm:way())
+      assert.equal(distributions.WAY[suite], vm:agent_came_by())
       assert.equal("running\n", distributions.state(vm))
       assert(vm:shutdown(LIMIT))
       assert.same(before, core.fs.stat(disk))

@@ -14,7 +14,7 @@ local floors = {
   { "process" },
   { "net", "protobuf" },
   { "address", "cc", "exec", "l2", "mux", "qmp", "stereos", "ttrpc", "vsock" },
-  { "files", "fleet", "guest", "host", "qga", "remote", "socketforward" },
+  { "files", "fleet", "guest", "host", "qga", "remote", "socketforward", "system" },
   { "config", "forward", "pipeline", "rootfs", "trace" },
   { "machine", "replay" },
   { "cc_helper", "doctor", "ready" },

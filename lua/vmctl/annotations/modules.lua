@@ -2540,6 +2540,60 @@ local ImageOptions = {}
 end
 
 do
+--- a journal that is read as it comes
+---@class vmctl.Journal
+local Journal = {}
+
+--- Ends it; what waits for an entry gets ECLOSED. Idempotent, never waits.
+---@return true
+function Journal:close() end
+
+--- An iterator over the entries, which ends where the journal does or is closed. Other failures raise. Each step waits.
+---@return fun(): vmctl.JournalEntry|nil
+function Journal:entries() end
+
+--- The next entry. Waits.
+---@param timeout? number seconds (that of the journal, else 60)
+---@return vmctl.JournalEntry|nil entry
+---@return string? message
+---@return string? code EOF, ETIMEDOUT, ECLOSED, ERESET: the guest was restarted; ENOTSUP
+function Journal:next(timeout) end
+
+end
+
+do
+---@class vmctl.JournalEntry
+---@field time number seconds since 1970
+---@field message string
+---@field priority? integer 0 (the worst) to 7
+---@field unit? string that has said it, or of which systemd speaks
+---@field identifier? string the name that its program gives itself
+---@field pid? integer
+---@field cursor string its place in the journal
+---@field fields table<string, any> as the journal has them
+local JournalEntry = {}
+
+end
+
+do
+---@class vmctl.JournalOptions
+---@field unit? string|string[] of these units alone
+---@field since? string|number journalctl's text ("-5min", "2026-11-29 10:00"), or seconds since 1970
+---@field until? string|number
+---@field lines? integer the newest so many entries (1000; of a journal that is followed: 0, or those since `since`)
+---@field priority? string|integer the least: "err", "warning" … or 0 to 7
+---@field boot? boolean of this start of the guest alone (true)
+---@field identifier? string of what calls itself so
+---@field fields? string[] further fields of the journal that `fields` of an entry shall have: "_CMDLINE" …
+---@field max_bytes? integer of JSON that are kept of older entries (4 MiB)
+---@field follow? boolean those that come as well
+---@field timeout? number seconds for all (60); of a journal that is followed: for each entry (`next` 60, `entries` no limit)
+---@field user? string as whom journalctl runs
+local JournalOptions = {}
+
+end
+
+do
 ---@class vmctl.L2Control
 local L2Control = {}
 
@@ -3173,6 +3227,13 @@ function Machine:add_port(name) end
 ---@return vmctl.Address
 function Machine:address(port) end
 
+--- How the agent of a guest with a root came to run: "stage1", "initrd" (appended to the disk's own), or with boot = "firmware"
+--- "extra-unit", "tmpfiles" or "qemu-ga". Waits.
+---@return string|nil way
+---@return string?
+---@return string? code ENOENT: it has no root
+function Machine:agent_came_by() end
+
 --- Lets go of the guest; QEMU is killed if it still runs. Idempotent, never waits.
 ---@return true
 function Machine:close() end
@@ -3260,6 +3321,13 @@ function Machine:forward(host, port, timeout) end
 ---@return string?
 ---@return string? code EINVAL, ENAMETOOLONG
 function Machine:inside(where) end
+
+--- Reads the guest's journal. Waits for the entries that are there; with `follow` only until journalctl runs.
+---@param opts? vmctl.JournalOptions unit, since, until, lines, priority, boot, identifier, fields, max_bytes, follow, timeout, user
+---@return vmctl.JournalEntry[]|vmctl.Journal|nil entries the oldest first: each with time, message, priority, unit, identifier, pid, cursor and fields; `dropped` is the number of those that were too many. With `follow` a journal with `next`, `entries` and `close`
+---@return string?
+---@return string? code ENOTSUP: the guest has no journalctl; EREMOTE: with its words; ETIMEDOUT …
+function Machine:journal(opts) end
 
 --- Ends QEMU at once, and waits for that.
 ---@return true|nil
@@ -3491,6 +3559,21 @@ function Machine:stereos(opts) end
 ---@return string? code EREMOTE: its agent may not set the clock; else as `run`
 function Machine:sync_clock(opts) end
 
+--- Calls the guest's systemctl. Waits.
+---@param words string[]|string a string is split at its spaces
+---@param opts? { timeout: number?, user: string? } seconds (120); user: the service manager of that user, who must be logged in
+---@return table|nil record as of `run`: an exit code other than 0 is a result
+---@return string?
+---@return string? code ENOTSUP: the guest has no systemctl
+function Machine:systemctl(words, opts) end
+
+--- A unit of the guest's systemd, with start, stop, restart, reload, enable, disable, mask, unmask, reset_failed, is_active, show, wait and
+--- journal. Does not wait.
+---@param name string "nginx.service"
+---@param opts? { user: string? } of that user's service manager
+---@return vmctl.Unit
+function Machine:unit(name, opts) end
+
 --- Waits until the guest has ended.
 ---@param timeout? number seconds, 600 by default
 ---@return { exit_code: integer?, signal: string? }|nil record of QEMU's end
@@ -3516,20 +3599,16 @@ function Machine:wait_console(pattern, opts) end
 ---@return string? code ETIMEDOUT, ECLOSED; ERESET: QEMU has ended (returns at once)
 function Machine:wait_event(what, opts) end
 
---- Waits until the guest's agent answers, which is asked each time. `vm.clock_source` is then what its kernel counts time by, if the
---- agent is ours; of one that may run slow the log warns, and of network cards with nobody at the other end.
----@param opts? { timeout: number? }|number seconds, 60 by default
+--- Waits until the guest's agent answers, which is asked each time, or, with target "system", until all is up that its init is to start.
+--- Of systemd that is the state "running", of OpenRC its default level; a guest without them is up when its agent answers.
+--- `vm.clock_source` is then what its kernel counts time by, if the agent is ours; of one that may run slow the log warns, and of network
+--- cards with nobody at the other end.
+---@param opts? { timeout: number?, target: "agent"|"system"? }|number seconds for all of it, 60 by default
 ---@return number|nil seconds since the call
----@return string? with the console's last lines
----@return string? code ETIMEDOUT; ERESET: QEMU has ended
+---@return string? message with the console's last lines; of a system that is degraded with its failed units and the tails of their journals; of one that is late with the units that are still starting
+---@return string? code ETIMEDOUT; ERESET: QEMU has ended; EREMOTE: the system is degraded
+---@return { state: string, failed: string[]?, jobs: string[]? }? details of the system
 function Machine:wait_ready(opts) end
-
---- How the agent of a guest with a root came to run: "stage1", "initrd" (appended to the disk's own), or with boot = "firmware"
---- "extra-unit", "tmpfiles" or "qemu-ga". Waits.
----@return string|nil way
----@return string?
----@return string? code ENOENT: it has no root
-function Machine:way() end
 
 --- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, the file that
 --- it leads to. Waits.
@@ -4481,6 +4560,7 @@ do
 ---@field networks? table names of networks: the machine has a card in each, with an address, and a line in its peers' /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
 ---@field lazy? boolean the machine is started by its own verbs only
 ---@field boot_timeout? number seconds (60)
+---@field ready? "agent"|"system" what it has to be before a verb: its agent answers (default), or its system is up
 local ScenarioSpec = {}
 
 end
@@ -4982,6 +5062,109 @@ function TtrpcStream:send(message, opts) end
 --- How many messages came and were not read yet. Does not wait.
 ---@return integer
 function TtrpcStream:unread() end
+
+end
+
+do
+---@class vmctl.Unit
+---@field name string
+local Unit = {}
+
+--- Has systemd do that, and waits until its job has ended.
+---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
+---@return table? record of systemctl
+function Unit:disable(opts) end
+
+--- Has systemd do that, and waits until its job has ended.
+---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
+---@return table? record of systemctl
+function Unit:enable(opts) end
+
+--- True if the unit is active. Waits for systemd's answer.
+---@return boolean|nil
+---@return string?
+---@return string?
+function Unit:is_active() end
+
+--- The unit's journal; see vmctl.Machine.journal.
+---@param opts? vmctl.JournalOptions
+function Unit:journal(opts) end
+
+--- Has systemd do that, and waits until its job has ended.
+---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
+---@return table? record of systemctl
+function Unit:mask(opts) end
+
+--- Has systemd do that, and waits until its job has ended.
+---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
+---@return table? record of systemctl
+function Unit:reload(opts) end
+
+--- Has systemd do that, and waits until its job has ended.
+---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
+---@return table? record of systemctl
+function Unit:reset_failed(opts) end
+
+--- Has systemd do that, and waits until its job has ended.
+---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
+---@return table? record of systemctl
+function Unit:restart(opts) end
+
+--- The properties of the unit, as `systemctl show` has them. Waits.
+---@param names? string[] "ActiveState", "MainPID" … (all)
+---@return table<string, string>|nil properties
+---@return string?
+---@return string? code EREMOTE, ENOTSUP …
+function Unit:show(names) end
+
+--- Has systemd do that, and waits until its job has ended.
+---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
+---@return table? record of systemctl
+function Unit:start(opts) end
+
+--- Has systemd do that, and waits until its job has ended.
+---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
+---@return table? record of systemctl
+function Unit:stop(opts) end
+
+--- Has systemd do that, and waits until its job has ended.
+---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
+---@return table? record of systemctl
+function Unit:unmask(opts) end
+
+--- Waits until the unit is active, or in another state. Fails at once when it has failed, or is inactive without a job of systemd's.
+---@param opts? { timeout: number?, state: string? }|number seconds (60); state: of ActiveState ("active")
+---@return true|nil
+---@return string? message with the state of the unit and the tail of its journal
+---@return string? code EREMOTE: it will not be; ETIMEDOUT; ENOTSUP: the guest has no systemctl
+function Unit:wait(opts) end
 
 end
 

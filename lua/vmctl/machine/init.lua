@@ -5,14 +5,14 @@ local confinement = require "vmctl.machine.confinement"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local launch = require "vmctl.machine.launch"
-local links = require "vmctl.machine.links"
 local options = require "vmctl.base.options"
 local poweroff = require "vmctl.machine.poweroff"
 local root = require "vmctl.machine.root"
+local system = require "vmctl.machine.system"
 
 local M = {}
 
-local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
+local CONSOLE_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 600 -- seconds
 
 ---@class vmctl.Machine
 ---@field name string
@@ -25,6 +25,8 @@ local READY_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5, 6
 ---@field clock_source? string what its kernel counts time by, once wait_ready has heard so from an agent of ours
 local methods = {}
 local mt = { __name = "vmctl.Machine", __index = methods }
+
+for name, fn in pairs(system) do methods[name] = fn end
 
 --- Starts a guest. Waits only until QEMU runs, and while an image or a file system for its root is made; `wait_ready` waits for the guest.
 ---@param opts vmctl.MachineOptions
@@ -47,19 +49,6 @@ end
 ---@param on string|vmctl.RemoteWhere
 ---@return vmctl.RemoteHost|nil, string?, string? as vmctl.remote.host has it
 function M.host(on) return require("vmctl.remote.host").connect(on) end
-
---- Waits until the guest's agent answers, which is asked each time. `vm.clock_source` is then what its kernel counts time by, if the
---- agent is ours; of one that may run slow the log warns, and of network cards with nobody at the other end.
----@param opts? { timeout: number? }|number seconds, 60 by default
----@return number|nil seconds since the call, string? with the console's last lines, string? code ETIMEDOUT; ERESET: QEMU has ended
-function methods:wait_ready(opts)
-  opts = options.check(opts, { timeout = "number" }, "wait_ready")
-  local seconds, err, code = self._readiness:wait(opts.timeout or READY_TIMEOUT)
-  if not seconds then return nil, err, code end
-  self.clock_source = self._clients:told().clock_source
-  if #self.macs > 0 then links.tell(self.name, self._control) end
-  return seconds
-end
 
 -- For probes, and for the config room.
 function methods:_client()
@@ -133,16 +122,6 @@ end
 
 methods.exec = methods.run
 
---- How the agent of a guest with a root came to run: "stage1", "initrd" (appended to the disk's own), or with boot = "firmware"
---- "extra-unit", "tmpfiles" or "qemu-ga". Waits.
----@return string|nil way, string?, string? code ENOENT: it has no root
-function methods:way()
-  if not self._root then return errors.fail("ENOENT", "%s has no root", self.name) end
-  local client, err, code = self._clients:exec()
-  if not client then return nil, err, code end
-  return self._root:way(client)
-end
-
 --- The address of something inside the guest ("unix:/run/docker.sock", "tcp:127.0.0.1:80"), for vmctl.dial and for either end of
 --- vmctl.forward (as `from` a socket is in /run/socketfwd, unless the agent was told of other folders). Does not wait.
 ---@param where string|table
@@ -189,7 +168,7 @@ end
 ---@return string|nil match, string?, string? code ETIMEDOUT, EOF when the guest has ended
 function methods:wait_console(pattern, opts)
   opts = options.check(opts, { timeout = "number", plain = "boolean" }, "wait_console")
-  local found, err, code = self._console:wait(pattern, opts.timeout or READY_TIMEOUT, opts.plain)
+  local found, err, code = self._console:wait(pattern, opts.timeout or CONSOLE_TIMEOUT, opts.plain)
   if not found then return self._report:explain(("console never showed '%s': %s"):format(pattern, err), code) end
   return found
 end

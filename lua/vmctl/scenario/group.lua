@@ -73,6 +73,9 @@ function M.new(specs, opts, level)
     if opts.snapshot and all[name].root then -- what its disk had is no part of the snapshot
       error(("scenario: machine '%s': 'root' and 'snapshot' exclude each other"):format(name), level + 1)
     end
+    if all[name].ready ~= nil and all[name].ready ~= "agent" and all[name].ready ~= "system" then
+      error(("scenario: machine '%s': ready: 'agent' or 'system' expected"):format(name), level + 1)
+    end
     self._machines[name] = machines.new(self, self._run, name, i, all[name])
   end
   return self

@@ -27,7 +27,7 @@ for _, part in ipairs { cards, commands, waits, transfer, units, screen } do
   for name, fn in pairs(part) do methods[name] = fn end
 end
 
-local OWN = { networks = true, lazy = true, boot_timeout = true } -- options that are not machine.launch's
+local OWN = { networks = true, lazy = true, boot_timeout = true, ready = true } -- options that are not machine.launch's
 
 --- Makes a machine, which is not started yet.
 ---@param group vmctl.Scenario
@@ -43,7 +43,7 @@ function M.new(group, run, name, number, spec)
   end
   return setmetatable({
     name = name, lazy = spec.lazy == true, number = number, _group = group, _run = run, _spec = for_launch, _state = "new",
-    _networks = plans.names_of(spec.networks), _boot_timeout = spec.boot_timeout or BOOT, _owned = {},
+    _networks = plans.names_of(spec.networks), _boot_timeout = spec.boot_timeout or BOOT, _ready = spec.ready, _owned = {},
   }, mt)
 end
 
@@ -69,7 +69,7 @@ local function bring_up(self, how, files)
   if how == "copy" then
     ok, err, code = snapshot.resume(self.vm, files, self._boot_timeout)
   else
-    ok, err, code = self.vm:wait_ready(self._boot_timeout)
+    ok, err, code = self.vm:wait_ready { timeout = self._boot_timeout, target = self._ready }
     if ok then ok, err, code = self:_configure_cards(self._boot_timeout) end
   end
   if not ok then return nil, err, code end

@@ -39,6 +39,8 @@ function M.describe(command)
   command:option("--console-log", "A file that gets all that the console shows."):argname "FILE"
   command:option("--ready-timeout", "Seconds in which it has to be ready (120)."):argname("SECONDS")
     :convert(units.seconds "--ready-timeout")
+  command:option("--wait", "What it has to be before the command runs: agent: it answers (default), system: all is started.")
+    :argname("WHAT"):choices { "agent", "system" }
   exec.command_options(command)
 end
 
@@ -81,7 +83,7 @@ local function await_ready(vm, opts)
     task.spawn_in(scope, function()
       while core.sleep(1) do log.progress(("%s: booting (%s), %.0f s"):format(vm.name, vm.accel, core.now() - begin)) end
     end)
-    local took, err, code = vm:wait_ready { timeout = opts.ready_timeout or READY_TIMEOUT }
+    local took, err, code = vm:wait_ready { timeout = opts.ready_timeout or READY_TIMEOUT, target = opts.wait }
     scope:cancel()
     log.progress(nil)
     return took, err, code
