@@ -41,16 +41,19 @@ function methods:update(text)
 end
 
 function methods:_show(text)
-  self._last = nil
+  self._last, self._shown = nil, text
   text = log.one_line(text, WIDTH)
   self._write(self._live and "\r\27[K" .. text or text .. "\n")
   self._open = self._live
 end
 
---- Shows a line that stays, whenever the last one was: the end of a wave, a failure. Does not wait.
+--- Shows a line that stays, whenever the last one was: the end of a wave, a failure. One that was the last plain line is there already.
+--- Does not wait.
 ---@param text string
 function methods:say(text)
-  self._last = nil
+  local is_there = not self._live and text == self._shown
+  self._last, self._shown = nil, text
+  if is_there then return end
   self._write((self._open and "\r\27[K" or "") .. log.one_line(text, 1000) .. "\n")
   self._open = false
 end
