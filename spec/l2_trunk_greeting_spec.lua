@@ -96,6 +96,13 @@ describe("the greeting of a trunk", function()
     end
   end))
 
+  it("ends at once when the other end goes while they join", run(function()
+    for _, nonce in ipairs { ("\0"):rep(32), ("\xff"):rep(32) } do -- this end is the first, and the second
+      local why, _, seconds = refuses(greeting.hello(nonce, false), { timeout = 50 })
+      assert.same({ "EOF", true }, { why, seconds < 5 })
+    end
+  end))
+
   it("takes no hello that differs in a byte, and none that ends early", run(function()
     local hello = greeting.hello(NONCE, false)
     for i = 1, 16 do -- magic, version, flags

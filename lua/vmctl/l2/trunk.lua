@@ -13,6 +13,7 @@ local tasks = require "vmctl.l2.trunk_tasks"
 
 local M = {}
 
+local VAGUE = { EOF = true, ECONNREFUSED = true, EPIPE = true } -- what streams of a session say that has ended
 local KEEPALIVE = 15 -- seconds for which the other end may not answer
 
 ---@class vmctl.L2Trunk
@@ -30,6 +31,7 @@ function methods:_note(_, err, code)
   if self._why then return end
   self._why = self._verdict or { err or "it has ended", code or "EOF" }
   self._over:wake()
+  if self._arrived then self._arrived:wake() end -- joining waits there
 end
 
 --- Refuses the other end. Waits until that has heard it, for a short time.
@@ -84,6 +86,16 @@ local function ended(self)
   self._changed:wake()
 end
 
+-- What went wrong says more than how the session ended, unless it is only that.
+local function not_joined(self, err, code)
+  if VAGUE[code] and self._session and not self._session:alive() then
+    local _, why, how = self._session:reason()
+    err, code = why, how
+  end
+  if not VAGUE[code] then self._why = nil end
+  self:_note(nil, err, code)
+end
+
 -- The whole life of a trunk. Whatever ends it, nothing of it stays.
 local function live(self, key, deadline)
   local guard <close> = setmetatable({}, { __close = function() -- luacheck: ignore
@@ -92,12 +104,11 @@ local function live(self, key, deadline)
   end })
   task.scope(function(scope)
     local ok, err, code = join.run(self, scope, self._stream, key, deadline)
-    if ok and not self._why then
+    if not ok then
+      not_joined(self, err, code)
+    elseif not self._why then
       joined(self)
       tasks.run(self, scope)
-    else
-      self:_note(nil, err, code)
-      if not ok and code ~= "EOF" then self._why = { err, code } end -- it says more than how the session ended
     end
     scope:cancel()
   end)

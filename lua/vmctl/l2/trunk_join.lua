@@ -117,17 +117,24 @@ local function accept_stream(trunk, stream, deadline)
   return link.port:attach(stream)
 end
 
+-- A stream that the other end has opened, unless the session ends before.
+local function next_stream(trunk, deadline, what)
+  while not trunk._accepted[1] do
+    if trunk._why then return nil, table.unpack(trunk._why) end
+    local ok, err, code = trunk._arrived:wait(deadline - core.now(), what)
+    if not ok then return nil, err, code end
+  end
+  return table.remove(trunk._accepted, 1)
+end
+
 -- The streams that the other end opens: the control, and then a network each.
 local function accept_streams(trunk, deadline)
   for _ = 1, #M.names(trunk) do
-    while not trunk._accepted[1] do
-      local ok, err, code = trunk._arrived:wait(deadline - core.now(), "a network's stream")
-      if not ok then return nil, err, code end
-    end
-    local stream = table.remove(trunk._accepted, 1)
-    local ok, err, code = accept_stream(trunk, stream, deadline)
+    local stream, err, code = next_stream(trunk, deadline, "a network's stream")
+    local ok
+    if stream then ok, err, code = accept_stream(trunk, stream, deadline) end
     if not ok then
-      stream:close()
+      if stream then stream:close() end
       return nil, err, code
     end
   end
@@ -136,11 +143,7 @@ end
 
 local function take_control(trunk, is_first, deadline)
   if is_first then return trunk._session:open(deadline - core.now()) end
-  while not trunk._accepted[1] do
-    local ok, err, code = trunk._arrived:wait(deadline - core.now(), "the trunk's control")
-    if not ok then return nil, err, code end
-  end
-  return table.remove(trunk._accepted, 1)
+  return next_stream(trunk, deadline, "the trunk's control")
 end
 
 -- No more streams wait than there are networks, and the control.
