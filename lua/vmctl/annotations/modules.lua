@@ -2469,7 +2469,8 @@ local FleetProgress = {}
 ---@return true
 function FleetProgress:close() end
 
---- Shows a line that stays, whenever the last one was: the end of a wave, a failure. Does not wait.
+--- Shows a line that stays, whenever the last one was: the end of a wave, a failure. One that was the last plain line is there already.
+--- Does not wait.
 ---@param text string
 function FleetProgress:say(text) end
 
