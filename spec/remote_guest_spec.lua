@@ -56,14 +56,14 @@ describe("a guest on another machine", function()
     assert.equal("paused", vm:status())
     assert(vm:resume())
     local port <close> = assert(vm:add_port "org.example.0")
-    assert(vm:run "while [ ! -e /dev/vport0p2 ] && [ ! -e /dev/virtio-ports/org.example.0 ]; do sleep 0.05; done; "
-      .. "echo hello > $(ls /dev/virtio-ports/org.example.0 /dev/vport0p2 2>/dev/null | head -1)")
+    assert(vm:run("until name=$(grep -l org.example.0 /sys/class/virtio-ports/*/name); do sleep 0.05; done; "
+      .. "name=${name%/name}; echo hello > /dev/${name##*/}"))
     assert.equal("hello", port:read_line(100, 30))
     assert.equal("ENOTSUP", code(vm:snapshot("a", { path = folder .. "/a" })))
     assert.is_true(assert(vm:confinement()).no_new_privileges)
     -- its card, on a switch here
     assert(vm:run "ip link set eth0 up; ip addr add 192.0.2.7/24 dev eth0; ping -c 1 -W 1 192.0.2.8; true")
-    eventually(function() return switch:port("far"):stats().frames_in > 0 end)
+    eventually(function() return switch:port("far"):counts().frames_in > 0 end)
     -- its epochs
     assert(vm:reset())
     assert(vm:wait_ready(120))
@@ -128,4 +128,23 @@ describe("a guest on another machine", function()
     assert(child:wait(30))
     eventually(function() return is_gone(pid) and #with("--cache\0" .. cache) == 0 end)
   end, 120))
+end)
+
+describe("a scenario on two other machines", function()
+  it("has its networks here, and partitions them", run(function()
+    local folder = support.tmpdir()
+    local defaults = { kernel = guest.kernel, initrd = guest.image, arch = guest.arch, networks = { "lan" }, boot_timeout = 120 }
+    local hosts = { there(folder .. "/1"), there(folder .. "/2") }
+    hosts[1][1], hosts[2][1] = "exec:first", "exec:second"
+    local opts = { defaults = defaults, hosts = hosts, artefacts = folder .. "/artefacts" }
+    vmctl.scenario.run("two hosts", { "one", "two" }, opts, function(vms)
+      vms.one:succeed "ping -c 1 -W 30 two"
+      vms:partition { { "one" }, { "two" } }
+      vms.one:fail "ping -c 1 -W 1 two"
+      vms:heal()
+      vms.one:succeed "ping -c 1 -W 30 two"
+      assert.same({ "exec:first", "exec:second" }, { vms.one:machine().host, vms.two:machine().host })
+    end)
+    eventually(function() return #with("--cache\0" .. folder) == 0 end)
+  end, 300))
 end)

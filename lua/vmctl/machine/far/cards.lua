@@ -28,28 +28,32 @@ function M.plan(nics)
   return cards, places
 end
 
-local function join(ask, number, where, name)
-  local far, answer = ask { op = "card", card = number }
-  if not far then return log.error("%s: network card %d: %s", name, number, answer) end
+-- Both ends of a card's wire. A card with nobody at the other end is logged, as QEMU's own are.
+local function open(ask, number, where, name)
   local near, err = dial.dial(where)
-  if not near then
-    log.error("%s: network card %d has nobody at the other end: %s", name, number, err)
-    return far:close()
-  end
-  dial.relay(far, near)
+  if not near then return log.error("%s: network card %d has nobody at the other end: %s", name, number, err) end
+  local far, why, code = ask { op = "card", card = number }
+  if far then return { far, near } end
+  near:close()
+  return nil, ("launch: network card %d: %s"):format(number, why), code
 end
 
---- Joins each card with its place, in the background. Does not wait.
+--- Joins each card with its place. Waits until they are.
 ---@param places table<integer, string|table>
 ---@param ask fun(request: table, timeout: number?): vmctl.Stream|nil, any, string?
 ---@param name string of the guest
----@return vmctl.Task[] whose owner must cancel them
-function M.join(places, ask, name)
-  local tasks = {}
+---@param tasks vmctl.Task[] gets those that carry the frames; their owner must cancel them
+---@return true|nil, string?, string?
+function M.join(places, ask, name, tasks)
   for number, where in pairs(places) do
-    tasks[#tasks + 1] = background.spawn(("network card %d of %s"):format(number, name), join, ask, number, where, name)
+    local ends, err, code = open(ask, number, where, name)
+    if ends then
+      tasks[#tasks + 1] = background.spawn(("network card %d of %s"):format(number, name), dial.relay, ends[1], ends[2])
+    elseif code then
+      return nil, err, code
+    end
   end
-  return tasks
+  return true
 end
 
 return M

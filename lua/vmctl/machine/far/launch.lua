@@ -150,7 +150,11 @@ local function start(host, own, opts, mt)
   if not stream then return nil, about, how end
   local vm, ask, why = build(host, own, opts, mt, stream, about)
   if not vm then return nil, ask, why end
-  vm._far._tasks = cards.join(places, ask, vm.name)
+  local ok, err, how_far = cards.join(places, ask, vm.name, vm._far._tasks)
+  if not ok then
+    vm:close()
+    return nil, err, how_far
+  end
   if opts.reboot then vm._monitor:begin() end
   return vm
 end
