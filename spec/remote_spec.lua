@@ -2,6 +2,7 @@
 local assert = require "luassert"
 local core = require "vmctl.core"
 local host = require "vmctl.remote.host"
+local scenario_hosts = require "vmctl.scenario.hosts"
 local serve = require "vmctl.serve"
 local store = require "vmctl.serve.store"
 local support = require "spec.support"
@@ -316,5 +317,51 @@ describe("files", function()
     local expected = { core.sha256("bbbbbbbbbb"):hex(), core.sha256(text):hex() }
     table.sort(expected)
     assert.same(expected, kept)
+  end))
+end)
+
+describe("the machines of a scenario", function()
+  local function places(specs, count)
+    local list = {}
+    for i = 1, count do list[i] = { "exec:" .. i, argv = { "bin/vmctl", "serve", "--stdio" } } end
+    local all = scenario_hosts.new(list, specs, 1)
+    local found = {}
+    for name, spec in pairs(specs) do
+      local on = assert(all:place(name, spec)).on
+      found[name] = type(on) == "string" and on or on.label
+    end
+    all:close()
+    return found
+  end
+
+  it("are spread over its hosts by their memory", run(function()
+    assert.same({ a = "exec:2", b = "exec:1", c = "exec:2", d = "exec:2" },
+      places({ a = { memory = "512M" }, b = { memory = 2048 }, c = { memory = "300M" }, d = {} }, 2))
+    assert.same({ a = "exec:1", b = "exec:2", c = "exec:3", d = "exec:1" }, places({ a = {}, b = {}, c = {}, d = {} }, 3))
+    assert.same({ a = "exec:own", b = "exec:1" }, places({ a = { on = "exec:own", memory = "8G" }, b = {} }, 2))
+  end))
+
+  it("have no hosts by mistake", function()
+    for _, hosts in ipairs { {}, "ssh:a", { slurm = 1 }, { slurm = {}, colour = "red" } } do
+      assert.has_error(function() scenario_hosts.new(hosts, {}, 1) end)
+    end
+    local ok, err = pcall(vmctl.scenario.open, { a = {} }, { hosts = { "ssh:a" }, snapshot = true })
+    assert.is_false(ok)
+    assert.truthy(err:find("machine 'a': 'snapshot' is for machines that run here", 1, true), err)
+  end)
+
+  it("fail with the reason where a host cannot be reached, and where there is no Slurm", run(function()
+    local all = scenario_hosts.new({ "exec:exit 255" }, { a = {} }, 1)
+    assert.equal("EHOSTDOWN", code(all:place("a", {})))
+    all:close()
+    local folder = tmpdir()
+    write(folder .. "/salloc", "#!/bin/sh\necho 'salloc: error: no partition' >&2\nexit 1\n")
+    assert(os.execute("chmod 755 " .. folder .. "/salloc"))
+    local argv = { "lua5.4", "-e", [[
+      local found, err, code = require("vmctl.scenario.slurm_hosts").allocate({ slurm = {} }, 2)
+      print(found, code, err)
+    ]], env = { PATH = folder .. ":" .. os.getenv "PATH" } }
+    local said = assert(vmctl.host:run(argv)).stdout
+    assert.equal("nil\tEHOSTDOWN\tslurm: salloc ended with exit code 1: salloc: error: no partition\n", said)
   end))
 end)

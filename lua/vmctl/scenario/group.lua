@@ -1,5 +1,6 @@
 --- The machines of one test. They start concurrently, share networks, and are ended in any case.
 local failure = require "vmctl.scenario.failure"
+local hosts = require "vmctl.scenario.hosts"
 local locks = require "vmctl.base.lock"
 local machines = require "vmctl.scenario.machine"
 local needs = require "vmctl.scenario.needs"
@@ -25,6 +26,7 @@ for name, fn in pairs(steps) do methods[name] = fn end
 local known = {
   defaults = "table", shared = "boolean", snapshot = "boolean", prepare = "callable", timeout = "number>0", limit = "number>0",
   artefacts = "string", keep = "boolean", configure = "boolean", seed = "integer", networks = "table",
+  hosts = "string|table",
 }
 
 function mt:__index(key)
@@ -59,16 +61,21 @@ function M.new(specs, opts, level)
   if type(specs) ~= "table" then error("scenario: a table of machines expected, got " .. type(specs), level + 1) end
   opts = options.check(opts, known, "scenario", level + 1)
   local all, names = by_name(specs, opts.defaults, level + 1)
-  needs.tell(all)
+  needs.tell(opts.hosts and {} or all) -- of this machine
   local self = setmetatable({
     _options = opts, _names = names, _machines = {}, _lock = locks.lock(), _store = store.new(),
+    _hosts = opts.hosts and hosts.new(opts.hosts, all, level + 1) or false,
   }, mt)
   self._run = test_run.new(opts, plans.new(names, all, opts.networks, level + 1), function()
     for _, machine in ipairs(self:machines()) do machine:_forget() end
+    if self._hosts then self._hosts:close() end
   end)
   for i, name in ipairs(names) do
     if opts.snapshot and all[name].lazy then
       error(("scenario: machine '%s': 'lazy' and 'snapshot' exclude each other"):format(name), level + 1)
+    end
+    if opts.snapshot and (opts.hosts or all[name].on) then -- its files are of this machine
+      error(("scenario: machine '%s': 'snapshot' is for machines that run here"):format(name), level + 1)
     end
     if opts.snapshot and all[name].root then -- what its disk had is no part of the snapshot
       error(("scenario: machine '%s': 'root' and 'snapshot' exclude each other"):format(name), level + 1)
@@ -121,6 +128,12 @@ local function make_snapshots(self, list)
   if not ok then return nil, err, code end
   for name in pairs(made) do self._store:finish(name) end
   return true
+end
+
+--- The options of a machine's launch, with the host that runs it. Waits until that is connected.
+function methods:_place(name, opts)
+  if not self._hosts then return opts end
+  return self._hosts:place(name, opts)
 end
 
 local function start_new(self, list)

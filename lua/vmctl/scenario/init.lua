@@ -47,6 +47,7 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs have a l
 ---@field exec_timeout? number
 ---@field display? boolean|"std"|"virtio"
 ---@field reboot? boolean
+---@field on? string|vmctl.RemoteWhere|vmctl.RemoteHost another machine that runs it
 ---@field networks? table names of networks: the machine has a card in each, with an address, and a line in its peers' /etc/hosts;
 -- `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
 ---@field lazy? boolean the machine is started by its own verbs only
@@ -65,6 +66,8 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs have a l
 ---@field configure? boolean false: the cards of `networks` get no addresses
 ---@field networks? table<string, string> subnets by network, "192.168.7.0/24" or "fd00:7::/64"; by default 10.77.N.0/24
 ---@field seed? integer of the networks' faults
+---@field hosts? "slurm"|vmctl.ScenarioSlurm|(string|vmctl.RemoteWhere|vmctl.RemoteHost)[] other machines that run those of the scenario,
+-- spread by their memory: { "ssh:a", "ssh:b" }, or nodes that Slurm gives. Their networks are here (docs/remote.md)
 
 --- Declares the machines of the current describe's tests. Each test has new ones: they are started concurrently at its first verb, and
 --- ended with it, also when it fails. (They have ended before a user's own after_each runs; use `finally`.) Does not wait.
