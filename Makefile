@@ -311,7 +311,7 @@ test-distributions:
 test-slurm:
 	@tools/deps build test slurm
 	@$(MAKE) -s all
-	@eval "$$($(MAKE) -s env)" && VMCTL_SLURM=1 $(LUA) tools/specs.lua spec/slurm_spec.lua
+	@eval "$$($(MAKE) -s env)" && VMCTL_SLURM=1 $(LUA) tools/specs.lua $(or $(SPECS),spec/slurm_spec.lua spec/remote_slurm_spec.lua)
 
 # What goes over ssh, with real sshds on hosts that are namespaces. Needs root; a network namespace keeps all of it from this machine.
 SSH_SPECS := $(shell grep -lE '^describe.* \#ssh"' $(wildcard spec/*_spec.lua))

@@ -4524,7 +4524,19 @@ do
 ---@field configure? boolean false: the cards of `networks` get no addresses
 ---@field networks? table<string, string> subnets by network, "192.168.7.0/24" or "fd00:7::/64"; by default 10.77.N.0/24
 ---@field seed? integer of the networks' faults
+---@field hosts? "slurm"|vmctl.ScenarioSlurm|(string|vmctl.RemoteWhere|vmctl.RemoteHost)[] other machines that run those of the scenario, spread by their memory: { "ssh:a", "ssh:b" }, or nodes that Slurm gives. Their networks are here (docs/remote.md)
 local ScenarioOptions = {}
+
+end
+
+do
+--- hosts that Slurm gives
+---@class vmctl.ScenarioSlurm
+---@field slurm string[] words for salloc: { "-p", "part", "-N", "2" }; without any, up to as many nodes as there are machines
+---@field command? string vmctl on the nodes ("vmctl")
+---@field timeout? number seconds until there is an allocation (600)
+---@field keepalive? number seconds within which a node that has gone away is noticed (15)
+local ScenarioSlurm = {}
 
 end
 
@@ -4558,6 +4570,7 @@ do
 ---@field exec_timeout? number
 ---@field display? boolean|"std"|"virtio"
 ---@field reboot? boolean
+---@field on? string|vmctl.RemoteWhere|vmctl.RemoteHost another machine that runs it
 ---@field networks? table names of networks: the machine has a card in each, with an address, and a line in its peers' /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
 ---@field lazy? boolean the machine is started by its own verbs only
 ---@field boot_timeout? number seconds (60)
