@@ -155,6 +155,12 @@ local function nearest(name, names)
   return best
 end
 
+--- The known name that is nearest to a mistaken one, if it is near. Does not wait.
+---@param name string
+---@param names string[]
+---@return string?
+M.nearest = nearest
+
 local function unknown_message(key, known)
   if type(key) ~= "string" then
     return ("unexpected entry [%s]"):format(tostring(key))

@@ -15,4 +15,8 @@ function M.cache() return folder("XDG_CACHE_HOME", "/.cache") end
 ---@return string
 function M.state() return folder("XDG_STATE_HOME", "/.local/state") end
 
+--- The folder for what users have made: $XDG_DATA_HOME, or ~/.local/share. Does not wait.
+---@return string
+function M.data() return folder("XDG_DATA_HOME", "/.local/share") end
+
 return M

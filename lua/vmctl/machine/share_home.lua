@@ -2,8 +2,9 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local private_folder = require "vmctl.base.private_folder"
 
-local M = { PRIVATE = 448 } -- mode 0700
+local M = { PRIVATE = private_folder.MODE, lstat = private_folder.lstat, check = private_folder.check, make = private_folder.make }
 
 local SWITCHES = ".switches" -- beside the folders of the guests, whose names do not begin with a point
 
@@ -13,27 +14,6 @@ function M.path()
   local runtime = os.getenv "XDG_RUNTIME_DIR"
   if runtime and runtime ~= "" then return runtime .. "/vmctl" end
   return ("%s/vmctl-%d"):format(os.getenv "TMPDIR" or "/tmp", (core.fs.identity()))
-end
-
---- The file at a path; a link is not followed.
-function M.lstat(path) return core.fs.stat(path, true) end
-
---- Checks that a folder is this user's alone: another user could have made a folder or link of that name before.
----@return true|nil, string?, string? code ENOENT, EACCES
-function M.check(path)
-  local there, err, code = M.lstat(path)
-  if not there then return nil, err, code end
-  if there.type ~= "directory" or there.uid ~= core.fs.identity() or there.mode & 63 ~= 0 then
-    return errors.fail("EACCES", "%s: not a folder that is this user's alone (mode 0700)", path)
-  end
-  return true
-end
-
---- Makes a folder that is this user's alone, or checks that one is.
----@return true|nil, string?, string? code EACCES
-function M.make(path)
-  core.fs.mkdir(path, M.PRIVATE)
-  return M.check(path)
 end
 
 --- Says if guests and switches may be called so: a name is that of a folder or a socket.

@@ -1,0 +1,45 @@
+--- Folders that are this user's alone: another user could have made a folder or a link of that name before.
+local core = require "vmctl.core"
+local errors = require "vmctl.errors"
+local user_folders = require "vmctl.base.user_folders"
+
+local M = { MODE = 448 } -- 0700
+
+--- The file at a path; a link is not followed.
+function M.lstat(path) return core.fs.stat(path, true) end
+
+--- Checks that a folder is this user's alone. Does not wait.
+---@param path string
+---@return true|nil, string?, string? code ENOENT, EACCES
+function M.check(path)
+  local there, err, code = M.lstat(path)
+  if not there then return nil, err, code end
+  if there.type ~= "directory" or there.uid ~= core.fs.identity() or there.mode & 63 ~= 0 then
+    return errors.fail("EACCES", "%s: not a folder that is this user's alone (mode 0700)", path)
+  end
+  return true
+end
+
+--- Makes a folder that is this user's alone, or checks that one is. Does not wait.
+---@param path string
+---@return true|nil, string?, string? code EACCES; ENOENT: its parent is missing
+function M.make(path)
+  core.fs.mkdir(path, M.MODE)
+  return M.check(path)
+end
+
+--- A folder of vmctl's among what users have made, which is this user's alone: vmctl/NAME in $XDG_DATA_HOME. Makes it. Does not wait,
+--- but for the file system.
+---@param name string
+---@return string|nil path, string?, string? code EACCES: it is another user's, or others may enter it
+function M.data(name)
+  local base = user_folders.data()
+  local ok, err, code = core.fs.folders("/", base, { folder_mode = M.MODE })
+  for _, path in ipairs { base .. "/vmctl", ("%s/vmctl/%s"):format(base, name) } do
+    if ok then ok, err, code = M.make(path) end
+  end
+  if not ok then return nil, err, code end
+  return ("%s/vmctl/%s"):format(base, name)
+end
+
+return M
