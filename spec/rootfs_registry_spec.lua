@@ -1,31 +1,12 @@
 -- Images of a registry, which runs here on loopback: skopeo brings them. Takes about 10 seconds.
 local assert = require "luassert"
-local core = require "vmctl.core"
 local layers = require "spec.support.layers"
-local process = require "vmctl.process"
 local rootfs = require "vmctl.rootfs"
 local support = require "spec.support"
 
 local LIMIT = 90
 
 local function has(program) return os.execute(("command -v %s >/dev/null"):format(program)) end
-
--- A registry of a folder, on a port that it takes itself.
-local function registry(folder)
-  assert(core.fs.replace(folder .. "/registry.yml", ([[
-version: 0.1
-log: { level: info, formatter: text }
-storage: { filesystem: { rootdirectory: %s/registry } }
-http: { addr: "127.0.0.1:0", secret: "of this test" }
-]]):format(folder)))
-  local child = assert(process.spawn { "docker-registry", "serve", folder .. "/registry.yml", stdin = "null", stdout = "null",
-    stderr = "pipe", death_signal = "KILL", env = { OTEL_TRACES_EXPORTER = "none" } })
-  while true do
-    local line = assert(child.stderr:read_line(1 << 16, LIMIT))
-    local port = line:match "listening on 127%.0%.0%.1:(%d+)"
-    if port then return child, "localhost:" .. port end
-  end
-end
 
 local function push(folder, from, to) return layers.run(folder, ("skopeo copy -q --dest-tls-verify=false '%s' '%s'"):format(from, to)) end
 
@@ -41,7 +22,7 @@ describe("an image of a registry", function()
     if not has "skopeo" or not has "docker-registry" then return pending "no skopeo, or no docker-registry" end
     local folder = support.tmpdir()
     local opts = { cache = folder .. "/cache", arch = "amd64" }
-    local server <close>, host = registry(folder)
+    local server <close>, host = layers.registry(folder)
     local name = "docker://" .. host .. "/some/tool:1"
     local first = assert(rootfs.image(image_of(folder, 1), opts))
     push(folder, "oci:oci:t", name)

@@ -104,6 +104,24 @@ function M.layout(folder, layers, config, change)
   return "oci:" .. oci
 end
 
+--- A registry of a folder, on a port that it takes itself.
+---@return vmctl.Child, string host
+function M.registry(folder)
+  assert(core.fs.replace(folder .. "/registry.yml", ([[
+version: 0.1
+log: { level: info, formatter: text }
+storage: { filesystem: { rootdirectory: %s/registry } }
+http: { addr: "127.0.0.1:0", secret: "of this test" }
+]]):format(folder)))
+  local child = assert(process.spawn { "docker-registry", "serve", folder .. "/registry.yml", stdin = "null", stdout = "null",
+    stderr = "pipe", death_signal = "KILL", env = { OTEL_TRACES_EXPORTER = "none" } })
+  while true do
+    local line = assert(child.stderr:read_line(1 << 16, LIMIT))
+    local port = line:match "listening on 127%.0%.0%.1:(%d+)"
+    if port then return child, "localhost:" .. port end
+  end
+end
+
 --- Compiles the lister of trees (spec/support/lister.c), a static program.
 ---@return string path
 function M.lister(folder)

@@ -38,13 +38,15 @@ local known = {
 ---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
 ---@field firmware? "bios"|"efi" that starts the disk with boot = "firmware" (a raw disk's first sector tells)
 ---@field ways? string[] by which its systemd is then told of the agent: of "extra-unit", "tmpfiles", "qemu-ga" (all)
+---@field digest? string of an EROFS that was an image: what is kept for it is kept for this digest, wherever the file is
+---@field config? table of such an EROFS: what its image says of commands (env, user, cwd, entrypoint, cmd)
 ---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
 
 ---@class (exact) vmctl.MachineOptions
 ---@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
 ---@field initrd? string
 ---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or
--- what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "dir:PATH", "tar:FILE" …);
+-- what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "image:NAME", "dir:PATH", "tar:FILE" …);
 -- stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside
 -- it (default for disks, and for folders that have one), or a command with the agent beside it

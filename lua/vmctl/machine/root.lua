@@ -16,12 +16,13 @@ local M = {}
 local LEAST_MEMORY = { agent = 128, system = 192 } -- MiB
 local LONGEST_WORD = 900                           -- bytes of an init; a kernel's command line has 2048
 
-local IMAGES = { oci = true, ["oci-archive"] = true, ["docker-archive"] = true, docker = true, dir = true, tar = true }
+local IMAGES = { oci = true, ["oci-archive"] = true, ["docker-archive"] = true, docker = true, image = true, dir = true,
+  tar = true }
 local IMAGE_ARCHITECTURES = { x86_64 = "amd64", aarch64 = "arm64" } -- as images name them
 
 local KNOWN = {
   [1] = "string", size = "string|integer", read_only = "boolean", keep = "string", format = { "raw", "qcow2" },
-  partition = "string|integer", firmware = { "bios", "efi" }, ways = "table",
+  partition = "string|integer", firmware = { "bios", "efi" }, ways = "table", digest = "string", config = "table",
 }
 
 ---@class vmctl.MachineRoot
@@ -63,7 +64,7 @@ local function parse(given)
   path = path or spec[1]:match "^disk:(.+)$"
   if path then return { kind = "disk", path = path, partition = partition or spec.partition }, spec end
   path = spec[1]:match "^erofs:(.+)$"
-  if path then return { kind = "erofs", path = path }, spec end
+  if path then return { kind = "erofs", path = path, digest = spec.digest, config = spec.config }, spec end
   local what, err, code = rootfs.parse(spec[1])
   if not what then return nil, err, code end
   return what, spec
@@ -76,7 +77,8 @@ local function find_image(self, at, arch)
     on_progress = function(state) log.progress(("making an image of the root: %d MiB"):format(state.bytes >> 20)) end })
   log.progress(nil)
   if not image then return nil, err, code end
-  local has_init = (at.kind == "dir" or at.kind == "tar") and image.has_init -- an image's is left over from a system that it was made of
+  -- An OCI image's init is left over from a system that it was made of; one that has a name tells none such.
+  local has_init = (at.kind == "dir" or at.kind == "tar" or at.kind == "image") and image.has_init
   return { kind = "erofs", path = image.path, digest = image.digest, config = image.config, has_init = has_init }
 end
 

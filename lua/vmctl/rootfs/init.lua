@@ -2,6 +2,7 @@
 local cache = require "vmctl.rootfs.cache"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
+local named = require "vmctl.rootfs.named"
 local oci = require "vmctl.rootfs.oci"
 local options = require "vmctl.base.options"
 local prune = require "vmctl.rootfs.prune"
@@ -16,7 +17,23 @@ local SHOWN = 200 -- bytes of a root in a message
 local NATIVE = { x86_64 = "amd64", aarch64 = "arm64", riscv64 = "riscv64" }
 local known = { cache = "string", arch = "string", on_progress = "callable", max_bytes = "integer>0", max_entries = "integer>0" }
 
-M.parse, M.list, M.prune = spec_of.parse, prune.list, prune.prune
+M.parse, M.list, M.prune, M.remove = spec_of.parse, prune.list, prune.prune, prune.remove
+
+--- Images under names, which a root "image:NAME" takes. As vmctl.rootfs.named has them.
+M.named, M.name, M.find, M.forget = named.list, named.keep, named.find, named.forget
+M.check_name, M.taken = named.check_name, named.taken
+
+-- An image that has a name.
+local function of_name(what, arch)
+  local entry, err, code = named.find(what.name)
+  if not entry then return nil, err, code end
+  if entry.arch ~= arch then return errors.fail("EPROTO", "the image '%s' is for %s, not for %s", entry.name, entry.arch, arch) end
+  local info
+  info, err, code = fs.stat(entry.path)
+  if not info then return nil, err, code end
+  return { path = entry.path, digest = entry.digest, size = info.size, config = entry.config, has_init = entry.has_init, arch = entry.arch,
+    name = entry.name }
+end
 
 local function settle(given, caller)
   local opts = options.merge({ cache = cache.default(), max_bytes = MAX_BYTES, max_entries = MAX_ENTRIES },
@@ -43,6 +60,7 @@ function M.image(spec, opts)
   opts = settle(opts, "rootfs.image")
   local what, err, code = spec_of.parse(spec)
   if not what then return nil, err, code end
+  if what.kind == "image" then return errors.wrap("root " .. spec:sub(1, SHOWN), of_name(what, opts.arch)) end
   if not sources[what.kind] then return errors.fail("EINVAL", "root '%s' is no image, folder or archive", tostring(spec)) end
   opts.from = spec:sub(1, SHOWN)
   local source, image

@@ -1,6 +1,7 @@
 --- The contents of the cache of images, and its clean-up.
 local cache = require "vmctl.rootfs.cache"
 local core = require "vmctl.core"
+local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local staged = require "vmctl.base.staged"
 
@@ -14,7 +15,7 @@ local function image_at(folder, name)
   local info, used = fs.stat(path), fs.stat(path .. ".json")
   if not info or not used then return nil end
   return { kind = "image", path = path, name = "sha256:" .. name:sub(1, 64), size = info.allocated, used = used.mtime,
-    from = cache.about(path).from }
+    created = info.mtime, from = cache.about(path).from }
 end
 
 -- A layout that skopeo keeps, so that an image that is pulled again brings new layers alone.
@@ -31,8 +32,9 @@ end
 
 --- The entries of a cache, the one that was used last first. Waits.
 ---@param folder? string the cache; vmctl in $XDG_CACHE_HOME by default
----@return { kind: string, path: string, name: string, size: integer, used: integer, from: string? }[] entries kind: "image", or "layout"
--- for the packed layers of an image that was pulled; size: bytes on the disk; used: seconds of the epoch; from: what it was made of
+---@return { kind: string, path: string, name: string, size: integer, used: integer, created: integer?, from: string? }[]
+-- entries kind: "image", or "layout" for the packed layers of an image that was pulled; size: bytes on the disk; used: seconds of
+-- the epoch; from: what it was made of
 function M.list(folder)
   folder = folder or cache.default()
   local entries = {}
@@ -58,6 +60,18 @@ local function remove(entry)
   if file and not file:lock(true) then return false end
   for _, suffix in ipairs { "", ".json", ".lock" } do fs.remove(entry.path .. suffix) end
   return true
+end
+
+--- Removes an image from a cache. Waits.
+---@param digest string
+---@param folder? string the cache; vmctl in $XDG_CACHE_HOME by default
+---@return true|nil, string?, string? code ENOENT; EBUSY: a guest has it, or it is being made
+function M.remove(digest, folder)
+  folder = (folder or cache.default()) .. "/chain"
+  local entry = digest:find "^sha256:%x+$" and image_at(folder, digest:sub(8) .. ".erofs")
+  if not entry then return errors.fail("ENOENT", "%s is not in the cache", digest) end
+  if remove(entry) then return true end
+  return errors.fail("EBUSY", "%s: a guest has it, or it is being made", digest)
 end
 
 -- Removes what belongs to no image: staged files and locks of processes that have gone.

@@ -4,10 +4,10 @@ local errors = require "vmctl.errors"
 local M = {}
 
 local UNITS = { [""] = 1, K = 1 << 10, M = 1 << 20, G = 1 << 30, T = 1 << 40 }
-local WANTED = "root '%s': oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], docker://NAME, dir:PATH, tar:FILE or "
-  .. "disk:FILE expected"
+local WANTED = "root '%s': oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], docker://NAME, image:NAME, dir:PATH, "
+  .. "tar:FILE or disk:FILE expected"
 local TAGGED = { oci = true, ["oci-archive"] = true, ["docker-archive"] = true }
-local KINDS = { oci = true, ["oci-archive"] = true, ["docker-archive"] = true, dir = true, tar = true, disk = true }
+local KINDS = { image = true, oci = true, ["oci-archive"] = true, ["docker-archive"] = true, dir = true, tar = true, disk = true }
 
 local function parse_size(text)
   if math.type(text) == "integer" and text > 0 then return text end
@@ -24,11 +24,11 @@ local function split_tag(path)
   return path:gsub(":$", ""), nil
 end
 
---- Reads what a root is: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "dir:PATH", "tar:FILE",
---- "disk:FILE", or { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
+--- Reads what a root is: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "image:NAME", "dir:PATH",
+--- "tar:FILE", "disk:FILE", or { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
 ---@param spec string|table
 ---@return { kind: string, path: string?, tag: string?, name: string?, size: integer? }|nil what kind: oci, oci-archive,
--- docker-archive, docker, dir, tar, disk or empty
+-- docker-archive, docker, image, dir, tar, disk or empty
 ---@return string? message, string? code EINVAL
 function M.parse(spec)
   if type(spec) == "table" then
@@ -43,6 +43,7 @@ function M.parse(spec)
   if not KINDS[kind] or spec:find "^docker:" then
     return errors.fail("EINVAL", WANTED, spec:sub(1, 200))
   end
+  if kind == "image" then return { kind = kind, name = path } end
   if not TAGGED[kind] then return { kind = kind, path = path } end
   local before, tag = split_tag(path)
   return { kind = kind, path = before, tag = tag }
