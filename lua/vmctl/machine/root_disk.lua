@@ -141,6 +141,12 @@ end
 
 --- Writes down what an overlay is made for. Does not wait, but for the file system.
 ---@return true|nil, string?, string?
-function M.set_mark(path, mark) return core.fs.replace(path .. ".base", mark) end
+function M.set_mark(path, mark)
+  local folder = path:match "^(/.*)/[^/]*$"
+  local ok, err, code = true, nil, nil
+  if folder then ok, err, code = stage1.make_folders(folder) end
+  if not ok then return nil, "root: " .. err, code end
+  return core.fs.replace(path .. ".base", mark)
+end
 
 return M

@@ -56,8 +56,8 @@ local function open_kept(self, suffix, mark, make)
   if not path then return nil, err, code end
   local ok = true
   if not core.fs.stat(path) then
-    ok, err, code = make(path)
-    if ok then ok, err, code = root_disk.set_mark(path, mark) end
+    ok, err, code = root_disk.set_mark(path, mark) -- first: a process that is killed in between leaves a mark of nothing
+    if ok then ok, err, code = make(path) end
   elseif not root_disk.mark_is(path, mark) then
     return errors.fail("EINVAL", "root: %s was kept for another root, or for this one before it changed: name another file (keep)", path)
   end
