@@ -13,9 +13,10 @@ local NEEDS = {
   cp = "missing argument 'source'", ready = "missing argument 'target'", health = "missing argument 'target'",
   push = "missing argument 'target'", forward = "missing argument 'from'", switch = "nothing to join",
   console = "missing argument 'target'", logs = "missing argument 'target'", screenshot = "missing argument 'target'",
-  qmp = "missing argument 'target'", trace = "missing argument 'file'", completion = "missing argument 'shell'",
+  qmp = "missing argument 'target'", trace = "missing argument 'file'", create = "missing argument 'name'",
+  start = "missing argument 'name'", rm = "missing argument 'name'", image = "a command is required", completion = "missing argument 'shell'",
 }
-local OTHERS = { "run", "list", "test", "report", "images", "doctor" }
+local OTHERS = { "run", "ps", "list", "test", "report", "images", "doctor" }
 
 local commands = {}
 for name in pairs(NEEDS) do commands[#commands + 1] = name end

@@ -17,7 +17,7 @@ local floors = {
   { "files", "fleet", "guest", "host", "qga", "remote", "socketforward", "system" },
   { "config", "forward", "pipeline", "rootfs", "trace" },
   { "machine", "replay" },
-  { "cc_helper", "doctor", "ready" },
+  { "cc_helper", "doctor", "instance", "ready" },
   { "scenario", "serve" },
   { "suite" },
   { "vmctl" },

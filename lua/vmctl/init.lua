@@ -25,7 +25,8 @@ M.loop = core.loop
 
 local rooms = {
   address = true, cc = true, cc_helper = true, clock = true, config = true, doctor = true, errors = true, exec = true,
-  files = true, fleet = true, format = true, forward = true, host = true, json = true, l2 = true, log = true, machine = true, mux = true,
+  files = true, fleet = true, format = true, forward = true, host = true, instance = true, json = true, l2 = true, log = true,
+  machine = true, mux = true,
   pipeline = true, process = true, protobuf = true, qga = true, qmp = true, ready = true, replay = true, rootfs = true, scenario = true,
   signals = true, socketforward = true, stereos = true, trace = true, ttrpc = true, vsock = true,
 }

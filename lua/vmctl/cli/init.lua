@@ -16,8 +16,9 @@ local READER_LEFT = 141 -- 128 + SIGPIPE
 
 --- The subcommands, in the order of the help.
 M.COMMANDS = {
-  "run", "list", "stop", "exec", "shell", "cp", "ready", "health", "push", "forward", "switch", "console", "logs", "screenshot",
-  "qmp", "test", "report", "trace", "images", "doctor", "serve", "completion",
+  "run", "create", "start", "stop", "rm", "ps",
+  "list", "exec", "shell", "cp", "ready", "health", "push", "forward", "switch", "console", "logs", "screenshot",
+  "qmp", "test", "report", "trace", "image", "images", "doctor", "serve", "completion",
 }
 
 local EXIT_CODES = [[
@@ -30,8 +31,8 @@ Exit codes:
    128+n the command was ended by signal n, or vmctl was: 130 Ctrl-C, 143 TERM, 141 the reader of its output has left
    other the command's own (run, exec, shell)
 
-A TARGET is the name of a guest that `vmctl run` has started, an agent's address (unix:PATH, vsock:CID[:PORT], hybrid:PATH[:PORT],
-tcp:HOST:PORT), or "host", this machine.
+A TARGET is the name of a guest that `vmctl run` or `vmctl start` has started, an agent's address (unix:PATH,
+vsock:CID[:PORT], hybrid:PATH[:PORT], tcp:HOST:PORT), or "host", this machine.
 
 VMCTL_LOG=error|info|debug shows on standard error what goes on.]]
 

@@ -58,7 +58,8 @@ end
 
 -- Members that are lists: an empty Lua table can not be told from an object.
 local LISTS = {}
-for name in ("agents changed files findings guests mistakes notes records skipped steps stopped tests vanished"):gmatch "%a+" do
+for name in ("agents changed files findings guests images instances mistakes notes records removed skipped started steps stopped tests "
+  .. "used_by vanished"):gmatch "%S+" do
   LISTS[name] = true
 end
 

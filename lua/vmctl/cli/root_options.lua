@@ -4,7 +4,7 @@ local errors = require "vmctl.errors"
 local M = {}
 
 function M.describe(command)
-  command:option("--root", "What it is made of: disk:FILE[#PARTITION], oci:DIR[:TAG], docker://NAME, dir:PATH, tar:FILE …")
+  command:option("--root", "What it is made of: disk:FILE[#PARTITION], oci:DIR[:TAG], docker://NAME, image:NAME, dir:PATH …")
     :argname "WHAT"
   command:option("--size", "An empty root of this size (4G); of an image: of the layer that keeps what is written."):argname "SIZE"
   command:option("--init", "agent, system (the root's own), or a command's words."):argname "WHAT"

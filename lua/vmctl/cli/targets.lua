@@ -1,9 +1,10 @@
---- Resolves the TARGET argument: a guest that `vmctl run` has started, an address, or this machine.
+--- Resolves the TARGET argument: a guest that `vmctl run` or `vmctl start` has started, an address, or this machine.
 local address = require "vmctl.net.address"
-local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local exec = require "vmctl.exec"
 local share = require "vmctl.machine.share"
+local share_client = require "vmctl.machine.share_client"
+local store = require "vmctl.instance.store"
 
 local M = {}
 
@@ -14,19 +15,15 @@ local function complete(text, port)
   return text
 end
 
--- The address of a guest's socket. It is labelled with the guest's name, and accepts only peers that run as this user or root.
-local function to_guest(name, socket, make)
-  local path, err, code = share.socket(name, socket)
-  if not path then return nil, err, code end
-  return address.func(function(timeout)
-    local stream, why, how = dial.dial(make(path), timeout)
-    if not stream then return nil, why, how end
-    local ok
-    ok, why, how = share.trust(stream)
-    if ok then return stream end
-    stream:close()
-    return nil, why, how
-  end, name)
+-- Says of a name that no guest has whether an instance has it, or which name may be meant.
+local function explain(name, at, err, code)
+  if at or code ~= "ENOENT" then return at, err, code end
+  if store.folder(name) then
+    return errors.fail("ENOENT", "the instance '%s' does not run (vmctl start %s starts it)", name, name)
+  end
+  local names = store.names()
+  for _, guest in ipairs(share.list()) do names[#names + 1] = guest.name end
+  return nil, err .. store.guess(name, names), code
 end
 
 --- The address of a port of a target's agent.
@@ -35,7 +32,7 @@ end
 ---@return vmctl.Address|nil, string?, string? code ENOENT: no guest of that name runs; EACCES; EINVAL
 function M.address(text, port)
   if text:find "^%l+:" then return address.parse(complete(text, port)) end
-  return to_guest(text, "agent", function(path) return address.hybrid(path, port) end)
+  return explain(text, share_client.agent(text, port))
 end
 
 --- A Unix socket of a guest that `vmctl run` has started.
@@ -43,7 +40,7 @@ end
 ---@return vmctl.Address|nil, string?, string? code ENOENT, EACCES, EINVAL
 function M.socket(text, name)
   if text == "host" then return errors.fail("EINVAL", "host is this machine: the name of a guest expected") end
-  return to_guest(text, name, address.unix)
+  return explain(text, share_client.socket(text, name))
 end
 
 --- The client that runs commands in a target.

@@ -1,5 +1,5 @@
---- Parses option values with units: "50ms", "10%", "10mbit", "256M". Each function makes a converter for argparse, whose error names
---- the option.
+--- Parses option values with units, and prints some: "50ms", "10%", "10mbit", "256M". Each function but `age` and
+--- `size` makes a converter for argparse, whose error names the option.
 local M = {}
 
 local function number_and_unit(text)
@@ -73,5 +73,24 @@ function M.integer(option, least, most)
     return nil, ("%s: a whole number %s expected, got '%s'"):format(option, range, text)
   end
 end
+
+local AGES = { { 86400, "day" }, { 3600, "hour" }, { 60, "minute" }, { 1, "second" } }
+
+--- How long ago something was, for people: "3 hours ago". Does not wait.
+---@param at integer seconds of the epoch
+---@return string
+function M.age(at)
+  local passed = math.max(0, os.time() - at)
+  for _, each in ipairs(AGES) do
+    local count = passed // each[1]
+    if count > 0 then return ("%d %s%s ago"):format(count, each[2], count > 1 and "s" or "") end
+  end
+  return "now"
+end
+
+--- A size for people: "12.3 MiB". Does not wait.
+---@param bytes integer
+---@return string
+function M.size(bytes) return ("%.1f MiB"):format(bytes / (1 << 20)) end
 
 return M

@@ -20,13 +20,11 @@ function M.describe(command)
     :convert(units.seconds "--unused")
 end
 
-local function size_of(bytes) return ("%.1f MiB"):format(bytes / (1 << 20)) end
-
 local function entries_of(list)
   local entries, rows, now = {}, {}, os.time()
   for i, each in ipairs(list) do
     entries[i] = { kind = each.kind, name = each.name, path = each.path, bytes = each.size, used = each.used, from = each.from }
-    rows[i] = { each.name:sub(1, 19), each.kind, size_of(each.size), ("%.1f days ago"):format((now - each.used) / DAY),
+    rows[i] = { each.name:sub(1, 19), each.kind, units.size(each.size), ("%.1f days ago"):format((now - each.used) / DAY),
       log.one_line(each.from or "") }
   end
   return json.array(entries), rows

@@ -3,11 +3,11 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local exec = require "vmctl.cli.commands.exec"
 local interrupt = require "vmctl.cli.interrupt"
+local instance_store = require "vmctl.instance.store"
 local log = require "vmctl.log"
 local machine = require "vmctl.machine"
-local options = require "vmctl.base.options"
+local machine_options = require "vmctl.cli.machine_options"
 local output = require "vmctl.cli.output"
-local root_options = require "vmctl.cli.root_options"
 local share = require "vmctl.machine.share"
 local task = require "vmctl.base.task"
 local units = require "vmctl.cli.units"
@@ -21,22 +21,11 @@ function M.describe(command)
   command:description("Boots a guest, waits until it is ready, runs the command in it, and powers it off: the command's exit\n" ..
     "code is ours. Without a command the guest runs until it ends, or until Ctrl-C; others reach it by its name.\n" ..
     "  vmctl run -- uname -a\n  vmctl run --name web &\n  vmctl run --root disk:debian.qcow2 --writes keep --name debian")
-  root_options.describe(command)
-  command:option("-k --kernel", "The kernel ($VMCTL_KERNEL)."):argname "FILE"
-  command:option("-r --initrd", "The guest image ($VMCTL_INITRD)."):argname "FILE"
+  machine_options.describe(command)
   command:option("-n --name", "The guest's name."):argname "NAME"
-  command:option("-m --memory", "MiB, or with a suffix (256M)."):argname("SIZE"):convert(units.memory "--memory")
-  command:option("-c --cpus", "Processors."):argname("N"):convert(units.integer("--cpus", 1, 255))
-  command:option("--append", "More for the kernel's command line."):argname "WORDS"
-  command:option("--accel", "kvm, tcg or auto."):argname("HOW"):choices { "auto", "kvm", "tcg" }
-  command:option("-M --machine", "QEMU's machine: microvm (default), q35 (default with --display) …"):argname "TYPE"
-  command:flag("--display", "Give it a screen and a keyboard.")
-  command:flag("--reboot", "Let it start again when it reboots.")
   command:option("--on", "The machine that runs it: ssh:USER@HOST, or exec:COMMAND that leads to `vmctl serve --stdio` there.")
     :argname "WHERE"
   command:option("--ssh-option", "A word for ssh."):argname("WORD"):count "*"
-  command:option("--arg", "A further argument for QEMU."):argname("WORD"):count "*"
-  command:option("--console-log", "A file that gets all that the console shows."):argname "FILE"
   command:option("--ready-timeout", "Seconds in which it has to be ready (120)."):argname("SECONDS")
     :convert(units.seconds "--ready-timeout")
   command:option("--wait", "What it has to be before the command runs: agent: it answers (default), system: all is started.")
@@ -44,36 +33,26 @@ function M.describe(command)
   exec.command_options(command)
 end
 
-local function exists(path)
-  local file = path and io.open(path, "rb")
-  if file then file:close() end
-  return file and path or nil
-end
-
--- The kernel and image of `make guest`, when this runs from a checkout.
-local function beside(name)
-  local here = arg and arg[0] and arg[0]:match "^(.*)/[^/]*$" or "."
-  return exists(here .. "/../build/" .. name)
+-- The kernel and the image of a guest without a root.
+local function complete(spec, opts)
+  if spec.root then return spec end
+  spec.kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or machine_options.beside "kernel/vmlinuz"
+  spec.initrd = opts.initrd or os.getenv "VMCTL_INITRD" or machine_options.beside "guest.img"
+  if spec.kernel and spec.initrd then return spec end
+  return errors.fail("ENOENT", "no %s: give --kernel and --initrd, set VMCTL_KERNEL and VMCTL_INITRD, or run `make guest` in a "
+    .. "checkout", spec.kernel and "guest image" or "kernel")
 end
 
 local function describe_guest(opts)
-  local of_root, problem, why = root_options.take(opts)
-  if not of_root then return nil, problem, why end
-  local kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or beside "kernel/vmlinuz"
-  local initrd = opts.initrd or os.getenv "VMCTL_INITRD" or beside "guest.img"
-  if of_root.root then
-    kernel, initrd = opts.kernel, opts.initrd -- the root finds its own
-  elseif not kernel or not initrd then
-    return errors.fail("ENOENT", "no %s: give --kernel and --initrd, set VMCTL_KERNEL and VMCTL_INITRD, or run `make guest` in a "
-      .. "checkout", kernel and "guest image" or "kernel")
+  local spec, err, code = machine_options.take(opts)
+  if spec then spec, err, code = complete(spec, opts) end
+  if not spec then return nil, err, code end
+  spec.name = opts.name or ("guest-%d"):format(math.random(0) & 0xffffff)
+  if opts.name and instance_store.folder(opts.name) then
+    return errors.fail("EEXIST", "an instance is called '%s': vmctl start %s starts it", opts.name, opts.name)
   end
-  return options.merge(of_root, {
-    kernel = kernel, initrd = initrd, name = opts.name or ("guest-%d"):format(math.random(0) & 0xffffff), memory = opts.memory,
-    cpus = opts.cpus, append = opts.append, accel = opts.accel, args = opts.arg, console_log = opts.console_log,
-    display = opts.display,
-    machine = opts.machine or opts.display and "q35" or nil, reboot = opts.reboot,
-    on = opts.on and { opts.on, ssh_options = opts.ssh_option } or nil,
-  })
+  spec.on = opts.on and { opts.on, ssh_options = opts.ssh_option } or nil
+  return spec
 end
 
 local function await_ready(vm, opts)

@@ -1,45 +1,32 @@
---- vmctl stop: ends guests that `vmctl run` has started.
+--- vmctl stop: ends guests that `vmctl run` or `vmctl start` has started.
 local core = require "vmctl.core"
-local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
+local instance = require "vmctl.instance"
 local json = require "vmctl.json"
 local output = require "vmctl.cli.output"
 local share = require "vmctl.machine.share"
+local share_client = require "vmctl.machine.share_client"
+local store = require "vmctl.instance.store"
 local targets = require "vmctl.cli.targets"
 local task = require "vmctl.base.task"
 local units = require "vmctl.cli.units"
 
 local M = {}
 
-local LOOK = 0.05      -- seconds between two checks of its folder
-local MOST_LINE = 1000 -- bytes of the answer of `vmctl run`
-
 function M.describe(command)
   command:summary "Stop guests."
-  command:description("Powers guests off that `vmctl run --name` keeps, and waits until they have gone.\n" ..
+  command:description("Powers guests off that `vmctl run --name` or `vmctl start` keeps, and waits until they have gone.\n" ..
     "  vmctl stop web\n  vmctl stop --all")
   command:argument("target", "Guests' names."):argname("NAME"):args "*"
   command:flag("--all", "All guests of this user.")
   command:option("--timeout", "Seconds for all of them (30)."):argname("SECONDS"):convert(units.seconds "--timeout"):default "30"
 end
 
--- Asks the `vmctl run` of a guest to power it off. That program removes the guest's folder at its end.
 local function stop(name, deadline)
-  local at, err, code = targets.socket(name, "stop")
-  if not at then return nil, err, code end
-  local stream <close>, why, how = dial.dial(at, deadline - core.now()) -- luacheck: ignore
-  if not stream then return nil, why, how end
-  local line
-  line, err, code = stream:read_line(MOST_LINE, deadline - core.now())
-  if not line and code ~= "EOF" then return nil, ("stop %s: %s"):format(name, err), code end
-  if line and line ~= "stopped" then return errors.fail("EREMOTE", "stop %s: %s", name, line) end
-  while core.fs.stat(share.folder(name), true) do
-    if core.now() >= deadline then return errors.fail("ETIMEDOUT", "stop %s: it still runs", name) end
-    local ok
-    ok, err, code = core.sleep(LOOK)
-    if not ok then return nil, err, code end
-  end
-  return true
+  if store.folder(name) then return instance.stop(name, { timeout = math.max(deadline - core.now(), 0.001) }) end
+  local ok, err, code = targets.socket(name, "stop")
+  if not ok then return nil, err, code end
+  return share_client.stop(name, deadline)
 end
 
 local function names_of(opts)
