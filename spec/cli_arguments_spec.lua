@@ -14,7 +14,8 @@ local NEEDS = {
   push = "missing argument 'target'", forward = "missing argument 'from'", switch = "nothing to join",
   console = "missing argument 'target'", logs = "missing argument 'target'", screenshot = "missing argument 'target'",
   qmp = "missing argument 'target'", trace = "missing argument 'file'", create = "missing argument 'name'",
-  start = "missing argument 'name'", rm = "missing argument 'name'", image = "a command is required", completion = "missing argument 'shell'",
+  serve = "serve: --stdio expected", start = "missing argument 'name'", rm = "missing argument 'name'", image = "a command is required",
+  completion = "missing argument 'shell'",
 }
 local OTHERS = { "run", "ps", "list", "test", "report", "images", "doctor" }
 

@@ -146,7 +146,8 @@ describe("vmctl image pull", function()
 
   it("says that skopeo is missing", run(function()
     local result = instances.user():without_programs("image", "pull", "localhost:1/tool")
-    assert.equal("vmctl: root docker://localhost:1/tool: images of registries are pulled by skopeo, which is not installed\n", result.stderr)
+    assert.equal("vmctl: root docker://localhost:1/tool: images of registries are pulled by skopeo, which is not installed\n",
+      result.stderr)
   end))
 end)
 
