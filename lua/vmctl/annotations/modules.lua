@@ -14,6 +14,7 @@ do
 ---@field files vmctl.files
 ---@field fleet vmctl.fleet
 ---@field host vmctl.ExecClient
+---@field instance vmctl.instance
 ---@field json vmctl.json
 ---@field l2 vmctl.l2
 ---@field log vmctl.log
@@ -654,6 +655,105 @@ function fleet.waves(targets, apply, opts) end
 end
 
 do
+---@class vmctl.instance
+local instance = {}
+
+--- Builds an image by a Dockerfile with buildah, whose words go to the standard error, and keeps it under a name. One that has this name
+--- already is replaced. Waits.
+---@param context string the folder that the Dockerfile copies from
+---@param name string
+---@param opts? { file: string?, args: string[]?, isolation: string?, cache: string?, arch: string? } file: the Dockerfile (that of the folder); args: NAME=VALUE for its ARG; isolation: buildah's "oci", "rootless" or "chroot"
+---@return { name: string, digest: string, created: integer }|nil image
+---@return string?
+---@return string? code ENOENT: no buildah, no folder, no Dockerfile; EREMOTE: buildah failed; as vmctl.rootfs.image
+function instance.build_image(context, name, opts) end
+
+--- Creates an instance.
+---
+--- The failure of making an instance that is there. Does not wait.
+---@return true|nil
+---@return string?
+---@return string?
+function instance.create(name, opts) end
+
+--- The images of this user, those with a name first. Waits for the file system alone.
+---@return { name: string?, digest: string, size: integer, created: integer, from: string, used_by: string[], path: string }[]|nil name: nil of an image that only the cache has, which may be made anew from `from`; size: bytes on the disk; created: seconds of the epoch; used_by: instances
+---@return string?
+---@return string?
+function instance.images() end
+
+--- Imports an OCI layout (a folder or an archive), an archive of `docker save`, a folder or an archive of a root file system, and keeps it
+--- under a name. Waits.
+---@param path string
+---@param name? string that of the file, without its ending, by default
+---@param opts? { replace: boolean?, cache: string?, arch: string? } replace: an image that has this name already loses it
+---@return { name: string, digest: string, created: integer }|nil image
+---@return string?
+---@return string? code EEXIST: another image has this name; ENOENT, EINVAL; as vmctl.rootfs.image
+function instance.import_image(path, name, opts) end
+
+--- The instances of this user, by their names. Waits for the file system alone.
+---@return { name: string, state: string, created: integer, since: integer?, root: string, digest: string?, pid: integer?, error: string? }[] list state: "created"
+---@return "starting"
+---@return "running"
+---@return "stopped" or "failed"; error: why it has failed; since: seconds of the epoch; root: what it was made of; digest: of its image; pid: QEMU's
+function instance.list() end
+
+--- Opens an instance that runs: a client for its commands and files. Does not wait.
+---
+--- A client for the agent at an address. Does not wait.
+---
+--- A client for the exec agent at an address. Does not connect yet; each command has a connection of its own.
+---@param name string
+---@return vmctl.ExecClient|nil
+---@return string?
+---@return string? code ENOENT: there is none, or it does not run; EACCES
+function instance.open(name) end
+
+--- Pulls an image of a registry by skopeo, and keeps it under its name. One that has this name already is replaced by what the registry
+--- has now. Waits.
+---@param name string as "debian:12" or "localhost:5000/tool:1"
+---@param opts? { cache: string?, arch: string? } as for vmctl.rootfs.image
+---@return { name: string, digest: string, created: integer }|nil image
+---@return string?
+---@return string? code ENOENT: no skopeo; EPROTO: what it says
+function instance.pull_image(name, opts) end
+
+--- Removes an instance, and all that it has written. Waits.
+---@param name string
+---@param opts? { force: boolean? } stops it before that if it runs
+---@return true|nil
+---@return string?
+---@return string? code ENOENT; EBUSY: it runs
+function instance.remove(name, opts) end
+
+--- Removes an image: its name, and with its last name the image itself, also from the cache. One that an instance was made of, or that a
+--- guest runs with, stays. Waits.
+---@param reference string its name, its digest or six digits of it, or what an image without a name was made of
+---@return { name: string?, digest: string, freed: boolean }|nil removed freed: the image has gone, and not only one of its names
+---@return string? message
+---@return string? code ENOENT, EBUSY (the message names the instances), EINVAL: several are meant
+function instance.remove_image(reference) end
+
+--- Starts an instance, and waits until its guest is ready. It goes on when this process ends.
+---@param name string
+---@param opts? { timeout: number? } seconds in which the guest has to be ready, 120 by default
+---@return { name: string, pid: integer, folder: string, ready: number }|nil started pid: QEMU's; folder: of its sockets; ready: seconds
+---@return string? message
+---@return string? code ENOENT: there is none; EBUSY: it runs already, or its disk is used; ETIMEDOUT; as vmctl.machine.launch
+function instance.start(name, opts) end
+
+--- Powers an instance off, and waits for its end.
+---@param name string
+---@param opts? { timeout: number? } seconds, 30 by default
+---@return true|nil
+---@return string?
+---@return string? code ENOENT: there is none, or it does not run; ETIMEDOUT; EREMOTE: what went wrong with its end
+function instance.stop(name, opts) end
+
+end
+
+do
 ---@class vmctl.json
 ---@field null userdata JSON's null. It is not nil, and true in a condition.
 local json = {}
@@ -1110,6 +1210,28 @@ do
 ---@class vmctl.rootfs
 local rootfs = {}
 
+--- Says if an image may be called so: "tool", "debian:12", "localhost:5000/some/tool:1". Does not wait.
+---@param name string
+---@return true|nil
+---@return string?
+---@return string? code EINVAL
+function rootfs.check_name(name) end
+
+--- Finds an image by its name, or by its digest or the beginning of that ("sha256:" and six digits at least). Waits for the file
+--- system alone.
+---@param reference string
+---@return table|nil entry as in `list`
+---@return string?
+---@return string? code ENOENT, EINVAL: several begin so
+function rootfs.find(reference) end
+
+--- Takes a name away from an image; the file goes with its last one. Waits.
+---@param name string
+---@return true|nil
+---@return string?
+---@return string? code ENOENT
+function rootfs.forget(name) end
+
 --- Makes the image of a root, or finds it in the cache: one read-only EROFS. Waits. gzip, zstd, xz and bzip2 unpack layers, tar reads
 --- folders, skopeo brings images of registries.
 ---@param spec string as for parse: an image, a folder or an archive
@@ -1121,7 +1243,7 @@ function rootfs.image(spec, opts) end
 
 --- The entries of a cache, the one that was used last first. Waits.
 ---@param folder? string the cache; vmctl in $XDG_CACHE_HOME by default
----@return { kind: string, path: string, name: string, size: integer, used: integer, from: string? }[] entries kind: "image", or "layout" for the packed layers of an image that was pulled; size: bytes on the disk; used: seconds of the epoch; from: what it was made of
+---@return { kind: string, path: string, name: string, size: integer, used: integer, created: integer?, from: string? }[] entries kind: "image", or "layout" for the packed layers of an image that was pulled; size: bytes on the disk; used: seconds of the epoch; from: what it was made of
 function rootfs.list(folder) end
 
 --- Makes the image of an archive that a function writes, or finds it in the cache. Waits.
@@ -1133,10 +1255,25 @@ function rootfs.list(folder) end
 ---@return string? code
 function rootfs.made(key, write, opts) end
 
---- Reads what a root is: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "dir:PATH", "tar:FILE",
---- "disk:FILE", or { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
+--- Keeps an image under a name. Waits.
+---@param name string
+---@param image table of vmctl.rootfs.image
+---@param opts { from: string, replace: boolean? } from: what it was made of, a root's text (the init of "dir:" and "tar:" is started); replace: an image of that name loses it
+---@return table|nil entry
+---@return string?
+---@return string? code EEXIST: another image has that name; EINVAL
+function rootfs.name(name, image, opts) end
+
+--- The images that have names, by their names. Waits for the file system alone.
+---@return { name: string, digest: string, arch: string, from: string, created: integer, config: table, has_init: string?, path: string }[]|nil entries
+---@return string?
+---@return string? code EACCES: the folder is not this user's alone
+function rootfs.named() end
+
+--- Reads what a root is: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "image:NAME", "dir:PATH",
+--- "tar:FILE", "disk:FILE", or { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
 ---@param spec string|table
----@return { kind: string, path: string?, tag: string?, name: string?, size: integer? }|nil what kind: oci, oci-archive, docker-archive, docker, dir, tar, disk or empty
+---@return { kind: string, path: string?, tag: string?, name: string?, size: integer? }|nil what kind: oci, oci-archive, docker-archive, docker, image, dir, tar, disk or empty
 ---@return string? message
 ---@return string? code EINVAL
 function rootfs.parse(spec) end
@@ -1146,6 +1283,20 @@ function rootfs.parse(spec) end
 ---@param opts? { cache: string?, keep_bytes: integer?, unused: number? } keep_bytes: what was used last stays as long as all has no more than so many bytes; unused: what was not used for so many seconds goes (30 days, if neither is given)
 ---@return { kind: string, path: string, name: string, size: integer }[] removed
 function rootfs.prune(opts) end
+
+--- Removes an image from a cache. Waits.
+---@param digest string
+---@param folder? string the cache; vmctl in $XDG_CACHE_HOME by default
+---@return true|nil
+---@return string?
+---@return string? code ENOENT; EBUSY: a guest has it, or it is being made
+function rootfs.remove(digest, folder) end
+
+--- The failure of taking a name that another image has. Does not wait.
+---@return nil
+---@return string
+---@return string
+function rootfs.taken(name) end
 
 end
 
@@ -3627,7 +3778,7 @@ do
 ---@class (exact) vmctl.MachineOptions
 ---@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
 ---@field initrd? string
----@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "dir:PATH", "tar:FILE" …); stage 1 moves into it
+---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "image:NAME", "dir:PATH", "tar:FILE" …); stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside it (default for disks, and for folders that have one), or a command with the agent beside it
 ---@field boot? "ours"|"kernel"|"firmware" whose kernel: ours with stage 1 (default); the disk's own with its initrd, which initramfs-tools has made, for systemd (a guest of ours looks for it first, once for each state of the disk); or what the disk's own loader starts, for systemd or where QEMU's guest agent is installed
 ---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of its own; written to the disk itself
@@ -3672,6 +3823,8 @@ do
 ---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
 ---@field firmware? "bios"|"efi" that starts the disk with boot = "firmware" (a raw disk's first sector tells)
 ---@field ways? string[] by which its systemd is then told of the agent: of "extra-unit", "tmpfiles", "qemu-ga" (all)
+---@field digest? string of an EROFS that was an image: what is kept for it is kept for this digest, wherever the file is
+---@field config? table of such an EROFS: what its image says of commands (env, user, cwd, entrypoint, cmd)
 ---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
 local MachineRootOptions = {}
 
