@@ -305,7 +305,7 @@ test-distributions:
 	@tools/deps build guest test distributions
 	@$(MAKE) -s all guest
 	@for suite in $(DISTRIBUTIONS); do tools/debian-root $$suite build/debian-$$suite || exit 1; done
-	@eval "$$($(MAKE) -s env)" && VMCTL_DISTRIBUTIONS="$(DISTRIBUTIONS)" $(LUA) tools/specs.lua $(or $(SPECS),spec/distribution_guest_spec.lua spec/system_guest_spec.lua)
+	@eval "$$($(MAKE) -s env)" && VMCTL_DISTRIBUTIONS="$(DISTRIBUTIONS)" $(LUA) tools/specs.lua $(or $(SPECS),spec/distribution_guest_spec.lua spec/scenario_distribution_guest_spec.lua spec/system_guest_spec.lua)
 
 # Spec files as tasks of a real Slurm of two nodes, which this machine is. Needs root.
 test-slurm:

@@ -3787,6 +3787,7 @@ do
 ---@field shares? { host: string, guest: string, read_only: boolean? }[] folders of this machine that stage 1 mounts in the guest, by virtiofs. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
 ---@field network? "none"|"user" user: a network card with the address 10.0.2.15 in a network that has no way out ("none")
 ---@field ports? string[] with network "user": "8080:80" leads port 8080 of this machine's loopback to the guest's port 80
+---@field layer? { file: vmctl.File, is_new: boolean } an open file without a name that takes what the guest writes to a disk of its own with writes = "discard": it is made an empty overlay, or is one that an ended guest has left, which this one starts from
 ---@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
 ---@field append? string more of the kernel's command line
 ---@field memory? string|integer MiB, or as "256M"
@@ -4698,7 +4699,7 @@ do
 ---@class (exact) vmctl.ScenarioSpec
 ---@field kernel? string as for vmctl.machine.launch, here and below
 ---@field initrd? string
----@field root? string|vmctl.MachineRootOptions not with snapshots
+---@field root? string|vmctl.MachineRootOptions
 ---@field init? "agent"|"system"|string[]
 ---@field boot? "ours"|"kernel"|"firmware"
 ---@field writes? "discard"|"keep"|"through"

@@ -201,7 +201,7 @@ function M.plan(opts, beside, launch)
   if opts.initrd then return errors.fail("EINVAL", "launch: an initrd and a root: stage 1 is the root's initrd") end
   local self = setmetatable({
     config = {}, _cache = opts.cache_dir or stage1.cache(),
-    _files = {}, _drives = {}, _options = spec, _named = opts.name, _append = spec.read_only and " vmctl.ro" or "",
+    _files = {}, _drives = {}, _options = spec, _named = opts.name, _layer = opts.layer, _append = spec.read_only and " vmctl.ro" or "",
   }, mt)
   local ok, err, image
   image, err, code = find_image(self, at, opts.arch)

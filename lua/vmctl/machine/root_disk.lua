@@ -2,6 +2,7 @@
 -- flock(2)'s lock belongs to the open file: QEMU holds it as long as it runs.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local overlay = require "vmctl.machine.overlay"
 local process = require "vmctl.process"
 local stage1 = require "vmctl.machine.stage1"
 local staged = require "vmctl.base.staged"
@@ -106,13 +107,15 @@ function M.make_ext4(path, size)
   end)
 end
 
---- Makes a qcow2 of the size of a disk below it. Its header does not name that disk: the launch does. Waits.
+--- Makes a qcow2 of the size of a disk below it. Its header does not name that disk: the launch does. Waits for the file system at most.
 ---@param path string
 ---@param size integer bytes
----@return true|nil, string?, string? code ENOENT: no qemu-img
+---@return true|nil, string?, string?
 function M.make_overlay(path, size)
   return make(path, 0, function(name)
-    return run("make an overlay", { "qemu-img", "create", "-q", "-f", "qcow2", name, ("%d"):format(size) })
+    local file <close>, err, code = core.fs.open(name, true) -- luacheck: ignore
+    if not file then return nil, err, code end
+    return overlay.write(file, size)
   end)
 end
 

@@ -2,6 +2,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local firmware = require "vmctl.machine.firmware"
+local overlay = require "vmctl.machine.overlay"
 local root_disk = require "vmctl.machine.root_disk"
 
 local M = {}
@@ -16,15 +17,23 @@ M.ROOT_SERIAL = ROOT_SERIAL
 ---@return string
 function M.encode(text) return (text:gsub("[^%w/._:=+-]", function(c) return ("%%%02x"):format(c:byte()) end)) end
 
+-- What is ours to close from here on.
+local function add_open(self, name, file, write)
+  local each = { name = name, file = file }
+  self._files[#self._files + 1] = each
+  if not write then return file end
+  local err, code -- QEMU first opens what it will write for reading, and asks for a descriptor of just that
+  each.reader, err, code = core.fs.open(("/proc/self/fd/%d"):format(file:fileno()))
+  if not each.reader then return nil, "root: " .. err, code end
+  return file
+end
+
 local function add_file(self, name, path, write, format)
   local file, err, code = root_disk.open(path, write)
   if not file then return nil, err, code end
-  local each = { name = name, file = file }
-  self._files[#self._files + 1] = each
-  if write then -- QEMU first opens what it will write for reading, and asks for a descriptor of just that
-    each.reader, err, code = core.fs.open(("/proc/self/fd/%d"):format(file:fileno()))
-    if not each.reader then return nil, "root: " .. err, code end
-  end
+  local ok
+  ok, err, code = add_open(self, name, file, write)
+  if not ok then return nil, err, code end
   if not format then
     format, err, code = root_disk.format(file, path)
     if not format then return nil, err, code end
@@ -69,6 +78,28 @@ local function drive(self, id, serial, text)
   self._drives[#self._drives + 1] = { id = id, serial = serial, text = text }
 end
 
+-- The drive of what the guest writes to and loses: on a layer of the caller's where there is one, which is empty at first, and which
+-- further guests start from.
+local function drive_discarded(self, file, format)
+  local layer = self._layer
+  if not layer then
+    drive(self, "root", ROOT_SERIAL, ("file={root},format=%s,snapshot=on"):format(format))
+    return true
+  end
+  local ours, err, code = layer.file:reopen(layer.is_new and "rw" or "r")
+  if not ours then return nil, "root: " .. err, code end
+  local ok
+  ok, err, code = add_open(self, "layer", ours, layer.is_new)
+  if ok and layer.is_new then
+    ok, err, code = root_disk.size(file, format)
+    if ok then ok, err, code = overlay.write(ours, ok) end
+  end
+  if not ok then return nil, err, code end
+  drive(self, "root", ROOT_SERIAL, ("file={layer},format=qcow2,backing.driver=%s,backing.file.driver=file,backing.file.filename={root}%s")
+    :format(format, layer.is_new and "" or ",snapshot=on"))
+  return true
+end
+
 -- What is read of the disk before QEMU runs, and the agent's program beside it.
 local function plan_firmware(self, file, format)
   local args, err, code = firmware.arguments(self._firmware, file, format)
@@ -96,13 +127,17 @@ local function plan_disk(self, at, writes)
     local kept
     kept, err, code = open_kept(self, ".qcow2", mark, function(to) return root_disk.make_overlay(to, size) end)
     if not kept then return nil, err, code end
-    local overlay
-    overlay, err, code = add_file(self, "kept", kept, true, "qcow2")
-    if not overlay then return nil, err, code end
+    local opened
+    opened, err, code = add_file(self, "kept", kept, true, "qcow2")
+    if not opened then return nil, err, code end
     drive(self, "root", ROOT_SERIAL,
       ("file={kept},format=qcow2,backing.driver=%s,backing.file.driver=file,backing.file.filename={root}"):format(format))
+  elseif through then
+    drive(self, "root", ROOT_SERIAL, ("file={root},format=%s"):format(format))
   else
-    drive(self, "root", ROOT_SERIAL, ("file={root},format=%s%s"):format(format, through and "" or ",snapshot=on"))
+    local ok, err
+    ok, err, code = drive_discarded(self, file, format)
+    if not ok then return nil, err, code end
   end
   if self._firmware then return plan_firmware(self, file, format) end
   self._word = "disk" .. (at.partition and ":" .. M.encode(tostring(at.partition)) or "")
@@ -144,13 +179,14 @@ local function plan_empty(self, at, writes)
   local file
   file, err, code = add_file(self, "root", path, writes == "keep", "raw")
   if not file then return nil, err, code end
-  drive(self, "root", ROOT_SERIAL, "file={root},format=raw" .. (writes == "keep" and "" or ",snapshot=on"))
   self._word = "disk:0"
+  if writes ~= "keep" then return drive_discarded(self, file, "raw") end
+  drive(self, "root", ROOT_SERIAL, "file={root},format=raw")
   return true
 end
 
 --- Opens and locks the files of a root, and says which drives they are and what stage 1 is told of them. Waits while one is made.
----@param self table the root: _options, _named, _cache; gets _files, _drives, _word, _append, config
+---@param self table the root: _options, _named, _cache, _layer; gets _files, _drives, _word, _append, config
 ---@param at { kind: "disk"|"empty"|"erofs" }
 ---@param writes "discard"|"keep"|"through"
 ---@return true|nil, string?, string? code as of root_disk

@@ -52,6 +52,16 @@ local function by_name(specs, defaults, level)
   return all, names
 end
 
+-- A machine of which tests have copies.
+local function check_copied(name, spec, level)
+  local function refuse(what, why)
+    error(("scenario: machine '%s': %s and 'snapshot' exclude each other%s"):format(name, what, why or ""), level + 2)
+  end
+  if spec.lazy then refuse "'lazy'" end
+  if spec.writes and spec.writes ~= "discard" then refuse(("writes = '%s'"):format(spec.writes), ": each test begins with a copy") end
+  if spec.shares and #spec.shares > 0 then refuse("'shares'", ": what serves them keeps a state of its own") end
+end
+
 --- Makes a scenario, in which nothing runs yet. Raises at the line that `level` names for malformed options.
 ---@param specs table
 ---@param opts? table
@@ -71,15 +81,10 @@ function M.new(specs, opts, level)
     if self._hosts then self._hosts:close() end
   end)
   for i, name in ipairs(names) do
-    if opts.snapshot and all[name].lazy then
-      error(("scenario: machine '%s': 'lazy' and 'snapshot' exclude each other"):format(name), level + 1)
-    end
     if opts.snapshot and (opts.hosts or all[name].on) then -- its files are of this machine
       error(("scenario: machine '%s': 'snapshot' is for machines that run here"):format(name), level + 1)
     end
-    if opts.snapshot and all[name].root then -- what its disk had is no part of the snapshot
-      error(("scenario: machine '%s': 'root' and 'snapshot' exclude each other"):format(name), level + 1)
-    end
+    if opts.snapshot then check_copied(name, all[name], level + 1) end
     if all[name].ready ~= nil and all[name].ready ~= "agent" and all[name].ready ~= "system" then
       error(("scenario: machine '%s': ready: 'agent' or 'system' expected"):format(name), level + 1)
     end

@@ -22,7 +22,7 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs have a l
 ---@class (exact) vmctl.ScenarioSpec one machine: options for vmctl.machine.launch, and
 ---@field kernel? string as for vmctl.machine.launch, here and below
 ---@field initrd? string
----@field root? string|vmctl.MachineRootOptions not with snapshots
+---@field root? string|vmctl.MachineRootOptions
 ---@field init? "agent"|"system"|string[]
 ---@field boot? "ours"|"kernel"|"firmware"
 ---@field writes? "discard"|"keep"|"through"

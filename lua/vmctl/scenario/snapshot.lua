@@ -1,6 +1,7 @@
 --- Snapshots of booted guests, from which tests start. A template boots once with its memory in a file; QEMU then writes the state
 --- of its devices to another file and ends. Each copy maps the memory file privately (only pages that it changes cost memory), loads
---- the devices' state, and continues where the template stopped. The files have no names: QEMU gets their descriptors, and nothing
+--- the devices' state, and continues where the template stopped. What a template has written to a disk of its own is in a third file, on
+--- which each copy has an overlay that is gone with it. The files have no names: QEMU gets their descriptors, and nothing
 --- is left of them when this process has ended.
 local core = require "vmctl.core"
 
@@ -13,35 +14,37 @@ local LOAD = 20         -- seconds until the state is loaded
 local SHARED = { capabilities = { { capability = "x-ignore-shared", state = true } } }
 
 local function memory_of(spec)
-  local memory = spec.memory or "256M"
+  local memory = spec.memory or spec.root and "512M" or "256M"
   return math.type(memory) == "integer" and ("%dM"):format(memory) or memory
 end
 
 --- Makes the files of a snapshot, empty, in TMPDIR. Does not wait.
----@return { ram: userdata, state: userdata, close: function }|nil, string?, string?
+---@return { ram: userdata, state: userdata, disk: userdata, close: function }|nil, string?, string?
 function M.files()
-  local folder = os.getenv "TMPDIR" or "/tmp"
-  local ram, err, code = core.fs.unnamed(folder)
-  if not ram then return nil, err, code end
-  local state
-  state, err, code = core.fs.unnamed(folder)
-  if not state then
-    ram:close()
-    return nil, err, code
+  local files = {}
+  files.close = function()
+    for _, name in ipairs { "ram", "state", "disk" } do
+      if files[name] then files[name]:close() end
+    end
   end
-  return { ram = ram, state = state, close = function()
-    ram:close()
-    state:close()
-  end }
+  for _, name in ipairs { "ram", "state", "disk" } do
+    local err, code
+    files[name], err, code = core.fs.unnamed(os.getenv "TMPDIR" or "/tmp")
+    if not files[name] then
+      files.close()
+      return nil, err, code
+    end
+  end
+  return files
 end
 
 local FIRST_FD = 4 -- of `fds`, in QEMU
 
 --- The options in which a template, or a copy, differs from its machine.
 ---@param spec table the machine's options
----@param files { ram: userdata } of the snapshot
+---@param files { ram: userdata, disk: userdata } of the snapshot
 ---@param is_copy boolean
----@return { args: string[], fds: integer[] }
+---@return { args: string[], fds: integer[], memory: string?, layer: table? }
 function M.options(spec, files, is_copy)
   local args = table.move(spec.args or {}, 1, #(spec.args or {}), 1, {})
   local fds = table.move(spec.fds or {}, 1, #(spec.fds or {}), 1, {})
@@ -50,7 +53,8 @@ function M.options(spec, files, is_copy)
     FIRST_FD + #fds - 1, is_copy and "off" or "on")
   local more = { "-object", object, "-machine", "memory-backend=ram" }
   if is_copy then table.move({ "-incoming", "defer" }, 1, 2, #more + 1, more) end
-  return { args = table.move(more, 1, #more, #args + 1, args), fds = fds }
+  local layer = spec.root and { file = files.disk, is_new = not is_copy } or nil
+  return { args = table.move(more, 1, #more, #args + 1, args), fds = fds, memory = spec.root and memory_of(spec), layer = layer }
 end
 
 -- Queries QEMU until `done(answer)` returns a value. Returns that, or nil, message, code.

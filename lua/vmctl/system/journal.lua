@@ -132,7 +132,7 @@ local function take(self, data)
     if self._size <= LONGEST then
       local line = table.concat(self._parts)
       local entry = M.parse(line)
-      if entry then
+      if entry and entry.cursor ~= self._passed then
         self._last = self._last + 1
         self._ready[self._last] = { entry, #line }
       end
@@ -230,18 +230,21 @@ local function find_end(exec, opts)
   local entry
   entry, err, code = journal:next()
   if not entry and code ~= "EOF" then return nil, err, code end
-  return entry and entry.cursor ~= "" and "--after-cursor=" .. entry.cursor or "--no-tail"
+  return entry and entry.cursor or ""
 end
 
 local function follow(exec, words, opts)
+  local from = ""
   if not opts.lines and not opts.since then
-    local from, err, code = find_end(exec, opts)
+    local err, code
+    from, err, code = find_end(exec, opts)
     if not from then return nil, err, code end
-    words[#words + 1] = from
-  elseif not opts.lines then
-    words[#words + 1] = "--no-tail"
   end
-  return open(exec, words, opts, opts.timeout)
+  -- Not --after-cursor: with a filter it passes over the first entry that fits, as if that were the cursor's.
+  if from ~= "" then words[#words + 1] = "--cursor=" .. from elseif not opts.lines then words[#words + 1] = "--no-tail" end
+  local journal, why, how = open(exec, words, opts, opts.timeout)
+  if journal then journal._passed = from end
+  return journal, why, how
 end
 
 --- Reads a guest's journal. Waits for the entries that are there; with `follow` only until journalctl runs.
