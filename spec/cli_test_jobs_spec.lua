@@ -3,6 +3,7 @@ local assert = require "luassert"
 local cjson = require "cjson"
 local cli = require "spec.support.cli"
 local core = require "vmctl.core"
+local runner = require "vmctl.suite.runner"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 
@@ -27,6 +28,25 @@ local FILES = {
   end) end)]],
   dies = [[describe("dies", function() it("at once", function() os.exit(3) end) end)]],
   broken = [[error "cannot be loaded"]],
+  exits = [[describe("exits", function() it("well", function()
+    setmetatable({}, { __gc = function() os.exit(9) end }) -- when Lua closes
+  end) end)]],
+  crashes = [[describe("crashes", function() it("at first", function()
+    io.stderr:write "told at once\n"
+    if not io.open(os.getenv "FLAG") then io.open(os.getenv "FLAG", "w"):close() os.exit(99) end
+  end) end)]],
+  stays = [[describe("stays", function() it("whatever comes", function()
+    local vmctl = require "vmctl"
+    local watch = vmctl.signals.watch { "INT", "TERM" }
+    vmctl.run(function()
+      io.open(os.getenv "FLAG", "w"):close()
+      while true do
+        local name = watch:next()
+        local file <close> = io.open(os.getenv "FLAG", "a")
+        file:write(name, " ")
+      end
+    end)
+  end) end)]],
   waits = [[describe("waits", function() it("for ever", function()
     io.open(os.getenv "FLAG", "w"):close()
     require "vmctl".sleep(1000)
@@ -68,6 +88,22 @@ describe("vmctl test --jobs", function()
       assert.truthy(result.stdout:find(part, 1, true), part)
     end
     assert.equal(1, result.exit_code)
+  end, LIMIT))
+
+  it("fails for a file that ends badly when all of its tests have passed", support.run(function()
+    local _, _, run = suite { "exits", "good" }
+    local result = run { "--jobs", "2" }
+    assert.equal("3 passed, 1 failed, 1 skipped", last_line(result.stdout))
+    assert.truthy(result.stdout:find("ended with exit code 9, though no test failed", 1, true), result.stdout)
+    assert.equal(1, result.exit_code)
+  end, LIMIT))
+
+  it("shows standard error at once where that is asked for, and runs no file again that ended with a given code", support.run(function()
+    local _, _, run = suite { "crashes" }
+    local result = run { "--rerun-failed", "1", "--no-rerun-code", "99", "--pass-stderr" }
+    assert.same({ 1, "told at once\n" }, { result.exit_code, result.stderr })
+    result = run { "--rerun-failed", "1" }
+    assert.same({ 0, "" }, { result.exit_code, result.stderr })
   end, LIMIT))
 
   it("runs again what failed, and nothing else", support.run(function()
@@ -139,6 +175,32 @@ describe("vmctl test --jobs", function()
       end
     end, LIMIT))
   end
+
+  it("kills all at a second signal", support.run(function()
+    local folder, command = suite { "stays" }
+    local words = command { "--json", "--jobs", "1" }
+    words.timeout, words.stdin, words.stdout, words.stderr = nil, "null", "pipe", "null"
+    local program <close> = assert(vmctl.process.spawn(words))
+    support.eventually(function() return core.fs.stat(folder .. "/flag") ~= nil end)
+    program:kill("INT", true)
+    support.eventually(function() return read(folder .. "/flag") == "INT " end)
+    program:kill("INT", true)
+    local parts = {}
+    for bytes in function() return program.stdout:read(1 << 16, LIMIT) end do parts[#parts + 1] = bytes end
+    local document = cjson.decode(table.concat(parts))
+    assert.same({ exit_code = 130 }, program:wait(LIMIT))
+    assert.equal("ended by signal KILL", document.files[1].ended)
+    assert.equal("INT ", read(folder .. "/flag")) -- TERM would come first where it is waited for
+  end, LIMIT))
+
+  it("ends a file that begins while all are ended", support.run(function()
+    local folder = suite { "waits" }
+    local run
+    run = runner.new { budget = { jobs = 1, memory = 1, cpus = 1 }, artefacts = folder .. "/artefacts", limit = LIMIT,
+      on = function(what) if what == "begin" then run:stop "TERM" end end }
+    local files = run:run { { path = folder .. "/specs/waits_spec.lua", expected = 1, memory = 0, cpus = 1 } }
+    assert.same({ 1, "ended by signal TERM" }, { #files, files[1].ended })
+  end, LIMIT))
 
   it("refuses what makes no sense", support.run(function()
     local _, _, run = suite { "good" }

@@ -1,5 +1,5 @@
 -- Real guests on a switch of ours: two of them, by both of QEMU's backends, then eight.
--- Guests at a time: 8
+-- Needs: 2400 MiB
 -- Takes about 65 seconds.
 local assert = require "luassert"
 local guest = require "spec.support.guest"

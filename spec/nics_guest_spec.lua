@@ -1,5 +1,5 @@
 -- The network cards of real guests: an address by DHCP, an MTU, and who is at the other end.
--- Guests at a time: 2
+-- Needs: 600 MiB
 -- Takes about 20 seconds.
 local assert = require "luassert"
 local guest = require "spec.support.guest"

@@ -1,5 +1,5 @@
 -- The programs in README.md run as they stand there.
--- Guests at a time: 2
+-- Needs: 600 MiB
 -- Takes about 30 seconds.
 local assert = require "luassert"
 local lfs = require "lfs"

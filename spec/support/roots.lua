@@ -1,4 +1,6 @@
 --- Small roots for the specs: a folder with busybox, as an EROFS and as disks. They are made without root.
+-- The guests of a file need, where it does not say otherwise:
+-- Needs: 600 MiB
 local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"

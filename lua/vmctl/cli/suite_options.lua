@@ -5,7 +5,7 @@ local units = require "vmctl.cli.units"
 local M = {}
 
 local NAMES = { "jobs", "shard", "rerun_failed", "fail_fast", "list", "filter", "junit", "tap", "memory", "cpus", "file_limit",
-  "on", "slurm", "resume", "slurm_task" }
+  "no_rerun_code", "pass_stderr", "on", "slurm", "resume", "slurm_task" }
 
 local function count(option, least)
   return function(text)
@@ -39,6 +39,7 @@ local OPTIONS = {
   { "--cpus", "The virtual processors that they may have together (two for each processor).", "N", count("--cpus", 1) },
   { "--shard", "Only the I-th of N parts of the files, which take about as long as each other.", "I/N", shard },
   { "--rerun-failed", "Tests that failed run up to N times more, alone; one that then passes is flaky.", "N", count("--rerun-failed", 0) },
+  { "--no-rerun-code", "But not a file that ended with this exit code, a sanitizer's.", "CODE", count("--no-rerun-code", 1) },
   { "--filter", "Only tests whose full name has this Lua pattern.", "PATTERN" },
   { "--junit", "Write the results as JUnit's XML ('-': on standard output).", "FILE" },
   { "--tap", "Write the results as TAP ('-': on standard output).", "FILE" },
@@ -55,6 +56,7 @@ function M.describe(command)
     if option[4] then added:convert(option[4]) end
   end
   command:option("--slurm-task"):hidden(true) -- what a node runs
+  command:flag("--pass-stderr", "What tests write to standard error is seen at once.")
   command:flag("--fail-fast", "End at the first failure.")
   command:flag("--list", "Print the names of the tests, and run none.")
 end

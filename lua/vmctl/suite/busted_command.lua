@@ -26,10 +26,21 @@ function M.words()
   return { path, "--lua=" .. lua }
 end
 
---- The environment in which it finds these modules.
+-- Does a variable of Lua's lead to the same file as our own search path?
+local function leads(variable, name, path)
+  local set = os.getenv(variable .. "_5_4") or os.getenv(variable)
+  local found = set and package.searchpath(name, set)
+  return found ~= nil and found == package.searchpath(name, path)
+end
+
+--- The environment in which it finds these modules: nothing where it finds them anyway. Lua 5.4 alone reads these variables, since
+--- busted's launcher can be another Lua.
 ---@return table<string, string>
 function M.environment()
-  return { LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath }
+  return {
+    LUA_PATH_5_4 = not leads("LUA_PATH", "vmctl.suite.handler", package.path) and package.path or nil,
+    LUA_CPATH_5_4 = not leads("LUA_CPATH", "vmctl.core", package.cpath) and package.cpath or nil,
+  }
 end
 
 return M

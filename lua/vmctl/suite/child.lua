@@ -32,8 +32,8 @@ end
 ---@param opts { limit: number, take: fun(bytes: string), started: fun(child: vmctl.Child)? } limit: seconds
 ---@return { exit_code: integer?, signal: string?, late: boolean?, seconds: number }|nil record, string?, string?
 function M.run(command, opts)
-  command.stdin, command.stdout, command.stderr = "null", "pipe", "stdout"
-  command.death_signal, command.sweep = "TERM", true
+  command.stdin, command.stdout, command.stderr = "null", "pipe", command.stderr or "stdout"
+  command.death_signal, command.session, command.sweep = "TERM", true, true
   local began = core.now()
   local child <close>, err, code = process.spawn(command) -- luacheck: ignore
   if not child then return nil, err, code end

@@ -23,6 +23,7 @@ local M = {}
 ---@field output string what its tests printed, the last MiB of it
 ---@field seconds number
 ---@field ended? string how it ended, where it did not get to its end
+---@field exit_code? integer of its busted, where that is not 0
 
 local STATUS = { success = "passed", pending = "skipped", failure = "failed", error = "failed" }
 
@@ -41,6 +42,7 @@ local function command_for(path, opts)
   add_only(command, opts.only)
   command[#command + 1] = path
   command.env = busted_command.environment()
+  command.stderr = opts.pass_stderr and "inherit" or nil
   command.env.VMCTL_ARTEFACTS = M.artefacts_of(opts.artefacts, path)
   return command
 end
@@ -57,6 +59,14 @@ local function how_it_ended(record)
   if record.late then return "not finished in time" end
   if record.signal then return "ended by signal " .. record.signal end
   return "ended early, with exit code " .. record.exit_code
+end
+
+-- What is wrong with the end of a file whose tests have all ended: busted's exit code says what its tests said.
+local function bad_end(result, record)
+  if record.signal then return "ended by signal " .. record.signal .. " after its last test" end
+  local failed = #result.mistakes > 0
+  for _, test in ipairs(result.tests) do failed = failed or test.status == "failed" end
+  if not failed and record.exit_code ~= 0 then return ("ended with exit code %d, though no test failed"):format(record.exit_code) end
 end
 
 -- What an event changes in the result.
@@ -80,8 +90,9 @@ end
 
 --- Runs a file. Waits for its end.
 ---@param path string
----@param opts { artefacts: string, limit: number, words: string[]?, only: string[]?, started: fun(child)?, on_event: fun(event)? } only:
--- the names of the tests to run, by default all; limit: seconds
+---@param opts { artefacts: string, limit: number, words: string[]?, only: string[]?, pass_stderr: boolean?,
+-- started: fun(child)?, on_event: fun(event)? } only: the names of the tests to run, by default all; limit: seconds; pass_stderr: what is
+-- written there is seen at once
 ---@return vmctl.SuiteFile|nil, string?, string?
 function M.run(path, opts)
   local command, err, code = command_for(path, opts)
@@ -96,12 +107,12 @@ function M.run(path, opts)
   record, err, code = children.run(command, { limit = opts.limit, started = opts.started, take = function(bytes) reader:feed(bytes) end })
   if not record then return nil, err, code end
   result.output, result.seconds = reader:output(), record.seconds
-  if not result.finished or record.late then
-    result.ended = how_it_ended(record)
-    if result.current then
-      table.insert(result.tests, { name = result.current, line = result.line, status = "failed", seconds = 0, attempts = 1,
-        message = result.ended, artefacts = folder .. "/" .. artefacts.file_name(result.current) })
-    end
+  local unfinished = not result.finished or record.late
+  result.ended = unfinished and how_it_ended(record) or bad_end(result, record)
+  result.exit_code = record.exit_code ~= 0 and record.exit_code or nil
+  if result.ended and result.current then
+    table.insert(result.tests, { name = result.current, line = result.line, status = "failed", seconds = 0, attempts = 1,
+      message = result.ended, artefacts = folder .. "/" .. artefacts.file_name(result.current) })
   end
   result.current, result.line, result.finished = nil, nil, nil
   return result

@@ -15,7 +15,8 @@ local task = require "vmctl.base.task"
 
 local M = {}
 
-local UNKNOWN = 5       -- seconds that a file is expected to take, where nothing is known
+local UNKNOWN = 1       -- seconds that a file is expected to take, where nothing is known
+local WITH_GUESTS = 15  -- of one with guests
 local RESERVE = 512     -- MiB that are left to others
 
 -- MiB that new programs can have.
@@ -45,19 +46,21 @@ function M.budget()
   return { jobs = count, memory = available_memory(), cpus = 2 * count }
 end
 
-local function job_of(path, known, words, folder)
+local function job_of(path, known, words, folder, load)
   local said = survey.said(path)
-  local job = { path = path, expected = known[path] or said.seconds or UNKNOWN, memory = said.memory or 0, cpus = said.cpus or 1 }
-  if said.scenarios and not said.memory then
+  local job = { path = path, memory = said.memory or 0, cpus = said.cpus or 1 }
+  if load and said.scenarios and not said.memory then
     local loaded = survey.load(path, words, folder) -- what cannot be loaded says so when it runs
     if loaded then job.memory, job.cpus = loaded.memory, loaded.cpus end
   end
+  job.expected = known[path] or said.seconds or (job.memory > 0 and WITH_GUESTS or UNKNOWN)
   return job
 end
 
 --- Finds the files, learns what their machines need, and picks those of a shard. Waits.
 ---@param paths string[] files and folders
----@param opts { artefacts: string, words: string[]?, shard: { [1]: integer, [2]: integer }?, jobs: integer } shard: index and count
+---@param opts { artefacts: string, words: string[]?, shard: { [1]: integer, [2]: integer }?, jobs: integer, remote: boolean? } shard:
+-- index and count; remote: the files run on other machines, so that what even a single one needs must be known
 ---@return vmctl.SuiteJob[]|nil jobs, string? message, string? code ENOENT, EINVAL
 ---@return table<string, number>? durations by file
 function M.plan(paths, opts)
@@ -68,7 +71,8 @@ function M.plan(paths, opts)
   local folder
   folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-suite")
   if not folder then return nil, err, code end
-  local jobs = task.map(files, function(path) return job_of(path, known, opts.words or {}, folder) end, { concurrency = opts.jobs })
+  local load, words = #files > 1 or opts.remote, opts.words or {}
+  local jobs = task.map(files, function(path) return job_of(path, known, words, folder, load) end, { concurrency = opts.jobs })
   core.fs.remove(folder)
   jobs.n = nil
   if opts.shard then jobs = schedule.shard(jobs, opts.shard[1], opts.shard[2]) end

@@ -18,9 +18,12 @@ local mt = { __name = "vmctl.SuiteProgress", __index = methods }
 ---@param write fun(text: string)
 ---@param total integer files
 ---@param is_terminal boolean
+---@param only_some? boolean a filter lets only some tests run: a file without any is not told
 ---@return vmctl.SuiteProgress
-function M.new(write, total, is_terminal)
-  return setmetatable({ _write = write, _total = total, _ended = 0, _live = is_terminal, _running = {}, _lines = 0 }, mt)
+function M.new(write, total, is_terminal, only_some)
+  return setmetatable({
+    _write = write, _total = total, _ended = 0, _live = is_terminal, _only_some = only_some, _running = {}, _lines = 0,
+  }, mt)
 end
 
 local function clear(self)
@@ -71,6 +74,7 @@ local function show_end(self, job, file)
   self._ended = self._ended + 1
   local i = find(self, job)
   if i then table.remove(self._running, i) end
+  if self._only_some and #file.tests == 0 and #results.others(file) == 0 then return end
   self._write(("[%d/%d] %s: %s (%.1f s)\n"):format(self._ended, self._total, file.path, plural(results.count(file)), file.seconds))
   for _, test in ipairs(file.tests) do
     if test.status == "skipped" then self._write(("  skipped: %s: %s\n"):format(test.name, log.one_line(test.message or "", 200))) end

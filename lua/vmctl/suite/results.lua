@@ -87,7 +87,7 @@ function M.merge(file, again)
     if by_name[test.name] == test then table.insert(file.tests, test) end
   end
   if #again.mistakes == 0 then file.mistakes = {} end
-  if not again.ended then file.ended = nil end
+  file.ended, file.exit_code = again.ended, again.exit_code
   file.output = file.output .. again.output
   file.seconds = file.seconds + again.seconds
 end

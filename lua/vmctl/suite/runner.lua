@@ -20,8 +20,9 @@ local methods = {}
 local mt = { __name = "vmctl.SuiteRun", __index = methods }
 
 --- A run that has not begun.
----@param opts { budget: table, artefacts: string, limit: number, words: string[]?, fail_fast: boolean?, rerun: integer?, on: function }
--- budget: jobs, memory (MiB), cpus; limit: seconds for a file; words: more of busted's options; on: is told "begin" (job), "event"
+---@param opts { budget: table, artefacts: string, limit: number, words: string[]?, fail_fast: boolean?, rerun: integer?,
+-- no_rerun_code: integer?, pass_stderr: boolean?, on: function } budget: jobs, memory (MiB), cpus; limit: seconds for a file; words: more
+-- of busted's options; no_rerun_code: an exit code of files that do not run again; on: is told "begin" (job), "event"
 -- (job, event), "end" (job, file), "again" (job)
 ---@return vmctl.SuiteRun
 function M.new(opts)
@@ -32,7 +33,7 @@ local function run_file(self, job, only)
   local opts, child = self._opts, nil
   local began = core.now()
   local file, err = file_run.run(job.path, {
-    artefacts = opts.artefacts, limit = opts.limit, words = opts.words, only = only,
+    artefacts = opts.artefacts, limit = opts.limit, words = opts.words, only = only, pass_stderr = opts.pass_stderr,
     started = function(it)
       child = it
       self._children[it] = true
@@ -46,11 +47,18 @@ local function run_file(self, job, only)
   return file
 end
 
+-- Has a file to run again?
+local function has_to_rerun(self, file)
+  local opts = self._opts
+  if (opts.rerun or 0) == 0 or self._stopped or results.failed_names(file) == false then return false end
+  return opts.no_rerun_code == nil or file.exit_code ~= opts.no_rerun_code
+end
+
 -- Runs again what failed, until it passes or the number of times is reached.
 local function rerun(self, job, file)
   for _ = 1, self._opts.rerun or 0 do
     local only = results.failed_names(file)
-    if only == false or self._stopped then return end
+    if only == false or not has_to_rerun(self, file) then return end
     self._opts.on("again", job)
     results.merge(file, run_file(self, job, only))
   end
@@ -92,7 +100,7 @@ function methods:run(jobs)
       if not next(running) then break end
       local one = ended:recv(math.huge)
       running[one.job] = nil
-      if (self._opts.rerun or 0) > 0 and results.failed_names(one.file) ~= false and not self._stopped then
+      if has_to_rerun(self, one.file) then
         again[#again + 1] = one
       else
         finish(self, one.job, one.file)

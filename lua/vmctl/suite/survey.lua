@@ -31,15 +31,37 @@ local function most(path)
   return memory, math.max(cpus, 1)
 end
 
---- What a file says of itself in a comment, "-- Needs: 600 MiB, 2 cpus" and "-- Takes about 40 seconds".
+local BESIDE = "./?.lua;./?/init.lua" -- where a suite's own modules are
+
+local function needs_in(text)
+  return math.tointeger(tonumber(text:match "%-%- Needs: (%d+) MiB")), math.tointeger(tonumber(text:match "%-%- Needs: [^\n]-(%d+) cpu"))
+end
+
+-- What the modules that a file requires say, where they are the suite's own: those below this folder.
+local function needs_of_modules(text)
+  local memory, cpus
+  for name in text:gmatch 'require%s*%(?%s*"([%w_.]+)"' do
+    local path = package.searchpath(name, BESIDE)
+    if path then
+      local more, processors = needs_in(read(path))
+      if more then memory, cpus = math.max(memory or 0, more), math.max(cpus or 1, processors or 1) end
+    end
+  end
+  return memory, cpus
+end
+
+--- What a file says of itself in a comment, "-- Needs: 600 MiB, 2 cpus" and "-- Takes about 40 seconds"; what it needs a module of the
+--- suite can say for all files that require it.
 ---@param path string
 ---@return { memory: integer?, cpus: integer?, seconds: number?, scenarios: boolean }
 function M.said(path)
   local text = read(path)
+  local memory, cpus = needs_in(text)
+  if not memory then memory, cpus = needs_of_modules(text) end
   return {
-    memory = math.tointeger(tonumber(text:match "%-%- Needs: (%d+) MiB")),
-    cpus = math.tointeger(tonumber(text:match "%-%- Needs: [^\n]-(%d+) cpu")),
-    seconds = tonumber(text:match "%-%- Takes about (%d+) seconds"), scenarios = text:find("scenario", 1, true) ~= nil,
+    memory = memory, cpus = cpus,
+    seconds = tonumber(text:match "%-%-[^\n]*Takes about (%d+) seconds"),
+    scenarios = text:find("scenario", 1, true) ~= nil and text:find(".machines", 1, true) ~= nil,
   }
 end
 

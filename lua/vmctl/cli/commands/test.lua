@@ -125,14 +125,14 @@ end
 local function run_jobs(opts, jobs, known, words, budget, artefacts, slurm_words)
   local quiet = opts.json or opts.tap == "-" or opts.junit == "-"
   local write = quiet and function(text) io.stderr:write(text) end or output.write
-  local shown = progress.new(write, #jobs, core.isatty(quiet and 2 or 1))
+  local shown = progress.new(write, #jobs, core.isatty(quiet and 2 or 1), opts.filter ~= nil)
   local running
   local guard <close> = interrupt.handle(function(name) if running then running:stop(name) end end) -- luacheck: ignore
   local files, run, code = suite.run(jobs, known, {
     slurm = slurm_words, resume = opts.resume, command = own_command(), env = busted_command.environment(),
     budget = budget, artefacts = artefacts, limit = opts.file_limit or FILE_LIMIT, words = words, fail_fast = opts.fail_fast,
-    rerun = opts.rerun_failed, on = function(what, job, about) shown:on(what, job, about) end,
-    running = function(it) running = it end, only_some = opts.filter ~= nil,
+    running = function(it) running = it end, rerun = opts.rerun_failed, on = function(what, job, about) shown:on(what, job, about) end,
+    no_rerun_code = opts.no_rerun_code, pass_stderr = opts.pass_stderr, only_some = opts.filter ~= nil,
   })
   if not files then return nil, run, code end
   shown:finish(files)
@@ -155,7 +155,8 @@ local function run_suite(opts)
   for name in pairs(budget) do budget[name] = opts[name] or budget[name] end
   local jobs, known = {}, nil
   if not opts.resume then
-    jobs, err, how, known = suite.plan(paths, { artefacts = artefacts, words = words, shard = opts.shard, jobs = budget.jobs })
+    jobs, err, how, known = suite.plan(paths, { artefacts = artefacts, words = words, shard = opts.shard, jobs = budget.jobs,
+      remote = opts.on ~= nil })
     if not jobs then return nil, err, how end
   end
   if opts.list then return list(opts, jobs, words, budget.jobs) end
