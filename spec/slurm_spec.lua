@@ -1,5 +1,6 @@
 -- `vmctl test --on slurm` on a real Slurm of two nodes (`make test-slurm`): each file runs once in the report, whatever dies.
 -- Takes about 90 seconds.
+local artefacts = require "vmctl.scenario.artefacts"
 local assert = require "luassert"
 local cjson = require "cjson"
 local clusters = require "spec.support.slurm_cluster"
@@ -39,15 +40,19 @@ local function as_task(fn)
 end
 
 describe("vmctl test --on slurm #slurm", function()
-  local cluster
+  local cluster, unshared
   lazy_setup(function()
     assert.is_nil(clusters.missing())
-    cluster = clusters.start()
+    unshared = assert(core.fs.temporary "/tmp/vmctl-unshared")
+    cluster = clusters.start { hide = unshared }
   end)
-  lazy_teardown(function() if cluster then cluster:close() end end)
+  lazy_teardown(function()
+    if cluster then cluster:close() end
+    if unshared then artefacts.remove(unshared) end
+  end)
 
-  local function suite(files)
-    local folder = support.tmpdir()
+  local function suite(files, folder)
+    folder = folder or support.tmpdir()
     assert(core.fs.mkdir(folder .. "/specs"))
     for name, text in pairs(files) do write(("%s/specs/%s_spec.lua"):format(folder, name), (text:gsub("%%q", ("%q"):format(folder)))) end
     return folder
@@ -162,6 +167,53 @@ describe("vmctl test --on slurm #slurm", function()
     assert.equal("Slurm: it was cancelled", document.files[1].ended)
     cluster:wait_empty()
   end, LIMIT))
+
+  -- A suite in a folder of its own on each node, and vmctl test there.
+  local function start_copied(name, files, tmp)
+    local folder = unshared .. "/" .. name
+    assert(core.fs.mkdir(folder))
+    suite(files, folder)
+    local words = { core.fs.real(cli.PROGRAM), "test", "--on", "slurm", "--copy", "--json", "--artefacts", "out", "specs" }
+    words.cwd, words.env = folder, cluster:environment()
+    words.env.TMPDIR = tmp
+    words.stdin, words.stdout, words.stderr = "null", "pipe", "null"
+    return assert(vmctl.process.spawn(words)), folder
+  end
+
+  it("copies the folder to nodes that share none, and brings results and artefacts back", support.run(function()
+    local files = { bad = [[describe("bad", function() it("fails", function()
+      local folder = os.getenv "VMCTL_ARTEFACTS" .. "/bad_fails"
+      os.execute("mkdir -p " .. folder .. "; cat specs/data_spec.lua > " .. folder .. "/note")
+      error "why"
+    end) end)]], data = QUICK }
+    for i = 1, 6 do files["f" .. i] = QUICK end
+    local program, folder = start_copied("whole", files)
+    local document, code = finish(program)
+    assert.same({ 1, 7, 1, 8 }, { code, document.passed, document.failed, #document.files })
+    local nodes = {}
+    for _, file in ipairs(document.files) do nodes[file.output:match "node (%w+)" or "bad"] = true end
+    assert.same({ n1 = true, n2 = true, bad = true }, nodes)
+    local test = document.files[1].tests[1]
+    assert.same({ "bad fails", "out/specs_bad_spec.lua/bad_fails" }, { test.name, test.artefacts })
+    assert.equal(QUICK, read(folder .. "/" .. test.artefacts .. "/note"))
+  end, LIMIT))
+
+  it("runs a copied file again whose node died, and leaves nothing behind when it is interrupted", as_task(function()
+    local flags = support.tmpdir()
+    local program <close> = start_copied("dies", { held = HELD:gsub("%%q", ("%q"):format(flags)), one = QUICK }, flags)
+    wait_for_begin(flags)
+    local node, pid = read(flags .. "/runs"):match "n(%d) (%d+)"
+    cluster:kill_node(tonumber(node), tonumber(pid))
+    clusters.wait_until(function() return read(flags .. "/runs"):find "\n." end, "the test never began again")
+    cluster:start_node(tonumber(node))
+    program:kill("INT", true)
+    local document, code = finish(program)
+    assert.same({ 130, "Slurm: it was cancelled", 2 }, { code, document.files[1].ended, #document.files })
+    cluster:wait_empty()
+    cluster:wait_idle()
+    local left = table.concat(core.fs.list(flags), " ")
+    assert.equal(1, select(2, left:gsub("vmctl%-", "")), left) -- of the node that died
+  end))
 
   it("says what it cannot do", support.run(function()
     local folder = suite { one = QUICK }

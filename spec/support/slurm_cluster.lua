@@ -79,11 +79,12 @@ local function write_conf(self)
 end
 
 --- Starts one; waits until its nodes are idle.
-function M.start()
+---@param opts? { hide: string? } a folder of which each node has one of its own, which is empty
+function M.start(opts)
   local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-slurm"))
   assert(os.execute(("chmod 755 '%s'; cd '%s'; mkdir munge state log; head -c 1024 /dev/urandom > munge/key; chown -R munge: munge; " ..
     "chmod 711 munge; chmod 400 munge/key"):format(folder, folder)))
-  local self = setmetatable({ folder = folder, conf = folder .. "/slurm.conf", nodes = {} }, mt)
+  local self = setmetatable({ folder = folder, conf = folder .. "/slurm.conf", nodes = {}, hide = opts and opts.hide }, mt)
   write_conf(self)
   local D = folder .. "/munge/"
   self.munged = spawn(self, { "munged", "--foreground", "--key-file=" .. D .. "key", "--socket=" .. D .. "sock",
@@ -100,7 +101,11 @@ function cluster:start_controller()
 end
 
 function cluster:start_node(i)
-  self.nodes[i] = spawn(self, { "slurmd", "-D", "-N", "n" .. i })
+  local command = { "slurmd", "-D", "-N", "n" .. i }
+  if self.hide then
+    command = { "unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', self.hide, table.unpack(command) }
+  end
+  self.nodes[i] = spawn(self, command)
 end
 
 --- The environment of Slurm's programs.

@@ -5,7 +5,7 @@ local units = require "vmctl.cli.units"
 local M = {}
 
 local NAMES = { "jobs", "shard", "rerun_failed", "fail_fast", "list", "filter", "junit", "tap", "memory", "cpus", "file_limit",
-  "no_rerun_code", "pass_stderr", "on", "slurm", "resume", "slurm_task" }
+  "no_rerun_code", "pass_stderr", "on", "slurm", "copy", "resume", "slurm_task", "suite_task" }
 
 local function count(option, least)
   return function(text)
@@ -43,8 +43,8 @@ local OPTIONS = {
   { "--filter", "Only tests whose full name has this Lua pattern.", "PATTERN" },
   { "--junit", "Write the results as JUnit's XML ('-': on standard output).", "FILE" },
   { "--tap", "Write the results as TAP ('-': on standard output).", "FILE" },
-  { "--on", "Where files run: here, or as tasks of Slurm, on nodes that share this folder.", "slurm" },
-  { "--slurm", "More words for sbatch: '-p long --constraint kvm'.", "WORDS" },
+  { "--on", "Where files run: here; as tasks of Slurm, on nodes that share this folder; on hosts that get a copy of it.", "slurm|ssh:A,B" },
+  { "--slurm", "More words for sbatch, or srun with --copy: '-p long --constraint kvm'.", "WORDS" },
   { "--resume", "Collect the results of a run of Slurm's whose script was lost.", "DIR" },
   { "--file-limit", "The most that a spec file may take (an hour).", "SECONDS", units.seconds "--file-limit" },
 }
@@ -56,6 +56,8 @@ function M.describe(command)
     if option[4] then added:convert(option[4]) end
   end
   command:option("--slurm-task"):hidden(true) -- what a node runs
+  command:option("--suite-task"):hidden(true) -- what a host runs
+  command:flag("--copy", "With --on slurm: nodes share no folder, and get a copy of this one.")
   command:flag("--pass-stderr", "What tests write to standard error is seen at once.")
   command:flag("--fail-fast", "End at the first failure.")
   command:flag("--list", "Print the names of the tests, and run none.")
@@ -69,17 +71,36 @@ function M.given(opts)
   return false
 end
 
---- The words for sbatch, nil where files run on this machine.
----@return string[]|nil words, string? message, string? code EINVAL
-function M.slurm(opts)
-  if opts.on and opts.on ~= "slurm" then return errors.fail("EINVAL", "--on: 'slurm' expected, got '%s'", opts.on) end
-  if not opts.on and not opts.resume then
-    if opts.slurm then return errors.fail("EINVAL", "--slurm goes with --on slurm") end
-    return nil
-  end
+local function words_of(text)
   local words = {}
-  for word in (opts.slurm or ""):gmatch "%S+" do words[#words + 1] = word end
+  for word in (text or ""):gmatch "%S+" do words[#words + 1] = word end
   return words
+end
+
+local function names_of(text)
+  local names = {}
+  for name in text:gmatch "[^,%s]+" do
+    if name:sub(1, 1) == "-" or name:find "/" then return nil end -- parallel would take it for something else
+    names[#names + 1] = name
+  end
+  return #names > 0 and names
+end
+
+--- Where files run.
+---@return { engine: "here"|"slurm"|"copy"|"ssh", slurm: string[]?, hosts: string[]?, most: integer? }|nil place slurm: words for sbatch or
+-- srun; most: files at a time
+---@return string? message, string? code EINVAL
+function M.place(opts)
+  local on = opts.on or (opts.resume and "slurm")
+  if on ~= "slurm" then
+    if opts.slurm or opts.copy then return errors.fail("EINVAL", "--slurm and --copy go with --on slurm") end
+    if not on then return { engine = "here" } end
+    local hosts = on:match "^ssh:" and names_of(on:sub(5))
+    if not hosts then return errors.fail("EINVAL", "--on: 'slurm' or 'ssh:HOST,…' expected, got '%s'", on) end
+    return { engine = "ssh", hosts = hosts, most = opts.jobs }
+  end
+  if opts.resume and opts.copy then return errors.fail("EINVAL", "--resume: a run with --copy leaves nothing to collect") end
+  return { engine = opts.copy and "copy" or "slurm", slurm = words_of(opts.slurm), most = opts.jobs }
 end
 
 --- Splits the words behind the options: paths, and options for busted with what is left of the line.

@@ -9,11 +9,15 @@ local results = require "vmctl.suite.results"
 local runner = require "vmctl.suite.runner"
 local schedule = require "vmctl.suite.schedule"
 local slurm = require "vmctl.suite.slurm"
+local slurm_copy = require "vmctl.suite.slurm_copy"
 local spec_files = require "vmctl.suite.spec_files"
+local ssh = require "vmctl.suite.ssh"
 local survey = require "vmctl.suite.survey"
 local task = require "vmctl.base.task"
 
 local M = {}
+
+local ENGINES = { here = runner, slurm = slurm, copy = slurm_copy, ssh = ssh }
 
 local UNKNOWN = 1       -- seconds that a file is expected to take, where nothing is known
 local WITH_GUESTS = 15  -- of one with guests
@@ -82,12 +86,13 @@ end
 --- Runs jobs, and keeps how long those took that passed.
 ---@param jobs vmctl.SuiteJob[]
 ---@param known table<string, number> durations, changed by this
----@param opts table as for the runner, and: slurm (words for sbatch: the jobs run as Slurm's, and artefacts is a folder that its nodes
--- share), resume (the folder of such a run, whose jobs are taken over), running (is called with the run)
+---@param opts table as for the runner, and: engine ("here"; "slurm": as Slurm's jobs, artefacts is a folder that its nodes share; "copy":
+-- as Slurm's jobs, without one; "ssh": on other hosts), what that takes; resume (the folder of a run of Slurm's, whose jobs are
+-- taken over), running (is called with the run)
 ---@return vmctl.SuiteFile[]|nil files
----@return vmctl.SuiteRun|vmctl.SlurmRun|string run or message, string? code
+---@return vmctl.SuiteRun|vmctl.SlurmRun|vmctl.SlurmCopyRun|vmctl.SshRun|string run or message, string? code
 function M.run(jobs, known, opts)
-  local run = (opts.slurm and slurm or runner).new(opts)
+  local run = ENGINES[opts.engine or "here"].new(opts)
   if opts.running then opts.running(run) end
   local began, date = core.now(), os.date "!%Y-%m-%d %H:%M:%S UTC"
   local made, problem, how = artefacts.make_folders(opts.artefacts)

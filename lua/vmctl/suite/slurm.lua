@@ -4,9 +4,9 @@ local cjson = require "cjson"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
-local runner = require "vmctl.suite.runner"
 local slurm_commands = require "vmctl.suite.slurm_commands"
 local task = require "vmctl.base.task"
+local task_run = require "vmctl.suite.task_run"
 
 local M = {}
 
@@ -81,7 +81,8 @@ local function make_folder(self, jobs)
   local folder, err, code = core.fs.temporary(root .. "/slurm")
   if not folder then return nil, err, code end
   self.folder = folder
-  return write_json(folder .. "/tasks.json", { jobs = jobs, artefacts = root, limit = opts.limit, words = opts.words, rerun = opts.rerun })
+  return write_json(folder .. "/tasks.json", { jobs = jobs, artefacts = root, limit = opts.limit, words = opts.words, rerun = opts.rerun,
+    no_rerun_code = opts.no_rerun_code })
 end
 
 -- Takes a result that has come.
@@ -201,11 +202,9 @@ function M.run_task(folder)
   local tasks = read_json(folder .. "/tasks.json")
   local job = tasks and index and tasks.jobs and tasks.jobs[index]
   if not job then return errors.fail("ENOENT", "%s: there is no task %s", folder, tostring(index)) end
-  local run = runner.new { budget = { jobs = 1, memory = math.maxinteger, cpus = math.maxinteger }, artefacts = tasks.artefacts,
-    limit = tasks.limit, words = tasks.words, rerun = tasks.rerun, on = function() end }
-  local files = run:run { job }
-  if run:stopped() then return errors.fail("ECANCELED", "the task was ended") end
-  return write_json(result_path(folder, index), files[1])
+  local file, err, code = task_run.run(job, tasks)
+  if not file then return nil, err, code end
+  return write_json(result_path(folder, index), file)
 end
 
 return M

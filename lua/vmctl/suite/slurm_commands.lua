@@ -74,6 +74,12 @@ function M.end_of(ids, index)
   return "gone"
 end
 
+--- Ends the jobs of a name. Waits.
+---@param name string
+function M.cancel_named(name)
+  call { "scancel", "--name=" .. name }
+end
+
 --- Ends jobs with all their tasks. Waits.
 ---@param ids string[]
 ---@return true|nil, string?, string?

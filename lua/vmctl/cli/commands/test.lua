@@ -15,6 +15,7 @@ local slurm = require "vmctl.suite.slurm"
 local suite = require "vmctl.suite"
 local suite_options = require "vmctl.cli.suite_options"
 local tap = require "vmctl.suite.tap"
+local task_run = require "vmctl.suite.task_run"
 
 local M = { words = "any" } -- options stand before paths and behind them
 
@@ -112,24 +113,26 @@ local function document(files)
   return { passed = sum.passed, failed = sum.failed, skipped = sum.skipped, flaky = sum.flaky, files = files }
 end
 
--- The words that run this program again, for a task on another node.
-local function own_command()
+-- The words that run this program again, for a task on another machine. In a copy of the working folder its path is the same.
+local function own_command(option)
   local first = 0
   while arg[first - 1] do first = first - 1 end
   local words = {}
-  for i = first, 0 do words[#words + 1] = arg[i] end
-  words[#words + 1], words[#words + 2] = "test", "--slurm-task"
+  for i = first, 0 do words[#words + 1] = arg[i]:find "^%.%./" and core.fs.real(arg[i]) or arg[i] end
+  words[#words + 1], words[#words + 2] = "test", option
   return words
 end
 
-local function run_jobs(opts, jobs, known, words, budget, artefacts, slurm_words)
+local function run_jobs(opts, jobs, known, words, budget, artefacts, place)
   local quiet = opts.json or opts.tap == "-" or opts.junit == "-"
   local write = quiet and function(text) io.stderr:write(text) end or output.write
   local shown = progress.new(write, #jobs, core.isatty(quiet and 2 or 1), opts.filter ~= nil)
   local running
   local guard <close> = interrupt.handle(function(name) if running then running:stop(name) end end) -- luacheck: ignore
   local files, run, code = suite.run(jobs, known, {
-    slurm = slurm_words, resume = opts.resume, command = own_command(), env = busted_command.environment(),
+    engine = place.engine, slurm = place.slurm, hosts = place.hosts, most = place.most, resume = opts.resume,
+    env = busted_command.environment(),
+    command = own_command "--slurm-task", task_command = own_command "--suite-task",
     budget = budget, artefacts = artefacts, limit = opts.file_limit or FILE_LIMIT, words = words, fail_fast = opts.fail_fast,
     running = function(it) running = it end, rerun = opts.rerun_failed, on = function(what, job, about) shown:on(what, job, about) end,
     no_rerun_code = opts.no_rerun_code, pass_stderr = opts.pass_stderr, only_some = opts.filter ~= nil,
@@ -146,8 +149,8 @@ end
 local function run_suite(opts)
   local paths, words, code = suite_options.split(opts.rest)
   if not paths then return nil, words, code end
-  local slurm_words, err, how = suite_options.slurm(opts)
-  if err then return nil, err, how end
+  local place, err, how = suite_options.place(opts)
+  if not place then return nil, err, how end
   if opts.output then return errors.fail("EINVAL", "test: --output does not go with --jobs: see --tap and --junit") end
   if #paths == 0 and not opts.resume then return errors.fail("EINVAL", "test: a file or folder of scenarios expected") end
   if opts.filter then words[#words + 1] = "--filter=" .. opts.filter end
@@ -156,16 +159,21 @@ local function run_suite(opts)
   local jobs, known = {}, nil
   if not opts.resume then
     jobs, err, how, known = suite.plan(paths, { artefacts = artefacts, words = words, shard = opts.shard, jobs = budget.jobs,
-      remote = opts.on ~= nil })
+      remote = place.engine ~= "here" })
     if not jobs then return nil, err, how end
   end
   if opts.list then return list(opts, jobs, words, budget.jobs) end
-  return run_jobs(opts, jobs, known or {}, words, budget, artefacts, slurm_words)
+  return run_jobs(opts, jobs, known or {}, words, budget, artefacts, place)
 end
 
 function M.run(opts)
   if opts.slurm_task then
     local ok, err, code = slurm.run_task(opts.slurm_task)
+    if not ok then return nil, err, code end
+    return 0
+  end
+  if opts.suite_task then
+    local ok, err, code = task_run.run_text(opts.suite_task, opts.artefacts)
     if not ok then return nil, err, code end
     return 0
   end
