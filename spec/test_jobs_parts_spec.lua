@@ -3,6 +3,7 @@ local assert = require "luassert"
 local events = require "vmctl.suite.events"
 local junit = require "vmctl.suite.junit"
 local needs = require "vmctl.scenario.needs"
+local record = require "vmctl.suite.record"
 local results = require "vmctl.suite.results"
 local schedule = require "vmctl.suite.schedule"
 local tap = require "vmctl.suite.tap"
@@ -101,6 +102,19 @@ describe("the results of a spec file", function()
     assert.same({ passed = 0, failed = 2, skipped = 0, flaky = 0 },
       results.count(file { mistakes = { { name = "setup", message = "x" } }, ended = "ended by signal KILL" }))
     assert.equal(1, results.count(file { tests = { test("a", "failed", "late") }, ended = "late" }).failed)
+  end)
+
+  it("that another machine sends are looked at before they are taken", function()
+    assert.is_true(record.is_file(file { tests = { test("a", "passed") }, mistakes = { { name = "b", message = "c" } }, ended = "early" }))
+    for _, bad in ipairs {
+      1, {}, file { path = 1 }, file { tests = { {} } }, file { tests = { test("a", "fine") } },
+      file { tests = { test("a", "failed", 1) } },
+      file { output = 1 }, file { mistakes = { "m" } }, file { mistakes = { { name = "n", message = 1 } } }, file { seconds = "1" },
+      file { ended = 1 },
+    } do
+      assert.is_false(record.is_file(bad))
+    end
+    assert.is_false(record.is_file(nil))
   end)
 
   it("name what has to run again", function()

@@ -6,6 +6,7 @@ local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local host = require "vmctl.host"
 local log = require "vmctl.log"
+local record = require "vmctl.suite.record"
 
 local M = {}
 
@@ -105,8 +106,7 @@ local function read_result(folder)
   local text = file:read(MOST) or ""
   file:close()
   local ok, result = pcall(cjson.decode, text)
-  local whole = ok and type(result) == "table" and type(result.tests) == "table" and type(result.mistakes) == "table"
-  return whole and type(result.path) == "string" and result or nil
+  return ok and record.is_file(result) and result or nil
 end
 
 -- Puts the artefacts of a file where they would be if it had run here.

@@ -4,6 +4,7 @@ local cjson = require "cjson"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local record = require "vmctl.suite.record"
 local slurm_commands = require "vmctl.suite.slurm_commands"
 local task = require "vmctl.base.task"
 local task_run = require "vmctl.suite.task_run"
@@ -88,7 +89,7 @@ end
 -- Takes a result that has come.
 local function take(self, index, job)
   local file = read_json(result_path(self.folder, index))
-  if not file then return false end
+  if not record.is_file(file) then return false end
   self._files[#self._files + 1] = file
   self._opts.on("end", job, file)
   return true
