@@ -53,24 +53,25 @@ local shapes = {
 local check_members
 
 -- These checks give the checked value, or nil, what is wrong ("%s" stands for the member) and that member's path, which is put together
--- for what is wrong alone: thousands of messages a second are right.
-local function check_list(list, members)
-  local checked = json.array {}
-  if list == nil then return checked end
+-- for what is wrong alone: thousands of messages a second are right. `own`: the tables are ours, and are changed in place, as each new one
+-- is work for the collector.
+local function check_list(list, members, own)
+  if list == nil then return json.array {} end
   if type(list) ~= "table" or next(list) ~= nil and not json.is_array(list) then
     return nil, "'%s' is no list", ""
   end
+  local checked = own and next(list) ~= nil and list or json.array {}
   for i, entry in ipairs(list) do
     local why, path
-    checked[i], why, path = check_members(entry, members)
+    checked[i], why, path = check_members(entry, members, own)
     if why then return nil, why, ("[%d].%s"):format(i, path) end
   end
   return checked
 end
 
-local function check_member(value, spec)
+local function check_member(value, spec, own)
   local kind = spec.kind
-  if kind == "list" then return check_list(value, spec.of) end
+  if kind == "list" then return check_list(value, spec.of, own) end
   if value == nil then
     if spec.absent == nil and not spec.optional then return nil, "member '%s' is missing", "" end
     return spec.absent
@@ -83,14 +84,21 @@ local function check_member(value, spec)
   return value
 end
 
---- A new table with the known members alone, the absent ones filled in.
-function check_members(payload, members)
+local function drop_unknown(payload, members)
+  for name in next, payload do
+    if members[name] == nil then payload[name] = nil end
+  end
+end
+
+--- A table with the known members alone, the absent ones filled in: a new one, unless it is our own.
+function check_members(payload, members, own)
   if type(payload) ~= "table" or json.is_array(payload) then
     return nil, "json: an object expected", ""
   end
-  local checked = {}
+  if own then drop_unknown(payload, members) end
+  local checked = own and payload or {}
   for name, spec in next, members do
-    local value, why, path = check_member(payload[name], spec)
+    local value, why, path = check_member(payload[name], spec, own)
     if why then return nil, why, name .. path end
     checked[name] = value
   end
@@ -98,14 +106,14 @@ function check_members(payload, members)
 end
 
 -- The checked payload of a message, or nil and what is wrong with it.
-local function check_payload(kind, payload)
+local function check_payload(kind, payload, own)
   local shape = shapes[kind]
   if not shape then return payload end
   if payload == nil then
     if not shape.optional then return nil, ("decode %s payload: envelope %s has no payload"):format(shape.name, kind) end
     payload = {}
   end
-  local checked, why, path = check_members(payload, shape.members)
+  local checked, why, path = check_members(payload, shape.members, own)
   if not checked then return nil, ("decode %s payload: %s"):format(shape.name, why:format(path)) end
   return checked
 end
@@ -191,7 +199,7 @@ local function parse(line)
     if not hears then remember(line, kind) end
     return kind, nil, hears
   end
-  local checked, why = check_payload(kind, payload)
+  local checked, why = check_payload(kind, payload, true)
   if why then return nil, why, "EPROTO", kind end
   return kind, checked, hears
 end
