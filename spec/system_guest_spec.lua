@@ -1,5 +1,6 @@
 -- #distribution: services and journals of unchanged Debians (`make test-distributions`). Takes about 60 seconds.
 local assert = require "luassert"
+local config = require "vmctl".config
 local distributions = require "spec.support.distributions"
 local support = require "spec.support"
 
@@ -100,6 +101,60 @@ for _, suite in ipairs(distributions.suites()) do
       assert.equal("ECLOSED", select(3, news:next()))
     end
 
+    local function push(vm, set) return config.push(vm, set, { timeout = LIMIT }) end
+
+    local function check_configuration(vm)
+      local set = {
+        groups = { tools = { system = true } },
+        users = { alice = { uid = 1234, groups = { "tools", "adm" }, shell = "/bin/bash" }, root = { groups = { "adm" } } },
+        files = { ["/usr/local/bin/served"] = { content = "#!/bin/sh\nexec sleep infinity\n", mode = 493, owner = "alice:tools" } },
+        units = {
+          ["served.service"] = "[Service]\nExecStart=/usr/local/bin/served\nUser=alice\n[Install]\nWantedBy=multi-user.target\n",
+          ["once.service"] = { Unit = { After = "served.service" }, Service = { Type = "oneshot", ExecStart = "/bin/true" } },
+          ["each@.service"] = { content = "[Service]\nExecStart=/bin/sleep %i\n", runtime = true },
+        },
+      }
+      local report = assert(push(vm, set))
+      local kinds = {}
+      for i, step in ipairs(report.steps) do kinds[i] = step.kind .. " " .. step.name end
+      assert.same({ "group tools", "user alice", "user root", "file /usr/local/bin/served", "unit each@.service", "unit once.service",
+        "unit served.service", "start once.service", "start served.service" }, kinds)
+      assert.equal("alice adm tools\nenabled\nactive\n", say(vm, "id -nG alice; systemctl is-enabled served; systemctl is-active served"))
+      set.units["once.service"] = nil -- it would run once more
+      assert.is_false(assert(push(vm, set)).changed)
+      local pid = vm:unit("served.service"):show({ "MainPID" }).MainPID
+      set.units["served.service"] = set.units["served.service"] .. "# another\n"
+      assert.is_true(assert(push(vm, set)).changed)
+      assert.not_equal(pid, vm:unit("served.service"):show({ "MainPID" }).MainPID)
+      assert(push(vm, { units = { ["served.service"] = false, ["once.service"] = false, ["each@.service"] = false },
+        users = { alice = false }, groups = { tools = false } }))
+      assert.equal("1\n2\n", say(vm, "id -u alice 2>/dev/null; echo $?; ls /etc/systemd/system/served.service 2>/dev/null; echo $?"))
+    end
+
+    local function check_refusals(vm)
+      local marker = { ["/etc/marker"] = "x" }
+      for text, units in pairs {
+        ["a.service:3: Unknown key 'Foo' in section [Service], ignoring"] = { ["a.service"] = "[Service]\nExecStart=/bin/true\nFoo=1\n" },
+        ["b.service:1: Invalid section header '[Sxx'"] = { ["b.service"] = "[Sxx\n" },
+        ["c.service: Service has no ExecStart="] = { ["c.service"] = { Service = { Type = "oneshot" } } },
+      } do
+        local ok, err, code = push(vm, { files = marker, units = units })
+        assert.same({ nil, "EINVAL" }, { ok, code })
+        has(err, "units: systemd does not take them: " .. text)
+      end
+      assert.equal("2\n0\n", say(vm, "ls /etc/marker 2>/dev/null; echo $?; ls /etc/systemd/system | grep -c '^[abc].service' || true"))
+      local bad = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo bitter; exit 3'\n"
+      local ok, err, code = push(vm, { units = { ["bad.service"] = bad } })
+      assert.same({ nil, "EEXIT" }, { ok, code })
+      has(err, "start bad.service: Job for bad.service failed", "bitter")
+      ok, err, code = push(vm, { users = { root = { uid = 7 } } })
+      assert.same({ nil, "EREMOTE" }, { ok, code })
+      has(err, "user root: the user root is there with the number 0")
+      ok, err = push(vm, { users = { carol = { groups = { "nosuch" } } } })
+      assert.is_nil(ok)
+      has(err, "user carol: there is no group nosuch")
+    end
+
     it("is up, has verbs for its units, and tells its journal", run(function(folder, root)
       local vm <close> = boot(folder, { root = root })
       assert.is_true(assert(vm:wait_ready { target = "system", timeout = LIMIT }) > 0)
@@ -108,6 +163,8 @@ for _, suite in ipairs(distributions.suites()) do
       check_failures(vm)
       check_journal(vm)
       check_following(vm)
+      check_configuration(vm)
+      check_refusals(vm)
       assert(vm:shutdown(LIMIT))
     end, 2))
 

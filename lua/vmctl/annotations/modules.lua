@@ -410,8 +410,13 @@ do
 local config = {}
 
 --- Brings a guest into a declared state. The set is validated before the first step, so an invalid one changes nothing. The order
---- is: mounts (later paths may be on them), files, ssh keys, secrets, and the configuration last, because the guest acts on it at
---- once. Steps are idempotent. Waits.
+--- is: groups, users, mounts (later paths may be on them), files, ssh keys, secrets, units, and the configuration last, because the
+--- guest acts on it at once. Steps are idempotent. Waits.
+---
+--- Users and groups that are there stay, and get the groups that they lack; false in place of the table removes them. Units are read by
+--- the guest's systemd before anything is changed (systemd-analyze verify): one with a line that it would ignore is refused. All are
+--- written, then enabled, started, and waited for; a changed one that is active is started again, and one that does not come up is a
+--- failure with the tail of its journal.
 ---
 --- Secrets are kept in the guest's memory, are masked in the log during the push, and are in no error. The
 --- configuration is a file that every user of the guest may read: [secrets] is removed from it, unless `keep_secrets` is set.
@@ -420,7 +425,7 @@ local config = {}
 --- compare contents in the guest, receive them on standard input, and replace files as a whole, with owner and mode. The limits of
 --- a shell are in vmctl.config.shell_scripts.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.StereosClient|table a machine, a client, vmctl.host, or { exec =, stereos = }
----@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =, content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys: a map from user to a key or a list of keys: the user gets no others. mounts: a list of { tag =, guest_path =, fs_type = "virtiofs" or "9p", read_only = }. config: the jcard.toml
+---@param set { groups: table?, users: table?, units: table?, files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } groups: a map from name to { gid =, system = }. users: a map from name to { uid =, groups =, home =, shell =, system = }. units: a map from name to a text or { content = or sections, enable =, start =, runtime = }. files: a list of { path =, content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys: a map from user to a key or a list of keys: the user gets no others. mounts: a list of { tag =, guest_path =, fs_type = "virtiofs" or "9p", read_only = }. config: the jcard.toml
 ---@param opts? { timeout: number?, dry_run: boolean?, keep_secrets: boolean?, keep_going: boolean?, jcard_apply: boolean?, on_step: function?, root: string? } seconds for all (120); dry_run: check, compare with what the guest has, and change nothing; keep_going: do the steps behind one that failed as well; jcard_apply: apply the configuration's [secrets], with ${VAR} of this environment, and [[shared]], as 9p of the tags share0, share1 …, as the reference's host does; on_step(step) is called after each; root: a folder of the guest that is taken for its / (of an image that is being built, for example), through commands only
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind, name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
 ---@return string? message
@@ -3539,8 +3544,13 @@ function Machine:powerdown() end
 --- Brings the guest into a declared state.
 ---
 --- Brings a guest into a declared state. The set is validated before the first step, so an invalid one changes nothing. The order
---- is: mounts (later paths may be on them), files, ssh keys, secrets, and the configuration last, because the guest acts on it at
---- once. Steps are idempotent. Waits.
+--- is: groups, users, mounts (later paths may be on them), files, ssh keys, secrets, units, and the configuration last, because the
+--- guest acts on it at once. Steps are idempotent. Waits.
+---
+--- Users and groups that are there stay, and get the groups that they lack; false in place of the table removes them. Units are read by
+--- the guest's systemd before anything is changed (systemd-analyze verify): one with a line that it would ignore is refused. All are
+--- written, then enabled, started, and waited for; a changed one that is active is started again, and one that does not come up is a
+--- failure with the tail of its journal.
 ---
 --- Secrets are kept in the guest's memory, are masked in the log during the push, and are in no error. The
 --- configuration is a file that every user of the guest may read: [secrets] is removed from it, unless `keep_secrets` is set.
@@ -4498,6 +4508,11 @@ function ScenarioMachine:has_screen() end
 ---@param name? string
 ---@return string
 function ScenarioMachine:ip(name) end
+
+--- Reads the guest's journal. Waits. Raises where it has none.
+---@param opts? vmctl.JournalOptions as for vmctl.Machine.journal
+---@return vmctl.JournalEntry[]|vmctl.Journal
+function ScenarioMachine:journal(opts) end
 
 --- Takes the link of the machine's card in a network down: the guest loses its carrier, and nothing passes. The machine must run.
 --- Waits.

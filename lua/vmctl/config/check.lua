@@ -8,6 +8,7 @@ local keys_file = require "vmctl.guest.keys"
 local mount_rules = require "vmctl.guest.mounts"
 local options = require "vmctl.base.options"
 local secret_files = require "vmctl.guest.secrets"
+local system = require "vmctl.config.system"
 local wire = require "vmctl.stereos.wire"
 
 local M = {}
@@ -15,7 +16,11 @@ local M = {}
 local NAME_MAX, MODE_MAX = 255, 511
 local OWNER_ONLY, READABLE = 384, 420     -- 0600, 0644
 
-local kinds = { files = "table", secrets = "table", ssh_keys = "table", mounts = "table", config = "string" }
+local kinds = {
+  groups = "table", users = "table", files = "table", secrets = "table", ssh_keys = "table", mounts = "table", units = "table",
+  config = "string",
+}
+local OF_SYSTEM = { group = true, user = true, unit = true, start = true } -- steps that only a running guest can do
 local secret_members = { value = "string", mode = "integer>=0" }
 local mount_members = { tag = "string", guest_path = "string", fs_type = "string", read_only = "boolean" }
 
@@ -134,10 +139,11 @@ local requests = {
 }
 
 -- A step whose request is longer than a line of the control plane may be is done by commands, if the target runs any.
-local function check_way(step, ways)
+local function check_way(step, ways, opts)
+  if opts.root and OF_SYSTEM[step.kind] then return wrong("%s %s: it needs a running guest, and no 'root'", step.kind, step.name) end
   if not requests[step.kind] then
     if ways.exec then return true end
-    return errors.fail("ENOTSUP", "%s %s: a file needs a target that runs commands", step.kind, step.name)
+    return errors.fail("ENOTSUP", "%s %s: a %s needs a target that runs commands", step.kind, step.name, step.kind)
   end
   if not ways.stereos then return true end
   local line, err, code = wire.envelope(requests[step.kind](step))
@@ -150,25 +156,25 @@ local function check_way(step, ways)
   return true
 end
 
---- Makes the steps, in this order: mounts (later paths may be on them), files, keys, secrets, and the configuration last: the guest
--- acts on it at once, so that everything it refers to must exist.
+--- Makes the steps, in this order: groups and users (files may be theirs), mounts (later paths may be on them), files, keys, secrets,
+--- units, and the configuration last: the guest acts on it at once, so that everything it refers to must exist.
 ---@param set table as the user gave it
 ---@param ways { exec: boolean, stereos: boolean } the protocols that the target speaks
----@param opts { keep_secrets: boolean? }
+---@param opts { keep_secrets: boolean?, root: string? }
 ---@param level integer whose line is named where the set is no such set
 ---@return table[]|nil steps, string?, string? code EINVAL, ETOOBIG, ENOENT, EACCES (a source), ENOTSUP
 function M.steps(set, ways, opts, level)
   options.check(set, kinds, "config.push", level + 1)
   local steps, ok, err, code = {}, true, nil, nil
-  for _, add in ipairs { { add_mounts, set.mounts }, { files.add, set.files }, { add_keys, set.ssh_keys },
-    { add_secrets, set.secrets } } do
+  for _, add in ipairs { { system.add_groups, set.groups }, { system.add_users, set.users }, { add_mounts, set.mounts },
+    { files.add, set.files }, { add_keys, set.ssh_keys }, { add_secrets, set.secrets }, { system.add_units, set.units } } do
     if add[2] then ok, err, code = add[1](steps, add[2], level + 1) end
     if not ok then return nil, err, code end
   end
   if set.config then ok, err, code = add_config(steps, set.config, opts.keep_secrets) end
   if not ok then return nil, err, code end
   for _, step in ipairs(steps) do
-    ok, err, code = check_way(step, ways)
+    ok, err, code = check_way(step, ways, opts)
     if not ok then return nil, err, code end
   end
   return steps

@@ -1,4 +1,4 @@
---- Configuration push: brings a guest into a declared state (mounts, files, ssh keys, secrets, its configuration). The set is
+--- Configuration push: brings a guest into a declared state (users, mounts, files, ssh keys, secrets, units, its configuration). The set is
 --- validated as a whole and then applied step by step; a step whose result is already there changes nothing. Steps go through the
 --- StereOS control plane, or through commands when the guest has no control plane or an old one.
 local check = require "vmctl.config.check"
@@ -192,22 +192,37 @@ local function plan(job, steps)
   return job.report
 end
 
+-- Units that systemd does not take are refused before anything has changed.
+local function check_units(job, steps)
+  for _, step in ipairs(steps) do
+    if step.kind == "unit" then return job.shell:verify(steps, job.deadline) end
+  end
+  return true
+end
+
 local function apply(job, ways, steps, opts)
   local secrets <close> = hide_secrets(steps)
   job.secrets = secrets
   local err, code
   job.shell, err, code = make_shell(ways, opts)
   if not job.shell and code then return fail(job, err, code) end
-  if opts.dry_run then return plan(job, steps) end
   local ok
+  ok, err, code = check_units(job, steps)
+  if not ok then return fail(job, err, code) end
+  if opts.dry_run then return plan(job, steps) end
   ok, err, code = choose_ways(job, ways, opts)
   if not ok then return fail(job, err, code) end
   return run_steps(job, steps, opts)
 end
 
 --- Brings a guest into a declared state. The set is validated before the first step, so an invalid one changes nothing. The order
--- is: mounts (later paths may be on them), files, ssh keys, secrets, and the configuration last, because the guest acts on it at
--- once. Steps are idempotent. Waits.
+-- is: groups, users, mounts (later paths may be on them), files, ssh keys, secrets, units, and the configuration last, because the
+-- guest acts on it at once. Steps are idempotent. Waits.
+--
+-- Users and groups that are there stay, and get the groups that they lack; false in place of the table removes them. Units are read by
+-- the guest's systemd before anything is changed (systemd-analyze verify): one with a line that it would ignore is refused. All are
+-- written, then enabled, started, and waited for; a changed one that is active is started again, and one that does not come up is a
+-- failure with the tail of its journal.
 --
 -- Secrets are kept in the guest's memory, are masked in the log during the push, and are in no error. The
 -- configuration is a file that every user of the guest may read: [secrets] is removed from it, unless `keep_secrets` is set.
@@ -216,7 +231,9 @@ end
 -- compare contents in the guest, receive them on standard input, and replace files as a whole, with owner and mode. The limits of
 -- a shell are in vmctl.config.shell_scripts.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.StereosClient|table a machine, a client, vmctl.host, or { exec =, stereos = }
----@param set { files: table?, secrets: table?, ssh_keys: table?, mounts: table?, config: string? } files: a list of { path =,
+---@param set { groups: table?, users: table?, units: table?, files: table?, secrets: table?, ssh_keys: table?, mounts: table?,
+--- config: string? } groups: a map from name to { gid =, system = }. users: a map from name to { uid =, groups =, home =, shell =,
+--- system = }. units: a map from name to a text or { content = or sections, enable =, start =, runtime = }. files: a list of { path =,
 --- content = or source = (a file here), mode =, owner = "user:group" } or a map from path to content or to the rest of such a
 -- table; without mode and owner an old file keeps its own. secrets: a map from name to value or { value =, mode = }. ssh_keys:
 -- a map from user to a key or a list of keys: the user gets no others. mounts: a list of { tag =, guest_path =, fs_type =

@@ -5,6 +5,7 @@ local fs = require "vmctl.base.fs"
 local log = require "vmctl.log"
 local mount_rules = require "vmctl.guest.mounts"
 local scripts = require "vmctl.config.shell_scripts"
+local shell_system = require "vmctl.config.shell_system"
 
 local M = {}
 
@@ -226,6 +227,12 @@ local differs = {
     return not there
   end,
 }
+
+for _, kind in ipairs { "group", "user", "unit", "start" } do
+  methods[kind], differs[kind] = shell_system[kind], shell_system.compare[kind]
+end
+
+methods.verify = shell_system.verify
 
 --- Finds out if a step would change anything. Changes nothing. Waits.
 ---@return boolean|nil would_change, string? message, string? code EREMOTE: the guest's message …
