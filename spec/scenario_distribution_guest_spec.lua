@@ -26,6 +26,12 @@ for _, suite in ipairs(distributions.suites()) do
 
     it("begin with what was prepared, and change it", function()
       is_as_prepared()
+      vms.debian:succeed "logger -t of-this-test a word; journalctl --sync"
+      assert.equal("a word", vms.debian:journal({ identifier = "of-this-test" })[1].message)
+      local told = select(2, pcall(vms.debian.succeed, vms.debian, "exit 3"))
+      assert.truthy(told:find("\n  journal of debian", 1, true) and told:find("of-this-test[", 1, true), told)
+      told = select(2, pcall(vms.debian.wait_for_unit, vms.debian, "nosuch.service"))
+      assert.truthy(told:find("\nnosuch.service is inactive (dead)", 1, true), told)
       vms.debian:succeed "rm /srv/file; echo other > /srv/other; sync; systemctl stop cron 2>/dev/null || true"
       vms.debian:succeed "echo 3 > /proc/sys/vm/drop_caches; cat /srv/late"
     end)

@@ -59,6 +59,13 @@ function M:unit(name, opts)
   return system.unit(function() return clients:exec() end, name, "unit", opts.user)
 end
 
+-- The last lines of the journal for a failure's report; nil where none can be had soon.
+function M:_journal_tail()
+  if self._process:record() or not self._clients:answers() then return nil end
+  local client = self._clients:exec()
+  return client and system.tail(client)
+end
+
 --- Reads the guest's journal. Waits for the entries that are there; with `follow` only until journalctl runs.
 ---@param opts? vmctl.JournalOptions unit, since, until, lines, priority, boot, identifier, fields, max_bytes, follow, timeout, user
 ---@return vmctl.JournalEntry[]|vmctl.Journal|nil entries the oldest first: each with time, message, priority, unit, identifier, pid,

@@ -167,6 +167,8 @@ function methods:_fail(verb, text, sections)
   if self.vm and not text:find("\nthe console's last lines:", 1, true) then
     parts[#parts + 1] = failure.section("console of " .. self.name, self.vm:console(), CONSOLE_LINES)
   end
+  local journal = self.vm and self._spec.root and not text:find("\nthe journal of ", 1, true) and self.vm:_journal_tail()
+  if journal then parts[#parts + 1] = failure.section("journal of " .. self.name, journal, CONSOLE_LINES) end
   self._run:raise(table.concat(parts, "\n"))
 end
 

@@ -1,6 +1,7 @@
 --- A scenario's verbs for the systemd units of a guest. They run systemctl there.
 local options = require "vmctl.base.options"
 local poll = require "vmctl.scenario.poll"
+local system = require "vmctl.system"
 local texts = require "vmctl.text"
 
 local M = {}
@@ -43,13 +44,18 @@ function M:systemctl(arguments, opts)
   return call(self, "systemctl", arguments, options.check(opts, call_options, "systemctl"))
 end
 
+-- The state of a unit and the tail of its journal.
+local function report(self, unit, opts)
+  return self.vm and system.report(self.vm, { unit }, { user = opts.user }) or ""
+end
+
 -- Runs a job of systemd, which must succeed.
 local function job(self, verb, word, unit, opts)
   opts = options.check(opts, call_options, verb, 4)
   local code, out, err = call(self, verb, { word, "--", unit }, opts)
   if code ~= 0 then
     local said = texts.trim_end(err ~= "" and err or out)
-    self:_fail(verb, ("%s: exit code %d%s"):format(unit, code, said ~= "" and ": " .. said or ""))
+    self:_fail(verb, ("%s: exit code %d%s%s"):format(unit, code, said ~= "" and ": " .. said or "", report(self, unit, opts)))
   end
 end
 
@@ -105,13 +111,26 @@ local function look_at_unit(vm, unit, left)
   return nil, seen ~= "" and seen or record.stderr
 end
 
+--- Reads the guest's journal. Waits. Raises where it has none.
+---@param opts? vmctl.JournalOptions as for vmctl.Machine.journal
+---@return vmctl.JournalEntry[]|vmctl.Journal
+function M:journal(opts)
+  local found, err = self:_running("journal"):journal(opts)
+  if not found then self:_fail("journal", err) end
+  if opts and opts.follow then self:_own(found) end
+  return found
+end
+
 --- Waits until a unit is active. Raises at once for a unit that has failed, or that is inactive without a job.
 ---@param unit string
 ---@param opts? { timeout: number?, interval: number? }|number seconds
 function M:wait_for_unit(unit, opts)
   opts = options.check(opts, wait_options, "wait_for_unit")
   local vm = self:_running "wait_for_unit"
-  poll.wait(self, "wait_for_unit", unit, opts, function(left) return look_at_unit(vm, unit, left) end)
+  poll.ask({
+    verb = "wait_for_unit", what = unit, timeout = opts.timeout or self._run.timeout, interval = opts.interval,
+    fail = function(text) self:_fail("wait_for_unit", text .. report(self, unit, {})) end,
+  }, function(left) return look_at_unit(vm, unit, left) end)
 end
 
 return M

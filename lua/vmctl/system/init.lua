@@ -6,7 +6,9 @@ local systemctl = require "vmctl.system.systemctl"
 local texts = require "vmctl.text"
 local units = require "vmctl.system.unit"
 
-local M = { await = state.await, kind = state.kind, journal = journal.read, tail = systemctl.tail, unit = units.new }
+local M = {
+  await = state.await, kind = state.kind, journal = journal.read, tail = systemctl.tail, report = systemctl.report, unit = units.new,
+}
 
 local call_options = { timeout = "number", user = "string" }
 

@@ -95,7 +95,8 @@ function M.report(exec, units, opts)
     if core.now() >= deadline then break end
     local unit = units[i]
     local state = M.show(exec, unit, { "ActiveState", "SubState", "Result" }, { timeout = REPORT, user = opts and opts.user })
-    if state then
+    if not state then break end -- nobody answers
+    if state.ActiveState then
       parts[#parts + 1] = ("\n%s is %s (%s), its result: %s"):format(unit, state.ActiveState, state.SubState, state.Result or "none")
     end
     local words = { "journalctl", "--no-pager", "-q", "-b", "-o", "short-monotonic", "-n", tostring(LINES), "-u", unit }
