@@ -1,0 +1,50 @@
+--- What the benchmarks with guests share. Under emulation, where a guest is some ten to thirty times as slow, they do less: SIZE=bytes and
+--- FILES=n say how much.
+
+local vmctl = require "vmctl"
+local platform = require "vmctl.machine.platform"
+
+local M = {}
+
+M.emulated = platform.accel(assert(platform.get())) ~= "kvm"
+
+local function number(name, fast, emulated) return tonumber(os.getenv(name) or "") or M.emulated and emulated or fast end
+
+M.size = number("SIZE", 1 << 30, 16 << 20) -- bytes
+M.files = number("FILES", 30000, 2000)
+M.copies = number("COPIES", 50, 50)
+
+M.PIECE = ("x"):rep(64 * 1024)
+
+--- What a row says of them.
+M.note = ("%s; SIZE=%d, FILES=%d, COPIES=%d"):format(M.emulated and "emulated" or "KVM", M.size, M.files, M.copies)
+
+M.boot = { kernel = "build/kernel/vmlinuz", initrd = "build/guest.img" }
+
+--- Starts the guest of `make guest` and waits for its agent.
+---@return vmctl.Machine
+function M.launch(opts)
+  local all = { memory = "512M" }
+  for _, set in ipairs { M.boot, opts or {} } do
+    for key, value in pairs(set) do all[key] = value end
+  end
+  local vm = assert(vmctl.machine.launch(all))
+  assert(vm:wait_ready(120))
+  return vm
+end
+
+--- A shell in the guest that reads from a virtio port and writes to it: what a stream can do without a protocol.
+---@return vmctl.Stream
+function M.shell(vm)
+  local port = assert(vm:add_port "bench")
+  assert(vm:start { "sh", "-c", [[
+    until dev=$(grep -lx bench /sys/class/virtio-ports/*/name 2>/dev/null); do sleep 0.05; done
+    dev=/dev/$(basename "$(dirname "$dev")")
+    exec <>"$dev" >&0
+    echo ready
+    while read -r line; do eval "$line"; done]] })
+  assert(port:read_line(100, 60))
+  return port
+end
+
+return M
