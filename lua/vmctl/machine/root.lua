@@ -1,14 +1,12 @@
 --- Turns the option `root` of a launch into a kernel's command line, an initramfs and disks.
-local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local firmware = require "vmctl.machine.firmware"
 local image_defaults = require "vmctl.machine.image_defaults"
-local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local own_kernel = require "vmctl.machine.own_kernel"
 local platform = require "vmctl.machine.platform"
 local root_files = require "vmctl.machine.root_files"
-local rootfs = require "vmctl.rootfs"
+local root_source = require "vmctl.machine.root_source"
 local stage1 = require "vmctl.machine.stage1"
 
 local M = {}
@@ -16,71 +14,10 @@ local M = {}
 local LEAST_MEMORY = { agent = 128, system = 192 } -- MiB
 local LONGEST_WORD = 900                           -- bytes of an init; a kernel's command line has 2048
 
-local IMAGES = { oci = true, ["oci-archive"] = true, ["docker-archive"] = true, docker = true, image = true, dir = true,
-  tar = true }
-local IMAGE_ARCHITECTURES = { x86_64 = "amd64", aarch64 = "arm64" } -- as images name them
-
-local KNOWN = {
-  [1] = "string", size = "string|integer", read_only = "boolean", keep = "string", format = { "raw", "qcow2" },
-  partition = "string|integer", firmware = { "bios", "efi" }, ways = "table", digest = "string", config = "table",
-}
-
 ---@class vmctl.MachineRoot
 ---@field config table of an image: env, user, cwd, entrypoint, cmd
 local methods = {}
 local mt = { __name = "vmctl.MachineRoot", __index = methods }
-
-local function first_file(...)
-  for i = 1, select("#", ...) do
-    local path = select(i, ...)
-    if path and core.fs.stat(path) then return path end
-  end
-end
-
--- Where `make guest` leaves its kernel, seen from this module in a checkout.
-local function checkout()
-  return (debug.getinfo(1, "S").source:match "^@(.*)lua/vmctl/machine/root.lua$" or "./") .. "build/"
-end
-
-local function folder_of(path) return path:match "^(.*)/[^/]*$" or "." end
-
-local function find_parts(opts)
-  local built = checkout()
-  local kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or first_file(built .. "kernel/vmlinuz")
-  if not kernel then return errors.fail("ENOENT", "root: no kernel: name one, set VMCTL_KERNEL, or run `make guest` in a checkout") end
-  local agent = opts.agent or os.getenv "VMCTL_AGENT" or first_file(built .. "vmctl-agent", folder_of(kernel) .. "/vmctl-agent")
-  if not agent then return errors.fail("ENOENT", "root: no agent's program: name one (agent), or set VMCTL_AGENT") end
-  return kernel, agent, opts.modules_dir or os.getenv "VMCTL_MODULES" or first_file(folder_of(kernel) .. "/modules")
-end
-
-local function parse(given)
-  local spec = type(given) == "table" and given or { given }
-  if type(given) == "table" then options.check(given, KNOWN, "machine.launch: root", 5) end
-  if not spec[1] then
-    if not spec.size then return errors.fail("EINVAL", "root: neither what it is made of nor a size is given") end
-    return { kind = "empty", size = spec.size }, spec
-  end
-  local path, partition = spec[1]:match "^disk:(.+)#([^#/]+)$"
-  path = path or spec[1]:match "^disk:(.+)$"
-  if path then return { kind = "disk", path = path, partition = partition or spec.partition }, spec end
-  path = spec[1]:match "^erofs:(.+)$"
-  if path then return { kind = "erofs", path = path, digest = spec.digest, config = spec.config }, spec end
-  local what, err, code = rootfs.parse(spec[1])
-  if not what then return nil, err, code end
-  return what, spec
-end
-
--- An image that is no file system yet becomes one.
-local function find_image(self, at, arch)
-  if not IMAGES[at.kind] then return at end
-  local image, err, code = rootfs.image(self._options[1], { cache = self._cache, arch = IMAGE_ARCHITECTURES[arch],
-    on_progress = function(state) log.progress(("making an image of the root: %d MiB"):format(state.bytes >> 20)) end })
-  log.progress(nil)
-  if not image then return nil, err, code end
-  -- An OCI image's init is left over from a system that it was made of; one that has a name tells none such.
-  local has_init = (at.kind == "dir" or at.kind == "tar" or at.kind == "image") and image.has_init
-  return { kind = "erofs", path = image.path, digest = image.digest, config = image.config, has_init = has_init }
-end
 
 local function init_word(init)
   if type(init) == "string" then return init end
@@ -148,10 +85,13 @@ end
 local function start_ours(self, parts, beside, init)
   local word = init_word(init)
   if #word > LONGEST_WORD then return errors.fail("ETOOBIG", "root: the init has more than %d bytes", LONGEST_WORD) end
-  local initrd, err, code = stage1.make {
-    agent = parts.agent, modules_dir = parts.modules_dir, set = self._word == "image" and "image" or "disk", more = beside.modules,
-    cache = self._cache,
-  }
+  local initrd, err, code = self._options.stage1, nil, nil
+  if not initrd then
+    initrd, err, code = stage1.make {
+      agent = parts.agent, modules_dir = parts.modules_dir, set = self._word == "image" and "image" or "disk", more = beside.modules,
+      cache = self._cache,
+    }
+  end
   if not initrd then return nil, err, code end
   return {
     kernel = parts.kernel, initrd = initrd,
@@ -194,9 +134,9 @@ end
 ---@return table|string completed the options of the launch, or a message
 ---@return string? code EBUSY: another guest uses a file; EINVAL; ENOENT …
 function M.plan(opts, beside, launch)
-  local at, spec, code = parse(opts.root)
+  local at, spec, code = root_source.parse(opts.root)
   if not at then return nil, spec, code end
-  local kernel, agent, modules_dir = find_parts(opts)
+  local kernel, agent, modules_dir = root_source.parts(opts)
   if not kernel then return nil, agent, modules_dir end
   if opts.initrd then return errors.fail("EINVAL", "launch: an initrd and a root: stage 1 is the root's initrd") end
   local self = setmetatable({
@@ -204,7 +144,7 @@ function M.plan(opts, beside, launch)
     _files = {}, _drives = {}, _options = spec, _named = opts.name, _layer = opts.layer, _append = spec.read_only and " vmctl.ro" or "",
   }, mt)
   local ok, err, image
-  image, err, code = find_image(self, at, opts.arch)
+  image, err, code = root_source.image(self._options, at, opts.arch, self._cache)
   if image then ok, err, code = choose_kernel(self, opts, at, launch, agent, beside) end
   if ok then ok, err, code = root_files.plan(self, image, opts.writes or "discard") end
   at = image
