@@ -22,11 +22,13 @@ local function listen(self, stream)
 end
 
 --- Starts it. Does not wait.
----@param where table as vmctl.remote.where has it
+---@param where table as vmctl.remote.where has it; outlives: it is not killed with this program, because it has to clear up when its
+-- input ends
 ---@return vmctl.RemoteChild|nil, string?, string? code ENOENT: no such program
 function M.start(where)
   local argv = table.move(where.argv, 1, #where.argv, 1, {})
-  argv.stdin, argv.stdout, argv.stderr, argv.death_signal, argv.sweep = "pipe", "pipe", "pipe", "KILL", true
+  argv.stdin, argv.stdout, argv.stderr, argv.sweep = "pipe", "pipe", "pipe", true
+  argv.death_signal = not where.outlives and "KILL" or nil
   local child, err, code = process.spawn(argv)
   if not child then return nil, ("%s: %s"):format(where.label, err), code end
   local self = setmetatable({
@@ -66,6 +68,13 @@ function methods:close()
   self._listener:cancel()
   self.pipes:close()
   self._child:close()
+end
+
+--- Asks it to end, and then ends it. Does not wait.
+---@param seconds number
+function methods:stop(seconds)
+  self._child:kill "TERM"
+  self:release(seconds)
 end
 
 --- Gives it a moment to end by itself, because its input has ended, and then ends it. Does not wait.

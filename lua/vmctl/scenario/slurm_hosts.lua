@@ -49,9 +49,11 @@ local function read(child, deadline)
   return id, nodes
 end
 
+-- Without -u Slurm would keep what a task says until a line is full.
 local function host_of(given, id, node)
   return {
-    "slurm:" .. node, keepalive = given.keepalive, argv = { "srun", "--jobid=" .. id, "--overlap", "--mem=0", "-N1", "-n1", "-w", node,
+    "slurm:" .. node, keepalive = given.keepalive,
+    argv = { "srun", "-u", "--jobid=" .. id, "--overlap", "--mem=0", "-N1", "-n1", "-w", node,
       given.command or "vmctl", "serve", "--stdio" },
   }
 end
@@ -65,11 +67,12 @@ function M.allocate(given, most)
   local argv = { "salloc", ("--nodes=1-%d"):format(math.max(most, 1)) }
   table.move(given.slurm, 1, #given.slurm, #argv + 1, argv)
   table.move({ "sh", "-c", SCRIPT }, 1, 3, #argv + 1, argv)
-  local child, err, code = children.start { argv = argv, label = "slurm" }
+  local child, err, code = children.start { argv = argv, label = "slurm", outlives = true }
   if not child then return nil, err, code end
   local id, nodes, how = read(child, core.now() + timeout)
-  if not id and how == "ETIMEDOUT" then
-    child:close()
+  if not id and (how == "ETIMEDOUT" or how == "ECANCELED") then
+    child:stop(GRACE) -- salloc withdraws what waits in the queue
+    if how == "ECANCELED" then return nil, nodes, how end
     return errors.fail(how, "slurm: no nodes within %g s", timeout)
   elseif not id then
     local _, why, what = child:explain(nodes, how)
