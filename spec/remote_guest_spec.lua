@@ -2,6 +2,7 @@
 local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"
+local roots = require "spec.support.roots"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 
@@ -73,6 +74,31 @@ describe("a guest on another machine", function()
     vm:kill()
     assert(is_gone(pid))
     assert(host:check())
+  end, 300))
+
+  it("has a root that is sent: an image's, a disk's", run(function()
+    local folder = support.tmpdir()
+    assert(core.fs.mkdir(folder .. "/tree"))
+    roots.folder(folder .. "/tree")
+    local host <close> = assert(vmctl.machine.host(there(folder .. "/there")))
+    local function boot(options)
+      options.on, options.init = host, "agent"
+      local vm <close> = assert(roots.launch(folder, options))
+      assert(vm:wait_ready(120))
+      local said = assert(vm:run { "sh", "-c", "cat /etc/os-release; ls /sys/class/net; echo new > /new", check = true })
+      assert.same({ exit_code = 0 }, { exit_code = said.exit_code })
+      vm:kill()
+      return said.stdout
+    end
+    assert.equal("ID=little\nlo\n", boot { root = "dir:" .. folder .. "/tree" })
+    local disk = roots.disk(folder .. "/tree", folder .. "/disk.img")
+    local before = core.fs.stat(disk).changed
+    assert.truthy(boot({ root = "disk:" .. disk .. "#1", network = "user" }):find("^ID=little\neth0\nlo\n"))
+    assert.equal(before, core.fs.stat(disk).changed)
+    assert.equal("ENOTSUP", code(roots.launch(folder, { on = host, root = "disk:" .. disk, writes = "keep", name = "x" })))
+    assert.equal("ENOTSUP", code(roots.launch(folder, { on = host, root = "disk:" .. disk, writes = "through" })))
+    assert.equal("ENOTSUP", code(roots.launch(folder, { on = host, root = "disk:" .. disk, boot = "kernel" })))
+    assert.equal("ENOENT", code(roots.launch(folder, { on = host, root = "disk:/no/disk" })))
   end, 300))
 
   it("is refused with options that are of this machine, and where its files are not", run(function()

@@ -241,7 +241,10 @@ describe("vmctl serve", function()
       ['{"op":"put"}\n'] = "EINVAL", ['{"op":"put","sha256":"../../x","size":1}\n'] = "EINVAL", ['{"op":"launch"}\n'] = "EINVAL",
       ['{"op":"launch","spec":{"colour":1}}\n'] = "EINVAL", ['{"op":"launch","spec":{"on":"exec:x"}}\n'] = "EINVAL",
       ['{"op":"launch","spec":{"args":1}}\n'] = "EINVAL", ['{"op":"launch","spec":{"nics":[1]}}\n'] = "EINVAL",
-      ['{"op":"launch","spec":{"args":[1]}}\n'] = "EINVAL",
+      ['{"op":"launch","spec":{"args":[1]}}\n'] = "EINVAL", ['{"op":"launch","spec":{"kernel":"/etc/shadow"}}\n'] = "EINVAL",
+      ['{"op":"launch","spec":{},"root":7}\n'] = "EINVAL",
+      ['{"op":"launch","spec":{},"root":{"kind":"disk","1":"disk:/etc/shadow"}}\n'] = "EINVAL",
+      ['{"op":"launch","spec":{},"root":{"kind":"disk"},"files":{"root":"x"}}\n'] = "EINVAL",
       ['{"op":"launch","spec":{},"files":{"kernel":"' .. ("0"):rep(64) .. '"}}\n'] = "ENOENT",
       ['{"op":"launch","spec":{},"files":{"kernel":7}}\n'] = "EINVAL", ['{"op":"agent","id":1,"port":5000}\n'] = "ENODEV" } do
       assert.equal(how, code(asked(s, request)), request:sub(1, 60))

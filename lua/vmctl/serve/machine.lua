@@ -14,6 +14,11 @@ local SAID = 16         -- lines
 local MOST_CARDS = 16
 local PICTURE = 64 << 20 -- bytes of one, at most
 
+-- What of a launch is this program's own.
+local REFUSED = { on = true, fds = true, paths = true, shares = true, console_log = true, cid = true, root = true,
+  writes = true, kernel = true, initrd = true, agent = true, modules_dir = true, cache_dir = true }
+local FILES = { kernel = true, initrd = true, agent = true }
+
 local function fail(machine, err, code)
   machine:close()
   return nil, err, code
@@ -49,7 +54,27 @@ local function plan_cards(self, spec, fds)
   return cards
 end
 
-local function plan(self, spec, files, store)
+-- The root of a guest: a file that was sent, and what the script knows of it.
+local KINDS = { disk = true, erofs = true, empty = true }
+
+local function plan_root(all, root, files, store)
+  if type(root) ~= "table" or not KINDS[root.kind] then return nil, "launch: no such root", "EINVAL" end
+  local its = options.merge(root)
+  its.kind = nil
+  for key, name in pairs { [1] = "root", stage1 = "stage1" } do
+    if files[name] then
+      local path, err, code = store:path(files[name])
+      if not path then return nil, err, code end
+      its[key] = key == 1 and ("%s:%s"):format(root.kind, path) or path
+      files[name] = nil
+    end
+  end
+  if not its[1] and root.kind ~= "empty" then return nil, "launch: a root without its file", "EINVAL" end
+  all.root = its
+  return true
+end
+
+local function plan(self, request, spec, files, store)
   local fds = {}
   local monitor, err, code = hand_over(self, fds, "monitor")
   if not monitor then return nil, err, code end
@@ -60,7 +85,13 @@ local function plan(self, spec, files, store)
   all.args = table.move(spec.args or {}, 1, #(spec.args or {}), 5, {
     "-chardev", ("socket,id=far,fd=%d"):format(monitor), "-mon", "chardev=far,mode=control",
   })
+  if request.root then
+    local ok
+    ok, err, code = plan_root(all, request.root, files, store)
+    if not ok then return nil, err, code end
+  end
   for name, digest in pairs(files) do
+    if not FILES[name] then return nil, "launch: no such file", "EINVAL" end
     local path
     path, err, code = store:path(digest)
     if not path then return nil, err, code end
@@ -68,9 +99,6 @@ local function plan(self, spec, files, store)
   end
   return all
 end
-
--- What of a launch is this program's own.
-local REFUSED = { on = true, fds = true, paths = true, shares = true, console_log = true, cid = true }
 
 local function check(request)
   local spec, files = request.spec, request.files or {}
@@ -100,7 +128,7 @@ function M.launch(request, store)
   if not spec then return nil, files, code end
   local self = setmetatable({ sockets = {}, _theirs = {} }, mt)
   local err
-  spec, err, code = plan(self, spec, files, store)
+  spec, err, code = plan(self, request, spec, files, store)
   if not spec then return fail(self, err, code) end
   self.vm, err, code = try(spec)
   for _, stream in ipairs(self._theirs) do stream:close() end

@@ -10,6 +10,7 @@ local monitor = require "vmctl.machine.monitor"
 local parts = require "vmctl.machine.far.parts"
 local processes = require "vmctl.machine.far.process"
 local resume = require "vmctl.machine.resume"
+local roots = require "vmctl.machine.far.root"
 local upload = require "vmctl.remote.upload"
 
 local M = {}
@@ -19,14 +20,14 @@ local LAUNCH = 600      -- seconds: the other side may make a file system first
 -- Options that go to the other machine as they are.
 local SENT = {
   "append", "memory", "cpus", "accel", "machine", "arch", "qemu", "args", "name", "channel", "display", "reboot", "sandbox",
-  "network",
+  "network", "init", "boot",
 }
 
 local REFUSED = {
   shares = "its folders are on this machine: copy files (write_file, vmctl cp)",
   ports = "they would be of the other machine: forward them (vm:forward)",
   fds = "descriptors do not leave this machine", paths = "they would be of the other machine",
-  cid = "the other machine chooses it", root = "give a kernel and an initrd",
+  cid = "the other machine chooses it",
 }
 
 local function check(opts)
@@ -36,7 +37,7 @@ local function check(opts)
       return errors.fail("ENOTSUP", "launch: '%s' does not go with a guest on another machine: %s", name, why)
     end
   end
-  if opts.kernel == nil then return errors.fail("EINVAL", "launch: no kernel given") end
+  if opts.kernel == nil and not opts.root then return errors.fail("EINVAL", "launch: no kernel given") end
   return true
 end
 
@@ -66,15 +67,12 @@ function far:close()
   if self._own then self._host:close() end
 end
 
-local function send_files(host, opts)
+local function send_files(host, paths)
   local files = {}
-  for _, name in ipairs { "kernel", "initrd" } do
-    local path = opts[name]
-    if path then
-      local err, code
-      files[name], err, code = upload.send(host, path)
-      if not files[name] then return nil, ("launch: %s: %s"):format(name, err), code end
-    end
+  for name, path in pairs(paths) do
+    local err, code
+    files[name], err, code = upload.send(host, path)
+    if not files[name] then return nil, ("launch: %s: %s"):format(name, err), code end
   end
   return files
 end
@@ -86,10 +84,13 @@ local function describe(opts, nics)
 end
 
 -- Launches it there: the stream, and what that says of the guest.
-local function request(host, opts, nics)
-  local files, err, code = send_files(host, opts)
+local function request(host, opts, nics, its_root)
+  local paths = its_root and its_root.files or { kernel = opts.kernel, initrd = opts.initrd }
+  local files, err, code = send_files(host, paths)
   if not files then return nil, err, code end
-  local stream, about, how = host:ask({ op = "launch", spec = describe(opts, nics), files = files }, LAUNCH)
+  local stream, about, how = host:ask({
+    op = "launch", spec = describe(opts, nics), files = files, root = its_root and its_root.told or nil,
+  }, LAUNCH)
   if not stream then return nil, ("launch on %s: %s"):format(host.label, about), how end
   if math.type(about.id) ~= "integer" or type(about.accel) ~= "string" then
     stream:close()
@@ -143,13 +144,14 @@ local function build(host, own, opts, mt, stream, about)
   return nil, err, code
 end
 
-local function start(host, own, opts, mt)
+local function start(host, own, opts, mt, its_root)
   local nics, places, code = cards.plan(opts.nics)
   if not nics then return nil, places, code end
-  local stream, about, how = request(host, opts, nics)
+  local stream, about, how = request(host, opts, nics, its_root)
   if not stream then return nil, about, how end
   local vm, ask, why = build(host, own, opts, mt, stream, about)
   if not vm then return nil, ask, why end
+  vm._root = its_root
   local ok, err, how_far = cards.join(places, ask, vm.name, vm._far._tasks)
   if not ok then
     vm:close()
@@ -166,6 +168,11 @@ end
 function M.start(opts, mt)
   local ok, err, code = check(opts)
   if not ok then return nil, err, code end
+  local its_root
+  if opts.root then
+    its_root, err, code = roots.plan(opts)
+    if not its_root then return nil, err, code end
+  end
   local host, own = opts.on, false
   if not hosts.is_host(host) then
     host, err, code = hosts.connect(opts.on)
@@ -173,7 +180,7 @@ function M.start(opts, mt)
     own = true
   end
   local vm
-  vm, err, code = start(host, own, opts, mt)
+  vm, err, code = start(host, own, opts, mt, its_root)
   if vm then return vm end
   if own then host:close() end
   return nil, err, code
