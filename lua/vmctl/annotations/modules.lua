@@ -3836,6 +3836,8 @@ do
 ---@field ways? string[] by which its systemd is then told of the agent: of "extra-unit", "tmpfiles", "qemu-ga" (all)
 ---@field digest? string of an EROFS that was an image: what is kept for it is kept for this digest, wherever the file is
 ---@field config? table of such an EROFS: what its image says of commands (env, user, cwd, entrypoint, cmd)
+---@field stage1? string the initramfs that would be made of the agent and the kernel's modules, if somebody has made it
+---@field has_init? boolean|string the init of such an image, if it is meant to run
 ---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
 local MachineRootOptions = {}
 
