@@ -35,7 +35,9 @@ struct vmctl_workers {
     size_t queued, threads, free; /* free: threads that wait for a job */
     size_t refs;
     int fd;                      /* of the eventfd; -1 once the loop has gone */
-    bool closed;
+    bool closed, awaited;        /* awaited: the closing loop joins those that end now */
+    pthread_t ended[VMCTL_WORKERS];
+    size_t ended_count;
 };
 
 static void workers_unref(struct vmctl_workers *w) /* with the lock, which it gives up */
@@ -94,6 +96,18 @@ static void workers_finish(struct vmctl_workers *w, struct vmctl_job *job)
     pthread_cond_signal(&w->idle);
 }
 
+/* With the lock: a thread that nobody waits for takes itself away. */
+static void workers_part(struct vmctl_workers *w)
+{
+    w->threads--;
+    if (w->awaited)
+        w->ended[w->ended_count++] = pthread_self();
+    else
+        pthread_detach(pthread_self());
+    pthread_cond_signal(&w->idle);
+    workers_unref(w);
+}
+
 static void *workers_thread(void *arg)
 {
     struct vmctl_workers *w = arg;
@@ -105,9 +119,7 @@ static void *workers_thread(void *arg)
         pthread_mutex_lock(&w->lock);
         workers_finish(w, job);
     }
-    w->threads--;
-    pthread_cond_signal(&w->idle);
-    workers_unref(w);
+    workers_part(w);
     return NULL;
 }
 
@@ -136,7 +148,6 @@ static int workers_start_thread(struct vmctl_workers *w)
     int err = pthread_attr_init(&attr);
     if (err)
         return -err;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, WORKERS_STACK);
     sigfillset(&all); /* inherited: the host's handlers run in the host's threads */
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -190,13 +201,19 @@ static void on_finished(struct ev_loop *ev, ev_io *io, int events)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* With the lock: what was handed over is done, as far as that does not hang. */
+/* With the lock: what was handed over is done, as far as that does not hang, and its threads are gone. */
 static void workers_await(struct vmctl_workers *w)
 {
     struct timespec until = workers_after(WORKERS_LAST);
     int err = 0;
+    w->awaited = true;
     while (w->threads > 0 && err != ETIMEDOUT)
         err = pthread_cond_timedwait(&w->idle, &w->lock, &until);
+    w->awaited = false;
+    pthread_mutex_unlock(&w->lock);
+    for (size_t i = 0; i < w->ended_count; i++) /* nobody adds to them any more */
+        pthread_join(w->ended[i], NULL);
+    pthread_mutex_lock(&w->lock);
 }
 
 /* With the lock: those that all workers were too busy for. */
