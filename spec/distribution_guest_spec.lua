@@ -27,7 +27,8 @@ for _, suite in ipairs(distributions.suites()) do
 
     it("boots to 'running' with the agent beside systemd, and powers off; nothing on it has changed", run(function()
       local before = assert(core.fs.stat(disk))
-      local vm <close> = boot(folder, { root = "disk:" .. disk })
+      local vm <close> = boot(folder, { root = "disk:" .. disk, kernel = false })
+      assert.equal("kernel", vm.boot)
       assert.equal("running\n", distributions.state(vm))
       assert.equal("", say(vm, "systemctl --failed --no-legend"))
       assert.equal("systemd\n/root\ndebian-" .. suite .. "\n", say(vm, "cat /proc/1/comm; echo $HOME; hostname"))
@@ -36,16 +37,18 @@ for _, suite in ipairs(distributions.suites()) do
       assert(vm:shutdown(LIMIT))
       assert.truthy(vm:console():find "Power down", vm:console())
       assert.same(before, core.fs.stat(disk))
-    end, 1))
+    end, 2))
 
     it("runs its own kernel and initrd, which a guest finds once, with a share", run(function()
       local shared = folder .. "/shared"
       assert(core.fs.mkdir(shared))
       assert(core.fs.replace(shared .. "/file", "shared\n"))
-      local options = { root = "disk:" .. disk, boot = "kernel", shares = { { host = shared, guest = "/srv/a share", read_only = true } } }
+      local options = { root = "disk:" .. disk, kernel = false, network = "user", shares = { { host = shared, guest = "/srv/a share", read_only = true } } }
       local vm <close> = boot(folder, options)
       assert.equal("running\n", distributions.state(vm))
+      assert.equal("kernel", vm.boot, vm.boot_reason)
       assert.equal("systemd\nshared\n", say(vm, "cat /proc/1/comm; cat '/srv/a share/file'"))
+      assert.truthy(say(vm, "ip addr"):find("inet 10.0.2.15/24", 1, true))
       assert.equal("0\n", say(vm, "test -e /boot/vmlinuz-$(uname -r); echo $?"))
       say(vm, "modprobe loop") -- its modules are those of its kernel
       assert.equal(1, #core.fs.list(folder .. "/cache/kernels"))
@@ -95,11 +98,13 @@ for _, suite in ipairs(distributions.suites()) do
       assert.truthy(err:find("No space left on device", 1, true), err)
       assert.equal("running\n", distributions.state(vm))
       assert(vm:shutdown(LIMIT))
-      local fixed <close> = boot(folder, { root = { "disk:" .. disk, read_only = true } })
-      assert.truthy(say(fixed, "grep ' / ext4 ' /proc/mounts"):find(" ro,", 1, true))
-      result = assert(fixed:run("echo more > /more; mount -o remount,rw /", { timeout = LIMIT }))
-      assert.not_equal(0, result.exit_code)
-      assert(fixed:shutdown(LIMIT))
-    end, 2))
+      for _, kernel in ipairs { distributions.KERNEL, false } do
+        local fixed <close> = boot(folder, { root = { "disk:" .. disk, read_only = true }, kernel = kernel })
+        assert.truthy(say(fixed, "grep ' / ext4 ' /proc/mounts"):find(" ro,", 1, true))
+        result = assert(fixed:run("echo more > /more; mount -o remount,rw /", { timeout = LIMIT }))
+        assert.not_equal(0, result.exit_code)
+        assert(fixed:shutdown(LIMIT))
+      end
+    end, 4))
   end)
 end

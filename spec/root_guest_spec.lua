@@ -119,6 +119,27 @@ describe("a guest with a root", function()
     fails_to_boot("start the init /no/such/init: No such file or directory", { root = "disk:" .. disk, init = { "/no/such/init" } })
   end, 3 * BOOT))
 
+  it("has our kernel where its disk has none of its own, which a guest finds out once", run(function()
+    for _ = 1, 2 do
+      local vm <close> = assert(roots.launch(folder, { root = "disk:" .. disk, kernel = false }))
+      assert.equal("ours", vm.boot)
+      assert.truthy(vm.boot_reason:find("has no /boot/vmlinuz-VERSION", 1, true), vm.boot_reason)
+    end
+    assert.equal(1, #core.fs.list(folder .. "/cache/kernels"))
+    local vm <close> = assert(roots.launch(folder, { root = "disk:" .. disk }))
+    assert.same({ "ours", "a kernel is named" }, { vm.boot, vm.boot_reason })
+  end, BOOT))
+
+  it("is refused, with the modules' names, where our kernel lacks some", run(function()
+    local modules = folder .. "/modules"
+    assert(core.fs.mkdir(modules))
+    assert(core.fs.mkdir(modules .. "/kernel"))
+    assert(core.fs.replace(modules .. "/modules.builtin", "kernel/drivers/block/virtio_blk.ko\nkernel/fs/erofs/erofs.ko\n"))
+    refused("ENOTSUP", "needs: overlay (", { root = "erofs:" .. image, modules_dir = modules })
+    refused("ENOTSUP", "needs: virtio_net, overlay (", { root = "erofs:" .. image, modules_dir = modules, network = "user" })
+    refused("ENOTSUP", "needs: ext4 (", { root = { size = "64M" }, modules_dir = modules })
+  end, BOOT))
+
   it("is refused before it starts where it cannot be", run(function()
     refused("ENOENT", "no/such", { root = "disk:" .. folder .. "/no/such" })
     refused("EINVAL", "is a directory, and no disk", { root = "disk:" .. folder })

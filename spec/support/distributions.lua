@@ -11,6 +11,9 @@ M.LIMIT = 300
 --- The first way of vmctl.machine.firmware that each of them knows: bookworm starts by a BIOS, trixie by an EFI.
 M.WAY = { bookworm = "tmpfiles", trixie = "extra-unit" }
 
+--- A guest for which it is named runs it; without one (kernel = false) it runs its disk's own.
+M.KERNEL = guest.kernel
+
 --- Those that are to be tried.
 ---@return string[]
 function M.suites()

@@ -47,11 +47,12 @@ function M.disk(folder, path)
   return path
 end
 
---- Starts a guest with a root; options as for vmctl.machine.launch.
+--- Starts a guest with a root; options as for vmctl.machine.launch, kernel = false: none is named.
 function M.launch(folder, options)
   local all = { kernel = guest.kernel, modules_dir = guest.modules_dir(), agent = guest.agent, arch = guest.arch,
     cache_dir = folder .. "/cache" }
   for name, value in pairs(options) do all[name] = value end
+  all.kernel = all.kernel or nil
   return vmctl.machine.launch(all)
 end
 

@@ -60,6 +60,9 @@ void vmctl_stage1_disk(const char *serial, char name[STAGE1_NAME]);
 /* Mounts the root of a disk at `at`. */
 void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, const char *at);
 
+/* Keeps a disk, with its partitions, from being written. */
+void vmctl_stage1_forbid_writing(const char *disk);
+
 /* Loads what a file system needs, as the image lists it. */
 void vmctl_stage1_load(const char *type);
 
@@ -81,7 +84,8 @@ void vmctl_filesystem_probe(const char *device, struct vmctl_filesystem *found);
 /* Inside the root: makes `agent` its companion and starts the init. Returns in the keeper alone, if one is needed. */
 enum vmctl_stage1_end vmctl_stage1_start_init(const char *init, int agent);
 
-/* In another's initramfs, which keeps its /run for a systemd: leaves the agent and its unit there. The exit code. */
+/* In another's initramfs, which keeps its /run for a systemd: leaves the agent and its unit there, and does what of vmctl's words on
+ * the command line is left to do: a root that is read-only, an address. The exit code. */
 int vmctl_stage1_place(void);
 
 #endif

@@ -137,6 +137,14 @@ static void forbid_writing(const struct part *p)
     close(fd);
 }
 
+void vmctl_stage1_forbid_writing(const char *disk)
+{
+    static struct part parts[PARTITIONS];
+    size_t n = list_parts(disk, parts);
+    for (size_t i = 0; i < n; i++)
+        forbid_writing(&parts[i]);
+}
+
 /* A root has one of these; a link counts as it stands, because it leads elsewhere from here. */
 static bool looks_like_root(const char *at)
 {

@@ -132,6 +132,19 @@ static void prepare_run(int agent)
     place_agent(agent);
 }
 
+static void heed_words(void)
+{
+    struct vmctl_stage1 s;
+    char disk[STAGE1_NAME];
+    (void)vmctl_stage1_wanted(&s); /* there is no vmctl.root */
+    if (s.read_only) {
+        vmctl_stage1_disk("vmctl-root", disk);
+        vmctl_stage1_forbid_writing(disk);
+    }
+    if (s.address[0])
+        vmctl_stage1_set_address(s.address);
+}
+
 /* initramfs-tools mounts /run so that nothing in it can be started, hence a place of its own. */
 int vmctl_stage1_place(void)
 {
@@ -144,6 +157,7 @@ int vmctl_stage1_place(void)
     place_agent(agent);
     close(agent);
     place_unit();
+    heed_words();
     return 0;
 }
 

@@ -8,7 +8,7 @@ function M.describe(command)
     :argname "WHAT"
   command:option("--size", "An empty root of this size (4G); of an image: of the layer that keeps what is written."):argname "SIZE"
   command:option("--init", "agent, system (the root's own), or a command's words."):argname "WHAT"
-  command:option("--boot", "Whose kernel: ours (default), kernel: the disk's own, or firmware: what its loader starts.")
+  command:option("--boot", "Whose kernel: kernel: the disk's own, by default; ours; or firmware: what its loader starts.")
     :argname("HOW"):choices { "ours", "kernel", "firmware" }
   command:option("--writes", "What becomes of what it writes to its root."):argname("HOW"):choices { "discard", "keep", "through" }
   command:option("--keep", "The file that keeps what is written."):argname "FILE"

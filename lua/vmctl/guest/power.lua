@@ -15,10 +15,14 @@ local COMMAND_TIMEOUT = 30 -- seconds
 local GRACE = 60           -- seconds for the power-off after the command has succeeded
 local SAID = 512           -- bytes of a command's output that are shown
 
+-- What `systemctl poweroff` comes to, without asking logind first: where that cannot start, as on a read-only root, nobody answers for
+-- nearly a minute.
+local SYSTEMD = { "systemctl", "start", "poweroff.target", "--job-mode=replace-irreversibly", "--no-block" }
+
 local function command(given)
   if given == M.SIGNAL_INIT then return { "kill", "-TERM", "1" } end
   if given then return { "/bin/sh", "-c", given } end
-  if fs.stat "/run/systemd/system" then return { "systemctl", "poweroff" } end
+  if fs.stat "/run/systemd/system" then return SYSTEMD end
   return { "poweroff" }
 end
 

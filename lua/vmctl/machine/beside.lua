@@ -8,6 +8,7 @@ local M = {}
 
 ---@class vmctl.MachineBeside
 ---@field words string for stage 1, on the kernel's command line
+---@field address string what of the words is of the network
 ---@field modules string[] of the kernel, that stage 1 loads
 local methods = {}
 local mt = { __name = "vmctl.MachineBeside", __index = methods }
@@ -16,7 +17,8 @@ local function add_network(self, opts, words)
   local backend, err, code = user_network.plan(opts.network, opts.ports)
   if not backend then return nil, err, code end
   if backend == "" then return opts end
-  table.move(user_network.words, 1, #user_network.words, #words + 1, words)
+  self.address = user_network.WORD
+  words[#words + 1] = self.address
   self.modules[#self.modules + 1] = "virtio_net"
   local nics = table.move(opts.nics or {}, 1, #(opts.nics or {}), 2, { { netdev = backend } }) -- the first: stage 1 gives it its address
   return options.merge(opts, { nics = nics })
@@ -39,7 +41,7 @@ end
 ---@return table|string completed the options, with a card for the network; or a message
 ---@return string? code
 function M.plan(opts)
-  local self, words = setmetatable({ words = "", modules = {} }, mt), {}
+  local self, words = setmetatable({ words = "", address = "", modules = {} }, mt), {}
   local completed, err, code = add_network(self, opts, words)
   if not completed then return nil, err, code end
   local ok

@@ -21,6 +21,8 @@ local CONSOLE_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5,
 ---@field command string[] QEMU's command line
 ---@field accel "kvm"|"tcg"
 ---@field accel_reason string why it is that
+---@field boot? "ours"|"kernel"|"firmware" of a guest with a root: our kernel, the disk's own, or what its loader starts
+---@field boot_reason? string why it is that
 ---@field macs string[] of its network cards
 ---@field clock_source? string what its kernel counts time by, once wait_ready has heard so from an agent of ours
 local methods = {}

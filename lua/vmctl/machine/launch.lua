@@ -52,9 +52,10 @@ local known = {
 -- stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside
 -- it (default for disks, and for folders that have one), or a command with the agent beside it
----@field boot? "ours"|"kernel"|"firmware" whose kernel: ours with stage 1 (default); the disk's own with its initrd, which
--- initramfs-tools has made, for systemd (a guest of ours looks for it first, once for each state of the disk); or what the disk's own
--- loader starts, for systemd or where QEMU's guest agent is installed
+---@field boot? "ours"|"kernel"|"firmware" whose kernel: the disk's own with its initrd, which initramfs-tools or dracut has made, for
+-- systemd (a guest of ours looks for it first, once for each state of the disk); ours with stage 1; or what the disk's own
+-- loader starts, for systemd or where QEMU's guest agent is installed. By default the disk's own, where it has one, and else ours:
+-- `vm.boot` and `vm.boot_reason` tell
 ---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of
 -- its own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
@@ -195,7 +196,7 @@ function M.start(opts, mt, its_beside, its_root)
   local name = opts.name or "guest"
   local vm = setmetatable({
     name = name, accel = spec.accel, accel_reason = spec.accel_reason, macs = spec.macs, _process = qemu_process.new(name),
-    _root = its_root, _beside = its_beside,
+    _root = its_root, _beside = its_beside, boot = its_root and its_root.boot, boot_reason = its_root and its_root.boot_reason,
   }, mt)
   local ok
   ok, err, code = open_channels(vm, spec, opts)

@@ -12,30 +12,72 @@ local staged = require "vmctl.base.staged"
 
 local M = {}
 
-local FORMAT = "1"                      -- of what is kept
+local FORMAT = "2"                      -- of what is kept
 local READY, ANSWER = 120, 60           -- seconds for the guest that looks
 local MOST, MOST_TEXT = 512 << 20, 4096 -- bytes of a kernel or an initrd, and of what is noted of them
+local MOST_TYPES = 32                   -- of file systems in an fstab
 local PIECE, ALIGNED = 1 << 20, 4       -- bytes; an archive that is appended begins at a multiple of the latter
 
+-- The newest kernel that has an initrd: Debian's names, and Fedora's.
 local LOOK = [[
-  cd /boot 2>/dev/null && for k in vmlinuz-*; do [ -f "$k" ] && [ -f "initrd.img-${k#vmlinuz-}" ] && echo "${k#vmlinuz-}"; done |
-    sort -V | tail -n 1 | while read v; do echo "version $v"; done
-  [ -e /etc/initramfs-tools/initramfs.conf ] && echo initramfs-tools
+  cd /boot 2>/dev/null && for k in vmlinuz-*; do for i in initrd.img initramfs; do
+      v=${k#vmlinuz-}; e=; [ $i = initramfs ] && e=.img
+      [ -f "$k" ] && [ -f "$i-$v$e" ] && echo "$v /boot/$i-$v$e"
+    done; done | sort -V | tail -n 1 | while read v i; do echo "version $v"; echo "initrd $i"; done
+  [ -x /usr/sbin/mkinitramfs ] && echo initramfs-tools
+  [ -x /usr/bin/dracut ] && echo dracut
   [ -x /lib/systemd/systemd ] && echo systemd
-  while read device path rest; do [ "$path" = / ] && echo "device $device"; done </proc/mounts
+  while read device path type rest; do [ "$path" = / ] && echo "device $device $type"; done </proc/mounts
+  while read what path type options rest; do
+    case "$what$options" in \#*|*noauto*|*nofail*) ;; *) echo "fstab $type" ;; esac
+  done </etc/fstab
   true]]
 
--- initramfs-tools sources its configuration before it runs its scripts, of which ORDER is the list (initramfs-tools(7)).
-local HOOK = "echo '/scripts/init-bottom/vmctl \"$@\"' >> /scripts/init-bottom/ORDER\n"
-local SCRIPT = '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\n/vmctl/agent --place\n'
+local SCRIPT = "#!/bin/sh\n/vmctl/agent --place\n"
 
+-- How the agent gets into an initrd of each of its makers, beside its program in /vmctl, and what its script begins with.
+local MAKERS = {
+  -- It sources its configuration before it runs its scripts, of which ORDER is the list (initramfs-tools(7)).
+  ["initramfs-tools"] = function(script)
+    return {
+      ["/conf/conf.d/zz-vmctl"] = { content = "echo '/scripts/init-bottom/vmctl \"$@\"' >> /scripts/init-bottom/ORDER\n" },
+      ["/scripts/init-bottom/vmctl"] = { content = SCRIPT:gsub("\n", '\n[ "$1" = prereqs ] && exit 0\n', 1) .. script, mode = 493 },
+    }
+  end,
+  -- Its hooks are sourced, and must not end the shell (dracut.modules(7)).
+  dracut = function(script)
+    return {
+      ["/usr/lib/dracut/hooks/pre-pivot/99-vmctl.sh"] = { content = "#!/bin/sh\n/vmctl/place\n", mode = 493 },
+      ["/vmctl/place"] = { content = SCRIPT .. script, mode = 493 },
+    }
+  end,
+}
+
+-- What the guest has said of the disk. A reason says why its kernel cannot be taken.
 local function understand(text)
-  local version, device = text:match "version ([%w._+~-]+)\n", text:match "device /dev/(vd%w+)\n"
-  if not version then return errors.fail("ENOENT", "the disk has no /boot/vmlinuz-VERSION with an initrd.img-VERSION beside it") end
-  if not text:find("initramfs-tools\n", 1, true) then return errors.fail("ENOTSUP", "its initrd was not made by initramfs-tools") end
-  if not text:find("\nsystemd\n", 1, true) then return errors.fail("ENOTSUP", "its init is not systemd") end
-  if not device then return errors.fail("ENOTSUP", "its root is on no disk of its own") end
-  return { version = version, partition = device:match "^vd%a+(%d*)$" or "" }
+  local function word(name) return text:match("\n" .. name .. " (%S+)") end
+  text = "\n" .. text
+  local found = { version = word "version", initrd = word "initrd", types = {} }
+  local device, type = text:match "\ndevice /dev/(vd%w+) (%w+)\n"
+  local seen = {}
+  for name in text:gmatch "\nfstab (%w+)" do
+    if not seen[name] and #found.types < MOST_TYPES then found.types[#found.types + 1] = name end
+    seen[name] = true
+  end
+  if type and not seen[type] then table.insert(found.types, 1, type) end
+  local maker = text:find("\ninitramfs-tools\n", 1, true) and "initramfs-tools" or text:find("\ndracut\n", 1, true) and "dracut"
+  found.maker, found.partition = maker or nil, device and device:match "^vd%a+(%d*)$" or ""
+  if not found.version or found.version:find "[^%w._+~-]" then
+    found.reason, found.code = "the disk has no /boot/vmlinuz-VERSION with an initrd of that version beside it", "ENOENT"
+  elseif not maker then
+    found.reason, found.code = "its initrd was made neither by initramfs-tools nor by dracut", "ENOTSUP"
+  elseif not text:find("\nsystemd\n", 1, true) then
+    found.reason, found.code = "its init is not systemd", "ENOTSUP"
+  elseif not device then
+    found.reason, found.code = "its root is on no disk of its own", "ENOTSUP"
+  end
+  if #found.types == 0 then found.types = nil end
+  return found
 end
 
 local function take(vm, folder)
@@ -44,12 +86,10 @@ local function take(vm, folder)
   local result
   result, err, code = vm:run { "sh", "-c", LOOK, timeout = ANSWER }
   if not result then return nil, err, code end
-  local found
-  found, err, code = understand(result.stdout or "")
-  if not found then return nil, err, code end
-  for name, source in pairs { kernel = "/boot/vmlinuz-", initrd = "/boot/initrd.img-" } do
+  local found = understand(result.stdout or "")
+  for name, source in pairs(found.reason and {} or { kernel = "/boot/vmlinuz-" .. found.version, initrd = found.initrd }) do
     local report
-    report, err, code = files.pull(vm, source .. found.version, ("%s/%s"):format(folder, name), { max_bytes = MOST, owner = "mine" })
+    report, err, code = files.pull(vm, source, ("%s/%s"):format(folder, name), { max_bytes = MOST, owner = "mine" })
     if not report then return nil, err, code end
   end
   local ok
@@ -68,13 +108,18 @@ local function look_options(opts, spec, at, writes)
   }
 end
 
+local SHAPE = {
+  version = "string?", initrd = "string?", maker = "string?", partition = "string", reason = "string?", code = "string?",
+  types = { each = "string", optional = true },
+}
+
 local function read_found(folder)
   local file = io.open(folder .. "/found", "rb")
   if not file then return nil end
   local text = file:read(MOST_TEXT) or ""
   file:close()
   local found = json.decode(text)
-  return not shape.wrong(found, { version = "string", partition = "string" }, "it") and found or nil
+  return not shape.wrong(found, SHAPE, "it") and found or nil
 end
 
 local function key_of(at, paths)
@@ -86,13 +131,21 @@ local function key_of(at, paths)
   return hash:hex()
 end
 
---- Finds the kernel of a disk. Waits: for a guest that looks, where it is not known yet.
+---@class vmctl.OwnKernel
+---@field folder string with its files: kernel, initrd
+---@field version? string
+---@field maker? "initramfs-tools"|"dracut"
+---@field partition string of the root: its number, "" for the whole disk
+---@field types? string[] of the file systems that its fstab and its root have
+---@field reason? string why it cannot be taken
+---@field code? string ENOENT: there is none; ENOTSUP: it cannot be started with the agent
+
+--- Looks what a disk has. Waits: for a guest that looks, where it is not known yet.
 ---@param launch function vmctl.machine.launch
 ---@param opts table of the launch
 ---@param spec table its root
 ---@param at { path: string, partition: string?, kept: string?, cache: string } kept: the overlay, where there is one
----@return { folder: string, version: string, partition: string }|nil, string?, string? code ENOENT: it has none; ENOTSUP: one that
--- cannot be started with the agent
+---@return vmctl.OwnKernel|nil, string?, string? code as of a launch: our kernel cannot look into it
 function M.find(launch, opts, spec, at)
   local paths = { at.path, at.kept }
   local folder = ("%s/kernels/%s"):format(at.cache, key_of(at, paths))
@@ -105,7 +158,8 @@ function M.find(launch, opts, spec, at)
     found, err, code = take(vm, folder)
     if not found then return nil, err, code end
   end
-  return { folder = folder, version = found.version, partition = found.partition }
+  found.folder = folder
+  return found
 end
 
 local function copy(from, to)
@@ -150,10 +204,9 @@ function M.initrd(found, agent, script)
   file:close()
   local path = ("%s/%s.img"):format(found.folder, core.sha256(FORMAT):update(script):update(bytes):hex())
   if core.fs.stat(path) then return path end
-  return append(found, {
-    ["/conf/conf.d/zz-vmctl"] = { content = HOOK }, ["/scripts/init-bottom/vmctl"] = { content = SCRIPT .. script, mode = 493 },
-    ["/vmctl/agent"] = { content = bytes, mode = 493 },
-  }, path)
+  local tree = MAKERS[found.maker](script)
+  tree["/vmctl/agent"] = { content = bytes, mode = 493 }
+  return append(found, tree, path)
 end
 
 --- Where that kernel finds its root: udev names it by the serial of the disk. Does not wait.

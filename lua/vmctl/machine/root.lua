@@ -5,17 +5,19 @@ local image_defaults = require "vmctl.machine.image_defaults"
 local options = require "vmctl.base.options"
 local own_kernel = require "vmctl.machine.own_kernel"
 local platform = require "vmctl.machine.platform"
+local root_boot = require "vmctl.machine.root_boot"
 local root_files = require "vmctl.machine.root_files"
 local root_source = require "vmctl.machine.root_source"
 local stage1 = require "vmctl.machine.stage1"
 
 local M = {}
 
-local LEAST_MEMORY = { agent = 128, system = 192 } -- MiB
-local LONGEST_WORD = 900                           -- bytes of an init; a kernel's command line has 2048
+local LONGEST_WORD = 900 -- bytes of an init; a kernel's command line has 2048
 
 ---@class vmctl.MachineRoot
 ---@field config table of an image: env, user, cwd, entrypoint, cmd
+---@field boot "ours"|"kernel"|"firmware" what starts the guest
+---@field boot_reason string why it is that
 local methods = {}
 local mt = { __name = "vmctl.MachineRoot", __index = methods }
 
@@ -30,68 +32,22 @@ local function init_word(init)
   return "run:" .. table.concat(words, ",")
 end
 
-local function mebibytes(memory)
-  if math.type(memory) == "integer" then return memory end
-  local number, unit = tostring(memory):match "^(%d+)([KMGT]?)$"
-  local factor = ({ K = 1 / 1024, [""] = 1, M = 1, G = 1024, T = 1024 * 1024 })[unit or "?"]
-  return factor and tonumber(number) * factor
-end
-
-local function check_memory(memory, init)
-  local least = LEAST_MEMORY[init] or LEAST_MEMORY.system
-  local given = memory and mebibytes(memory)
-  if given and given < least then
-    return errors.fail("EINVAL", "root: memory %s is too little: its kernel needs %d MiB to start", memory, least)
-  end
-  return true
-end
-
-local function plan_firmware(self, at, agent, beside)
-  if at.partition or beside.words ~= "" then
-    return errors.fail("EINVAL", 'root: with boot = "firmware" the disk chooses its partition, and nobody tells it of shares and networks')
-  end
-  local ways, err, code = firmware.ways(self._options.ways)
-  if not ways then return nil, err, code end
-  self._firmware = { firmware = self._options.firmware, ways = ways, agent = agent }
-  return true
-end
-
--- Whose kernel it is. Looks before the disk is locked: another guest does that.
-local function choose_kernel(self, opts, at, launch, agent, beside)
-  if (opts.boot or "ours") == "ours" then return true end
-  if at.kind ~= "disk" or opts.init and opts.init ~= "system" then
-    return errors.fail("EINVAL", 'root: boot = "%s" is for the init of a disk: an image has no kernel, and ours starts any init', opts.boot)
-  end
-  if opts.boot == "firmware" then return plan_firmware(self, at, agent, beside) end
-  local found, err, code = own_kernel.find(launch, opts, self._options, {
-    path = at.path, partition = at.partition, kept = opts.writes == "keep" and root_files.kept_of_disk(self) or nil, cache = self._cache,
-  })
-  if not found then return nil, ("root: the kernel of %s: %s"):format(at.path, err), code end
-  self._own = found
-  return true
-end
-
 -- The kernel, and the initrd and words that lead it into the root.
 local function start_own(self, parts, beside)
   local initrd, err, code = own_kernel.initrd(self._own, parts.agent, beside:script())
   if not initrd then return nil, "root: " .. err, code end
-  local mode = self._options.read_only and "ro" or "rw"
+  local mode = self._options.read_only and "ro vmctl.ro" or "rw"
   return {
     kernel = self._own.folder .. "/kernel", initrd = initrd,
-    append = ("root=%s %s"):format(own_kernel.device(self._own, root_files.ROOT_SERIAL), mode),
+    append = ("root=%s %s %s"):format(own_kernel.device(self._own, root_files.ROOT_SERIAL), mode, beside.address),
   }
 end
 
-local function start_ours(self, parts, beside, init)
+local function start_ours(self, at, parts, beside, init)
   local word = init_word(init)
   if #word > LONGEST_WORD then return errors.fail("ETOOBIG", "root: the init has more than %d bytes", LONGEST_WORD) end
   local initrd, err, code = self._options.stage1, nil, nil
-  if not initrd then
-    initrd, err, code = stage1.make {
-      agent = parts.agent, modules_dir = parts.modules_dir, set = self._word == "image" and "image" or "disk", more = beside.modules,
-      cache = self._cache,
-    }
-  end
+  if not initrd then initrd, err, code = root_boot.stage1(self, at, parts, beside) end
   if not initrd then return nil, err, code end
   return {
     kernel = parts.kernel, initrd = initrd,
@@ -106,7 +62,7 @@ local function complete(self, opts, at, parts, beside)
   if not arch then return nil, "launch: " .. err, code end
   local init = opts.init or (at.kind == "disk" or at.has_init) and "system" or "agent"
   local ok
-  ok, err, code = check_memory(opts.memory, init)
+  ok, err, code = root_boot.check_memory(self, opts.memory, init)
   if not ok then return nil, err, code end
   local first
   if self._firmware then
@@ -114,7 +70,7 @@ local function complete(self, opts, at, parts, beside)
   elseif self._own then
     first, err, code = start_own(self, parts, beside)
   else
-    first, err, code = start_ours(self, parts, beside, init)
+    first, err, code = start_ours(self, at, parts, beside, init)
   end
   if not first then return nil, err, code end
   local machine = opts.machine
@@ -145,7 +101,7 @@ function M.plan(opts, beside, launch)
   }, mt)
   local ok, err, image
   image, err, code = root_source.image(self._options, at, opts.arch, self._cache)
-  if image then ok, err, code = choose_kernel(self, opts, at, launch, agent, beside) end
+  if image then ok, err, code = root_boot.choose(self, opts, at, launch, agent, beside) end
   if ok then ok, err, code = root_files.plan(self, image, opts.writes or "discard") end
   at = image
   local completed

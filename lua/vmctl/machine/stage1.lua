@@ -8,9 +8,10 @@ local user_folders = require "vmctl.base.user_folders"
 
 local M = {}
 
-local FORMAT = "2"      -- of the archive: another one has other names in the cache
+local FORMAT = "3"      -- of the archive: another one has other names in the cache
 local ALWAYS = { "virtio_blk" }
 local PRIVATE = 448     -- mode 0700
+local LACKS = ".lacks"  -- behind the archive's name: a list of modules
 -- The modules that a file system needs; stage 1 loads them when it finds one. vfat is for an fstab that names it.
 local SETS = {
   image = { "erofs", "overlay", "ext4" },
@@ -47,11 +48,11 @@ local function read(path)
   return bytes
 end
 
--- The modules of a name and of what loads beside it, of those that this kernel has as files.
+-- The modules of a name and of what loads beside it, of those that this kernel has as files; and whether it lacks one.
 local function modules_of(dir, names)
   local list, err, code = image.modules(dir, names)
-  if list then return list end
-  if code == "ENOENT" and #names > 0 and err:find("find module", 1, true) then return {} end
+  if list then return list, false end
+  if code == "ENOENT" and #names > 0 and err:find("find module", 1, true) then return {}, true end
   return nil, err, code
 end
 
@@ -74,30 +75,40 @@ local function needs(name)
   return list
 end
 
+-- Adds the modules of a file system, or what else has a name; notes it where the kernel has neither files nor built-in ones.
+local function add_name(tree, dir, name, known, lacks)
+  local all = {}
+  for _, each in ipairs(needs(name)) do
+    local more, lacking, code = modules_of(dir, { each })
+    if not more then return nil, lacking, code end
+    table.move(more, 1, #more, #all + 1, all)
+    if lacking and each == name then lacks[#lacks + 1] = name end
+  end
+  add_list(tree, "modules." .. name, all, known)
+  return true
+end
+
 local function plant(dir, names, agent)
-  local tree = {
+  local tree, lacks = {
     ["/init"] = { link = "/sbin/vmctl-agent" }, ["/sbin/vmctl-agent"] = { content = agent, mode = 493 },
     ["/dev/console"] = { node = { "c", 5, 1 }, mode = 384 }, ["/dev/null"] = { node = { "c", 1, 3 }, mode = 438 },
     ["/proc"] = { folder = true }, ["/sys"] = { folder = true },
-  }
-  if not dir then return tree end
-  local base, err, code = modules_of(dir, ALWAYS)
-  if base and #base == 0 then base, err, code = image.modules(dir) end -- virtio_blk is built in, or there is none
-  if not base then return nil, err, code end
+  }, {}
+  if not dir then return tree, lacks end
+  local base, lacking, code = modules_of(dir, ALWAYS)
+  if base and #base == 0 then
+    if lacking then lacks[1] = ALWAYS[1] end
+    base, lacking, code = image.modules(dir) -- virtio_blk is built in, or there is none
+  end
+  if not base then return nil, lacking, code end
   local known = {}
   add_list(tree, "modules", base, known)
   for _, module in ipairs(base) do known[module.name] = true end
   for _, name in ipairs(names) do
-    local all = {}
-    for _, each in ipairs(needs(name)) do
-      local more
-      more, err, code = modules_of(dir, { each })
-      if not more then return nil, err, code end
-      table.move(more, 1, #more, #all + 1, all)
-    end
-    add_list(tree, "modules." .. name, all, known)
+    local ok, err, why = add_name(tree, dir, name, known, lacks)
+    if not ok then return nil, err, why end
   end
-  return tree
+  return tree, lacks
 end
 
 local function write(tree, path)
@@ -130,25 +141,48 @@ local function module_folder(dir)
   return dir
 end
 
+-- What the kernel lacks is kept beside the archive. Without a list of what is built in there is no telling.
+local function keep(path, tree, lacks, dir)
+  local can_tell = dir and core.fs.stat(dir .. "/modules.builtin")
+  local ok, err, code = core.fs.replace(path .. LACKS, can_tell and table.concat(lacks, "\n") .. "\n" or "\n")
+  if not ok then return nil, err, code end
+  return write(tree, path)
+end
+
+local function read_lacks(path)
+  local file, set = io.open(path .. LACKS, "rb"), {}
+  for name in (file and file:read "a" or ""):gmatch "[^\n]+" do set[name] = true end
+  if file then file:close() end
+  return set
+end
+
 --- The archive for a kind of root. Waits while it is made the first time.
 ---@param opts { agent: string, modules_dir: string?, set: "image"|"disk", more: string[]?, cache: string } modules_dir: what
 -- /lib/modules/VERSION holds; without it the kernel must have all that is needed built in; more: modules beside those of the set
----@return string|nil path, string?, string? code ENOENT: no agent, no modules …
+---@return string|nil path
+---@return table<string, true>|string lacks what the kernel has neither as files nor built in of the set, of `more` and virtio_blk; or a
+-- message
+---@return string? code ENOENT: no agent, no modules …
 function M.make(opts)
   local agent, err, code = read(opts.agent)
   if not agent then return nil, "launch: the agent's program: " .. err, code end
   local dir, names = module_folder(opts.modules_dir), table.move(SETS[opts.set], 1, #SETS[opts.set], 1, {})
-  table.move(opts.more or {}, 1, #(opts.more or {}), #names + 1, names)
+  local there = {}
+  for _, name in ipairs(names) do there[name] = true end
+  for _, name in ipairs(opts.more or {}) do
+    if not there[name] then names[#names + 1] = name end
+    there[name] = true
+  end
   local folder = opts.cache .. "/stage1"
   local path = ("%s/%s.cpio"):format(folder, key_of(dir, names, agent))
-  if core.fs.stat(path) then return path end
-  local ok, tree
+  if core.fs.stat(path) then return path, read_lacks(path) end
+  local ok, tree, lacks
   ok, err, code = M.make_folders(folder)
-  if ok then tree, err, code = plant(dir, names, agent) end
-  if not tree then return nil, "launch: stage 1: " .. err, code end
-  path, err, code = write(tree, path)
-  if not path then return nil, "launch: stage 1: " .. err, code end
-  return path
+  if ok then tree, lacks, code = plant(dir, names, agent) end
+  if ok and not tree then err = lacks end
+  if tree then ok, err, code = keep(path, tree, lacks, dir) end
+  if not ok or not tree then return nil, "launch: stage 1: " .. err, code end
+  return path, read_lacks(path)
 end
 
 return M

@@ -8,8 +8,8 @@ local ADDRESS = "10.0.2.15" -- what QEMU gives its first guest: docs of QEMU, "-
 local MOST = 64             -- ports
 local PORT = 65535
 
---- The words for stage 1, so that the card has an address even where nothing in the root asks for one.
-M.words = { ("vmctl.address=%s,24"):format(ADDRESS) }
+--- The word for stage 1, so that the card has an address even where nothing in the root asks for one.
+M.WORD = ("vmctl.address=%s,24"):format(ADDRESS)
 
 local function number(text)
   local n = math.tointeger(tonumber(text))
