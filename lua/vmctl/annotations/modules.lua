@@ -3366,6 +3366,8 @@ do
 ---@field command string[] QEMU's command line
 ---@field accel "kvm"|"tcg"
 ---@field accel_reason string why it is that
+---@field boot? "ours"|"kernel"|"firmware" of a guest with a root: our kernel, the disk's own, or what its loader starts
+---@field boot_reason? string why it is that
 ---@field macs string[] of its network cards
 ---@field clock_source? string what its kernel counts time by, once wait_ready has heard so from an agent of ours
 local Machine = {}
@@ -3790,7 +3792,7 @@ do
 ---@field initrd? string
 ---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "image:NAME", "dir:PATH", "tar:FILE" …); stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside it (default for disks, and for folders that have one), or a command with the agent beside it
----@field boot? "ours"|"kernel"|"firmware" whose kernel: ours with stage 1 (default); the disk's own with its initrd, which initramfs-tools has made, for systemd (a guest of ours looks for it first, once for each state of the disk); or what the disk's own loader starts, for systemd or where QEMU's guest agent is installed
+---@field boot? "ours"|"kernel"|"firmware" whose kernel: the disk's own with its initrd, which initramfs-tools or dracut has made, for systemd (a guest of ours looks for it first, once for each state of the disk); ours with stage 1; or what the disk's own loader starts, for systemd or where QEMU's guest agent is installed. By default the disk's own, where it has one, and else ours: `vm.boot` and `vm.boot_reason` tell
 ---@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of its own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
 ---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
