@@ -43,7 +43,8 @@ for _, suite in ipairs(distributions.suites()) do
       local shared = folder .. "/shared"
       assert(core.fs.mkdir(shared))
       assert(core.fs.replace(shared .. "/file", "shared\n"))
-      local options = { root = "disk:" .. disk, kernel = false, network = "user", shares = { { host = shared, guest = "/srv/a share", read_only = true } } }
+      local options = { root = "disk:" .. disk, kernel = false, network = "user",
+        shares = { { host = shared, guest = "/srv/a share", read_only = true } } }
       local vm <close> = boot(folder, options)
       assert.equal("running\n", distributions.state(vm))
       assert.equal("kernel", vm.boot, vm.boot_reason)
