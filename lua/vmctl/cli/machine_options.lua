@@ -21,20 +21,6 @@ function M.describe(command)
   command:option("--console-log", "A file that gets all that the console shows."):argname "FILE"
 end
 
-local function exists(path)
-  local file = path and io.open(path, "rb")
-  if file then file:close() end
-  return file and path or nil
-end
-
---- A file that `make guest` leaves in build, when this runs from a checkout. Does not wait.
----@param name string
----@return string|nil path
-function M.beside(name)
-  local here = arg and arg[0] and arg[0]:match "^(.*)/[^/]*$" or "."
-  return exists(here .. "/../build/" .. name)
-end
-
 --- The options of machine.launch that they stand for. Does not wait.
 ---@param opts table as argparse leaves them
 ---@return table|nil, string?, string? code EINVAL

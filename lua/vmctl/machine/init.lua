@@ -4,6 +4,7 @@ local beside = require "vmctl.machine.beside"
 local confinement = require "vmctl.machine.confinement"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local guest_parts = require "vmctl.machine.guest_parts"
 local launch = require "vmctl.machine.launch"
 local options = require "vmctl.base.options"
 local poweroff = require "vmctl.machine.poweroff"
@@ -35,11 +36,15 @@ for name, fn in pairs(system) do methods[name] = fn end
 ---@return vmctl.Machine|nil vm, string?, string? code ENOENT (no QEMU, no kernel), EBUSY: another guest uses its disk; EINVAL …
 function M.launch(opts)
   opts = launch.check(opts)
+  local its_beside, its_root, completed, code
+  if not opts.root then
+    opts, completed, code = guest_parts.complete(opts)
+    if not opts then return nil, completed, code end
+  end
   if opts.on then return require("vmctl.machine.far.launch").start(opts, mt) end
-  local its_beside, completed, code = beside.plan(opts)
+  its_beside, completed, code = beside.plan(opts)
   if not its_beside then return nil, completed, code end
   if not completed.root then return launch.start(completed, mt, its_beside) end
-  local its_root
   its_root, completed, code = root.plan(completed, its_beside, M.launch)
   if not its_root then return nil, completed, code end
   local vm, err, why = launch.start(completed, mt, its_beside, its_root)

@@ -45,8 +45,8 @@ local known = {
 ---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
 
 ---@class (exact) vmctl.MachineOptions
----@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
----@field initrd? string
+---@field kernel? string without it: $VMCTL_KERNEL, or that of a checkout (`make guest`)
+---@field initrd? string without it and without `kernel` and `root`: $VMCTL_INITRD, or the image of a checkout
 ---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or
 -- what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "image:NAME", "dir:PATH", "tar:FILE" …);
 -- stage 1 moves into it

@@ -25,7 +25,6 @@ end
 ---@param opts table as for machine.launch
 ---@return table|nil spec, string?, string?
 function M.describe(opts)
-  if opts.kernel == nil then return errors.fail("EINVAL", "launch: no kernel given") end
   local ok, err, code = true, nil, nil
   if opts.kernel then ok, err, code = readable(opts.kernel, "kernel") end -- false: the firmware finds one on a disk
   if ok and opts.initrd then ok, err, code = readable(opts.initrd, "initrd") end

@@ -1,6 +1,6 @@
 --- What a root is made of, and what it needs to start: the kernel, the agent's program, an image that becomes a file system.
-local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local guest_parts = require "vmctl.machine.guest_parts"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local rootfs = require "vmctl.rootfs"
@@ -17,30 +17,18 @@ local KNOWN = {
   digest = "string", config = "table", stage1 = "string", has_init = "boolean|string",
 }
 
-local function first_file(...)
-  for i = 1, select("#", ...) do
-    local path = select(i, ...)
-    if path and core.fs.stat(path) then return path end
-  end
-end
-
--- Where `make guest` leaves its kernel, seen from this module in a checkout.
-local function checkout()
-  return (debug.getinfo(1, "S").source:match "^@(.*)lua/vmctl/machine/root_source.lua$" or "./") .. "build/"
-end
-
 local function folder_of(path) return path:match "^(.*)/[^/]*$" or "." end
 
 --- The kernel, the agent's program and the folder of the kernel's modules, that the options name or this machine has. Does not wait.
 ---@param opts table kernel, agent, modules_dir
 ---@return string|nil kernel, string agent, string? modules_dir; or nil, message, code
 function M.parts(opts)
-  local built = checkout()
-  local kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or first_file(built .. "kernel/vmlinuz")
+  local kernel = opts.kernel or guest_parts.kernel()
   if not kernel then return errors.fail("ENOENT", "root: no kernel: name one, set VMCTL_KERNEL, or run `make guest` in a checkout") end
-  local agent = opts.agent or os.getenv "VMCTL_AGENT" or first_file(built .. "vmctl-agent", folder_of(kernel) .. "/vmctl-agent")
+  local agent = opts.agent or os.getenv "VMCTL_AGENT" or
+    guest_parts.first_file(guest_parts.built() .. "vmctl-agent", folder_of(kernel) .. "/vmctl-agent")
   if not agent then return errors.fail("ENOENT", "root: no agent's program: name one (agent), or set VMCTL_AGENT") end
-  return kernel, agent, opts.modules_dir or os.getenv "VMCTL_MODULES" or first_file(folder_of(kernel) .. "/modules")
+  return kernel, agent, opts.modules_dir or os.getenv "VMCTL_MODULES" or guest_parts.first_file(folder_of(kernel) .. "/modules")
 end
 
 --- Reads the option. A wrong one raises at the line of the launch. Does not wait.

@@ -33,19 +33,8 @@ function M.describe(command)
   exec.command_options(command)
 end
 
--- The kernel and the image of a guest without a root.
-local function complete(spec, opts)
-  if spec.root then return spec end
-  spec.kernel = opts.kernel or os.getenv "VMCTL_KERNEL" or machine_options.beside "kernel/vmlinuz"
-  spec.initrd = opts.initrd or os.getenv "VMCTL_INITRD" or machine_options.beside "guest.img"
-  if spec.kernel and spec.initrd then return spec end
-  return errors.fail("ENOENT", "no %s: give --kernel and --initrd, set VMCTL_KERNEL and VMCTL_INITRD, or run `make guest` in a "
-    .. "checkout", spec.kernel and "guest image" or "kernel")
-end
-
 local function describe_guest(opts)
   local spec, err, code = machine_options.take(opts)
-  if spec then spec, err, code = complete(spec, opts) end
   if not spec then return nil, err, code end
   spec.name = opts.name or ("guest-%d"):format(math.random(0) & 0xffffff)
   if opts.name and instance_store.folder(opts.name) then
