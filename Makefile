@@ -49,7 +49,7 @@ V ?= @
 endif
 
 .PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-report test-slurm test-ssh test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
-  examples rockspec annotations doc clean help
+  examples rockspec annotations packages-table doc clean help
 
 all: $(CORE)
 
@@ -77,7 +77,7 @@ help:
 	@echo 'make test-report  the page of vmctl report in a headless Chromium'
 	@echo 'make test-distributions  disks of Debian 12 and 13 as guests, some minutes (DISTRIBUTIONS=bookworm: one of them, FILTER=boots)'
 	@echo 'make deps         installs what is missing; make clean: removes build; make pack: the source rock'
-	@echo 'make rockspec     made anew after a new file; make annotations: after a changed docstring'
+	@echo 'make rockspec     made anew after a new file; make annotations: after a changed docstring; make packages-table: of tools/packages'
 	@echo 'eval "$$(make -s env)" lets lua5.4 find the built module from any folder'
 
 env:
@@ -336,7 +336,7 @@ check:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 # Guests boot slowly, and most of their specs have no more of our C to run than the others: those are for `make test` alone.
-ASAN_SPECS := $(filter-out spec/layout% spec/%_guest_spec.lua spec/scenario_spec.lua spec/scenario_terminal% spec/scenario_verbs% spec/cli_spec.lua spec/cli_switch% spec/suite% spec/docs% spec/readme% spec/qmp_machine_spec.lua spec/rock_spec.lua, \
+ASAN_SPECS := $(filter-out spec/layout% spec/%_guest_spec.lua spec/scenario_spec.lua spec/scenario_terminal% spec/scenario_verbs% spec/cli_spec.lua spec/cli_switch% spec/suite% spec/docs% spec/pages% spec/qmp_machine_spec.lua spec/rock_spec.lua, \
   $(sort $(shell find spec -name '*_spec.lua')))
 
 # What needs neither a guest nor a kernel nor another program's presence to be worth running elsewhere.
@@ -379,6 +379,11 @@ annotations:
 	@$(MAKE) -s all
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/annotations.lua > lua/vmctl/annotations/modules.lua.tmp && \
 	  mv lua/vmctl/annotations/modules.lua.tmp lua/vmctl/annotations/modules.lua
+
+# What docs/start.md says that systems need, from tools/packages.
+packages-table:
+	@tools/deps --table build guest > build/packages.md
+	@$(LUA) tools/doc/packages.lua build/packages.md docs/start.md
 
 doc:
 	@tools/deps build doc

@@ -4,10 +4,10 @@ local support = require "spec.support"
 local vmctl = require "vmctl"
 
 local LIMIT = 60
-local TOOLS = { "sh", "dirname", "grep", "sed", "sort", "tr", "paste", "id", "cat", "head" }
+local TOOLS = { "sh", "dirname", "grep", "sed", "sort", "tr", "paste", "id", "cat", "head", "make", "find", "dpkg" }
 
--- A PATH on which there is next to nothing, and a system of that name.
-local function deps_on(id, groups)
+-- A command with a PATH on which there is next to nothing, on a system of that name.
+local function on_system(id, command)
   local folder = support.tmpdir()
   for _, tool in ipairs(TOOLS) do
     assert(vmctl.host:run { "sh", "-c", 'ln -s "$(command -v "$1")" "$2/"', "sh", tool, folder, check = true })
@@ -15,10 +15,35 @@ local function deps_on(id, groups)
   local file = assert(io.open(folder .. "/os-release", "w"))
   file:write("ID=", id, "\n")
   file:close()
-  local command = { "tools/deps", table.unpack(groups) }
   command.env = { PATH = folder, OS_RELEASE = folder .. "/os-release" }
   return assert(vmctl.host:run(command))
 end
+
+local function deps_on(id, groups) return on_system(id, { "tools/deps", table.unpack(groups) }) end
+
+describe("make demo", function()
+  it("stops with one sentence on a system whose packages it does not install", support.run(function()
+    for id, words in pairs { fedora = "run: sudo dnf install busybox ", arch = "run: sudo pacman %-S busybox ",
+      alpine = "run: sudo apk add busybox%-static ", ubuntu = "run: sudo apt install busybox%-static ",
+      plan9 = "there is no package known here for: a C compiler, " } do
+      local result = on_system(id, { "make", "-s", "demo" })
+      assert.equal(2, result.exit_code)
+      assert.equal("", result.stdout)
+      local said, rest = result.stderr:match "^(deps: [^\n]*)\n(.*)$"
+      assert.matches("^deps: this system lacks what vmctl needs; " .. words, said, nil, id)
+      assert.matches("^make[%[%]%d]*: %*%*%* %[Makefile:%d+: demo%] Error 1\n$", rest)
+    end
+  end, LIMIT))
+end)
+
+describe("the table of packages in docs/start.md", function()
+  it("is what tools/deps knows (make packages-table)", support.run(function()
+    local made = assert(vmctl.host:run { "tools/deps", "--table", "build", "guest", check = true }).stdout
+    local file <close> = assert(io.open "docs/start.md")
+    assert.equal(made, file:read "a":match "<!%-%- packages:[^\n]*\n(.-)<!%-%- end of packages")
+    for _, system in ipairs { "Debian 12 and 13, Ubuntu", "Fedora", "Arch", "Alpine" } do assert.matches("| " .. system, made) end
+  end, LIMIT))
+end)
 
 describe("tools/deps", function()
   it("names the packages and the command of each distribution that it knows", support.run(function()

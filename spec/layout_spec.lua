@@ -103,8 +103,8 @@ describe("the modules", function()
   it("need each other in no circle", function() assert.equal("", cycles.describe(graph)) end)
 end)
 
-describe("the names in the README", function()
-  local names = layout.readme_names()
+describe("the names in docs/modules.md", function()
+  local names = layout.documented_names()
 
   it("are those that vmctl has", function()
     local known = {}

@@ -88,11 +88,11 @@ function M.complaints(rooms, floors)
   return complaints
 end
 
---- The names of vmctl's parts in the README: what its first columns name.
+--- The names of vmctl's parts in the table of modules: what its first column names.
 ---@return string[] names sorted, without "vmctl."
-function M.readme_names()
+function M.documented_names()
   local found, names = {}, {}
-  for line in io.lines "README.md" do
+  for line in io.lines "docs/modules.md" do
     for name in (line:match "^|([^|]*)|" or ""):gmatch "`vmctl%.([%l%d_]+)`" do found[name] = true end
   end
   for name in pairs(found) do names[#names + 1] = name end
