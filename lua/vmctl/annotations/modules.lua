@@ -3788,8 +3788,8 @@ end
 
 do
 ---@class (exact) vmctl.MachineOptions
----@field kernel? string needed without `root`; with it: $VMCTL_KERNEL, or that of a checkout
----@field initrd? string
+---@field kernel? string without it: $VMCTL_KERNEL, or that of a checkout (`make guest`)
+---@field initrd? string without it and without `kernel` and `root`: $VMCTL_INITRD, or the image of a checkout
 ---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "image:NAME", "dir:PATH", "tar:FILE" …); stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside it (default for disks, and for folders that have one), or a command with the agent beside it
 ---@field boot? "ours"|"kernel"|"firmware" whose kernel: the disk's own with its initrd, which initramfs-tools or dracut has made, for systemd (a guest of ours looks for it first, once for each state of the disk); ours with stage 1; or what the disk's own loader starts, for systemd or where QEMU's guest agent is installed. By default the disk's own, where it has one, and else ours: `vm.boot` and `vm.boot_reason` tell
