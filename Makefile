@@ -54,7 +54,8 @@ endif
 all: $(CORE)
 
 help:
-	@echo 'make demo         boot a guest and run a pipeline in it (installs what is missing from Debian'"'"'s packages)'
+	@echo 'make demo         boot a guest, run a pipeline in it, and one of an OCI image (installs what is missing from Debian'"'"'s packages)'
+	@echo '                  DISTRO=1: and a Debian with systemd, whose disk is made first, with root, and stays in build/'
 	@echo 'make test         every spec, several files at a time, with real guests among them'
 	@echo '                  SPECS="spec/exec_spec.lua …" only these, JOBS=4 files at a time, FILTER=text tests named so'
 	@echo 'make install      everything below PREFIX (/usr/local), with DESTDIR in front; make uninstall; make dist: an archive'
@@ -218,9 +219,10 @@ deps:
 	@tools/deps build guest test check
 
 demo:
-	@tools/deps build guest
+	@tools/deps build guest $(if $(DISTRO),distributions)
 	@$(MAKE) -s all guest
-	@eval "$$($(MAKE) -s env)" && $(LUA) tools/demo.lua $(KERNEL_DIR)/vmlinuz $(IMAGE)
+	@$(if $(DISTRO),tools/debian-root bookworm build/debian-bookworm)
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/demo.lua $(KERNEL_DIR)/vmlinuz $(IMAGE) $(if $(DISTRO),build/debian-bookworm/disk.img)
 
 test:
 	@tools/deps build guest test

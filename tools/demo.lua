@@ -1,7 +1,8 @@
--- lua5.4 tools/demo.lua KERNEL IMAGE: boots a real guest and shows what vmctl is for, step by step.
+-- lua5.4 tools/demo.lua KERNEL IMAGE [DISK]: boots real guests and shows what vmctl is for, step by step. DISK is a distribution's.
 local vmctl = require "vmctl"
 
-local kernel, image = table.unpack(arg)
+local kernel, image, disk = table.unpack(arg)
+local roots = dofile((arg[0]:match "^(.*)/" or ".") .. "/demo-roots.lua")
 
 local function step(what, fn)
   local begin = vmctl.now()
@@ -30,6 +31,8 @@ local function demo()
   print(("            %s different words"):format(out.stdout:match "%d+"))
   assert(out.stdout:match "%d+" == "4", "the pipeline's result is wrong")
   step("guest powered off", function() return assert(vm:shutdown()) end)
+  roots.image(step, kernel)
+  if disk then roots.distribution(step, kernel, disk) end
   return ("demo: ok, accel=%s ready=%.2fs first-command=%.0fms pipeline=%.0fms"):format(vm.accel, ready, first * 1000,
     pipeline * 1000)
 end
