@@ -27,8 +27,13 @@ function M.user(more)
   return setmetatable({ folder = folder, env = env }, user)
 end
 
---- Runs vmctl; { stdout =, stderr =, exit_code = }.
+--- Runs vmctl, behind the words of `before` if there are any; { stdout =, stderr =, exit_code = }.
 function user:vmctl(...)
+  if self.before then
+    local words = table.move({ cli.PROGRAM, ... }, 1, select("#", ...) + 1, #self.before + 1, options.merge({}, self.before))
+    words.env, words.timeout, words.stdin = self.env, LIMIT, ""
+    return assert(vmctl.host:run(words))
+  end
   return cli.run { env = self.env, timeout = LIMIT, ... }
 end
 

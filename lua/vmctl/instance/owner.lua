@@ -30,7 +30,7 @@ local function remove_leftovers(options)
   if kept then staged.remove_leftovers(kept) end
 end
 
-local function boot(folder, spec, timeout)
+local function boot(folder, spec, how)
   local options = create.launch_options(folder, spec)
   remove_leftovers(options)
   local vm, err, code = machine.launch(options)
@@ -42,7 +42,7 @@ local function boot(folder, spec, timeout)
     return nil, err, code
   end
   local ready
-  ready, err, code = vm:wait_ready { timeout = timeout }
+  ready, err, code = vm:wait_ready(how)
   if ready then return vm, shared, ready end
   vm:close()
   shared:close()
@@ -65,11 +65,11 @@ local function stay(vm, watch)
   }
 end
 
-local function run(folder, spec, timeout, watch)
+local function run(folder, spec, how, watch)
   local begin = core.now()
   local ok, err, code = store.set_state(folder, { phase = "starting" })
   if not ok then return nil, err, code end
-  local vm, shared, ready = boot(folder, spec, timeout)
+  local vm, shared, ready = boot(folder, spec, how)
   if not vm then
     err, code = shared, ready
     if code == "ECLOSED" then return nil, "it was stopped while it started", "ECANCELED" end
@@ -83,20 +83,20 @@ local function run(folder, spec, timeout, watch)
   return stay(vm, watch)
 end
 
-local function main(name, timeout)
+local function main(name, how)
   local folder, err, code = store.folder(name)
   if not folder then return nil, err, code end
-  local lock <close>, why, how = store.lock(folder) -- luacheck: ignore
+  local lock <close>, why, reason = store.lock(folder) -- luacheck: ignore
   if not lock then
-    if how == "EBUSY" then return errors.fail("EBUSY", "the instance '%s' runs already", name) end
-    return nil, why, how
+    if reason == "EBUSY" then return errors.fail("EBUSY", "the instance '%s' runs already", name) end
+    return nil, why, reason
   end
   local spec
   spec, err, code = store.read(name)
   if not spec then return nil, err, code end
   local watch <close> = assert(signals.watch { "INT", "TERM", "HUP", "PIPE" }) -- luacheck: ignore
   local ok
-  ok, err, code = run(folder, spec, timeout, watch)
+  ok, err, code = run(folder, spec, how, watch)
   local phase = (ok or code == "ECANCELED") and "stopped" or "failed"
   store.set_state(folder, { phase = phase, error = phase == "failed" and log.sanitize(err) or nil })
   return ok, err, code
@@ -105,9 +105,10 @@ end
 --- Runs an instance until it ends.
 ---@param name string
 ---@param timeout number seconds in which the guest has to be ready
+---@param target "agent"|"system" what it has to be, as for wait_ready
 ---@return integer exit status
-function M.main(name, timeout)
-  local worked, ok, err, code = pcall(task.run, main, name, timeout)
+function M.main(name, timeout, target)
+  local worked, ok, err, code = pcall(task.run, main, name, { timeout = timeout, target = target })
   if not worked then ok, err, code = nil, tostring(ok), "EINVAL" end
   if ok then return 0 end
   io.stderr:write("vmctl: ", log.sanitize(err), "\n")

@@ -16,7 +16,7 @@ local MOST_LOG, MOST_SHOWN = 1 << 16, 500
 
 -- A shell puts it into the background of a session of its own, so that it belongs to nobody.
 local SCRIPT = '"$@" </dev/null 2>"$0" &'
-local PROGRAM = 'os.exit(require("vmctl.instance.owner").main(%q, %g), true)'
+local PROGRAM = 'os.exit(require("vmctl.instance.owner").main(%q, %.17g, %q), true)'
 
 local function interpreter()
   local own = core.fs.real "/proc/self/exe"
@@ -24,8 +24,9 @@ local function interpreter()
   return "lua5.4" -- a program that has Lua inside runs this
 end
 
-local function spawn(name, folder, timeout)
-  return process.spawn { "sh", "-c", SCRIPT, folder .. "/owner.log", interpreter(), "-e", PROGRAM:format(name, timeout), stdin = "null",
+local function spawn(name, folder, timeout, target)
+  return process.spawn { "sh", "-c", SCRIPT, folder .. "/owner.log", interpreter(), "-e",
+    PROGRAM:format(name, timeout, target), stdin = "null",
     stdout = "pipe", stderr = "null", session = true, env = { LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath } }
 end
 
@@ -54,13 +55,13 @@ local REFUSED = {
 }
 
 --- Starts an instance. See vmctl.instance.start.
-function M.start(name, timeout)
+function M.start(name, timeout, target)
   timeout = timeout or READY_TIMEOUT
   local folder, err, code = store.folder(name)
   if not folder then return nil, err, code end
   local refused = REFUSED[store.state(folder).phase]
   if refused then return errors.fail("EBUSY", refused, name) end
-  local child <close>, why, how = spawn(name, folder, timeout) -- luacheck: ignore
+  local child <close>, why, how = spawn(name, folder, timeout, target or "agent") -- luacheck: ignore
   if not child then return nil, why, how end
   local line
   line, err, code = read_answer(child.stdout, name, timeout)

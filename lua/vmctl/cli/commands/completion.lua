@@ -3,27 +3,28 @@ local output = require "vmctl.cli.output"
 
 local M = { json = false }
 
--- argparse generates the completion of subcommands and options. The scripts call `vmctl list` for names of guests.
+-- argparse generates the completion of subcommands and options. The scripts call `vmctl list` and
+-- `vmctl ps` for names of guests.
 local NAMES = {
   bash = [==[
 _vmctl_and_names() {
   _vmctl "$@"
   local word="${COMP_WORDS[COMP_CWORD]}"
   if [ "$COMP_CWORD" -ge 2 ] && [[ "$word" != -* ]]; then
-    COMPREPLY+=($(compgen -W "$(vmctl list --names 2>/dev/null)" -- "$word"))
+    COMPREPLY+=($(compgen -W "$(vmctl list --names 2>/dev/null; vmctl ps --names 2>/dev/null)" -- "$word"))
   fi
 }
 complete -F _vmctl_and_names -o bashdefault -o default vmctl
 ]==],
   zsh = [[
 _vmctl_and_names() {
-  (( CURRENT > 2 )) && compadd -- ${(f)"$(vmctl list --names 2>/dev/null)"}
+  (( CURRENT > 2 )) && compadd -- ${(f)"$(vmctl list --names 2>/dev/null; vmctl ps --names 2>/dev/null)"}
   _vmctl "$@"
 }
 compdef _vmctl_and_names vmctl
 ]],
   fish = [[
-complete -c vmctl -n 'test (count (commandline -opc)) -gt 1' -a '(vmctl list --names 2>/dev/null)'
+complete -c vmctl -n 'test (count (commandline -opc)) -gt 1' -a '(vmctl list --names 2>/dev/null; vmctl ps --names 2>/dev/null)'
 ]],
 }
 

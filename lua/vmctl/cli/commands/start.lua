@@ -13,12 +13,14 @@ function M.describe(command)
   command:argument("name", "Instances' names."):argname("NAME"):args "+"
   command:option("--ready-timeout", "Seconds in which each has to be ready (120)."):argname("SECONDS")
     :convert(units.seconds "--ready-timeout")
+  command:option("--wait", "What each has to be: agent: it answers (default), system: all is started.")
+    :argname("WHAT"):choices { "agent", "system" }
 end
 
 function M.run(opts)
   local started, lines = json.array {}, {}
   for _, name in ipairs(opts.name) do
-    local told, err, code = instance.start(name, { timeout = opts.ready_timeout })
+    local told, err, code = instance.start(name, { timeout = opts.ready_timeout, target = opts.wait })
     if not told then
       if not opts.json and #lines > 0 then output.write(table.concat(lines, "\n"), "\n") end
       return nil, err, code, { started = started }
