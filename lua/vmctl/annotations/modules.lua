@@ -742,7 +742,7 @@ function instance.remove_image(reference) end
 
 --- Starts an instance, and waits until its guest is ready. It goes on when this process ends.
 ---@param name string
----@param opts? { timeout: number? } seconds in which the guest has to be ready, 120 by default
+---@param opts? { timeout: number?, target: "agent"|"system"|nil } timeout: seconds in which the guest has to be ready, 120 by default; target: as for wait_ready of a machine
 ---@return { name: string, pid: integer, folder: string, ready: number }|nil started pid: QEMU's; folder: of its sockets; ready: seconds
 ---@return string? message
 ---@return string? code ENOENT: there is none; EBUSY: it runs already, or its disk is used; ETIMEDOUT; as vmctl.machine.launch
