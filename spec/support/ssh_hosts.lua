@@ -10,6 +10,7 @@ local vmctl = require "vmctl"
 local M = {}
 
 local LIMIT = 30        -- seconds that a step may take
+local ATTEMPT = 2       -- seconds for one look whether sshd answers
 local NETWORKS = 250    -- bridges that may be there at a time
 
 local SSHD = [[
@@ -93,11 +94,12 @@ function host:start()
   local child = assert(process.spawn(words))
   self._child, self.pid = child, child.pid
   assert.equal("made\n", child.stdout:read_exact(5, LIMIT))
-  run("ip", "link", "add", self._link, "master", all.bridge, "type", "veth", "peer", "name", "eth0", "netns", tostring(child.pid))
+  run("ip", "link", "add", self._link, "master", all.bridge, "type", "veth", "peer", "name", "eth0", "address", self._mac,
+    "netns", tostring(child.pid))
   run("ip", "link", "set", self._link, "up")
   assert(child.stdin:write "go\n")
   support.eventually(function()
-    local stream <close> = vmctl.dial(("tcp:%s:22"):format(self.address), { timeout = LIMIT }) -- luacheck: ignore
+    local stream <close> = vmctl.dial(("tcp:%s:22"):format(self.address), { timeout = ATTEMPT }) -- luacheck: ignore
     return stream ~= nil
   end)
 end
@@ -187,7 +189,8 @@ function M.start(count, opts)
   self.hide = opts and opts.hide or {}
   make_bridge(self)
   for i = 1, count do
-    self[i] = setmetatable({ name = "h" .. i, address = self.network .. i, _all = self, _link = ("%s-%d"):format(self.bridge, i) }, host_mt)
+    self[i] = setmetatable({ name = "h" .. i, address = self.network .. i, _all = self, _link = ("%s-%d"):format(self.bridge, i),
+      _mac = ("02:00:00:00:00:%02x"):format(i) }, host_mt) -- the same after a start: the others would look for the old one
   end
   write_files(self, assert(core.fs.real "bin"))
   for _, one in ipairs(self) do one:start() end
