@@ -63,7 +63,7 @@ help:
 	@echo 'make examples     runs each example; make bench [ONLY=name] [RECORD=1]: speed against peers'
 	@echo 'make check        warnings as errors with gcc and clang, cppcheck, luacheck, the rockspec, the docstrings'
 	@echo 'make asan         most specs under ASan and UBSan; make valgrind: the unit specs under valgrind'
-	@echo 'make doc          reference documentation and manual pages in build/doc'
+	@echo 'make doc          a site in build/doc: guides and reference; manual pages'
 	@echo 'make interop      programs in Go against vmctl, both ways, where Go is'
 	@echo 'make fuzz         libFuzzer on every decoder (SECONDS_EACH=20)'
 	@echo 'make faults       each call of a script fails once (MOST=40); make soak: CALLS=1000000 mixed calls'

@@ -25,7 +25,14 @@ end
 -- The index is one folder higher than the pages that the links of summaries are made for.
 postprocess_html = function(html, module)
   html = html:gsub("LDoc TESTING", "LDoc"):gsub("<i[^>]*>Last updated.-</i>", "") -- the same bytes each time
+  local up = module and "../../" or "../"
   if not module then html = html:gsub('href="%.%./', 'href="') end
+  local head = ('<meta name="viewport" content="width=device-width, initial-scale=1"><script src="%ssearch-index.js" defer></script>' ..
+    '<script src="%ssearch.js" defer data-root="%s"></script></head>'):format(up, up, up)
+  local bar = ('<body>\n<header><a class="home" href="%sindex.html">vmctl</a><a href="%sreference/index.html">Reference</a>' ..
+    '<input id="search" type="search" placeholder="Search" aria-label="Search" autocomplete="off">' ..
+    '<a class="menu" href="#navigation">Pages</a></header><div id="found" hidden></div>'):format(up, up)
+  html = html:gsub("</head>", function() return head end, 1):gsub("<body>", function() return bar end, 1)
   return (html:gsub("\n[ \t]*<p>(##?) ([^\n]+)", heading):gsub("\n[ \t]*(##?) ([^\n]+)", heading))
 end]]
 
