@@ -171,6 +171,35 @@ vmctl.all { copy(input, s), copy(s, output) }
 
   it("is lost when the other side ends", run(faked(function() end)))
 
+  it("is there as long as it answers, also for a script that looks away", run(function()
+    local h <close> = assert(host.connect { argv = { "bin/vmctl", "serve", "--stdio" }, keepalive = 1 })
+    local begin = os.time()
+    assert(vmctl.sleep(0.4)) -- it has been asked
+    while os.time() - begin < 3 do end
+    assert.equal("ETIMEDOUT", code(h:wait_lost(1.5)))
+    assert(h:call { op = "doctor" })
+  end))
+
+  it("is lost in the middle of a file, of which nothing is there afterwards", run(function()
+    local folder = tmpdir()
+    local file = assert(core.fs.private(folder .. "/large"))
+    assert(file:truncate(1 << 30))
+    file:close()
+    local h <close> = assert(host.connect { argv = { "bin/vmctl", "serve", "--stdio", "--cache", folder .. "/cache" } })
+    local sending = vmctl.spawn(function() return code(upload.send(h, folder .. "/large")) end)
+    support.eventually(function()
+      local name = (core.fs.list(folder .. "/cache") or {})[1]
+      local info = name and core.fs.stat(folder .. "/cache/" .. name)
+      return info and info.size > 0
+    end)
+    h._child._child:kill "KILL"
+    assert.equal("EHOSTDOWN", sending:join(60))
+    local other <close> = assert(host.connect { argv = { "bin/vmctl", "serve", "--stdio", "--cache", folder .. "/cache" } })
+    local digest = core.sha256():hex()
+    assert.is_false(assert(other:call { op = "put", sha256 = digest, size = 7 }).have)
+    for _, name in ipairs(core.fs.list(folder .. "/cache")) do assert.truthy(name:find(".new-", 1, true), name) end
+  end))
+
   it("is closed once, and says so", run(function()
     local h = assert(host.connect "exec:bin/vmctl serve --stdio")
     assert.equal(VERSION, h.version)
@@ -251,6 +280,45 @@ describe("vmctl serve", function()
     end
     assert.is_table(assert(asked(s, { op = "doctor" })).findings[1])
   end)))
+end)
+
+describe("vmctl serve, given bytes that are almost a conversation,", function()
+  -- What a script says, with bytes changed, left out or doubled.
+  local function mangled(seed)
+    local number = seed
+    local function random(most)
+      number = (number * 1103515245 + 12345) & 0x7fffffff
+      return number % most + 1
+    end
+    local function frame(kind, flags, id, payload) return (">BBI2I4I4"):pack(0, kind, flags, id, #payload) .. payload end
+    local bytes = wire.hello "use" .. frame(1, 1, 1, "") .. frame(0, 0, 1, '{"op":"console","id":1}\n') .. frame(1, 1, 3, "")
+      .. frame(0, 0, 3, '{"op":"launch","spec":{"nics":[{"far":true}]},"files":{}}\n') .. frame(1, 1, 5, "")
+      .. frame(0, 4, 5, ('{"op":"put","sha256":"%s","size":4}\nabcd'):format(("0"):rep(64)))
+    for _ = 1, 3 do
+      local at = random(#bytes)
+      local how = random(3)
+      local middle = how == 1 and string.char(random(256) - 1) or how == 2 and "" or bytes:sub(at, at + random(40))
+      bytes = bytes:sub(1, at - 1) .. middle .. bytes:sub(at + 1)
+    end
+    return bytes
+  end
+
+  it("ends, and leaves nothing", run(function()
+    local folder = tmpdir()
+    for seed = 1, 300 do
+      local near, far = pair()
+      local server = vmctl.spawn(serve.serve, far, far, { cache = folder })
+      near:write(mangled(seed))
+      near:shutdown()
+      local reader = vmctl.spawn(function()
+        while near:read(1 << 16, 60) do end
+      end)
+      server:join(60)
+      reader:join(60)
+      near:close()
+    end
+    assert.same({}, core.fs.list(folder))
+  end, 120))
 end)
 
 describe("files", function()

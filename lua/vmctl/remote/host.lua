@@ -4,6 +4,7 @@ local background = require "vmctl.base.background"
 local child = require "vmctl.remote.child"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local keepalive = require "vmctl.remote.keepalive"
 local task = require "vmctl.base.task"
 local wheres = require "vmctl.remote.where"
 local wire = require "vmctl.remote.wire"
@@ -13,6 +14,8 @@ local M = {}
 
 local CONNECT, KEEPALIVE = 30, 15 -- seconds
 local ASK = 30
+local LAST_WORDS = 5              -- seconds until it is known why a host has gone away
+local BLOCKED = 60                -- seconds after which a session that takes no bytes is given up, if nothing else has noticed
 local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ECLOSED = true }
 local GRACE = 10                  -- seconds for the other side to end its guests, before its command is killed
 
@@ -42,14 +45,9 @@ local function work(self)
 end
 
 local function watch(self, limit)
-  local pause, patience = limit / 3, limit * 2 / 3
-  while task.sleep(pause) and not self._lost do
-    local ok, _, code = task.timeout(patience, self._session.ping, self._session, patience)
-    if not ok and code ~= "ECANCELED" then
-      lose(self, ("it went away: no answer for %g s"):format(limit), "EHOSTDOWN")
-      return self._child:close()
-    end
-  end
+  if not keepalive.watch(self._session, limit) or self._lost then return end
+  lose(self, ("it went away: no answer for %g s"):format(limit), "EHOSTDOWN")
+  self._child:close()
 end
 
 local function greet(self, where)
@@ -86,7 +84,7 @@ function M.connect(on)
     return nil, err, code
   end
   local limit = where.keepalive or KEEPALIVE
-  self._session = yamux.session(self._child.pipes, { client = true, send_timeout = limit })
+  self._session = yamux.session(self._child.pipes, { client = true, send_timeout = math.max(limit, BLOCKED) })
   self._worker = background.spawn("host " .. self.label, work, self)
   self._watcher = background.spawn("keepalive of " .. self.label, watch, self, limit)
   core.yield() -- the session has to run before a stream can be opened
@@ -115,12 +113,15 @@ function methods:wait_lost(timeout)
   return nil, table.unpack(self._lost)
 end
 
--- A stream that broke because the host went away says that.
-local function because(self, err, code)
+--- For what has failed on a stream: if that broke because the host went away, this says so. Waits a moment.
+---@param err string
+---@param code string
+---@return nil, string, string
+function methods:explain(err, code)
   if BROKEN[code] then
-    local _, why, how = self:wait_lost(2)
+    local _, why, how = self:wait_lost(LAST_WORDS)
     if how ~= "ETIMEDOUT" then return nil, why, how end
-    return errors.fail("EPROTO", "%s: the answer was cut off", self.label)
+    return errors.fail("EPROTO", "%s: what it says was cut off", self.label)
   end
   return nil, err, code
 end
@@ -147,7 +148,7 @@ function methods:ask(request, timeout)
   if ok then answer, err, code = wire.answer(stream, deadline - core.now()) end
   if answer then return stream, answer end
   stream:close()
-  return because(self, err, code)
+  return self:explain(err, code)
 end
 
 --- As `ask`, for a request behind whose answer there is nothing.

@@ -80,9 +80,8 @@ function M.send(host, path)
   local ok
   ok, err, code = send(stream, file, size)
   if ok then return digest, nil, nil, true end
-  local there, lost, reason = host:check()
-  if not there then return nil, lost, reason end
-  return nil, ("send %s to %s: %s"):format(path, host.label, err), code
+  local _, why_not, reason = host:explain(err, code)
+  return nil, ("send %s to %s: %s"):format(path, host.label, why_not), reason
 end
 
 return M

@@ -1,6 +1,7 @@
 --- `vmctl serve --stdio`: runs guests for a script on another machine, over its standard input and output. All ends with them.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local keepalive = require "vmctl.remote.keepalive"
 local log = require "vmctl.log"
 local machines = require "vmctl.serve.machine"
 local pipes = require "vmctl.remote.pipes"
@@ -83,12 +84,9 @@ local function serve(self, stream)
 end
 
 local function watch(self)
-  while task.sleep(SILENCE / 3) do
-    if not task.timeout(SILENCE * 2 / 3, self._session.ping, self._session, SILENCE * 2 / 3) then
-      log.error("serve: the other side has not answered for %d s", SILENCE)
-      return self._session:close()
-    end
-  end
+  if not keepalive.watch(self._session, SILENCE) then return end
+  log.error("serve: the other side has not answered for %d s", SILENCE)
+  self._session:close()
 end
 
 --- Serves one script on a pair of streams, until they end; its guests end with them. Waits.

@@ -37,8 +37,7 @@ local function watch(self)
   if told then
     note(self, told)
   else
-    local lost, why, how = self._host:wait_lost(2)
-    if lost or how == "ETIMEDOUT" then why, how = ("%s: %s"):format(self._host.label, err), code == "EOF" and "EHOSTDOWN" or code end
+    local _, why, how = self._host:explain(err, code)
     self._lost = { why, how }
   end
   self._known:wake()
