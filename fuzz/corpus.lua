@@ -152,6 +152,12 @@ made.console = {
   utf8 = "gr\u{fc}n \xff\xc3",
 }
 
+made.remote = {
+  serve = "Welcome!\nvmctl-serve 1 1.2.3\n", use = "vmctl-use 1 1.2.3\n", other = "vmctl-serve 2 0.9-rc1\n",
+  answer = '{"id":1,"pid":77,"accel":"tcg","accel_reason":"x","command":["qemu"],"macs":["52:54:00:00:00:01"]}\n',
+  refusal = '{"error":"no such file","code":"ENOENT"}\n', host = "ann@web-1.example:2222", six = "[fe80::1%eth0]:22",
+}
+
 -- The bytes in front of what a target decodes.
 local headers = { cc = 6, pb = 10 }
 

@@ -1,0 +1,7 @@
+/* What another machine says to a script, and a script to it: lua/vmctl/remote. The properties are in fuzz/remote_fuzz.lua. Run from
+ * the project's root.
+ * libraries: lua5.4-cjson
+ * sanitizers: none */
+#define FUZZ_LUA "fuzz/remote_fuzz.lua"
+#define FUZZ_WHOLE
+#include "lua_fuzz.h"
