@@ -4297,6 +4297,14 @@ function RemoteHost:check() end
 ---@return true
 function RemoteHost:close() end
 
+--- For what has failed on a stream: if that broke because the host went away, this says so. Waits a moment.
+---@param err string
+---@param code string
+---@return nil
+---@return string
+---@return string
+function RemoteHost:explain(err, code) end
+
 --- Waits until it has gone away, or was closed.
 ---@param timeout number seconds
 ---@return nil
