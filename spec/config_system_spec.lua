@@ -20,12 +20,12 @@ describe("a set's units", function()
       ["d.socket"] = false,
     } })
     assert.equal("[Unit]\nDescription=a\n[Service]\nExecStart=\nExecStart=/bin/a\nRemainAfterExit=yes\nTimeoutSec=5\n" ..
-      "[Install]\nWantedBy=multi-user.target\n", list[1].content)
+      "[Install]\nWantedBy=multi-user.target\n", list[2].content)
     local seen = {}
     for i, step in ipairs(list) do seen[i] = ("%s %s %s"):format(step.kind, step.name, step.enable) end
-    assert.same({ "unit a.service true", "unit b.timer false", "unit c@.service false", "unit d.socket false", "start a.service nil",
+    assert.same({ "unit d.socket false", "unit a.service true", "unit b.timer false", "unit c@.service false", "start a.service nil",
       "start b.timer nil" }, seen)
-    assert.is_true(list[4].remove)
+    assert.is_true(list[1].remove)
   end)
 
   it("are written for good or until the next boot, and only started where that is wanted", function()
@@ -58,6 +58,13 @@ describe("a set's users and groups", function()
     local seen = {}
     for i, step in ipairs(list) do seen[i] = step.kind .. " " .. step.name end
     assert.same({ "group a", "group b", "user z", "file /f" }, seen)
+  end)
+
+  it("go in the other order, before anything comes", function()
+    local list = assert(steps { groups = { a = false, b = {} }, users = { z = false }, units = { ["a.service"] = false } })
+    local seen = {}
+    for i, step in ipairs(list) do seen[i] = ("%s %s %s"):format(step.kind, step.name, step.remove) end
+    assert.same({ "unit a.service true", "user z true", "group a true", "group b false" }, seen)
   end)
 
   it("are refused where they are none", function()

@@ -156,7 +156,21 @@ local function check_way(step, ways, opts)
   return true
 end
 
---- Makes the steps, in this order: groups and users (files may be theirs), mounts (later paths may be on them), files, keys, secrets,
+-- What goes, goes first: a unit before its user, and that before its group.
+local function removals_first(steps)
+  local list = {}
+  for _, kind in ipairs { "unit", "user", "group" } do
+    for _, step in ipairs(steps) do
+      if step.remove and step.kind == kind then list[#list + 1] = step end
+    end
+  end
+  for _, step in ipairs(steps) do
+    if not step.remove then list[#list + 1] = step end
+  end
+  return list
+end
+
+--- Makes the steps, in this order: what is removed, groups and users (files may be theirs), mounts (later paths may be on them), files, keys, secrets,
 --- units, and the configuration last: the guest acts on it at once, so that everything it refers to must exist.
 ---@param set table as the user gave it
 ---@param ways { exec: boolean, stereos: boolean } the protocols that the target speaks
@@ -177,7 +191,7 @@ function M.steps(set, ways, opts, level)
     ok, err, code = check_way(step, ways, opts)
     if not ok then return nil, err, code end
   end
-  return steps
+  return removals_first(steps)
 end
 
 return M

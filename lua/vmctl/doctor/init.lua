@@ -33,6 +33,7 @@ local function as_option(report)
 end
 
 local known = { path = "string", build = "string" }
+local of_root = { kernel = "string", modules_dir = "string", agent = "string", cache_dir = "string" }
 
 --- Checks everything. Waits for QEMU's answers, at most some seconds for each.
 ---@param opts? { path: string?, build: string? } path: directories of programs (PATH); build: the folder of `make` (the core's)
@@ -53,6 +54,18 @@ function M.check(opts)
   parts.programs(report, path)
   parts.buildah(report, path)
   host.files(report)
+  return findings
+end
+
+--- Checks a root, before a guest of it is wanted: what is on it, and how it would start. Waits for a guest that looks into it.
+---@param what string as `root` of vmctl.machine.launch
+---@param opts? { kernel: string?, modules_dir: string?, agent: string?, cache_dir: string? } as of vmctl.machine.launch
+---@return vmctl.DoctorFinding[]
+function M.root(what, opts)
+  if type(what) ~= "string" then error("doctor.root: a text expected, got " .. type(what), 2) end
+  opts = options.check(opts, of_root, "doctor.root")
+  local findings = {}
+  require("vmctl.doctor.root").check(collector(findings), what, opts)
   return findings
 end
 

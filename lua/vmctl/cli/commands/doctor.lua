@@ -14,7 +14,8 @@ local SHAPE = { findings = { each = { name = "string", ok = "any", detail = "str
 function M.describe(command)
   command:summary "Tell what works on this machine."
   command:description("Tells which transports, accelerators and optional parts work on this machine, why others do not, and what to\n" ..
-    "install; exit code 1 if guests cannot run.")
+    "install; exit code 1 if guests cannot run. With --root: what is on a disk or in an image, and how a guest of it would start.")
+  command:option("--root", "Look into this root: disk:FILE[#PARTITION], oci:DIR, dir:PATH …"):argname "WHAT"
   command:option("--on", "Ask vmctl on another machine: ssh:USER@HOST, or exec:COMMAND."):argname "WHERE"
   command:option("--ssh-option", "A word for ssh."):argname("WORD"):count "*"
 end
@@ -36,11 +37,14 @@ end
 
 function M.run(opts)
   local findings, err, code
-  if opts.on then
+  if opts.root and opts.on then return errors.fail("EINVAL", "--root is of this machine, and --on of another") end
+  if opts.root then
+    findings = doctor.root(opts.root)
+  elseif opts.on then
     findings, err, code = ask(opts)
     if not findings then return nil, err, code end
   end
-  if not opts.json then return doctor.report(nil, { findings = findings }) and 0 or 1 end
+  if not opts.json then return doctor.report(nil, findings and { findings = findings }) and 0 or 1 end
   findings = findings or doctor.check()
   output.result(opts, { findings = findings })
   for _, finding in ipairs(findings) do
