@@ -453,6 +453,12 @@ function doctor.check(opts) end
 ---@return vmctl.DoctorFinding[]? lacking
 function doctor.report(out, opts) end
 
+--- Checks a root, before a guest of it is wanted: what is on it, and how it would start. Waits for a guest that looks into it.
+---@param what string as `root` of vmctl.machine.launch
+---@param opts? { kernel: string?, modules_dir: string?, agent: string?, cache_dir: string? } as of vmctl.machine.launch
+---@return vmctl.DoctorFinding[]
+function doctor.root(what, opts) end
+
 end
 
 do
