@@ -2,8 +2,10 @@
 local assert = require "luassert"
 local cli = require "spec.support.cli"
 local core = require "vmctl.core"
+local foreign_locks = require "vmctl.machine.foreign_locks"
 local instances = require "spec.support.instances"
 local options = require "vmctl.base.options"
+local layers = require "spec.support.layers"
 local process = require "vmctl.process"
 local roots = require "spec.support.roots"
 local support = require "spec.support"
@@ -110,6 +112,14 @@ describe("an instance on a disk", function()
       user:refused("start d: " .. busy, "start", "d")
       assert.same({ d = "failed", web = "created" }, user:states())
     end
+    do
+      local foreign <close> = assert(process.spawn { "qemu-io", "-f", "raw", disk, stdin = "pipe", stdout = "null" }) -- luacheck: ignore
+      support.eventually(function() return foreign_locks.find(disk) end, "qemu-io's lock")
+      local busy = ("root: %s: another process writes it"):format(disk)
+      user:refused(busy, "create", "e", "--root", "disk:" .. disk)
+      user:refused("start d: " .. busy, "start", "d")
+    end
+    assert.is_nil(foreign_locks.find(disk, true))
     user:done("start", "d")
     user:done("exec", "d", "--", "sh", "-c", "echo content > /root/file; sync")
     user:done("stop", "d")
@@ -120,6 +130,28 @@ describe("an instance on a disk", function()
     user:refused(("root: stat %s/none: No such file or directory"):format(user.folder), "create", "e", "--root",
       ("disk:%s/none"):format(user.folder))
     assert.same({ "web" }, user:left())
+  end))
+end)
+
+describe("vmctl run --root docker://", function()
+  it("runs the image's command, or another one, in a guest; an instance keeps the image that the registry had", run(function()
+    if not os.execute "command -v skopeo >/dev/null && command -v docker-registry >/dev/null" then
+      return pending "no skopeo, or no docker-registry"
+    end
+    local user = instances.user()
+    assert(core.fs.mkdir(user.folder .. "/little"))
+    roots.folder(user.folder .. "/little")
+    local layer = layers.run(user.folder, "tar -C little --owner=0 --group=0 --numeric-owner -cf - .")
+    layers.layout(user.folder, { { bytes = layer } }, { Env = { "GREETING=hello" } })
+    local server <close>, host = layers.registry(user.folder) -- luacheck: ignore
+    local name = "docker://" .. host .. "/some/little:1"
+    layers.run(user.folder, ("skopeo copy -q --dest-tls-verify=false oci:oci:t %s"):format(name))
+    assert.equal("ID=little\nhello\n", user:done("run", "--root", name, "--", "sh", "-c", "cat /etc/os-release; echo $GREETING"))
+    user:done("create", "web", "--root", name)
+    local digest = user:document("ps", "--json").instances[1].digest
+    assert.equal(digest, user:document("image", "ls", "--json").images[1].digest)
+    user:refused(("the image '%s' is used by the instance web"):format(digest:sub(1, 19)), "image", "rm", digest)
+    user:done("rm", "web")
   end))
 end)
 

@@ -18,9 +18,8 @@ end
 -- Says of a name that no guest has whether an instance has it, or which name may be meant.
 local function explain(name, at, err, code)
   if at or code ~= "ENOENT" then return at, err, code end
-  if store.folder(name) then
-    return errors.fail("ENOENT", "the instance '%s' does not run (vmctl start %s starts it)", name, name)
-  end
+  local folder = store.folder(name)
+  if folder then return store.unreachable(name, folder) end
   local names = store.names()
   for _, guest in ipairs(share.list()) do names[#names + 1] = guest.name end
   return nil, err .. store.guess(name, names), code

@@ -63,11 +63,14 @@ function M.stop(name, opts)
   if not folder then return nil, err, code end
   local deadline = core.now() + (opts.timeout or STOP_TIMEOUT)
   local ok
+  local misses = 0
   while true do
     local phase = store.state(folder).phase
     if phase ~= "running" and phase ~= "starting" then return errors.fail("ENOENT", "the instance '%s' does not run", name) end
     ok, err, code = share_client.stop(name, deadline)
     if ok or code ~= "ENOENT" or core.now() >= deadline then break end
+    if store.state(folder).phase == "running" and misses > 0 then return store.unreachable(name, folder) end
+    misses = misses + (phase == "running" and 1 or 0)
     task.sleep(LOOK) -- it has no sockets yet, or none any more
   end
   if not ok then return nil, err, code end
@@ -122,7 +125,7 @@ function M.open(name)
   if not folder then return nil, err, code end
   local at
   at, err, code = share_client.agent(name, require("vmctl.exec").PORT)
-  if not at and code == "ENOENT" then return errors.fail("ENOENT", "the instance '%s' does not run (vmctl start %s)", name, name) end
+  if not at and code == "ENOENT" then return store.unreachable(name, folder) end
   if not at then return nil, err, code end
   return require("vmctl.exec").client(at)
 end

@@ -77,7 +77,7 @@ local function run(folder, spec, how, watch)
   end
   local guard <close> = vm -- luacheck: ignore
   local door <close> = shared -- luacheck: ignore
-  ok, err, code = store.set_state(folder, { phase = "running", pid = vm.pid, ready = core.now() - begin })
+  ok, err, code = store.set_state(folder, { phase = "running", pid = vm.pid, folder = shared.folder, ready = core.now() - begin })
   if not ok then return nil, err, code end
   answer { name = spec.name, pid = vm.pid, folder = shared.folder, ready = core.now() - begin }
   return stay(vm, watch)

@@ -25,7 +25,7 @@ local PROBE = 1                     -- seconds for which others may look whether
 local GOING, MAKING = ".gone-", ".new-"
 
 local SPEC = { version = "integer", name = "string", created = "integer", options = {}, root = {} }
-local STATE = { phase = "string", at = "integer", error = "string?", pid = "integer?", ready = "number?" }
+local STATE = { phase = "string", at = "integer", error = "string?", pid = "integer?", ready = "number?", folder = "string?" }
 
 --- The folder of all instances. Makes it. Does not wait, but for the file system.
 ---@return string|nil path, string?, string? code EACCES: it is not this user's alone
@@ -102,7 +102,7 @@ function M.write(folder, spec) return fs.replace(folder .. "/spec.json", assert(
 
 --- Writes down how far the owner has come; the lock is held. Does not wait, but for the file system.
 ---@param folder string
----@param state { phase: "starting"|"running"|"stopped"|"failed", error: string?, pid: integer?, ready: number? }
+---@param state { phase: "starting"|"running"|"stopped"|"failed", error: string?, pid: integer?, ready: number?, folder: string? }
 ---@return true|nil, string?, string?
 function M.set_state(folder, state)
   state.at = os.time()
@@ -137,8 +137,9 @@ end
 
 --- How an instance is. Does not wait, but for the file system.
 ---@param folder string
----@return { phase: "created"|"starting"|"running"|"stopped"|"failed", at: integer?, error: string?, pid: integer?, ready: number? } state
--- at: seconds of the epoch; pid: of the owner; error: why it has failed
+---@return { phase: "created"|"starting"|"running"|"stopped"|"failed", at: integer?, error: string?, pid: integer?, ready: number?,
+--- folder: string? } state
+-- at: seconds of the epoch; pid: QEMU's; folder: of its sockets; error: why it has failed
 function M.state(folder)
   local held = is_held(folder)
   local state = read(folder .. "/state.json", STATE) or { phase = "created" }
@@ -148,6 +149,20 @@ function M.state(folder)
     return { phase = "failed", at = state.at, error = "the process that ran it was killed" }
   end
   return state
+end
+
+--- The failure of reaching an instance that has no sockets here. Does not wait, but for the file system.
+---@param name string
+---@param folder string
+---@return nil, string, string code ENOENT
+function M.unreachable(name, folder)
+  local state = M.state(folder)
+  if state.phase == "starting" then return errors.fail("ENOENT", "the instance '%s' is being started", name) end
+  if state.phase == "running" then
+    return errors.fail("ENOENT", "the instance '%s' runs with its sockets in %s: another $XDG_RUNTIME_DIR is set here", name,
+      state.folder or "another folder")
+  end
+  return errors.fail("ENOENT", "the instance '%s' does not run (vmctl start %s starts it)", name, name)
 end
 
 -- Making and removing

@@ -3,6 +3,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local overlay = require "vmctl.machine.overlay"
+local foreign_locks = require "vmctl.machine.foreign_locks"
 local process = require "vmctl.process"
 local stage1 = require "vmctl.machine.stage1"
 local staged = require "vmctl.base.staged"
@@ -35,7 +36,7 @@ end
 --- Opens and locks a file: one writer, or any number of readers. Does not wait.
 ---@param path string
 ---@param write? boolean
----@return vmctl.File|nil, string?, string? code EBUSY: another guest has it; EACCES, EROFS …
+---@return vmctl.File|nil, string?, string? code EBUSY: another guest or another QEMU has it; EACCES, EROFS …
 function M.open(path, write)
   local found, err, code = core.fs.stat(path)
   if not found then return nil, "root: " .. err, code end
@@ -47,8 +48,10 @@ function M.open(path, write)
   if not file then return nil, "root: " .. err, code end
   local ok
   ok, err, code = file:lock(write)
-  if ok then return file end
+  local foreign = ok and foreign_locks.find(path, write)
+  if ok and not foreign then return file end
   file:close()
+  if foreign then return errors.fail("EBUSY", "root: %s: another process %s", path, foreign) end
   if code ~= "EBUSY" then return nil, "root: " .. err, code end
   return errors.fail("EBUSY", "root: %s: another guest %s", path, write and "uses it" or "writes it")
 end
