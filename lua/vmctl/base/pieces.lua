@@ -2,8 +2,9 @@
 --- here than one of a million.
 local M = {}
 
-local PIECE = 4096 -- bytes: shorter pieces are joined
-local MANY = 256   -- as soon as there are so many of them
+local LONG = 512     -- bytes: shorter pieces are joined
+local TOGETHER = 4096 -- bytes of those, and EACH for each of them: at the most 256
+local EACH = 16
 
 ---@class vmctl.Pieces
 ---@field bytes integer that are kept
@@ -13,8 +14,8 @@ local mt = { __name = "vmctl.Pieces", __index = methods }
 --- Makes an empty one. Does not wait.
 ---@return vmctl.Pieces
 function M.new()
-  -- Pieces from _first to _last; those from _open on are short, and not joined yet.
-  return setmetatable({ bytes = 0, _first = 1, _last = 0, _open = 1, _open_bytes = 0 }, mt)
+  -- Pieces from _first to _last; those from _open on are short, and not joined yet: there is room for some more.
+  return setmetatable({ bytes = 0, _first = 1, _last = 0, _open = 1, _room = TOGETHER }, mt)
 end
 
 local function join(self)
@@ -24,18 +25,18 @@ local function join(self)
     for i = from + 1, to do self[i] = nil end
     self._last = from
   end
-  self._open, self._open_bytes = self._last + 1, 0
+  self._open, self._room = self._last + 1, TOGETHER
 end
 
 --- Adds a piece. Does not wait.
 ---@param data string
 function methods:add(data)
-  if data == "" then return end
-  if #data >= PIECE then join(self) end
-  self._last = self._last + 1
-  self[self._last] = data
-  self.bytes, self._open_bytes = self.bytes + #data, self._open_bytes + #data
-  if self._open_bytes >= PIECE or self._last - self._open >= MANY - 1 then join(self) end
+  local size = #data
+  if size == 0 then return end
+  if size >= LONG and self._room < TOGETHER then join(self) end
+  local last, room = self._last + 1, self._room - size - EACH
+  self[last], self._last, self._room, self.bytes = data, last, room, self.bytes + size
+  if room <= 0 or size >= LONG then join(self) end
 end
 
 --- Drops what came first, as long as at least `keep` bytes stay. Does not wait.

@@ -16,10 +16,11 @@ end
 
 --- Adds output.
 function M.collect(c, data)
-  local room = c.half - c.head.bytes
+  local head = c.head
+  local room = c.half - head.bytes
+  if #data <= room then return head:add(data) end
   if room > 0 then
-    c.head:add(#data <= room and data or data:sub(1, room))
-    if #data <= room then return end
+    head:add(data:sub(1, room))
     data = data:sub(room + 1)
   end
   c.tail:add(data)
