@@ -47,6 +47,21 @@ describe("core.work", function()
     root:close()
   end))
 
+  it("makes a listening socket, whose file stays", support.run(function()
+    local path = support.tmpdir() .. "/x.sock"
+    local file = assert(work(nil, "listen", fs.listen, path, 384))
+    assert.same({ "socket", 384 }, { fs.stat(path).type, fs.stat(path).mode & 511 })
+    local listener <close> = core.listener(file)
+    assert.error_matches(function() core.listener(file) end, "it does not listen")
+    assert.error_matches(function() core.listener(assert(fs.open "/etc/passwd")) end, "it does not listen")
+    assert.equal("unix:" .. path, tostring(listener:address()))
+    local there <close> = assert(vmctl.dial("unix:" .. path)) -- luacheck: ignore
+    local here <close> = assert(listener:accept(30)) -- luacheck: ignore
+    listener:close()
+    assert.equal("socket", fs.stat(path).type)
+    assert.equal("ENOENT", code(work(nil, "listen", fs.listen, support.tmpdir() .. "/no/x.sock")))
+  end))
+
   it("lets others run meanwhile, and works in a plain script", function()
     assert.equal("file", work(nil, "stat", fs.stat, "/etc/passwd").type)
     vmctl.run(function()
@@ -127,6 +142,14 @@ describe("a file call that hangs", function()
     }
     assert.equal("x\n", assert(vmctl.host:run { "echo", "x" }).stdout)
     for _, task in ipairs { hung, table.unpack(commands) } do assert.equal("ETIMEDOUT", code(task:join())) end
+  end)
+
+  on_hanging("is that of a listening socket", function(folder)
+    local hung = vmctl.spawn(work, 0.3, "listen", fs.listen, folder .. "/x.sock")
+    assert.equal("file", work(nil, "stat", fs.stat, "/etc/passwd").type)
+    local _, message, why = hung:join()
+    assert.equal("ETIMEDOUT", why)
+    assert.equal("listen " .. folder .. "/x.sock: timed out", message)
   end)
 
   on_hanging("ends with its task", function(folder)

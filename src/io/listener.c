@@ -57,6 +57,10 @@ void vmctl_listener_open(struct vmctl_listener *l, int fd)
     vmctl_handle_add(l->loop, &l->handle);
     if (vmctl_socket_local(fd, &l->address) != 0)
         l->address = (struct vmctl_addr){ 0 };
+}
+
+void vmctl_listener_own_file(struct vmctl_listener *l)
+{
     struct stat st;
     const char *path = listener_path(l);
     if (path && lstat(path, &st) == 0) {

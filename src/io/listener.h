@@ -24,6 +24,9 @@ void vmctl_listener_init(struct vmctl_listener *l, struct vmctl_loop *loop);
 /* Takes a listening fd. */
 void vmctl_listener_open(struct vmctl_listener *l, int fd);
 
+/* Closing is to remove the file of its Unix socket, if that is still the one that is there now. */
+void vmctl_listener_own_file(struct vmctl_listener *l);
+
 /* One accept. 0 and the fd, -EAGAIN (wait in l->waiters after vmctl_listener_want), or an error. */
 int vmctl_listener_accept(struct vmctl_listener *l, int *out_fd, struct vmctl_addr *peer);
 void vmctl_listener_want(struct vmctl_listener *l);

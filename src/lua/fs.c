@@ -132,5 +132,6 @@ void vmctl_fs_register(lua_State *L)
     vmctl_fs_system_register(L);
     vmctl_fs_root_register(L);
     vmctl_fs_file_register(L);
+    vmctl_fs_listen_register(L);
     lua_setfield(L, -2, "fs");
 }

@@ -14,6 +14,7 @@ void vmctl_fs_replace_register(lua_State *L);
 void vmctl_fs_system_register(lua_State *L);
 void vmctl_fs_root_register(lua_State *L);
 void vmctl_fs_file_register(lua_State *L);
+void vmctl_fs_listen_register(lua_State *L);
 
 /* Pushes what is known of a file, as a table. */
 void vmctl_fs_push_stat(lua_State *L, const struct stat *st);
@@ -34,6 +35,9 @@ const char *vmctl_fs_name(lua_State *L, int at);
 
 /* Pushes a closed vmctl.File of that name; the result is where its fd goes. */
 int *vmctl_file_new(lua_State *L, const char *name);
+
+/* Where a vmctl.File has its descriptor; -1: it is closed. */
+int *vmctl_file_descriptor(lua_State *L, int at);
 
 /* The descriptor of an open vmctl.File that needs no worker; else -1. */
 int vmctl_file_quick(lua_State *L, int at);

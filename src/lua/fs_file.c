@@ -27,6 +27,12 @@ void vmctl_file_judge(lua_State *L, int at)
     f->quick = fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode) && vmctl_fs_is_local(f->fd);
 }
 
+int *vmctl_file_descriptor(lua_State *L, int at)
+{
+    struct lua_file *f = luaL_checkudata(L, at, VMCTL_FILE);
+    return &f->fd;
+}
+
 int vmctl_file_quick(lua_State *L, int at)
 {
     const struct lua_file *f = luaL_checkudata(L, at, VMCTL_FILE);

@@ -5,12 +5,14 @@
 #include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
+#include "lua/fs.h"
 #include "lua/park.h"
 #include "lua/stream.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <sys/socket.h>
 
 struct lua_listener {
     struct vmctl_listener l;
@@ -41,6 +43,23 @@ static int l_listen(lua_State *L)
     if (err)
         return vmctl_fail(L, err, "listen %s", ll->text);
     vmctl_listener_open(&ll->l, fd);
+    vmctl_listener_own_file(&ll->l);
+    vmctl_addr_format(&ll->l.address, ll->text);
+    return 1;
+}
+
+/* core.listener(file) -> listener, which takes the descriptor of a file that fs.listen made, and leaves the socket's file when it closes */
+static int l_listener_take(lua_State *L)
+{
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    int *fd = vmctl_file_descriptor(L, 1), listens = 0;
+    socklen_t len = sizeof listens;
+    luaL_argcheck(L, *fd >= 0 && getsockopt(*fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens, 1, "it does not listen");
+    struct lua_listener *ll = lua_newuserdatauv(L, sizeof *ll, 0);
+    vmctl_listener_init(&ll->l, &st->loop);
+    luaL_setmetatable(L, VMCTL_LISTENER);
+    vmctl_listener_open(&ll->l, *fd);
+    *fd = -1;
     vmctl_addr_format(&ll->l.address, ll->text);
     return 1;
 }
@@ -150,7 +169,7 @@ void vmctl_listener_register(lua_State *L)
                                      { "__close", l_listener_close },
                                      { "__tostring", l_listener_tostring },
                                      { NULL, NULL } };
-    static const luaL_Reg functions[] = { { "listen", l_listen }, { "local_cid", l_local_cid }, { NULL, NULL } };
+    static const luaL_Reg functions[] = { { "listen", l_listen }, { "listener", l_listener_take }, { "local_cid", l_local_cid }, { NULL, NULL } };
     vmctl_class(L, VMCTL_LISTENER, methods, meta);
     luaL_setfuncs(L, functions, 0);
 }

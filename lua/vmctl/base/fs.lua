@@ -9,7 +9,7 @@ local M = {}
 local raw, work = core.fs, core.work
 
 for _, name in ipairs {
-  "chmod", "chown", "filesystem", "folders", "list", "mkdir", "mount", "read", "real", "remove", "rename", "replace",
+  "chmod", "chown", "filesystem", "folders", "list", "listen", "mkdir", "mount", "read", "real", "remove", "rename", "replace",
   "replace_in",
   "stat", "symlink", "sync", "unmount",
 } do

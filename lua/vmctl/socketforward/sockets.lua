@@ -24,13 +24,20 @@ local function temporary_name(name)
   return table.concat(text)
 end
 
--- Listens at a temporary name in the target's folder, so that it can be renamed. (The kernel makes the socket's file in this thread,
--- also in a share: one that has just answered.)
+-- In a share the socket's file is made by a worker, and nobody removes it but who does so with another.
+local function listen_at(bound, path, mode)
+  if bound.is_local then return core.listen({ kind = "unix", path = path }, nil, mode) end
+  local file, err, code = fs.listen(path, mode)
+  if not file then return nil, err, code end
+  return core.listener(file)
+end
+
+-- Listens at a temporary name in the target's folder, so that it can be renamed.
 local function listen_nearby(bound, folder, name, mode)
   local listener, err, code, path
   for _ = 1, TRIES do
     path = ("%s/%s"):format(folder, temporary_name(name))
-    if not bound.fs.stat(path, true) then listener, err, code = core.listen({ kind = "unix", path = path }, nil, mode) end
+    if not bound.fs.stat(path, true) then listener, err, code = listen_at(bound, path, mode) end
     if listener or code ~= "EADDRINUSE" and code ~= nil then break end
   end
   if not listener then return nil, err or "no name is free", code or "EADDRINUSE" end
@@ -112,6 +119,7 @@ end
 local function take_back(bound)
   if bound.inode then bound.fs.rename(bound.path, bound.temporary, bound.traded) end
   bound.listener:close() -- this removes the file at the temporary name
+  if bound.temporary and not bound.is_local then bound.fs.remove(bound.temporary) end
 end
 
 local function fail(socket, err, code)
