@@ -1,13 +1,12 @@
 --- vmctl switch ctl: changes a switch that runs, and reads its counters.
 local address = require "vmctl.net.address"
-local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local fault_options = require "vmctl.cli.fault_options"
 local home = require "vmctl.machine.share_home"
 local l2 = require "vmctl.l2"
 local output = require "vmctl.cli.output"
 local qmp = require "vmctl.cli.commands.qmp"
-local share = require "vmctl.machine.share"
+local share_client = require "vmctl.machine.share_client"
 local units = require "vmctl.cli.units"
 
 local M = {}
@@ -46,15 +45,7 @@ local function connect(name)
   local path, err, code = home.switch(name)
   if not path then return nil, err, code end
   if not home.lstat(path) then return errors.fail("ENOENT", "no switch called '%s' runs here", name) end
-  return l2.control(address.func(function(timeout)
-    local stream, why, how = dial.dial(address.unix(path), timeout)
-    if not stream then return nil, why, how end
-    local ok
-    ok, why, how = share.trust(stream)
-    if ok then return stream end
-    stream:close()
-    return nil, why, how
-  end, name))
+  return l2.control(share_client.trusted(address.unix(path), name))
 end
 
 local function usage(text) return errors.fail("EINVAL", "%s expected", text) end

@@ -10,19 +10,26 @@ local M = {}
 local LOOK = 0.05      -- seconds between two checks of its folder
 local MOST_LINE = 1000 -- bytes of an answer
 
--- The address of a guest's socket. It is labelled with the guest's name, and accepts only peers that run as this user or root.
+--- An address whose peer has to run as this user or root. Does not wait.
+---@param where vmctl.Address
+---@param label string how messages name it
+---@return vmctl.Address
+function M.trusted(where, label)
+  return address.func(function(timeout)
+    local stream, err, code = dial.dial(where, timeout)
+    if not stream then return nil, err, code end
+    local ok
+    ok, err, code = share.trust(stream)
+    if ok then return stream end
+    stream:close()
+    return nil, err, code
+  end, label)
+end
+
 local function to_guest(name, socket, make)
   local path, err, code = share.socket(name, socket)
   if not path then return nil, err, code end
-  return address.func(function(timeout)
-    local stream, why, how = dial.dial(make(path), timeout)
-    if not stream then return nil, why, how end
-    local ok
-    ok, why, how = share.trust(stream)
-    if ok then return stream end
-    stream:close()
-    return nil, why, how
-  end, name)
+  return M.trusted(make(path), name)
 end
 
 --- The address of a port of a guest's agent. Does not wait.
