@@ -8,6 +8,7 @@
 --- What begins with a point is no instance: it is being made, or being removed.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local file_lock = require "vmctl.base.file_lock"
 local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
@@ -15,12 +16,11 @@ local options = require "vmctl.base.options"
 local private_folder = require "vmctl.base.private_folder"
 local shape = require "vmctl.json.shape"
 local share_home = require "vmctl.machine.share_home"
-local task = require "vmctl.base.task"
 
 local M = {}
 
 local MOST = 1 << 20                -- bytes of a file
-local LOCK_LIMIT, PAUSE = 60, 0.02  -- seconds
+local LOCK_LIMIT = 60               -- seconds
 local PROBE = 1                     -- seconds for which others may look whether a lock is held
 local GOING, MAKING = ".gone-", ".new-"
 
@@ -111,21 +111,10 @@ end
 
 -- Locks
 
-local function lock(path, limit)
-  local deadline = core.now() + limit
-  while true do
-    local taken, err, code = core.lock_file(path)
-    if taken or code ~= "EBUSY" or core.now() >= deadline then return taken, err, code end
-    local ok
-    ok, err, code = task.sleep(PAUSE)
-    if ok == nil then return nil, err, code end
-  end
-end
-
 --- Takes the lock of an instance. Waits for a second at most: whoever looks whether an instance runs holds it for a moment.
 ---@param folder string
 ---@return userdata|nil lock, string?, string? code EBUSY: it runs
-function M.lock(folder) return lock(folder .. "/lock", PROBE) end
+function M.lock(folder) return file_lock.take(folder .. "/lock", PROBE) end
 
 -- Says if the owner lives.
 local function is_held(folder)
@@ -182,7 +171,7 @@ local function spare(home, mark) return ("%s/%s%012x"):format(home, mark, math.r
 local function alone(fn)
   local home, err, code = M.home()
   local held
-  if home then held, err, code = lock(home .. "/.lock", LOCK_LIMIT) end
+  if home then held, err, code = file_lock.take(home .. "/.lock", LOCK_LIMIT) end
   if not held then return nil, err, code end
   local guard <close> = held -- luacheck: ignore
   sweep(home)

@@ -2,17 +2,16 @@
 --- wait for it; what a process that was killed has left is removed by the next one that makes that image, or by rootfs.prune.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local file_lock = require "vmctl.base.file_lock"
 local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local layer = require "vmctl.rootfs.layer"
 local staged = require "vmctl.base.staged"
-local task = require "vmctl.base.task"
 local user_folders = require "vmctl.base.user_folders"
 
 local M = {}
 
 local LOCK_LIMIT = 3600       -- seconds that another process may take to make the same image
-local LOCK_PAUSE = 0.1
 local PRIVATE = 448           -- mode 0700
 local MACHINES = { [3] = "386", [40] = "arm", [62] = "amd64", [183] = "arm64", [243] = "riscv64" }
 local INITS = { "/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/init" } -- as stage 1 looks for one
@@ -27,13 +26,9 @@ end
 ---@param path string of the lock's file
 ---@return userdata|nil lock which the caller closes; string?, string? code ETIMEDOUT: another process had it for an hour
 function M.lock(path)
-  local limit = core.now() + LOCK_LIMIT
-  while true do
-    local lock, err, code = core.lock_file(path)
-    if lock or code ~= "EBUSY" then return lock, err, code end
-    if core.now() >= limit then return errors.fail("ETIMEDOUT", "%s: another process still makes this image", path) end
-    task.sleep(LOCK_PAUSE)
-  end
+  local lock, err, code = file_lock.take(path, LOCK_LIMIT)
+  if code == "EBUSY" then return errors.fail("ETIMEDOUT", "%s: another process still makes this image", path) end
+  return lock, err, code
 end
 
 local function first_program(build, paths)

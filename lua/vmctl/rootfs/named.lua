@@ -2,6 +2,7 @@
 --- DATA/images/DIGEST.erofs is a second name of the file in the cache. DATA is $XDG_DATA_HOME/vmctl.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local file_lock = require "vmctl.base.file_lock"
 local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
@@ -9,13 +10,12 @@ local options = require "vmctl.base.options"
 local private_folder = require "vmctl.base.private_folder"
 local second_name = require "vmctl.rootfs.second_name"
 local shape = require "vmctl.json.shape"
-local task = require "vmctl.base.task"
 
 local M = {}
 
 local LONGEST, SHOWN = 200, 100   -- bytes of a name; of one in a message
 local MOST = 1 << 20              -- bytes of a description
-local LOCK_LIMIT, PAUSE = 60, 0.02 -- seconds
+local LOCK_LIMIT = 60             -- seconds
 
 local SHAPE = { name = "string", digest = "string", arch = "string", from = "string", created = "integer", config = {} }
 
@@ -43,14 +43,7 @@ local function read(home, path)
   return entry
 end
 
-local function lock(home)
-  local limit = core.now() + LOCK_LIMIT
-  while true do
-    local taken, err, code = core.lock_file(home .. "/.lock")
-    if taken or code ~= "EBUSY" or core.now() >= limit then return taken, err, code end
-    task.sleep(PAUSE)
-  end
-end
+local function lock(home) return file_lock.take(home .. "/.lock", LOCK_LIMIT) end
 
 --- The images that have names, by their names. Waits for the file system alone.
 ---@return { name: string, digest: string, arch: string, from: string, created: integer, config: table, has_init: string?,
