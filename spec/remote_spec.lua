@@ -2,6 +2,7 @@
 local assert = require "luassert"
 local core = require "vmctl.core"
 local host = require "vmctl.remote.host"
+local pieces = require "vmctl.remote.pieces"
 local scenario_hosts = require "vmctl.scenario.hosts"
 local serve = require "vmctl.serve"
 local store = require "vmctl.serve.store"
@@ -141,8 +142,8 @@ end
 vmctl.all { copy(input, s), copy(s, output) }
 ]]
 
-  -- One whose other side is a function of this process.
-  local function faked(act)
+  -- One whose other side is a function of this process, act(stream), for fn(host).
+  local function with_fake(act, fn)
     return function()
       local folder = tmpdir()
       local listener <close> = assert(vmctl.listen("unix:" .. folder .. "/s"))
@@ -154,14 +155,60 @@ vmctl.all { copy(input, s), copy(s, output) }
           act(s)
         end)
         local h <close> = assert(host.connect { argv = { "lua5.4", "-e", LEAD, folder }, keepalive = 1 })
-        local _, err, how = h:wait_lost(30)
-        assert.not_equal("ETIMEDOUT", how, err)
-        assert.equal(how, code(h:ask { op = "doctor" }))
-        assert.is_nil(h:check())
+        fn(h)
         scope:cancel()
       end)
     end
   end
+
+  local function faked(act)
+    return with_fake(act, function(h)
+      local _, err, how = h:wait_lost(30)
+      assert.not_equal("ETIMEDOUT", how, err)
+      assert.equal(how, code(h:ask { op = "doctor" }))
+      assert.is_nil(h:check())
+    end)
+  end
+
+  -- The other side answers a launch so, and other requests with an object.
+  local function answering(launch, after)
+    return function(s)
+      local session = yamux.session(s, { client = false, on_stream = function(stream)
+        local request = wire.receive(stream, 30)
+        if not request then return stream:close() end
+        stream:write((request.op == "launch" and launch or request.op == "put" and '{"have":true}' or "{}") .. "\n")
+        if request.op == "launch" and after then stream:write(after) end
+        if request.op == "console" then stream:write(("\27[2J\0\xff"):rep(100)) end
+        stream:read(1, math.huge)
+        stream:close()
+      end })
+      session:run()
+    end
+  end
+
+  local function launch(h) return vmctl.machine.launch { on = h, kernel = "README.md", initrd = "README.md" } end
+
+  for name, text in pairs { ["no object"] = "[]", ["no guest"] = "{}", ["a guest without an accelerator"] = '{"id":1}',
+    ["a number that is none"] = '{"id":"1","accel":"tcg"}', ["a refusal without a code"] = '{"error":"x"}', ["no JSON"] = "launched" } do
+    it("may answer a launch with " .. name, run(with_fake(answering(text), function(h) assert.equal("EPROTO", code(launch(h))) end)))
+  end
+
+  it("may say of a guest what it will", run(with_fake(answering('{"id":1,"accel":"x","macs":[1,{}],"command":7,"pid":"x"}',
+    '{"exit_code":"x","signal":[1],"said":"\\u001b[2J"}\n'), function(h)
+    local vm <close> = assert(launch(h))
+    assert.same({ {}, 2, nil }, { vm.command, #vm.macs, vm.host_pid })
+    assert.same({}, assert(vm:wait(30)))
+    local _, err, how = vm:wait_ready(30)
+    assert.equal("ERESET", how)
+    assert.is_nil(err:find "[%z\1-\8\11-\31\127]")
+    assert.equal("EPROTO", code(vm:screendump(tmpdir() .. "/x")))
+  end)))
+
+  it("may end a guest's stream in the middle of a word", run(with_fake(answering('{"id":1,"accel":"x"}', '{"exit_'), function(h)
+    local vm <close> = assert(launch(h))
+    h._session:close()
+    assert.equal("EHOSTDOWN", code(vm:wait(30)))
+  end)))
 
   it("is lost when the other side answers no more", run(faked(function(s)
     while s:read(65536, math.huge) do end
@@ -183,7 +230,8 @@ vmctl.all { copy(input, s), copy(s, output) }
   it("is lost in the middle of a file, of which nothing is there afterwards", run(function()
     local folder = tmpdir()
     local file = assert(core.fs.private(folder .. "/large"))
-    assert(file:truncate(1 << 30))
+    local noise = assert(io.open "/dev/urandom"):read(1 << 20)
+    for _ = 1, 64 do assert(file:write(noise)) end
     file:close()
     local h <close> = assert(host.connect { argv = { "bin/vmctl", "serve", "--stdio", "--cache", folder .. "/cache" } })
     local sending = vmctl.spawn(function() return code(upload.send(h, folder .. "/large")) end)
@@ -293,7 +341,7 @@ describe("vmctl serve, given bytes that are almost a conversation,", function()
     local function frame(kind, flags, id, payload) return (">BBI2I4I4"):pack(0, kind, flags, id, #payload) .. payload end
     local bytes = wire.hello "use" .. frame(1, 1, 1, "") .. frame(0, 0, 1, '{"op":"console","id":1}\n') .. frame(1, 1, 3, "")
       .. frame(0, 0, 3, '{"op":"launch","spec":{"nics":[{"far":true}]},"files":{}}\n') .. frame(1, 1, 5, "")
-      .. frame(0, 4, 5, ('{"op":"put","sha256":"%s","size":4}\nabcd'):format(("0"):rep(64)))
+      .. frame(0, 4, 5, ('{"op":"put","sha256":"%s","size":4}\n\0\0\0\4abcd'):format(("0"):rep(64)))
     for _ = 1, 3 do
       local at = random(#bytes)
       local how = random(3)
@@ -358,12 +406,30 @@ describe("files", function()
 
   it("that are cut off, or are others than announced, leave nothing", run(function()
     local digest = core.sha256("hello"):hex()
-    assert.same({ digest }, (given("hello", digest, 5)))
-    local names, _, _, how = given("hell", digest, 5)
-    assert.same({ {}, "EOF" }, { names, how })
-    names, _, _, how = given("hullo", digest, 5)
-    assert.same({ {}, "EPROTO" }, { names, how })
+    assert.same({ digest }, (given(pieces.pack "hello", digest, 5)))
+    assert.same({ digest }, (given(pieces.pack "he" .. pieces.pack "llo", digest, 5)))
+    for bytes, code_of in pairs { ["\0\0"] = "EPROTO", [""] = "EOF", [pieces.pack "hullo"] = "EPROTO", [pieces.pack "hello!"] = "EPROTO",
+      [pieces.pack_hole(5)] = "EPROTO", [pieces.pack_hole(6)] = "EPROTO", [pieces.pack ""] = "EPROTO", [pieces.pack "hell"] = "EOF" } do
+      local names, _, _, how = given(bytes, digest, 5)
+      assert.same({ {}, code_of }, { names, how })
+    end
   end))
+
+  it("that are mostly zeros are sent without these, and take no room", run(function()
+    local folder = tmpdir()
+    local file = assert(core.fs.private(folder .. "/disk"))
+    assert(file:truncate(100 << 20))
+    assert(file:write "middle")
+    assert(file:truncate(200 << 20))
+    file:close()
+    local h <close> = assert(host.connect { argv = { "bin/vmctl", "serve", "--stdio", "--cache", folder .. "/cache" } })
+    local digest = assert(upload.send(h, folder .. "/disk"))
+    local info = assert(core.fs.stat(folder .. "/cache/" .. digest))
+    assert.equal(200 << 20, info.size)
+    assert.is_true(info.allocated <= 1 << 20)
+    local copy <close> = assert(core.fs.open(folder .. "/cache/" .. digest))
+    assert.equal("\0middle\0", copy:read(8, (100 << 20) - 1))
+  end, 60))
 
   it("that were used least recently make room", run(function()
     local folder = tmpdir()
@@ -377,7 +443,7 @@ describe("files", function()
     end
     local a, b = pair()
     local text = ("c"):rep(15)
-    assert(a:write(text))
+    assert(a:write(pieces.pack(text)))
     assert(files:reserve(15))
     assert(files:take(b, core.sha256(text):hex(), 15))
     assert.equal("EFBIG", code(files:reserve(31)))

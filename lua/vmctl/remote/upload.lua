@@ -2,11 +2,12 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
+local pieces = require "vmctl.remote.pieces"
 local wire = require "vmctl.remote.wire"
 
 local M = {}
 
-local PIECE = 1 << 18
+local PIECE = pieces.PIECE
 local ANSWER = 600      -- seconds for the other side to write what it has got
 local STALLED = 60      -- seconds in which a piece must go
 local LAST_WORDS = 5    -- seconds
@@ -51,12 +52,34 @@ local function digest_of(file, path)
   return hash:hex(), size
 end
 
+-- Writes pieces; of bytes that are zero it only tells how many.
+local function piece_writer(stream)
+  local zeros = 0
+  local function flush()
+    if zeros == 0 then return true end
+    local count = zeros
+    zeros = 0
+    return stream:write(pieces.pack_hole(count), STALLED)
+  end
+  return function(data)
+    if not pieces.is_zero(data) then
+      local ok, err, code = flush()
+      if not ok then return nil, err, code end
+      return stream:write(pieces.pack(data), STALLED)
+    end
+    zeros = zeros + #data
+    return zeros <= pieces.HOLE - PIECE or flush()
+  end, flush
+end
+
 local function send(stream, file, size)
+  local write, flush = piece_writer(stream)
   local sent, err, code = each_piece(file, function(data)
     size = size - #data
     if size < 0 then return errors.fail("EAGAIN", "it grows while it is sent") end
-    return stream:write(data, STALLED)
+    return write(data)
   end)
+  if sent then sent, err, code = flush() end
   if not sent and (code == "EPIPE" or code == "ECONNRESET") then return wire.answer(stream, LAST_WORDS) end -- it says why
   if not sent then return nil, err, code end
   if size ~= 0 then return errors.fail("EAGAIN", "it shrinks while it is sent") end

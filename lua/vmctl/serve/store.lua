@@ -2,13 +2,13 @@
 --- a number of bytes.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local pieces = require "vmctl.remote.pieces"
 local staged = require "vmctl.base.staged"
 local user_folders = require "vmctl.base.user_folders"
 
 local M = {}
 
 local MOST = 20 << 30   -- bytes that are kept
-local PIECE = 1 << 18
 local STALLED = 60      -- seconds in which a piece must come
 local FRESH = 3600      -- seconds in which what was sent is used
 local READ_ONLY = 256   -- mode 0400
@@ -49,8 +49,10 @@ local function entries(self)
   for _, name in ipairs(core.fs.list(self._folder) or {}) do
     local info = core.fs.stat(self._folder .. "/" .. name)
     if info then
-      list[#list + 1] = { path = self._folder .. "/" .. name, size = info.size, used = info.mtime, whole = #name == 64 }
-      total = total + info.size
+      list[#list + 1] = {
+        path = self._folder .. "/" .. name, size = math.min(info.size, info.allocated), used = info.mtime, whole = #name == 64,
+      }
+      total = total + list[#list].size
     end
   end
   table.sort(list, function(a, b) return a.used < b.used end)
@@ -84,19 +86,33 @@ function methods:has(digest, size)
   return true
 end
 
+-- Adds a piece to a file that ends at a place: zeros take no room in it. The new end.
+local function add(file, hash, piece, at)
+  local ok, err, code
+  if math.type(piece) == "integer" then
+    pieces.add_zeros(hash, piece)
+    at = at + piece
+    ok, err, code = file:truncate(at)
+    if ok then ok, err, code = file:seek(at, 0) end
+  else
+    hash:update(piece)
+    at = at + #piece
+    ok, err, code = file:write(piece)
+  end
+  if not ok then return nil, err, code end
+  return at
+end
+
 local function receive(stream, name, digest, size)
   local file <close>, err, code = core.fs.private(name, true) -- luacheck: ignore
   if not file then return nil, err, code end
-  local hash = core.sha256()
-  while size > 0 do
-    local data
-    data, err, code = stream:read(math.min(size, PIECE), STALLED)
-    if not data then return nil, err, code end
-    local ok
-    ok, err, code = file:write(data)
-    if not ok then return nil, err, code end
-    hash:update(data)
-    size = size - #data
+  local hash, at = core.sha256(), 0
+  while at < size do
+    local piece
+    piece, err, code = pieces.read(stream, size - at, STALLED)
+    if not piece then return nil, err, code end
+    at, err, code = add(file, hash, piece, at)
+    if not at then return nil, err, code end
   end
   if hash:hex() ~= digest then return errors.fail("EPROTO", "the bytes are not those of the digest") end
   return file:chmod(READ_ONLY)
