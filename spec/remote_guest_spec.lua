@@ -37,8 +37,8 @@ describe("a guest on another machine", function()
     local card = "unix:" .. folder .. "/card"
     assert(switch:listen(card, { name = "far", ports = 1 }))
     local host <close> = assert(vmctl.machine.host(there(folder .. "/cache")))
-    local vm <close> = guest.boot { on = host, name = "far", nics = { { connect = card, mac = "52:54:00:00:00:07" } },
-      console_log = folder .. "/console" }
+    local vm <close> = guest.boot { on = host, name = "far", display = "virtio", console_log = folder .. "/console",
+      nics = { { connect = card, mac = "52:54:00:00:00:07" } } }
     local pid = vm.host_pid
     assert.equal(host.label, vm.host)
     assert.is_nil(vm.pid)
@@ -60,15 +60,22 @@ describe("a guest on another machine", function()
     assert(vm:run("until name=$(grep -l org.example.0 /sys/class/virtio-ports/*/name); do sleep 0.05; done; "
       .. "name=${name%/name}; echo hello > /dev/${name##*/}"))
     assert.equal("hello", port:read_line(100, 30))
+    assert(vm:screendump(folder .. "/screen.png"))
+    assert.equal("\x89PNG\r\n", io.open(folder .. "/screen.png", "rb"):read(6))
     assert.equal("ENOTSUP", code(vm:snapshot("a", { path = folder .. "/a" })))
     assert.is_true(assert(vm:confinement()).no_new_privileges)
     -- its card, on a switch here
     assert(vm:run "ip link set eth0 up; ip addr add 192.0.2.7/24 dev eth0; ping -c 1 -W 1 192.0.2.8; true")
     eventually(function() return switch:port("far"):counts().frames_in > 0 end)
-    -- its epochs
+    -- its snapshots and epochs
+    assert(vm:snapshot "full")
+    assert(vm:run "rm /tmp/x")
+    assert(vm:restore "full")
+    assert.equal("x\n", assert(vm:run "ls /tmp").stdout)
+    assert.equal("ENOENT", code(vm:restore "none"))
     assert(vm:reset())
     assert(vm:wait_ready(120))
-    assert.equal(2, vm:epoch())
+    assert.equal(3, vm:epoch())
     assert.equal("", assert(vm:run "ls /tmp").stdout)
     -- its end, of which the connection knows nothing
     vm:kill()

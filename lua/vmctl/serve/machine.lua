@@ -179,8 +179,10 @@ local CALLS = {
 local function screendump(vm)
   local file <close>, err, code = core.fs.unnamed(os.getenv "TMPDIR" or "/tmp") -- luacheck: ignore
   if not file then return nil, err, code end
+  local written <close>, why, how = file:reopen "w" -- luacheck: ignore (QEMU asks for a descriptor of just that)
+  if not written then return nil, why, how end
   local ok
-  ok, err, code = vm._control:with_file(file, function(client, name)
+  ok, err, code = vm._control:with_file(written, function(client, name)
     return client:execute("screendump", { filename = name, format = "png" })
   end)
   if ok == nil then return nil, err, code end

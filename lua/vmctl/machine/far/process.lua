@@ -37,7 +37,7 @@ local function watch(self)
   if told then
     note(self, told)
   else
-    local _, why, how = self._host:explain(err, code)
+    local _, why, how = self._host:explain(err, code == "EPROTO" and "EOF" or code) -- it may have ended inside a line
     self._lost = { why, how }
   end
   self._known:wake()
