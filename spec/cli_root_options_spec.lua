@@ -21,6 +21,10 @@ describe("the options of a root", function()
     } }, parse("--root", "oci:a", "-p", "1:2", "--port", "3:4", "--share", "a:b:/c", "--share", ".:/d:ro"))
   end)
 
+  it("ask for a way out in a word", function()
+    assert.same({ network = { "user", out = true }, ports = { "1:2" }, shares = {} }, parse("--network", "out", "-p", "1:2"))
+  end)
+
   it("are refused without one, and where they are not to be understood", function()
     for _, words in ipairs {
       { "--init", "system" }, { "--boot", "kernel" }, { "--writes", "keep" }, { "--keep", "a" }, { "--read-only" },

@@ -75,8 +75,11 @@ void vmctl_stage1_load_for_shares(const struct vmctl_stage1 *s);
 /* Inside the root: mounts the shares. */
 void vmctl_stage1_mount_shares(const struct vmctl_stage1 *s);
 
-/* Gives the first network card its address: "IP,BITS". */
-void vmctl_stage1_set_address(const char *address);
+/* Gives the first network card its address, and the guest a route: "IP,BITS[,GATEWAY[,NAMESERVER]]". False: there is no card. */
+bool vmctl_stage1_set_address(const char *address);
+
+/* Writes the name server of such an address into a root that has none. */
+void vmctl_stage1_name_server(const char *address, const char *root);
 
 /* The contents of a block device. */
 void vmctl_filesystem_probe(const char *device, struct vmctl_filesystem *found);

@@ -3,13 +3,16 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <errno.h>
 #include <linux/if.h>
+#include <linux/route.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,38 +33,56 @@ static bool find_card(char name[IFNAMSIZ])
     return found;
 }
 
-static void await_card(char name[IFNAMSIZ])
+static bool await_card(char name[IFNAMSIZ])
 {
     const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
     for (int left = CARD_LIMIT * 100; left > 0; left--) {
         if (find_card(name))
-            return;
+            return true;
         nanosleep(&pause, NULL);
     }
-    vmctl_stage1_fail(false, "find the network card: there is none after %d s (has the kernel virtio_net?)", CARD_LIMIT);
+    return false;
+}
+
+static struct sockaddr_in inet(uint32_t address)
+{
+    return (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = address };
 }
 
 static void set(int fd, uint16_t what, struct ifreq *r, uint32_t address)
 {
-    const struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = address };
+    const struct sockaddr_in in = inet(address);
     memcpy(&r->ifr_addr, &in, sizeof in);
     if (ioctl(fd, what, r) < 0)
         vmctl_stage1_fail(true, "set the address of %s", r->ifr_name);
 }
 
-void vmctl_stage1_set_address(const char *address)
+static void add_route(int fd, const char *gateway)
 {
-    char text[STAGE1_NAME], *comma;
+    struct in_addr ip;
+    if (inet_pton(AF_INET, gateway, &ip) != 1)
+        vmctl_stage1_fail(false, "take the gateway %s: an address expected", gateway);
+    const struct sockaddr_in to = inet(ip.s_addr), any = inet(0);
+    struct rtentry route = { .rt_flags = RTF_UP | RTF_GATEWAY };
+    memcpy(&route.rt_gateway, &to, sizeof to);
+    memcpy(&route.rt_dst, &any, sizeof any);
+    memcpy(&route.rt_genmask, &any, sizeof any);
+    if (ioctl(fd, SIOCADDRT, &route) < 0 && errno != EEXIST)
+        vmctl_stage1_fail(true, "add a route by %s", gateway);
+}
+
+bool vmctl_stage1_set_address(const char *address)
+{
+    char text[STAGE1_NAME];
     struct in_addr ip;
     struct ifreq r = { .ifr_flags = 0 };
     snprintf(text, sizeof text, "%s", address);
-    comma = strchr(text, ',');
-    long bits = comma ? strtol(comma + 1, NULL, 10) : 0;
-    if (comma)
-        *comma = '\0';
-    if (bits < 1 || bits > 30 || inet_pton(AF_INET, text, &ip) != 1)
+    char *rest = text, *first = strsep(&rest, ","), *size = strsep(&rest, ","), *gateway = strsep(&rest, ",");
+    long bits = size ? strtol(size, NULL, 10) : 0;
+    if (bits < 1 || bits > 30 || inet_pton(AF_INET, first, &ip) != 1)
         vmctl_stage1_fail(false, "take the address %s: IP,BITS expected", address);
-    await_card(r.ifr_name);
+    if (!await_card(r.ifr_name))
+        return false;
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         vmctl_stage1_fail(true, "set the address of %s", r.ifr_name);
@@ -70,5 +91,27 @@ void vmctl_stage1_set_address(const char *address)
     r.ifr_flags = IFF_UP | IFF_RUNNING;
     if (ioctl(fd, SIOCSIFFLAGS, &r) < 0)
         vmctl_stage1_fail(true, "bring up %s", r.ifr_name);
+    if (gateway)
+        add_route(fd, gateway);
     close(fd);
+    return true;
+}
+
+/* One that the root has is left alone, and so is a link: its own resolver's. */
+void vmctl_stage1_name_server(const char *address, const char *root)
+{
+    char path[STAGE1_PATH];
+    struct stat st;
+    const char *server = strrchr(address, ',');
+    size_t words = 1;
+    for (const char *c = address; *c; c++)
+        words += *c == ',';
+    snprintf(path, sizeof path, "%s/etc/resolv.conf", root);
+    if (words < 4 || (lstat(path, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > 0)))
+        return;
+    FILE *file = fopen(path, "we");
+    if (!file)
+        return; /* a root that cannot be written stays as it is */
+    fprintf(file, "nameserver %s\n", server + 1);
+    fclose(file);
 }

@@ -14,7 +14,8 @@ function M.describe(command)
   command:option("--keep", "The file that keeps what is written."):argname "FILE"
   command:flag("--read-only", "Mount the root read-only.")
   command:option("--share", "A folder of this machine in the guest."):argname("HOST:GUEST[:ro]"):count "*"
-  command:option("--network", "none (default) or user: a network without a way out."):argname("HOW"):choices { "none", "user" }
+  command:option("--network", "none (default), user: a network without a way out, or out: with one."):argname("HOW")
+    :choices { "none", "user", "out" }
   command:option("-p --port", "A port of this machine's loopback that leads to one of the guest."):argname("HOST:GUEST"):count "*"
 end
 
@@ -48,9 +49,10 @@ function M.take(opts)
   local root, err, code = root_of(opts)
   if root == nil then return nil, err, code end
   local taken = {
-    root = root or nil, init = init_of(opts.init), boot = opts.boot, writes = opts.writes, network = opts.network, shares = {},
+    root = root or nil, init = init_of(opts.init), boot = opts.boot, writes = opts.writes,
+    network = opts.network == "out" and { "user", out = true } or opts.network, shares = {},
   }
-  if #(opts.port or {}) > 0 then taken.ports, taken.network = opts.port, opts.network or "user" end
+  if #(opts.port or {}) > 0 then taken.ports, taken.network = opts.port, taken.network or "user" end
   for i, text in ipairs(opts.share or {}) do
     taken.shares[i], err, code = parse_share(text)
     if not taken.shares[i] then return nil, err, code end

@@ -14,14 +14,15 @@ local methods = {}
 local mt = { __name = "vmctl.MachineBeside", __index = methods }
 
 local function add_network(self, opts, words)
-  local backend, err, code = user_network.plan(opts.network, opts.ports)
-  if not backend then return nil, err, code end
-  if backend == "" then return opts end
-  self.address = user_network.WORD
+  local network, err, code = user_network.plan(opts.network, opts.ports, opts.fds)
+  if network == nil then return nil, err, code end
+  if not network then return opts end
+  self._network, self.address = network, network.word
   words[#words + 1] = self.address
   self.modules[#self.modules + 1] = "virtio_net"
-  local nics = table.move(opts.nics or {}, 1, #(opts.nics or {}), 2, { { netdev = backend } }) -- the first: stage 1 gives it its address
-  return options.merge(opts, { nics = nics })
+  local nics = { { netdev = network.netdev } } -- the first: stage 1 gives it its address
+  table.move(opts.nics or {}, 1, #(opts.nics or {}), 2, nics)
+  return options.merge(opts, { nics = nics, fds = network.fds })
 end
 
 local function add_shares(self, opts, words)
@@ -46,7 +47,10 @@ function M.plan(opts)
   if not completed then return nil, err, code end
   local ok
   ok, err, code = add_shares(self, opts, words)
-  if not ok then return nil, err, code end
+  if not ok then
+    self:close()
+    return nil, err, code
+  end
   self.words = table.concat(words, " ")
   return self, completed
 end
@@ -57,7 +61,13 @@ function methods:script() return self._shares and self._shares:script() or "" en
 
 --- Starts what serves the guest. Does not wait for it.
 ---@return true|nil, string?, string?
-function methods:start() return not self._shares or self._shares:start() end
+function methods:start()
+  for _, part in pairs { self._network or nil, self._shares } do
+    local ok, err, code = part:start()
+    if not ok then return nil, err, code end
+  end
+  return true
+end
 
 --- QEMU's arguments. Does not wait.
 ---@param spec table of vmctl.machine.qemu
@@ -67,6 +77,7 @@ function methods:arguments(spec, add) return self._shares and self._shares:argum
 
 --- QEMU has its descriptors. Does not wait.
 function methods:started()
+  if self._network then self._network:started() end
   if self._shares then self._shares:started() end
 end
 
@@ -76,6 +87,7 @@ function methods:said() return self._shares and self._shares:said() or "" end
 
 --- Ends the servers. Idempotent, does not wait.
 function methods:close()
+  if self._network then self._network:close() end
   if self._shares then self._shares:close() end
 end
 

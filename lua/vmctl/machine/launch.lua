@@ -27,7 +27,7 @@ local known = {
   display = { true, false, "std", "virtio" }, reboot = "boolean", sandbox = { true, false, "programs" },
   fds = "table", paths = "table", root = "string|table", init = "string|table", boot = { "ours", "kernel", "firmware" },
   writes = { "discard", "keep", "through" }, modules_dir = "string", agent = "string", cache_dir = "string",
-  layer = "table", shares = "table", network = { "none", "user" }, ports = "table", on = "string|table",
+  layer = "table", shares = "table", network = "string|table", ports = "table", on = "string|table",
 }
 
 ---@class vmctl.MachineRootOptions what a guest is made of: the first element is the text of `root`
@@ -62,7 +62,8 @@ local known = {
 ---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
 ---@field shares? { host: string, guest: string, read_only: boolean? }[] folders of this machine that stage 1 mounts in the guest, by
 -- virtiofs. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
----@field network? "none"|"user" user: a network card with the address 10.0.2.15 in a network that has no way out ("none")
+---@field network? "none"|"user"|vmctl.MachineNetwork user: a network card with the address 10.0.2.15 in a network that has no way out,
+-- or one where that is asked for ("none")
 ---@field ports? string[] with network "user": "8080:80" leads port 8080 of this machine's loopback to the guest's port 80
 ---@field layer? { file: vmctl.File, is_new: boolean } an open file without a name that takes what the guest writes to a disk of its own
 -- with writes = "discard": it is made an empty overlay, or is one that an ended guest has left, which this one starts from
