@@ -3793,6 +3793,16 @@ function Machine:write_file(path, content, opts) end
 end
 
 do
+--- the first element is "user"
+---@class vmctl.MachineNetwork
+---@field [1] "none"|"user"
+---@field out? boolean with a way out, and a name server (false)
+---@field host_loopback? boolean with `out`: its gateway leads to this machine's loopback (false)
+local MachineNetwork = {}
+
+end
+
+do
 ---@class (exact) vmctl.MachineOptions
 ---@field kernel? string without it: $VMCTL_KERNEL, or that of a checkout (`make guest`)
 ---@field initrd? string without it and without `kernel` and `root`: $VMCTL_INITRD, or the image of a checkout
@@ -3803,7 +3813,7 @@ do
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
 ---@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
 ---@field shares? { host: string, guest: string, read_only: boolean? }[] folders of this machine that stage 1 mounts in the guest, by virtiofs. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
----@field network? "none"|"user" user: a network card with the address 10.0.2.15 in a network that has no way out ("none")
+---@field network? "none"|"user"|vmctl.MachineNetwork user: a network card with the address 10.0.2.15 in a network that has no way out, or one where that is asked for ("none")
 ---@field ports? string[] with network "user": "8080:80" leads port 8080 of this machine's loopback to the guest's port 80
 ---@field layer? { file: vmctl.File, is_new: boolean } an open file without a name that takes what the guest writes to a disk of its own with writes = "discard": it is made an empty overlay, or is one that an ended guest has left, which this one starts from
 ---@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
