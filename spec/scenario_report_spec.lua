@@ -79,7 +79,7 @@ describe("the report of a failing scenario", function()
 
   it("says where, in which subtest, on which machine and how the command ended", with_report(function()
     local text = paragraph(result.stdout, "a web server answers")
-    assert.truthy(text:find("subtest 'asking it': [^\n]*inner_spec.lua:14: web: succeed: exit code 42 after 0%.%d s\n"), text)
+    assert.truthy(text:find("subtest 'asking it': [^\n]*inner_spec.lua:14: web: succeed: exit code 42 after %d+%.%d s\n"), text)
     assert_has(text, "\n  command: echo WEB-LAST-WORDS > /dev/console;")
   end))
 
