@@ -1,4 +1,13 @@
---- Fails when the core and the Lua files are of different versions: one of them is left over from another installation.
+--- Fails, with what to do, when this is another Lua, when the core is not to be found, and when the core and the Lua files are of
+--- different versions: one of them is left over from another installation.
+if _VERSION ~= "Lua 5.4" then
+  error("vmctl needs Lua 5.4, and this is " .. _VERSION .. ": start the script with lua5.4 (Debian, Ubuntu: apt install lua5.4)", 0)
+end
+if not package.loaded["vmctl.core"] and not package.preload["vmctl.core"] and not package.searchpath("vmctl.core", package.cpath) then
+  error('vmctl.core is not found: in a checkout, make, and eval "$(make -s env)"; elsewhere make install, or luarocks; LUA_CPATH is '
+    .. "where Lua looks", 0)
+end
+
 local core = require "vmctl.core"
 local version = require "vmctl.base.version"
 

@@ -1,6 +1,7 @@
 --- Prints the command line's output: text for a person, one JSON document for a program. A command whose output cannot be written
 --- fails.
 local core = require "vmctl.core"
+local hints = require "vmctl.cli.hints"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 
@@ -120,7 +121,7 @@ function M.result(opts, value, text)
   if text then M.write(text, text:sub(-1) == "\n" and "" or "\n") end
 end
 
---- Prints the reason of a failure.
+--- Prints the reason of a failure, and below it for a person what to do, where that is known.
 ---@param opts { json: boolean? }
 ---@param message string
 ---@param code? string
@@ -130,7 +131,8 @@ function M.failure(opts, message, code, partial)
     return M.json { error = { message = log.sanitize(message), code = code or "" }, partial = partial }
   end
   io.stdout:flush()
-  io.stderr:write("vmctl: ", log.sanitize(message), "\n")
+  local hint = hints.of(message, code)
+  io.stderr:write("vmctl: ", log.sanitize(message), "\n", hint and "  -> " .. hint .. "\n" or "")
 end
 
 --- A table of cells with a heading, its columns aligned.

@@ -2,7 +2,7 @@
 -- set right. What no look at its result can set right (integers of 64 bits, 3.0, an empty list) is parsed once more,
 -- inside strings that begin with a byte which no UTF-8 text holds.
 
-local cjson = require "cjson"
+local cjson = require "vmctl.json.library"
 local markers = require "vmctl.json.markers"
 
 local byte, find, format, gsub = string.byte, string.find, string.format, string.gsub

@@ -1,7 +1,7 @@
 --- Lua values to JSON text (a part of vmctl.json). lua-cjson escapes the strings; tables and numbers are written here,
 -- because so much of what it would write had to be checked or replaced that it saved no time.
 
-local cjson = require "cjson"
+local cjson = require "vmctl.json.library"
 local markers = require "vmctl.json.markers"
 
 local find, format, gsub, concat = string.find, string.format, string.gsub, table.concat

@@ -29,7 +29,7 @@ M.decode = require "vmctl.json.decode"
 M.encode = require "vmctl.json.encode"
 
 --- JSON's null. It is not nil, and true in a condition.
-M.null = require "cjson".null
+M.null = require "vmctl.json.library".null
 
 --- Marks a table as a list, so that it is `[]` when empty. Raises when it has members that are no list entries.
 ---@generic T: table
