@@ -141,9 +141,40 @@ static int frame_write_prepare(lua_State *L)
     return vmctl_must_pause(vmctl_stream_state(s), L);
 }
 
+/* A frame of a type and a payload that can be sent, or added to what a corked stream holds: the most frequent call needs no more than this. */
+static bool frame_is_plain(lua_State *L, const struct vmctl_stream *s, struct vmctl_frame *frame, const char **body)
+{
+    size_t held = vmctl_buf_len(&s->out);
+    if (!s->format.type_size || s->format.stream_size || s->format.flags_size || vmctl_stream_traced(s) || s->werr || s->shutting ||
+        vmctl_waitq_busy(&s->writers) || held >= (s->corked ? VMCTL_STREAM_CORK / 2 : 1) ||
+        lua_type(L, W_PAYLOAD) != LUA_TSTRING || !frame_type(L, s, W_TYPE, &frame->type))
+        return false;
+    *body = lua_tolstring(L, W_PAYLOAD, &frame->size);
+    return frame->size < VMCTL_STREAM_CORK / 2 - VMCTL_FRAME_HEAD_MAX;
+}
+
+static int frame_write_plain(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame, const char *body)
+{
+    bool pauses = vmctl_must_pause(vmctl_stream_state(s), L);
+    int why = pauses ? 0 : vmctl_stream_send_frame(s, frame, body);
+    if (!pauses && !why && (s->corked || !vmctl_buf_len(&s->out))) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_settop(L, W_FLAGS);
+    if (pauses)
+        return vmctl_pause_before(vmctl_stream_state(s), L, frame_write_begin);
+    return why ? frame_write_fail(L, s, why, 0) : stream_write_frames(L, LUA_OK, 1); /* which waits until the rest is gone */
+}
+
 /* s:write_frame([type,] payload, [stream id, flags,] [timeout]) */
 int vmctl_l_write_frame(lua_State *L)
 {
+    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    struct vmctl_frame plain = { 0 };
+    const char *body;
+    if (frame_is_plain(L, s, &plain, &body))
+        return frame_write_plain(L, s, &plain, body);
     int pause = frame_write_prepare(L);
     luaL_checkstring(L, W_PAYLOAD);
     if (pause)
