@@ -7,6 +7,7 @@ local instances = require "spec.support.instances"
 local options = require "vmctl.base.options"
 local roots = require "spec.support.roots"
 local support = require "spec.support"
+local vmctl = require "vmctl"
 
 local LIMIT = 300
 local MOST = 60 -- steps
@@ -82,7 +83,8 @@ describe("an instance", function()
     local before = user:document("ps", "--json").instances[1]
     local owner = user:done("exec", "web", "--", "sh", "-c", "echo content > /root/file; sync; echo ok")
     assert.equal("ok\n", owner)
-    assert(require("vmctl").host:run { "sh", "-c", "kill -KILL $(ps -o ppid= -p $0)", tostring(before.pid), check = true })
+    local about <close> = assert(io.open(("/proc/%d/status"):format(before.pid)))
+    assert(vmctl.host:run { "kill", "-KILL", about:read "a":match "PPid:%s*(%d+)", check = true })
     support.eventually(function() return user:states().web == "failed" end)
     assert.equal("the process that ran it was killed", user:document("ps", "--json").instances[1].error)
     support.eventually(function() return not core.fs.stat("/proc/" .. before.pid) end)

@@ -21,7 +21,8 @@ user.__index = user
 function M.user(more)
   local folder = support.tmpdir()
   local env = { XDG_RUNTIME_DIR = folder .. "/run", XDG_DATA_HOME = folder .. "/data", XDG_CACHE_HOME = folder .. "/cache",
-    XDG_STATE_HOME = folder .. "/state", VMCTL_KERNEL = guest.kernel, VMCTL_AGENT = guest.agent, VMCTL_MODULES = guest.modules_dir() }
+    XDG_STATE_HOME = folder .. "/state", VMCTL_KERNEL = guest.kernel, VMCTL_AGENT = guest.agent,
+    VMCTL_MODULES = core.fs.stat(guest.kernel) and guest.modules_dir() or nil }
   for name, value in pairs(more or {}) do env[name] = value end
   assert(core.fs.mkdir(env.XDG_RUNTIME_DIR, 448))
   return setmetatable({ folder = folder, env = env }, user)

@@ -28,15 +28,17 @@ function M.make(path)
   return M.check(path)
 end
 
---- A folder of vmctl's among what users have made, which is this user's alone: vmctl/NAME in $XDG_DATA_HOME. Makes it. Does not wait,
---- but for the file system.
+--- A folder of vmctl's among what users have made, which is this user's alone: vmctl/NAME in $XDG_DATA_HOME. Does not wait, but for the
+--- file system.
 ---@param name string
----@return string|nil path, string?, string? code EACCES: it is another user's, or others may enter it
-function M.data(name)
+---@param make boolean? makes it; without that it is only looked at
+---@return string|nil path, string?, string? code EACCES: it is another user's, or others may enter it; ENOENT
+function M.data(name, make)
   local base = user_folders.data()
-  local ok, err, code = core.fs.folders("/", base, { folder_mode = M.MODE })
+  local ok, err, code = true, nil, nil
+  if make then ok, err, code = core.fs.folders("/", base, { folder_mode = M.MODE }) end
   for _, path in ipairs { base .. "/vmctl", ("%s/vmctl/%s"):format(base, name) } do
-    if ok then ok, err, code = M.make(path) end
+    if ok then ok, err, code = (make and M.make or M.check)(path) end
   end
   if not ok then return nil, err, code end
   return ("%s/vmctl/%s"):format(base, name)

@@ -108,13 +108,13 @@ function M.remove(reference)
     ok, err, code = check_unused(entry)
     if not ok then return nil, err, code end
   end
-  if entry.name then
-    ok, err, code = rootfs.forget(entry.name)
-    if not ok then return nil, err, code end
-  end
   if is_last then
     ok, err, code = rootfs.remove(entry.digest)
     if not ok and not (entry.name and code == "ENOENT") then return nil, err, code end
+  end
+  if entry.name then
+    ok, err, code = rootfs.forget(entry.name)
+    if not ok then return nil, err, code end
   end
   return { name = entry.name, digest = entry.digest, freed = is_last }
 end

@@ -27,10 +27,6 @@ local GOING, MAKING = ".gone-", ".new-"
 local SPEC = { version = "integer", name = "string", created = "integer", options = {}, root = {} }
 local STATE = { phase = "string", at = "integer", error = "string?", pid = "integer?", ready = "number?", folder = "string?" }
 
---- The folder of all instances. Makes it. Does not wait, but for the file system.
----@return string|nil path, string?, string? code EACCES: it is not this user's alone
-function M.home() return private_folder.data "instances" end
-
 --- Looks whether an instance may be called so. Does not wait.
 ---@param name string
 ---@return true|nil, string?, string? code EINVAL
@@ -52,7 +48,7 @@ end
 --- The names of the instances. Does not wait, but for the file system.
 ---@return string[]
 function M.names()
-  local home = M.home()
+  local home = private_folder.data "instances"
   local names = {}
   for _, name in ipairs(home and fs.list(home) or {}) do
     if share_home.is_name(name) then names[#names + 1] = name end
@@ -67,11 +63,9 @@ end
 function M.folder(name)
   local ok, err, code = M.check_name(name)
   local home
-  if ok then home, err, code = M.home() end
-  if not home then return nil, err, code end
-  local path = home .. "/" .. name
-  ok, err, code = private_folder.check(path)
-  if ok then return path end
+  if ok then home, err, code = private_folder.data "instances" end
+  if home then ok, err, code = private_folder.check(home .. "/" .. name) end
+  if home and ok then return home .. "/" .. name end
   if code ~= "ENOENT" then return nil, err, code end
   return errors.fail("ENOENT", "there is no instance '%s'%s", name, M.guess(name, M.names()))
 end
@@ -169,7 +163,7 @@ local function spare(home, mark) return ("%s/%s%012x"):format(home, mark, math.r
 
 -- Runs a function while no other process makes or removes an instance; removes what killed ones have left.
 local function alone(fn)
-  local home, err, code = M.home()
+  local home, err, code = private_folder.data("instances", true)
   local held
   if home then held, err, code = file_lock.take(home .. "/.lock", LOCK_LIMIT) end
   if not held then return nil, err, code end

@@ -28,7 +28,7 @@ function M.check_name(name)
     log.one_line(name, SHOWN), LONGEST)
 end
 
-local function folder() return private_folder.data "images" end
+local function folder() return private_folder.data("images", true) end
 
 local function place(home, name) return ("%s/%s.json"):format(home, core.sha256(name):hex()) end
 
@@ -50,7 +50,8 @@ local function lock(home) return file_lock.take(home .. "/.lock", LOCK_LIMIT) en
 --- path: string }[]|nil entries
 ---@return string?, string? code EACCES: the folder is not this user's alone
 function M.list()
-  local home, err, code = folder()
+  local home, err, code = private_folder.data "images"
+  if not home and code == "ENOENT" then return {} end
   if not home then return nil, err, code end
   local entries = {}
   for _, name in ipairs(fs.list(home) or {}) do
