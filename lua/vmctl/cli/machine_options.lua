@@ -6,10 +6,11 @@ local units = require "vmctl.cli.units"
 local M = {}
 
 --- Adds the options to a command.
-function M.describe(command)
-  root_options.describe(command)
+---@param of_instance boolean? which has a root, and a file of its own for what is written
+function M.describe(command, of_instance)
+  root_options.describe(command, of_instance)
   command:option("-k --kernel", "The kernel ($VMCTL_KERNEL)."):argname "FILE"
-  command:option("-r --initrd", "The guest image ($VMCTL_INITRD)."):argname "FILE"
+  if not of_instance then command:option("-r --initrd", "The guest image ($VMCTL_INITRD)."):argname "FILE" end
   command:option("-m --memory", "MiB, or with a suffix (256M)."):argname("SIZE"):convert(units.memory "--memory")
   command:option("-c --cpus", "Processors."):argname("N"):convert(units.integer("--cpus", 1, 255))
   command:option("--append", "More for the kernel's command line."):argname "WORDS"

@@ -3,15 +3,22 @@ local errors = require "vmctl.errors"
 
 local M = {}
 
-function M.describe(command)
+--- Adds the options to a command.
+---@param of_instance boolean? whose file for what is written is its own
+function M.describe(command, of_instance)
   command:option("--root", "What it is made of: disk:FILE[#PARTITION], oci:DIR[:TAG], docker://NAME, image:NAME, dir:PATH …")
     :argname "WHAT"
   command:option("--size", "An empty root of this size (4G); of an image: of the layer that keeps what is written."):argname "SIZE"
   command:option("--init", "agent, system (the root's own), or a command's words."):argname "WHAT"
   command:option("--boot", "Whose kernel: kernel: the disk's own, by default; ours; or firmware: what its loader starts.")
     :argname("HOW"):choices { "ours", "kernel", "firmware" }
-  command:option("--writes", "What becomes of what it writes to its root."):argname("HOW"):choices { "discard", "keep", "through" }
-  command:option("--keep", "The file that keeps what is written."):argname "FILE"
+  if of_instance then
+    command:option("--writes", "keep: in a file of the instance's own (default); through: to the disk itself."):argname("HOW")
+      :choices { "keep", "through" }
+  else
+    command:option("--writes", "What becomes of what it writes to its root."):argname("HOW"):choices { "discard", "keep", "through" }
+    command:option("--keep", "The file that keeps what is written."):argname "FILE"
+  end
   command:flag("--read-only", "Mount the root read-only.")
   command:option("--share", "A folder of this machine in the guest."):argname("HOST:GUEST[:ro]"):count "*"
   command:option("--network", "none (default), user: a network without a way out, or out: with one."):argname("HOW")

@@ -2,6 +2,7 @@
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
+local launch = require "vmctl.machine.launch"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local root_disk = require "vmctl.machine.root_disk"
@@ -17,14 +18,7 @@ local ARCHITECTURES = { x86_64 = "amd64", aarch64 = "arm64" } -- as images name 
 local ROOT = { "size", "read_only", "format", "firmware", "ways", "partition" } -- of a root's options
 local KEPT = "an instance keeps what it writes in a file of its own"
 
--- Of a launch: what can be written down, and holds at each start.
-local KNOWN = {
-  root = "string|table", init = "string|table", boot = { "ours", "kernel", "firmware" }, writes = { "keep", "discard", "through" },
-  kernel = "string", memory = "string|integer", cpus = "integer", accel = "string", machine = "string", arch = "string", qemu = "string",
-  append = "string", args = "table", display = { true, false, "std", "virtio" }, reboot = "boolean", console_log = "string",
-  modules_dir = "string", agent = "string", cache_dir = "string", shares = "table", network = { "none", "user" }, ports = "table",
-  channel = { "auto", "vsock", "mux" }, sandbox = { true, false, "programs" }, exec_timeout = "number",
-}
+local NOT_KEPT = { "fds", "nics", "initrd", "layer", "on", "name", "cid" } -- what of a launch is not of instances
 local PATHS = { "kernel", "console_log", "modules_dir", "agent", "cache_dir" }
 
 local function absolute(path)
@@ -37,9 +31,11 @@ local function settle(opts)
   local kept = options.merge({}, opts)
   kept.root, kept.writes = nil, nil
   for _, name in ipairs(PATHS) do kept[name] = kept[name] and absolute(kept[name]) end
-  for i, each in ipairs(kept.shares or {}) do
+  kept.shares, kept.paths = {}, {}
+  for i, each in ipairs(opts.shares or {}) do
     kept.shares[i] = { host = each.host and absolute(each.host), guest = each.guest, read_only = each.read_only }
   end
+  for i, path in ipairs(opts.paths or {}) do kept.paths[i] = absolute(path) end
   for name, value in pairs(kept) do
     if type(value) == "table" and next(value) == nil then kept[name] = nil end
   end
@@ -109,7 +105,10 @@ end
 --- Creates an instance. See vmctl.instance.create.
 ---@return true|nil, string?, string?
 function M.create(name, opts)
-  opts = options.check(opts, KNOWN, "instance.create", 4)
+  opts = launch.check(opts)
+  for _, each in ipairs(NOT_KEPT) do
+    if opts[each] ~= nil then error(("instance.create: the option '%s' is not of instances"):format(each), 2) end
+  end
   local ok, err, code = store.check_name(name)
   if not ok then return nil, err, code end
   if store.folder(name) then return store.taken(name) end

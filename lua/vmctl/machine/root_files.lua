@@ -68,7 +68,8 @@ local function open_kept(self, suffix, mark, make)
     ok, err, code = root_disk.set_mark(path, mark) -- first: a process that is killed in between leaves a mark of nothing
     if ok then ok, err, code = make(path) end
   elseif not root_disk.mark_is(path, mark) then
-    return errors.fail("EINVAL", "root: %s was kept for another root, or for this one before it changed: name another file (keep)", path)
+    return errors.fail("EINVAL", "root: %s was kept for another root, or for this one before it changed: "
+      .. "name another file (keep), or create the instance anew", path)
   end
   if not ok then return nil, err, code end
   return path

@@ -11,12 +11,10 @@ function M.describe(command)
   command:description("Creates an instance: a guest that has a name, and whose disk stays between its starts. vmctl start boots it.\n" ..
     "  vmctl create web --root docker://debian:12 -p 8080:80\n  vmctl create deb --root disk:debian.qcow2 --memory 1G")
   command:argument("name", "The instance's name."):argname "NAME"
-  machine_options.describe(command)
+  machine_options.describe(command, true)
 end
 
 function M.run(opts)
-  if opts.initrd then return errors.fail("EINVAL", "--initrd: an instance has a root, whose initrd is stage 1's") end
-  if opts.keep then return errors.fail("EINVAL", "--keep: an instance keeps what it writes in a file of its own") end
   if not opts.root and not opts.size then return errors.fail("EINVAL", "an instance needs a root: --root, or --size for an empty one") end
   local spec, err, code = machine_options.take(opts)
   if not spec then return nil, err, code end
