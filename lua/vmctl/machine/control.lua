@@ -1,5 +1,6 @@
 --- Controls a machine through QEMU's monitor: pause, resume, reset, power button, events, network carrier. A machine has the methods of
 --- its control.
+local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local links = require "vmctl.machine.links"
@@ -8,6 +9,7 @@ local options = require "vmctl.base.options"
 local M = {}
 
 local CONNECT, RESET, EVENT = 30, 30, 60 -- seconds
+local LOOK = 0.05                        -- seconds between two looks at a guest that starts again
 
 local call_options = { timeout = "number" }
 
@@ -92,6 +94,19 @@ local function act_on_reboot(self, action)
   return order(self, "set-action", { reboot = action })
 end
 
+-- From now on a reboot ends the guest again; not before its firmware is through, which resets a PC once more by itself.
+local function settle(self)
+  while self._process:check() and self._epoch:is_in_firmware() do core.sleep(LOOK) end
+  act_on_reboot(self, "shutdown")
+end
+
+--- For the machine: its agent has answered. Waits until a reboot does again what it shall, and logs cards with nobody at the other end.
+function methods:ready()
+  if self._settling then self._settling:join(RESET) end
+  self._settling = nil
+  if #self._macs > 0 then links.tell(self._name, self) end
+end
+
 --- Resets the guest, like the reset button. The guest boots again (see `wait_ready`), and a new epoch begins: calls in flight fail with
 --- ERESET. Waits until the reset is done.
 ---@param opts? number|{ timeout: number? } seconds, 30 by default
@@ -102,7 +117,9 @@ function methods:reset(opts)
   local ok, err, code, problem = act_on_reboot(self, "reset") -- QEMU ends at a reset otherwise
   if ok then ok, err, code, problem = order(self, "system_reset") end
   if ok then ok, err, code = self._epoch:wait_beyond(before, deadline - core.now()) end
-  if not self._reboots and code ~= "ECLOSED" and code ~= "ERESET" then act_on_reboot(self, "shutdown") end
+  if not self._reboots and code ~= "ECLOSED" and code ~= "ERESET" then
+    self._settling = background.spawn("reset of " .. self._name, settle, self)
+  end
   if not ok then return nil, ("reset %s: %s"):format(self._name, err), code, problem end
   return true
 end

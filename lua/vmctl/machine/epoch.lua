@@ -32,9 +32,15 @@ local function seconds(stamp) return stamp.seconds + stamp.microseconds / 1e6 en
 ---@param event { data: { guest: boolean }, timestamp: { seconds: integer, microseconds: integer } }
 function methods:on_reset(event)
   local at, before = seconds(event.timestamp), self._reset_at or -math.huge
-  self._reset_at = at
+  self._reset_at, self._heard = at, core.now()
   if event.data.guest and at - before < FIRMWARE and not self._clients:answers() then return end
   self:advance(event.data.guest and "reboot" or "reset")
+end
+
+--- Says if the firmware may still reset the guest once more, after a reset of ours. Does not wait.
+---@return boolean
+function methods:is_in_firmware()
+  return not self._clients:answers() and core.now() - (self._heard or -math.huge) < FIRMWARE
 end
 
 --- Calls `fn(number, why)` at the beginning of each epoch from now on.
