@@ -204,6 +204,20 @@ vmctl.all { copy(input, s), copy(s, output) }
     assert.equal("EPROTO", code(vm:screendump(tmpdir() .. "/x")))
   end)))
 
+  it("may go away in the middle of a launch", run(with_fake(function(s)
+    yamux.session(s, { client = false, on_stream = function(stream)
+      local request = wire.receive(stream, 30)
+      if request and request.op == "launch" then return s:close() end
+      stream:write '{"have":true}\n'
+      stream:close()
+    end }):run()
+  end, function(h)
+    local vm, err, how = launch(h)
+    assert.is_nil(vm)
+    assert.equal("EHOSTDOWN", how, err)
+    assert.truthy(err:find("launch on exec:lua5.4", 1, true), err)
+  end)))
+
   it("may end a guest's stream in the middle of a word", run(with_fake(answering('{"id":1,"accel":"x"}', '{"exit_'), function(h)
     local vm <close> = assert(launch(h))
     h._session:close()
