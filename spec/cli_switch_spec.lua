@@ -154,8 +154,26 @@ describe("vmctl switch", function()
     local sw <close> = vmctl.l2.switch { name = "lan" } -- luacheck: ignore
     assert.equal("EACCES", code(sw:trunk(where, { key = key .. "k" })))
     local trunk = assert(sw:trunk(where, { key = key }))
+    local wire <close> = assert(vmctl.l2.dial(guest)) -- luacheck: ignore
+    support.eventually(function() -- the other end has joined as well
+      wire:send(l2.frame { from = 1, text = "x" })
+      return #sw:addresses() == 1
+    end)
     trunk:close()
     assert.matches("^vmctl: trunk trunk%-1 has ended: ", assert(program.stderr:read_line(500, LIMIT)))
+    with_switch({}, function(_, ctl)
+      local answer = ctl { "trunk", where, "--trunk-key", folder .. "/./key", "--network", "lan", "--json" }
+      assert.equal(0, answer.exit_code, answer.stderr)
+      local said = assert(json.decode(answer.stdout))
+      schema.check(said, schemas["switch ctl"])
+      assert.same({ port = "trunk-1", networks = { "lan" } }, said.trunk)
+      assert.matches("trunk%-1 +connected", ctl({ "ports" }).stdout)
+      local again = ctl { "trunk", where, "--trunk-key", folder .. "/key", "--network", "lan" }
+      assert.equal(125, again.exit_code)
+      assert.matches("a loop in network 'lan'", again.stderr)
+      assert.equal(0, ctl({ "disconnect", "trunk-1" }).exit_code)
+    end)
+    assert.matches("^vmctl: trunk trunk%-%d has ended: ", assert(program.stderr:read_line(500, LIMIT)))
     program:kill "TERM"
     assert.equal(0, assert(program:wait(LIMIT)).exit_code)
   end))

@@ -1,4 +1,5 @@
 --- vmctl switch ctl: changes a switch that runs, and reads its counters.
+local core = require "vmctl.core"
 local address = require "vmctl.net.address"
 local errors = require "vmctl.errors"
 local fault_options = require "vmctl.cli.fault_options"
@@ -7,13 +8,14 @@ local l2 = require "vmctl.l2"
 local output = require "vmctl.cli.output"
 local qmp = require "vmctl.cli.commands.qmp"
 local share_client = require "vmctl.machine.share_client"
+local switch_trunks = require "vmctl.cli.switch_trunks"
 local units = require "vmctl.cli.units"
 
 local M = {}
 
 local ACTIONS = {
   "ports", "counts", "addresses", "forget", "faults", "cut", "heal", "partition", "mirror", "link", "disconnect", "seed", "capture",
-  "capture-end",
+  "capture-end", "trunk",
 }
 
 --- Describes the command below `switch`.
@@ -26,6 +28,7 @@ function M.describe(command)
     "  cut PORT [PORT], heal [PORT [PORT]], partition PORT,PORT… PORT,PORT…\n" ..
     "  link PORT up|down               with --guest also for the guest\n" ..
     "  mirror [PORT], disconnect PORT, forget, seed NUMBER, capture FILE, capture-end FILE\n" ..
+    "  trunk ADDRESS                   join a switch elsewhere; --trunk-key and --network as of vmctl switch\n" ..
     "  vmctl switch ctl net faults guest-1 guest-2 --loss 10% --delay 50ms")
   ctl:argument("name", "The name of the switch, or the address of a control socket."):argname "NAME"
   ctl:argument("action", "What to do."):argname("ACTION"):choices(ACTIONS)
@@ -36,6 +39,7 @@ function M.describe(command)
   ctl:flag("--clear", "heal ends all faults as well.")
   ctl:option("--guest", "The guest of vmctl run whose card gets the link, or the address of its monitor."):argname "GUEST"
   ctl:option("--card", "Which of its cards (1)."):argname("NUMBER"):convert(units.integer("--card", 1)):default "1"
+  switch_trunks.describe_joining(ctl)
   fault_options.describe(ctl)
 end
 
@@ -96,6 +100,16 @@ function arguments.link(_, words)
   return { port = words[1], up = words[2] == "up" }
 end
 
+function arguments.trunk(opts, words)
+  if #words ~= 1 then return usage "the address of a switch's trunks" end
+  if opts.trunk_key then -- the switch runs in another folder
+    local path, err, code = core.fs.real(opts.trunk_key)
+    if not path then return nil, err, code end
+    opts.trunk_key = path
+  end
+  return { where = words[1], options = switch_trunks.settings(opts) }
+end
+
 function arguments.seed(_, words)
   local seed = #words == 1 and math.tointeger(tonumber(words[1]))
   if not seed then return usage "a whole number" end
@@ -150,6 +164,8 @@ function texts.addresses(list)
   for i, entry in ipairs(list) do rows[i] = { entry.mac, tostring(entry.vlan), entry.port, ("%d s"):format(entry.age) } end
   return output.table({ "ADDRESS", "VLAN", "PORT", "AGE" }, rows)
 end
+
+function texts.trunk(joined) return ("%s joins %s"):format(joined.port, table.concat(joined.networks, ", ")) end
 
 function texts.capture_end(frames) return ("%d frames"):format(frames) end
 

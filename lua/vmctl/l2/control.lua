@@ -76,6 +76,13 @@ function operations.disconnect(switch, request)
   return switch:_resolve(request.port, 2):disconnect()
 end
 
+-- The trunk lives on without its client: `disconnect` of its port ends it.
+function operations.trunk(switch, request)
+  local trunk, err, code = switch:trunk(request.where, request.options)
+  if not trunk then return nil, err, code end
+  return { port = trunk.name, networks = json.array(trunk:networks()) }
+end
+
 function operations.seed(switch, request)
   return switch:seed(request.seed)
 end
@@ -101,11 +108,11 @@ end
 
 local REQUEST = {
   op = "string", port = "string?", to = "string?", direction = "string?", path = "string?", clear = "boolean?", up = "boolean?",
-  seed = "integer?", groups = "any?", faults = "any?", options = "any?",
+  seed = "integer?", where = "string?", groups = "any?", faults = "any?", options = "any?",
 }
 local NEEDS = { -- members without which an operation makes no sense
   cut = { "port" }, partition = { "groups" }, link = { "port", "up" }, disconnect = { "port" },
-  capture = { "path" }, capture_end = { "path" },
+  trunk = { "where" }, capture = { "path" }, capture_end = { "path" },
 }
 
 local function read_request(line)
