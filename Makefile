@@ -309,18 +309,18 @@ test-distributions:
 	@for suite in $(DISTRIBUTIONS); do tools/debian-root $$suite build/debian-$$suite || exit 1; done
 	@eval "$$($(MAKE) -s env)" && VMCTL_DISTRIBUTIONS="$(DISTRIBUTIONS)" $(LUA) tools/specs.lua $(or $(SPECS),spec/distribution_guest_spec.lua spec/scenario_distribution_guest_spec.lua spec/system_guest_spec.lua)
 
-# Spec files as tasks of a real Slurm of two nodes, which this machine is. Needs root.
+# Spec files as tasks of a real Slurm of two nodes, which this machine is. Needs root. Each file has a cluster: one at a time.
 test-slurm:
-	@tools/deps build test slurm
-	@$(MAKE) -s all
-	@eval "$$($(MAKE) -s env)" && VMCTL_SLURM=1 $(LUA) tools/specs.lua $(or $(SPECS),spec/slurm_spec.lua spec/remote_slurm_spec.lua)
+	@tools/deps build guest test slurm
+	@$(MAKE) -s all guest
+	@eval "$$($(MAKE) -s env)" && VMCTL_SLURM=1 JOBS=$(or $(JOBS),1) $(LUA) tools/specs.lua $(or $(SPECS),spec/slurm_spec.lua spec/remote_slurm_spec.lua)
 
 # What goes over ssh, with real sshds on hosts that are namespaces. Needs root; a network namespace keeps all of it from this machine.
 SSH_SPECS := $(shell grep -lE '^describe.* \#ssh"' $(wildcard spec/*_spec.lua))
 
 test-ssh:
-	@tools/deps build test ssh
-	@$(MAKE) -s all
+	@tools/deps build guest test ssh
+	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && unshare --net sh -c 'ip link set lo up && VMCTL_SSH=1 exec "$$@"' sh \
 	  $(LUA) tools/specs.lua $(or $(SPECS),$(SSH_SPECS))
 
