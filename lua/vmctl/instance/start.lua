@@ -10,7 +10,7 @@ local text = require "vmctl.text"
 
 local M = {}
 
-local READY_TIMEOUT, GRACE = 120, 30  -- seconds; the second ones for the images that a launch makes, and for a busy machine
+local READY_TIMEOUT, GRACE = 120, 300 -- seconds; the second ones for a disk that is made, and a guest that looks for a disk's kernel
 local MOST_LINE = 1 << 20             -- bytes of the owner's answer
 local MOST_LOG, MOST_SHOWN = 1 << 16, 500
 
