@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local instances = require "spec.support.instances"
 local json = require "vmctl.json"
 local support = require "spec.support"
+local task = require "vmctl.base.task"
 local vmctl = require "vmctl"
 
 local instance = vmctl.instance
@@ -26,6 +27,19 @@ describe("vmctl.instance", function()
     user:done("create", "small", "--size", "64M")
     assert.same({ from = "empty, 64M", size = "64M" }, spec_of(user, "small").root)
     assert.same({ small = "created", web = "created" }, user:states())
+  end, 60))
+
+  it("is created once and removed once when several do it at a time", support.run(function()
+    local user = instances.user()
+    for _, words in ipairs { { "an instance 'web' is there already (vmctl rm web removes it)", "create", "web", "--size", "64M" },
+      { "there is no instance 'web'", "rm", "web" } } do
+      local said = {}
+      task.all({ 1, 2, 3, 4 }, function(n) said[n] = user:vmctl(table.unpack(words, 2)).stderr end)
+      table.sort(said)
+      local lost = "vmctl: " .. words[1] .. "\n"
+      assert.same({ "", lost, lost, lost }, said)
+    end
+    assert.same({}, user:left())
   end, 60))
 
   it("raises for what is not of instances, and refuses what cannot keep anything", support.run(function()

@@ -94,7 +94,12 @@ function M.remove(name, opts)
     ok, err, code = M.stop(name)
     if not ok and code ~= "ENOENT" then return nil, err, code end
   end
-  return store.remove(folder)
+  local ok
+  ok, err, code = store.remove(folder)
+  if ok then return true end
+  if code == "EBUSY" then return errors.fail("EBUSY", "the instance '%s' runs", name) end
+  if code == "ENOENT" then return errors.fail("ENOENT", "there is no instance '%s'", name) end
+  return nil, err, code
 end
 
 local function describe(name)
