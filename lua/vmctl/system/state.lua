@@ -10,11 +10,12 @@ local ASK, PAUSE = 30, 0.2 -- seconds for a question; between two looks
 local GRACE = 5            -- seconds for the report of a time-out
 local NAMED, NAME = 10, 255 -- units that a message names, and bytes of a name
 
--- Who is PID 1. Stage 1 makes /run/systemd/system before systemd runs; OpenRC is started by an init of another name.
+-- Who is PID 1. Stage 1 makes /run/systemd/system before systemd runs; OpenRC is started by an init of another name, in Debian by its
+-- /etc/init.d/rcS.
 local WHO = [[
 if [ -d /run/systemd/system ]; then echo systemd; exit; fi
 case $(readlink /proc/1/exe) in *vmctl-agent|/run/vmctl/agent) ;; *)
-  if [ -d /run/openrc ] || [ -x /sbin/openrc ] && grep -qs openrc /etc/inittab; then echo openrc; fi ;;
+  if [ -d /run/openrc ] || [ -x /sbin/openrc ] && grep -qs openrc /etc/inittab /etc/init.d/rcS; then echo openrc; fi ;;
 esac]]
 
 -- The runlevel that has been reached, services that are on their way, and those that failed (openrc(8); rc-status(8) shows the same).
