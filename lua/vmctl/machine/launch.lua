@@ -6,6 +6,7 @@ local console = require "vmctl.machine.console"
 local control = require "vmctl.machine.control"
 local epoch = require "vmctl.machine.epoch"
 local explain = require "vmctl.machine.explain"
+local lost_timer = require "vmctl.machine.lost_timer"
 local monitor = require "vmctl.machine.monitor"
 local options = require "vmctl.base.options"
 local ports = require "vmctl.machine.ports"
@@ -208,6 +209,10 @@ function M.start(opts, mt, its_beside, its_root)
   if not ok then
     vm:close()
     return nil, err, code
+  end
+  if spec.accel == "tcg" and spec.machine.has_one_timer then
+    local its_control, clients = vm._control, vm._clients -- and not the machine
+    vm._readiness:beside(function() lost_timer.watch(its_control, clients) end)
   end
   vm._lead = its_root and its_root:lead { clients = vm._clients, process = vm._process, ports = vm._ports }
   if opts.reboot or vm._channel.port then vm._monitor:begin() end -- its reboots, and its agent's end, must not go unseen

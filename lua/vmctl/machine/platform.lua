@@ -10,6 +10,7 @@ local M = {}
 ---@field options? string  what stands behind it
 ---@field suffix string  ending of virtio's device names: "virtio-serial" .. suffix
 ---@field args? string  what the kernel must be told
+---@field has_one_timer? boolean  its kernel has nothing but its APIC's timer: see vmctl.machine.lost_timer
 ---@field tcg_args? string  what the kernel must be told under software emulation; %d: this machine's TSC rate in kHz
 
 ---@class vmctl.Platform
@@ -46,7 +47,8 @@ M.platforms = {
     fallback = "q35",
     machines = {
       microvm = { type = "microvm", options = ",rtc=on", suffix = "-device", args = "reboot=t",
-        tcg_args = "tsc_early_khz=%d tsc=reliable" },
+        tcg_args = "tsc_early_khz=%d tsc=reliable",
+        has_one_timer = true },
       q35 = { type = "q35", suffix = "-pci", tcg_args = "tsc=unstable no_timer_check" },
     },
   },

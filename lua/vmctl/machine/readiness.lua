@@ -24,6 +24,10 @@ function M.new(name, clients, qemu, report)
   return setmetatable({ _name = name, _clients = clients, _qemu = qemu, _report = report }, mt)
 end
 
+--- Has a function called beside each wait, in a task that ends with it. Does not wait.
+---@param watch function
+function methods:beside(watch) self._watch = watch end
+
 local function warn_of_clock(self)
   local source = self._clients:told().clock_source
   if self._warned or not BAD_CLOCKS[source] then return end
@@ -56,6 +60,10 @@ function methods:wait(timeout, of_system)
     function()
       local ended, why, how = self._qemu:wait(math.huge)
       return nil, ended and "it has ended" or why, ended and "ERESET" or how
+    end,
+    self._watch and function()
+      self._watch()
+      core.sleep(math.huge) -- it has nothing to say of the wait
     end,
   }
   if ok then return core.now() - begin end
