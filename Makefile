@@ -207,7 +207,7 @@ $(BUILD)/agent/%.o: src/%.c
 -include $(AGENT_SRC:src/%.c=$(BUILD)/agent/%.d)
 
 # The guest. fetch-kernel looks by itself whether there is anything to do (KERNEL=path takes another kernel).
-guest: agent
+guest: agent $(CORE)
 	@tools/fetch-kernel $(KERNEL_DIR)
 	@$(MAKE) -s $(IMAGE)
 
