@@ -4,6 +4,7 @@ local config = require "vmctl".config
 local doctor = require "vmctl".doctor
 local distributions = require "spec.support.distributions"
 local guest = require "spec.support.guest"
+local ready = require "vmctl".ready
 local support = require "spec.support"
 
 local LIMIT = distributions.LIMIT
@@ -63,6 +64,7 @@ for _, suite in ipairs(distributions.suites()) do
       local details
       ok, err, code, details = vm:wait_ready { target = "system", timeout = LIMIT }
       assert.same({ nil, "EREMOTE", { state = "degraded", failed = { "bad.service" } } }, { ok, code, details })
+      assert.equal("EREMOTE", select(3, ready.wait(ready.system(vm), { timeout = LIMIT, attempt_timeout = LIMIT })))
       has(err, "the system is degraded: bad.service failed", "\nbad.service is failed", "sour")
       assert(unit:reset_failed())
       assert(vm:wait_ready { target = "system", timeout = LIMIT })
@@ -159,6 +161,8 @@ for _, suite in ipairs(distributions.suites()) do
 
     it("is up, has verbs for its units, and tells its journal", run(function(folder, root)
       local vm <close> = boot(folder, { root = root })
+      local _, kind = assert(ready.wait(ready.system(vm), { timeout = LIMIT, attempt_timeout = LIMIT }))
+      assert.equal("systemd", kind)
       assert.is_true(assert(vm:wait_ready { target = "system", timeout = LIMIT }) > 0)
       assert.equal("running\n", distributions.state(vm))
       check_verbs(vm)

@@ -1207,6 +1207,12 @@ function ready.port(where, port_or_options, host, opts) end
 ---@return vmctl.Probe
 function ready.stereos(where) end
 
+--- A guest's system is up: systemd or OpenRC has started all. A degraded one never becomes ready. The probe's value: "systemd", "openrc" or
+--- "none".
+---@param where vmctl.Machine|vmctl.ExecClient
+---@return vmctl.Probe
+function ready.system(where) end
+
 --- Waits until a probe is good.
 ---@param probe vmctl.Probe|function one of vmctl.ready's probes, or a function (see `fn`)
 ---@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function? }|number seconds for all of it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message, code) is called after each, without a message when it was good

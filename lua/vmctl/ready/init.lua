@@ -8,7 +8,7 @@ local waiting = require "vmctl.ready.waiting"
 
 local M = {
   stereos = probes.stereos, exec = probes.exec, port = probes.port, console = probes.console, file = probes.file,
-  command = probes.command, fn = probes.fn,
+  command = probes.command, system = probes.system, fn = probes.fn,
 }
 
 local DEFAULTS = { timeout = 60, interval = 0.2, attempt_timeout = 5 } -- seconds

@@ -5,6 +5,7 @@ local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local ports = require "vmctl.ready.port"
 local probe = require "vmctl.ready.probe"
+local system = require "vmctl.system"
 local target = require "vmctl.base.target"
 
 local M = {}
@@ -127,6 +128,20 @@ local function outcome(done)
   local how = done.error or done.signal and "killed by signal " .. done.signal or ("exit code %d"):format(done.exit_code)
   local said = log.last_words(done.stderr, STDERR_TAIL)
   return nil, said ~= "" and how .. ": " .. said or how, "EEXIT"
+end
+
+--- A guest's system is up: systemd or OpenRC has started all. A degraded one never becomes ready. The probe's value: "systemd", "openrc" or
+--- "none".
+---@param where vmctl.Machine|vmctl.ExecClient
+---@return vmctl.Probe
+function M.system(where)
+  local client, name, machine = resolve_exec(where, "ready.system")
+  local function attempt(_, timeout)
+    local kind, err, code = system.await(client, timeout * 0.8) -- and the rest for what it still waits for
+    if kind then return kind end
+    return nil, err, code
+  end
+  return make("system", "system of " .. name, attempt, { client = client, machine = machine, transport = transport(client) })
 end
 
 local function run_attempt(command)

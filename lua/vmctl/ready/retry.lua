@@ -25,10 +25,11 @@ local kinds = {
   forward = set("EPROTO", "EREMOTE"),          -- the agent says that the port is closed
   console = set(),
   command = set("EPROTO", "EREMOTE", "EEXIT"), -- a file is a command's answer as well
+  system = set("EPROTO"),                      -- one that is degraded stays so
 }
 
 --- Says if a failure of a probe is final.
----@param kind "stereos"|"exec"|"port"|"forward"|"console"|"command"|"fn" fn: all codes but the hopeless are "not yet"
+---@param kind "stereos"|"exec"|"port"|"forward"|"console"|"command"|"system"|"fn" fn: all codes but the hopeless are "not yet"
 ---@param transport? string the kind of the address on the way
 ---@param code? string nil: a plain "no", which may change
 ---@return boolean

@@ -21,7 +21,7 @@ esac]]
 -- The runlevel that has been reached, services that are on their way, and those that failed (openrc(8); rc-status(8) shows the same).
 local OPENRC = [[
 cd /run/openrc 2>/dev/null || exit 0
-[ -e rc.starting ] || [ -e rc.stopping ] || { read level <softlevel && echo "level $level"; } 2>/dev/null
+[ -e rc.starting ] || [ -e rc.stopping ] || echo "level $(cat softlevel 2>/dev/null)"
 for what in starting failed; do
   for each in "$what"/*; do [ -e "$each" ] && echo "$what ${each##*/}"; done
 done
