@@ -207,8 +207,10 @@ describe("the version", function()
   local version = require "vmctl.base.version"
 
   it("stands in one file", function()
-    local pattern, others = ("grep -rlF --exclude-dir=build %q lua src bin tools Makefile spec examples fuzz bench"):format(version), {}
-    local pipe <close> = assert(io.popen(pattern))
+    -- As a word: it may be a part of an address of networks, and the version of something else has a "v" in front.
+    local word, others = ("(^|[^0-9.v])%s([^0-9./]|$)"):format(version:gsub("%.", "[.]")), {}
+    local command = ("grep -rlE --exclude-dir=build '%s' lua src bin tools Makefile spec examples fuzz bench"):format(word)
+    local pipe <close> = assert(io.popen(command))
     for path in pipe:lines() do others[#others + 1] = path end
     assert.same({ "lua/vmctl/base/version.lua" }, others)
   end)

@@ -1,7 +1,7 @@
 rockspec_format = "3.0"
 package = "vmctl"
-version = "0.1.0-1"
-source = { url = "file://build/dist/vmctl-0.1.0.tar.gz", dir = "vmctl-0.1.0" }
+version = "0.2.0-1"
+source = { url = "file://build/dist/vmctl-0.2.0.tar.gz", dir = "vmctl-0.2.0" }
 description = {
   summary = "Run virtual machines from Lua: reach guests, know when they are ready, run pipelines in them",
   license = "MIT",
