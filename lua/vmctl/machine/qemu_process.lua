@@ -58,18 +58,20 @@ function methods:check()
   return true
 end
 
---- Waits for the end of the process.
+--- Waits for the end of the process: a method of this class, and of that for a QEMU on another machine.
 ---@param timeout number seconds
----@return { exit_code: integer?, signal: string? }|nil, string?, string? code ETIMEDOUT, ECLOSED
-function methods:wait(timeout)
+---@return { exit_code: integer?, signal: string? }|nil, string?, string? code ETIMEDOUT, ECLOSED; EHOSTDOWN: its machine went away
+function M.wait(self, timeout)
   local deadline = core.now() + timeout
   while not self._record do
-    if self._closed then return errors.fail("ECLOSED", "wait for the end of %s: closed", self._name) end
-    local ok, err, code = self._known:wait(deadline - core.now(), ("wait for the end of %s"):format(self._name))
+    local ok, err, code = self:check()
+    if ok then ok, err, code = self._known:wait(deadline - core.now(), ("wait for the end of %s"):format(self._name)) end
     if not ok then return nil, err, code end
   end
   return self._record
 end
+
+methods.wait = M.wait
 
 --- Waits for the end of the process and of its error output. A QEMU whose link has ended usually ends as well.
 ---@param timeout number seconds

@@ -3,6 +3,7 @@ local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
+local qemu_process = require "vmctl.machine.qemu_process"
 local text = require "vmctl.text"
 local wire = require "vmctl.remote.wire"
 
@@ -69,19 +70,8 @@ function methods:check()
   return true
 end
 
---- Waits for the end of the process.
----@param timeout number seconds
----@return { exit_code: integer?, signal: string? }|nil, string?, string? code ETIMEDOUT, ECLOSED, EHOSTDOWN
-function methods:wait(timeout)
-  local deadline = core.now() + timeout
-  while not self._record do
-    if self._closed then return errors.fail("ECLOSED", "wait for the end of %s: closed", self._name) end
-    local ok, err, code = self:check()
-    if ok then ok, err, code = self._known:wait(deadline - core.now(), ("wait for the end of %s"):format(self._name)) end
-    if not ok then return nil, err, code end
-  end
-  return self._record
-end
+--- As vmctl.QemuProcess has it.
+methods.wait = qemu_process.wait
 
 --- As vmctl.QemuProcess has it: its last words come with its end.
 function methods:await_last_words(timeout)
