@@ -9,12 +9,14 @@ local exec = require "vmctl.exec.wire"
 local failure = require "vmctl.scenario.failure"
 local firmware = require "vmctl.machine.firmware"
 local glob = require "vmctl.cc.backend.glob"
+local journal = require "vmctl.system.journal"
 local json = require "vmctl.json"
 local keys = require "vmctl.guest.keys"
 local log = require "vmctl.log"
 local mask = require "vmctl.trace.mask"
 local mounts = require "vmctl.guest.mounts"
 local oci = require "vmctl.rootfs.oci"
+local partitions = require "vmctl.doctor.partitions"
 local paths = require "vmctl.socketforward.paths"
 local qmp = require "vmctl.qmp.wire"
 local reader = require "vmctl.tar.read"
@@ -22,6 +24,8 @@ local rootfs = require "vmctl.rootfs.spec"
 local safe_file = require "vmctl.base.safe_file"
 local secrets = require "vmctl.guest.secrets"
 local stereos = require "vmctl.stereos.wire"
+local system = require "vmctl.system"
+local systemctl = require "vmctl.system.systemctl"
 local text = require "vmctl.text"
 local writer = require "vmctl.tar.write"
 
@@ -66,6 +70,21 @@ end
 
 local skip = assert(glob.compile { "*a*", "/**/b*", "?" })
 
+-- A guest that says `bytes` to whatever it is asked, but is this kind of system, in this state.
+local function await_system(kind, state, bytes)
+  local guest = { run = function(_, command)
+    local said = command[1] == "sh" and kind == "systemd" and kind or command[2] == "is-system-running" and state or bytes
+    if kind == "openrc" and command[3]:find("readlink", 1, true) then said = kind end
+    if command[1] == "journalctl" or command[3] == "show" then said = "" end -- these are asked for each unit
+    return { stdout = said, stderr = "", exit_code = 0 }
+  end }
+  return system.await(guest, 0)
+end
+
+local function list_partitions(bytes)
+  return partitions.list(function(offset, size) return bytes:sub(offset + 1, offset + size) end, #bytes)
+end
+
 local functions = {
   ["text.trim_end"] = text.trim_end, ["text.strip_slashes"] = text.strip_slashes, ["text.strip_folder"] = text.strip_folder,
   ["text.last_line"] = text.last_line, ["text.base"] = text.base, ["text.split"] = text.split, ["text.unix_lines"] = text.unix_lines,
@@ -91,6 +110,10 @@ local functions = {
   ["keys.check"] = keys.check, ["mounts.parse"] = mounts.parse, ["qmp.parse"] = qmp.parse,
   ["mask.line of qga"] = function(bytes) return mask.line({ protocol = "qga" }, bytes) end,
   ["mask.line of stereos"] = function(bytes) return mask.line({ protocol = "stereos" }, bytes) end,
+  ["journal.parse"] = journal.parse, ["systemctl.parse"] = systemctl.parse, ["partitions.list"] = list_partitions,
+  ["system.await of one that is late"] = function(bytes) return await_system("systemd", "starting", bytes) end,
+  ["system.await of one that is degraded"] = function(bytes) return await_system("systemd", "degraded", bytes) end,
+  ["system.await of OpenRC"] = function(bytes) return await_system("openrc", "", bytes) end,
   ["glob"] = function(bytes) return skip("/" .. bytes:sub(1, 4096)) end,
   ["tar of a long path"] = function(bytes) return read_tar(archive(bytes)) end,
   ["tar of rubbish"] = function(bytes) return read_tar(bytes) end,

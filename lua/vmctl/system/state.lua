@@ -89,7 +89,8 @@ local function look_at_openrc(exec)
   local record, err, code = exec:run { "sh", "-c", OPENRC, timeout = ASK, max_output = 1 << 16 }
   if not record then return nil, err, code end
   local seen = { starting = {}, failed = {} }
-  for what, name in record.stdout:gmatch "(%l+) ([^\n]+)\n" do
+  for line in record.stdout:gmatch "[^\n]+" do
+    local what, name = line:match "^(%l+) (.+)$"
     local list = seen[what]
     if what == "level" then seen.level = name elseif list then list[#list + 1] = log.one_line(name, NAME) end
   end

@@ -43,6 +43,26 @@ function M.words_of(record)
   return said ~= "" and said or how
 end
 
+--- The properties in what `systemctl show` prints. A value may have several lines. Does not wait.
+---@param text string
+---@return table<string, string>
+function M.parse(text)
+  local parts, last = {}, nil
+  for line in text:gmatch "[^\n]+" do
+    local at = line:find("=", 1, true)
+    local name = at and line:sub(1, at - 1)
+    if name and not name:find "[^%w]" then
+      last = { line:sub(at + 1) }
+      parts[name] = last
+    elseif last then
+      last[#last + 1] = line
+    end
+  end
+  local found = {}
+  for name, lines in pairs(parts) do found[name] = table.concat(lines, "\n") end
+  return found
+end
+
 --- The properties that systemd shows of a unit, or of itself. Waits.
 ---@param exec table
 ---@param unit? string nil: of systemd
@@ -62,17 +82,7 @@ function M.show(exec, unit, names, opts)
   local record, err, code = M.call(exec, words, opts)
   if not record then return nil, err, code end
   if record.exit_code ~= 0 then return errors.fail("EREMOTE", "show %s: %s", unit or "systemd", M.words_of(record)) end
-  local found, last = {}, nil
-  for line in record.stdout:gmatch "[^\n]*" do
-    local at = line:find("=", 1, true)
-    local name = at and line:sub(1, at - 1)
-    if name and not name:find "[^%w]" then
-      found[name], last = line:sub(at + 1), name
-    elseif last and line ~= "" then
-      found[last] = found[last] .. "\n" .. line -- a value of several lines
-    end
-  end
-  return found
+  return M.parse(record.stdout)
 end
 
 local function indent(text) return "  | " .. text:gsub("\n", "\n  | ") end
