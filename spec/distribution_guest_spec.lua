@@ -9,6 +9,20 @@ local vmctl = require "vmctl"
 local LIMIT = distributions.LIMIT
 local FILES = 10000
 
+if distributions.cloud() then
+  describe("a disk of Debian's bookworm with cloud-init #distribution", function()
+    it("is led to the agent by a volume of NoCloud's, which alters nothing else", support.run(function()
+      local vm <close> = distributions.boot(support.tmpdir(), { root = { "disk:" .. distributions.cloud(), ways = { "nocloud" } },
+        boot = "firmware" })
+      assert.equal("nocloud", vm:agent_came_by())
+      assert.equal("running\n", distributions.state(vm))
+      assert.equal("debian-bookworm\n", distributions.say(vm, "hostname"))
+      assert.equal("", distributions.say(vm, "getent passwd debian || true"))
+      assert(vm:shutdown(LIMIT))
+    end, 2 * LIMIT))
+  end)
+end
+
 for _, suite in ipairs(distributions.suites()) do
   local disk = distributions.disk(suite)
 

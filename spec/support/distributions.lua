@@ -18,12 +18,21 @@ M.KERNEL = guest.kernel
 ---@return string[]
 function M.suites()
   local list = {}
-  for name in (os.getenv "VMCTL_DISTRIBUTIONS" or ""):gmatch "%S+" do list[#list + 1] = name end
+  for name in (os.getenv "VMCTL_DISTRIBUTIONS" or ""):gmatch "%S+" do
+    if name ~= "cloud" then list[#list + 1] = name end
+  end
   return list
 end
 
 --- The disk of a suite.
 function M.disk(suite) return ("%sbuild/debian-%s/disk.img"):format(guest.root, suite) end
+
+--- The disk of a bookworm with cloud-init, nil where none was made.
+---@return string|nil
+function M.cloud()
+  local path = guest.root .. "build/debian-bookworm-cloud/disk.img"
+  return (os.getenv "VMCTL_DISTRIBUTIONS" or ""):find("cloud", 1, true) and path or nil
+end
 
 --- A guest of it that is ready; options as for vmctl.machine.launch.
 ---@return vmctl.Machine

@@ -3,16 +3,20 @@
 ---   extra-unit  a credential in the SMBIOS with the agent's unit (systemd 256 and later: systemd.system-credentials(7))
 ---   tmpfiles    a credential with lines of tmpfiles.d that write the unit, and a rule of udev that starts it at a new port (252 and later)
 ---   qemu-ga     QEMU's guest agent starts it, where that is installed
+---   nocloud     cloud-init starts it, told by a volume of its data source NoCloud (docs of cloud-init, "NoCloud")
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local iso = require "vmctl.machine.iso"
+local json = require "vmctl.json"
 local qga = require "vmctl.qga"
 local texts = require "vmctl.text"
 
 local M = {}
 
 M.AGENT_SERIAL = "vmctl-agent"
-M.WAYS = { "extra-unit", "tmpfiles", "qemu-ga" }
+M.WAYS = { "extra-unit", "tmpfiles", "qemu-ga", "nocloud" }
+M.SEED_SERIAL = "vmctl-seed"
 
 local WAY_FILE = "/run/vmctl/way"
 local EFI = { { "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd" },
@@ -31,7 +35,7 @@ mkdir -p /run/vmctl && mount -t tmpfs -o size=8m,mode=0755,exec vmctl /run/vmctl
 cat /dev/disk/by-id/virtio-%s >/run/vmctl/new && chmod 755 /run/vmctl/new && echo %%s >%s && mv /run/vmctl/new /run/vmctl/agent]])
   :format(M.AGENT_SERIAL, M.AGENT_SERIAL, WAY_FILE)
 
-local QGA_START = [[
+local START = [[
 
 if command -v systemd-run >/dev/null; then
   systemd-run --unit=vmctl-agent -p Restart=always -p RestartSec=200ms -p DefaultDependencies=no /run/vmctl/agent
@@ -106,6 +110,21 @@ function M.ways(list)
   return set
 end
 
+--- The volume that leads cloud-init to the agent: it runs a command each time it starts, and is told to leave alone what else it would do
+--- to a new machine. Does not wait.
+---@return string bytes
+function M.seed()
+  local none = json.array {}
+  local user = {
+    bootcmd = { { "/bin/sh", "-c", STARTER:format "nocloud" .. START } },
+    cloud_init_modules = { "bootcmd" }, cloud_config_modules = none, cloud_final_modules = none,
+  }
+  return iso.make("cidata", {
+    ["user-data"] = "#cloud-config\n" .. json.encode(user) .. "\n", ["meta-data"] = "instance-id: vmctl\n",
+    ["network-config"] = "network: {config: disabled}\n",
+  })
+end
+
 --- QEMU's arguments for the firmware and what it tells the guest. Does not wait.
 ---@param opts { firmware: "bios"|"efi"|nil, ways: table<string, true> }
 ---@param file vmctl.File the disk
@@ -136,7 +155,7 @@ local function ask_qga(self)
   local client <close> = qga.connect(function() return self._qga_port end, { sync_timeout = QGA_WAIT }) -- luacheck: ignore
   self._qga_port = nil -- the client's, and closed with it
   if not client then return self._ports:remove_port(QGA_PORT, QGA_WAIT) end
-  client:run { "/bin/sh", "-c", STARTER:format "qemu-ga" .. QGA_START, timeout = QGA_WAIT * 3 }
+  client:run { "/bin/sh", "-c", STARTER:format "qemu-ga" .. START, timeout = QGA_WAIT * 3 }
   self._ports:remove_port(QGA_PORT, QGA_WAIT)
 end
 

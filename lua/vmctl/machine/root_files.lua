@@ -4,6 +4,7 @@ local errors = require "vmctl.errors"
 local firmware = require "vmctl.machine.firmware"
 local overlay = require "vmctl.machine.overlay"
 local root_disk = require "vmctl.machine.root_disk"
+local stage1 = require "vmctl.machine.stage1"
 
 local M = {}
 
@@ -101,6 +102,16 @@ local function drive_discarded(self, file, format)
   return true
 end
 
+local function make_seed(self)
+  local bytes, folder = firmware.seed(), self._cache .. "/seeds"
+  local path = ("%s/%s.iso"):format(folder, core.sha256(bytes):hex())
+  if core.fs.stat(path) then return path end
+  local ok, err, code = stage1.make_folders(folder)
+  if ok then ok, err, code = core.fs.replace(path, bytes) end
+  if not ok then return nil, "root: " .. err, code end
+  return path
+end
+
 -- What is read of the disk before QEMU runs, and the agent's program beside it.
 local function plan_firmware(self, file, format)
   local args, err, code = firmware.arguments(self._firmware, file, format)
@@ -110,6 +121,14 @@ local function plan_firmware(self, file, format)
   agent, err, code = add_file(self, "agent", self._firmware.agent, false, "raw")
   if not agent then return nil, err, code end
   drive(self, "agent", firmware.AGENT_SERIAL, "file={agent},format=raw,read-only=on")
+  if not self._firmware.ways.nocloud then return true end
+  local path
+  path, err, code = make_seed(self)
+  if not path then return nil, err, code end
+  local seed
+  seed, err, code = add_file(self, "seed", path, false, "raw")
+  if not seed then return nil, err, code end
+  drive(self, "seed", firmware.SEED_SERIAL, "file={seed},format=raw,read-only=on")
   return true
 end
 
