@@ -116,15 +116,8 @@ end)
 
 describe("Lua", function()
   it("of another version", support.run(function()
-    local others = 0
-    for _, name in ipairs { "lua5.1", "lua5.3", "luajit" } do
-      if os.execute(("command -v %s >/dev/null"):format(name)) then
-        local seen = lua('print((select(2, pcall(require, "vmctl"))))', nil, name)
-        assert.matches("^vmctl needs Lua 5%.4, and this is Lua 5%.[123]: start the script with lua5%.4", seen)
-        others = others + 1
-      end
-    end
-    assert.is_true(others > 0, "busted's own Lua 5.1 is not here")
+    local seen = lua('print((select(2, pcall(require, "vmctl"))))', nil, "lua5.1")
+    assert.matches("^vmctl needs Lua 5%.4, and this is Lua 5%.1: start the script with lua5%.4", seen)
   end, LIMIT))
 
   it("without lua-cjson, or with another module of that name", support.run(function()
