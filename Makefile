@@ -327,11 +327,11 @@ test-ssh:
 	@eval "$$($(MAKE) -s env)" && unshare --net sh -c 'ip link set lo up && VMCTL_SSH=1 exec "$$@"' sh \
 	  $(LUA) tools/specs.lua $(or $(SPECS),$(SSH_SPECS))
 
-# A suite's report in a real browser.
+# A suite's report, and the site, in a real browser.
 test-report:
-	@tools/deps build test browser
-	@$(MAKE) -s all
-	@eval "$$($(MAKE) -s env)" && VMCTL_BROWSER=1 $(LUA) tools/specs.lua spec/report_browser_spec.lua
+	@tools/deps build test browser doc
+	@$(MAKE) -s all doc
+	@eval "$$($(MAKE) -s env)" && VMCTL_BROWSER=1 $(LUA) tools/specs.lua spec/report_browser_spec.lua spec/site_browser_spec.lua
 
 check-build: $(CORE) $(AGENT_OBJ) $(SLIRP) $(PB) $(BUILD)/examples/embed
 
