@@ -119,7 +119,7 @@ describe("vmctl test --on slurm #slurm", function()
 
   it("waits while the nodes are taken, and while the controller starts anew", as_task(function()
     local folder = suite { one = QUICK }
-    local blocker = cluster:ask("sbatch", "--parsable", "--array=1-2", "--wrap=sleep 1000").stdout:match "%d+"
+    local blocker = cluster:ask("sbatch", "--parsable", "--array=1-2", "--output=/dev/null", "--wrap=sleep 1000").stdout:match "%d+"
     local program <close> = start(folder)
     clusters.wait_until(function() return cluster:ask("squeue", "-h", "-n", "vmctl").stdout:find " PD " end, "it is not waited for")
     cluster:restart_controller()
