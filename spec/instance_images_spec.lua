@@ -158,8 +158,8 @@ describe("vmctl image pull", function()
 
   it("says that skopeo is missing", run(function()
     local result = instances.user():without_programs("image", "pull", "localhost:1/tool")
-    assert.equal("vmctl: root docker://localhost:1/tool: images of registries are pulled by skopeo, which is not installed\n",
-      result.stderr)
+    assert.equal("vmctl: root docker://localhost:1/tool: images of registries are pulled by skopeo, which is not installed",
+      instances.sentence(result))
   end))
 end)
 
@@ -191,6 +191,7 @@ describe("vmctl image build", function()
     user:refused(("build: %s has no Dockerfile: name one (-f)"):format(user.folder), "image", "build", user.folder)
     assert(core.fs.replace(user.folder .. "/Dockerfile", "FROM scratch\n"))
     local without = user:without_programs("image", "build", user.folder, "-t", "a")
-    assert.equal("vmctl: images are built by buildah, which is not installed (Debian: apt-get install buildah)\n", without.stderr)
+    assert.equal("vmctl: images are built by buildah, which is not installed (Debian: apt-get install buildah)",
+      instances.sentence(without))
   end))
 end)

@@ -34,9 +34,9 @@ describe("vmctl.instance", function()
     for _, words in ipairs { { "an instance 'web' is there already (vmctl rm web removes it)", "create", "web", "--size", "64M" },
       { "there is no instance 'web'", "rm", "web" } } do
       local said = {}
-      task.all({ 1, 2, 3, 4 }, function(n) said[n] = user:vmctl(table.unpack(words, 2)).stderr end)
+      task.all({ 1, 2, 3, 4 }, function(n) said[n] = instances.sentence(user:vmctl(table.unpack(words, 2))) end)
       table.sort(said)
-      local lost = "vmctl: " .. words[1] .. "\n"
+      local lost = "vmctl: " .. words[1]
       assert.same({ "", lost, lost, lost }, said)
     end
     assert.same({}, user:left())

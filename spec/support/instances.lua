@@ -58,10 +58,13 @@ function user:done(...)
   return result.stdout
 end
 
+--- The sentence of a failure, without the advice below it.
+function M.sentence(result) return result.stderr:match "^[^\n]*" end
+
 --- Runs vmctl, which must fail with that sentence.
 function user:refused(sentence, ...)
   local result = self:vmctl(...)
-  assert.same({ "", "vmctl: " .. sentence .. "\n", 125 }, { result.stdout, result.stderr, result.exit_code })
+  assert.same({ "", "vmctl: " .. sentence, 125 }, { result.stdout, M.sentence(result), result.exit_code })
 end
 
 --- The document of a command with --json, which follows its schema.
