@@ -22,13 +22,11 @@ local function listen(self, stream)
 end
 
 --- Starts it. Does not wait.
----@param where table as vmctl.remote.where has it; outlives: it is not killed with this program, because it has to clear up when its
--- input ends
+---@param where table as vmctl.remote.where has it; program: its name in messages, if it is not to be asked for vmctl
 ---@return vmctl.RemoteChild|nil, string?, string? code ENOENT: no such program
 function M.start(where)
   local argv = table.move(where.argv, 1, #where.argv, 1, {})
-  argv.stdin, argv.stdout, argv.stderr, argv.sweep = "pipe", "pipe", "pipe", true
-  argv.death_signal = not where.outlives and "KILL" or nil
+  argv.stdin, argv.stdout, argv.stderr, argv.death_signal, argv.sweep = "pipe", "pipe", "pipe", "KILL", true
   local child, err, code = process.spawn(argv)
   if not child then return nil, ("%s: %s"):format(where.label, err), code end
   local self = setmetatable({
@@ -49,11 +47,11 @@ local function said(self) return log.one_line(log.last_words(self._said, SHOWN),
 function methods:explain(err, code, output)
   local record = self._child:wait(LAST_WORDS)
   if record then self._listener:join(LAST_WORDS) end
-  local name, words = self._where.argv[1], said(self)
+  local name, words = self._where.program or self._where.argv[1], said(self)
   if words == "" and output then words = log.one_line(output, SHOWN) end
   local tail = words ~= "" and ": " .. words or ""
   local exit = record and record.exit_code
-  if exit == NOT_THERE or exit == NOT_EXECUTABLE then
+  if not self._where.program and (exit == NOT_THERE or exit == NOT_EXECUTABLE) then
     return errors.fail("ENOENT", "%s: no vmctl there (exit code %d%s): install it there (luarocks install vmctl, or `make install`), or " ..
       "name its path (command)", self._where.label, exit, tail)
   elseif record then
@@ -68,13 +66,6 @@ function methods:close()
   self._listener:cancel()
   self.pipes:close()
   self._child:close()
-end
-
---- Asks it to end, and then ends it. Does not wait.
----@param seconds number
-function methods:stop(seconds)
-  self._child:kill "TERM"
-  self:release(seconds)
 end
 
 --- Gives it a moment to end by itself, because its input has ended, and then ends it. Does not wait.

@@ -1,5 +1,5 @@
---- Nodes of Slurm as the hosts of a scenario: salloc gives them as long as its command runs, which ends with its input, and so with this
---- program, however that ends. srun leads to `vmctl serve --stdio` on each.
+--- Nodes of Slurm as the hosts of a scenario: salloc gives them until its input ends, and so no longer than this program lives, however
+--- that ends. srun leads to `vmctl serve --stdio` on each.
 local children = require "vmctl.remote.child"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -10,7 +10,6 @@ local M = {}
 local WAIT = 600        -- seconds for an allocation
 local LINE = 256        -- bytes of a node's name
 local MOST = 1024       -- nodes
-local GRACE = 10        -- seconds for salloc to end
 
 local KNOWN = { slurm = "table", command = "string", timeout = "number>0", keepalive = "number>=1<=3600" }
 
@@ -23,7 +22,21 @@ local KNOWN = { slurm = "table", command = "string", timeout = "number>0", keepa
 --- Checks the options. Raises at the line that `level` names.
 function M.check(given, level) options.check(given, KNOWN, "scenario: hosts", level + 1) end
 
-local SCRIPT = 'echo "job $SLURM_JOB_ID"; scontrol show hostnames "$SLURM_JOB_NODELIST"; echo; exec cat >/dev/null'
+local SCRIPT = 'echo "job $SLURM_JOB_ID"; scontrol show hostnames "$SLURM_JOB_NODELIST"; echo; exec sleep 2147483647'
+
+-- Runs salloc in a session of its own, which no end of this program takes with it, and ends it with the standard input: it then
+-- withdraws what waits in the queue, or gives the nodes back.
+local WATCH = [[
+exec 3<&0
+"$@" </dev/null &
+pid=$!
+(cat <&3; kill -TERM $pid) >/dev/null 2>&1 &
+watcher=$!
+wait $pid
+code=$?
+kill $watcher
+exit $code
+]]
 
 ---@class vmctl.SlurmAllocation
 ---@field id string
@@ -64,14 +77,14 @@ end
 ---@return vmctl.SlurmAllocation|nil, string?, string? code ENOENT: no salloc here; ETIMEDOUT: the queue is full
 function M.allocate(given, most)
   local timeout = given.timeout or WAIT
-  local argv = { "salloc", ("--nodes=1-%d"):format(math.max(most, 1)) }
+  local argv = { "setsid", "--fork", "--wait", "sh", "-c", WATCH, "sh", "salloc", ("--nodes=1-%d"):format(math.max(most, 1)) }
   table.move(given.slurm, 1, #given.slurm, #argv + 1, argv)
   table.move({ "sh", "-c", SCRIPT }, 1, 3, #argv + 1, argv)
-  local child, err, code = children.start { argv = argv, label = "slurm", outlives = true }
+  local child, err, code = children.start { argv = argv, label = "slurm", program = "salloc" }
   if not child then return nil, err, code end
   local id, nodes, how = read(child, core.now() + timeout)
   if not id and (how == "ETIMEDOUT" or how == "ECANCELED") then
-    child:stop(GRACE) -- salloc withdraws what waits in the queue
+    child:close()
     if how == "ECANCELED" then return nil, nodes, how end
     return errors.fail(how, "slurm: no nodes within %g s", timeout)
   elseif not id then
@@ -86,7 +99,7 @@ end
 
 --- Gives the nodes back. Idempotent, never waits.
 function methods:close()
-  if self._child then self._child:release(GRACE) end
+  if self._child then self._child:close() end
   self._child = nil
 end
 
