@@ -136,7 +136,7 @@ local function svg(results)
   out.line("soft", ("%s: %s"):format(results.date, machine.cpu), 20)
   out.line("soft", ("%d cores, %d GiB; guests: %s"):format(machine.cores, machine.memory_gib, machine.guests), 16)
   out.line("soft", ("%s, %s"):format(machine.system, machine.kernel), 16)
-  ratios(out, pick(results.rows, function(row) return row.ratio end))
+  ratios(out, pick(results.rows, function(row) return row.ratio and row.ratio_low and row.ratio_high end))
   limits(out, pick(results.rows, function(row) return not row.peer and row.bound and row.value end))
   return out.text()
 end

@@ -74,7 +74,8 @@ local function object(members, order)
   for _, key in ipairs(order) do
     local value = members[key]
     if math.type(value) == "float" then value = tonumber(("%.5g"):format(value)) end
-    if value ~= nil then parts[#parts + 1] = ("%q: %s"):format(key, assert(json.encode(value))) end
+    local is_number = value ~= math.huge and value == value
+    if value ~= nil and is_number then parts[#parts + 1] = ("%q: %s"):format(key, assert(json.encode(value))) end
   end
   return "{" .. table.concat(parts, ", ") .. "}"
 end

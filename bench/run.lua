@@ -112,8 +112,8 @@ local function main()
   local directory <close> = harness.directory()
   local chosen, failed, kept, names = 0, false, {}, {}
   io.stdout:setvbuf "line"
+  for i, benchmark in ipairs(benchmarks) do names[i] = benchmark.name end
   for _, benchmark in ipairs(benchmarks) do
-    table.insert(names, benchmark.name)
     if is_chosen(benchmark, only) then
       chosen = chosen + 1
       benchmark.ours.needs = "module vmctl"
@@ -121,6 +121,7 @@ local function main()
       run_rounds(benchmark, sides, rounds, directory.path)
       report(benchmark)
       rows.add(kept, benchmark, rounds)
+      if (os.getenv "RECORD" or "") ~= "" then require "record".write(kept, names) end -- each time: what an interrupt leaves counts
       for _, side in ipairs(sides) do failed = failed or side.failed end
       failed = failed or benchmark.ours.reason
     end
@@ -129,7 +130,6 @@ local function main()
     io.stderr:write(("no benchmark is called %s\n"):format(only))
     return false
   end
-  if (os.getenv "RECORD" or "") ~= "" then require "record".write(kept, names) end
   print(table.concat(summary, "\n"))
   return not failed
 end
