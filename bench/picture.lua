@@ -48,14 +48,18 @@ local function page()
   return self
 end
 
+local FAR = 8 -- times as fast: what is beyond ends at the edge, so that the others can be told apart
+
 -- A ratio's place: a doubling is as far everywhere, and 1 is at the same place in each row.
 local function log_scale(rows)
   local low, high = 0.5, 2
   for _, row in ipairs(rows) do
-    low, high = math.min(low, row.ratio_low), math.max(high, row.ratio_high)
+    low, high = math.min(low, math.max(row.ratio_low, 1 / FAR)), math.max(high, math.min(row.ratio_high, FAR))
   end
   local from, to = math.log(low, 2), math.log(high, 2)
-  return function(ratio) return MARGIN + INNER * (math.log(ratio, 2) - from) / (to - from) end
+  return function(ratio)
+    return MARGIN + INNER * (math.log(math.max(low, math.min(ratio, high)), 2) - from) / (to - from)
+  end
 end
 
 local function words(out, y, name, beside, value)
@@ -92,7 +96,7 @@ local function ratios(out, rows)
   out.line("soft", "Our speed over theirs. The bar starts at 1: both are as fast;")
   out.line("soft", "to the right we are faster, and twice is as far everywhere.", 16)
   out.line("soft", "The line: the spread over the rounds; the triangle: our goal,", 16)
-  out.line("soft", "and the bar is orange where it is missed.", 16)
+  out.line("soft", "and the bar is orange where it is missed. It ends at 8.", 16)
   local at, group = log_scale(rows), nil
   for _, row in ipairs(rows) do
     if group ~= row.group then
