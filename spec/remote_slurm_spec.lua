@@ -41,11 +41,28 @@ describe("the machines of a scenario on nodes of Slurm #slurm", function()
     return assert(vmctl.process.spawn(words))
   end
 
+  -- No salloc is left either, once its allocation is gone.
+  local function nothing_left()
+    cluster:wait_empty()
+    clusters.wait_until(function()
+      for _, name in ipairs(core.fs.list "/proc") do
+        local file = name:find "^%d+$" and io.open(("/proc/%s/environ"):format(name))
+        local environment = file and file:read "a" or ""
+        local comm = file and io.open(("/proc/%s/comm"):format(name))
+        local program = comm and comm:read "l"
+        if file then file:close() end
+        if comm then comm:close() end
+        if program == "salloc" and environment:find("SLURM_CONF=" .. cluster.conf, 1, true) then return false end
+      end
+      return true
+    end, "a salloc is left")
+  end
+
   it("are spread over them, share a network, and give the nodes back", task(function()
     local script <close> = start()
     assert.equal("slurm:n1 slurm:n2", script.stdout:read_line(1000, LIMIT))
     assert.same({ exit_code = 0 }, script:wait(LIMIT))
-    cluster:wait_empty()
+    nothing_left()
   end))
 
   it("give them back when the script is killed", task(function()
@@ -53,7 +70,7 @@ describe("the machines of a scenario on nodes of Slurm #slurm", function()
     assert.equal("slurm:n1 slurm:n2", script.stdout:read_line(1000, LIMIT))
     script:kill("KILL", true)
     assert(script:wait(LIMIT))
-    cluster:wait_empty()
+    nothing_left()
     assert.equal(1, select(2, cluster:ask("sinfo", "-h", "-o", "%T").stdout:gsub("idle\n", "")))
   end))
 end)

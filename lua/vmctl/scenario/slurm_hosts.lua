@@ -22,13 +22,13 @@ local KNOWN = { slurm = "table", command = "string", timeout = "number>0", keepa
 --- Checks the options. Raises at the line that `level` names.
 function M.check(given, level) options.check(given, KNOWN, "scenario: hosts", level + 1) end
 
-local SCRIPT = 'echo "job $SLURM_JOB_ID"; scontrol show hostnames "$SLURM_JOB_NODELIST"; echo; exec sleep 2147483647'
+local SCRIPT = 'echo "job $SLURM_JOB_ID"; scontrol show hostnames "$SLURM_JOB_NODELIST"; echo; exec cat >/dev/null'
 
 -- Runs salloc in a session of its own, which no end of this program takes with it, and ends it with the standard input: it then
 -- withdraws what waits in the queue, or gives the nodes back.
 local WATCH = [[
 exec 3<&0
-"$@" </dev/null &
+"$@" <&3 &
 pid=$!
 (cat <&3; kill -TERM $pid) >/dev/null 2>&1 &
 watcher=$!
