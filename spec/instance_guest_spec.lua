@@ -119,7 +119,7 @@ describe("an instance on a disk", function()
       user:refused(busy, "create", "e", "--root", "disk:" .. disk)
       user:refused("start d: " .. busy, "start", "d")
     end
-    assert.is_nil(foreign_locks.find(disk, true))
+    support.eventually(function() return not foreign_locks.find(disk, true) end, "the end of qemu-io")
     user:done("start", "d")
     user:done("exec", "d", "--", "sh", "-c", "echo content > /root/file; sync")
     user:done("stop", "d")
