@@ -73,4 +73,16 @@ describe("the machines of a scenario on nodes of Slurm #slurm", function()
     nothing_left()
     assert.equal(1, select(2, cluster:ask("sinfo", "-h", "-o", "%T").stdout:gsub("idle\n", "")))
   end))
+
+  it("are waited for no longer than was said, and then withdrawn from the queue", task(function()
+    local job = cluster:ask("sbatch", "--parsable", "-N2", "-o", "/dev/null", "--wrap", "sleep 1000").stdout:match "%d+"
+    clusters.wait_until(function() return cluster:ask("squeue", "-h", "-o", "%T").stdout == "RUNNING\n" end, "the job never ran")
+    local result = assert(vmctl.host:run { "lua5.4", "-e", [[
+      print(select(3, require("vmctl.scenario.slurm_hosts").allocate({ slurm = { "-p", "p" }, timeout = 2 }, 2)))
+    ]], env = cluster:environment(), timeout = LIMIT })
+    assert.equal("ETIMEDOUT\n", result.stdout)
+    clusters.wait_until(function() return cluster:ask("squeue", "-h", "-o", "%A").stdout == job .. "\n" end, "it waits in the queue")
+    cluster:ask("scancel", job)
+    nothing_left()
+  end))
 end)
