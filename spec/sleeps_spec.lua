@@ -8,7 +8,8 @@ local LEAST, MOST = 0.05, 5 -- seconds: shorter ones let others run, and longer 
 -- clock, and those of a handler that takes its time.
 local allowed = {
   ["c/forked"] = 1, ["cc_helper_program_spec"] = 1, ["clock_spec"] = 1, ["dial_hybrid_spec"] = 1,
-  ["exec_server_spec"] = 2, ["exec_spec"] = 1, ["l2_capture_spec"] = 1, ["l2_isolation_spec"] = 1,
+  ["exec_server_spec"] = 2, ["exec_spec"] = 1, ["fleet_spec"] = 4, ["l2_capture_spec"] = 1, ["l2_isolation_spec"] = 1,
+  ["l2_trunk_ssh_spec"] = 1,
   ["machine_life_spec"] = 2, ["machine_spec"] = 1, ["pipeline_spec"] = 1, ["regress/hung_share_freezes_agent_spec"] = 1,
   ["regress/interrupted_test_leaves_guests_spec"] = 2, ["regress/stubborn_task_spins_spec"] = 1,
   ["socketforward_guest_spec"] = 1, ["stereos_server_spec"] = 2, ["support/cli"] = 1, ["support/nested_checks"] = 4,
