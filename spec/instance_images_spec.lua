@@ -173,8 +173,8 @@ describe("vmctl image build", function()
     assert(core.fs.replace(folder .. "/Dockerfile", "FROM scratch\nCOPY words /words\nENV A=1\n"))
     assert(core.fs.replace(folder .. "/broken", "FROM scratch\nCOPY none /words\n"))
     local built = user:vmctl("image", "build", folder)
-    if built.stderr:find("permission denied", 1, true) or built.stderr:find("operation not permitted", 1, true) then
-      return pending "buildah can not work here"
+    for _, sign in ipairs { "permission denied", "operation not permitted", "remount /" } do -- the last: in a root folder
+      if built.stderr:find(sign, 1, true) then return pending "buildah can not work here" end
     end
     assert.same({ 0, true }, { built.exit_code, built.stdout:find "^tool  sha256:%x+\n$" ~= nil }, built.stderr)
     assert.equal(0, user:vmctl("image", "build", "-t", "named:2", "-f", folder .. "/Dockerfile", folder).exit_code)

@@ -106,6 +106,9 @@ local function check(request)
   for _, name in ipairs { "nics", "args" } do
     if spec[name] ~= nil and type(spec[name]) ~= "table" then return nil, ("launch: %s: a list expected"):format(name), "EINVAL" end
   end
+  for i, word in ipairs(spec.args or {}) do
+    if type(word) ~= "string" then return nil, ("launch: args[%d]: a string expected"):format(i), "EINVAL" end
+  end
   for name in pairs(spec) do
     if REFUSED[name] then return nil, ("launch: the option '%s' does not go to another machine"):format(tostring(name)), "EINVAL" end
   end
