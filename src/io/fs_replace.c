@@ -46,11 +46,17 @@ static bool replace_is_empty(int folder)
     return empty;
 }
 
+static bool replace_is_ours(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && st.st_uid == geteuid();
+}
+
 /* A folder that was just made. Whoever may write to its parent could have put another in its place meanwhile: one that
- * holds something is not given away. */
+ * holds something is not given away, and another user's keeps its mode. Others of this user may have put something into it already. */
 static int replace_dress_folder(int fd, const struct vmctl_fs_attributes *how)
 {
-    if (!replace_is_empty(fd))
+    if (how->own ? !replace_is_empty(fd) : !replace_is_ours(fd))
         return -EEXIST;
     int err = replace_give(fd, how);
     if (!err && fchmod(fd, how->folder_mode) < 0)

@@ -77,6 +77,15 @@ function M.stop(name, opts)
   return await_end(folder, name, deadline)
 end
 
+-- Ends an instance that is to be removed, if it runs.
+local function stop_if_live(name, folder)
+  local phase = store.state(folder).phase
+  if phase ~= "running" and phase ~= "starting" then return true end
+  local ok, err, code = M.stop(name)
+  if ok or code == "ENOENT" then return true end
+  return nil, err, code
+end
+
 --- Removes an instance, and all that it has written. Waits.
 ---@param name string
 ---@param opts? { force: boolean? } stops it before that if it runs
@@ -85,19 +94,16 @@ function M.remove(name, opts)
   opts = options.check(opts, { force = "boolean" }, "instance.remove")
   local folder, err, code = store.folder(name)
   if not folder then return nil, err, code end
-  local phase = store.state(folder).phase
-  if phase == "running" or phase == "starting" then
-    if not opts.force then
-      return errors.fail("EBUSY", "the instance '%s' runs (vmctl stop %s ends it, vmctl rm --force both)", name, name)
-    end
-    local ok
-    ok, err, code = M.stop(name)
-    if not ok and code ~= "ENOENT" then return nil, err, code end
-  end
   local ok
-  ok, err, code = store.remove(folder)
+  if opts.force then
+    ok, err, code = stop_if_live(name, folder)
+    if not ok then return nil, err, code end
+  end
+  ok, err, code = store.remove(folder) -- its lock tells if it runs: who looks at it before may see the lock of another who removes it
   if ok then return true end
-  if code == "EBUSY" then return errors.fail("EBUSY", "the instance '%s' runs", name) end
+  if code == "EBUSY" then
+    return errors.fail("EBUSY", "the instance '%s' runs (vmctl stop %s ends it, vmctl rm --force both)", name, name)
+  end
   if code == "ENOENT" then return errors.fail("ENOENT", "there is no instance '%s'", name) end
   return nil, err, code
 end
