@@ -3,6 +3,8 @@ local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest_root"
 local support = require "spec.support"
+local vmctl = require "vmctl"
+local worker_fs = require "vmctl.base.fs" -- each call in a thread
 
 local code, fs, run = support.code, core.fs, support.run
 
@@ -15,6 +17,15 @@ describe("fs.folders", function()
     assert(fs.folders(base, "/a/./b"))
     assert.equal(448, fs.stat(base .. "/a").mode)
     assert(fs.folders(base, ""))
+  end))
+
+  it("lets several make the same at once", run(function()
+    local base = support.tmpdir()
+    for round = 1, 100 do
+      local path = ("%d/a/b/c/d/e"):format(round)
+      local made = vmctl.all({ 1, 2, 3, 4 }, function() return (assert(worker_fs.folders(base, path, { folder_mode = 448 }))) end)
+      assert.same({ true, true, true, true, n = 4 }, made)
+    end
   end))
 
   it("goes neither up nor through links or files", run(function()
