@@ -33,11 +33,13 @@ function M.launch(opts)
   return vm
 end
 
+local running = setmetatable({}, { __mode = "k" }) -- a command whose object is collected ends
+
 --- A shell in the guest that reads from a virtio port and writes to it: what a stream can do without a protocol.
 ---@return vmctl.Stream
 function M.shell(vm)
   local port = assert(vm:add_port "bench")
-  assert(vm:start { "sh", "-c", [[
+  running[port] = assert(vm:start { "sh", "-c", [[
     until dev=$(grep -lx bench /sys/class/virtio-ports/*/name 2>/dev/null); do sleep 0.05; done
     dev=/dev/$(basename "$(dirname "$dev")")
     exec <>"$dev" >&0
