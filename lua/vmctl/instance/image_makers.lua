@@ -7,6 +7,7 @@ local options = require "vmctl.base.options"
 local process = require "vmctl.process"
 local rootfs = require "vmctl.rootfs"
 local store = require "vmctl.rootfs.store"
+local text = require "vmctl.text"
 
 local M = {}
 
@@ -138,7 +139,7 @@ function M.build(context, name, opts)
   if not folder then return nil, err, code end
   local gone <close> = setmetatable({}, { __close = function() -- luacheck: ignore
     local above <close> = core.fs.root(folder:match "^(.*)/")
-    if above then above:remove_all("/" .. folder:match "[^/]*$") end
+    if above then above:remove_all("/" .. text.base(folder)) end
   end })
   ok, err, code = build(folder, context, opts)
   if not ok then return nil, err, code end

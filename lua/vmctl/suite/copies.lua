@@ -7,6 +7,7 @@ local errors = require "vmctl.errors"
 local host = require "vmctl.host"
 local log = require "vmctl.log"
 local record = require "vmctl.suite.record"
+local base_name = require "vmctl.text".base
 
 local M = {}
 
@@ -112,10 +113,14 @@ end
 -- Puts the artefacts of a file where they would be if it had run here.
 local function place(file, path, from, root)
   local target = root .. "/" .. artefacts.file_name(path)
+  local came = from .. "/" .. artefacts.file_name(file.path)
   artefacts.remove(target)
-  os.rename(from .. "/" .. artefacts.file_name(file.path), target)
+  if core.fs.stat(came, true) then -- a file without guests leaves none
+    local ok, err = core.fs.rename(came, target)
+    if not ok then log.error("the artefacts of %s stay away: %s", path, err) end
+  end
   for _, test in ipairs(file.tests) do
-    test.artefacts = type(test.artefacts) == "string" and target .. "/" .. test.artefacts:match "[^/]*$" or target
+    test.artefacts = type(test.artefacts) == "string" and target .. "/" .. base_name(test.artefacts) or target
   end
   file.path = path
 end

@@ -7,6 +7,7 @@ local host = require "vmctl.host"
 local log = require "vmctl.log"
 local slurm_commands = require "vmctl.suite.slurm_commands"
 local task = require "vmctl.base.task"
+local base_name = require "vmctl.text".base
 
 local M = {}
 
@@ -77,7 +78,7 @@ function methods:run(jobs)
   local err
   self._folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-suite")
   if not self._folder then return nil, err, code end
-  self._name = self._folder:match "[^/]*$"
+  self._name = base_name(self._folder)
   self._bundle, err, code = copies.pack(self._folder, opts.artefacts)
   if self._bundle then
     local numbers = {}

@@ -9,6 +9,7 @@ local log = require "vmctl.log"
 local process = require "vmctl.process"
 local schedule = require "vmctl.suite.schedule"
 local task = require "vmctl.base.task"
+local text = require "vmctl.text"
 
 local M = {}
 
@@ -147,7 +148,7 @@ function methods:run(jobs)
   self._left = by_path
   self._folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-suite")
   if not self._folder then return nil, err, code end
-  self._name = "." .. self._folder:match "[^/]*$"
+  self._name = "." .. text.base(self._folder)
   ok, err, code = copies.pack(self._folder, opts.artefacts)
   if ok then
     ok, err, code = drive(self, texts)
