@@ -4,9 +4,14 @@ local core = require "vmctl.core"
 local address = require "vmctl.net.address"
 local mux = require "vmctl.mux"
 local ports = require "vmctl.net.agent_ports"
+local task = require "vmctl.base.task"
 local vsock = require "vmctl.net.vsock_numbers"
 
 local M = {}
+
+local VIRTIO, CONSOLE = "/sys/bus/virtio/devices", "0x0003" -- virtio's number of a console device
+local PAGE = 4096                           -- bytes that a file of /sys claims to have
+local PORT_WAIT, PORT_PAUSE = 10, 0.02      -- seconds
 
 M.USAGE = (([[
 vmctl-agent [options]        serves commands and files to a host (as PID 1: boots the guest first)
@@ -97,6 +102,26 @@ local function find_port(name)
   end
 end
 
+-- Says if this guest has a virtio console, whose ports get their names from the host a moment after the driver is there.
+local function has_console()
+  for _, device in ipairs(core.fs.list(VIRTIO) or {}) do
+    if (core.fs.read(("%s/%s/device"):format(VIRTIO, device), PAGE) or ""):sub(1, #CONSOLE) == CONSOLE then return true end
+  end
+  return false
+end
+
+-- The port, for which a busy host may take its time.
+local function await_port(name)
+  local port, deadline = find_port(name), core.now() + PORT_WAIT
+  if port or not has_console() then return port end
+  io.stderr:write("vmctl-agent: waiting for the virtio-serial port ", name, "\n")
+  while not port and core.now() < deadline do
+    task.sleep(PORT_PAUSE)
+    port = find_port(name)
+  end
+  return port
+end
+
 local function count(opts)
   return #opts.listen + #opts.stereos + #opts.cc + #opts.forward + #opts.dial_rpc + #opts.mux
 end
@@ -119,7 +144,8 @@ local function check_addresses(opts)
   return true
 end
 
---- Fills in where to listen if nothing was said, and checks what was.
+--- Fills in where to listen if nothing was said, and checks what was. Waits for a virtio-serial port, ten seconds at most, in a guest
+--- that has nothing else and a virtio console.
 ---@param opts table as from parse
 ---@return true|nil, string? message
 function M.complete(opts)
@@ -133,7 +159,7 @@ function M.complete(opts)
       opts.forward_streams = { "vsock:any:" .. ports.FORWARD_STREAMS }
       opts.cc = { "vsock:any:" .. ports.CC }
     end
-    local port = find_port(mux.PORT_NAME)
+    local port = (count(opts) == 0 and await_port or find_port)(mux.PORT_NAME)
     if port then opts.mux = { port } end
   end
   if count(opts) == 0 then return nil, "nothing to listen on: no CID, no virtio-serial port; see --help" end
