@@ -1,6 +1,7 @@
 --- What the benchmarks with guests share. Under emulation, where a guest is some ten to thirty times as slow, they do less: SIZE=bytes and
 --- FILES=n say how much.
 
+local snapshot = require "vmctl.scenario.snapshot"
 local vmctl = require "vmctl"
 local platform = require "vmctl.machine.platform"
 
@@ -31,6 +32,26 @@ function M.launch(opts)
   local vm = assert(vmctl.machine.launch(all))
   assert(vm:wait_ready(120))
   return vm
+end
+
+--- The options of a small guest: of one that boots, and with the files of a snapshot, of the template or of a copy.
+---@return vmctl.MachineOptions
+function M.options(files, is_copy)
+  local all = { channel = "mux", memory = "256M", kernel = M.boot.kernel, initrd = M.boot.initrd }
+  if not files then return all end
+  local more = snapshot.options(all, files, is_copy)
+  all.args, all.fds = more.args, more.fds
+  return all
+end
+
+--- Boots one, and takes a snapshot of it.
+---@return table files
+function M.template()
+  local files = assert(snapshot.files())
+  local vm <close> = assert(vmctl.machine.launch(M.options(files, false)))
+  assert(vm:wait_ready(120))
+  assert(snapshot.take(vm, files))
+  return files
 end
 
 local running = setmetatable({}, { __mode = "k" }) -- a command whose object is collected ends

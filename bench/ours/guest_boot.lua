@@ -15,14 +15,6 @@ local SOCKET = os.tmpname()
 local TRY = 0.002 -- seconds
 local PID = tonumber(io.open "/proc/self/stat":read "a":match "^%d+")
 
-local function options(files, is_copy)
-  local all = { channel = "mux", memory = "256M", kernel = guests.boot.kernel, initrd = guests.boot.initrd }
-  if not files then return all end
-  local more = snapshot.options(all, files, is_copy)
-  all.args, all.fds = more.args, more.fds
-  return all
-end
-
 local function quoted(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
 
 local WITHOUT = { ["-incoming"] = true, ["-mon"] = true, ["-sandbox"] = true } -- and what follows
@@ -82,28 +74,20 @@ end
 
 local function start_ours(files)
   local begin = vmctl.now()
-  local vm <close> = assert(vmctl.machine.launch(options(files, files ~= nil)))
+  local vm <close> = assert(vmctl.machine.launch(guests.options(files, files ~= nil)))
   if files then assert(snapshot.resume(vm, files, 120)) else assert(vm:wait_ready(120)) end
   assert(vm:run { "/bin/true", check = true })
   return vmctl.now() - begin
 end
 
-local function template()
-  local files = assert(snapshot.files())
-  local vm <close> = assert(vmctl.machine.launch(options(files, false)))
-  assert(vm:wait_ready(120))
-  assert(snapshot.take(vm, files))
-  return files
-end
-
 -- One that is started for its command line alone.
 local function command_line(files)
-  local vm <close> = assert(vmctl.machine.launch(options(files, files ~= nil)))
+  local vm <close> = assert(vmctl.machine.launch(guests.options(files, files ~= nil)))
   return vm.command
 end
 
 vmctl.run(function()
-  local files = kind == "copy" and template() or nil
+  local files = kind == "copy" and guests.template() or nil
   local line = side == "bare" and bare_line(command_line(files), files)
   local seconds = {}
   for i = 1, count do seconds[i] = line and start_bare(line) or start_ours(files) end

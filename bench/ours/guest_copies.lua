@@ -8,23 +8,6 @@ local snapshot = require "vmctl.scenario.snapshot"
 local support = require "support"
 local vmctl = require "vmctl"
 
-local MEMORY = "256M"
-local base = { channel = "mux", memory = MEMORY, kernel = guests.boot.kernel, initrd = guests.boot.initrd }
-
-local function options(files, is_copy)
-  local all = snapshot.options(base, files, is_copy)
-  for key, value in pairs(base) do all[key] = all[key] or value end
-  return all
-end
-
-local function template()
-  local files = assert(snapshot.files())
-  local vm <close> = assert(vmctl.machine.launch(options(files, false)))
-  assert(vm:wait_ready(120))
-  assert(snapshot.take(vm, files))
-  return files
-end
-
 local function pss_kib(pid)
   for line in io.lines(("/proc/%d/smaps_rollup"):format(pid)) do
     local kib = line:match "^Pss:%s+(%d+)"
@@ -33,12 +16,12 @@ local function pss_kib(pid)
 end
 
 vmctl.run(function()
-  local files, vms, total = template(), {}, 0
+  local files, vms, total = guests.template(), {}, 0
   local begin = vmctl.now()
   local numbers = {}
   for i = 1, guests.copies do numbers[i] = i end
   vmctl.map(numbers, function(i)
-    vms[i] = assert(vmctl.machine.launch(options(files, true)))
+    vms[i] = assert(vmctl.machine.launch(guests.options(files, true)))
     assert(snapshot.resume(vms[i], files, 240))
     assert(vms[i]:run { "/bin/true", check = true, timeout = 240 })
   end, { concurrency = guests.copies })

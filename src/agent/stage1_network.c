@@ -112,6 +112,7 @@ void vmctl_stage1_name_server(const char *address, const char *root)
     FILE *file = fopen(path, "we");
     if (!file)
         return; /* a root that cannot be written stays as it is */
-    fprintf(file, "nameserver %s\n", server + 1);
-    fclose(file);
+    bool whole = fprintf(file, "nameserver %s\n", server + 1) > 0;
+    if (fclose(file) != 0 || !whole)
+        fprintf(stderr, "vmctl-agent: the name server does not get into %s: %s\n", path, strerror(errno));
 }
