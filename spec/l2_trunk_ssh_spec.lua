@@ -10,10 +10,7 @@ local LIMIT, SWITCH = 120, "vmctl switch --listen unix:/run/net --trunk -"
 
 local function run(fn) return support.run(fn, LIMIT) end
 
--- A body that leaves a host of these behind.
-local function as_task(fn)
-  return function() vmctl.timeout(LIMIT, fn) end
-end
+local function as_task(fn) return support.shared(fn, LIMIT) end
 
 -- A guest of a host's switch: it answers each frame to whom it came from, as 02:00:00:00:00:NN.
 local GUEST = [[
@@ -34,10 +31,7 @@ end
 
 describe("a trunk over ssh #ssh", function()
   local hosts
-  lazy_setup(function()
-    assert.is_nil(ssh_hosts.missing())
-    hosts = ssh_hosts.start(2)
-  end)
+  lazy_setup(function() hosts = ssh_hosts.start(2) end)
   lazy_teardown(function() if hosts then hosts:close() end end)
 
   -- A trunk to the switch that ssh starts on a host.

@@ -19,7 +19,7 @@ vmctl.scenario.run("nodes", { "one", "two" }, opts, function(vms)
 end)
 ]]
 
-local function task(fn) return function() vmctl.run(vmctl.timeout, LIMIT * support.scale, fn) end end
+local function task(fn) return support.shared(fn, LIMIT) end
 
 describe("the machines of a scenario on nodes of Slurm #slurm", function()
   local cluster, folder

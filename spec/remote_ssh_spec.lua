@@ -9,14 +9,11 @@ local code, eventually = support.code, support.eventually
 
 local LIMIT = 240
 
-local function task(fn) return function() vmctl.run(vmctl.timeout, LIMIT * support.scale, fn) end end
+local function task(fn) return support.shared(fn, LIMIT) end
 
 describe("guests on other machines #ssh", function()
   local hosts
-  lazy_setup(function()
-    assert.is_nil(ssh_hosts.missing())
-    hosts = ssh_hosts.start(2)
-  end)
+  lazy_setup(function() hosts = ssh_hosts.start(2) end)
   lazy_teardown(function() if hosts then hosts:close() end end)
 
   local function on(i, more)

@@ -34,10 +34,7 @@ local function read(path)
   return text
 end
 
--- A body that leaves a daemon of the cluster behind.
-local function as_task(fn)
-  return function() vmctl.timeout(LIMIT, fn) end
-end
+local function as_task(fn) return support.shared(fn, LIMIT) end
 
 describe("vmctl test --on slurm #slurm", function()
   local cluster, unshared

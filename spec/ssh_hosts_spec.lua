@@ -6,10 +6,7 @@ local vmctl = require "vmctl"
 
 local LIMIT = 60
 
--- A body that leaves a host of these behind.
-local function as_task(fn)
-  return function() vmctl.timeout(LIMIT, fn) end
-end
+local function as_task(fn) return support.shared(fn, LIMIT) end
 
 it("hosts with an sshd are for make test-ssh alone, whose network is not this machine's", function()
   assert.equal(os.getenv "VMCTL_SSH" == nil, ssh_hosts.missing() ~= nil)
@@ -17,10 +14,7 @@ end)
 
 describe("hosts with an sshd #ssh", function()
   local hosts
-  lazy_setup(function()
-    assert.is_nil(ssh_hosts.missing())
-    hosts = ssh_hosts.start(2)
-  end)
+  lazy_setup(function() hosts = ssh_hosts.start(2) end)
   lazy_teardown(function() if hosts then hosts:close() end end)
 
   local function ssh(...)

@@ -29,10 +29,7 @@ local function write(path, text)
   assert(file:write(text))
 end
 
--- A body that leaves hosts behind.
-local function as_task(fn)
-  return function() vmctl.timeout(LIMIT, fn) end
-end
+local function as_task(fn) return support.shared(fn, LIMIT) end
 
 it("vmctl test --on ssh needs GNU parallel, and says so", support.run(function()
   local folder = support.tmpdir()
@@ -50,7 +47,6 @@ end, LIMIT))
 describe("vmctl test --on ssh #ssh", function()
   local hosts, root
   lazy_setup(function()
-    assert.is_nil(ssh_hosts.missing())
     root = support.tmpdir()
     hosts = ssh_hosts.start(3, { hide = { root } })
   end)

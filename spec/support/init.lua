@@ -153,4 +153,12 @@ function M.run(fn, limit)
   end
 end
 
+--- The body of an `it` that shares with others what outlives it, such as a host: like `run`, but it may leave things behind.
+---@param fn fun()
+---@param limit number seconds
+---@return fun()
+function M.shared(fn, limit)
+  return function() vmctl.run(vmctl.timeout, limit * M.scale, fn) end
+end
+
 return M

@@ -184,6 +184,7 @@ end
 ---@param opts? { hide: string[]? } folders
 ---@return spec.SshHosts with the hosts by number
 function M.start(count, opts)
+  assert.is_nil(M.missing())
   local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-ssh"))
   local self = setmetatable({ folder = folder, key = folder .. "/key", config = folder .. "/ssh_config" }, mt)
   self.hide = opts and opts.hide or {}
