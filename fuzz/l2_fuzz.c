@@ -1,6 +1,6 @@
 /* The Ethernet switch between socket pairs: whatever comes in at a port, only whole frames come out of the others, and none
  * that a guest would choke on; without faults, exactly those of the input. links: -lev -lm
- * sources: src/io/loop.c src/io/loop_room.c src/io/maker.c src/io/timer.c src/io/sysio.c src/io/switch_macs.c src/io/switch_impairment.c
+ * sources: src/io/loop.c src/io/loop_wait.c src/io/loop_tick.c src/io/loop_virtual.c src/io/loop_watch.c src/io/loop_room.c src/io/maker.c src/io/timer.c src/io/sysio.c src/io/switch_macs.c src/io/switch_impairment.c
  * sources: src/io/switch_read.c src/io/switch_drain.c
  * sources: src/io/switch.c src/io/switch_forward.c src/io/switch_output.c src/io/switch_queue.c src/io/switch_hold.c src/io/switch_match.c
  * sources: src/io/switch_port.c src/io/switch_delay.c src/io/switch_packets.c src/io/switch_fault.c src/io/switch_thread.c src/io/switch_datagrams.c src/io/pcap_filter.c */

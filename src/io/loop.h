@@ -9,6 +9,7 @@
 #include <ev.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 enum { VMCTL_SCRATCH = 256 * 1024 };
 
@@ -68,7 +69,12 @@ struct vmctl_handle {
 };
 
 /* Seconds on the monotonic clock. */
-double vmctl_now(void);
+static inline double vmctl_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
 
 /* The same on the clock of a loop, which a virtual one has put ahead. It never goes back. */
 static inline double vmctl_loop_now(const struct vmctl_loop *loop)
