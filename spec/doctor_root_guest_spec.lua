@@ -2,7 +2,7 @@
 local assert = require "luassert"
 local doctor = require "vmctl".doctor
 local guest = require "spec.support.guest"
-local partitions = require "vmctl.doctor.partitions"
+local partitions = require "vmctl.machine.partitions"
 local roots = require "spec.support.roots"
 local support = require "spec.support"
 
@@ -62,6 +62,8 @@ describe("the partitions of a disk", function()
 
   it("are one where a file system has the whole disk, and none where nothing is known", function()
     assert.same({ { number = 0, start = 0, size = 70000, type = "btrfs", label = "b" } }, list(at(70000, 65600, "_BHRfS_M", 65835, "b")))
+    local id, mark = "\1\2\3\4\5\6\7\8\9\10\11\12\13\14\15\255", "\x10\x20\xf5\xf2"
+    assert.same({ "f2fs", nil, "01020304-0506-0708-090a-0b0c0d0e0fff" }, { partitions.identify(at(2048, 1024, mark, 1132, id)) })
     assert.same({}, list(at(4096, 0, "text")))
     assert.same({}, list "")
   end)

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 struct mark {
-    const char *type, *look_options;
+    const char *type, *look_options; /* NULL: it is no file system, and named so that messages can tell */
     off_t at;
     const char *bytes;
     size_t size;
@@ -17,14 +17,17 @@ struct mark {
     size_t label_size;
 };
 
-/* Linux: fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h, fs/btrfs/btrfs_tree.h (uapi), fs/erofs/erofs_fs.h, fs/squashfs/squashfs_fs.h.
- * ext4 and xfs replay their journals when they are mounted read-only, unless they are told not to. */
+/* Linux: fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h, fs/btrfs/btrfs_tree.h (uapi), fs/erofs/erofs_fs.h, fs/squashfs/squashfs_fs.h,
+ * include/linux/f2fs_fs.h. ext4, xfs and f2fs replay their journals when they are mounted read-only, unless they are told not to. */
 static const struct mark marks[] = {
     { "ext4", "noload", 1024 + 0x38, "\x53\xef", 2, 1024 + 0x78, 1024 + 0x68, 16 },
     { "xfs", "norecovery", 0, "XFSB", 4, 0x6c, 0x20, 12 },
     { "btrfs", "", 0x10040, "_BHRfS_M", 8, 0x1012b, 0x10020, 256 },
     { "erofs", "", 1024, "\xe2\xe1\xf5\xe0", 4, 1024 + 64, 1024 + 48, 16 },
     { "squashfs", "", 0, "hsqs", 4, 0, 0, 0 },
+    { "f2fs", "norecovery", 1024, "\x10\x20\xf5\xf2", 4, 0, 1024 + 108, 0 },
+    { "LVM", NULL, 512 + 24, "LVM2 001", 8, 0, 0, 0 },
+    { "LUKS", NULL, 0, "LUKS\xba\xbe", 6, 0, 0, 0 },
     { "vfat", "", 0x52, "FAT32   ", 8, 0x47, 0, 11 },
 };
 

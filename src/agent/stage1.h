@@ -36,8 +36,8 @@ enum vmctl_stage1_end { STAGE1_AGENT, STAGE1_KEEPER };
 
 /* A file system as its first blocks tell of it. */
 struct vmctl_filesystem {
-    const char *type;         /* as mount takes it, NULL: none that is known */
-    const char *look_options; /* with which looking at it writes nothing */
+    const char *type;         /* as mount takes it, NULL: nothing that is known */
+    const char *look_options; /* with which looking at it writes nothing; NULL: it is no file system, but LVM's or LUKS's */
     char label[STAGE1_LABEL], uuid[37];
 };
 

@@ -117,15 +117,6 @@ static bool is_wanted(const char *disk, const struct part *p, const struct vmctl
     return strcmp(fs->label, which) == 0 || strcasecmp(fs->uuid, which) == 0 || has_table_name(disk, p, which);
 }
 
-static void mount_part(const struct part *p, const struct vmctl_filesystem *fs, const char *at, unsigned long flags, const char *how)
-{
-    char device[STAGE1_NAME + 8];
-    snprintf(device, sizeof device, "/dev/%.63s", p->name);
-    vmctl_stage1_load(fs->type);
-    if (mount(device, at, fs->type, flags, how) < 0)
-        vmctl_stage1_fail(errno != ENODEV, "mount %s (%s)%s", device, fs->type, errno == ENODEV ? ": the kernel has no such file system" : "");
-}
-
 /* A distribution's own init mounts its root anew, as its fstab says: the device itself keeps it from writing. */
 static void forbid_writing(const struct part *p)
 {
@@ -135,6 +126,29 @@ static void forbid_writing(const struct part *p)
     if (fd < 0 || ioctl(fd, BLKROSET, &on) < 0)
         vmctl_stage1_fail(true, "make %s read-only", device);
     close(fd);
+}
+
+/* False: the kernel has no such file system. */
+static bool mount_part(const struct part *p, const struct vmctl_filesystem *fs, const char *at, unsigned long flags, const char *how)
+{
+    char device[STAGE1_NAME + 8];
+    snprintf(device, sizeof device, "/dev/%.63s", p->name);
+    vmctl_stage1_load(fs->type);
+    if (mount(device, at, fs->type, flags, how) == 0)
+        return true;
+    if (errno != ENODEV)
+        vmctl_stage1_fail(true, "mount %s (%s)", device, fs->type);
+    return false;
+}
+
+static void mount_root(const struct vmctl_stage1 *s, const struct part *p, const struct vmctl_filesystem *fs, const char *at)
+{
+    if (!fs->look_options)
+        vmctl_stage1_fail(false, "mount /dev/%.63s: it is %s, which is not opened here", p->name, fs->type);
+    if (!mount_part(p, fs, at, s->read_only ? MS_RDONLY : 0, ""))
+        vmctl_stage1_fail(false, "mount /dev/%.63s (%s): the kernel has no such file system", p->name, fs->type);
+    if (s->read_only)
+        forbid_writing(p);
 }
 
 void vmctl_stage1_forbid_writing(const char *disk)
@@ -159,11 +173,17 @@ static bool looks_like_root(const char *at)
     return false;
 }
 
-static bool holds_root(const struct part *p, const struct vmctl_filesystem *fs, const char *at)
+/* `why`, for a message: what keeps it from being looked into. */
+static bool holds_root(const struct part *p, const struct vmctl_filesystem *fs, const char *at, const char **why)
 {
-    if (!fs->type || strcmp(fs->type, "vfat") == 0)
+    if (fs->type && !fs->look_options)
+        *why = ", which is not opened here";
+    if (!fs->look_options || strcmp(fs->type, "vfat") == 0)
         return false;
-    mount_part(p, fs, at, MS_RDONLY, fs->look_options);
+    if (!mount_part(p, fs, at, MS_RDONLY, fs->look_options)) {
+        *why = ", which the kernel has not";
+        return false;
+    }
     bool found = looks_like_root(at);
     if (umount(at) < 0)
         vmctl_stage1_fail(true, "unmount /dev/%s", p->name);
@@ -180,17 +200,17 @@ void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, con
         char device[STAGE1_NAME + 8];
         snprintf(device, sizeof device, "/dev/%.63s", parts[i].name);
         vmctl_filesystem_probe(device, &fs);
-        bool wanted = s->which[0] ? is_wanted(disk, &parts[i], &fs, s->which) : holds_root(&parts[i], &fs, at);
+        const char *why = "";
+        bool wanted = s->which[0] ? is_wanted(disk, &parts[i], &fs, s->which) : holds_root(&parts[i], &fs, at, &why);
         if (wanted && fs.type) {
-            mount_part(&parts[i], &fs, at, s->read_only ? MS_RDONLY : 0, "");
-            if (s->read_only)
-                forbid_writing(&parts[i]);
+            mount_root(s, &parts[i], &fs, at);
             return;
         }
         if (wanted)
             vmctl_stage1_fail(false, "mount %s: it holds no file system that is known here", device);
         if (said < sizeof tried)
-            said += (size_t)snprintf(tried + said, sizeof tried - said, "%s%s: %s", said ? ", " : "", parts[i].name, fs.type ? fs.type : "none");
+            said += (size_t)snprintf(tried + said, sizeof tried - said, "%s%s: %s%s", said ? ", " : "", parts[i].name,
+                                     fs.type ? fs.type : "none", why);
     }
     if (s->which[0])
         vmctl_stage1_fail(false, "find the partition %s on the disk: no such number, label or UUID (file systems: %s)", s->which, tried);

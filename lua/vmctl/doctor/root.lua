@@ -1,51 +1,17 @@
 --- Tells what a root is made of, before a guest of it is wanted: partitions, file systems, distribution, init, cloud-init, QEMU's guest
 --- agent, and which way of starting it would be taken. A guest of our kernel looks inside: whatever a hostile disk does to it stays there.
 local beside = require "vmctl.machine.beside"
-local core = require "vmctl.core"
-local json = require "vmctl.json"
+local disk_contents = require "vmctl.machine.disk_contents"
 local log = require "vmctl.log"
 local machine = require "vmctl.machine"
 local options = require "vmctl.base.options"
-local partitions = require "vmctl.doctor.partitions"
-local process = require "vmctl.process"
 local root = require "vmctl.machine.root"
 local root_disk = require "vmctl.machine.root_disk"
 
 local M = {}
 
 local READY, ASK = 180, 60 -- seconds
-local MOST = 1 << 20       -- bytes that are read of a disk at a time
-local TEXT = 64 << 10      -- of a file that tells of the distribution
-
--- Reads a piece of any image by qemu-img, which may be compressed.
-local function convert(path, format, offset, size)
-  local name = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-doctor")) .. "/piece"
-  local folder = name:match "^(.*)/"
-  local _ <close> = setmetatable({}, { __close = function() -- luacheck: ignore
-    core.fs.remove(name)
-    core.fs.remove(folder)
-  end })
-  local image = json.encode { driver = "raw", offset = offset, size = size, file = { driver = format, file = { driver = "file",
-    filename = path } } }
-  local child <close>, err, code = process.spawn { "qemu-img", "convert", "-O", "raw", "json:" .. image, name, stdout = "null", -- luacheck: ignore
-    stderr = "null", stdin = "null" }
-  if not child then return nil, err, code end
-  local record
-  record, err, code = child:wait(ASK)
-  if not record then return nil, err, code end
-  local file <close> = record.exit_code == 0 and core.fs.open(name) or nil -- luacheck: ignore
-  if not file then return nil, "qemu-img cannot read it", "EIO" end
-  return file:read(size, 0)
-end
-
-local function reader(file, path, format, disk_size)
-  return function(offset, size)
-    size = math.min(size, MOST, disk_size - offset)
-    if size <= 0 then return "" end
-    if format == "raw" then return file:read(size, offset) end
-    return convert(path, format, offset, size // 512 * 512)
-  end
-end
+local TEXT = 64 << 10      -- bytes of a file that tells of the distribution
 
 local function size_text(bytes)
   if bytes >= 1 << 30 then return ("%.1f GiB"):format(bytes / (1 << 30)) end
@@ -68,13 +34,13 @@ local function look_outside(report, path)
   size, err = root_disk.size(file, format)
   if not size then return report("disk", false, err, "name another file") end
   report("disk", true, ("%s, %s"):format(format, size_text(size)))
-  local list, why = partitions.list(reader(file, path, format, size), size)
+  local list, why = disk_contents.list(file, path, format, size)
   if not list then return report("partitions", false, why, "repair its table: sgdisk --verify") end
   local texts = {}
   for i, each in ipairs(list) do texts[i] = partition_text(each) end
   local ok = #list > 0
   report("partitions", ok, ok and table.concat(texts, "; ") or "no table of partitions, and no file system that is known",
-    "name a disk with a file system: ext4, xfs, btrfs, erofs, squashfs")
+    "name a disk with a file system: ext4, xfs, btrfs, erofs, squashfs, f2fs")
 end
 
 -- Files of a guest, each folder of which is listed once. No program of the root is started.

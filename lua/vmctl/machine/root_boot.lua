@@ -1,9 +1,12 @@
 --- Whose kernel a guest with a root has, and why: the disk's own where it has one that can be led to the agent, else ours.
+local disk_contents = require "vmctl.machine.disk_contents"
 local errors = require "vmctl.errors"
 local firmware = require "vmctl.machine.firmware"
 local own_kernel = require "vmctl.machine.own_kernel"
 local platform = require "vmctl.machine.platform"
+local root_disk = require "vmctl.machine.root_disk"
 local root_files = require "vmctl.machine.root_files"
+local root_fits = require "vmctl.machine.root_fits"
 local stage1 = require "vmctl.machine.stage1"
 
 local M = {}
@@ -72,7 +75,7 @@ local function look(self, opts, at, launch)
   local found, err, code = own_kernel.find(launch, opts, self._options, {
     path = at.path, partition = at.partition, kept = opts.writes == "keep" and root_files.kept_of_disk(self) or nil, cache = self._cache,
   })
-  if not found then return nil, ("root: the kernel of %s: %s"):format(at.path, err), code end
+  if not found then return nil, ("root: the kernel of %s: %s"):format(at.path, (err:gsub("^root: ", ""))), code end
   return found
 end
 
@@ -124,6 +127,17 @@ local function needs_of(self, at, beside)
   return needs
 end
 
+-- A disk that stage 1 could not mount is told before its guest starts. What cannot be read here is for stage 1 to tell.
+local function check_disk(self, at, lacks, modules_dir)
+  local disk = self._disk
+  if not disk or disk.may_differ then return true end
+  local size = root_disk.size(disk.file, disk.format)
+  local list = size and disk_contents.known(disk.file, disk.path, disk.format, size, self._cache)
+  local why = list and root_fits.refusal(list, at.partition, lacks, modules_dir)
+  if not why then return true end
+  return errors.fail("ENOTSUP", "root: %s: %s", disk.path, why)
+end
+
 --- The initramfs of stage 1. Refuses our kernel where it has not what the root, and what is beside it, need. Waits while it is made.
 ---@param self table the root, whose files are planned
 ---@param at table what the root is
@@ -140,7 +154,11 @@ function M.stage1(self, at, parts, beside)
   for _, name in ipairs(needs_of(self, at, beside)) do
     if lacks[name] then missing[#missing + 1] = name end
   end
-  if #missing == 0 then return path end
+  if #missing == 0 then
+    local ok, err, why = check_disk(self, at, lacks, parts.modules_dir)
+    if not ok then return nil, err, why end
+    return path
+  end
   return errors.fail("ENOTSUP", "root: our kernel has not what this guest needs: %s (neither built in nor below %s)%s",
     table.concat(missing, ", "), parts.modules_dir, self._types[1] and "; the disk's own: " .. self.boot_reason or "")
 end

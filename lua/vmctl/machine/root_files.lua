@@ -136,6 +136,8 @@ local function plan_disk(self, at, writes)
   local path, through = core.fs.real(at.path) or at.path, writes == "through"
   local file, format, code = add_file(self, "root", path, through, self._options.format)
   if not file then return nil, format, code end
+  self._disk = { file = file, format = format, path = path,
+    may_differ = writes == "keep" and M.kept_of_disk(self) ~= nil or self._layer ~= nil and not self._layer.is_new }
   if writes == "keep" then
     local stat, err
     stat, err, code = file:stat()
@@ -206,7 +208,8 @@ local function plan_empty(self, at, writes)
 end
 
 --- Opens and locks the files of a root, and says which drives they are and what stage 1 is told of them. Waits while one is made.
----@param self table the root: _options, _named, _cache, _layer; gets _files, _drives, _word, _append, config
+---@param self table the root: _options, _named, _cache, _layer; gets _files, _drives, _word, _append, config, and
+-- _disk: the disk as it is read here
 ---@param at { kind: "disk"|"empty"|"erofs" }
 ---@param writes "discard"|"keep"|"through"
 ---@return true|nil, string?, string? code as of root_disk

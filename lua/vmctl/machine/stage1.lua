@@ -8,18 +8,19 @@ local user_folders = require "vmctl.base.user_folders"
 
 local M = {}
 
-local FORMAT = "3"      -- of the archive: another one has other names in the cache
+local FORMAT = "4"      -- of the archive: another one has other names in the cache
 local ALWAYS = { "virtio_blk" }
 local PRIVATE = 448     -- mode 0700
 local LACKS = ".lacks"  -- behind the archive's name: a list of modules
 -- The modules that a file system needs; stage 1 loads them when it finds one. vfat is for an fstab that names it.
 local SETS = {
   image = { "erofs", "overlay", "ext4" },
-  disk = { "ext4", "xfs", "btrfs", "erofs", "squashfs", "vfat" },
+  disk = { "ext4", "xfs", "btrfs", "erofs", "squashfs", "f2fs", "vfat" },
 }
 -- What they ask the kernel for by another name than a module's: its own modprobe would know (softdep).
 local CHECKSUM = { "crc32c_generic" }
-local BEFORE = { erofs = CHECKSUM, ext4 = CHECKSUM, xfs = CHECKSUM, btrfs = { "crc32c_generic", "xxhash_generic", "sha256_generic" } }
+local BEFORE = { erofs = CHECKSUM, ext4 = CHECKSUM, xfs = CHECKSUM, f2fs = CHECKSUM,
+  btrfs = { "crc32c_generic", "xxhash_generic", "sha256_generic" } }
 local BESIDE = { vfat = { "nls_cp437", "nls_ascii", "nls_utf8" } }
 
 --- The folder for what can be made again: vmctl in the user's folder of caches. Does not wait.

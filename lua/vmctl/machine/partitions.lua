@@ -10,22 +10,29 @@ local function trim(text) return ((text:match "^[^%z]*" or ""):gsub("[%c\127-\25
 
 local function at(bytes, offset, size) return bytes:sub(offset + 1, offset + size) end
 
--- Each: where its mark is, and where its label.
+-- Each: where its mark is, where its label, and where its UUID.
 local KINDS = {
-  { "ext4", 1080, "\x53\xef", 1144, 16 }, { "xfs", 0, "XFSB", 108, 12 }, { "btrfs", 65600, "_BHRfS_M", 65835, 256 },
-  { "vfat", 82, "FAT32", 71, 11 }, { "vfat", 54, "FAT1", 43, 11 }, { "erofs", 1024, "\xe2\xe1\xf5\xe0", 1088, 16 },
+  { "ext4", 1080, "\x53\xef", 1144, 16, 1128 }, { "xfs", 0, "XFSB", 108, 12, 32 }, { "btrfs", 65600, "_BHRfS_M", 65835, 256, 65568 },
+  { "vfat", 82, "FAT32", 71, 11 }, { "vfat", 54, "FAT1", 43, 11 }, { "erofs", 1024, "\xe2\xe1\xf5\xe0", 1088, 16, 1072 },
   { "squashfs", 0, "hsqs" }, { "swap", 4086, "SWAPSPACE2", 1052, 16 }, { "LUKS", 0, "LUKS\xba\xbe" }, { "LVM", 536, "LVM2 001" },
-  { "f2fs", 1024, "\x10\x20\xf5\xf2" }, { "iso9660", 32769, "CD001", 32808, 32 },
+  { "f2fs", 1024, "\x10\x20\xf5\xf2", nil, nil, 1132 }, { "iso9660", 32769, "CD001", 32808, 32 },
 }
+
+local function uuid_text(id)
+  if #id ~= 16 or id == ("\0"):rep(16) then return nil end
+  local digits = id:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
+  return ("%s-%s-%s-%s-%s"):format(digits:sub(1, 8), digits:sub(9, 12), digits:sub(13, 16), digits:sub(17, 20), digits:sub(21))
+end
 
 --- What a file system's beginning says that it is. Does not wait.
 ---@param bytes string the first 72 KiB of a partition, or fewer
 ---@return string|nil type, string? label nil: it has none
+---@return string? uuid
 function M.identify(bytes)
   for _, kind in ipairs(KINDS) do
     if at(bytes, kind[2], #kind[3]) == kind[3] then
       local label = kind[4] and trim(at(bytes, kind[4], kind[5])) or ""
-      return kind[1], label ~= "" and label ~= "NO NAME" and label or nil
+      return kind[1], label ~= "" and label ~= "NO NAME" and label or nil, kind[6] and uuid_text(at(bytes, kind[6], 16))
     end
   end
 end
@@ -84,11 +91,21 @@ local function read_mbr(sector)
   return list
 end
 
+---@class vmctl.Partition
+---@field number integer 0: the disk has no table
+---@field start integer bytes
+---@field size integer bytes
+---@field type? string of the file system, or what else is there: "swap", "LUKS", "LVM"
+---@field label? string of the file system
+---@field uuid? string of the file system
+---@field name? string in a GPT
+---@field role? string in a GPT
+---@field kind? string in an MBR: two digits
+
 --- The partitions of a disk. Waits as `read` does.
 ---@param read fun(offset: integer, size: integer): string|nil, string?, string? fewer bytes where the disk ends
 ---@param size integer bytes of the disk
----@return { number: integer, start: integer, size: integer, type: string?, label: string?, name: string?, role: string? }[]|nil list
--- number 0: the disk has no table
+---@return vmctl.Partition[]|nil list
 ---@return string?, string? code EINVAL: a table that is none
 function M.list(read, size)
   local sector, err, code = read(0, SECTOR)
@@ -96,8 +113,8 @@ function M.list(read, size)
   local whole
   whole, err, code = read(0, SUPERBLOCKS)
   if not whole then return nil, err, code end
-  local type, label = M.identify(whole)
-  if type then return { { number = 0, start = 0, size = size, type = type, label = label } } end
+  local type, label, uuid = M.identify(whole)
+  if type then return { { number = 0, start = 0, size = size, type = type, label = label, uuid = uuid } } end
   if sector:sub(511) ~= "\x55\xaa" then return {} end
   local list = read_mbr(sector)
   for _, each in ipairs(list) do
@@ -109,7 +126,7 @@ function M.list(read, size)
   end
   for _, each in ipairs(list) do
     local bytes = each.start < size and read(each.start, math.min(SUPERBLOCKS, each.size)) or ""
-    each.type, each.label = M.identify(bytes or "")
+    each.type, each.label, each.uuid = M.identify(bytes or "")
   end
   return list
 end

@@ -1,0 +1,71 @@
+--- Whether stage 1 with our kernel can mount what is on a disk: told before anything starts, as far as the disk can be seen from outside.
+local M = {}
+
+-- What stage 1 takes for a root; the module of each has its name.
+local MOUNTED = { ext4 = true, xfs = true, btrfs = true, erofs = true, squashfs = true, f2fs = true }
+local EXTENDED = { ["05"] = true, ["0F"] = true, ["85"] = true } -- kinds of an MBR's entry that has partitions inside
+local FIRMWARE = 'let the disk\'s own loader start it (boot = "firmware")'
+-- What is no file system, and no root of stage 1's.
+local CLOSED = {
+  LVM = { "is a physical volume of LVM, whose volumes stage 1 does not open", FIRMWARE },
+  LUKS = { "is encrypted with LUKS, which stage 1 does not open", FIRMWARE .. ", which asks for the passphrase on its console" },
+}
+
+local function place(each) return each.number == 0 and "it" or ("partition %d"):format(each.number) end
+
+-- As stage 1 reads the word: a number, or a label, a UUID, a name of the table.
+local function is_wanted(each, which)
+  local number = math.tointeger(tonumber(which))
+  if number then return each.number == number end
+  return each.label == which or each.name == which or each.uuid == tostring(which):lower()
+end
+
+local function candidates(list, which)
+  local found = {}
+  for _, each in ipairs(list) do
+    if EXTENDED[each.kind] then return nil end -- what is inside is not known here
+    if which == nil or is_wanted(each, which) then found[#found + 1] = each end
+    if which ~= nil and found[1] then break end
+  end
+  return found
+end
+
+local function without_module(found, lacks, modules_dir)
+  local holds, names, seen = {}, {}, {}
+  for _, each in ipairs(found) do
+    if lacks[each.type] then holds[#holds + 1] = ("%s holds %s"):format(place(each), each.type) end
+    if lacks[each.type] and not seen[each.type] then names[#names + 1] = each.type end
+    seen[each.type or ""] = true
+  end
+  return ("%s, and our kernel has no %s (neither built in nor below %s): name a kernel that has it (kernel, modules_dir), or %s"):format(
+    table.concat(holds, ", "), table.concat(names, ", "), modules_dir, FIRMWARE)
+end
+
+local function nothing_known(found)
+  local texts = {}
+  for i, each in ipairs(found) do texts[i] = ("%s: %s"):format(place(each), each.type or "nothing known") end
+  return ("there is no file system that stage 1 takes for a root (%s): name a disk with ext4, xfs, btrfs, erofs, squashfs or f2fs"):format(
+    table.concat(texts, ", "))
+end
+
+--- Why stage 1 cannot mount the root, if that is certain. Does not wait.
+---@param list vmctl.Partition[]
+---@param which? string|integer the partition that is asked for
+---@param lacks table<string, true> modules that our kernel has not
+---@param modules_dir? string for the message
+---@return string|nil why nil: it can, or the disk must be looked into to know
+function M.refusal(list, which, lacks, modules_dir)
+  local found = candidates(list, which)
+  if not found or #found == 0 then return nil end
+  local closed, blocked
+  for _, each in ipairs(found) do
+    if MOUNTED[each.type] and not lacks[each.type] or which ~= nil and each.type == "vfat" then return nil end
+    blocked = blocked or MOUNTED[each.type]
+    closed = closed or CLOSED[each.type] and each
+  end
+  if blocked then return without_module(found, lacks, modules_dir) end
+  if closed then return ("%s %s: %s"):format(place(closed), CLOSED[closed.type][1], CLOSED[closed.type][2]) end
+  return nothing_known(found)
+end
+
+return M
