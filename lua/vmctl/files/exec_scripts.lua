@@ -72,14 +72,17 @@ case $(tar --version 2>/dev/null) in *GNU*) tar --keep-directory-symlink -x"$5"f
 -- Removes staged files after a failure that ended the script above. $1: folder to stage in, $2: name of the staging folder.
 M.CLEAN = [[rm -rf -- "${1%/}/$2"; find "$1" -xdev -type d -name "$2" -prune -exec rm -rf {} + 2>/dev/null; :]]
 
--- $1: the folder, $2: the name in it. A tar format whose fields are too short for a number drops digits, so the numbers are checked.
+-- $1: the folder, $2: the name in it. A tar format whose fields are too short for a number drops digits, so the numbers are checked:
+-- those of the top, and of what another owner has, which in most trees is nothing.
 M.PACK = [[cd -- "$1" || exit 2
 LC_ALL=C; export LC_ALL
 case $(tar --version 2>/dev/null) in
 *GNU*) exec tar --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner -S -cf - -- "$2";;
 *bsdtar*) exec tar --format pax --numeric-owner -cf - -- "$2";;
 esac
-odd=$(find "./$2" -exec stat -c '%u %g %n' {} + 2>/dev/null | while read -r u g n; do
+owners() { stat -c '%u %g %n' "./$1"; find "./$1" \( ! -user "$2" -o ! -group "$3" \) -exec stat -c '%u %g %n' {} +; }
+all() { find "./$1" -exec stat -c '%u %g %n' {} +; } # not every find knows owners
+odd=$({ owners "$2" $(stat -c '%u %g' "./$2") || all "$2"; } 2>/dev/null | while read -r u g n; do
   if [ "$u" -gt 2097151 ] || [ "$g" -gt 2097151 ]; then echo "$n: this tar has no room for the owner $u:$g"; break; fi
 done 2>/dev/null)
 [ -z "$odd" ] || { echo "$odd" >&2; exit 3; }
