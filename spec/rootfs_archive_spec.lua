@@ -73,6 +73,10 @@ describe("an image in an archive", function()
       assert.is_truthy(err:find(words, 1, true), err)
     end
     refused("EINVAL", "regular file", "oci-archive:" .. folder)
+    for _, program in ipairs { "gzip", "zstd", "xz", "bzip2" } do
+      layers.run(folder, program .. " -c bad.tar >packed")
+      refused("EPROTO", "packed by " .. program .. " as a whole: unpack it first", "docker-archive:" .. folder .. "/packed")
+    end
   end, LIMIT))
 end)
 

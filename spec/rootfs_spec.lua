@@ -149,8 +149,10 @@ describe("vmctl.rootfs.image", function()
   it("takes an archive, packed or not", function()
     local path = save("t.tar", archive { { path = "a" }, { path = "a/b", content = "c" } })
     assert.same({ a = "/", ["a/b"] = "c" }, content(assert(image("tar:" .. path))))
-    run "gzip -k t.tar"
-    assert.same({ a = "/", ["a/b"] = "c" }, content(assert(image("tar:" .. path .. ".gz"))))
+    for _, program in ipairs { "gzip", "zstd", "xz", "bzip2" } do
+      run(program .. " -c t.tar >packed")
+      assert.same({ a = "/", ["a/b"] = "c" }, content(assert(image("tar:" .. folder .. "/packed"))), program)
+    end
   end)
 
   local function refused(code, words, spec, more)
@@ -170,6 +172,7 @@ describe("vmctl.rootfs.image", function()
     refused("ETOOBIG", "more bytes", of { path = "a", content = ("x"):rep(5000) }, { max_bytes = 4999 })
     refused("ETOOBIG", "more files", of({ path = "a" }, { path = "b" }, { path = "c" }), { max_entries = 2 })
     refused("EPROTO", "check sum", "tar:" .. save("t.tar", ("x"):rep(1024)))
+    refused("EPROTO", "packed by lz4: gzip, zstd, xz, bzip2 or nothing expected", "tar:" .. save("t.tar", "\x04\x22\x4d\x18more"))
     refused("EPROTO", "ends in the middle", "tar:" .. save("t.tar", archive({ { path = "a", content = ("x"):rep(900) } }):sub(1, 1000)))
   end)
 

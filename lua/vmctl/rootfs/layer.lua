@@ -1,6 +1,7 @@
 --- The bytes of a layer, unpacked: a program that keeps the format does it, and a worker reads what it writes.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local packing = require "vmctl.rootfs.packing"
 local process = require "vmctl.process"
 local said = require "vmctl.rootfs.said"
 local slice = require "vmctl.rootfs.slice"
@@ -9,17 +10,6 @@ local M = {}
 
 local LIMIT = 3600   -- seconds for one layer
 local LOOK = 0.25    -- seconds between two words about the progress
-
-local MAGICS = {
-  { "\x1f\x8b", "gzip" }, { "\x28\xb5\x2f\xfd", "zstd" }, { "\xfd7zXZ\0", "xz" }, { "BZh", "bzip2" },
-}
-
--- The program that unpacks bytes which begin so; nil: none is needed.
-local function program_for(head)
-  for _, each in ipairs(MAGICS) do
-    if head:sub(1, #each[1]) == each[1] then return each[2] end
-  end
-end
 
 -- Waits for a step; tells meanwhile how far it is.
 local function wait_step(build, deadline, on_progress)
@@ -74,9 +64,10 @@ function M.from_part(build, part, on_progress)
   local reader <close>, err, code = slice.open(part)
   if not reader then return nil, err, code end
   local head
-  head, err, code = reader.file:read(8, reader.offset)
+  head, err, code = reader.file:read(packing.HEAD, reader.offset)
   if not head then return nil, err, code end
-  local program = program_for(head)
+  local program, foreign = packing.program(head), packing.foreign(head)
+  if foreign then return errors.fail("EPROTO", "packed by %s: gzip, zstd, xz, bzip2 or nothing expected", foreign) end
   if program then return unpack(build, reader, program, part.whole or not part.size, on_progress) end
   local ok
   ok, err, code = build:layer(reader.file:fileno(), reader.offset, reader.size)

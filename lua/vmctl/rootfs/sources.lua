@@ -80,6 +80,9 @@ M["docker-archive"] = function(what, opts)
   local archive, err, code = store.archive(what.path)
   if not archive then return nil, err, code end
   local is_docker = what.kind == "docker-archive" and archive:find "manifest.json"
+  if not is_docker and not archive:find "index.json" then
+    return errors.fail("ENOENT", "neither manifest.json nor index.json is in it, and so no image: a root file system is tar:FILE")
+  end
   return of_image((is_docker and docker or oci).open(archive, what.tag, opts.arch))
 end
 

@@ -5,7 +5,7 @@ local M = {}
 
 local UNITS = { [""] = 1, K = 1 << 10, M = 1 << 20, G = 1 << 30, T = 1 << 40 }
 local WANTED = "root '%s': oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], docker://NAME, image:NAME, dir:PATH, "
-  .. "tar:FILE or disk:FILE expected"
+  .. "tar:FILE, erofs:FILE or disk:FILE[#PARTITION] expected"
 local TAGGED = { oci = true, ["oci-archive"] = true, ["docker-archive"] = true }
 local KINDS = { image = true, oci = true, ["oci-archive"] = true, ["docker-archive"] = true, dir = true, tar = true, disk = true }
 
