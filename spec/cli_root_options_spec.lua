@@ -1,6 +1,7 @@
 -- What `vmctl run --root` and its sisters mean to machine.launch.
 local assert = require "luassert"
 local argparse = require "argparse"
+local cli = require "spec.support.cli"
 local root_options = require "vmctl.cli.root_options"
 local support = require "spec.support"
 
@@ -33,4 +34,15 @@ describe("the options of a root", function()
       assert.equal("EINVAL", support.code(parse(table.unpack(words))), words[1])
     end
   end)
+
+  it("keep nothing that nobody would find again", support.run(function()
+    local function refused(words)
+      local result = cli.run(words)
+      assert.equal(125, result.exit_code)
+      return result.stderr
+    end
+    assert.equal("vmctl: --writes keep needs the guest's name, by which it is found again (--name), or the file (--keep)\n",
+      refused { "run", "--root", "dir:spec", "--writes", "keep", "--", "true" })
+    assert.equal("vmctl: a -- with nothing behind it is for the program of an image: name one (--root)\n", refused { "run", "--" })
+  end))
 end)

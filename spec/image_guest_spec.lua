@@ -1,7 +1,9 @@
 -- What an image holds is what its guest sees: read back in a guest by a program of the specs' own, line by line.
 -- Takes about 40 seconds.
 local assert = require "luassert"
+local cli = require "spec.support.cli"
 local core = require "vmctl.core"
+local guest = require "spec.support.guest"
 local layers = require "spec.support.layers"
 local roots = require "spec.support.roots"
 local support = require "spec.support"
@@ -218,6 +220,18 @@ describe("an image in its guest", function()
     assert.equal("755 /\n1777 /tmp\n755 /work\n755 /work/in here\n",
       assert(vm:run("busybox stat -c '%a %n' / /tmp /work '/work/in here'")).stdout)
   end, BOOT))
+
+  it("runs its own program at the shell, behind a -- with nothing after it", run(function()
+    local root = single { Env = { "A=image" }, Entrypoint = { "/bin/sh", "-c", 'echo "$A"; exit 3' } }
+    local env = { XDG_CACHE_HOME = folder .. "/cache", VMCTL_KERNEL = guest.kernel, VMCTL_MODULES = guest.modules_dir(),
+      VMCTL_AGENT = guest.agent }
+    local result = cli.run { "run", "--root", root, "--", env = env, timeout = BOOT }
+    assert.same({ "image\n", 3 }, { result.stdout, result.exit_code }, result.stderr)
+    local vm <close> = boot { root = single {} }
+    local none, err, code = vm:run {}
+    assert.same({ nil, "EINVAL" }, { none, code })
+    assert.equal("no program is named, and the guest's root names none of its own", err)
+  end, 2 * BOOT))
 
   it("whose user it does not know says so with each command", run(function()
     local vm <close> = boot { root = single { User = "nobody-here" } }

@@ -175,7 +175,7 @@ local function main(args)
     return M.FAILED
   end
   local rest
-  local named = commands[args[1]]
+  local named, is_bare = commands[args[1]], args[#args] == "--"
   if named and named.module.words == "any" then
     args, rest = pick(args, named.parser)
   elseif named and named.module.words then
@@ -192,7 +192,7 @@ local function main(args)
     output.write(parser:get_help(), "\n")
     return M.FAILED
   end
-  opts.rest = rest
+  opts.rest, opts.is_bare = rest, is_bare
   local ok, status = xpcall(perform, function(err) return output.lost(err) or explain(err) end, named.module, opts)
   if ok then return status end
   if output.lost(status) then error(status, 0) end

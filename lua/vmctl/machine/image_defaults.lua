@@ -1,4 +1,5 @@
 --- The settings that an image has for its commands: the defaults of a guest's commands, and the folder that they run in.
+local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 
 local M = {}
@@ -17,16 +18,25 @@ local function environment(env)
   return all
 end
 
+-- The image's own program, with its own arguments.
+local function add_program(config, all)
+  for _, list in ipairs { config.entrypoint or {}, config.cmd or {} } do table.move(list, 1, #list, #all + 1, all) end
+  if all[1] ~= nil then return true end
+  return errors.fail("EINVAL", "no program is named, and the guest's root names none of its own")
+end
+
 --- Completes a command by what the image says: its environment, folder and user, and all of it where no program is named. Does not
 --- wait.
 ---@param config table env, user, cwd, entrypoint, cmd
 ---@param command string|table as for `run`
----@return string|table
+---@return string|table|nil, string?, string? code EINVAL: no program is named, here or there
 function M.complete(config, command)
-  if next(config) == nil then return command end
-  local all = type(command) == "table" and options.merge({}, command) or { "sh", "-c", command }
+  local is_table = type(command) == "table"
+  if next(config) == nil and not (is_table and command[1] == nil) then return command end
+  local all = is_table and options.merge({}, command) or { "sh", "-c", command }
   if all[1] == nil then
-    for _, list in ipairs { config.entrypoint or {}, config.cmd or {} } do table.move(list, 1, #list, #all + 1, all) end
+    local ok, err, code = add_program(config, all)
+    if not ok then return nil, err, code end
   end
   all.env = options.merge(environment(config.env), all.env or {})
   all.cwd, all.user = all.cwd or given(config.cwd), all.user or given(config.user)

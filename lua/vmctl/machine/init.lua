@@ -96,8 +96,11 @@ for _, name in ipairs { "run", "start", "read_file", "write_file", "list_files",
   methods[name] = function(self, ...)
     local client, err, code = self._clients:exec()
     if not client then return nil, err, code end
-    if COMMANDS[name] and self._root then return client[name](client, self._root:complete((...)), select(2, ...)) end
-    return client[name](client, ...)
+    if not COMMANDS[name] or not self._root then return client[name](client, ...) end
+    local command
+    command, err, code = self._root:complete((...))
+    if not command then return nil, err, code end
+    return client[name](client, command, select(2, ...))
   end
 end
 

@@ -36,9 +36,11 @@ local function environment(list)
 end
 
 --- The command with its options, in the form that `start` takes.
+---@param opts table of the command line
+---@param may_be_own? boolean without words it is the program that the guest's image names
 ---@return table|nil, string?, string? code EINVAL
-function M.command(opts)
-  if not opts.rest or #opts.rest == 0 then return errors.fail("EINVAL", "a command expected, behind --") end
+function M.command(opts, may_be_own)
+  if not may_be_own and (not opts.rest or #opts.rest == 0) then return errors.fail("EINVAL", "a command expected, behind --") end
   local env = environment(opts.env)
   if #(opts.env or {}) > 0 and not env then return errors.fail("EINVAL", "--env: NAME=VALUE expected") end
   local command = { env = env, cwd = opts.cwd, user = opts.user }
@@ -56,9 +58,10 @@ local function report(target, command, opts)
 end
 
 --- Runs the command in a target. Waits.
+---@param may_be_own? boolean as for command
 ---@return integer|nil status, string?, string?
-function M.perform(target, opts)
-  local command, err, code = M.command(opts)
+function M.perform(target, opts, may_be_own)
+  local command, err, code = M.command(opts, may_be_own)
   if not command then return nil, err, code end
   if opts.json then return report(target, command, opts) end
   local how = opts.tty and guest_command.terminal or guest_command.run

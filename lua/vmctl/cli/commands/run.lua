@@ -20,7 +20,9 @@ function M.describe(command)
   command:summary "Boot a guest and run a command in it."
   command:description("Boots a guest, waits until it is ready, runs the command in it, and powers it off: the command's exit\n" ..
     "code is ours. Without a command the guest runs until it ends, or until Ctrl-C; others reach it by its name.\n" ..
-    "  vmctl run -- uname -a\n  vmctl run --name web &\n  vmctl run --root disk:debian.qcow2 --writes keep --name debian")
+    "A -- with nothing behind it runs the program that an image names as its own.\n" ..
+    "  vmctl run -- uname -a\n  vmctl run --name web &\n  vmctl run --root oci:images:1 --\n" ..
+    "  vmctl run --root disk:debian.qcow2 --writes keep --name debian")
   machine_options.describe(command)
   command:option("-n --name", "The guest's name."):argname "NAME"
   command:option("--on", "The machine that runs it: ssh:USER@HOST, or exec:COMMAND that leads to `vmctl serve --stdio` there.")
@@ -33,9 +35,18 @@ function M.describe(command)
   exec.command_options(command)
 end
 
+-- A "--" with nothing behind it.
+local function is_image_program(opts) return opts.is_bare and #opts.rest == 0 end
+
 local function describe_guest(opts)
   local spec, err, code = machine_options.take(opts)
   if not spec then return nil, err, code end
+  if opts.writes == "keep" and not opts.name and not opts.keep then
+    return errors.fail("EINVAL", "--writes keep needs the guest's name, by which it is found again (--name), or the file (--keep)")
+  end
+  if is_image_program(opts) and not opts.root then
+    return errors.fail("EINVAL", "a -- with nothing behind it is for the program of an image: name one (--root)")
+  end
   spec.name = opts.name or ("guest-%d"):format(math.random(0) & 0xffffff)
   if opts.name and instance_store.folder(opts.name) then
     return errors.fail("EEXIST", "an instance is called '%s': vmctl start %s starts it", opts.name, opts.name)
@@ -92,10 +103,10 @@ function M.run(opts)
   took, err, code = await_ready(vm, opts)
   if not took then return nil, err, code end
   local status
-  if #opts.rest == 0 then
+  if #opts.rest == 0 and not opts.is_bare then
     status, err, code = stay(vm, opts, shared, took)
   else
-    status, err, code = exec.perform(vm, opts)
+    status, err, code = exec.perform(vm, opts, true)
     if status ~= nil then vm:shutdown() end
   end
   if status ~= 0 then return status, err, code end
