@@ -9,10 +9,10 @@ local vmctl = require "vmctl"
 local LIMIT = distributions.LIMIT
 local FILES = 10000
 
-if distributions.cloud() then
+if distributions.kind "cloud" then
   describe("a disk of Debian's bookworm with cloud-init #distribution", function()
     it("is led to the agent by a volume of NoCloud's, which alters nothing else", support.run(function()
-      local vm <close> = distributions.boot(support.tmpdir(), { root = { "disk:" .. distributions.cloud(), ways = { "nocloud" } },
+      local vm <close> = distributions.boot(support.tmpdir(), { root = { "disk:" .. distributions.kind "cloud", ways = { "nocloud" } },
         boot = "firmware" })
       assert.equal("nocloud", vm:agent_came_by())
       assert.equal("running\n", distributions.state(vm))

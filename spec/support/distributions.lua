@@ -14,12 +14,15 @@ M.WAY = { bookworm = "tmpfiles", trixie = "extra-unit" }
 --- A guest for which it is named runs it; without one (kernel = false) it runs its disk's own.
 M.KERNEL = guest.kernel
 
+-- Those of bookworm that have something else than the others.
+local KINDS = { cloud = true, dracut = true }
+
 --- Those that are to be tried.
 ---@return string[]
 function M.suites()
   local list = {}
   for name in (os.getenv "VMCTL_DISTRIBUTIONS" or ""):gmatch "%S+" do
-    if name ~= "cloud" then list[#list + 1] = name end
+    if not KINDS[name] then list[#list + 1] = name end
   end
   return list
 end
@@ -27,11 +30,11 @@ end
 --- The disk of a suite.
 function M.disk(suite) return ("%sbuild/debian-%s/disk.img"):format(guest.root, suite) end
 
---- The disk of a bookworm with cloud-init, nil where none was made.
+--- The disk of a bookworm with something else: "cloud" has cloud-init, "dracut" an initrd of dracut's. Nil where it is not to be tried.
 ---@return string|nil
-function M.cloud()
-  local path = guest.root .. "build/debian-bookworm-cloud/disk.img"
-  return (os.getenv "VMCTL_DISTRIBUTIONS" or ""):find("cloud", 1, true) and path or nil
+function M.kind(name)
+  local wanted = (" %s "):format(os.getenv "VMCTL_DISTRIBUTIONS" or ""):find((" %s "):format(name), 1, true)
+  return wanted and M.disk("bookworm-" .. name) or nil
 end
 
 --- A guest of it that is ready; options as for vmctl.machine.launch.

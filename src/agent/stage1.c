@@ -227,7 +227,7 @@ enum vmctl_stage1_end vmctl_stage1_run(const struct vmctl_stage1 *s)
     vmctl_stage1_load_for_shares(s);
     if (s->address[0]) {
         vmctl_stage1_load("virtio_net");
-        if (!vmctl_stage1_set_address(s->address))
+        if (!vmctl_stage1_set_address(s->address, NULL))
             vmctl_stage1_fail(false, "find the network card: there is none (has the kernel virtio_net?)");
         if (!s->read_only)
             vmctl_stage1_name_server(s->address, ROOT);

@@ -75,8 +75,12 @@ void vmctl_stage1_load_for_shares(const struct vmctl_stage1 *s);
 /* Inside the root: mounts the shares. */
 void vmctl_stage1_mount_shares(const struct vmctl_stage1 *s);
 
-/* Gives the first network card its address, and the guest a route: "IP,BITS[,GATEWAY[,NAMESERVER]]". False: there is no card. */
-bool vmctl_stage1_set_address(const char *address);
+/* Gives the first network card its address, and the guest a route: "IP,BITS[,GATEWAY[,NAMESERVER]]". Where no card is there yet, its
+ * module is loaded from `root`, if that is not NULL. False: there is no card. */
+bool vmctl_stage1_set_address(const char *address, const char *root);
+
+/* Loads a module of the running kernel by the modprobe of a root: its own initramfs has not all of them. What fails is said. */
+void vmctl_stage1_modprobe(const char *root, const char *name);
 
 /* Writes the name server of such an address into a root that has none. */
 void vmctl_stage1_name_server(const char *address, const char *root);

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CARD_LIMIT = 5 }; /* seconds */
+enum { CARD_LIMIT = 5, NAMES = 4 }; /* seconds; names that a card has one after the other */
 
 static bool find_card(char name[IFNAMSIZ])
 {
@@ -33,9 +33,11 @@ static bool find_card(char name[IFNAMSIZ])
     return found;
 }
 
-static bool await_card(char name[IFNAMSIZ])
+static bool await_card(char name[IFNAMSIZ], const char *root)
 {
     const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
+    if (root && !find_card(name))
+        vmctl_stage1_modprobe(root, "virtio_net");
     for (int left = CARD_LIMIT * 100; left > 0; left--) {
         if (find_card(name))
             return true;
@@ -49,12 +51,29 @@ static struct sockaddr_in inet(uint32_t address)
     return (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = address };
 }
 
-static void set(int fd, uint16_t what, struct ifreq *r, uint32_t address)
+/* False: the card has another name by now, which is udev's. */
+static bool change(int fd, unsigned long what, struct ifreq *r)
+{
+    if (ioctl(fd, what, r) == 0)
+        return true;
+    if (errno != ENODEV)
+        vmctl_stage1_fail(true, "set the address of %s", r->ifr_name);
+    return false;
+}
+
+static bool set(int fd, unsigned long what, struct ifreq *r, uint32_t address)
 {
     const struct sockaddr_in in = inet(address);
     memcpy(&r->ifr_addr, &in, sizeof in);
-    if (ioctl(fd, what, r) < 0)
-        vmctl_stage1_fail(true, "set the address of %s", r->ifr_name);
+    return change(fd, what, r);
+}
+
+static bool bring_up(int fd, struct ifreq *r, uint32_t address, uint32_t mask)
+{
+    if (!set(fd, SIOCSIFADDR, r, address) || !set(fd, SIOCSIFNETMASK, r, mask))
+        return false;
+    r->ifr_flags = IFF_UP | IFF_RUNNING;
+    return change(fd, SIOCSIFFLAGS, r);
 }
 
 static void add_route(int fd, const char *gateway)
@@ -71,7 +90,7 @@ static void add_route(int fd, const char *gateway)
         vmctl_stage1_fail(true, "add a route by %s", gateway);
 }
 
-bool vmctl_stage1_set_address(const char *address)
+bool vmctl_stage1_set_address(const char *address, const char *root)
 {
     char text[STAGE1_NAME];
     struct in_addr ip;
@@ -81,20 +100,16 @@ bool vmctl_stage1_set_address(const char *address)
     long bits = size ? strtol(size, NULL, 10) : 0;
     if (bits < 1 || bits > 30 || inet_pton(AF_INET, first, &ip) != 1)
         vmctl_stage1_fail(false, "take the address %s: IP,BITS expected", address);
-    if (!await_card(r.ifr_name))
-        return false;
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        vmctl_stage1_fail(true, "set the address of %s", r.ifr_name);
-    set(fd, SIOCSIFADDR, &r, ip.s_addr);
-    set(fd, SIOCSIFNETMASK, &r, htonl(UINT32_MAX << (32 - bits)));
-    r.ifr_flags = IFF_UP | IFF_RUNNING;
-    if (ioctl(fd, SIOCSIFFLAGS, &r) < 0)
-        vmctl_stage1_fail(true, "bring up %s", r.ifr_name);
-    if (gateway)
+        vmctl_stage1_fail(true, "set the address of the network card");
+    bool up = false;
+    for (int left = NAMES; !up && left > 0 && await_card(r.ifr_name, root); left--)
+        up = bring_up(fd, &r, ip.s_addr, htonl(UINT32_MAX << (32 - bits)));
+    if (up && gateway)
         add_route(fd, gateway);
     close(fd);
-    return true;
+    return up;
 }
 
 /* One that the root has is left alone, and so is a link: its own resolver's. */

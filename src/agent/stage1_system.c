@@ -141,11 +141,11 @@ static void heed_words(void)
         vmctl_stage1_disk("vmctl-root", disk);
         vmctl_stage1_forbid_writing(disk);
     }
-    if (s.address[0] && !vmctl_stage1_set_address(s.address)) /* dracut's initrds have no modules for it */
+    const char *tools = getenv("rootmnt"), *dracut = getenv("NEWROOT"), *root = tools ? tools : dracut;
+    if (s.address[0] && !vmctl_stage1_set_address(s.address, root)) /* dracut's initrds have no modules for it */
         fputs("vmctl-agent: no network card yet: its address is for the distribution to ask for\n", stderr);
-    const char *tools = getenv("rootmnt"), *dracut = getenv("NEWROOT");
-    if (s.address[0] && !s.read_only && (tools || dracut))
-        vmctl_stage1_name_server(s.address, tools ? tools : dracut);
+    if (s.address[0] && !s.read_only && root)
+        vmctl_stage1_name_server(s.address, root);
 }
 
 /* initramfs-tools mounts /run so that nothing in it can be started, hence a place of its own. */
