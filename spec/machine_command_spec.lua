@@ -84,8 +84,8 @@ describe("QEMU's command line", function()
     assert.is_true(has(command { machine = "microvm" }, "virtio-rng-device"))
   end))
 
-  it("asks for the host's processor under KVM alone", run(function()
-    assert.same({ "max" }, values(command { accel = "tcg" }, "-cpu"))
+  it("asks for the host's processor under KVM alone, and for an emulated one that does not copy bytes one by one", run(function()
+    assert.same({ "max,-erms,-fsrm" }, values(command { accel = "tcg" }, "-cpu"))
     assert.same({ "host" }, values(command { accel = "kvm" }, "-cpu"))
   end))
 
