@@ -16,6 +16,10 @@ void vmctl_fs_root_register(lua_State *L);
 void vmctl_fs_file_register(lua_State *L);
 void vmctl_fs_listen_register(lua_State *L);
 
+/* Methods of vmctl.Root, in fs_xattr.c. */
+int vmctl_l_root_xattrs(lua_State *L);
+int vmctl_l_root_set_xattr(lua_State *L);
+
 /* Pushes what is known of a file, as a table. */
 void vmctl_fs_push_stat(lua_State *L, const struct stat *st);
 const char *vmctl_fs_type(mode_t mode);

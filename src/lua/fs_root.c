@@ -356,7 +356,7 @@ void vmctl_fs_root_register(lua_State *L)
         { "open", l_root_open },         { "stat", l_root_stat },         { "list", l_root_list },
         { "mkdir", l_root_mkdir },       { "remove", l_root_remove },     { "remove_all", l_root_remove_all },
         { "rename", l_root_rename },     { "symlink", l_root_symlink },   { "readlink", l_root_readlink },
-        { "link", l_root_link },
+        { "link", l_root_link },         { "xattrs", vmctl_l_root_xattrs }, { "set_xattr", vmctl_l_root_set_xattr },
         { "chmod", l_root_chmod },       { "chown", l_root_chown },       { "chtimes", l_root_chtimes },
         { "real", l_root_real },         { "near", l_root_near },         { "close", l_root_close },
         { NULL, NULL }

@@ -30,12 +30,12 @@ bool vmctl_fs_is_owner(lua_Integer id)
     return id >= -1 && id < UINT32_MAX; /* 2^32 would be root, and 2^32 - 1 the -1 that leaves an owner alone */
 }
 
-/* { type, mode, size, uid, gid, mtime, changed, allocated, inode, device, links }, and of a device its major and minor
- * numbers. `changed`: nanoseconds of mtime, for those who compare; `allocated`: bytes on the disk, fewer than the size where
+/* { type, mode, size, uid, gid, mtime, nsec, changed, allocated, inode, device, links }, and of a device its major and minor
+ * numbers. `nsec`: nanoseconds beside mtime; `changed`: both in one, for those who compare (beyond 2262 it wraps); `allocated`: bytes on the disk, fewer than the size where
  * a file has holes. */
 void vmctl_fs_push_stat(lua_State *L, const struct stat *st)
 {
-    lua_createtable(L, 0, 11);
+    lua_createtable(L, 0, 14);
     lua_pushstring(L, vmctl_fs_type(st->st_mode));
     lua_setfield(L, -2, "type");
     set_number(L, "mode", st->st_mode & 07777);
@@ -43,7 +43,8 @@ void vmctl_fs_push_stat(lua_State *L, const struct stat *st)
     set_number(L, "uid", st->st_uid);
     set_number(L, "gid", st->st_gid);
     set_number(L, "mtime", st->st_mtime);
-    set_number(L, "changed", (lua_Integer)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec);
+    set_number(L, "nsec", st->st_mtim.tv_nsec);
+    set_number(L, "changed", (lua_Integer)((lua_Unsigned)st->st_mtim.tv_sec * 1000000000 + (lua_Unsigned)st->st_mtim.tv_nsec));
     set_number(L, "allocated", (lua_Integer)st->st_blocks * 512);
     set_number(L, "inode", (lua_Integer)st->st_ino);
     set_number(L, "device", (lua_Integer)st->st_dev);

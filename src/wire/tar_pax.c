@@ -102,15 +102,29 @@ static int pax_sparse(struct vmctl_tar *t, const char *key, const char *value, s
     return strcmp(key, "map") == 0 ? pax_map(t, value, len) : 0;
 }
 
-static int pax_xattr(struct vmctl_tar *t, const char *name, const char *value, size_t len)
+/* GNU tar writes "%" and "=" in names as "%25" and "%3D"; others leave "%" as it is. */
+static void pax_unescape(char *name)
 {
+    char *to = name;
+    for (const char *from = name; *from; to++) {
+        bool percent = strncmp(from, "%25", 3) == 0;
+        bool escaped = percent || strncmp(from, "%3D", 3) == 0;
+        *to = !escaped ? *from : percent ? '%' : '=';
+        from += escaped ? 3 : 1;
+    }
+    *to = 0;
+}
+
+static int pax_xattr(struct vmctl_tar *t, char *name, const char *value, size_t len)
+{
+    pax_unescape(name);
     int err = vmctl_xattrs_set(&t->pax.xattrs, name, strlen(name), value, len);
     if (err == VMCTL_ETOOBIG)
         t->why = "extended attributes that are too large";
     return err == -EINVAL ? pax_bad(t, "an extended attribute without a name") : err;
 }
 
-static int pax_record(struct vmctl_tar *t, const char *key, const char *value, size_t len)
+static int pax_record(struct vmctl_tar *t, char *key, const char *value, size_t len)
 {
     static const char xattr[] = "SCHILY.xattr.", sparse[] = "GNU.sparse.";
     struct vmctl_tar_pax *p = &t->pax;
@@ -139,7 +153,7 @@ static int pax_record(struct vmctl_tar *t, const char *key, const char *value, s
 int vmctl_tar_pax_read(struct vmctl_tar *t, const char *bytes, size_t len)
 {
     while (len) {
-        char key[512];
+        char key[1024];
         uint64_t size;
         const char *space = memchr(bytes, ' ', len < 21 ? len : 21);
         if (!space || !vmctl_tar_decimal(bytes, (size_t)(space - bytes), &size) || size > len || size < 5)
