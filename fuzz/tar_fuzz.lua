@@ -32,6 +32,15 @@ local function check_map(entry)
   assert(sum == entry.size, "a map of another size")
 end
 
+local function check_xattrs(list)
+  local count, bytes = 0, 0
+  for name, value in pairs(list) do
+    assert(#name > 0 and #name < 256 and not name:find("\0", 1, true) and #value < 65536, "an attribute that cannot be")
+    count, bytes = count + 1, bytes + #name + #value
+  end
+  assert(count > 0 and count <= 512 and bytes <= 1 << 20, "attributes beyond their bounds")
+end
+
 local function check(entry)
   for _, name in ipairs { "mode", "uid", "gid", "size", "mtime", "nsec" } do
     assert(math.type(entry[name]) == "integer", name)
@@ -40,6 +49,14 @@ local function check(entry)
   assert(entry.nsec >= 0 and entry.nsec < 1000000000)
   assert(not entry.path:find("\0", 1, true) and not entry.link:find("\0", 1, true))
   if entry.map then check_map(entry) end
+  if entry.xattrs then check_xattrs(entry.xattrs) end
+end
+
+local function is_same(one, other)
+  for name, value in pairs(one or {}) do
+    if not other or other[name] ~= value then return false end
+  end
+  return true
 end
 
 -- The entries, with the first bytes of each content.
@@ -92,6 +109,7 @@ return function(bytes)
     for _, name in ipairs { "type", "mode", "uid", "gid", "size", "mtime", "nsec", "content", "real_size" } do
       assert(entry[name] == other[name], name)
     end
+    assert(is_same(entry.xattrs, other.xattrs) and is_same(other.xattrs, entry.xattrs), "other attributes")
     assert(entry.path == other.path:match "^(.-)/*$", "another path")
   end
 end

@@ -1,20 +1,20 @@
 --- Reads untrusted tar archives: ustar, GNU's long names and base-256 numbers, pax headers, GNU's sparse files of
 --- format 1.0. Every number is checked before it is used, and of headers only what has a meaning here is kept; where an entry
 --- would lie is not this file's business.
+local pax = require "vmctl.tar.pax"
 local sparse = require "vmctl.tar.sparse"
 
 local M = {}
 
 local BLOCK = 512
-local MOST_HEADER = 1 << 20  -- bytes of a long name or of a pax header
+local MOST_NAME = 1 << 20    -- bytes of a long name
+local MOST_PAX = 4 << 20     -- bytes of a pax header
 local MOST_ENTRIES = 2000000
 local MOST_PATH = 4096       -- bytes of a name, as Linux has them
 local MOST_HEADERS = 16      -- of those that say something about one entry
 local TYPES = { ["0"] = "file", ["\0"] = "file", ["7"] = "file", ["1"] = "hard", ["2"] = "link", ["3"] = "char", ["4"] = "block",
   ["5"] = "directory", ["6"] = "fifo" }
 local BLANK = ("\0"):rep(BLOCK)
-local USED = { path = true, linkpath = true, size = true, uid = true, gid = true, mtime = true, ["GNU.sparse.major"] = true,
-  ["GNU.sparse.minor"] = true, ["GNU.sparse.name"] = true, ["GNU.sparse.realsize"] = true, ["GNU.sparse.size"] = true }
 
 local function broken(text, ...)
   return nil, "tar: " .. text:format(...), "EPROTO"
@@ -69,52 +69,6 @@ local function parse(block)
   return entry
 end
 
--- "LENGTH key=value\n", one after the other; of all but the known keys nothing is kept.
-local function parse_pax(body, values)
-  local at = 1
-  while at <= #body do
-    local digits = body:match("^(%d%d?%d?%d?%d?%d?%d?) ", at)
-    local length = digits and math.tointeger(tonumber(digits))
-    if not length or length > #body - at + 1 or length <= #digits + 2 then return broken "a broken extended header" end
-    local from = at + #digits + 1
-    local stop = body:find("=", from, true)
-    local whole = stop and stop > from and stop <= at + length - 2 and body:byte(at + length - 1) == 10
-    if not whole then return broken "a broken extended header" end
-    local key = stop - from <= 32 and body:sub(from, stop - 1) or ""
-    if USED[key] then values[key] = body:sub(stop + 1, at + length - 2) end
-    at = at + length
-  end
-  return true
-end
-
--- Seconds with their decimals: those below zero as well, where the parts still count upwards.
-local function apply_time(entry, value)
-  local sign, seconds, part = value:match "^(%-?)(%d+)%.?(%d*)$"
-  seconds = seconds and #seconds < 16 and math.tointeger(tonumber(seconds))
-  if not seconds then return false end
-  local nsec = math.tointeger(tonumber((part .. "000000000"):sub(1, 9)))
-  if sign == "-" then
-    seconds = -seconds
-    if nsec > 0 then seconds, nsec = seconds - 1, 1000000000 - nsec end
-  end
-  entry.mtime, entry.nsec = seconds, nsec
-  return true
-end
-
-local function apply_pax(entry, values)
-  entry.path, entry.link = values.path or entry.path, values.linkpath or entry.link
-  for _, name in ipairs { "size", "uid", "gid" } do
-    local value = values[name]
-    if value then
-      value = #value < 19 and value:find "^%d+$" and math.tointeger(tonumber(value))
-      if not value then return broken("an extended header with a bad %s", name) end
-      entry[name] = value
-    end
-  end
-  if values.mtime and not apply_time(entry, values.mtime:sub(1, 64)) then return broken "an extended header with a bad mtime" end
-  return true
-end
-
 local function read_exact(source, n)
   local parts, left = {}, n
   while left > 0 do
@@ -133,11 +87,19 @@ local function cut(err, code, where)
   return broken("it ends %s", where)
 end
 
-local function read_header_body(source, entry)
-  if entry.size > MOST_HEADER then return broken("an extended header of %d bytes", entry.size) end
+local function read_header_body(source, entry, most)
+  if entry.size > most then return broken("an extended header of %d bytes", entry.size) end
   local body, err, code = read_exact(source, entry.size)
   if not body or not source:skip(-entry.size % BLOCK) then return cut(err, code, "in the middle") end
   return body
+end
+
+-- What a header says of all entries means nothing here, but why an archive of ours breaks off.
+local function take_global(body)
+  local values = {}
+  local ok = body:find("VMCTL.broken", 1, true) and pax.parse(body, values)
+  if not ok or not values["VMCTL.broken"] then return true end
+  return nil, "tar: it breaks off: " .. values["VMCTL.broken"]:sub(1, MOST_PATH):gsub("%c", "?"), "EREMOTE"
 end
 
 -- Takes in a header that says something about the next entry: true if it was one; false if it was not.
@@ -146,12 +108,15 @@ local function take_special(source, entry, pending)
   if flag ~= "x" and flag ~= "g" and flag ~= "L" and flag ~= "K" then return false end
   pending.count = (pending.count or 0) + 1
   if pending.count > MOST_HEADERS then return broken("more than %d headers in front of one entry", MOST_HEADERS) end
-  local body, err, code = read_header_body(source, entry)
+  local is_pax = flag == "x" or flag == "g"
+  local body, err, code = read_header_body(source, entry, is_pax and MOST_PAX or MOST_NAME)
   if not body then return nil, err, code end
   if flag == "L" then pending.path = text(body)
   elseif flag == "K" then pending.linkpath = text(body)
   elseif flag == "x" then
-    return parse_pax(body, pending)
+    return pax.parse(body, pending)
+  else
+    return take_global(body)
   end
   return true
 end
@@ -172,7 +137,7 @@ local function show(source, entry, visit, left)
 end
 
 local function finish(entry, pending)
-  local ok, err, code = apply_pax(entry, pending)
+  local ok, err, code = pax.apply(entry, pending)
   if not ok then return nil, err, code end
   if entry.path:find("\0", 1, true) or entry.link:find("\0", 1, true) then return broken "a name with a NUL byte" end
   if #entry.path > MOST_PATH or #entry.link > MOST_PATH then return broken("a name of more than %d bytes", MOST_PATH) end
@@ -197,11 +162,12 @@ end
 --- Reads an archive to its end.
 ---@param source table with read(n) -> bytes|nil at the end (or nil, message, code), skip(n) -> whether they were there
 ---@param visit fun(entry: table, read: fun(n: integer): string?): true|nil, string?, string? `entry` has path, type (also "hard",
---- a hard link to `link`, and "other"), mode, uid, gid, mtime (seconds, also before 1970), nsec, size, link, major, minor, and of a
--- file with holes map ({ offset, size } of each part that `read` gives, ascending) and real_size; `read` gives content, "" at its
--- end
+--- a hard link to `link`, and "other"), mode, uid, gid, mtime (seconds, also before 1970), nsec, size, link, major, minor, if it has
+--- some xattrs, and of a file with holes map ({ offset, size } of each part that `read` gives, ascending) and real_size; `read` gives
+--- content, "" at its end
 ---@param most? integer entries (2,000,000)
----@return true|nil, string?, string? code EPROTO, ETOOBIG: more entries, or what the source failed with
+---@return true|nil, string?, string? code EPROTO, ETOOBIG: more entries, or larger extended attributes; EREMOTE: a writer of ours
+--- has said why it breaks off; or what the source failed with
 function M.each(source, visit, most)
   local pending, count = {}, 0
   most = most or MOST_ENTRIES

@@ -17,14 +17,19 @@ local MOST_DEPTH = 256
 ---@field size integer of a file: bytes of content that are read, without holes
 ---@field map? { offset: integer, size: integer }[] of a file with holes: its parts
 ---@field real_size? integer of a file with holes: with them
----@field link? string of a symbolic link: what it leads to
+---@field link? string of a symbolic link: what it leads to; of a hard link ("hard" is its type): the name that came before
+---@field xattrs? table<string, string> extended attributes
 ---@field major? integer
 ---@field minor? integer
 
-local function describe(root, path)
+--- What is at a path. Waits for the file system.
+---@param root vmctl.Root
+---@param path string
+---@return vmctl.TarEntry|nil, string?, string?
+function M.describe(root, path)
   local entry, err, code = root:stat(path, true)
   if not entry then return nil, err, code end
-  entry.path, entry.nsec = path, entry.changed % 1000000000
+  entry.path = path
   if entry.type == "link" then
     entry.link, err, code = root:readlink(path)
     if not entry.link then return nil, err, code end
@@ -46,7 +51,7 @@ local function visit_folder(state, folder, depth)
     local path = (folder == "/" and "" or folder) .. "/" .. name
     local entry
     if not state.skip(path) then
-      entry, err, code = describe(state.root, path)
+      entry, err, code = M.describe(state.root, path)
       if not entry and not has_gone(code) then return nil, err, code end
       if not entry then state.gone(path) end
     end

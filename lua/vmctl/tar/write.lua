@@ -1,5 +1,6 @@
 --- Writes tar archives: ustar with GNU's long names, and base-256 where a number has no room, which all of today's readers know;
---- and for those that know pax headers, parts of seconds and holes.
+--- and for those that know pax headers, parts of seconds, holes and extended attributes (as SCHILY.xattr.NAME, which GNU tar and images
+--- of containers have).
 local sparse = require "vmctl.tar.sparse"
 
 local M = {}
@@ -23,10 +24,10 @@ local function number(value, width)
   return (value < 0 and "\xff" or "\x80") .. bytes:sub(2)
 end
 
-local function header(name, kind, entry, size)
+local function header(name, kind, entry, size, link)
   local before = string.pack("c100", name:sub(1, NAME)) .. number(entry.mode & 4095, 8) .. number(entry.uid, 8) ..
     number(entry.gid, 8) .. number(size, 12) .. number(entry.mtime, 12)
-  local after = kind .. string.pack("c100", (entry.link or ""):sub(1, NAME)) .. "ustar\00000" .. ("\0"):rep(64) ..
+  local after = kind .. string.pack("c100", (link or ""):sub(1, NAME)) .. "ustar\00000" .. ("\0"):rep(64) ..
     number(entry.major or 0, 8) .. number(entry.minor or 0, 8) .. ("\0"):rep(155 + 12)
   local bytes, sum = { (before .. after):gsub("%z+", ""):byte(1, -1) }, 8 * 32 -- zeros count for nothing
   for i = 1, #bytes do sum = sum + bytes[i] end
@@ -54,9 +55,20 @@ local function decimal_time(entry)
   return ("%d.%09d"):format(seconds, nsec)
 end
 
+-- A name in a keyword, as GNU tar has it: "=" would end it.
+local function keyword(name) return (name:gsub("[%%=]", { ["%"] = "%25", ["="] = "%3D" })) end
+
+local function add_xattrs(records, xattrs)
+  local names = {}
+  for name in pairs(xattrs) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do records[#records + 1] = record("SCHILY.xattr." .. keyword(name), xattrs[name]) end
+end
+
 local function extended(entry, name)
   local records = {}
-  if (entry.nsec or 0) ~= 0 then records[1] = record("mtime", decimal_time(entry)) end
+  if entry.xattrs then add_xattrs(records, entry.xattrs) end
+  if (entry.nsec or 0) ~= 0 then records[#records + 1] = record("mtime", decimal_time(entry)) end
   if entry.map then
     records[#records + 1] = record("GNU.sparse.major", 1) .. record("GNU.sparse.minor", 0) .. record("GNU.sparse.name", name) ..
       record("GNU.sparse.realsize", entry.real_size)
@@ -64,8 +76,7 @@ local function extended(entry, name)
   return #records > 0 and special("pax", "x", table.concat(records)) or ""
 end
 
-local function long_names(entry, name)
-  local link = entry.link or ""
+local function long_names(link, name)
   return (#link > NAME and special("././@LongLink", "K", link .. "\0") or "") ..
     (#name > NAME and special("././@LongLink", "L", name .. "\0") or "")
 end
@@ -106,19 +117,27 @@ end
 ---@param write fun(bytes: string): any, string?, string?
 ---@param entry vmctl.TarEntry
 ---@param read? fun(n: integer): string?, string?, string? of a file: the next bytes of its content, "" or nil at its end
----@param knows? "pax" the reader knows pax headers
+---@param knows? "pax" the reader knows pax headers; without it fractions of seconds, extended attributes and holes are lost
 ---@return any, string?, string? code ESHRUNK: the content was shorter than its size; zeros stand for the rest, and more can be written
 function M.entry(write, entry, read, knows)
   local kind = TYPES[entry.type]
   if not kind then return true end
-  local name = entry.path:match "^/*(.*)$" .. (entry.type == "directory" and "/" or "")
+  local name, link = entry.path:match "^/*(.*)$", entry.link or ""
+  if entry.type == "directory" then name = (name == "" and "." or name) .. "/" end
+  if entry.type == "hard" then link = link:match "^/*(.*)$" end
   local size = entry.type == "file" and entry.size or 0
   local map, stored = "", size
   if knows and entry.map then map, stored = sparse.write(entry.map, entry.real_size) end
-  local head = (knows and extended(entry, name) or "") .. long_names(entry, name) .. header(name, kind, entry, stored)
+  local head = (knows and extended(entry, name) or "") .. long_names(link, name) .. header(name, kind, entry, stored, link)
   local ok, err, code = write(head .. map)
   if not ok or size == 0 then return ok, err, code end
   return copy(write, read, size, stored, name)
+end
+
+--- Says in an archive that breaks off why it does; readers but ours see only that its end is missing.
+---@param err string
+function M.broken(write, err)
+  return write(special("pax", "g", record("VMCTL.broken", err)))
 end
 
 --- Ends an archive.
