@@ -123,6 +123,36 @@ describe("the store of snapshots", function()
     assert.equal("EPROTO", select(3, snapshot_store.each(cache .. "/" .. key, function() return true end)))
   end))
 
+  it("reads what a first version has kept", support.run(function()
+    local cache = support.tmpdir()
+    assert(core.fs.mkdir(cache .. "/old"))
+    assert(core.fs.replace(cache .. "/old/manifest", "vmctl snapshot 1\nimage {}\ndirectory 755 1 2 -3 /a%20b \nlink 777 0 0 4 /l a%0ab\n"))
+    local found = {}
+    assert(snapshot_store.each(cache .. "/old", function(entry) found[#found + 1] = entry return true end))
+    assert.same({ { type = "directory", mode = 493, uid = 1, gid = 2, mtime = -3, nsec = 0, path = "/a b" },
+      { type = "link", mode = 511, uid = 0, gid = 0, mtime = 4, nsec = 0, path = "/l", link = "a\nb" } }, found)
+  end))
+
+  it("does not keep a file that could not be read to its end, or a manifest beyond its bound", support.run(function()
+    local cache = support.tmpdir()
+    local s = assert(snapshot_store.begin(cache))
+    local parts = { "a part" }
+    local file = { path = "/f", type = "file", mode = 420, uid = 0, gid = 0, mtime = 0 }
+    assert.equal("EIO", support.code(s:add(file, function() return table.remove(parts), "read /f: Input/output error", "EIO" end)))
+    parts = { "a part" }
+    file.map, file.real_size, file.size = { { offset = 5, size = 7 } }, 100, 7
+    assert.equal("ESHRUNK", support.code(s:add(file, function() return table.remove(parts) end)))
+    local fifo, code = { path = "/p", type = "fifo", mode = 420, uid = 0, gid = 0, mtime = 0, xattrs = {} }, nil
+    for i = 1, 16 do fifo.xattrs["user." .. i] = ("v"):rep(65535) end
+    for _ = 1, 300 do
+      code = support.code(s:add(fifo))
+      if code then break end
+    end
+    assert.equal("ETOOBIG", code)
+    s:drop()
+    assert.same({ "blobs" }, core.fs.list(cache))
+  end, 60))
+
   it("lets go of what was begun in a task that is cancelled", support.run(function()
     local cache = support.tmpdir()
     local task = vmctl.spawn(function()

@@ -3,7 +3,7 @@
 local command = require "vmctl.cc.backend.command"
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
-local walk = require "vmctl.tar.walk"
+local tree = require "vmctl.tar.tree"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -70,12 +70,7 @@ end
 function methods:snapshot(options)
   local root = self._backend.root
   local snapshot, err, code, where = self._snapshots:make(options.cache, nil, self._last, function(add)
-    return walk.each(root, options.skip, function(entry)
-      if entry.type ~= "file" then return add(entry) end
-      local file <close>, why, errno = root:open(entry.path, "rl")
-      if not file then return nil, why, errno end
-      return add(entry, function(n) return (file:read(n)) end)
-    end)
+    return tree.each(root, options.skip, add)
   end)
   self._last = snapshot or self._last
   return snapshot, err, code, where

@@ -3,27 +3,21 @@
 --- of its own here, so no name or link in it means anything to this machine. A snapshot that was made of an image has no paths: it names
 --- the image of its root file system, `<cache>/chain/<digest>.erofs`.
 local core = require "vmctl.core"
+local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
+local manifest = require "vmctl.cc_helper.manifest"
 local texts = require "vmctl.text"
 
 local M = {}
 
-local MAGIC = "vmctl snapshot 1\n"
-local MOST_MANIFEST = 256 << 20
+local MAGIC, MAGICS = "vmctl snapshot 2\n", "^vmctl snapshot [12]\n" -- the first version had no more than the second
+local MOST_MANIFEST = 256 << 20 -- bytes
 local CHUNK = 1 << 20
 
 ---@class vmctl.CcSnapshotWriter
 local methods = {}
 local mt = { __name = "vmctl.CcSnapshotWriter", __index = methods }
-
-local function escape(text)
-  return (text:gsub("[%c%s%%\127-\255]", function(char) return ("%%%02x"):format(char:byte()) end))
-end
-
-local function unescape(text)
-  return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
-end
 
 local function make_folder(path)
   return fs.folders("/", path, { folder_mode = 448 })
@@ -39,67 +33,91 @@ function M.begin(cache, image)
   local folder
   folder, err, code = core.fs.temporary(cache .. "/.new")
   if not folder then return nil, err, code end
-  local self = setmetatable({ _cache = cache, _folder = folder, _lines = { MAGIC } }, mt)
-  if image then self._lines[2] = "image " .. escape(assert(json.encode(image))) .. "\n" end
+  local file
+  file, err, code = fs.open(folder .. "/manifest", "wcx", 384)
+  if not file then
+    core.fs.remove(folder)
+    return nil, err, code
+  end
+  local self = setmetatable({ _cache = cache, _folder = folder, _file = file, _hash = core.sha256(), _size = 0 }, mt)
+  ok, err, code = self:_say(MAGIC .. (image and "image " .. manifest.escape(assert(json.encode(image))) .. "\n" or ""))
+  if not ok then
+    self:drop()
+    return nil, err, code
+  end
   return self
 end
 
--- Content becomes a blob of its hash; one that is there already is not written again.
-local function keep_blob(self, read)
-  local name = self._folder .. "/blob"
-  local file, err, code = fs.open(name, "wct", 384)
-  if not file then return nil, err, code end
-  local hash, size = core.sha256(), 0
-  for data in function() return read(CHUNK) end do
-    if data == "" then break end
+-- Adds lines to the manifest, which is in memory at no time.
+function methods:_say(lines)
+  if self._size + #lines > MOST_MANIFEST then
+    return errors.fail("ETOOBIG", "snapshot: a manifest of more than %d bytes", MOST_MANIFEST)
+  end
+  self._size = self._size + #lines
+  self._hash:update(lines)
+  return self._file:write(lines)
+end
+
+-- All that `read` gives. Waits.
+local function fill(file, read, hash)
+  local size = 0
+  while true do
+    local data, err, code = read(CHUNK)
+    if not data and err then return nil, err, code end
+    if not data or data == "" then return size end
     hash:update(data)
     size = size + #data
     local ok
     ok, err, code = file:write(data)
-    if not ok then break end
+    if not ok then return nil, err, code end
     core.yield()
   end
+end
+
+-- Content becomes a blob of its hash; one that is there already is not written again.
+local function keep_blob(self, entry, read)
+  local name, hash = self._folder .. "/blob", core.sha256()
+  local file, err, code = fs.open(name, "wct", 384)
+  if not file then return nil, err, code end
+  local size
+  size, err, code = fill(file, read, hash)
   local closed, why, how = file:close()
-  if err or not closed then return nil, err or why, err and code or how end
+  if not size then return nil, err, code end
+  if not closed then return nil, why, how end
+  if entry.map and size ~= entry.size then
+    return errors.fail("ESHRUNK", "%s: it has become shorter while it was read", entry.path)
+  end
   local hex = hash:hex()
   local ok
   ok, err, code = fs.rename(name, self._cache .. "/blobs/" .. hex)
   if not ok then return nil, err, code end
-  return hex, size
+  return { hex = hex, size = size }
 end
 
---- Adds what is at a path. Entries have to come in an order that depends on them alone.
+--- Adds what is at a path; sockets are left out. Entries have to come in an order that depends on them alone. Waits.
 ---@param entry vmctl.TarEntry
 ---@param read? fun(n: integer): string? of a file; nil or "" at the end
----@return true|nil, string?, string?
+---@return true|nil, string?, string? code ETOOBIG: a manifest of more than 256 MiB
 function methods:add(entry, read)
-  local what
+  if not manifest.knows(entry.type) then return true end
+  local blob, err, code
   if entry.type == "file" then
-    local hex, size, code = keep_blob(self, read)
-    if not hex then return nil, size, code end
-    what = hex .. " " .. size
-  elseif entry.type == "link" then
-    what = escape(entry.link)
-  elseif entry.type == "char" or entry.type == "block" then
-    what = ("%d %d"):format(entry.major, entry.minor)
-  elseif entry.type ~= "directory" and entry.type ~= "fifo" then
-    return true
+    blob, err, code = keep_blob(self, entry, read)
+    if not blob then return nil, err, code end
   end
-  table.insert(self._lines, ("%s %o %d %d %d %s %s\n"):format(entry.type, entry.mode, entry.uid, entry.gid, entry.mtime,
-    escape(entry.path), what or ""))
-  return true
+  return self:_say(manifest.lines(entry, blob))
 end
 
---- Says that it is an image of a root file system, and nothing else.
+--- Says that it is an image of a root file system, and nothing else. Waits.
 ---@param hex string the image's digest, 64 digits
-function methods:set_root(hex) table.insert(self._lines, ("root %s\n"):format(hex)) end
+---@return true|nil, string?, string?
+function methods:set_root(hex) return self:_say(("root %s\n"):format(hex)) end
 
---- Ends it: it is there as a whole from now on.
+--- Ends it: it is there as a whole from now on. Waits.
 ---@return string|nil key, string?, string?
 function methods:finish()
-  local text = table.concat(self._lines)
-  local key = core.sha256(text):hex()
-  local ok, err, code = fs.replace(self._folder .. "/manifest", text, 384)
+  local ok, err, code = self._file:close()
+  local key = self._hash:hex()
   if ok and not fs.stat(("%s/%s/manifest"):format(self._cache, key)) then
     ok, err, code = fs.rename(self._folder, self._cache .. "/" .. key)
   end
@@ -110,24 +128,15 @@ end
 
 --- Lets go of what was begun. After `finish` it does nothing. Does not wait: a cancelled task does so as well.
 function methods:drop()
+  self._file:drop()
   for _, name in ipairs { "/blob", "/manifest", "" } do core.fs.remove(self._folder .. name) end
 end
 
-local function parse(line, cache)
-  local kind, mode, uid, gid, mtime, path, what = line:match "^(%l+) ([0-7]+) (%d+) (%d+) (-?%d+) (%S+) (.*)$"
-  if not kind then return nil end
-  local entry = { type = kind, mode = tonumber(mode, 8) & 4095, uid = math.tointeger(uid), gid = math.tointeger(gid),
-    mtime = math.tointeger(mtime), path = unescape(path) }
-  if kind == "file" then
-    local hex, size = what:match "^(%x+) (%d+)$"
-    if not hex or #hex ~= 64 then return nil end
-    entry.content = { path = cache .. "/blobs/" .. hex, offset = 0, size = math.tointeger(size) }
-  elseif kind == "link" then
-    entry.link = unescape(what)
-  elseif kind == "char" or kind == "block" then
-    local major, minor = what:match "^(%d+) (%d+)$"
-    if not major then return nil end
-    entry.major, entry.minor = math.tointeger(major), math.tointeger(minor)
+local function parse(line, cache, xattrs)
+  local entry = manifest.read(line, xattrs)
+  if entry and entry.content then
+    entry.content = { path = cache .. "/blobs/" .. entry.content.hex, offset = 0, size = entry.content.size }
+    entry.size = entry.content.size
   end
   return entry
 end
@@ -140,7 +149,7 @@ end
 local function read_manifest(folder)
   local text, err, code = fs.read(folder .. "/manifest", MOST_MANIFEST)
   if not text then return nil, err, code end
-  if text:sub(1, #MAGIC) ~= MAGIC then return nil, folder .. ": no snapshot", "EPROTO" end
+  if not text:find(MAGICS) then return nil, folder .. ": no snapshot", "EPROTO" end
   if text:sub(-1) ~= "\n" then return nil, folder .. ": a broken manifest", "EPROTO" end -- else a pattern would look for its end
   return text
 end
@@ -154,10 +163,10 @@ function M.describe(folder)
   local text, err, code = read_manifest(folder)
   if not text then return nil, err, code end
   local about = { key = core.sha256(text):hex(), image = {} }
-  for line in text:sub(#MAGIC + 1):gmatch "([^\n]*)\n" do
+  for line in text:gmatch("([^\n]*)\n", #MAGIC + 1) do
     local image, root = line:match "^image (%S+)$", line:match "^root (%x+)$"
     if not image and not root then break end -- these come first
-    if image then about.image = json.decode(unescape(image)) or {} end
+    if image then about.image = json.decode(manifest.unescape(image)) or {} end
     if root and #root == 64 then about.root = root end
   end
   return about
@@ -171,12 +180,16 @@ function M.each(folder, visit)
   local text, err, code = read_manifest(folder)
   if not text then return nil, err, code end
   local cache = texts.split(texts.strip_slashes(folder)) or ".."
-  for line in text:sub(#MAGIC + 1):gmatch "([^\n]*)\n" do
+  local xattrs = {}
+  for line in text:gmatch("([^\n]*)\n", #MAGIC + 1) do
     if not line:find "^image " then
-      local entry = parse(line, cache)
-      if not entry then return nil, folder .. ": a broken manifest", "EPROTO" end
-      local ok
-      ok, err, code = visit(entry)
+      local entry = parse(line, cache, xattrs)
+      if entry == nil then return nil, folder .. ": a broken manifest", "EPROTO" end
+      local ok = true
+      if entry then
+        xattrs = {}
+        ok, err, code = visit(entry)
+      end
       if not ok then return nil, err, code end
     end
   end

@@ -60,8 +60,7 @@ end
 ---@return table|nil snapshot, string?, integer?, table?
 function methods.keep_image(_, cache, about, digest)
   return keep(cache, about, nil, function(new)
-    new:set_root(digest:sub(8))
-    return true
+    return new:set_root(digest:sub(8))
   end)
 end
 

@@ -5,7 +5,7 @@ local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
 local glob = require "vmctl.cc.backend.glob"
-local walk = require "vmctl.tar.walk"
+local tree = require "vmctl.tar.tree"
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -23,16 +23,8 @@ local SEND_TIMEOUT = 120 -- seconds in which the helper must have taken the next
 local function write_archive(b, stream, skip)
   local out <close> = stream
   local function write(bytes) return out:write(bytes, SEND_TIMEOUT) end
-  local ok = walk.each(b.root, skip, function(entry)
-    if entry.type ~= "file" then return archive.entry(write, entry) end
-    local file <close>, err, code = b.root:open(entry.path, "rl")
-    if not file then
-      if code == "ENOENT" then return true end
-      return nil, err, code
-    end
-    return archive.entry(write, entry, function(n) return file:read(n) end)
-  end)
-  if ok then archive.finish(write) end -- else the end is missing, and the helper notices that
+  local ok, err = tree.each(b.root, skip, function(entry, read) return archive.entry(write, entry, read, "pax") end)
+  if ok then archive.finish(write) else archive.broken(write, err) end
 end
 
 local function start_archive(b, excludes)

@@ -1,6 +1,7 @@
 --- An instance that is a guest under QEMU, made from an image, with vmctl-agent as its first program.
 local core = require "vmctl.core"
 local encoder = require "vmctl.cc.encoder"
+local errors = require "vmctl.errors"
 local failure = require "vmctl.cc.backend.failure"
 local inside = require "vmctl.cc.backend.inside"
 local relay = require "vmctl.cc_helper.vm.relay"
@@ -104,6 +105,13 @@ function methods:exec(name, args)
   return true
 end
 
+-- A path in the archive as one in the guest; "./" is the top. An agent sends none that leads elsewhere.
+local function absolute(path)
+  path = text.bare(path)
+  if ("/" .. path .. "/"):find("/../", 1, true) then return errors.fail("EPROTO", "tar: a path with '..'") end
+  return path == "." and "/" or "/" .. path
+end
+
 -- The guest's files, for a snapshot. The order is that of the archive, which the agent has sorted.
 local function fill(self, options, add)
   local excludes = table.move(inside.OURS, 1, #inside.OURS, #options.excludes + 1, { table.unpack(options.excludes) })
@@ -111,8 +119,10 @@ local function fill(self, options, add)
   if not source then return nil, err, code, where end
   return tar.each(source, function(entry, read)
     core.yield()
-    if entry.map then return nil, entry.path .. ": a sparse file, which the agent does not send", "EPROTO" end
-    entry.path = "/" .. text.strip_slashes(entry.path)
+    local why, how
+    entry.path, why, how = absolute(entry.path)
+    if entry.path and entry.type == "hard" then entry.link, why, how = absolute(entry.link) end
+    if why then return nil, why, how end
     return add(entry, entry.type == "file" and read or nil)
   end)
 end

@@ -30,11 +30,11 @@ end
 
 -- An entry of a snapshot, written with its content.
 local function write_entry(write, entry)
-  if not entry.content then return archive.entry(write, entry) end
+  if not entry.content then return archive.entry(write, entry, nil, "pax") end
   local reader <close>, err, code = slice.open(entry.content)
   if not reader then return nil, err, code end
   entry.size = reader.size
-  return archive.entry(write, entry, function(n) return reader:read(n) end)
+  return archive.entry(write, entry, function(n) return reader:read(n) end, "pax")
 end
 
 local function write_archive(folder, path)

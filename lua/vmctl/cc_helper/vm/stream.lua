@@ -17,29 +17,35 @@ local mt = { __name = "vmctl.CcArchiveStream", __index = methods }
 function M.open(pool, excludes)
   local answer, err, code, where = relay.ask(pool, "snapshot", inside.ARCHIVE, encoder.new():string_slice(excludes):bytes())
   if not answer then return nil, err, code, where end
-  return setmetatable({ _pool = pool, _handle = answer:uint64(), _rest = "" }, mt)
+  return setmetatable({ _pool = pool, _handle = answer:uint64(), _piece = "", _at = 1 }, mt)
 end
 
--- The next bytes that have come; nil at the end.
+-- Has bytes at hand; nil at the end, or with a message and a code.
 local function fill(self)
+  if self._at <= #self._piece then return true end
   local payload = string.pack(">I8I4", self._handle, wire.PIECE)
-  local answer = relay.ask(self._pool, "snapshot", wire.types.CONN_READ, payload)
-  local data = answer and answer:string()
-  if data and data ~= "" then return data end
+  local answer, err, code = relay.ask(self._pool, "snapshot", wire.types.CONN_READ, payload)
+  if not answer then
+    if code == wire.codes.UNKNOWN and err == "EOF" then return nil end
+    return nil, err, code
+  end
+  self._piece, self._at = answer:string() or "", 1
+  if self._piece == "" then return nil, "snapshot: the agent's answer makes no sense", "EPROTO" end
+  return true
 end
 
---- Up to n bytes; nil at the end.
+--- Up to n bytes; nil at the end, or with a message and a code.
 function methods:read(n)
   if n == 0 then return "" end
-  if self._rest == "" then self._rest = fill(self) or "" end
-  if self._rest == "" then return nil end
-  local data = self._rest:sub(1, n)
-  self._rest = self._rest:sub(n + 1)
+  local ok, err, code = fill(self)
+  if not ok then return nil, err, code end
+  local data = self._piece:sub(self._at, self._at + n - 1)
+  self._at = self._at + #data
   return data
 end
 
 --- Leaves n bytes out.
----@return boolean|nil
+---@return boolean|nil whether they were there
 function methods:skip(n)
   while n > 0 do
     local data = self:read(n)
