@@ -27,7 +27,8 @@ local function plant(folder)
   layers.run(folder, [[mkdir -p t/d/e t/empty; cd t; echo one >d/one; ln d/one a; ln d/one z; ln -s 'no where' soft; ln soft soft2
     mkfifo pipe; ln pipe pipe2; truncate -s 20M hole; echo middle | dd of=hole bs=1M seek=5 conv=notrunc status=none; truncate -s 64M whole
     printf x >'sp ace'; printf x >"$(printf 'new\nline')"; printf x >"$(printf '\377\376')"; printf x >"$(printf %0255d 0)"
-    touch -d '1960-01-01 00:00:00.25Z' d/e; touch -d '2200-01-01 00:00:00.000000001Z' a; touch -h -d '2400-01-01 00:00:00.5Z' soft; chmod 4751 'sp ace'; chmod 1711 .]])
+    touch -d '1960-01-01 00:00:00.25Z' d/e; touch -d '2200-01-01 00:00:00.000000001Z' a
+    touch -h -d '2400-01-01 00:00:00.5Z' soft; chmod 4751 'sp ace'; chmod 1711 .]])
   local root <close> = assert(fs.root(folder .. "/t"))
   local function set(...) assert(root:set_xattr(...)) end
   set("/d/one", "user.a=b%3D", "x\0y\n")
