@@ -2,9 +2,8 @@
 --- here than one of a million.
 local M = {}
 
-local LONG = 512     -- bytes: shorter pieces are joined
-local TOGETHER = 4096 -- bytes of those, and EACH for each of them: at the most 256
-local EACH = 16
+local LONG = 512 -- bytes: shorter pieces are joined
+local EACH = 128 -- of those at a time
 
 ---@class vmctl.Pieces
 ---@field bytes integer that are kept
@@ -14,37 +13,44 @@ local mt = { __name = "vmctl.Pieces", __index = methods }
 --- Makes an empty one. Does not wait.
 ---@return vmctl.Pieces
 function M.new()
-  -- Pieces from _first to _last; those from _open on are short, and not joined yet: there is room for some more.
-  return setmetatable({ bytes = 0, _first = 1, _last = 0, _open = 1, _room = TOGETHER }, mt)
+  -- Pieces from _first to _last, and _count short ones behind them that are not joined yet. What _short has beyond those is old: it
+  -- is written over.
+  return setmetatable({ bytes = 0, _first = 1, _last = 0, _short = {}, _count = 0 }, mt)
 end
 
 local function join(self)
-  local from, to = self._open, self._last
-  if from < to then
-    self[from] = table.concat(self, "", from, to)
-    for i = from + 1, to do self[i] = nil end
-    self._last = from
-  end
-  self._open, self._room = self._last + 1, TOGETHER
+  local count = self._count
+  if count == 0 then return end
+  local last = self._last + 1
+  self[last], self._last, self._count = table.concat(self._short, "", 1, count), last, 0
 end
 
---- Adds a piece. Does not wait.
+--- Adds a piece. Does not wait. A function as well: who adds very often calls it without looking for the method.
+---@param self vmctl.Pieces
 ---@param data string
-function methods:add(data)
+function M.add(self, data)
   local size = #data
   if size == 0 then return end
-  if size >= LONG and self._room < TOGETHER then join(self) end
-  local last, room = self._last + 1, self._room - size - EACH
-  self[last], self._last, self._room, self.bytes = data, last, room, self.bytes + size
-  if room <= 0 or size >= LONG then join(self) end
+  self.bytes = self.bytes + size
+  if size < LONG then
+    local count = self._count + 1
+    self._short[count], self._count = data, count
+    if count == EACH then join(self) end
+  else
+    join(self)
+    local last = self._last + 1
+    self[last], self._last = data, last
+  end
 end
+
+methods.add = M.add
 
 --- Drops what came first, as long as at least `keep` bytes stay. Does not wait.
 ---@param keep integer
 ---@return integer dropped bytes
 function methods:drop(keep)
   local before = self.bytes
-  while self._first < self._open and self.bytes - #self[self._first] >= keep do
+  while self._first <= self._last and self.bytes - #self[self._first] >= keep do
     self.bytes = self.bytes - #self[self._first]
     self[self._first] = nil
     self._first = self._first + 1
@@ -54,6 +60,9 @@ end
 
 --- All that is kept, as one string. Does not wait.
 ---@return string
-function methods:text() return table.concat(self, "", self._first, self._last) end
+function methods:text()
+  join(self)
+  return table.concat(self, "", self._first, self._last)
+end
 
 return M

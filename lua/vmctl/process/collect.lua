@@ -5,6 +5,7 @@ local pieces = require "vmctl.base.pieces"
 local task = require "vmctl.base.task"
 
 local M = {}
+local add = pieces.add
 
 local PIECE = 64 << 10      -- bytes of an input that are read at a time
 local MAX_OUTPUT = 64 << 20 -- bytes of each stream that are kept: beyond, the first and the last half of it
@@ -18,7 +19,7 @@ end
 function M.collect(c, data)
   local head = c.head
   local room = c.half - head.bytes
-  if #data <= room then return head:add(data) end
+  if #data <= room then return add(head, data) end
   if room > 0 then
     head:add(data:sub(1, room))
     data = data:sub(room + 1)
