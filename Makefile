@@ -11,7 +11,7 @@ FOREIGN := $(filter %-linux-gnu-gcc %-linux-gnueabihf-gcc,$(notdir $(CC)))
 ifneq ($(FOREIGN),)
 FOREIGN := $(patsubst %-gcc,%,$(filter-out $(shell gcc -print-multiarch)-gcc,$(FOREIGN)))
 endif
-ifneq ($(filter musl,$(LIBC))$(FOREIGN),)
+ifneq ($(filter musl,$(LIBC))$(filter own,$(LIBS))$(FOREIGN),)
 include tools/libs.mk
 endif
 # The core and its modules are each one program to GCC, which then inlines small functions of one file in another. `make LTO=` links

@@ -4,7 +4,7 @@ local support = require "spec.support"
 local vmctl = require "vmctl"
 
 local LIMIT = 60
-local TOOLS = { "sh", "dirname", "grep", "sed", "sort", "tr", "paste", "id", "cat", "head", "make", "find", "dpkg" }
+local TOOLS = { "sh", "dirname", "grep", "sed", "sort", "tr", "paste", "id", "cat", "head", "make", "find", "dpkg", "touch" }
 
 -- A command with a PATH on which there is next to nothing, on a system of that name.
 local function on_system(id, command)
@@ -23,7 +23,9 @@ local function deps_on(id, groups) return on_system(id, { "tools/deps", table.un
 
 describe("make demo", function()
   it("stops with one sentence on a system whose packages it does not install", support.run(function()
-    for id, words in pairs { fedora = "run: sudo dnf install busybox ", arch = "run: sudo pacman %-S busybox ",
+    for id, words in pairs {
+      fedora = "run: sudo dnf install busybox .* glibc%-static .* lua%-static .*libev as a static library.*LIBS=own",
+      arch = "run: sudo pacman %-S busybox ",
       alpine = "run: sudo apk add busybox%-static ", ubuntu = "run: sudo apt install busybox%-static ",
       plan9 = "there is no package known here for: a C compiler, " } do
       local result = on_system(id, { "make", "-s", "demo" })
@@ -73,6 +75,23 @@ describe("tools/deps", function()
     local result = assert(vmctl.host:run { "tools/deps", "nonsense" })
     assert.equal(1, result.exit_code)
     assert.matches("unknown group 'nonsense'", result.stderr)
+  end, LIMIT))
+end)
+
+describe("tools/fetch-sources", function()
+  it("takes the sources that are there, where there is no apt", support.run(function()
+    local folder = support.tmpdir()
+    local function fetch()
+      return on_system("fedora", { "sh", "-c", 'tools/fetch-sources "$1/sources" && cat "$1/sources/ready"', "sh", folder })
+    end
+    local none = fetch()
+    assert.equal(1, none.exit_code)
+    assert.equal("fetch-sources: no apt-get here: unpack the sources of Lua 5.4, libev, lua-cjson and protobuf-c to lua5.4, libev, "
+      .. "lua-cjson and protobuf-c in " .. folder .. "/sources\n", none.stderr)
+    assert(vmctl.host:run { "sh", "-ec", [[mkdir "$1/sources"; cd "$1/sources"; mkdir -p lua5.4/src libev lua-cjson protobuf-c/protobuf-c
+      : >lua5.4/src/lua.h; : >libev/ev.c; : >lua-cjson/lua_cjson.c; : >protobuf-c/protobuf-c/protobuf-c.c]], "sh", folder,
+      check = true })
+    assert.same({ 0, "", "" }, { fetch().exit_code, fetch().stdout, fetch().stderr })
   end, LIMIT))
 end)
 

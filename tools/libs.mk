@@ -1,6 +1,7 @@
 # The agent with libraries that are made of Debian's sources (tools/fetch-sources), where the distribution's own do not serve:
 #   LIBC=musl                  with musl instead of glibc, in build/musl         make agent LIBC=musl, make test-musl
 #   CC=aarch64-linux-gnu-gcc   for another architecture, in build/MACHINE        make agent CC=…, make test-arm64
+#   LIBS=own                   for this machine, whose distribution has no static ones: in build            make demo LIBS=own
 SOURCES := build/sources
 
 ifeq ($(LIBC),musl)
@@ -9,7 +10,7 @@ CC := musl-gcc
 STRIP := strip
 # musl-gcc knows only musl's headers; the kernel's come behind them.
 LIBC_CFLAGS := -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
-else
+else ifneq ($(FOREIGN),)
 BUILD := build/$(FOREIGN)
 AR := $(patsubst %gcc,%ar,$(CC))
 endif
