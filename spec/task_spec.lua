@@ -194,6 +194,54 @@ describe("vmctl.Task", function()
     assert.equal("failed", task:status())
   end))
 
+  it("keeps its one result or its error for all who join, and not its coroutine", support.run(function()
+    local threads = setmetatable({}, { __mode = "k" })
+    local function ends_with(ending)
+      return vmctl.spawn(function()
+        threads[coroutine.running()] = true
+        vmctl.yield()
+        return ending()
+      end)
+    end
+    local tasks = { ends_with(function() return "one" end), ends_with(function() end), ends_with(function() error({ 7 }) end),
+      ends_with(function() error(nil) end) }
+    tasks[3]:cancel() -- so that their failures are not the test's
+    tasks[4]:cancel()
+    vmctl.yield()
+    vmctl.yield()
+    vmctl.yield()
+    collectgarbage()
+    assert.is_nil(next(threads))
+    for _ = 1, 2 do
+      assert.same({ n = 1, "one" }, table.pack(tasks[1]:join()))
+      assert.equal(0, select("#", tasks[2]:join()))
+      assert.same({ n = 2, false, { 7 } }, table.pack(pcall(tasks[3].join, tasks[3])))
+      assert.same({ n = 2, false, nil }, table.pack(pcall(tasks[4].join, tasks[4])))
+    end
+  end))
+
+  it("lives in the place of one that has ended", support.run(function()
+    local function wave(size)
+      local ended = {}
+      for i = 1, size do
+        vmctl.spawn(function()
+          for _ = 1, i % 4 do vmctl.yield() end
+          ended[#ended + 1] = i
+        end)
+      end
+      for _ = 1, 2 do vmctl.yield() end
+      collectgarbage()
+      return ended
+    end
+    local waves = { wave(100), wave(300), wave(7), wave(200) }
+    for _ = 1, 6 do vmctl.yield() end
+    for i, size in ipairs { 100, 300, 7, 200 } do
+      table.sort(waves[i])
+      assert.equal(size, #waves[i])
+      for k = 1, size do assert.equal(k, waves[i][k]) end
+    end
+  end))
+
   it("returns ETIMEDOUT when it is joined for too short a time, and goes on", support.run(function()
     local task = vmctl.spawn(function()
       vmctl.sleep(0.02)

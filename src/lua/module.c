@@ -46,8 +46,6 @@ static int state_new(lua_State *L)
     lua_pop(L, 1);
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &st->living);
-    lua_newtable(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &st->free_places);
     st->root_scope = vmctl_scope_new(L, NULL);
     lua_setiuservalue(L, -2, 1);
     lua_pop(L, 1);

@@ -18,9 +18,9 @@ struct vmctl_lua {
     struct vmctl_task *ready, **ready_tail;
     lua_State *main;                /* the main state: lives as long as this */
     lua_State *driver;              /* the Lua thread that drives the loop now, or NULL */
-    int tables;                     /* the driver's stack index of the two tables below */
-    lua_Integer living;             /* highest place ever used; its address is the registry key of the table of tasks */
-    lua_Integer free_places;        /* how many; its address is the registry key of their list */
+    int table;                      /* the driver's stack index of the table of tasks */
+    int living;                     /* highest place ever used in it; its address is the registry key of the table */
+    int free_place;                 /* 0: none; else the table has the next one there */
     lua_KFunction root_next;        /* of the plain script: the continuation that parked; root_loop calls it */
     lua_KContext root_ctx;
     void *spare_work[VMCTL_SPARE_WORKS]; /* work.c */

@@ -19,7 +19,7 @@ struct vmctl_task {
     struct vmctl_task *next_ready;
     struct vmctl_timer timer;       /* may be set earlier than `deadline`: then it is set anew when it fires */
     struct vmctl_lua *state;
-    lua_State *co;                  /* its coroutine; NULL for the root (the plain script), and before the task begins */
+    lua_State *co;                  /* its coroutine; NULL for the root (the plain script), before the task begins, and mostly after its end */
     lua_State *running;             /* co, or the coroutine of a vmctl.wrap inside it: where a wait may be made */
     struct vmctl_scope *scope;      /* the one that it belongs to */
     struct vmctl_scope *inner;      /* the innermost one that it has opened */
@@ -28,11 +28,11 @@ struct vmctl_task {
     double limit;                   /* no wait of this task lasts longer: vmctl.timeout */
     int why;                        /* how the last wait ended: 0 or an error */
     int nargs;                      /* for the first resume; afterwards the number of results */
-    lua_Integer anchor;             /* its place in the state's table of living tasks */
+    int anchor;                     /* its place in the state's table of living tasks */
     unsigned char status;           /* enum vmctl_task_status */
-    bool queued;                    /* in the ready queue */
-    bool cancelled, shielded;       /* shielded: the present wait can not be cancelled */
-    bool pinned;                    /* a call that can not yield lies between `co` and `running` */
+    bool queued : 1;                /* in the ready queue */
+    bool cancelled : 1, shielded : 1; /* shielded: the present wait can not be cancelled */
+    bool pinned : 1;                /* a call that can not yield lies between `co` and `running` */
     unsigned char ignored;          /* waits refused one after the other: it is cancelled, or over its limit */
     unsigned char budget;           /* waits that it may still end without going through the loop */
 };
@@ -68,7 +68,7 @@ void vmctl_scope_push_error(lua_State *L, const struct vmctl_scope *scope); /* t
 void vmctl_scope_raise_orphans(lua_State *L, struct vmctl_lua *st);
 
 /* task_run.c */
-enum { VMCTL_TASK_THREAD = 1 }; /* user value of a task: its coroutine; before that is made, its function */
+enum { VMCTL_TASK_VALUE = 1 }; /* user value of a task: its coroutine; before that is made its function, and in the end the one result */
 void vmctl_task_launch(lua_State *L, int task_at, int nargs); /* its function and arguments are on top of L, and are taken */
 void vmctl_task_end_all(lua_State *L, struct vmctl_lua *st);
 bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(struct vmctl_lua *), bool once);

@@ -19,6 +19,28 @@ static struct vmctl_task *task_new(lua_State *L, struct vmctl_lua *st)
     return t;
 }
 
+/* Its function is at `at`, its arguments are above: the task takes their place. */
+static int task_spawn(lua_State *L, struct vmctl_lua *st, struct vmctl_scope *scope, int at)
+{
+    int nargs = lua_gettop(L) - at;
+    struct vmctl_task *t = task_new(L, st);
+    lua_insert(L, at);
+    const struct vmctl_task *parent = st->current ? st->current : &st->root;
+    t->limit = parent->limit;
+    vmctl_task_launch(L, at, nargs);
+    vmctl_scope_enter(scope, t);
+    return 1;
+}
+
+/* (function, arguments ...) -> task of the innermost scope here. */
+static int l_spawn_here(lua_State *L)
+{
+    if (lua_type(L, 1) != LUA_TFUNCTION)
+        return luaL_error(L, "spawn: a function expected, got %s", lua_isnone(L, 1) ? "nil" : luaL_typename(L, 1));
+    struct vmctl_lua *st = vmctl_lua_get(L);
+    return task_spawn(L, st, vmctl_scope_here(st), 1);
+}
+
 /* (scope, function, arguments ...) -> task. The scope is one, nil (the innermost here) or true: none, a task that works in
  * the background for as long as the Lua state lives, under no limit of who starts it. */
 static int l_spawn(lua_State *L)
@@ -30,13 +52,9 @@ static int l_spawn(lua_State *L)
                                                   : vmctl_scope_check(L, 1);
     luaL_argcheck(L, scope->owner || scope == st->root_scope, 1, "the scope has ended");
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    int nargs = lua_gettop(L) - 2;
-    struct vmctl_task *t = task_new(L, st);
-    lua_insert(L, 2);
-    const struct vmctl_task *parent = st->current ? st->current : &st->root;
-    t->limit = background ? INFINITY : parent->limit;
-    vmctl_task_launch(L, 2, nargs);
-    vmctl_scope_enter(scope, t);
+    task_spawn(L, st, scope, 2);
+    if (background)
+        ((struct vmctl_task *)lua_touserdata(L, -1))->limit = INFINITY;
     return 1;
 }
 
@@ -52,6 +70,10 @@ static int task_join(lua_State *L, int status, lua_KContext ctx)
         return vmctl_park(st, L, &t->joiners, 2, status, ctx, task_join);
     }
     int n = t->nargs;
+    if (!t->co) { /* it has kept its one result, if there is one */
+        lua_getiuservalue(L, 1, VMCTL_TASK_VALUE);
+        return t->status == VMCTL_TASK_FAILED ? lua_error(L) : n;
+    }
     if (!lua_checkstack(L, n + 1) || !lua_checkstack(t->co, n + 1))
         return luaL_error(L, "too many results");
     int top = lua_gettop(t->co);
@@ -163,8 +185,8 @@ void vmctl_task_register(lua_State *L)
         { "join", l_task_join }, { "cancel", l_task_cancel }, { "status", l_task_status }, { NULL, NULL }
     };
     static const luaL_Reg meta[] = { { NULL, NULL } };
-    static const luaL_Reg functions[] = { { "spawn", l_spawn }, { "yield", l_yield }, { "turn", l_turn },
-                                          { "sleep", l_sleep }, { "limit", l_limit }, { "deadline", l_deadline },
+    static const luaL_Reg functions[] = { { "spawn", l_spawn }, { "spawn_here", l_spawn_here }, { "yield", l_yield },
+                                          { "turn", l_turn }, { "sleep", l_sleep }, { "limit", l_limit }, { "deadline", l_deadline },
                                           { "in_task", l_current }, { NULL, NULL } };
     vmctl_class(L, VMCTL_TASK, methods, meta);
     luaL_setfuncs(L, functions, 0);

@@ -9,26 +9,25 @@
 
 enum { TASK_ROUNDS = 4 /* of tasks that wake each other, before the loop is asked for events */ };
 
-/* The living tasks are held by a table, so that one without other references is not collected while it waits. `tables` is
- * the driver's stack index of that table and of the list of its free places. */
+/* The living tasks are held by a table, so that one without other references is not collected while it waits. A free place of it has the
+ * number of the next one: to give one back takes no memory. */
 static void task_unanchor(lua_State *L, struct vmctl_task *t)
 {
     struct vmctl_lua *st = t->state;
-    lua_pushnil(L);
-    lua_rawseti(L, st->tables, t->anchor);
-    lua_pushinteger(L, t->anchor);
-    lua_rawseti(L, st->tables + 1, ++st->free_places);
+    lua_pushinteger(L, st->free_place);
+    lua_rawseti(L, st->table, t->anchor);
+    st->free_place = t->anchor;
     t->anchor = 0;
 }
 
 static void task_anchor(lua_State *L, struct vmctl_lua *st, struct vmctl_task *t, int task_at)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &st->living);
-    if (st->free_places) {
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &st->free_places);
-        lua_rawgeti(L, -1, st->free_places--);
-        t->anchor = lua_tointeger(L, -1);
-        lua_pop(L, 2);
+    if (st->free_place) {
+        t->anchor = st->free_place;
+        lua_rawgeti(L, -1, t->anchor);
+        st->free_place = (int)lua_tointeger(L, -1);
+        lua_pop(L, 1);
     } else {
         t->anchor = ++st->living;
     }
@@ -55,9 +54,7 @@ static int task_body_ended(lua_State *L, int status, lua_KContext ctx)
  * run in the living task, where they may wait. */
 static int task_body(lua_State *L)
 {
-    int nargs = lua_gettop(L) - 1;
-    lua_pushcfunction(L, task_traceback);
-    lua_insert(L, 1);
+    int nargs = lua_gettop(L) - 2; /* below them: task_traceback, the function */
     return task_body_ended(L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, task_body_ended), 0);
 }
 
@@ -65,13 +62,14 @@ static int task_body(lua_State *L)
 static void task_make_thread(lua_State *L, struct vmctl_task *t, int task_at, int nargs)
 {
     lua_State *co = lua_newthread(L);
-    lua_setiuservalue(L, task_at, VMCTL_TASK_THREAD);
-    if (!lua_checkstack(co, nargs + 2))
+    lua_setiuservalue(L, task_at, VMCTL_TASK_VALUE);
+    if (nargs + 3 > LUA_MINSTACK && !lua_checkstack(co, nargs + 3))
         luaL_error(L, "too many arguments");
     lua_pushcfunction(co, task_body);
+    lua_pushcfunction(co, task_traceback);
     lua_xmove(L, co, nargs + 1);
     t->co = t->running = co;
-    t->nargs = nargs + 1;
+    t->nargs = nargs + 2;
 }
 
 /* A function without arguments gets its coroutine when the task begins: until then it takes no memory, and the collector need not look at
@@ -82,7 +80,7 @@ void vmctl_task_launch(lua_State *L, int task_at, int nargs)
     if (nargs > 0 || lua_gethook(L))
         task_make_thread(L, t, task_at, nargs);
     else
-        lua_setiuservalue(L, task_at, VMCTL_TASK_THREAD);
+        lua_setiuservalue(L, task_at, VMCTL_TASK_VALUE);
     task_anchor(L, t->state, t, task_at);
     vmctl_task_queue(t);
 }
@@ -90,9 +88,9 @@ void vmctl_task_launch(lua_State *L, int task_at, int nargs)
 /* The driver's hook is not for it. */
 static void task_begin(lua_State *L, struct vmctl_task *t)
 {
-    lua_rawgeti(L, t->state->tables, t->anchor);
+    lua_rawgeti(L, t->state->table, t->anchor);
     int task_at = lua_gettop(L);
-    lua_getiuservalue(L, task_at, VMCTL_TASK_THREAD);
+    lua_getiuservalue(L, task_at, VMCTL_TASK_VALUE);
     task_make_thread(L, t, task_at, 0);
     lua_sethook(t->co, NULL, 0, 0);
     lua_settop(L, task_at - 1);
@@ -107,12 +105,27 @@ static void task_bury(lua_State *L, lua_State *co)
     lua_xmove(L, co, 1);
 }
 
+/* Lets go of the coroutine, which is much larger than one result: a task that nobody has joined yet keeps that alone. */
+static void task_keep_result(lua_State *L, struct vmctl_task *t)
+{
+    if (t->nargs > 1)
+        return;
+    lua_rawgeti(L, t->state->table, t->anchor);
+    if (t->nargs == 1)
+        lua_xmove(t->co, L, 1);
+    else
+        lua_pushnil(L);
+    lua_setiuservalue(L, -2, VMCTL_TASK_VALUE);
+    lua_pop(L, 1);
+    t->co = t->running = NULL;
+}
+
 static void task_finish(lua_State *L, struct vmctl_task *t, bool failed, int results)
 {
     vmctl_timer_stop(&t->state->loop, &t->timer);
     if (failed)
         task_bury(L, t->co);
-    t->nargs = results;
+    t->nargs = failed ? 1 : results; /* lua_resume counts what lay below the error as well */
     t->status = failed ? VMCTL_TASK_FAILED : VMCTL_TASK_DONE;
     /* A cancelled task ends as it can, most often by an assert on a wait that was refused: that is no failure of the scope. */
     bool unheard = failed && !t->cancelled && !vmctl_waitq_busy(&t->joiners);
@@ -122,6 +135,7 @@ static void task_finish(lua_State *L, struct vmctl_task *t, bool failed, int res
         lua_xmove(t->co, L, 1);
     }
     vmctl_scope_leave(L, t, unheard);
+    task_keep_result(L, t);
     task_unanchor(L, t);
 }
 
@@ -182,8 +196,7 @@ static int drive_rounds(lua_State *L)
     struct drive *d = lua_touserdata(L, 1);
     struct vmctl_lua *st = d->st;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &st->living);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &st->free_places);
-    st->tables = 2;
+    st->table = 2;
     for (;;) {
         int rounds = 0;
         do {
@@ -236,7 +249,7 @@ void vmctl_task_end_all(lua_State *L, struct vmctl_lua *st)
 {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &st->living) != LUA_TTABLE)
         return;
-    for (lua_Integer i = st->living; i > 0; i--) {
+    for (int i = st->living; i > 0; i--) {
         lua_rawgeti(L, -1, i);
         struct vmctl_task *t = luaL_testudata(L, -1, VMCTL_TASK);
         if (t && t->co && t->status != VMCTL_TASK_RUNNING) {

@@ -55,11 +55,10 @@ function M.run(fn, ...)
 end
 
 --- Starts `fn(…)` as a task of the innermost scope. Does not wait; the task runs when the caller waits next.
+---@param fn fun(...): ...
+---@param ... any
 ---@return vmctl.Task task with join(timeout), cancel(), status()
-function M.spawn(fn, ...)
-  if type(fn) ~= "function" then error("spawn: a function expected, got " .. type(fn), 2) end
-  return core.spawn(nil, fn, ...)
-end
+M.spawn = core.spawn_here
 
 --- As `spawn`, in a scope given by `vmctl.scope`.
 ---@param scope vmctl.Scope one that has not ended
