@@ -103,6 +103,42 @@ describe("vmctl.process.spawn", function()
     assert.is_nil(os.getenv "VMCTL_NEW")
   end))
 
+  it("replaces variables of ours, once each, and leaves those out that are false", support.run(function()
+    local function sorted(env, clear_env)
+      local lines = {}
+      for line in output_of({ "/usr/bin/env", env = env, clear_env = clear_env }):gmatch "[^\n]+" do lines[#lines + 1] = line end
+      table.sort(lines)
+      return lines
+    end
+    local ours = {}
+    for name, value in pairs(process.environment()) do
+      if not value:find "\n" then ours[#ours + 1] = name .. "=" .. value end
+    end
+    table.sort(ours)
+    assert.same(ours, sorted {})
+    local mixed = sorted { HOME = "/else", PATH = false, VMCTL_NUMBER = 7, VMCTL_EMPTY = "", VMCTL_ABSENT = false }
+    local seen = {}
+    for _, line in ipairs(mixed) do
+      local name, value = line:match "^([^=]*)=(.*)$"
+      assert.is_nil(seen[name])
+      seen[name] = value
+    end
+    assert.same({ "/else", nil, "7", "" }, { seen.HOME, seen.PATH, seen.VMCTL_NUMBER, seen.VMCTL_EMPTY })
+    assert.equal(#ours + 1, #mixed)
+    local many, all = {}, {}
+    for i = 1, 500 do
+      many["V" .. i] = ("v"):rep(i % 40)
+      all[i] = "V" .. i .. "=" .. many["V" .. i]
+    end
+    table.sort(all)
+    assert.same(all, sorted(many, true))
+    for words, env in pairs { ["NUL byte"] = { A = "b\0c" }, ["strings expected"] = { A = true }, ["strings expected$"] = { "A=b" } } do
+      local ok, err = pcall(process.spawn, { "true", env = env })
+      assert.is_false(ok)
+      assert.match("env: .*" .. words, err)
+    end
+  end))
+
   it("looks the program up in the PATH that it passes", support.run(function()
     local folder = support.tmpdir()
     local file = assert(io.open(folder .. "/vmctl-spec-program", "w"))

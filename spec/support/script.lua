@@ -11,13 +11,15 @@ function M.start(script, options)
   options = options or {}
   local argv = table.move(options.command or {}, 1, #(options.command or {}), 1, {})
   for _, word in ipairs { "lua5.4", "-e", script } do argv[#argv + 1] = word end
-  local env = { "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath }
+  local env = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
   for _, name in ipairs { "PATH", "TMPDIR", "LD_PRELOAD", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS" } do
-    local value = os.getenv(name)
-    if value then env[#env + 1] = name .. "=" .. value end
+    env[name] = os.getenv(name)
   end
-  for _, variable in ipairs(options.env or {}) do env[#env + 1] = variable end
-  local process, _, _, stderr = core.process { argv = argv, env = env, stderr = "pipe", group = true }
+  for _, variable in ipairs(options.env or {}) do
+    local name, value = variable:match "^([^=]*)=(.*)$"
+    env[name] = value
+  end
+  local process, _, _, stderr = core.process { argv = argv, env = env, clear_env = true, stderr = "pipe", group = true }
   return assert(process, stderr), stderr
 end
 

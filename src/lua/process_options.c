@@ -6,8 +6,6 @@
 #include <limits.h>
 #include <string.h>
 
-extern char **environ;
-
 static const lua_Integer SPAWN_ID = UINT32_MAX - 1; /* the highest id of a user or group: one more means "as it is" */
 
 /* An array of strings in field `name` of the table at 1, as a NULL-terminated vector that lives as long as the stack slot
@@ -104,11 +102,9 @@ void vmctl_spawn_describe(lua_State *L, struct vmctl_spawn *how)
     luaL_checktype(L, 1, LUA_TTABLE);
     *how = (struct vmctl_spawn){ .tty = -1, .cgroup = -1, .fds = { -1, -1, -1 }, .nfds = 3 };
     how->argv = field_strings(L, "argv");
-    how->env = field_strings(L, "env");
+    how->env = vmctl_field_env(L, vmctl_field_boolean(L, "clear_env"));
     if (!how->argv || !how->argv[0])
         luaL_error(L, "argv: an array with at least one string expected");
-    if (!how->env)
-        how->env = environ;
     how->file = field_string(L, "file");
     if (!how->file)
         how->file = how->argv[0];

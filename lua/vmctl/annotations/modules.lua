@@ -152,6 +152,8 @@ function vmctl.scope(fn, ...) end
 function vmctl.sleep(seconds) end
 
 --- Starts `fn(…)` as a task of the innermost scope. Does not wait; the task runs when the caller waits next.
+---@param fn fun(...): ...
+---@param ... any
 ---@return vmctl.Task task with join(timeout), cancel(), status()
 function vmctl.spawn(fn, ...) end
 
@@ -1017,7 +1019,7 @@ local process = {}
 function process.environment() end
 
 --- Starts a process. Does not wait.
----@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds (an array of at most 29 more descriptors: its 3, 4, …)
+---@param command table the program and its arguments, and options by name: cwd, env (added to ours, false for one of ours that it shall not have; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds (an array of at most 29 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message
 ---@return string? code

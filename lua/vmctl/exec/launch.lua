@@ -2,7 +2,6 @@
 local core = require "vmctl.core"
 local fs = require "vmctl.base.fs"
 local job = require "vmctl.process.job"
-local process = require "vmctl.process"
 local users = require "vmctl.process.users"
 local wire = require "vmctl.exec.wire"
 
@@ -11,6 +10,7 @@ local M = {}
 local SYSTEM = {} -- folders where nothing hangs alone
 for folder in ("/bin /sbin /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin"):gmatch "%S+" do SYSTEM[folder] = true end
 local EXECUTABLE = 73 -- 0111
+local NONE = {}
 local OWN = { "HOME", "USER", "LOGNAME", "SHELL", "MAIL" } -- what the agent's environment says of its own user
 
 -- Exit codes of commands that could not be started, as a shell has them.
@@ -39,22 +39,28 @@ local function given(text)
   return text ~= "" and text or nil
 end
 
--- The agent's environment as a login of the user completes it, then the server's, then the request's.
-local function environment(request, opts)
-  local env = process.environment()
-  local user = given(request.user)
-  for _, name in ipairs(user and OWN or {}) do env[name] = nil end
-  users.complete(env, user)
-  local exact, err = decode_all(request.env_b64 or {})
-  if not exact then return nil, err end
-  for _, layer in ipairs { opts.env or {}, request.env or {}, exact } do
-    for name, value in pairs(layer) do
-      if (name .. value):find("\0", 1, true) or name == "" or name:find("=", 1, true) then
-        return nil, "request: a NUL byte or '=' in the environment"
-      end
-      env[name] = value
+local function add_to(env, layer)
+  for name, value in pairs(layer) do
+    if (name .. value):find("\0", 1, true) or name == "" or name:find("=", 1, true) then
+      return nil, "request: a NUL byte or '=' in the environment"
     end
+    env[name] = value
   end
+  return true
+end
+
+-- What the agent's environment gets for the command: what a login of the user would add, then the server's, then the request's.
+local function environment(request, opts)
+  local env, user, ok, err = {}, given(request.user), true, nil
+  for _, name in ipairs(user and OWN or NONE) do env[name] = false end
+  users.complete(env, user, os.getenv)
+  if opts.env then ok, err = add_to(env, opts.env) end
+  if ok and request.env then ok, err = add_to(env, request.env) end
+  if ok and request.env_b64 then
+    ok, err = decode_all(request.env_b64)
+    if ok then ok, err = add_to(env, ok) end
+  end
+  if not ok then return nil, err end
   return env
 end
 
@@ -69,12 +75,12 @@ function M.describe(payload, opts)
   local spec
   spec, err = command_line(request)
   if not spec then return nil, err end
-  for _, text in ipairs { request.working_dir or "", table.unpack(spec) } do
-    if text:find("\0", 1, true) then return nil, "request: a NUL byte in the command" end
-  end
+  local nul = request.working_dir and request.working_dir:find("\0", 1, true)
+  for i = 1, #spec do nul = nul or spec[i]:find("\0", 1, true) end
+  if nul then return nil, "request: a NUL byte in the command" end
   spec.env, err = environment(request, opts)
   if not spec.env then return nil, err end
-  spec.clear_env, spec.cwd, spec.user = true, given(request.working_dir), given(request.user)
+  spec.cwd, spec.user = given(request.working_dir), given(request.user)
   return spec, request
 end
 

@@ -21,13 +21,15 @@ local known = {
   landlock = "integer", open_files = "integer>0", groups = "table",
 }
 
+local STREAMS = { "stdin", "stdout", "stderr" }
 local STDIO = { pipe = true, null = true, inherit = true }
 
 local function check_stdio(opts)
-  for _, name in ipairs { "stdin", "stdout", "stderr" } do
+  for i = 1, #STREAMS do
+    local name = STREAMS[i]
     local how = opts[name]
     local fd = math.type(how) == "integer" and how >= 0
-    if how ~= nil and not fd and not STDIO[how] and not (how == "stdout" and name == "stderr") then
+    if how ~= nil and not STDIO[how] and not fd and not (how == "stdout" and name == "stderr") then
       error(("spawn: option '%s': an fd or one of pipe, null, inherit expected, got %s"):format(name, how), 3)
     end
   end
@@ -41,17 +43,6 @@ local function check_fds(fds)
       error(("spawn: option 'fds': at most %d descriptors expected"):format(MORE_FDS), 3)
     end
   end
-end
-
-local function environment(opts)
-  if not opts.env and not opts.clear_env then return nil end
-  local all, list = opts.env or {}, {}
-  if not opts.clear_env then
-    all = M.environment()
-    for name, value in pairs(opts.env) do all[name] = value end
-  end
-  for name, value in pairs(all) do list[#list + 1] = name .. "=" .. value end
-  return list
 end
 
 --- The environment of this process.
@@ -70,13 +61,17 @@ end
 
 -- The kernel says "no such file" about an existing program if its interpreter is missing.
 local function failure(spec, err, code, step)
-  local missing = step == "exec" and code == "ENOENT" and interpreter.missing(spec.file or spec.argv[1], spec.env)
+  if step ~= "exec" or code ~= "ENOENT" then return nil, err, code, step end
+  local path = spec.env and spec.env.PATH
+  if path == nil and not spec.clear_env then path = M.environment().PATH end
+  local missing = interpreter.missing(spec.file or spec.argv[1], path)
   if missing then err = ("start %s: its interpreter %s: No such file or directory"):format(spec.argv[1], missing) end
   return nil, err, code, step
 end
 
 --- Starts a process. Does not wait.
----@param command table the program and its arguments, and options by name: cwd, env (added to ours; alone with clear_env),
+---@param command table the program and its arguments, and options by name: cwd, env (added to ours, false
+-- for one of ours that it shall not have; alone with clear_env),
 -- stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name",
 -- "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end),
 -- contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without
@@ -92,19 +87,15 @@ function M.spawn(command)
   check_stdio(opts)
   check_fds(opts.fds)
   if type(argv[1]) ~= "string" then error("spawn: the program's name expected", 2) end
-  local spec = {
-    argv = argv, file = opts.file, cwd = opts.cwd, env = environment(opts), stdin = opts.stdin, stdout = opts.stdout,
-    stderr = opts.stderr, fds = opts.fds, tty = opts.tty, rows = opts.rows, cols = opts.cols, session = opts.session,
-    group = opts.group ~= false, sweep = opts.sweep, contain = opts.contain, confine = opts.confine,
-    landlock = opts.landlock, open_files = opts.open_files, death_signal = opts.death_signal and signals.number(opts.death_signal) or nil,
-  }
+  opts.argv, opts.group = argv, opts.group ~= false
+  opts.death_signal = opts.death_signal and signals.number(opts.death_signal)
   if opts.user then
     local who, err, code = users.resolve(opts.user)
     if not who then return nil, ("start %s: %s"):format(argv[1], err), code, "user" end
-    spec.uid, spec.gid, spec.groups = who.uid, who.gid, opts.groups or who.groups
+    opts.uid, opts.gid, opts.groups = who.uid, who.gid, opts.groups or who.groups
   end
-  local process, stdin, stdout, stderr = core.process(spec)
-  if not process then return failure(spec, stdin, stdout, stderr) end
+  local process, stdin, stdout, stderr = core.process(opts)
+  if not process then return failure(opts, stdin, stdout, stderr) end
   if opts.tty then stdout = stdin end
   return setmetatable({
     _process = process, name = argv[1], pid = process:pid(), stdin = stdin, stdout = stdout, stderr = stderr,
@@ -137,8 +128,9 @@ end
 --- Kills it if it still runs, and closes its streams. Idempotent, never waits.
 function methods:close()
   self._process:close()
-  for _, name in ipairs { "stdin", "stdout", "stderr" } do
-    if self[name] then self[name]:close() end
+  for i = 1, #STREAMS do
+    local stream = self[STREAMS[i]]
+    if stream then stream:close() end
   end
   return true
 end

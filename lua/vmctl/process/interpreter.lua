@@ -35,11 +35,9 @@ local function interpreter(path)
   return head:match "^#![ \t]*([^ \t\r\n%z]+)"
 end
 
-local function find(name, env)
+local function find(name, search)
   if name:find("/", 1, true) then return name end
-  local path = PATH
-  for _, entry in ipairs(env or core.environ()) do path = entry:match "^PATH=(.*)$" or path end
-  for folder in (path .. ":"):gmatch "([^:]*):" do
+  for folder in ((search or PATH) .. ":"):gmatch "([^:]*):" do
     local file = (folder == "" and "." or folder) .. "/" .. name
     local there = core.fs.stat(file)
     if there and there.type == "file" then return file end
@@ -48,10 +46,10 @@ end
 
 --- The interpreter that a program names and that is not there. Reads files; does not wait.
 ---@param name string a program, looked up in PATH unless it has a slash
----@param env? string[] NAME=VALUE, of the program; ours by default
+---@param search? string the PATH that it is looked up in
 ---@return string|nil path
-function M.missing(name, env)
-  local path = find(name, env)
+function M.missing(name, search)
+  local path = find(name, search)
   local there = path and core.fs.stat(path)
   local named = there and there.type == "file" and interpreter(path)
   return named and not core.fs.stat(named) and named or nil

@@ -82,6 +82,7 @@ function M.resolve(spec, prefix)
   return found
 end
 
+local LOGIN = { "HOME", "USER", "LOGNAME", "SHELL", "PATH" } -- what a login sets
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 local function given(text)
@@ -113,15 +114,24 @@ local function login_of(who)
   return known.users[who] or {}
 end
 
+local function is_missing(env, name, inherited)
+  local value = env[name]
+  if value == nil and inherited then value = inherited(name) end
+  return not value
+end
+
 --- Completes the environment of a command as a login would. Reads /etc/passwd; does not wait.
----@param env table<string, string> changed in place; existing variables stay
+---@param env table<string, string|false> changed in place; existing variables stay
 ---@param user? string whose command it is, as for resolve; by default the user that this process runs as
-function M.complete(env, user)
-  if env.HOME and env.USER and env.LOGNAME and env.SHELL and env.PATH then return end
-  local who = user and user:match "^([^:]+)" or tostring((core.fs.identity()))
-  for name, value in pairs(login_of(who)) do
-    env[name] = env[name] or value
+---@param inherited? fun(name: string): string? of the variables that `env` says nothing of, those that the command has
+function M.complete(env, user, inherited)
+  local missing = {}
+  for i = 1, #LOGIN do
+    if is_missing(env, LOGIN[i], inherited) then missing[#missing + 1] = LOGIN[i] end
   end
+  if #missing == 0 then return end
+  local login = login_of(user and user:match "^([^:]+)" or tostring((core.fs.identity())))
+  for _, name in ipairs(missing) do env[name] = login[name] or env[name] end
 end
 
 return M
