@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 enum {
+    CGROUP_KEPT = 32,  /* cgroups whose file of events stays open: the first ones, which serve one command after the other */
     CGROUP_TRIES = 8,  /* cgroups with left processes that are looked at before a new one is made */
     CGROUP_ROUNDS = 10 /* of killing one process after the other, where the kernel has no cgroup.kill (before 5.14) */
 };
@@ -21,6 +22,7 @@ struct vmctl_cgroup {
     struct vmctl_list link;
     struct vmctl_cgroups *all;
     int fd;
+    int events; /* -1: is opened when it is asked for */
     unsigned number;
     bool killed; /* by cgroup.kill: some kernels (6.14) kill whoever is started in it afterwards */
 };
@@ -52,10 +54,18 @@ static ssize_t cgroup_read(int dir, const char *name, char *out, size_t size)
     return n;
 }
 
-static bool cgroup_empty(int dir)
+/* A read at the beginning shows what is there now. */
+static bool cgroup_empty(struct vmctl_cgroup *c)
 {
     char text[256];
-    return cgroup_read(dir, "cgroup.events", text, sizeof text) > 0 && strstr(text, "populated 0");
+    int fd = c->events >= 0 ? c->events : openat(c->fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof text - 1, 0);
+    bool kept = c->number < CGROUP_KEPT;
+    if (fd >= 0 && !kept)
+        close(fd);
+    c->events = kept ? fd : -1;
+    text[n > 0 ? n : 0] = '\0';
+    return strstr(text, "populated 0") != NULL;
 }
 
 /* The field of a line of mountinfo, from 0; false: it has less. */
@@ -156,6 +166,8 @@ static void cgroup_free(struct vmctl_cgroup *c)
     vmctl_list_remove(&c->link);
     c->all->made--;
     close(c->fd);
+    if (c->events >= 0)
+        close(c->events);
     free(c);
 }
 
@@ -213,7 +225,7 @@ static struct vmctl_cgroup *cgroups_find(struct vmctl_cgroups *all)
         return VMCTL_CONTAINER(all->idle.next, struct vmctl_cgroup, link);
     for (int i = 0; i < CGROUP_TRIES && !vmctl_list_empty(&all->left); i++) {
         struct vmctl_cgroup *c = VMCTL_CONTAINER(all->left.next, struct vmctl_cgroup, link);
-        bool empty = cgroup_empty(c->fd);
+        bool empty = cgroup_empty(c);
         if (empty && !c->killed)
             return c;
         vmctl_list_remove(&c->link);
@@ -232,6 +244,7 @@ static struct vmctl_cgroup *cgroups_make(struct vmctl_cgroups *all)
     if (!c)
         return NULL;
     c->all = all;
+    c->events = -1;
     c->number = all->number++;
     vmctl_list_init(&c->link);
     snprintf(name, sizeof name, "c%u", c->number);
@@ -288,7 +301,7 @@ void vmctl_cgroup_kill(struct vmctl_cgroup *c)
 void vmctl_cgroup_leave(struct vmctl_cgroup *c)
 {
     struct vmctl_cgroups *all = c->all;
-    bool empty = cgroup_empty(c->fd);
+    bool empty = cgroup_empty(c);
     all->used--;
     if (!all->closed && !(empty && c->killed)) {
         vmctl_list_append(empty ? &all->idle : &all->left, &c->link);

@@ -41,6 +41,7 @@ struct vmctl_loop {
     struct vmctl_list drains;   /* see drain.h */
     unsigned ndrains;
     struct vmctl_cgroups *cgroups; /* see cgroup.h; NULL until they are asked for */
+    bool spawns_share;          /* see `shares` in spawn.h */
     struct vmctl_workers *workers; /* see workers.h; NULL until they are needed */
     bool at_work;               /* a task waits for them: a virtual clock does not leap over that */
     struct vmctl_list chores;   /* of struct vmctl_chore: run before the next wait */

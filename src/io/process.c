@@ -132,10 +132,11 @@ static void on_close(struct vmctl_handle *h)
 /* Into a cgroup of its own if there is one; where processes are not let in, as without. */
 static int process_spawn(struct vmctl_process *p, const struct vmctl_spawn *how, bool contain, const char **step)
 {
+    struct vmctl_spawn inside = *how;
+    inside.shares = &p->loop->spawns_share;
     p->cgroup = contain ? vmctl_cgroup_take(p->loop) : NULL;
     if (!p->cgroup)
-        return vmctl_spawn_start(how, &p->pid, &p->pidfd, step);
-    struct vmctl_spawn inside = *how;
+        return vmctl_spawn_start(&inside, &p->pid, &p->pidfd, step);
     inside.cgroup = vmctl_cgroup_fd(p->cgroup);
     int err = vmctl_spawn_start(&inside, &p->pid, &p->pidfd, step);
     if (!err)
@@ -144,7 +145,8 @@ static int process_spawn(struct vmctl_process *p, const struct vmctl_spawn *how,
     if (strcmp(*step, "fork") != 0 || err == -EAGAIN || err == -ENOMEM)
         return err;
     vmctl_cgroup_refuse(p->loop);
-    return vmctl_spawn_start(how, &p->pid, &p->pidfd, step);
+    inside.cgroup = -1;
+    return vmctl_spawn_start(&inside, &p->pid, &p->pidfd, step);
 }
 
 int vmctl_process_start(struct vmctl_loop *loop, const struct vmctl_spawn *how, bool contain, struct vmctl_process **out,

@@ -141,7 +141,8 @@ static void spawn_bury(pid_t pid)
 
 int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidfd, const char **out_step)
 {
-    struct vmctl_child c = { .spec = s, .parent = getpid(), .landlock = -1, .report_fd = -1 };
+    struct vmctl_child c = { .spec = s, .parent = getpid(), .landlock = -1, .report_fd = -1, .pidfd = -1 };
+    bool may_share = VMCTL_CHILD_SHARES && s->shares && !s->set_user;
     const char *step = "allocate";
     void *block = NULL;
     int ends[2] = { -1, -1 };
@@ -151,7 +152,8 @@ int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidf
     if (err)
         goto out;
     step = "pipe";
-    err = spawn_pipe(ends, s->nfds);
+    if (!may_share || !*s->shares)
+        err = spawn_pipe(ends, s->nfds);
     if (err)
         goto out;
     c.report_fd = ends[1];
@@ -169,7 +171,9 @@ int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidf
         err = (int)pid;
         goto out;
     }
-    if (!c.shared) {
+    if (c.shared && may_share)
+        *s->shares = true;
+    if (!c.shared && ends[1] >= 0) {
         close(ends[1]); /* or the end of file would never come */
         ends[1] = -1;
         spawn_await(&c, ends[0]);
@@ -177,11 +181,15 @@ int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidf
     if (c.report.err) {
         step = c.report.step;
         err = -(int)c.report.err;
+        if (c.pidfd >= 0)
+            close(c.pidfd);
         spawn_bury(pid);
         goto out;
     }
     *out_pid = pid;
-    *out_pidfd = (int)syscall(SYS_pidfd_open, pid, 0U); /* always close-on-exec; the unreaped pid cannot be another's */
+    if (c.pidfd < 0)
+        c.pidfd = (int)syscall(SYS_pidfd_open, pid, 0U); /* the unreaped pid cannot be another's */
+    *out_pidfd = c.pidfd; /* always close-on-exec */
 out:
     if (err)
         *out_step = step;

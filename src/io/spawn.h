@@ -19,6 +19,7 @@ struct vmctl_spawn {
     bool session;            /* setsid (implied by tty) */
     bool group;              /* a process group of its own (implied by session) */
     int cgroup;              /* the descriptor of a cgroup's folder that it starts in; -1: ours */
+    bool *shares;            /* set once it was seen that children share our memory until they run: the next ones need no pipe; may be NULL */
     int death_signal;        /* sent when our thread ends; 0: none */
     bool confine;            /* no privileges by setuid files, no capabilities after exec, no core dumps */
     int landlock;            /* a set of rules (io/landlock.h) that it takes on; needs `confine`; below 3: none */

@@ -41,6 +41,7 @@
 #endif
 #define CHILD_CLONE_INTO_CGROUP UINT64_C(0x200000000)
 #define CHILD_CLONE_VM UINT64_C(0x100)
+#define CHILD_CLONE_PIDFD UINT64_C(0x1000)
 #define CHILD_CLONE_VFORK UINT64_C(0x4000)
 
 struct child_clone { /* the kernel's clone_args */
@@ -286,9 +287,9 @@ IN_CHILD static _Noreturn void child_run(struct vmctl_child *c)
     child_exec(c);
 }
 
-#if defined(__x86_64__) || defined(__aarch64__)
+#if defined(__x86_64__) || defined(__aarch64__) /* where VMCTL_CHILD_SHARES is true */
 
-enum { CHILD_STACK = 64 * 1024 };
+enum { CHILD_STACK = 32 * 1024 };
 
 /* As vfork, but on a stack of its own, since the call must not return in the child. */
 IN_CHILD static pid_t child_vfork_into(struct vmctl_child *c, struct child_clone *args)
@@ -343,16 +344,15 @@ IN_CHILD static pid_t child_fork_copied_into(struct vmctl_child *c, struct child
 /* A fork whose child begins in another cgroup: moving it there afterwards would wait for all readers in the kernel. */
 IN_CHILD static pid_t child_fork_into(struct vmctl_child *c)
 {
-    struct child_clone args = { .flags = CHILD_CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)c->spec->cgroup };
+    struct child_clone args = { .flags = CHILD_CLONE_INTO_CGROUP | CHILD_CLONE_PIDFD, .pidfd = (uintptr_t)&c->pidfd,
+                                .exit_signal = SIGCHLD, .cgroup = (uint64_t)c->spec->cgroup };
 #if defined(__x86_64__) || defined(__aarch64__)
-    void *stack = c->spec->set_user ? NULL : malloc(CHILD_STACK);
-    if (stack) {
+    _Alignas(16) char stack[CHILD_STACK]; /* we stand still until the child has left our memory */
+    if (!c->spec->set_user) {
         args.flags |= CHILD_CLONE_VM | CHILD_CLONE_VFORK;
-        args.stack = ((uintptr_t)stack + 15) & ~(uintptr_t)15;
-        args.stack_size = CHILD_STACK - 16;
-        pid_t pid = child_vfork_into(c, &args);
-        free(stack); /* the child has left our memory */
-        return pid;
+        args.stack = (uintptr_t)stack;
+        args.stack_size = sizeof stack;
+        return child_vfork_into(c, &args);
     }
 #endif
     return child_fork_copied_into(c, &args);

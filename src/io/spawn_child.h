@@ -15,10 +15,18 @@ struct vmctl_child {
     char **script;      /* argv for /bin/sh, should the file turn out to be a script; [1] is left for its path */
     pid_t parent;
     int landlock;       /* the rules, beyond the child's own fds; -1: none */
-    int report_fd;      /* takes the report where memory is not shared; beyond the child's own fds, close-on-exec */
+    int report_fd;      /* takes the report where memory is not shared; beyond the child's own fds, close-on-exec. -1: memory is to be shared */
+    int pidfd;          /* the parent's, where the kernel gave it with the fork; else -1 */
     volatile bool shared; /* set by the child: parent sees it only when they share memory */
     volatile struct vmctl_child_report report;
 };
+
+/* Is every child that stays the user it is made to share memory, where the kernel makes one as it was asked to? */
+#if defined(__x86_64__) || defined(__aarch64__)
+#define VMCTL_CHILD_SHARES true
+#else
+#define VMCTL_CHILD_SHARES false
+#endif
 
 /* Returns the pid or -errno in the parent, and never in the child. Afterwards, if `shared` is set, `report` is final;
  * if not, the child may still be under way: its report, or the end of file when it succeeds, comes through report_fd. */
