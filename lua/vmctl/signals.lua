@@ -32,6 +32,7 @@ end
 ---@param signal string|integer
 ---@return integer
 function M.number(signal)
+  if numbers[signal] then return numbers[signal] end
   if math.type(signal) == "integer" and signal >= 0 and signal <= HIGHEST then return signal end
   local text = type(signal) == "string" and signal:upper():gsub("^SIG", "")
   local number = text and (numbers[text] or numbered(text))

@@ -182,16 +182,26 @@ local function unknown_message(key, known)
   return ("unknown option '%s' (known: %s)"):format(shown, table.concat(names, ", "))
 end
 
---- The first mistake in an option table as a sentence, or nil.
+--- What is wrong with one member of an option table as a sentence, or nil.
+local function mistake_of(key, value, opts, known)
+  local in_list = math.type(key) == "integer" and key >= 1 and key <= #opts
+  local want = known[in_list and 1 or key]
+  if want == nil then
+    return unknown_message(key, known)
+  elseif not fits(value, want) then
+    local name = in_list and ("entry %d"):format(key) or ("option '%s'"):format(key)
+    return ("%s: %s expected, got %s"):format(name, describe(want), describe_value(value, want))
+  end
+end
+
+--- The first mistake in an option table as a sentence, or nil. Most options have the Lua type that is wanted: for these one comparison
+--- does; not for numbers, of which one is none.
 local function mistake(opts, known)
-  for key, value in pairs(opts) do
-    local in_list = math.type(key) == "integer" and key >= 1 and key <= #opts
-    local want = known[in_list and 1 or key]
-    if want == nil then
-      return unknown_message(key, known)
-    elseif not fits(value, want) then
-      local name = in_list and ("entry %d"):format(key) or ("option '%s'"):format(key)
-      return ("%s: %s expected, got %s"):format(name, describe(want), describe_value(value, want))
+  for key, value in next, opts do
+    local kind = type(value)
+    if known[key] ~= kind or kind == "number" then
+      local message = mistake_of(key, value, opts, known)
+      if message then return message end
     end
   end
 end

@@ -71,11 +71,26 @@ local fields = {
   args = "table", env = "table", argv_b64 = "table", env_b64 = "table", token = "string", keep = "boolean",
 }
 
-local function check_strings(request, name, keys)
-  for key, value in pairs(request[name] or {}) do
+local keys_of = { env = "string", env_b64 = "string", args = "number", argv_b64 = "number" }
+
+local function check_strings(list, name, keys)
+  for key, value in next, list do
     if type(value) ~= "string" or type(key) ~= keys then
       return errors.fail("EPROTO", "request: '%s' holds something other than strings", name)
     end
+  end
+  return true
+end
+
+-- Members that we do not know may be of any kind.
+local function check_field(name, value)
+  local want, found = fields[name], type(value)
+  if want and found ~= want then
+    return errors.fail("EPROTO", "request: '%s' is a %s, not a %s", name, found, want)
+  elseif want == "number" and (math.type(value) ~= "integer" or value < 0 or value > 65535) then
+    return errors.fail("EPROTO", "request: '%s' is no size of a terminal", name)
+  elseif want == "table" then
+    return check_strings(value, name, keys_of[name])
   end
   return true
 end
@@ -98,24 +113,12 @@ function M.decode_request(text)
   local request, err = json.decode(text)
   if request == nil then return errors.fail("EPROTO", "request: %s", err) end
   if type(request) ~= "table" then return errors.fail("EPROTO", "request: not a JSON object") end
-  for name, want in pairs(fields) do
-    local got = request[name]
-    if got ~= nil and type(got) ~= want then
-      return errors.fail("EPROTO", "request: '%s' is a %s, not a %s", name, type(got), want)
-    end
-  end
-  for _, name in ipairs { "rows", "cols" } do
-    local value = request[name]
-    if value ~= nil and (math.type(value) ~= "integer" or value < 0 or value > 65535) then
-      return errors.fail("EPROTO", "request: '%s' is no size of a terminal", name)
-    end
+  for name, value in next, request do
+    local ok, why, code = check_field(name, value)
+    if not ok then return nil, why, code end
   end
   if request.command == nil and request.argv_b64 == nil then
     return errors.fail("EPROTO", "request: no 'command'")
-  end
-  for name, keys in pairs { env = "string", env_b64 = "string", args = "number", argv_b64 = "number" } do
-    local ok, why, code = check_strings(request, name, keys)
-    if not ok then return nil, why, code end
   end
   return request
 end
