@@ -1,6 +1,7 @@
 --- Makes the request for an agent's revision from a command as users write it.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local json = require "vmctl.json"
 local options = require "vmctl.base.options"
 local quote = require "vmctl.exec.quote"
 local wire = require "vmctl.exec.wire"
@@ -8,6 +9,7 @@ local wire = require "vmctl.exec.wire"
 local M = {}
 
 local T = wire.types
+local find, math_type, next = string.find, math.type, next
 
 local common = { cwd = "string", env = "table", user = "string", merge_stderr = "boolean", keep = "boolean" }
 local alone = { tty = "boolean", rows = "integer", cols = "integer", timeout = "number" }
@@ -41,10 +43,13 @@ local known = {
 
 local function check_argv(argv, where, level)
   local highest = 1
-  for i in pairs(argv) do highest = math.max(highest, i) end
+  for i in next, argv do
+    if i > highest then highest = i end
+  end
   for i = 1, highest do
-    if type(argv[i]) ~= "string" then error(("%s: argument %d is no string"):format(where, i), level + 1) end
-    if argv[i]:find("\0", 1, true) then error(("%s: argument %d holds a NUL byte"):format(where, i), level + 1) end
+    local arg = argv[i]
+    if type(arg) ~= "string" then error(("%s: argument %d is no string"):format(where, i), level + 1) end
+    if find(arg, "\0", 1, true) then error(("%s: argument %d holds a NUL byte"):format(where, i), level + 1) end
   end
 end
 
@@ -69,15 +74,15 @@ function M.parse(command, where, level)
   if type(command) == "string" then
     argv[1] = command
   elseif type(command) == "table" then
-    for key, value in pairs(command) do
-      if math.type(key) == "integer" then argv[key] = value else opts[key] = value end
+    for key, value in next, command do
+      if math_type(key) == "integer" then argv[key] = value else opts[key] = value end
     end
   else
     error(("%s: a command expected, a list or a string"):format(where), level)
   end
   options.check(opts, known[where], where, level + 1)
   check_argv(argv, where, level)
-  check_env(opts.env or {}, where, level)
+  if opts.env then check_env(opts.env, where, level) end
   if type(command) == "string" then return { command = command, options = opts } end
   return { argv = argv, options = opts }
 end
@@ -134,6 +139,8 @@ local function check_reference_env(env_text, env_bytes)
   return true
 end
 
+local NONE = {}
+
 --- The request and its mode.
 ---@param revision "vmctl"|"0.2"|"0.1.9"
 ---@param type integer the message type it will be sent as
@@ -141,15 +148,17 @@ end
 ---@param token? string a name for the command, for agents of ours
 function M.encode(parsed, revision, type, token)
   local opts = parsed.options
-  local env_text, env_bytes = quote.split_env(opts.env)
+  local env_text, env_bytes = NONE, NONE
+  if opts.env or type == T.EXEC_TTY then env_text, env_bytes = quote.split_env(opts.env) end
   if revision ~= "vmctl" then
     local ok, err, code = check_reference_env(env_text, env_bytes)
     if not ok then return nil, err, code end
   end
-  local request = { working_dir = opts.cwd, user = opts.user, env = env_text }
+  local request = { working_dir = opts.cwd, user = opts.user, env = next(env_text) and json.object(env_text) or nil }
   if type == T.EXEC_TTY then
     request.rows, request.cols = opts.rows or 0, opts.cols or 0
-    if not env_text.TERM then request.env.TERM = os.getenv "TERM" or "xterm" end
+    if not env_text.TERM then env_text.TERM = os.getenv "TERM" or "xterm" end
+    request.env = json.object(env_text)
   end
   if revision == "vmctl" then
     request.argv_b64 = base64_all(exact_command(parsed))
@@ -160,7 +169,7 @@ function M.encode(parsed, revision, type, token)
   else
     request.command = M.shell_command(parsed, env_bytes)
   end
-  return wire.encode_request(request)
+  return json.encode(json.object(request))
 end
 
 return M

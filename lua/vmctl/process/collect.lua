@@ -12,11 +12,12 @@ local MAX_OUTPUT = 64 << 20 -- bytes of each stream that are kept: beyond, the f
 
 --- Collects output up to a limit: its first and its last half, and how much is cut between.
 function M.collector(limit)
-  return { head = pieces.new(), tail = pieces.new(), cut = 0, half = (limit or MAX_OUTPUT) // 2 }
+  return { cut = 0, half = (limit or MAX_OUTPUT) // 2 } -- many commands say nothing: `head` and `tail` are made when something comes
 end
 
 --- Adds output.
 function M.collect(c, data)
+  if not c.head then c.head, c.tail = pieces.new(), pieces.new() end
   local head = c.head
   local room = c.half - head.bytes
   if #data <= room then return add(head, data) end
@@ -30,6 +31,7 @@ end
 
 --- The kept output; c.cut says how many bytes are missing in the middle.
 function M.collected(c)
+  if not c.head then return "" end
   local tail = c.tail:text()
   if #tail > c.half then
     c.cut = c.cut + #tail - c.half
@@ -132,7 +134,7 @@ function M.finish(process, opts, deadline)
     record.error = err
     return nil, err, code, record
   end
-  for _, key in ipairs { "exit_code", "signal", "error", "lingering" } do record[key] = ended[key] end
+  record.exit_code, record.signal, record.error, record.lingering = ended.exit_code, ended.signal, ended.error, ended.lingering
   if opts.check then return check(record, name) end
   return record
 end
