@@ -39,10 +39,10 @@ function methods:type(path, follow)
 end
 
 --- Makes a sink for files in the guest. See vmctl.files.exec.
-function methods:sink(folder, name, owner)
+function methods:sink(folder, name, how)
   local ok, err, code = self.fs:mkdir_all(folder, 493, self:left()) -- 0755
   if not ok then return nil, err, code end
-  return sinks.new(self, text.below(folder == "/" and "" or folder, name), owner)
+  return sinks.new(self, text.below(folder == "/" and "" or folder, name), how.owner)
 end
 
 --- Makes a source of files and folders of the guest.

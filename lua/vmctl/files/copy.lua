@@ -15,7 +15,7 @@ local M = {}
 local UNITS = { { 1 << 30, "GiB" }, { 1 << 20, "MiB" }, { 1 << 10, "KiB" } }
 local SHOW_AGAIN = 0.2 -- seconds between two updates of the progress line
 local MOST_NOTES = 10000 -- entries of each list of a report
-local MOST_NAMES = 256 << 20 -- bytes of all paths and links' targets: those of files and folders are kept to the end
+local MOST_NAMES = 256 << 20 -- bytes of all paths, links' targets and folders' attributes: those of files and folders are kept to the end
 
 --- Formats a number of bytes for a person.
 ---@return string
@@ -80,9 +80,16 @@ end
 
 local kinds = { file = "files", hard = "files", directory = "directories", link = "links" }
 
+-- Folders keep their extended attributes to the end.
+local function kept_bytes(entry)
+  local bytes = 0
+  for name, value in pairs(entry.type == "directory" and entry.xattrs or {}) do bytes = bytes + #name + #value end
+  return bytes
+end
+
 local function check(job, entry)
   job.entries = job.entries + 1
-  job.names = job.names + #entry.path + #(entry.link or "")
+  job.names = job.names + #entry.path + #(entry.link or "") + kept_bytes(entry)
   if job.entries > job.max_entries then return errors.fail("ETOOBIG", "more than %d entries (max_entries)", job.max_entries) end
   if job.names > MOST_NAMES then return errors.fail("ETOOBIG", "names of more than %d bytes in all", MOST_NAMES) end
   if job.entries == 1 and job.top and (entry.path ~= "" or entry.type ~= job.top) then

@@ -10,7 +10,7 @@ local text = require "vmctl.text"
 
 local M = {}
 
-local methods = {}
+local methods = { has_xattrs = true } -- if its tar has them
 methods.__index = methods
 
 local KEPT = 4096 -- bytes of tar's messages
@@ -82,13 +82,13 @@ function methods:clean(base, stage, timeout)
 end
 
 --- A sink for files in the guest. See vmctl.files.exec_sink.
-function methods:sink(folder, name, owner, scope)
-  return exec_sink.new(self, folder, name, owner, scope)
+function methods:sink(folder, name, how, scope)
+  return exec_sink.new(self, folder, name, how, scope)
 end
 
 --- Files and folders of the guest. See vmctl.files.exec_source.
-function methods:source(folder, name)
-  return exec_source.new(self, folder, name)
+function methods:source(folder, name, xattrs)
+  return exec_source.new(self, folder, name, xattrs)
 end
 
 -- Check sums

@@ -47,16 +47,23 @@ each() {
 }
 ]]
 
--- $1: folder to stage in, $2: name of the staging folder, $3: the top's name, $4: destination folder, $5: tar's letter for owners. The
--- archive's entry "owner" has its owner as content, which shows whether this tar keeps owners. "folders" is an archive of folders.
+-- $1: folder to stage in, $2: name of the staging folder, $3: the top's name, $4: destination folder, $5: tar's letter for owners, $6: not
+-- empty when extended attributes are to be kept, by GNU tar. The archive's entry "owner" has its owner as content, which shows whether
+-- this tar keeps owners. "folders" is an archive of folders.
 M.UNPACK = [[set -e
 own=$2 stage=${1%/}/$2
 mkdir -m 700 -- "$stage"
 trap 'cd /; rm -rf -- "$stage"' EXIT
 trap 'exit 1' HUP INT TERM
+attributes=$6
+unpack() { # what tar says of an attribute that it cannot keep, and of nothing else, is a failure
+  [ -n "$attributes" ] || { tar "$@"; return; }
+  said=$(tar --xattrs --xattrs-include='*' --warning=no-timestamp "$@" 2>&1) || { echo "$said" >&2; return 1; }
+  [ -z "$said" ] || fail "$said"
+}
 cd -- "$stage"
 ]] .. PLACE .. [[
-tar -x"$5"f -
+unpack -x"$5"f -
 cat >/dev/null
 if [ -f owner ] && [ "$(id -u)" = 0 ]; then
   want=$(cat owner) have=$(stat -c %u:%g owner)
@@ -67,16 +74,18 @@ each "$stage/t/$3" "$4"
 exec 3<folders
 cd -- "$4"
 rm -rf -- "$stage"
-case $(tar --version 2>/dev/null) in *GNU*) tar --keep-directory-symlink -x"$5"f - <&3;; *) tar -x"$5"f - <&3;; esac]]
+case $(tar --version 2>/dev/null) in *GNU*) unpack --keep-directory-symlink -x"$5"f - <&3;; *) tar -x"$5"f - <&3;; esac]]
 
 -- Removes staged files after a failure that ended the script above. $1: folder to stage in, $2: name of the staging folder.
 M.CLEAN = [[rm -rf -- "${1%/}/$2"; find "$1" -xdev -type d -name "$2" -prune -exec rm -rf {} + 2>/dev/null; :]]
 
--- $1: the folder, $2: the name in it. A tar format whose fields are too short for a number drops digits, so the numbers are checked:
--- those of the top, and of what another owner has, which in most trees is nothing.
+-- $1: the folder, $2: the name in it, $3: not empty when users' extended attributes are wanted. A tar format whose fields are too short
+-- for a number drops digits, so the numbers are checked: those of the top, and of what another owner has, which in most trees is nothing.
 M.PACK = [[cd -- "$1" || exit 2
 LC_ALL=C; export LC_ALL
-case $(tar --version 2>/dev/null) in
+case ${3:-n}$(tar --version 2>/dev/null) in
+x*GNU*) exec tar --xattrs --xattrs-include='user.*' --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner -S -cf - -- "$2";;
+x*) echo "this tar has no extended attributes" >&2; exit 3;;
 *GNU*) exec tar --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner -S -cf - -- "$2";;
 *bsdtar*) exec tar --format pax --numeric-owner -cf - -- "$2";;
 esac

@@ -10,6 +10,7 @@ local M = {}
 
 local CLEANUP = 10 -- seconds
 local PRIVILEGES = content.PRIVILEGES
+local KEPT = { ["security.capability"] = true, ["system.posix_acl_access"] = true, ["system.posix_acl_default"] = true }
 local MOST_OCTAL = 0x1fffff -- the largest owner that every tar knows
 
 local sink = { hard = true }
@@ -24,12 +25,23 @@ local function listen(self, process)
   end
 end
 
+-- Attributes that mean the same elsewhere. A capability is a privilege, as the bits of set-user-id are.
+local function xattrs_for(self, all)
+  local kept = {}
+  for name, value in pairs(all) do
+    local is_privilege = name == "security.capability" and self._owner == "target"
+    if (name:find "^user%." or KEPT[name]) and not is_privilege then kept[name] = value end
+  end
+  return kept
+end
+
 -- The entry as it is sent: below the staging folder, and without set-user-id and set-group-id when the owner changes.
 local function staged(self, entry)
   local new = { path = self._prefix .. (entry.path ~= "" and "/" .. entry.path or "") }
   if entry.type == "hard" then new.link = self._prefix .. "/" .. entry.link end
   if entry.type == "directory" then new.mode, new.uid, new.gid = 448, 0, 0 end -- 0700 until it is filled
   if self._owner == "target" then new.mode, new.uid, new.gid = (new.mode or entry.mode) & ~PRIVILEGES, 0, 0 end
+  if entry.xattrs then new.xattrs = xattrs_for(self, entry.xattrs) end
   return setmetatable(new, { __index = entry })
 end
 
@@ -107,6 +119,7 @@ local function send_folders(self)
     local entry = self._folders[i]
     local new = { path = entry.path == "" and "." or "./" .. entry.path }
     if self._owner == "target" then new.mode, new.uid, new.gid = entry.mode & ~PRIVILEGES, 0, 0 end
+    if entry.xattrs then new.xattrs = xattrs_for(self, entry.xattrs) end
     writer.entry(write, setmetatable(new, { __index = entry }), nil, self._knows)
   end
   writer.finish(write)
@@ -145,19 +158,21 @@ end
 ---@param guest table vmctl.files.exec
 ---@param folder string is made if it does not exist
 ---@param name string of the top in that folder
----@param owner "keep"|"target"
+---@param how { owner: "keep"|"target", xattrs: boolean? }
 ---@param scope vmctl.Scope
 ---@return table|nil, string?, string?
-function M.new(guest, folder, name, owner, scope)
+function M.new(guest, folder, name, how, scope)
   local out, err, code = guest:ask("prepare " .. folder, scripts.PREPARE, folder, name)
   if not out then return nil, err, code end
   local kind, place, base = out:match "^(%a+)\n(%a+)\n(.*)\n$"
   if not kind then return errors.fail("EPROTO", "prepare %s on %s: not an answer", folder, guest.label) end
+  if how.xattrs and kind ~= "gnu" then return errors.fail("ENOTSUP", "extended attributes need a guest with GNU tar") end
+  local owner = how.owner
   local stage = (".vmctl-%08x%08x"):format(math.random(0) & 0xffffffff, math.random(0) & 0xffffffff)
   local top = place == "folder" and base or (base == "/" and "" or base) .. "/" .. name
   local process
   process, err, code = guest:start { "sh", "-c", scripts.UNPACK, "sh", base, stage, name, top, owner == "keep" and "p" or "o",
-    stdin = "whole" }
+    how.xattrs and "x" or "", stdin = "whole" }
   if not process then return nil, err, code end
   local made = setmetatable({ guest = guest, _process = process, _prefix = "t/" .. name, _folders = {}, _owner = owner, _base = base,
     _stage = stage, _knows = kind ~= "plain" and "pax" or nil, holes = kind == "gnu" }, sink)

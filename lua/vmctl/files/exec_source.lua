@@ -104,7 +104,8 @@ end
 function source:each(visit, job)
   local guest, name = self.guest, self._name
   self._line = ""
-  local process <close>, err, code = guest:start { "sh", "-c", scripts.PACK, "sh", self._folder, name, stdin = false } -- luacheck: ignore
+  local process <close>, err, code = guest:start { "sh", "-c", scripts.PACK, "sh", self._folder, name, self._xattrs,
+    stdin = false } -- luacheck: ignore
   if not process then return nil, err, code end
   local stream = output(self, process, job)
   local ok
@@ -129,8 +130,9 @@ end
 ---@param guest table vmctl.files.exec
 ---@param folder string
 ---@param name string a name in it
-function M.new(guest, folder, name)
-  return setmetatable({ guest = guest, _folder = folder, _name = name, guess = true }, source)
+---@param xattrs? boolean extended attributes are to come as well: those of users
+function M.new(guest, folder, name, xattrs)
+  return setmetatable({ guest = guest, _folder = folder, _name = name, _xattrs = xattrs and "x" or "", guess = true }, source)
 end
 
 return M

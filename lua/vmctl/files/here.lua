@@ -71,6 +71,9 @@ local function set_attributes(self, path, entry)
   local root, is_link = self._root, entry.type == "link"
   local ok, err, code = true, nil, nil
   if self._owner == "keep" then ok, err, code = root:chown(path, entry.uid, entry.gid, true) end
+  for name, value in pairs(ok and not is_link and entry.xattrs or {}) do
+    if ok and name:find "^user%." then ok, err, code = root:set_xattr(path, name, value) end
+  end
   if ok and not is_link then ok, err, code = root:chmod(path, entry.mode & 4095 & ~PRIVILEGES) end
   if ok then ok, err, code = root:chtimes(path, entry.mtime, entry.mtime, entry.nsec or 0, is_link) end
   return ok, err, code
@@ -115,7 +118,7 @@ local function put_folder(self, path, entry)
     if not ok then return nil, err, code end
   end
   local at = self._folder_at[path] or #self._folders + 1 -- an archive may name one again
-  self._folder_at[path], self._folders[at] = at, { path, entry.mode, entry.uid, entry.gid, entry.mtime, entry.nsec }
+  self._folder_at[path], self._folders[at] = at, { path, entry }
   return true
 end
 
@@ -157,8 +160,7 @@ end
 -- Sets the modes and times of folders last: a folder may be read-only, and each file that is put into it changes its time.
 function sink:finish()
   for i = #self._folders, 1, -1 do
-    local path, mode, uid, gid, mtime, nsec = table.unpack(self._folders[i], 1, 6)
-    local ok, err, code = set_attributes(self, path, { mode = mode, uid = uid, gid = gid, mtime = mtime, nsec = nsec })
+    local ok, err, code = set_attributes(self, self._folders[i][1], self._folders[i][2])
     if not ok then return nil, err, code end
   end
   return true

@@ -56,8 +56,21 @@ local function visit_hard(self, entry, visit, job)
   return visit(entry)
 end
 
+-- Puts an entry's extended attributes into it; false if it has gone.
+local function take_xattrs(self, path, entry)
+  if not self._xattrs then return true end
+  local found, err, code = self._root:xattrs(path)
+  if not found and content.has_gone(code) then return false end
+  if not found then return nil, err, code end
+  entry.xattrs = next(found) and found or nil
+  return true
+end
+
 local function visit_entry(self, entry, visit, job)
+  local there, err, code = take_xattrs(self, entry.path, entry)
+  if there == nil then return nil, err, code end
   entry.path = entry.path:sub(2)
+  if not there then return job.note("vanished", entry.path) end
   if entry.type ~= "file" then return visit(entry) end
   if entry.links > 1 and job.sink.hard then return visit_hard(self, entry, visit, job) end
   return visit_file(self, "/" .. entry.path, entry, visit, job)
@@ -69,19 +82,24 @@ local function visit_top_file(self, top, visit, job)
   local err, code
   self._root, err, code = fs.root(folder == "" and "/" or folder or ".")
   if not self._root then return nil, err, code end
+  local ok
+  ok, err, code = take_xattrs(self, "/" .. name, top)
+  if ok == nil then return nil, err, code end
   return visit_file(self, "/" .. name, top, visit, job)
 end
 
 --- Visits all entries. See vmctl.files.copy.
 function source:each(visit, job)
   local top, err, code = fs.stat(self._path)
-  if not top then return nil, err, code end
+  if top and self._xattrs then self._path, err, code = fs.real(self._path) end
+  if not top or not self._path then return nil, err, code end
   top.path = ""
   if top.type ~= "directory" then return visit_top_file(self, top, visit, job) end
   self._root, err, code = fs.root(self._path)
   if not self._root then return nil, err, code end
   local ok
-  ok, err, code = visit(top)
+  ok, err, code = take_xattrs(self, "/", top)
+  if ok then ok, err, code = visit(top) end
   if not ok then return nil, err, code end
   return walk.each(self._root, self._skip or never, function(entry) return visit_entry(self, entry, visit, job) end,
     function(path) return job.note("vanished", path:sub(2)) end)
@@ -90,8 +108,9 @@ end
 --- Makes a source of files and folders of this machine.
 ---@param path string
 ---@param skip? fun(path: string): boolean gets "/a/b" for an entry below the top; true leaves it out
-function M.source(path, skip)
-  return setmetatable({ _path = path, _skip = skip, _links = links.new() }, source)
+---@param xattrs? boolean their extended attributes as well
+function M.source(path, skip, xattrs)
+  return setmetatable({ _path = path, _skip = skip, _xattrs = xattrs, _links = links.new() }, source)
 end
 
 return M

@@ -17,7 +17,7 @@ local TIMEOUT = 3600 -- seconds
 
 local known = {
   timeout = "number>0", verify = "boolean", owner = { "keep", "mine", "target" }, exclude = "table|function", on_progress = "callable",
-  exact = "boolean", max_bytes = "integer>0", max_entries = "integer>0", follow = "boolean",
+  exact = "boolean", max_bytes = "integer>0", max_entries = "integer>0", follow = "boolean", xattrs = "boolean",
 }
 local MOST_BYTES, MOST_ENTRIES = 64 << 30, 1000000 -- of a copy from a guest
 
@@ -73,19 +73,30 @@ local function join(folder, name)
   return name == "" and folder or folder == "/" and "/" .. name or folder .. "/" .. name
 end
 
+-- A helper's protocol has no extended attributes.
+local function check_xattrs(guest, opts)
+  if not opts.xattrs or guest.has_xattrs then return true end
+  return errors.fail("ENOTSUP", "extended attributes need a guest with GNU tar")
+end
+
 local function send(guest, source, destination, opts)
-  local kind, err, code = guest:type(destination, true)
+  local ok, err, code = check_xattrs(guest, opts)
+  if not ok then return nil, err, code end
+  local kind
+  kind, err, code = guest:type(destination, true)
   if not kind then return nil, err, code end
   if kind == "other" then return errors.fail("EEXIST", "it is there, and no regular file") end
   local _, source_name = here.split(source)
   local folder, name = aim(kind, source_name, destination, opts.exact)
   if not folder or name == "" then return errors.fail("EINVAL", "the copy needs a name") end
   return task.scope(function(scope)
-    local sink, why, how = guest:sink(folder, name, opts.owner == "target" and "target" or "keep", scope)
+    local sink, why, how = guest:sink(folder, name, { owner = opts.owner == "target" and "target" or "keep",
+      xattrs = opts.xattrs }, scope)
     if not sink then return nil, why, how end
     local report
     report, why, how = copy.run {
-      title = ("copying to %s"):format(guest.label), source = here_source.source(source, skipper(opts.exclude)), sink = sink,
+      title = ("copying to %s"):format(guest.label), source = here_source.source(source, skipper(opts.exclude), opts.xattrs),
+      sink = sink,
       verify = verifier(opts, guest, join(folder, name)), on_progress = opts.on_progress, max_bytes = opts.max_bytes,
       max_entries = opts.max_entries,
     }
@@ -100,23 +111,26 @@ end
 --- under its own name; any other destination is the copy's path. Missing parent folders are made. Files are staged beside their
 --- destination and renamed one by one; after a failure the old files are still there. Modes, owners, times to the nanosecond, hard
 --- links and holes are kept as far as the guest's tar can (GNU's: all; others: no fractions of seconds, no holes, no times of links,
---- and in copies out of the guest no times before 1970) or a helper's protocol (in addition no hard links). An owner that cannot be
---- kept is refused. Files that change or vanish meanwhile are reported, and the copy continues. Waits.
+--- and in copies out of the guest no times before 1970) or a helper's protocol (in addition no hard links). With `xattrs`, attributes
+--- are kept as well: user.*, access lists, and file capabilities unless the owner is "target"; one that the guest cannot keep is a
+--- failure. Devices, FIFOs and sockets are left out. An owner that cannot be kept is refused. Files that change or vanish meanwhile are
+--- reported, and the copy continues. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string a path in the guest
 ---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?,
---- on_progress: function?, max_bytes: integer?, max_entries: integer? } seconds (3600); whether check sums are compared (they are);
+--- on_progress: function?, max_bytes: integer?, max_entries: integer?, xattrs: boolean? } seconds (3600); whether check sums are
+-- compared (they are);
 -- "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names
 -- to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it
--- is then merged into; called as on_progress(report, path)
+-- is then merged into; called as on_progress(report, path); xattrs: extended attributes are kept, for which the guest needs GNU tar
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped:
 --- string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that
 -- were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
 ---@return string? message
 ---@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination,
 -- EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that
--- cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
+-- cannot be kept, ENOTSUP: no extended attributes here, ETIMEDOUT, ERESET, or what reading failed with
 function M.push(where, source, destination, opts)
   local limit
   opts, limit = limits(opts, "files.push")
@@ -149,7 +163,10 @@ end
 local TYPES = { file = true, directory = true, link = true }
 
 local function fetch(guest, source, destination, opts)
-  local kind, err, code = guest:type(source)
+  local ok, err, code = check_xattrs(guest, opts)
+  if not ok then return nil, err, code end
+  local kind
+  kind, err, code = guest:type(source)
   if not kind then return nil, err, code end
   if kind == "none" then return errors.fail("ENOENT", "there is no such file in the guest") end
   if not TYPES[kind] then return errors.fail("EINVAL", "it is no file and no folder") end
@@ -157,7 +174,7 @@ local function fetch(guest, source, destination, opts)
   if source_name == "" then return errors.fail("EINVAL", "a source with a name expected") end
   local folder, name, why = aim_here(source_name, destination, opts)
   if not folder then return nil, name, why end
-  local origin = guest:source(from, source_name)
+  local origin = guest:source(from, source_name, opts.xattrs)
   local is_root = fs.identity() == 0
   local sink
   sink, err, code = here.sink(folder, name, { owner = is_root and opts.owner ~= "mine" and "keep" or "mine", guess = origin.guess,
@@ -176,8 +193,8 @@ local function fetch(guest, source, destination, opts)
 end
 
 --- Copies a file, or a folder with its content, out of a guest, which is not trusted: links below the destination are not followed,
---- set-user-id bits are dropped, devices are left out, and an entry of another type than the guest has announced is refused. Missing
---- parent folders are made, and each file is renamed to its path. Waits.
+--- set-user-id bits are dropped, and of extended attributes (`xattrs`) all but user.*; devices are left out, and an entry of another
+--- type than the guest has announced is refused. Missing parent folders are made, and each file is renamed to its path. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set;

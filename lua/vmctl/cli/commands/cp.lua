@@ -20,6 +20,7 @@ function M.describe(command)
   command:option("--exclude", "Leave files of that name out (a Lua pattern)."):argname("NAME"):count "*"
   command:option("--timeout", "Seconds (3600)."):argname("SECONDS"):convert(units.seconds "--timeout")
   command:flag("--follow", "Out of a target: DESTINATION may be a link, or lead through links.")
+  command:flag("--xattrs", "Keep extended attributes too; out of a target those named user.* alone.")
   command:flag("-r --recursive", "Folders are copied with all that is in them anyway: accepted as cp and scp have it.")
   command:flag("--no-verify", "Do not compare check sums.")
 end
@@ -47,7 +48,7 @@ function M.run(opts)
   local target, err, code = targets.exec(from or to)
   if not target then return nil, err, code end
   local how = { timeout = opts.timeout, owner = opts.owner, verify = not opts.no_verify, exclude = to and opts.exclude or nil,
-    follow = not to and opts.follow or nil }
+    follow = not to and opts.follow or nil, xattrs = opts.xattrs }
   local report
   if to then
     report, err, code = files.push(target, opts.source, inside_to, how)
