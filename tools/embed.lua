@@ -66,15 +66,18 @@ local function without_locals(dump)
   return table.concat(out)
 end
 
--- Precompiled with line numbers kept: tracebacks are worth the few kilobytes, parsing at every start is not.
-local entries = {}
+-- Precompiled with line numbers kept: tracebacks are worth the few kilobytes, parsing at every start is not. All in one array: each of
+-- its own would be aligned.
+local entries, codes, at = {}, {}, 0
 print '#include "agent/embedded.h"\n'
 for i, path in ipairs(arg) do
   local name = path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
   local code = without_locals(string.dump(assert(loadfile(path))))
   assert(load(code, path, "b"))
-  print(("static const unsigned char module_%d[] = {\n%s\n};"):format(i, c_bytes(code)))
-  entries[#entries + 1] = ('    { "%s", "=%s", (const char *)module_%d, sizeof module_%d },'):format(name, path, i, i)
+  codes[i] = c_bytes(code)
+  entries[i] = ('    { "%s", "=%s", (const char *)modules + %d, %d },'):format(name, path, at, #code)
+  at = at + #code
 end
+print(("static const unsigned char modules[] = {\n%s\n};"):format(table.concat(codes, "\n")))
 print(("\nconst struct vmctl_embedded vmctl_embedded[] = {\n%s\n    { NULL, NULL, NULL, 0 }\n};"):format(
   table.concat(entries, "\n")))
