@@ -605,8 +605,8 @@ do
 local files = {}
 
 --- Copies a file, or a folder with its content, out of a guest, which is not trusted: links below the destination are not followed,
---- set-user-id bits are dropped, devices are left out, and an entry of another type than the guest has announced is refused. Missing
---- parent folders are made, and each file is renamed to its path. Waits.
+--- set-user-id bits are dropped, and of extended attributes (`xattrs`) all but user.*; devices are left out, and an entry of another
+--- type than the guest has announced is refused. Missing parent folders are made, and each file is renamed to its path. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set; root's links at the top, such as /var/run, are not meant
@@ -620,15 +620,17 @@ function files.pull(where, source, destination, opts) end
 --- under its own name; any other destination is the copy's path. Missing parent folders are made. Files are staged beside their
 --- destination and renamed one by one; after a failure the old files are still there. Modes, owners, times to the nanosecond, hard
 --- links and holes are kept as far as the guest's tar can (GNU's: all; others: no fractions of seconds, no holes, no times of links,
---- and in copies out of the guest no times before 1970) or a helper's protocol (in addition no hard links). An owner that cannot be
---- kept is refused. Files that change or vanish meanwhile are reported, and the copy continues. Waits.
+--- and in copies out of the guest no times before 1970) or a helper's protocol (in addition no hard links). With `xattrs`, attributes
+--- are kept as well: user.*, access lists, and file capabilities unless the owner is "target"; one that the guest cannot keep is a
+--- failure. Devices, FIFOs and sockets are left out. An owner that cannot be kept is refused. Files that change or vanish meanwhile are
+--- reported, and the copy continues. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string a path in the guest
----@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?, on_progress: function?, max_bytes: integer?, max_entries: integer? } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path)
+---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?, on_progress: function?, max_bytes: integer?, max_entries: integer?, xattrs: boolean? } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path); xattrs: extended attributes are kept, for which the guest needs GNU tar
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
 ---@return string? message
----@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ETIMEDOUT, ERESET, or what reading failed with
+---@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ENOTSUP: no extended attributes here, ETIMEDOUT, ERESET, or what reading failed with
 function files.push(where, source, destination, opts) end
 
 end
