@@ -57,6 +57,8 @@ describe("vmctl.doctor.check", function()
     local seen = by_name(doctor.check())
     assert.equal(can_open "/dev/vhost-vsock", seen["vhost-vsock"].ok)
     assert.equal(core.landlock_abi() ~= nil, seen.Landlock.ok)
+    assert.equal(shell "ls /usr/share/OVMF/OVMF_CODE*.fd /usr/share/edk2/*/OVMF_CODE*.fd" ~= "", seen.OVMF.ok)
+    assert.equal(shell "command -v passt" ~= "", seen.passt.ok)
     assert.equal(require "vmctl.machine.own_user".id() ~= nil, seen["a user for each QEMU"].ok)
     assert.equal(core.try_kvm "/dev/kvm" == true, seen.KVM.ok ~= false)
     if native == "x86_64" and core.try_kvm "/dev/kvm" then

@@ -53,6 +53,7 @@ function M.check(opts)
   parts.libraries(report)
   parts.programs(report, path)
   parts.buildah(report, path)
+  parts.firmware(report)
   host.files(report)
   return findings
 end

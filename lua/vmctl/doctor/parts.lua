@@ -14,6 +14,7 @@ local PROGRAMS = {
   { "virtiofsd", "shares of folders with guests", "qemu-system-common, or virtiofsd", devices.VIRTIOFSD },
   { "mke2fs", "roots that keep what a guest writes", "e2fsprogs", { "/usr/sbin/mke2fs", "/sbin/mke2fs" } },
   { "skopeo", "roots that are images of a registry", "skopeo" },
+  { "passt", "networks of guests with a way out", "passt" },
   { "go", "make interop, against the Go reference programs", "golang-go" },
 }
 
@@ -48,6 +49,14 @@ function M.programs(report, path)
     local file = probe.find(name, path) or places and probe.first(places)
     report(name, file ~= nil, file and ("%s: %s"):format(file, use) or "not found: " .. use, "install " .. packages, true)
   end
+end
+
+--- Checks the firmware of disks that start by an EFI.
+function M.firmware(report)
+  local codes, use = {}, 'disks that are started by an EFI (boot = "firmware")'
+  for i, pair in ipairs(devices.OVMF) do codes[i] = pair[1] end
+  local file = probe.first(codes)
+  report("OVMF", file ~= nil, file and ("%s: %s"):format(file, use) or "not found: " .. use, "install ovmf", true)
 end
 
 -- That it is there says little: it may lack a program for networks (netavark), or may not make containers here.

@@ -7,6 +7,7 @@
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
+local devices = require "vmctl.machine.host_devices"
 local iso = require "vmctl.machine.iso"
 local json = require "vmctl.json"
 local qga = require "vmctl.qga"
@@ -19,9 +20,6 @@ M.WAYS = { "extra-unit", "tmpfiles", "qemu-ga", "nocloud" }
 M.SEED_SERIAL = "vmctl-seed"
 
 local WAY_FILE = "/run/vmctl/way"
-local EFI = { { "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd" },
-  { "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd" },
-  { "/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd" } }
 local BOOT_CODE, SIGNATURE = 440, "\x55\xaa" -- of a disk's first sector: bytes of code, and its end
 local PAUSE, LONGEST = 3, 600                -- seconds between two ports that wake udev, and for all of it
 local WAKING = 4                             -- such ports at a time
@@ -75,7 +73,7 @@ local function smbios(ways)
 end
 
 local function efi_files()
-  for _, pair in ipairs(EFI) do
+  for _, pair in ipairs(devices.OVMF) do
     if core.fs.stat(pair[1]) and core.fs.stat(pair[2]) then return pair end
   end
   return errors.fail("ENOENT", "no OVMF here (Debian: ovmf), which a disk without a BIOS's boot code needs")
