@@ -88,6 +88,12 @@ end
 
 M["oci-archive"] = M["docker-archive"]
 
+-- What skopeo says, without the time and the level that it puts before that.
+local function plain(message)
+  local before, words = message:match '^(.-)time="[^"]*" level=%a+ msg="(.*)"$'
+  return words and before .. words:gsub("\\(.)", "%1") or message
+end
+
 local function pull(name, folder, opts)
   local host = name:match "^([^/:]+)"
   local command = { "skopeo", "copy", "--quiet", "--override-arch", opts.arch, "--override-os", "linux" }
@@ -96,7 +102,8 @@ local function pull(name, folder, opts)
   command[#command + 1] = "oci:" .. folder .. ":image"
   local ok, err, code = M.output_of(command, 1 << 20)
   if not ok and code == "ENOENT" then return errors.fail("ENOENT", "images of registries are pulled by skopeo, which is not installed") end
-  return ok, err, code
+  if not ok then return nil, plain(err), code end
+  return true
 end
 
 -- A name with a digest means one image for ever. Two processes do not pull the same one at a time.
