@@ -4,7 +4,7 @@
 -- not ended, that failed, or whose counts are others than those of vmctl test is a failure, whatever that says.
 --
 -- Environment:
---   JOBS          files at a time
+--   JOBS          files at a time (two for each processor)
 --   FILTER        a Lua pattern: only tests whose name (of `describe` and `it`) has it
 --   SPEC_SECONDS  the most that a file may take
 --   SPEC_RETRY    where everything takes several times as long, limits of time are missed now and then: a test that failed has
@@ -22,6 +22,7 @@ local FOLDER = (os.getenv "VMCTL_BUILD" or "build") .. "/specs"
 local TAGS = { nested = "VMCTL_NESTED", distribution = "VMCTL_DISTRIBUTIONS", slurm = "VMCTL_SLURM", ssh = "VMCTL_SSH" }
 local SANITIZER = 99      -- its exit code
 local SIGNALS = 128       -- exit codes from here are those of signals
+local FOR_EACH_PROCESSOR = 2 -- files at a time: most of them wait for half of their time
 local PROCESSORS = 1000   -- virtual ones of guests at a time: here memory alone is a limit
 
 local function find_specs()
@@ -41,7 +42,7 @@ local function read_all(path)
 end
 
 local function command(paths, tap)
-  local words = { "test", "--artefacts", FOLDER, "--jobs", os.getenv "JOBS" or tostring(uv.available_parallelism() + 1),
+  local words = { "test", "--artefacts", FOLDER, "--jobs", os.getenv "JOBS" or tostring(FOR_EACH_PROCESSOR * uv.available_parallelism()),
     "--cpus", tostring(PROCESSORS), "--no-rerun-code", tostring(SANITIZER), "--tap", tap }
   local function add(...)
     for _, word in ipairs { ... } do words[#words + 1] = word end
