@@ -1,5 +1,5 @@
 -- A helper whose instance is a real guest, made from an image; one boot for all 63 requests, one for what was kept of it.
--- Takes about 20 seconds.
+-- Takes about 40 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local cc_image = require "spec.support.cc_image"

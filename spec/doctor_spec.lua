@@ -1,3 +1,4 @@
+-- Takes about 10 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local doctor = require "vmctl.doctor"

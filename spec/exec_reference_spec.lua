@@ -1,3 +1,4 @@
+-- Takes about 12 seconds.
 local agent = require "spec.support.agent"
 local core = require "vmctl.core"
 local reference = require "spec.support.reference"

@@ -1,5 +1,5 @@
 -- What an image holds is what its guest sees: read back in a guest by a program of the specs' own, line by line.
--- Takes about 40 seconds.
+-- Takes about 45 seconds.
 local assert = require "luassert"
 local cli = require "spec.support.cli"
 local core = require "vmctl.core"

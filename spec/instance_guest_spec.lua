@@ -1,4 +1,5 @@
--- Instances as a person lives with them, in a terminal and side by side. With guests; takes about 25 seconds.
+-- Instances as a person lives with them, in a terminal and side by side, with guests.
+-- Takes about 45 seconds.
 local assert = require "luassert"
 local cli = require "spec.support.cli"
 local core = require "vmctl.core"

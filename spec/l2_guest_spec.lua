@@ -1,6 +1,6 @@
 -- Real guests on a switch of ours: two of them, by both of QEMU's backends, then eight.
 -- Needs: 2400 MiB
--- Takes about 65 seconds.
+-- Takes about 75 seconds.
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local support = require "spec.support"

@@ -1,5 +1,5 @@
 -- What a guest's QEMU may not do.
--- Takes about 20 seconds.
+-- Takes about 30 seconds.
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local process = require "vmctl.process"

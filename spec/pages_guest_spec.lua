@@ -1,6 +1,6 @@
 -- README.md and docs/*.md: their programs run as they stand there (tools/check-pages).
 -- Needs: 1800 MiB
--- Takes about 60 seconds.
+-- Takes about 100 seconds.
 local assert = require "luassert"
 local lfs = require "lfs"
 local support = require "spec.support"

@@ -1,5 +1,5 @@
 -- Real guests driven through their QEMU's monitor: paused, photographed, typed to, plugged, saved, restored, reset.
--- Takes about 20 seconds.
+-- Takes about 30 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"

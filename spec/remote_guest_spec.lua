@@ -1,4 +1,5 @@
 -- Guests on another machine, which is a `vmctl serve --stdio` of this one.
+-- Takes about 35 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"

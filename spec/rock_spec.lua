@@ -1,5 +1,5 @@
 -- The installed forms: the rock, and `make install`. Each is used from a place of its own.
--- Takes about 45 seconds.
+-- Takes about 90 seconds.
 local assert = require "luassert"
 
 local VERSION = require "vmctl.base.version"

@@ -1,5 +1,5 @@
 -- Guests with a root of their own: stage 1 moves into an image or a disk, and says what keeps it from that.
--- Takes about 40 seconds.
+-- Takes about 60 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local roots = require "spec.support.roots"

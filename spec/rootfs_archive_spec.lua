@@ -1,4 +1,5 @@
 -- Images as one file: what `docker save` writes, today and of old, and archives of layouts. They are read where they stand.
+-- Takes about 15 seconds.
 local assert = require "luassert"
 local cc_image = require "spec.support.cc_image"
 local core = require "vmctl.core"
