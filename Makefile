@@ -167,7 +167,8 @@ else
 AGENT_CJSON := -llua5.4-cjson
 endif
 AGENT_LUA_LIB ?= $(or $(shell pkg-config --libs-only-l $(LUA_PC) 2>/dev/null),-llua5.4)
-AGENT_FLAGS := -DVMCTL_STATIC_RESOLVER -DVMCTL_WITHOUT_ROOTFS -DVMCTL_WITHOUT_SWITCH -Os -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
+AGENT_OPTIMIZE ?= -Os
+AGENT_FLAGS := -DVMCTL_STATIC_RESOLVER -DVMCTL_WITHOUT_ROOTFS -DVMCTL_WITHOUT_SWITCH $(AGENT_OPTIMIZE) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
 ifdef PB
 AGENT_SRC += $(PB_SRC)
 AGENT_OBJ += $(PB_SRC:src/%.c=$(BUILD)/agent/%.o) $(PB_MADE:.c=.o)
