@@ -4,6 +4,7 @@ local assert = require "luassert"
 local core = require "vmctl.core"
 local cc_image = require "spec.support.cc_image"
 local guest = require "spec.support.guest"
+local layers = require "spec.support.layers"
 local support = require "spec.support"
 local cc_helper = require "spec.support.cc_helper"
 local vmctl = require "vmctl"
@@ -93,6 +94,30 @@ describe("a cc helper with guests", function()
       call "INSTANCE_WAIT"
       local _, code = call("FS_STAT", "/")
       assert.equal(3, code)
+    end)
+  end, LIMIT))
+
+  it("is made of layers that zstd has packed, sets the size of its console, and switches its network off and on", support.run(function()
+    local folder = support.tmpdir()
+    layers.layout(folder, { { { path = "bin/busybox", content = cc_image.busybox(), mode = 493 }, pack = "zstd" },
+      { { path = "bin/sh", link = "busybox" }, pack = "xz" } })
+    local opts = options(support.tmpdir())
+    opts.launch = { nics = { { netdev = "user,restrict=on" } } } -- its gateway answers, and nothing behind it
+    cc_helper.serve(opts, function(call, client)
+      assert(cc_helper.new_instance(client, 1, folder .. "/oci"))
+      local function say(script) return call("CMD_OUTPUT", call("CMD_NEW", "busybox", { "sh", "-c", script }):uint64()):bytes() end
+      local function reaches()
+        return say 'n=0; while [ $n -lt 20 ]; do busybox ping -c 1 -W 1 10.0.2.2 >/dev/null && break; n=$((n + 1)); done; echo $n' ~= "20\n"
+      end
+      assert(call("INSTANCE_SET_CONSOLE", 100, 40))
+      assert.equal("40 100\n", say "busybox stty size </dev/console")
+      assert.equal("nameserver 10.0.2.3\n", say "busybox cat /etc/resolv.conf")
+      assert.is_true(reaches())
+      assert(call("INSTANCE_SET_NETWORK", false))
+      assert.equal("1", say "busybox ping -c 3 -W 1 10.0.2.2 >/dev/null; echo -n $?")
+      assert(call("INSTANCE_SET_NETWORK", true))
+      assert.is_true(reaches())
+      assert(call "INSTANCE_CLOSE")
     end)
   end, LIMIT))
 

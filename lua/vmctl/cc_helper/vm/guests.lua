@@ -21,7 +21,7 @@ if command -v ip; then
 else
   ifconfig "$n" 10.0.2.15 netmask 255.255.255.0 up; route add default gw 10.0.2.2
 fi
-[ -s /etc/resolv.conf ] || echo nameserver 10.0.2.3 > /etc/resolv.conf
+[ -s /etc/resolv.conf ] || { mkdir -p /etc; rm -f /etc/resolv.conf; echo nameserver 10.0.2.3 > /etc/resolv.conf; }
 ]]
 
 ---@class vmctl.CcGuests
