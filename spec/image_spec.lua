@@ -160,6 +160,14 @@ describe("vmctl.Cpio", function()
     local _, order = parse(table.concat(parts))
     assert.same({ "a", "a/b", "a/b-c", "a/b/c", "TRAILER!!!" }, order)
   end)
+
+  it("adds no folders on the way to an entry that is placed into those that are there", function()
+    local parts = {}
+    assert(cpio.pack({ ["/a/b/c"] = { content = "x", placed = true }, ["/d/e"] = { content = "y" } },
+      function(bytes) parts[#parts + 1] = bytes return true end))
+    local _, order = parse(table.concat(parts))
+    assert.same({ "a/b/c", "d", "d/e", "TRAILER!!!" }, order)
+  end)
 end)
 
 describe("vmctl.machine.image", function()

@@ -143,6 +143,7 @@ end
 ---@field link? string  what a symbolic link leads to
 ---@field folder? boolean
 ---@field node? { [1]: "c"|"b", [2]: integer, [3]: integer }  kind, major, minor
+---@field placed? boolean  its folders are there already: of a link on the way to it a folder of the archive would make a folder
 ---@field mode? integer  permissions; else 0755 for folders and programs copied from this machine, 0644
 ---@field uid? integer
 ---@field gid? integer
@@ -151,11 +152,12 @@ end
 -- A sorted list of all paths, with the folders that lie on the way to them.
 local function all_paths(tree)
   local seen, paths = {}, {}
-  for path in pairs(tree) do
+  for path, entry in pairs(tree) do
+    local placed = entry.placed
     while path and not seen[path] do
       seen[path] = true
       table.insert(paths, path)
-      path = path:match "^(.+)/[^/]+$"
+      path = not placed and path:match "^(.+)/[^/]+$" or nil
     end
   end
   table.sort(paths)                     -- puts a folder before what is in it

@@ -12,7 +12,7 @@ local staged = require "vmctl.base.staged"
 
 local M = {}
 
-local FORMAT = "2"                      -- of what is kept
+local FORMAT = "3"                      -- of what is kept
 local READY, ANSWER = 120, 60           -- seconds for the guest that looks
 local MOST, MOST_TEXT = 512 << 20, 4096 -- bytes of a kernel or an initrd, and of what is noted of them
 local MOST_TYPES = 32                   -- of file systems in an fstab
@@ -44,10 +44,11 @@ local MAKERS = {
       ["/scripts/init-bottom/vmctl"] = { content = SCRIPT:gsub("\n", '\n[ "$1" = prereqs ] && exit 0\n', 1) .. script, mode = 493 },
     }
   end,
-  -- Its hooks are sourced, and must not end the shell (dracut.modules(7)).
+  -- Its hooks are sourced, and must not end the shell (dracut.modules(7)). Since version 104 or so their folder is a link.
   dracut = function(script)
     return {
-      ["/usr/lib/dracut/hooks/pre-pivot/99-vmctl.sh"] = { content = "#!/bin/sh\n/vmctl/place\n", mode = 493 },
+      ["/usr/lib/dracut/hooks/pre-pivot/99-vmctl.sh"] = { content = "#!/bin/sh\n/vmctl/place\n", mode = 493,
+        placed = true },
       ["/vmctl/place"] = { content = SCRIPT .. script, mode = 493 },
     }
   end,
