@@ -2,6 +2,7 @@
 -- nothing is left of that, and no name in it means anything here.
 local assert = require "luassert"
 local cc = require "vmctl.cc"
+local backend = require "vmctl.cc.backend"
 local core = require "vmctl.core"
 local handles = require "vmctl.cc.backend.handles"
 local inside = require "vmctl.cc.backend.inside"
@@ -17,19 +18,11 @@ local vmctl = require "vmctl"
 local LIMIT = 120
 local PIECE = 1 << 20
 
--- The snapshot of a guest whose agent gives what next_bytes() gives, "" at its end.
-local function take(next_bytes)
-  local path, cache, closed = support.tmpdir() .. "/agent", support.tmpdir(), 0
-  local router = cc.mux()
-  router:handle(inside.ARCHIVE, function() return string.pack(">I1I8", 0, 7) end)
-  router:handle(cc.types.CONN_READ, function()
-    local data = next_bytes()
-    if data == "" then return nil, "EOF", 99 end
-    return string.pack(">I1s4", 0, data)
-  end)
-  router:handle(cc.types.CONN_CLOSE, function() closed = closed + 1 end)
+-- The snapshot of a guest whose agent answers by these handlers.
+local function snapshot_by(router)
+  local path, cache = support.tmpdir() .. "/agent", support.tmpdir()
   local server <close> = assert(cc.server(path, router))
-  local result = table.pack(vmctl.scope(function(scope)
+  local made, err, code = vmctl.scope(function(scope)
     vmctl.spawn_in(scope, server.serve, server)
     local kept = snapshots.new(handles.new(), cache)
     local guest = instance.new(nil, pool.new("unix:" .. path), { folder = cache, image = {}, snapshots = kept })
@@ -37,10 +30,36 @@ local function take(next_bytes)
     guest.pool:close()
     scope:cancel()
     return made, err, code
-  end))
+  end)
+  if not made then assert.same({ "blobs" }, core.fs.list(cache)) end
+  return made, err, code, cache
+end
+
+-- The snapshot of a guest whose agent gives what next_bytes() gives, "" at its end.
+local function take(next_bytes)
+  local router, closed = cc.mux(), 0
+  router:handle(inside.ARCHIVE, function() return string.pack(">I1I8", 0, 7) end)
+  router:handle(cc.types.CONN_READ, function()
+    local data = next_bytes()
+    if data == "" then return nil, "EOF", 99 end
+    return string.pack(">I1s4", 0, data)
+  end)
+  router:handle(cc.types.CONN_CLOSE, function() closed = closed + 1 end)
+  local made, err, code, cache = snapshot_by(router)
   assert.equal(1, closed)
-  if not result[1] then assert.same({ "blobs" }, core.fs.list(cache)) end
-  return result[1], result[2], result[3], cache
+  return made, err, code, cache
+end
+
+-- The snapshot of a guest whose files are those of a folder, by the agent's own handlers.
+local function take_folder(folder)
+  local agent = assert(backend.new(handles.new(), { root = folder, guest = true }))
+  agent:open(true)
+  local router = cc.mux()
+  agent:install(router)
+  inside.install(router, agent)
+  local made, err, code, cache = snapshot_by(router)
+  agent:clear()
+  return made, err, code, cache
 end
 
 local function pieces(bytes, step)
@@ -90,6 +109,23 @@ describe("a snapshot of a guest that is not trusted", function()
     require("vmctl.tar.write").broken(function(data) parts[#parts + 1] = data end, "open /d/e\27[2J: Input/output error")
     local _, err = take(pieces(table.concat(parts), PIECE))
     assert.equal("input/output error", err:match "[^:]*$":match "^ (.*)$")
+  end, LIMIT))
+
+  it("is whole by the agent's own handlers, which say what they cannot keep", support.run(function()
+    local folder = support.tmpdir()
+    layers.run(folder, "echo one >a; ln a b; mkdir c; ln a c/d")
+    local made, err = take_folder(folder)
+    assert(made, err)
+    local found = {}
+    assert(snapshot_store.each(made.folder, function(entry)
+      found[#found + 1] = ("%s %s %s"):format(entry.type, entry.path, entry.link or "")
+      return true
+    end))
+    assert.same({ "directory / ", "file /a ", "hard /b /a", "directory /c ", "hard /c/d /a" }, found)
+    layers.run(folder, "mkdir -p $(printf 'x/%.0s' $(seq 257))")
+    made, err = take_folder(folder)
+    assert.is_nil(made)
+    assert.matches("too many folders inside each other", err)
   end, LIMIT))
 
   it("refuses an extended attribute of a gigabyte before it has come, and headers that lie", support.run(function()
