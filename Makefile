@@ -169,6 +169,9 @@ endif
 AGENT_LUA_LIB ?= $(or $(shell pkg-config --libs-only-l $(LUA_PC) 2>/dev/null),-llua5.4)
 AGENT_OPTIMIZE ?= -Os
 AGENT_FLAGS := -DVMCTL_STATIC_RESOLVER -DVMCTL_WITHOUT_ROOTFS -DVMCTL_WITHOUT_SWITCH $(AGENT_OPTIMIZE) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
+# Else gcc's -Os copies by `rep movsb`, which an emulated processor does byte by byte.
+AGENT_COPIES := -mstringop-strategy=libcall
+AGENT_FLAGS += $(shell $(CC) $(AGENT_COPIES) -Werror -fsyntax-only -x c /dev/null 2>/dev/null && echo $(AGENT_COPIES))
 ifdef PB
 AGENT_SRC += $(PB_SRC)
 AGENT_OBJ += $(PB_SRC:src/%.c=$(BUILD)/agent/%.o) $(PB_MADE:.c=.o)

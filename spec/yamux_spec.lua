@@ -230,6 +230,20 @@ describe("yamux: opening", function()
     first:close()
   end))
 
+  it("is followed by frames that a virtio port takes at once: 32 KiB with their header", with_peer(1, function(session, far)
+    local s = assert(session:open())
+    assert(s:write(LARGE:sub(1, 100000), 5))
+    assert(far:read_exact(frame.SIZE, 5))
+    local sizes, left = {}, 100000
+    while left > 0 do
+      local _, kind, _, _, length = frame.unpack(assert(far:read_exact(frame.SIZE, 5)))
+      assert.equal(frame.DATA, kind)
+      assert(far:read_exact(length, 5))
+      sizes[#sizes + 1], left = frame.SIZE + length, left - length
+    end
+    assert.equal(32768, math.max(table.unpack(sizes)))
+  end))
+
   it("gives the room of a stream that was closed unanswered to the next", with_peer(1, function(session, far)
     local first = assert(session:open())
     local opening = vmctl.spawn(function() return session:open(1) end)

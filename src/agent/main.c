@@ -71,12 +71,13 @@ static int l_signals(lua_State *L)
 }
 
 /* Large blocks are mapped one by one, so that they go back to the system when they are freed: left to itself, malloc
- * would keep as much as was ever in use. */
+ * would keep as much as was ever in use. The heap is not shortened after each collection, only to grow again page by page:
+ * an agent without connections gives back all of it (trim). */
 static void tune_memory(void)
 {
 #ifdef __GLIBC__ /* musl does so anyway */
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
-    mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024);
 #endif
 }
 
