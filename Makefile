@@ -356,7 +356,7 @@ UNIT_SPECS = $(filter-out $(shell grep -lE 'spec\.support\.(guest|scenario|roots
 asan:
 	@tools/deps build guest test
 	@$(MAKE) -s all agent guest
-	@$(MAKE) -s BUILD=build/asan CFLAGS="-O1 -g $(SANITIZE)" all
+	@$(MAKE) -s -j$$(nproc) BUILD=build/asan CFLAGS="-O1 -g $(SANITIZE)" all
 	@eval "$$($(MAKE) -s BUILD=build/asan env)" && VMCTL_BUILD=./build/asan SPEC_RETRY=1 tools/with-asan $(LUA) tools/specs.lua $(or $(SPECS),$(ASAN_SPECS))
 
 valgrind:
