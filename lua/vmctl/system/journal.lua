@@ -4,6 +4,7 @@ local errors = require "vmctl.errors"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
+local systemctl = require "vmctl.system.systemctl"
 local texts = require "vmctl.text"
 
 local M = {}
@@ -145,7 +146,7 @@ end
 local function ended(self)
   local record, err, code = self._process:wait(TIMEOUT)
   if not record then return nil, err, code end
-  if record.exit_code == 127 then return errors.fail("ENOTSUP", "this guest has no journalctl") end
+  if record.exit_code == 127 then return systemctl.lacks "journalctl" end
   -- Exit code 1 without a word: it has found no entry.
   if record.exit_code == 0 or record.exit_code == 1 and self._stderr == "" then return errors.fail("EOF", "journal: no more entries") end
   return errors.fail("EREMOTE", "journal: %s", record.error or log.last_words(self._stderr, STDERR))

@@ -16,6 +16,14 @@ XDG_RUNTIME_DIR=/run/user/$(id -u); DBUS_SESSION_BUS_ADDRESS=unix:path=$XDG_RUNT
 export XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS
 exec "$@"]]
 
+--- The failure of a call for a program of systemd's that a guest has not. Does not wait.
+---@param program string
+---@return nil, string, string code ENOTSUP
+function M.lacks(program)
+  return errors.fail("ENOTSUP",
+    'this guest has no %s: its services are not systemd\'s (those of OpenRC: vm:run { "rc-service", NAME, "start" })', program)
+end
+
 --- Runs a program of systemd's. Waits.
 ---@param exec table that runs commands
 ---@param words string[] with the program
@@ -28,7 +36,7 @@ function M.call(exec, words, opts)
   command.user, command.timeout, command.max_output = opts.user, opts.timeout or TIMEOUT, MOST
   local record, err, code = exec:run(command)
   if not record then return nil, err, code end
-  if record.exit_code == 127 then return errors.fail("ENOTSUP", "this guest has no %s", words[1]) end
+  if record.exit_code == 127 then return M.lacks(words[1]) end
   return record
 end
 
