@@ -22,6 +22,12 @@ static int xattr_name(const struct vmctl_root *root, const char *path, char via[
     return err;
 }
 
+/* What is held by an fd is there: it is /proc that is not. Nobody may take that for a file that has gone. */
+static int xattr_errno(void)
+{
+    return errno == ENOENT ? -ENOSYS : errno == E2BIG ? VMCTL_ETOOBIG : -errno;
+}
+
 /* The names, each with a zero behind it; none is a length of 0. */
 static int xattr_names(const char *via, char **out, size_t *out_len)
 {
@@ -30,7 +36,7 @@ static int xattr_names(const char *via, char **out, size_t *out_len)
         if (need <= 0) {
             *out = NULL;
             *out_len = 0;
-            return need == 0 || errno == ENOTSUP ? 0 : errno == E2BIG ? VMCTL_ETOOBIG : -errno;
+            return need == 0 || errno == ENOTSUP ? 0 : xattr_errno();
         }
         char *names = malloc((size_t)need);
         if (!names)
@@ -41,7 +47,7 @@ static int xattr_names(const char *via, char **out, size_t *out_len)
             *out_len = (size_t)len;
             return 0;
         }
-        int err = -errno;
+        int err = xattr_errno();
         free(names);
         if (err != -ERANGE)
             return err;
@@ -54,7 +60,7 @@ static int xattr_take(const char *via, const char *name, uint8_t *value, struct 
 {
     ssize_t len = getxattr(via, name, value, VMCTL_XATTR_VALUE);
     if (len < 0)
-        return errno == ENODATA ? 0 : errno == ERANGE ? VMCTL_ETOOBIG : -errno;
+        return errno == ENODATA ? 0 : errno == ERANGE ? VMCTL_ETOOBIG : xattr_errno();
     return vmctl_xattrs_set(out, name, strlen(name), value, (size_t)len);
 }
 
@@ -94,7 +100,7 @@ int vmctl_beneath_xattr_set(const struct vmctl_root *root, const char *path, con
     int fd, err = xattr_name(root, path, via, &fd);
     if (err)
         return err;
-    err = setxattr(via, name, value, len, 0) < 0 ? -errno : 0;
+    err = setxattr(via, name, value, len, 0) < 0 ? xattr_errno() : 0;
     close(fd);
     return err;
 }
