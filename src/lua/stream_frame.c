@@ -131,6 +131,14 @@ static int stream_read_split(lua_State *L, int status, lua_KContext ctx)
     return frame_push_split(L, &ls->s, &frame, (size_t)lua_tointeger(L, 3));
 }
 
+static int frame_give(lua_State *L, const struct vmctl_stream *s, const struct vmctl_frame *frame)
+{
+    int n = vmctl_frame_push(L, &s->format, frame);
+    if (vmctl_stream_traced(s))
+        vmctl_trace_frame(L, s, "frame_in", frame, s->format.type_size ? 1 - n : -n);
+    return n;
+}
+
 /* s:read_frame([timeout]) */
 static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
 {
@@ -138,21 +146,29 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_stream *s = &ls->s;
     struct vmctl_reading r = { .status = status, .at = 2, .ctx = ctx, .k = stream_read_frame };
     struct vmctl_frame frame;
-    if (!vmctl_frame_read(L, ls, &r, &frame))
-        return r.results;
-    int n = vmctl_frame_push(L, &s->format, &frame);
-    if (vmctl_stream_traced(s))
-        vmctl_trace_frame(L, s, "frame_in", &frame, s->format.type_size ? 1 - n : -n);
-    return n;
+    return vmctl_frame_read(L, ls, &r, &frame) ? frame_give(L, s, &frame) : r.results;
+}
+
+/* A whole frame that is there already needs no more than this. */
+static int frame_read_plain(lua_State *L, struct vmctl_stream *s)
+{
+    struct vmctl_frame frame;
+    bool whole = s->rerr != VMCTL_ETOOBIG && frame_peek(s, &frame) == VMCTL_FRAME_DONE;
+    bool pauses = whole && vmctl_stream_pauses(L, s, LUA_OK);
+    if (whole && !pauses) {
+        vmctl_buf_consume(&s->in, frame.total); /* see vmctl_frame_read */
+        return frame_give(L, s, &frame);
+    }
+    lua_settop(L, 2);
+    return pauses ? vmctl_pause_before(vmctl_stream_state(s), L, stream_read_frame) : stream_read_frame(L, LUA_OK, 0);
 }
 
 int vmctl_l_read_frame(lua_State *L)
 {
-    vmctl_frame_need_format(L, &vmctl_stream_check(L, 1)->s);
-    if (lua_isnoneornil(L, 3)) {
-        lua_settop(L, 2);
-        return stream_read_frame(L, LUA_OK, 0);
-    }
+    struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
+    vmctl_frame_need_format(L, s);
+    if (lua_isnoneornil(L, 3))
+        return frame_read_plain(L, s);
     lua_settop(L, 3);
     vmctl_check_range(L, 3, 1, FRAME_SPLIT_MOST);
     return stream_read_split(L, LUA_OK, 0);
