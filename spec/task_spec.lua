@@ -332,6 +332,18 @@ describe("a task that never has to wait", function()
     end)
   end))
 
+  it("lets others run when it reads frames that are there, and none of those is lost", support.run(function()
+    local a, b = support.pair { format = { max = 10 } }
+    local sent, got, others = {}, {}, nil
+    for i = 1, 1000 do sent[i] = ("%d"):format(i) end
+    b:write_frames(sent)
+    got[1] = a:read_frame()
+    vmctl.spawn(function() others = #got end)
+    while #got < #sent do got[#got + 1] = a:read_frame() end
+    assert.is_true(others and others < #sent)
+    assert.same(sent, got)
+  end))
+
   it("lets others run when it sends and receives", support.run(function()
     local channel = vmctl.channel(1)
     let_others_run(function()
