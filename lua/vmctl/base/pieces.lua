@@ -4,6 +4,7 @@ local M = {}
 
 local LONG = 512 -- bytes: shorter pieces are joined
 local EACH = 128 -- of those at a time
+local FEW = 8
 
 ---@class vmctl.Pieces
 ---@field bytes integer that are kept
@@ -58,11 +59,18 @@ function methods:drop(keep)
   return before - self.bytes
 end
 
+-- table.concat copies each byte into a buffer that grows, and from there into the string: this copies it once.
+local function join_few(a, b, c, d, e, f, g, h)
+  return (a or "") .. (b or "") .. (c or "") .. (d or "") .. (e or "") .. (f or "") .. (g or "") .. (h or "")
+end
+
 --- All that is kept, as one string. Does not wait.
 ---@return string
 function methods:text()
   join(self)
-  return table.concat(self, "", self._first, self._last)
+  local first, last = self._first, self._last
+  if last - first < FEW then return join_few(table.unpack(self, first, last)) end
+  return table.concat(self, "", first, last)
 end
 
 return M
