@@ -38,7 +38,7 @@ describe("a cc helper with guests", function()
       key = cc_helper.check_all(client, { source = 0, path = archive, cache = cache, reach = reach,
         entrypoint = "from the image\n" })
     end)
-    assert.same({ "out\nerr\n" }, printed)
+    assert.equal("out\nerr\n", table.concat(printed))
     cc_helper.serve(options(cache), function(call, client)
       assert(cc_helper.new_instance(client, 1, ("%s/%s"):format(cache, key), {
         user = "7:8", mounts = { { tag = "share", host_path = cache }, { tag = "empty" },
@@ -103,6 +103,8 @@ describe("a cc helper with guests", function()
       { { path = "bin/sh", link = "busybox" }, pack = "xz" } })
     local opts = options(support.tmpdir())
     opts.launch = { nics = { { netdev = "user,restrict=on" } } } -- its gateway answers, and nothing behind it
+    local printed = ""
+    function opts.on_output(bytes) printed = printed .. bytes end
     cc_helper.serve(opts, function(call, client)
       assert(cc_helper.new_instance(client, 1, folder .. "/oci"))
       local function say(script) return call("CMD_OUTPUT", call("CMD_NEW", "busybox", { "sh", "-c", script }):uint64()):bytes() end
@@ -117,7 +119,8 @@ describe("a cc helper with guests", function()
       assert.equal("1", say "busybox ping -c 3 -W 1 10.0.2.2 >/dev/null; echo -n $?")
       assert(call("INSTANCE_SET_NETWORK", true))
       assert.is_true(reaches())
-      assert(call "INSTANCE_CLOSE")
+      assert(call("INSTANCE_EXEC", "busybox", { "sh", "-c", "echo first; busybox head -c 3000000 /dev/zero; busybox sleep 100 &" }))
+      assert.same({ "first\n", 3000006 }, { printed:sub(1, 6), #printed })
     end)
   end, LIMIT))
 

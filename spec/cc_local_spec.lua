@@ -33,8 +33,24 @@ describe("a cc helper on a folder", function()
     cc_helper.serve({ root = root, on_output = function(bytes) printed[#printed + 1] = bytes end }, function(_, client)
       cc_helper.check_all(client, { source = 1, path = "", cache = cache, reach = reach, local_network = true })
     end)
-    assert.same({ "out\nerr\n" }, printed)
+    assert.equal("out\nerr\n", table.concat(printed))
   end, 20))
+
+  it("hands on what its only program prints as it comes, more than an answer can carry", support.run(function()
+    local root = support.tmpdir()
+    local first, bytes, most = nil, 0, cc.MAX + (1 << 20)
+    local function on_output(data)
+      if not first then assert(core.fs.replace(root .. "/heard", "")) end -- for which the program waits
+      first, bytes = first or data, bytes + #data
+    end
+    cc_helper.serve({ root = root, on_output = on_output }, function(call, client)
+      assert(cc_helper.new_instance(client, 1, ""))
+      local script = "echo first; while ! test -e heard; do :; done; head -c %d /dev/zero; sleep 4 & exit 3"
+      local _, _, message = call("INSTANCE_EXEC", "sh", { "-c", script:format(most) })
+      assert.equal("exec sh: exit status 3", message)
+      assert.same({ "first\n", most + 6 }, { first, bytes })
+    end)
+  end, 60))
 
   it("takes what is written in one request of any size, in pieces, as the reference does", support.run(function()
     local root = support.tmpdir()

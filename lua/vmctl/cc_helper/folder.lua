@@ -15,7 +15,7 @@ local mt = { __name = "vmctl.CcFolder", __index = methods }
 --- Makes it. What InstanceNew says of images, memory and mounts is of no effect.
 ---@param backend vmctl.CcBackend
 ---@param snapshots vmctl.CcSnapshots
----@param on_output? fun(bytes: string) gets what the only program of the instance has printed
+---@param on_output? fun(bytes: string) gets what the only program of the instance prints, as it comes
 ---@return vmctl.CcFolder
 function M.new(backend, snapshots, on_output)
   backend:open(true)
@@ -80,11 +80,15 @@ end
 function methods:exec(name, args)
   if not self._running then return failure.say("exec", name, "not running", wire.codes.NOT_RUNNING) end
   local cmd = command.new(self._backend.workspace, name, args)
-  local output, status, code, where = cmd:output "stdout"
-  if not output and cmd:has_ended() then output, status = ("vmctl: %s\n"):format(status), cmd.exit_code end -- too much of it
+  local status, err, code, where = cmd:start("pipe", "stdout")
+  if status then
+    status, err, code, where = cmd:pass_output(function(bytes)
+      self._on_output(bytes)
+      return true
+    end)
+  end
   cmd:close()
-  if not output then return nil, status, code, where end
-  self._on_output(output)
+  if not status then return nil, err, code, where end
   finish(self)
   if status ~= 0 then return failure.say("exec", name, ("exit status %d"):format(status)) end
   return true

@@ -48,7 +48,7 @@ end
 -- root: the folder that is the instance; else what guests need: the kernel (without it
 --- $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of
 -- vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024);
--- boot_timeout: seconds (120); on_output: gets what the program of InstanceExec has printed, once that has ended
+-- boot_timeout: seconds (120); on_output: gets what the program of InstanceExec prints, as it comes
 ---@return vmctl.CcHelper|nil, string?, string?
 function M.new(opts)
   opts = options.check(opts, known, "cc_helper.new")

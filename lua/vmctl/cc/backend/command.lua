@@ -172,14 +172,36 @@ function methods:_await_output(child, reader)
   return settle(self, record)
 end
 
+--- Hands on the output of a command that was started with a pipe, as it comes, until the command and its output have ended. What others
+--- still hold open then is left when it has been silent for a moment. Waits.
+---@param write fun(bytes: string): any a false value ends it: nobody wants more
+---@return integer|nil exit_code, string?, integer?, table?
+function methods:pass_output(write)
+  local child <close> = self._child
+  return task.scope(function(scope)
+    local passed = 0
+    local reader = task.spawn_in(scope, function()
+      for data in function() return child.stdout:read(wire.PIECE, math.huge) end do
+        if not write(data) then return end
+        passed = passed + #data
+      end
+    end)
+    local record, err, code = child:wait(math.huge)
+    if not record and not self._ended then return failure.of("wait", self.name, err, code) end
+    repeat
+      local before = passed
+      local is_over = reader:join(job.LINGER) or passed == before
+    until is_over
+    scope:cancel()
+    job.leave_output(child)
+    return record and settle(self, record) or self.exit_code
+  end)
+end
+
 --- Ends it if it runs. Does not wait: tasks that wait for it are woken by its end.
 function methods:kill()
   if self._child and not self._ended then self._child:kill "KILL" end
 end
-
---- Says if it has run to its end, so that its exit code is that of the program.
----@return boolean
-function methods:has_ended() return self._ended == true end
 
 --- Says if it runs.
 function methods:is_running()

@@ -23,11 +23,11 @@ local mt = { __name = "vmctl.CcGuest", __index = methods }
 ---@param vm vmctl.Machine
 ---@param pool vmctl.CcPool
 ---@param about { folder: string, image: table, parent: table?, snapshots: vmctl.CcSnapshots, on_output: function? } folder: temporary,
--- removed with it; on_output: gets what the only program of the guest has printed
+-- removed with it; on_output: gets what the only program of the guest prints, as it comes
 ---@return vmctl.CcGuest
 function M.new(vm, pool, about)
   return setmetatable({ pool = pool, _vm = vm, _folder = about.folder, _image = about.image, _last = about.parent,
-    _snapshots = about.snapshots, _on_output = about.on_output }, mt)
+    _snapshots = about.snapshots, _on_output = about.on_output or function() end }, mt)
 end
 
 function methods:is_running()
@@ -75,19 +75,25 @@ function methods:set_network(enabled)
   return true
 end
 
--- Its exit status, once it has ended. Output that is too much for one answer is left out, and said.
+-- Hands on what a connection delivers, up to its end.
+local function pass_output(self, connection)
+  while true do
+    local answer, err, code, where = relay.ask(self.pool, "exec", T.CONN_READ, string.pack(">I8I4", connection, wire.PIECE))
+    if not answer and code == codes.UNKNOWN and err == "EOF" then return true end
+    if not answer then return nil, err, code, where end
+    self._on_output(answer:bytes())
+  end
+end
+
+-- Its exit status, once it has ended.
 local function run_only(self, name, args)
   local answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_NEW, encoder.new():string(name):string_slice(args):bytes())
   if not answer then return nil, err, code, where end
   local handle = string.pack(">I8", answer:uint64())
-  local on_output = self._on_output or function() end
-  answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_COMBINED_OUTPUT, handle)
-  if answer then
-    on_output(answer:bytes())
-    return answer:int32()
-  end
-  if code ~= codes.IO or not err:find("too many for one answer", 1, true) then return nil, err, code, where end
-  on_output(("vmctl: %s\n"):format(err))
+  answer, err, code, where = relay.ask(self.pool, "exec", inside.PIPED, handle)
+  local ok
+  if answer then ok, err, code, where = pass_output(self, answer:uint64()) end
+  if not ok then return nil, err, code, where end
   answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_WAIT, handle)
   if not answer then return nil, err, code, where end
   return answer:int32()
