@@ -382,7 +382,7 @@ do
 local cc_helper = {}
 
 --- Makes a helper. Does not wait.
----@param opts? { root: string?, kernel: string?, modules_dir: string?, agent: string?, cache_dir: string?, most_handles: integer?, boot_timeout: number?, launch: table?, on_output: fun(bytes: string)? } root: the folder that is the instance; else what guests need: the kernel (without it $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024); boot_timeout: seconds (120); on_output: gets what the program of InstanceExec has printed, once that has ended
+---@param opts? { root: string?, kernel: string?, modules_dir: string?, agent: string?, cache_dir: string?, most_handles: integer?, boot_timeout: number?, launch: table?, on_output: fun(bytes: string)? } root: the folder that is the instance; else what guests need: the kernel (without it $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024); boot_timeout: seconds (120); on_output: gets what the program of InstanceExec prints, as it comes
 ---@return vmctl.CcHelper|nil
 ---@return string?
 ---@return string?
