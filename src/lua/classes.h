@@ -43,8 +43,6 @@ void vmctl_merge_register(lua_State *L);
 void vmctl_hypervisor_register(lua_State *L);
 void vmctl_handover_register(lua_State *L);
 void vmctl_codec_register(lua_State *L);
-void vmctl_json_read_register(lua_State *L);
-void vmctl_json_write_register(lua_State *L);
 void vmctl_terminal_register(lua_State *L);
 void vmctl_signals_register(lua_State *L);
 void vmctl_hash_register(lua_State *L);

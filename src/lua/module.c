@@ -92,8 +92,6 @@ int luaopen_vmctl_core(lua_State *L)
     vmctl_hypervisor_register(L);
     vmctl_handover_register(L);
     vmctl_codec_register(L);
-    vmctl_json_read_register(L);
-    vmctl_json_write_register(L);
     vmctl_terminal_register(L);
     vmctl_signals_register(L);
     vmctl_hash_register(L);

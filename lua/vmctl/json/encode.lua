@@ -2,14 +2,11 @@
 -- because so much of what it would write had to be checked or replaced that it saved no time.
 
 local cjson = require "vmctl.json.library"
-local core = require "vmctl.core"
 local markers = require "vmctl.json.markers"
 
 local find, format, gsub, concat = string.find, string.format, string.gsub, table.concat
 local math_type, utf8_len = math.type, utf8.len
 local type, next, tonumber, getmetatable = type, next, tonumber, getmetatable
-
-local write = core.json_write           -- of what is short and plain
 
 local MAX_DEPTH = markers.MAX_DEPTH
 local array_mt, object_mt, null = markers.array, markers.object, cjson.null
@@ -186,11 +183,7 @@ function table_text(tbl, depth)
 end
 
 return function(value)
-  local text = write(value, array_mt, object_mt)
-  if text then
-    return text
-  end
-  local why
+  local text, why
   if type(value) == "table" then
     text, why = table_text(value, 1)
   else
