@@ -83,7 +83,8 @@ local function check_spec(bytes)
   assert(type(spec[1]) == "string" and type(request) == "table")
   for _, word in ipairs(spec) do assert(not word:find("\0", 1, true), "a word that would be cut short") end
   for name, value in pairs(spec.env) do
-    assert(type(name) == "string" and name ~= "" and not name:find "[=%z]" and not value:find("\0", 1, true), "an odd variable")
+    assert(type(name) == "string" and name ~= "" and not name:find "[=%z]", "an odd variable")
+    assert(value == false or not value:find("\0", 1, true), "an odd variable") -- false: the command shall not have the agent's
   end
 end
 
