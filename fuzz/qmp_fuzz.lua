@@ -1,5 +1,4 @@
 -- What must hold for any line that a monitor or a guest agent sends. Returns a function that raises when it does not.
-package.loaded["vmctl.core"] = { now = os.clock } -- the decoder never waits
 local json = require "vmctl.json"
 local wire = require "vmctl.qmp.wire"
 
