@@ -14,8 +14,8 @@ M.WAY = { bookworm = "tmpfiles", trixie = "extra-unit" }
 --- A guest for which it is named runs it; without one (kernel = false) it runs its disk's own.
 M.KERNEL = guest.kernel
 
--- Those of bookworm that have something else than the others.
-local KINDS = { cloud = true, dracut = true }
+-- Those that have something else than the others.
+local KINDS = { cloud = true, dracut = true, openrc = true }
 
 --- Those that are to be tried.
 ---@return string[]
@@ -30,11 +30,13 @@ end
 --- The disk of a suite.
 function M.disk(suite) return ("%sbuild/debian-%s/disk.img"):format(guest.root, suite) end
 
---- The disk of a bookworm with something else: "cloud" has cloud-init, "dracut" an initrd of dracut's. Nil where it is not to be tried.
+--- A disk with something else: "cloud" has cloud-init, "dracut" an initrd of dracut's, "openrc" neither systemd nor a kernel. Nil where
+--- it is not to be tried.
+---@param suite? string (bookworm)
 ---@return string|nil
-function M.kind(name)
+function M.kind(name, suite)
   local wanted = (" %s "):format(os.getenv "VMCTL_DISTRIBUTIONS" or ""):find((" %s "):format(name), 1, true)
-  return wanted and M.disk("bookworm-" .. name) or nil
+  return wanted and M.disk(("%s-%s"):format(suite or "bookworm", name)) or nil
 end
 
 --- A guest of it that is ready; options as for vmctl.machine.launch.
