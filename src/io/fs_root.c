@@ -96,7 +96,8 @@ int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flag
     path += strspn(path, "/");
     if (!*path)
         path = ".";
-    if (root->near && !(flags & O_PATH) && beneath_may_wait(root, path, flags))
+    bool fresh = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL); /* nothing is there, or it fails */
+    if (root->near && !fresh && !(flags & O_PATH) && beneath_may_wait(root, path, flags))
         return -EXDEV;
     bool plain = root->whole && !root->strict && !root->near;
     int fd = plain ? openat(root->fd, path, flags, mode) : beneath_openat2(root, path, flags, mode);

@@ -274,6 +274,27 @@ static int l_file_chmod(lua_State *L)
     return file_result(L, fchmod(f->fd, (mode_t)luaL_checkinteger(L, 2) & 07777), "chmod");
 }
 
+/* f:chown(uid, gid) -> true; -1 leaves one alone */
+static int l_file_chown(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    lua_Integer uid = luaL_checkinteger(L, 2), gid = luaL_checkinteger(L, 3);
+    if (!vmctl_fs_is_owner(uid) || !vmctl_fs_is_owner(gid))
+        return file_fail(L, -EOVERFLOW, "chown");
+    return file_result(L, fchown(f->fd, (uid_t)uid, (gid_t)gid), "chown");
+}
+
+/* f:chtimes(atime, mtime, [nanoseconds of mtime]) -> true; whole seconds */
+static int l_file_chtimes(lua_State *L)
+{
+    const struct lua_file *f = file_check(L);
+    lua_Integer nanoseconds = luaL_optinteger(L, 4, 0);
+    luaL_argcheck(L, nanoseconds >= 0 && nanoseconds < 1000000000, 4, "a part of a second expected");
+    const struct timespec times[2] = { { .tv_sec = luaL_checkinteger(L, 2) },
+                                       { .tv_sec = luaL_checkinteger(L, 3), .tv_nsec = (long)nanoseconds } };
+    return file_result(L, futimens(f->fd, times), "chtimes");
+}
+
 static int l_file_stat(lua_State *L)
 {
     const struct lua_file *f = file_check(L);
@@ -339,6 +360,7 @@ void vmctl_fs_file_register(lua_State *L)
                                         { "read_counted", l_file_read_counted },
                                         { "sync", l_file_sync },   { "truncate", l_file_truncate }, { "stat", l_file_stat },
                                         { "close", l_file_close }, { "chmod", l_file_chmod },       { "extent", l_file_extent },
+                                        { "chown", l_file_chown }, { "chtimes", l_file_chtimes },
                                         { "fileno", l_file_fileno }, { "quick", l_file_quick },
                                         { "reopen", l_file_reopen }, { "lock", l_file_lock }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_file_close }, { "__close", l_file_close }, { NULL, NULL } };

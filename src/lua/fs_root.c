@@ -197,16 +197,25 @@ static int l_root_remove_all(lua_State *L)
     return root_result(L, vmctl_beneath_remove_all(r, path), "remove", path);
 }
 
+/* Are two names in one folder, as far as the paths tell? Not of what is no name of its own: ".", "..", or none. */
+static bool same_folder(const char *a, const char *b)
+{
+    const char *end_a = strrchr(a, '/'), *end_b = strrchr(b, '/');
+    return end_a && end_b && end_a - a == end_b - b && memcmp(a, b, (size_t)(end_a - a)) == 0 && end_a[1] && end_b[1] &&
+           strcmp(end_b, "/.") != 0 && strcmp(end_b, "/..") != 0;
+}
+
 /* root:rename(from, to) -> true */
 static int l_root_rename(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
     const char *from = root_path(L, 2), *to = root_path(L, 3);
     char name[2][NAME_MAX + 1];
+    bool one = same_folder(from, to);
     int at[2] = { -1, -1 }, err = vmctl_beneath_parent(r, from, name[0], &at[0]);
-    if (!err)
+    if (!err && !one)
         err = vmctl_beneath_parent(r, to, name[1], &at[1]);
-    if (!err && renameat(at[0], name[0], at[1], name[1]) < 0)
+    if (!err && renameat(at[0], name[0], at[one ? 0 : 1], one ? strrchr(to, '/') + 1 : name[1]) < 0)
         err = -errno;
     for (int i = 0; i < 2; i++)
         if (at[i] >= 0)

@@ -60,7 +60,7 @@ end
 local class_of = { root = assert(raw.root "/") }
 class_of.file = assert(class_of.root:open("/", "rd"))
 
-add_file_methods(class_of.file, "read read_counted write seek truncate stat chmod extent close")
+add_file_methods(class_of.file, "read read_counted write seek truncate stat chmod chown chtimes extent close")
 add_file_methods(class_of.file, "sync", true)
 add_root_methods(class_of.root, "stat list mkdir remove rename symlink link readlink chmod chown chtimes real xattrs set_xattr")
 add_root_methods(class_of.root, "remove_all", true)

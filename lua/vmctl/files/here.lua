@@ -67,16 +67,23 @@ local function place(self, path)
   return "/" .. self._name .. (path ~= "" and "/" .. path or "")
 end
 
-local function set_attributes(self, path, entry)
+-- `file`: of an open one no path has to be looked up again.
+local function set_attributes(self, path, entry, file)
   local root, is_link = self._root, entry.type == "link"
   local ok, err, code = true, nil, nil
-  if self._owner == "keep" then ok, err, code = root:chown(path, entry.uid, entry.gid, true) end
+  if self._owner == "keep" then
+    if file then ok, err, code = file:chown(entry.uid, entry.gid) else ok, err, code = root:chown(path, entry.uid, entry.gid, true) end
+  end
   for name, value in pairs(ok and not is_link and entry.xattrs or {}) do
     if ok and name:find "^user%." then ok, err, code = root:set_xattr(path, name, value) end
   end
-  if ok and not is_link then ok, err, code = root:chmod(path, entry.mode & 4095 & ~PRIVILEGES) end
-  if ok then ok, err, code = root:chtimes(path, entry.mtime, entry.mtime, entry.nsec or 0, is_link) end
-  return ok, err, code
+  local mode, nsec = entry.mode & 4095 & ~PRIVILEGES, entry.nsec or 0
+  if ok and not is_link then
+    if file then ok, err, code = file:chmod(mode) else ok, err, code = root:chmod(path, mode) end
+  end
+  if not ok then return nil, err, code end
+  if file then return file:chtimes(entry.mtime, entry.mtime, nsec) end
+  return root:chtimes(path, entry.mtime, entry.mtime, nsec, is_link)
 end
 
 local function staged(path)
@@ -103,9 +110,9 @@ local function put_file(self, path, entry, read)
       write = function(data) return file:write(data) end, seek = function(at) return file:seek(at, 0) end,
       truncate = function(size) return file:truncate(size) end,
     }, entry, read, self._guess)
+    if ok then ok, err, code = set_attributes(self, unfinished, entry, file) end
     local closed, why, how = file:close()
     if ok and not closed then ok, err, code = nil, why, how end
-    if ok then ok, err, code = set_attributes(self, unfinished, entry) end
     return ok, err, code
   end)
 end
