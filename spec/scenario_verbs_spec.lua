@@ -36,7 +36,8 @@ case $verb in
   start)
     [ -e $file ] || { echo "Failed to start $unit: Unit $unit not found." >&2; exit 5; }
     alive || { setsid sh -c "exec $(sed -n 's/^ExecStart=//p' $file)" </dev/null >/dev/null 2>&1 & echo $! > $pid; }
-    sleep 0.1; alive || { echo "Job for $unit failed." >&2; exit 1; } ;;
+    n=0; while alive && ! grep -qs ^sleep "/proc/$(cat $pid)/cmdline" && [ $n -lt 200 ]; do sleep 0.05; n=$((n + 1)); done
+    alive || { echo "Job for $unit failed." >&2; exit 1; } ;;
   stop) alive && kill "$(cat $pid)"; rm -f $pid ;;
   is-active) if alive; then echo active; else echo inactive; exit 3; fi ;;
   show)
