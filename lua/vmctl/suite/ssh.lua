@@ -15,7 +15,7 @@ local M = {}
 
 local ATTEMPTS = 4      -- a host may die
 local LIMIT = 60        -- seconds for a short command
-local PATIENCE = 30     -- seconds until what was stopped is killed
+local GRACE = 30        -- seconds until what was stopped is killed
 local LINE = 64 << 10   -- bytes of a line of parallel's
 
 -- A host that says nothing for a quarter of a minute is dead.
@@ -167,7 +167,7 @@ function methods:_kill()
   local child = self._child
   child:kill("TERM", true)
   task.spawn(function()
-    if not child:wait(PATIENCE) then child:kill "KILL" end
+    if not child:wait(GRACE) then child:kill "KILL" end
   end)
 end
 

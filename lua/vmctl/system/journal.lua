@@ -170,7 +170,7 @@ end
 ---@param timeout? number seconds (that of the journal, else 60)
 ---@return vmctl.JournalEntry|nil entry, string? message, string? code EOF, ETIMEDOUT, ECLOSED, ERESET: the guest was restarted; ENOTSUP
 function methods:next(timeout)
-  local entry, err, code = next_entry(self, core.now() + (timeout or self._patience or TIMEOUT))
+  local entry, err, code = next_entry(self, core.now() + (timeout or self._limit or TIMEOUT))
   if not entry then return nil, err, code end
   return entry
 end
@@ -179,7 +179,7 @@ end
 ---@return fun(): vmctl.JournalEntry|nil
 function methods:entries()
   return function()
-    local entry, err, code = next_entry(self, core.now() + (self._patience or math.huge))
+    local entry, err, code = next_entry(self, core.now() + (self._limit or math.huge))
     if entry then return entry end
     if code == "EOF" or code == "ECLOSED" or code == "ECANCELED" then return nil end
     error("journal: " .. err, 2)
@@ -196,11 +196,11 @@ end
 
 mt.__close, mt.__gc = methods.close, methods.close
 
-local function open(exec, words, opts, patience)
+local function open(exec, words, opts, limit)
   local process, err, code = exec:start(options.merge(words, { stdin = false, user = opts.user }))
   if not process then return nil, "journal: " .. err, code end
   return setmetatable({
-    _process = process, _parts = {}, _size = 0, _ready = {}, _first = 1, _last = 0, _stderr = "", _patience = patience, skipped = 0,
+    _process = process, _parts = {}, _size = 0, _ready = {}, _first = 1, _last = 0, _stderr = "", _limit = limit, skipped = 0,
   }, mt)
 end
 
