@@ -130,6 +130,14 @@ describe("a guest with a root", function()
     assert.same({ "ours", "a kernel is named" }, { vm.boot, vm.boot_reason })
   end, BOOT))
 
+  it("may lack the folders that file systems are mounted on", run(function()
+    local tree = folder .. "/bare"
+    assert(os.execute(("cp -a '%s/tree' '%s' && rmdir '%s'/dev '%s'/proc '%s'/sys '%s'/run"):format(folder, tree, tree, tree, tree, tree)))
+    local vm <close> = assert(roots.launch(folder, { root = "disk:" .. roots.disk(tree, folder .. "/bare.img"), kernel = false }))
+    assert(vm:wait_ready { timeout = BOOT })
+    assert.equal("dev\nproc\nsys\n", say(vm, "cd /; ls -d dev proc sys"))
+  end, 2 * BOOT))
+
   it("is refused, with the modules' names, where our kernel lacks some", run(function()
     local modules = folder .. "/modules"
     assert(core.fs.mkdir(modules))

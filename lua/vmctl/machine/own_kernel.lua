@@ -101,7 +101,7 @@ end
 
 -- The options of the launch, for a guest that only looks.
 local function look_options(opts, spec, at, writes)
-  local one = options.merge(spec, { read_only = true })
+  local one = options.merge(spec, { read_only = spec.read_only or at.kept ~= nil }) -- stage 1 makes folders that a root lacks
   return {
     root = one, writes = writes, init = "agent", name = at.name and at.name .. "-look" or "look", kernel = opts.kernel, agent = opts.agent,
     modules_dir = opts.modules_dir, cache_dir = opts.cache_dir, accel = opts.accel, qemu = opts.qemu, arch = opts.arch,
