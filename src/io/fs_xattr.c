@@ -22,7 +22,7 @@ static int xattr_name(const struct vmctl_root *root, const char *path, char via[
     return err;
 }
 
-/* What is held by an fd is there: it is /proc that is not. Nobody may take that for a file that has gone. */
+/* A file that an fd holds is there: it is /proc that is not. Nobody may take that for a file that has gone. */
 static int xattr_errno(void)
 {
     return errno == ENOENT ? -ENOSYS : errno == E2BIG ? VMCTL_ETOOBIG : -errno;

@@ -1,4 +1,4 @@
-/* What the files of a loop share with each other alone. */
+/* Shared by the files of a loop alone. */
 #ifndef VMCTL_IO_LOOP_PARTS_H
 #define VMCTL_IO_LOOP_PARTS_H
 

@@ -1,4 +1,4 @@
-/* What the files of a stream share with each other alone. */
+/* Shared by the files of a stream alone. */
 #ifndef VMCTL_IO_STREAM_PARTS_H
 #define VMCTL_IO_STREAM_PARTS_H
 

@@ -1,4 +1,4 @@
-/* What core.process is told in a table, as a description of a child. */
+/* Reads the table that core.process gets into a description of a child. */
 #include "lua/process_options.h"
 #include "lua/check.h"
 

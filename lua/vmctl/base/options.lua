@@ -182,7 +182,7 @@ local function unknown_message(key, known)
   return ("unknown option '%s' (known: %s)"):format(shown, table.concat(names, ", "))
 end
 
---- What is wrong with one member of an option table as a sentence, or nil.
+--- The mistake in one member of an option table as a sentence, or nil.
 local function mistake_of(key, value, opts, known)
   local in_list = math.type(key) == "integer" and key >= 1 and key <= #opts
   local want = known[in_list and 1 or key]

@@ -33,7 +33,7 @@ local function complain(trunk, message)
   io.stderr:write(("vmctl: trunk %s has ended: %s\n"):format(trunk.name, message))
 end
 
---- What the options say, for `switch:trunk`.
+--- Reads the options for `switch:trunk`.
 ---@param opts table
 ---@param on_end? function
 ---@return table

@@ -156,7 +156,7 @@ local function check_way(step, ways, opts)
   return true
 end
 
--- What goes, goes first: a unit before its user, and that before its group.
+-- Removals come first: a unit before its user, and the user before its group.
 local function removals_first(steps)
   local list = {}
   for _, kind in ipairs { "unit", "user", "group" } do

@@ -24,7 +24,7 @@ local function partition_text(each)
     name and (" '%s'"):format(name) or "", size_text(each.size), each.role and ", " .. each.role or "")
 end
 
--- What can be seen of a disk from outside.
+-- A disk as it can be seen from outside.
 local function look_outside(report, path)
   local file <close>, err = root_disk.open(path) -- luacheck: ignore
   if not file then return report("disk", false, (err:gsub("^root: ", "")), "name another file, or end what uses it") end

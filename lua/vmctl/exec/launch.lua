@@ -49,7 +49,7 @@ local function add_to(env, layer)
   return true
 end
 
--- What the agent's environment gets for the command: what a login of the user would add, then the server's, then the request's.
+-- The additions to the agent's environment for the command: those of a login of the user, then the server's, then the request's.
 local function environment(request, opts)
   local env, user, ok, err = {}, given(request.user), true, nil
   for _, name in ipairs(user and OWN or NONE) do env[name] = false end

@@ -43,7 +43,7 @@ local function is_file(path)
   return found and found.type == "file"
 end
 
--- What a file or folder holds, as a root's text begins.
+-- The kind of a file or folder, as a root's text begins.
 local function kind_of(path)
   local found, err, code = core.fs.stat(path)
   if not found then return nil, err, code end

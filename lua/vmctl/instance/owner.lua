@@ -24,7 +24,7 @@ local function answer(value)
   io.stdout:flush()
 end
 
--- What a process that was killed while it made the disk has left. The lock is held.
+-- Leftovers of a process that was killed while it made the disk. The lock is held.
 local function remove_leftovers(options)
   local kept = options.root.keep
   if kept then staged.remove_leftovers(kept) end

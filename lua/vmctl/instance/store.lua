@@ -5,7 +5,7 @@
 ---   state.json   how far its owner, the process that runs it, has come, and how its last run ended
 ---   lock         held by the owner as long as it lives, and by who removes the instance
 ---   owner.log    what the owner has said
---- What begins with a point is no instance: it is being made, or being removed.
+--- A name that begins with a point is no instance: it is being made, or being removed.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local file_lock = require "vmctl.base.file_lock"
@@ -80,7 +80,7 @@ local function read(path, want)
   return value
 end
 
---- What an instance is made of. Does not wait, but for the file system.
+--- The description that an instance was made from. Does not wait, but for the file system.
 ---@param name string
 ---@return { name: string, created: integer, root: table, options: table, image: { digest: string, name: string? }? }|nil
 ---@return string?, string? code ENOENT, EPROTO

@@ -13,7 +13,7 @@ local QUEUE = 1 << 20 -- bytes: the default limit of its queue
 local methods = {}
 local mt = { __name = "vmctl.L2Intercept", __index = methods }
 
--- What goes on in place of a frame.
+-- The frames that go on in place of one.
 local function frames_of(verdict, frame)
   if verdict == nil or verdict == true then return { frame } end
   if verdict == false then return {} end

@@ -86,7 +86,7 @@ local function ended(self)
   self._changed:wake()
 end
 
--- What went wrong says more than how the session ended, unless it is only that.
+-- The first error says more than how the session ended, unless it is only that.
 local function not_joined(self, err, code)
   if VAGUE[code] and self._session and not self._session:alive() then
     local _, why, how = self._session:reason()

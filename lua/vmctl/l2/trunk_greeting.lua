@@ -22,7 +22,7 @@ function M.hello(nonce, is_keyed)
   return FORMAT:pack(MAGIC, VERSION, is_keyed and KEYED or 0, 0, 0, nonce)
 end
 
---- What an end proves: that it knows the key, in this meeting, and in its part of it. Does not wait.
+--- An end's proof that it knows the key, in this meeting, and in its part of it. Does not wait.
 ---@param key string
 ---@param part "first"|"second" first: whose nonce is the greater one
 ---@param greater string the nonces

@@ -64,7 +64,7 @@ local function unused_name(networks, prefix)
   return ("%s-%d"):format(prefix, number)
 end
 
--- What the options say, and the key. Raises at the caller's caller.
+-- Reads the options and the key. Raises at the caller's caller.
 local function read_options(switch, opts, allowed, what)
   opts = options.check(opts, allowed, what, 4)
   if opts.key and opts.key_file then error("trunk: 'key' or 'key_file' expected, got both", 4) end
@@ -160,7 +160,7 @@ end
 
 listener_mt.__close = listener.close
 
--- Who has the key may come from anywhere.
+-- A peer that has the key may come from anywhere.
 local function policy(allow, key)
   return access.policy(allow or key and { tcp = "any", cid = { "any" } } or nil)
 end

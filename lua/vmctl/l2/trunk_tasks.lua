@@ -53,7 +53,7 @@ local function keep_alive(self)
   return errors.fail("ECANCELED", "cancelled")
 end
 
--- Who removes or disconnects a port of a trunk ends the trunk.
+-- Removing or disconnecting a port of a trunk ends the trunk.
 local function watch(self, port)
   while port:state() == "connected" do
     local ok, err, code = port._changed:wait(math.huge)

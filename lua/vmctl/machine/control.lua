@@ -134,7 +134,7 @@ function methods:set_link(nic, up)
   return order(self, "set_link", { name = "nic" .. nic - 1, up = up })
 end
 
---- Who is at the other end of the network cards that are on sockets. Waits.
+--- Names the peers of the network cards that are on sockets. Waits.
 ---@return { card: integer, type: string, info: string, connected: boolean }[]|nil links info: what QEMU says of it
 ---@return string?, string?
 function methods:links()

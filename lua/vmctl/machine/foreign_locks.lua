@@ -1,4 +1,4 @@
---- Whether a QEMU that is none of ours has a disk: it knows nothing of our locks, but takes some of its own (file-posix.c of QEMU: a lock
+--- Tells if a QEMU that is none of ours has a disk: it knows nothing of our locks, but takes some of its own (file-posix.c of QEMU: a lock
 --- on the byte 100 by who reads, on 101 by who writes), which the kernel lists.
 local core = require "vmctl.core"
 

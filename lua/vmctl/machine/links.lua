@@ -1,9 +1,9 @@
---- Whether the network cards of a guest have somebody at the other end: QEMU itself says nothing of it.
+--- Tells which network cards of a guest have a peer: QEMU itself says nothing of it.
 local log = require "vmctl.log"
 
 local M = {}
 
--- What QEMU says of a wire without a peer: nothing yet, or any more; or why.
+-- QEMU's words for a wire without a peer: nothing yet, or any more; or why.
 local function is_alone(info)
   return info == "" or info:find("error", 1, true) ~= nil or info:find "^listening" ~= nil or info:find "^disconnected" ~= nil
 end

@@ -54,7 +54,7 @@ local MAKERS = {
   end,
 }
 
--- What the guest has said of the disk. A reason says why its kernel cannot be taken.
+-- The guest's answer about the disk. A reason says why its kernel cannot be taken.
 local function understand(text)
   local function word(name) return text:match("\n" .. name .. " (%S+)") end
   text = "\n" .. text

@@ -24,7 +24,7 @@ local function uuid_text(id)
   return ("%s-%s-%s-%s-%s"):format(digits:sub(1, 8), digits:sub(9, 12), digits:sub(13, 16), digits:sub(17, 20), digits:sub(21))
 end
 
---- What a file system's beginning says that it is. Does not wait.
+--- Recognises a file system by its beginning. Does not wait.
 ---@param bytes string the first 72 KiB of a partition, or fewer
 ---@return string|nil type, string? label nil: it has none
 ---@return string? uuid

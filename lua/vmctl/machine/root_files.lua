@@ -18,7 +18,7 @@ M.ROOT_SERIAL = ROOT_SERIAL
 ---@return string
 function M.encode(text) return (text:gsub("[^%w/._:=+-]", function(c) return ("%%%02x"):format(c:byte()) end)) end
 
--- What is ours to close from here on.
+-- The files that are ours to close from here on.
 local function add_open(self, name, file, write)
   local each = { name = name, file = file }
   self._files[#self._files + 1] = each

@@ -1,11 +1,11 @@
---- Whether stage 1 with our kernel can mount what is on a disk: told before anything starts, as far as the disk can be seen from outside.
+--- Tells if stage 1 with our kernel can mount what is on a disk: told before anything starts, as far as the disk can be seen from outside.
 local M = {}
 
--- What stage 1 takes for a root; the module of each has its name.
+-- The file systems that stage 1 takes for a root; the module of each has its name.
 local MOUNTED = { ext4 = true, xfs = true, btrfs = true, erofs = true, squashfs = true, f2fs = true }
 local EXTENDED = { ["05"] = true, ["0F"] = true, ["85"] = true } -- kinds of an MBR's entry that has partitions inside
 local FIRMWARE = 'let the disk\'s own loader start it (boot = "firmware")'
--- What is no file system, and no root of stage 1's.
+-- Contents that are no file system, and so no root of stage 1's.
 local CLOSED = {
   LVM = { "is a physical volume of LVM, whose volumes stage 1 does not open", FIRMWARE },
   LUKS = { "is encrypted with LUKS, which stage 1 does not open", FIRMWARE .. ", which asks for the passphrase on its console" },

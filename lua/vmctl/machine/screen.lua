@@ -95,7 +95,7 @@ function methods:send_chars(text)
   return true
 end
 
--- What is there has to be a file of this user's.
+-- A file that is there already has to be this user's.
 local function check_place(path)
   if not core.fs.stat(path, true) then return true end
   local file, err, code = core.fs.private(path)

@@ -142,7 +142,7 @@ local function module_folder(dir)
   return dir
 end
 
--- What the kernel lacks is kept beside the archive. Without a list of what is built in there is no telling.
+-- A list of what the kernel lacks is kept beside the archive. It cannot be made without the kernel's list of what is built in.
 local function keep(path, tree, lacks, dir)
   local can_tell = dir and core.fs.stat(dir .. "/modules.builtin")
   local ok, err, code = core.fs.replace(path .. LACKS, can_tell and table.concat(lacks, "\n") .. "\n" or "\n")

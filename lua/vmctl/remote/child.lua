@@ -36,7 +36,7 @@ function M.start(where)
   return self
 end
 
--- What it said last, in one line.
+-- Its last words, in one line.
 local function said(self) return log.one_line(log.last_words(self._said, SHOWN), SHOWN) end
 
 --- Why its output has ended, as a failure. Waits up to two seconds for its end.

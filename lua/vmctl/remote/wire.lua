@@ -1,4 +1,4 @@
---- What is said between a script and `vmctl serve --stdio` on another machine: docs/remote.md#on-the-wire. One line each way, then
+--- The messages between a script and `vmctl serve --stdio` on another machine: docs/remote.md#on-the-wire. One line each way, then
 --- yamux, each stream of which begins with a request, and its answer, of one line of JSON each.
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"

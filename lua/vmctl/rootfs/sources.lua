@@ -88,7 +88,7 @@ end
 
 M["oci-archive"] = M["docker-archive"]
 
--- What skopeo says, without the time and the level that it puts before that.
+-- skopeo's message without the time and the level that it puts before it.
 local function plain(message)
   local before, words = message:match '^(.-)time="[^"]*" level=%a+ msg="(.*)"$'
   return words and before .. words:gsub("\\(.)", "%1") or message

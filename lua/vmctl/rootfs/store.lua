@@ -27,7 +27,7 @@ local function without_dots(path)
   return table.concat(parts, "/")
 end
 
--- What is packed as a whole cannot be read where it stands.
+-- An archive that is compressed as a whole cannot be read in place.
 local function check_unpacked(source)
   local head, err, code = source.file:read(packing.HEAD, 0)
   if not head then return nil, err, code end

@@ -28,7 +28,7 @@ function M.new(given, specs, level)
   return setmetatable({ _given = given, _specs = specs, _lock = locks.lock(), _open = {} }, mt)
 end
 
--- Who needs most comes first; each goes where least is needed by then.
+-- The machine that needs most comes first; each goes where least is needed by then.
 local function spread(specs, count)
   local names, load, place = {}, {}, {}
   for name, spec in pairs(specs) do

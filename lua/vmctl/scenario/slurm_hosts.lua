@@ -44,7 +44,7 @@ exit $code
 local methods = {}
 local mt = { __name = "vmctl.SlurmAllocation", __index = methods }
 
--- What the script says: the job's number, and the nodes' names.
+-- The script's output: the job's number, and the nodes' names.
 local function read(child, deadline)
   local id, nodes = nil, {}
   while #nodes < MOST do

@@ -14,7 +14,7 @@ local SAID = 16         -- lines
 local MOST_CARDS = 16
 local PICTURE = 64 << 20 -- bytes of one, at most
 
--- What of a launch is this program's own.
+-- The options of a launch that are this program's own.
 local REFUSED = { on = true, fds = true, paths = true, shares = true, console_log = true, cid = true, root = true,
   writes = true, kernel = true, initrd = true, agent = true, modules_dir = true, cache_dir = true }
 local FILES = { kernel = true, initrd = true, agent = true }
@@ -139,7 +139,7 @@ function M.launch(request, store)
   return self
 end
 
---- What the script is told of it. Does not wait.
+--- The description of it that the script gets. Does not wait.
 ---@return table
 function methods:about()
   local vm = self.vm

@@ -67,7 +67,7 @@ function methods:feed(bytes)
   end
 end
 
---- What the tests printed: the last MiB of it.
+--- The tests' output: the last MiB of it.
 ---@return string
 function methods:output()
   return table.concat(self._output):sub(-OUTPUT_MOST)

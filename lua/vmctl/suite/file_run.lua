@@ -69,7 +69,7 @@ local function bad_end(result, record)
   if not failed and record.exit_code ~= 0 then return ("ended with exit code %d, though no test failed"):format(record.exit_code) end
 end
 
--- What an event changes in the result.
+-- Changes of the result by each event.
 local function take(result, event, folder)
   local name = tostring(event.name)
   if event.event == "begin" then

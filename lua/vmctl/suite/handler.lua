@@ -15,7 +15,7 @@ local function text_of(message)
   return type(message) == "string" and message or tostring(message)
 end
 
--- What a test failed of: busted keeps it in a list of its own.
+-- The failure of a test: busted keeps it in a list of its own.
 local function reason(handler, status)
   local list = status == "failure" and handler.failures or status == "error" and handler.errors
   local last = list and list[#list]

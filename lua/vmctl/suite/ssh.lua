@@ -126,7 +126,7 @@ local function drive(self, texts)
   return true
 end
 
--- What a host that died, or an interrupt, has left behind. The folder's name is ours alone.
+-- Leftovers of a host that died, or of an interrupt. The folder's name is ours alone.
 local function clean(self)
   host:run(parallel(self, "--nonall", "--jobs", "0", "--timeout", tostring(LIMIT),
     ("rm -rf %s 2>/dev/null || { sleep 2; rm -rf %s; }"):format(self._name, self._name)))

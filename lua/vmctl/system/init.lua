@@ -31,7 +31,7 @@ function M.systemctl(exec, words, opts)
   return systemctl.call(exec, argv, opts)
 end
 
---- What systemd says of the whole system now: "running", "starting", "degraded" … Waits for its answer.
+--- The state of the whole system, as systemd tells it now: "running", "starting", "degraded" … Waits for its answer.
 ---@param exec table
 ---@return string|nil, string?, string? code ENOTSUP
 function M.state(exec)

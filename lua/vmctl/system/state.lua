@@ -115,7 +115,7 @@ local function await_openrc(exec, deadline)
   end
 end
 
---- What starts the services of a guest. Waits.
+--- Names the program that starts the services of a guest. Waits.
 ---@param exec table that runs commands
 ---@return "systemd"|"openrc"|"none"|nil, string?, string?
 function M.kind(exec)

@@ -40,7 +40,7 @@ function M.call(exec, words, opts)
   return record
 end
 
---- What a failed call has said, on one line. Does not wait.
+--- The message of a failed call, on one line. Does not wait.
 ---@param record table
 ---@return string
 function M.words_of(record)

@@ -22,7 +22,7 @@ local MOST_DEPTH = 256
 ---@field major? integer
 ---@field minor? integer
 
---- What is at a path. Waits for the file system.
+--- Describes the file at a path. Waits for the file system.
 ---@param root vmctl.Root
 ---@param path string
 ---@return vmctl.TarEntry|nil, string?, string?

@@ -20,7 +20,7 @@ function M.describe(command)
   command:option("--ssh-option", "A word for ssh."):argname("WORD"):count "*"
 end
 
--- What vmctl has found there, in the shape that doctor.check gives.
+-- The findings there, in the shape that doctor.check gives.
 local function ask(opts)
   local host <close>, err, code = machine.host { opts.on, ssh_options = opts.ssh_option } -- luacheck: ignore
   if not host then return nil, err, code end

@@ -29,7 +29,7 @@ local function check(opts)
   return true
 end
 
--- What stands in the options of the root, and is of use there.
+-- The options of the root that are of use there.
 local PASSED = { "size", "read_only", "format", "partition", "firmware", "ways" }
 
 local function describe(at, spec)
