@@ -3510,7 +3510,7 @@ function Machine:journal(opts) end
 ---@return string? code ECLOSED
 function Machine:kill() end
 
---- Who is at the other end of the network cards that are on sockets. Waits.
+--- Names the peers of the network cards that are on sockets. Waits.
 ---@return { card: integer, type: string, info: string, connected: boolean }[]|nil links info: what QEMU says of it
 ---@return string?
 ---@return string?
