@@ -4,14 +4,15 @@ local core = require "vmctl.core"
 
 local M = {}
 
-local PATIENCE = 5 -- seconds in which a child that was ended may still be there
+local GRACE = 5    -- seconds in which a child that was ended may still be there
 local PAUSE = 0.02
 
 local function add_fds(set)
   for fd in lfs.dir "/proc/self/fd" do
     local target = lfs.symlinkattributes("/proc/self/fd/" .. fd, "target")
-    -- Empty cgroups of commands are kept for the next ones, by the loop.
-    if target and not target:find "^/proc/%d+/fd$" and not target:find "/vmctl%-%d+/c%d+$" then set["fd " .. fd .. " " .. target] = true end
+    -- Empty cgroups of commands are kept for the next ones, by the loop, the first ones with their file of events.
+    local kept = target and target:gsub("/cgroup%.events$", ""):find "/vmctl%-%d+/c%d+$"
+    if target and not target:find "^/proc/%d+/fd$" and not kept then set["fd " .. fd .. " " .. target] = true end
   end
 end
 
@@ -44,7 +45,7 @@ end
 --- Waits until nothing is there that was not there before.
 ---@return string|nil names what is left
 function M.settled(folder, before)
-  local last = core.now() + PATIENCE
+  local last = core.now() + GRACE
   while true do
     local more = {}
     for text in pairs(M.look(folder)) do
