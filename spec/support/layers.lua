@@ -128,7 +128,8 @@ function M.lister(folder)
   local here = debug.getinfo(1, "S").source:match "^@(.-)spec/support/[^/]*$"
   local path = folder .. "/lister"
   M.run(here == "" and "." or here,
-    ("cc -static -O1 -Wall -Wextra -Isrc spec/support/lister.c src/wire/sha256.c src/wire/sha256_x86.c -o '%s'"):format(path))
+    ("cc -static -O1 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -Wall -Wextra -Isrc " ..
+      "spec/support/lister.c src/wire/sha256.c src/wire/sha256_x86.c -o '%s'"):format(path))
   return path
 end
 
