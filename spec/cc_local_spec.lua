@@ -52,6 +52,15 @@ describe("a cc helper on a folder", function()
     end)
   end, 60))
 
+  it("does not wait for a program whose output nobody wants any more", support.run(function()
+    local folder = support.tmpdir()
+    local workspace = { environment = { "PATH=" .. os.getenv "PATH" }, work_dir = "/", folder = function() return folder end }
+    local cmd = require("vmctl.cc.backend.command").new(workspace, "sh", { "-c", "exec cat /dev/zero" })
+    assert(cmd:start("pipe", "stdout"))
+    assert.not_equal(0, assert(cmd:pass_output(function() return false end))) -- SIGPIPE ends it
+    cmd:close()
+  end, 30))
+
   it("takes what is written in one request of any size, in pieces, as the reference does", support.run(function()
     local root = support.tmpdir()
     local served <close> = assert(require("vmctl.cc_helper").new { root = root })

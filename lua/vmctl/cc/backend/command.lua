@@ -182,7 +182,7 @@ function methods:pass_output(write)
     local passed = 0
     local reader = task.spawn_in(scope, function()
       for data in function() return child.stdout:read(wire.PIECE, math.huge) end do
-        if not write(data) then return end
+        if not write(data) then return child.stdout:close() end -- else the command would wait for a reader, and we for it
         passed = passed + #data
       end
     end)
