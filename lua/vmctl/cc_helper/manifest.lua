@@ -65,6 +65,7 @@ end
 
 local function take_map(entry, real_size, text, size)
   entry.map, entry.real_size = {}, math.tointeger(real_size)
+  if not entry.real_size then return nil end -- beyond all integers
   local past, sum = 0, 0
   for offset, length in text:gmatch "(%d+):(%d+)" do
     offset, length = math.tointeger(offset), math.tointeger(length)
