@@ -36,6 +36,6 @@ void vmctl_stage1_modprobe(const char *root, const char *name)
         nanosleep(&pause, NULL);
     }
     fprintf(stderr, "vmctl-agent: load %s by the modprobe of %s: %s\n", name, root, pid > 0 ? "it takes too long" : "no process for it");
-    if (pid > 0 && kill(pid, SIGKILL) == 0)
-        (void)waitpid(pid, NULL, 0);
+    if (pid > 0)
+        (void)kill(pid, SIGKILL); /* not waited for: while it is in the kernel it does not end, and whoever outlives us is init's */
 }
