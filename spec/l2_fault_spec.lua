@@ -136,15 +136,15 @@ describe("the faults of vmctl.L2Switch", function()
     for i = 1, 300 do batch[i] = frame { size = 1000 } end
     local begin = vmctl.now()
     far.a:send_many(batch)
-    local sending, got = vmctl.now() - begin, 0
+    local sending, got, last = vmctl.now() - begin, 0, nil
     while true do
       local frames = far.b:recv_many(256, 0.5)
       if not frames then break end
-      got = got + #frames
+      got, last = got + #frames, vmctl.now()
     end
     local passing = 1000 * sending -- while they were sent
     assert.is_true(got >= 99 and got <= 103 + passing, got)
-    assert.is_true(vmctl.now() - begin >= 0.1 + 0.5)
+    assert.is_true(last - begin >= 0.09) -- a rate: they come no sooner, whatever the host does
     assert.equal(300 - got, sw:port("a"):counts().dropped_rate)
     sw:close()
   end, 5))

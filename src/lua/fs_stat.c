@@ -31,8 +31,8 @@ bool vmctl_fs_is_owner(lua_Integer id)
 }
 
 /* { type, mode, size, uid, gid, mtime, nsec, changed, allocated, inode, device, links }, and of a device its major and minor
- * numbers. `nsec`: nanoseconds beside mtime; `changed`: both in one, for those who compare (beyond 2262 it wraps); `allocated`: bytes on the disk, fewer than the size where
- * a file has holes. */
+ * numbers. `nsec`: nanoseconds beside mtime; `changed`: both in one, for those who compare (beyond 2262 it wraps); `allocated`: bytes on
+ * the disk, fewer than the size where a file has holes. */
 void vmctl_fs_push_stat(lua_State *L, const struct stat *st)
 {
     lua_createtable(L, 0, 14);
