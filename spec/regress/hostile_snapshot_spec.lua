@@ -185,3 +185,10 @@ describe("a snapshot of a guest that is not trusted", function()
     assert(image(made, cache))
   end, LIMIT))
 end)
+
+it("a snapshot's manifest with a size beyond all integers is broken", function()
+  local line = "file 644 0 0 0.000000000 /a " .. ("0"):rep(64) .. " 1 %s 0:1"
+  local read = require "vmctl.cc_helper.manifest".read
+  assert.equal(9, read(line:format "9", {}).real_size)
+  assert.is_nil(read(line:format(("9"):rep(20)), {}))
+end)
