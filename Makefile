@@ -218,7 +218,7 @@ guest: agent $(CORE)
 $(IMAGE): $(AGENT) $(KERNEL_DIR)/version tools/build-image.lua $(wildcard lua/vmctl/machine/*.lua) | $(CORE)
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/build-image.lua $(KERNEL_DIR) $(AGENT) $@
 
-# What the targets need is installed first, and a make of its own then finds it: pkg-config is asked when make starts.
+# Installs the needs of the targets first. A make of its own then finds them: pkg-config is asked when make starts.
 deps:
 	@tools/deps build guest test check
 
@@ -295,7 +295,7 @@ test-kvm:
 	@tools/fetch-kernel $(FULL_KERNEL_DIR) full
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/test-kvm.lua $(or $(SPECS),$(filter-out $(KVM_SKIP:%=spec/%_spec.lua),$(KVM_SPECS)))
 
-# What must go well many times in a row: the clock of guests beside a busy host, and reboots. Some minutes.
+# Boots many guests in a row: their clock beside a busy host, and reboots. Takes some minutes.
 BOOTS ?= 10
 
 test-boots:
@@ -324,7 +324,7 @@ test-slurm:
 	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && VMCTL_SLURM=1 JOBS=$(or $(JOBS),1) $(LUA) tools/specs.lua $(or $(SPECS),spec/slurm_spec.lua spec/remote_slurm_spec.lua)
 
-# What goes over ssh, with real sshds on hosts that are namespaces. Needs root; a network namespace keeps all of it from this machine.
+# Specs of ssh, with real sshds on hosts that are namespaces. Needs root; a network namespace keeps them apart from this machine.
 SSH_SPECS := $(shell grep -lE '^describe.* \#ssh"' $(wildcard spec/*_spec.lua))
 
 test-ssh:
@@ -350,7 +350,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 ASAN_SPECS := $(filter-out spec/layout% spec/%_guest_spec.lua spec/scenario_spec.lua spec/scenario_terminal% spec/scenario_verbs% spec/cli_spec.lua spec/cli_switch% spec/suite% spec/first_ten% spec/docs% spec/qmp_machine_spec.lua spec/rock_spec.lua, \
   $(sort $(shell find spec -name '*_spec.lua')))
 
-# What needs neither a guest nor a kernel nor another program's presence to be worth running elsewhere.
+# Specs that need no guest, no kernel and no other program: those worth running elsewhere.
 UNIT_SPECS = $(filter-out $(shell grep -lE 'spec\.support\.(guest|scenario|roots|outer_guest)"' $(ASAN_SPECS)) \
   spec/machine% spec/image_spec.lua spec/doctor% spec/deps% spec/embed% spec/cc_build% spec/nested%,$(ASAN_SPECS))
 
@@ -385,13 +385,13 @@ examples:
 rockspec:
 	@$(LUA) tools/rockspec.lua > $(ROCKSPEC)
 
-# What editors read of the Lua modules, from their docstrings; of the C core's classes lua/vmctl/annotations/core.lua speaks.
+# Makes the annotations of the Lua modules for editors, from their docstrings. lua/vmctl/annotations/core.lua has the C core's classes.
 annotations:
 	@$(MAKE) -s all
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/annotations.lua > lua/vmctl/annotations/modules.lua.tmp && \
 	  mv lua/vmctl/annotations/modules.lua.tmp lua/vmctl/annotations/modules.lua
 
-# What docs/start.md says that systems need, from tools/packages.
+# Updates the table of packages in docs/start.md from tools/packages.
 packages-table:
 	@tools/deps --table build guest > build/packages.md
 	@$(LUA) tools/doc/packages.lua build/packages.md docs/start.md

@@ -1,4 +1,4 @@
--- What tools/demo.lua shows besides the guest of `make guest`: an OCI image that is made here, and a Debian's disk.
+-- The roots of tools/demo.lua besides the guest of `make guest`: an OCI image that is made here, and a Debian's disk.
 local core = require "vmctl.core"
 local vmctl = require "vmctl"
 

@@ -54,7 +54,7 @@ pack: dist
 	@cd build/dist && luarocks --lua-version 5.4 pack vmctl-$(VERSION)-1.rockspec >pack.log 2>&1 || { cat pack.log >&2; exit 1; }
 	@echo build/dist/vmctl-$(VERSION)-1.src.rock
 
-# What luarocks calls (see the rockspec): the module, and the agent where its static libraries are.
+# luarocks calls these (see the rockspec): the module, and the agent where its static libraries are.
 rock:
 	@$(MAKE) -s all
 	@$(MAKE) -s agent >$(BUILD)/rock-agent.log 2>&1 || echo 'vmctl: no agent in this rock: see $(BUILD)/rock-agent.log' >&2

@@ -79,7 +79,7 @@ local function run(words, witness)
   return result
 end
 
--- What busted said: by file the counts of its runs.
+-- Reads busted's own counts: for each file, those of its runs.
 local function read_witness(path)
   local runs = {}
   for name, passed, failed, skipped in read_all(path):gmatch "(%S+) (%d+) (%d+) (%d+)\n" do
@@ -89,7 +89,7 @@ local function read_witness(path)
   return runs
 end
 
--- What vmctl test said: the counts by file.
+-- Reads the counts of vmctl test, by file.
 local function read_results(path)
   local by_path = {}
   for line in read_all(path):gmatch "[^\n]+" do
@@ -104,7 +104,7 @@ local function read_results(path)
   return by_path
 end
 
--- What is wrong with a file, though vmctl test finds nothing wrong; nil where nothing is.
+-- The reason why a file has failed that passed for vmctl test, or nil.
 local function objection(runs, said)
   if not runs then return "its busted did not get to its end" end
   local last = runs[#runs]

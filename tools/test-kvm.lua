@@ -73,7 +73,7 @@ local function watch(vm, state)
   vm:close()
 end
 
--- What TAP says: tests passed, failed and skipped, and whether it came to its end.
+-- Counts the tests of a TAP text that passed, failed and were skipped; `whole` is true if the text is complete.
 local function count(output)
   local counts = { passed = 0, failed = 0, skipped = 0, whole = output:find "\n1%.%.%d+\n" ~= nil }
   for line in output:gmatch "[^\n]+" do
