@@ -1,4 +1,4 @@
---- What is compared: each benchmark's side of ours, those of its peers, and what is required of the figures.
+--- The table of benchmarks: for each our side, those of the peers, and the limits of the figures.
 
 local GIB = 1 << 30
 local LUA = os.getenv "LUA" or "lua5.4"
@@ -73,8 +73,8 @@ local function switch(server, size, more)
   return side
 end
 
--- What guests send, through a switch whose ports dial one socket. What counts is what a second of the switch's processor time moves,
--- which other programs on the machine change least; the frames a second are told beside it.
+-- Traffic of guests through a switch whose ports dial one socket. The figure is frames per second of the switch's processor time, which
+-- other programs on the machine change least; the frames a second are told beside it.
 local function traffic(pattern, size, count, at_least)
   local name = ("l2-traffic-%s-%d"):format(pattern, size)
   local function side(server, more)
@@ -91,8 +91,8 @@ local function traffic(pattern, size, count, at_least)
     } }
 end
 
--- What a slow port of a switch costs the others; RATE is what it reads, in bytes a second. Limits: the share of a fast port's rate
--- that is left, and the time that frames between two other ports take.
+-- The cost of a slow port of a switch for the others; it reads `rate` bytes a second. Limits: the share of a fast port's rate that is
+-- left, and the time that frames between two other ports take.
 local function isolation(kind, rate, limit)
   local name = ("l2-isolation-%s-%d"):format(kind, rate)
   limit.name = name

@@ -1,5 +1,5 @@
---- What the benchmarks with guests share. Under emulation, where a guest is some ten to thirty times as slow, they do less: SIZE=bytes and
---- FILES=n say how much.
+--- Settings and helpers of the benchmarks with guests. Under emulation, where a guest is some ten to thirty times as slow, they do less:
+--- SIZE=bytes and FILES=n say how much.
 
 local snapshot = require "vmctl.scenario.snapshot"
 local vmctl = require "vmctl"
@@ -17,7 +17,7 @@ M.copies = number("COPIES", 50, 50)
 
 M.PIECE = ("x"):rep(64 * 1024)
 
---- What a row says of them.
+--- The note of a row about these settings.
 M.note = ("%s; SIZE=%d, FILES=%d, COPIES=%d"):format(M.emulated and "emulated" or "KVM", M.size, M.files, M.copies)
 
 M.boot = { kernel = "build/kernel/vmlinuz", initrd = "build/guest.img" }

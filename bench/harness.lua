@@ -84,7 +84,7 @@ function M.run(side, options)
   return ok and results, reason
 end
 
---- What `side` lacks on this machine, or nil.
+--- Names the program or module that `side` lacks on this machine, or nil.
 ---@param side { needs?: string, client: string, unbuilt?: string } needs: "command NAME" or "module NAME"; unbuilt: what to
 --- say of programs that were not built
 function M.missing(side, lua)

@@ -1,4 +1,4 @@
---- What the benchmarks of images are made of: files of this machine, once in build/bench.
+--- Files for the benchmarks of images: copies of this machine's, made once in build/bench.
 
 local M = {}
 

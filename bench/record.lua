@@ -41,7 +41,7 @@ local function accelerator()
   return arch and platform.accel(arch) == "kvm" and "KVM" or "emulated (TCG)"
 end
 
---- What the figures depend on.
+--- Describes this machine, which the figures depend on.
 ---@return { cpu: string, cores: integer, memory_gib: number, kernel: string, system: string, guests: string, versions: string[] }
 function M.machine()
   return {

@@ -1,4 +1,4 @@
---- What the Lua programs under test share, ours and the peers': the lines that bench/run.lua reads, and memory figures.
+--- Helpers of the Lua programs under test, ours and the peers': the lines that bench/run.lua reads, and memory figures.
 
 local M = {}
 
@@ -41,7 +41,7 @@ local function resident_kib()
   error "no Rss in /proc/self/smaps_rollup"
 end
 
---- What is in use after a full collection.
+--- Measures the memory in use after a full collection.
 ---@return { resident: number, lua: number } KiB
 function M.memory()
   collectgarbage()

@@ -12,7 +12,7 @@ local LIMIT = 90    -- seconds for one script, which takes a tenth of one
 local TEXT = 4096   -- bytes of a script's complaints that are shown
 local EIO, EAGAIN, ENOMEM, EPIPE, ENOSPC, EMFILE, ENOBUFS, ECONNRESET = 5, 11, 12, 32, 28, 24, 105, 104
 
--- What each call fails with. Those that are not here are tried with EIO. ENOMEM may also be raised, as Lua does it.
+-- The error of each call. Those that are not here fail with EIO. ENOMEM may also be raised, as Lua does it.
 local ERRORS = {
   malloc = ENOMEM, calloc = ENOMEM, realloc = ENOMEM, socket = EMFILE, socketpair = EMFILE, accept4 = EMFILE, epoll_create1 = EMFILE,
   epoll_ctl = ENOSPC, pipe2 = EMFILE, dup3 = EMFILE, eventfd = EMFILE, fork = EAGAIN, vfork = EAGAIN, pthread_create = EAGAIN,

@@ -1,4 +1,5 @@
---- What a process holds: its descriptors, its children, the files in its temporary folder. Programs here look before and after.
+--- Lists the resources of a process: its descriptors, its children, the files in its temporary folder. Programs here look before and
+-- after.
 local lfs = require "lfs"
 local core = require "vmctl.core"
 

@@ -14,7 +14,7 @@ local function ask(client)
   return health, err, code
 end
 
--- What the kernel says of this process: seconds that it ran, and that it was ready to run and did not.
+-- The kernel's figures of this process: seconds that it ran, and that it was ready to run and did not.
 local function times()
   local file <close> = assert(io.open "/proc/self/schedstat")
   local ran, waited = file:read("a"):match "^(%d+) (%d+)"

@@ -2,7 +2,7 @@
 #define VMCTL_BENCH_H
 
 /*
- * What the benchmark programs share: the frame head, Unix sockets, the clock, and the lines that bench/run.lua reads.
+ * Helpers of the benchmark programs: the frame head, Unix sockets, the clock, and the lines that bench/run.lua reads.
  * These are programs and no library code: whatever fails ends the process with a message.
  */
 

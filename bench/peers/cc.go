@@ -79,7 +79,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// What is sent and received is allocated anew for each call, as a client's results are.
+// Messages are allocated anew for each call, as a client's results are.
 func takeString(b []byte) (string, []byte, error) {
 	if len(b) < 4 || uint32(len(b)-4) < binary.BigEndian.Uint32(b) {
 		return "", nil, io.ErrUnexpectedEOF

@@ -54,7 +54,7 @@ static bool conn_read(struct conn *c)
     return n != 0;
 }
 
-/* What the socket does not take stays in `out`, and EPOLLOUT replaces EPOLLIN until it is gone. */
+/* Bytes that the socket does not take stay in `out`, and EPOLLOUT replaces EPOLLIN until they are gone. */
 static void conn_flush(struct conn *c)
 {
     ssize_t n = write(c->fd, c->out, c->out_len);

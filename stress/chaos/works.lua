@@ -1,6 +1,6 @@
---- What scripts do while one of the processes that take part is killed. Each is a function of a folder of its own and of `tell`,
--- to which it gives the names and numbers of processes; it works until something fails, and returns nil, message, code. What
--- raises "wrong:" has come out as it cannot.
+--- The scripts' work while one of the processes that take part is killed. Each is a function of a folder of its own and of `tell`,
+-- to which it gives the names and numbers of processes; it works until something fails, and returns nil, message, code. It raises
+-- "wrong: …" at a result that cannot be right.
 local core = require "vmctl.core"
 local vmctl = require "vmctl"
 

@@ -1,5 +1,5 @@
---- What a script does while one of its calls fails: parts that return true; nil, message, code when a failure was told; and that
--- raise what begins with "wrong:" when something came out that cannot be.
+--- The script's work while one of its calls fails, in parts. A part returns true, or nil, message, code when a failure was told. It
+-- raises "wrong: …" at a result that cannot be right.
 local core = require "vmctl.core"
 local vmctl = require "vmctl"
 
