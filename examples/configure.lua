@@ -1,4 +1,4 @@
--- What a guest shall have, declared as one set and pushed: twice, because the second time there is nothing to do.
+-- Declares a guest's configuration as one set and pushes it twice, because the second time there is nothing to do.
 -- Usage: lua5.4 examples/configure.lua
 -- You will see what each push changed and by which way, how [secrets] stays out of the configuration file, and that a bad set
 -- changes nothing. A folder on this machine stands in for a guest.

@@ -41,7 +41,7 @@ local function start(machines)
   say("%d guests are up", #machines * GUESTS)
 end
 
--- What a call of a guest comes to: an answer, or nothing until the limit.
+-- The result of a call of a guest: an answer, or nothing until the limit.
 local function call(guest, work)
   takes(WAY)
   if guest.machine.gone then

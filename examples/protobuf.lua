@@ -5,7 +5,7 @@
 local vmctl = require "vmctl"
 local pb = vmctl.protobuf
 
--- What a Makefile would do. The folder can go once the object is loaded.
+-- Builds the object, as a Makefile would. The folder can go once the object is loaded.
 local BUILD = [[
 set -e
 root=$PWD

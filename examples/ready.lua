@@ -8,7 +8,7 @@ local folder = os.tmpname()
 os.remove(folder)
 assert(host:run { "mkdir", "-m", "700", folder, check = true })
 
--- What boots: first a flag, then a port with a greeting, then a control plane that becomes ready a moment later.
+-- A stand-in for a guest that boots: first a flag, then a port with a greeting, then a control plane that is ready a moment later.
 local function boot()
   vmctl.sleep(0.1)
   assert(host:write_file(folder .. "/booted", ""))

@@ -14,7 +14,7 @@ local function serve(listener)
   end
 end
 
--- What runs in the guest. Our agent has Lua inside.
+-- The guest's script. Our agent has Lua inside.
 local ASK = [[
 local s = assert(require("vmctl").dial "unix:/run/socketfwd/hello.sock")
 s:write "guest\n"

@@ -10,7 +10,7 @@ local function frame(to, from, text)
   return to .. from .. "\x88\xb5" .. text -- an experimental type
 end
 
--- Who has got frames by now, and how many.
+-- Lists the guests that have got frames by now, with their number.
 local function heard(guests)
   local list = {}
   for _, name in ipairs(NAMES) do

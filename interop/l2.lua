@@ -11,7 +11,7 @@ local DATA, COMMAND = "\x88\xb5", "\x88\xb6"
 local BURSTS = { { 20000, 60 }, { 5000, 1514 }, { 500, 9014 }, { 50, LONGEST } } -- frames, bytes
 local NETWORKS = { "unix", "tcp" }
 
--- What frames are filled with: so that bytes which come twice, or not at all, are seen.
+-- The contents of frames. Bytes which come twice, or not at all, are seen in them.
 local FILL = {}
 for i = 1, LONGEST // 4 + 252 do FILL[i] = (">I4"):pack(i * 2654435761 & 0xffffffff) end
 FILL = table.concat(FILL)
@@ -20,7 +20,7 @@ local function frame(size, at)
   return FAR .. NEAR .. DATA .. FILL:sub(1 + at % 1000, size - SHORTEST + at % 1000)
 end
 
--- What the other end makes of it.
+-- The frame that the other end returns.
 local function returned(sent)
   return sent:sub(7, 12) .. sent:sub(1, 6) .. sent:sub(13)
 end

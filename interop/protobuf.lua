@@ -56,7 +56,7 @@ local function check_files(report)
     if names then good = good + 1 else report:check("protobuf: " .. path, false, err) end
   end
   report:check("protobuf: containerd's .proto files load as they are written", good == #files and good >= 40, good)
-  -- What kata's protocol has beside: fields and messages with options of gogo's.
+  -- kata's protocol also has fields and messages with options of gogo's.
   local names, err = pb.load(gogo .. "/gogoproto/gogo.proto", { include = { gogo, gogo .. "/protobuf" } })
   report:check("protobuf: gogo's options load", names ~= nil and #names > 20, err)
 end

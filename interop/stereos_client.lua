@@ -7,7 +7,7 @@ local vmctl = require "vmctl"
 local MAX_LINE = vmctl.stereos.MAX_LINE
 local TEXT = '[a]\nb = "<&>\u{2028}\u{2029}\\/ \u{e4}\u{20ac}\u{1F600}\t\1\127"\n'
 
--- What a call must give, in its first value: `call` is a function of the client.
+-- Checks the first value of a call, which must not fail.
 local function gives(report, name, expected, value, err)
   report:check(name, value ~= nil, err)
   if value ~= nil then report:same(name .. ": what it says", expected, value) end

@@ -8,7 +8,7 @@ local CONFIG = '[a]\nb = "<&>\u{2028}\u{2029}\\ \u{e4}\u{20ac}\u{1F600}\t"\n'
 local AGENTS = { { name = "one", running = true, session = "<s>", restarts = 2 } }
 local UPTIME = 9007199254740993 -- no float has this value
 
--- What a boot does, step by step: the type and the payload that our handlers must get.
+-- The steps of a boot: the type and the payload that our handlers must get.
 local steps = {
   { "set_config", "set_config", { content = CONFIG } },
   { "inject_ssh_key", "inject_ssh_key", { user = "admin", public_key = "ssh-ed25519 AAAA a@b\nssh-rsa BBBB c@d\n" } },
@@ -90,8 +90,8 @@ local function drive(report, who, path, ...)
   end)
 end
 
--- What the reference guest answers to lines that no client sends (docs/wire/stereos.md#ack-rules): reply_to, and what
--- `error` begins with; or the type of the reply.
+-- Answers of the reference guest to lines that no client sends (docs/wire/stereos.md#ack-rules): reply_to, and the beginning of
+-- `error`; or the type of the reply.
 local refusals = {
   ["not JSON"] = { "", "malformed JSON" }, ["cut object"] = { "", "malformed JSON" }, ["list"] = { "", "malformed JSON" },
   ["two objects"] = { "", "malformed JSON" }, ["type a number"] = { "", "malformed JSON" },

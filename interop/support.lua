@@ -1,4 +1,4 @@
---- What the suites share: the report, building programs in Go, and talking to them.
+--- Helpers of the suites: the report, building programs in Go, and talking to them.
 local json = require "vmctl.json"
 local process = require "vmctl.process"
 local vmctl = require "vmctl"
@@ -97,7 +97,7 @@ function M.build(folder, tag)
   return program
 end
 
---- Whether there is a Go at all.
+--- Tells if there is a Go at all.
 function M.has_go()
   return (shell 'command -v "${GO:-go}"')
 end

@@ -1,4 +1,4 @@
---- What our side does for the streams that the other opens: interop/yamux_go/service.go has the same in Go.
+--- Serves the streams that the other side opens: interop/yamux_go/service.go has the same in Go.
 local core = require "vmctl.core"
 local vmctl = require "vmctl"
 
@@ -37,7 +37,7 @@ function M.read_all(s)
   end
 end
 
---- What a new stream of the session says to a text, when it has got all of it.
+--- Sends a text on a new stream of the session, and returns the whole answer.
 function M.ask(session, line, text)
   local s <close> = assert(session:open())
   local writing = vmctl.spawn(function() return s:write(line .. "\n" .. text, LIMIT) and s:shutdown(LIMIT) end)

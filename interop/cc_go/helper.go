@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// What the helper answers, whatever the fields: its machine is made up.
+// The helper's answers, whatever the fields: its machine is made up.
 var answers = map[uint16][]byte{
 	0x0103: fields(uint8(0), "0a1b2c3d-0102-0304-0506-0708090a0b0c"),
 	0x0104: fields(uint8(0), uint8(7)), // any byte but 0 is true

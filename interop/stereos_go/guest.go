@@ -40,7 +40,7 @@ func (g *guest) health() healthPayload {
 	}}
 }
 
-// What each request needs, decoded as strictly as Go does.
+// Decodes the payload that each request needs, as strictly as Go does.
 func decode(request envelope) error {
 	targets := map[string]interface{}{
 		"set_config": &configPayload{}, "inject_secret": &secretPayload{}, "inject_ssh_key": &sshKeyPayload{},

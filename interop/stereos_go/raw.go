@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What no client library sends: each case prints its name and the reply lines as they came.
+// Sends lines that no client library sends: each case prints its name and the reply lines as they came.
 func raw(address string) {
 	for _, one := range []struct{ name, text string }{
 		{"not JSON", "hello\n"},

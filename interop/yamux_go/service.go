@@ -78,7 +78,7 @@ func both(stream *yamux.Stream, in io.Reader, size int) {
 	}
 }
 
-// What one stream says to a text, when it has got all of it.
+// Sends a text on a new stream, and returns the whole answer.
 func ask(session *yamux.Session, line, text string) (string, error) {
 	stream, err := session.OpenStream()
 	if err != nil {
