@@ -1,4 +1,4 @@
--- What must hold for any text that is read as an address. Returns a function that raises when it does not.
+-- Properties that hold for any text that is read as an address. Returns a function that raises when one does not.
 local address = require "vmctl.net.address"
 
 return function(bytes)

@@ -1,4 +1,4 @@
--- What must hold for any bytes that the decoder of cc-helper's protocol is given. Returns a function that raises when it does
+-- Properties that hold for any bytes that the decoder of cc-helper's protocol is given. Returns a function that raises when one does
 -- not.
 
 -- The codec asks the core for a frame format, which is not tried here.
@@ -31,7 +31,7 @@ local function check_failure(d, err, code)
   assert(d:uint8() == nil and d:string() == nil and d:instance_options() == nil, "something after a failure")
 end
 
--- What was understood, written again, is understood alike.
+-- A decoded value, encoded and decoded again, is the same.
 local function check_again(name, value)
   local e = cc.encoder()
   local bytes = e[methods[name]](e, value):bytes()

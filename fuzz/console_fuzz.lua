@@ -1,4 +1,4 @@
--- What must hold for any bytes of a console that are shown. Returns a function that raises when it does not.
+-- Properties that hold for any bytes of a console that are shown. Returns a function that raises when one does not.
 local console = require "vmctl.machine.console"
 local failure = require "vmctl.scenario.failure"
 local log = require "vmctl.log"

@@ -109,7 +109,7 @@ made.mux = {
   connect = "\xff\xfevmctl?\n0123456789abcdef" .. yamux(1, 1, 1, 0) .. yamux(0, 0, 1, 10) .. "CONNECT 7\n",
   answer = "\xff\xfevmctl!\n0123456789abcdef", other = yamux(1, 1, 1, 0) .. "\xff\xfevmctl?\n" .. ("z"):rep(16),
 }
--- What an end of a trunk hears: as the first (it opens the streams), and as the second.
+-- Messages to an end of a trunk: as the first (it opens the streams), and as the second.
 local trunk_networks = '{"type":"networks","name":"lan","networks":{"lan":["' .. ("0a"):rep(16) .. '"]}}\n'
 local trunk_talk = trunk_networks .. '{"type":"ready"}\n'
 local trunk_refusal = '{"type":"refused","code":"ELOOP","message":"a loop"}\n'
@@ -129,7 +129,7 @@ made.replay = {
     .. '{"ev":"frame","t":2,"s":"a","dir":"out","type":1,"size":4,"data":"AAAA"}\n',
   info = '{"name":"web","pid":7}',
 }
--- What tells file systems, as fuzz/stage1_fuzz.c reads it, and a word of a command line.
+-- The beginnings of file systems, as fuzz/stage1_fuzz.c reads them, and a word of a command line.
 made.stage1 = {
   ext4 = "\1" .. ("\0"):rep(0x38) .. "\x53\xef" .. ("\0"):rep(0x2e) .. ("u"):rep(16) .. "label", xfs = "\0XFSB" .. ("\0"):rep(200),
   btrfs = "\2" .. ("\0"):rep(0x40) .. "_BHRfS_M" .. ("x"):rep(400), erofs = "\1\xe2\xe1\xf5\xe0" .. ("y"):rep(120),

@@ -1,4 +1,4 @@
--- What must hold for any payloads that an agent or a host sends. Returns a function that raises when it does not.
+-- Properties that hold for any payloads that an agent or a host sends. Returns a function that raises when one does not.
 local files = require "vmctl.exec.files"
 local launch = require "vmctl.exec.launch"
 local result_reader = require "vmctl.exec.result"
@@ -64,7 +64,7 @@ local function read_result(bytes, size)
   return nil
 end
 
--- What a message says does not depend on where it is cut, nor on whether it is decoded as it comes.
+-- The result of decoding does not depend on where a message is cut, nor on whether it is decoded as it comes.
 local function check_pieces(bytes)
   local stdout, stderr, said = read_result(bytes, 1)
   for _, size in ipairs { 7, #bytes + 1 } do
@@ -76,7 +76,7 @@ local function check_pieces(bytes)
   assert(whole.stdout == stdout and whole.stderr == stderr and whole.exit_code == said.exit_code and whole.error == said.error)
 end
 
--- What an agent would start.
+-- The command and environment that an agent would start are well formed.
 local function check_spec(bytes)
   local spec, request = launch.describe(bytes, {})
   if not spec then return assert(type(request) == "string", "a refusal without a reason") end

@@ -1,4 +1,4 @@
--- What must hold for any bytes that a host or a guest begins a stream with. Returns a function that raises when it does not.
+-- Properties that hold for any bytes that a host or a guest begins a stream with. Returns a function that raises when one does not.
 local wire = require "vmctl.socketforward.wire"
 
 -- A stream that brings the input, so many bytes a read.

@@ -1,4 +1,4 @@
-/* What the fuzz targets share. A target takes its input as it would come from the wire: the choices that a test needs
+/* Common parts of the fuzz targets. A target takes its input as it would come from the wire: the choices that a test needs
  * besides (where to cut, which limit) are all tried, or derived from the input, so that any capture can be a seed. */
 #ifndef VMCTL_FUZZ_H
 #define VMCTL_FUZZ_H

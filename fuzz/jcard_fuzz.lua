@@ -1,4 +1,4 @@
--- What must hold for any text that a table is taken out of. Returns a function that raises when it does not.
+-- Properties that hold for any text that a table is taken out of. Returns a function that raises when one does not.
 package.loaded["vmctl.core"] = {}
 local jcard = require "vmctl.config.jcard"
 

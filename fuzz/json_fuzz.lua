@@ -1,4 +1,4 @@
--- What must hold for any text that is decoded as JSON. Returns a function that raises when it does not.
+-- Properties that hold for any text that is decoded as JSON. Returns a function that raises when one does not.
 local json = require "vmctl.json"
 
 local function same(a, b)

@@ -1,4 +1,4 @@
-/* What fuzz targets whose decoders are in Lua share: FUZZ_LUA is the file that states their properties, run in a Lua state of
+/* Common parts of fuzz targets whose decoders are in Lua: FUZZ_LUA is the file that states their properties, run in a Lua state of
  * its own. Each line of the input is a message, and so is the input as a whole; with FUZZ_WHOLE only that. FUZZ_PRELOAD(lua)
  * puts further modules in place. A call may take so many instructions and so many bytes of memory for each byte of its input, and
  * some to begin with: FUZZ_STEPS and FUZZ_BYTES. */

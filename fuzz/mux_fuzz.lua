@@ -1,5 +1,5 @@
--- What must hold for any bytes that come over a guest's serial port: the real mux, over a socket pair. Returns a function that
--- raises when it does not.
+-- Properties that hold for any bytes that come over a guest's serial port: the real mux, over a socket pair. Returns a function that
+-- raises when one does not.
 local core = require "vmctl.core"
 local mux = require "vmctl.mux"
 local task = require "vmctl.base.task"

@@ -1,6 +1,6 @@
--- What must hold for any layout of an image, and any archive of `docker save`. The input's lines are its documents, the first one
+-- Properties that hold for any layout of an image, and any archive of `docker save`. The input's lines are its documents, the first one
 -- index.json and manifest.json; "@3" in one stands for the digest of the third, which must follow, and "file3" is its name. Returns a
--- function that raises when it does not.
+-- function that raises when one does not.
 local core = require "vmctl.core"
 local docker = require "vmctl.rootfs.docker"
 local errors = require "vmctl.errors"

@@ -1,4 +1,4 @@
--- What must hold for any value that a guest agent answers with. Returns a function that raises when it does not.
+-- Properties that hold for any value that a guest agent answers with. Returns a function that raises when one does not.
 local clock = require "vmctl.clock"
 local json = require "vmctl.json"
 local methods = {}

@@ -1,4 +1,4 @@
--- What must hold for any line that a monitor or a guest agent sends. Returns a function that raises when it does not.
+-- Properties that hold for any line that a monitor or a guest agent sends. Returns a function that raises when one does not.
 local json = require "vmctl.json"
 local wire = require "vmctl.qmp.wire"
 

@@ -1,4 +1,4 @@
-/* What another machine says to a script, and a script to it: lua/vmctl/remote. The properties are in fuzz/remote_fuzz.lua. Run from
+/* Messages between a script and another machine: lua/vmctl/remote. The properties are in fuzz/remote_fuzz.lua. Run from
  * the project's root.
  * libraries: lua5.4-cjson
  * sanitizers: none */

@@ -1,4 +1,4 @@
--- What must hold for any bytes that come from the other side of a connection to another machine. Returns a function that raises when it
+-- Properties that hold for any bytes from the other side of a connection to another machine. Returns a function that raises when one
 -- does not.
 local core = require "vmctl.core"
 local task = require "vmctl.base.task"

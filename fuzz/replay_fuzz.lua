@@ -1,4 +1,4 @@
--- What must hold for any file that is read as a trace. Returns a function that raises when it does not.
+-- Properties that hold for any file that is read as a trace. Returns a function that raises when one does not.
 local compare = require "vmctl.replay.compare"
 local recorded = require "vmctl.replay.recorded"
 local share = require "vmctl.machine.share"

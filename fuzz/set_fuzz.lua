@@ -1,4 +1,4 @@
--- What must hold for any descriptor set, and for any bytes that are taken for its messages. Returns a function that raises when it
+-- Properties that hold for any descriptor set, and for any bytes that are taken for its messages. Returns a function that raises when one
 -- does not.
 package.loaded["vmctl.core"] = {}
 local schema = require "vmctl.protobuf.schema"

@@ -1,4 +1,4 @@
-/* What stage 1 reads of a disk, and of the kernel's command line: the input's first byte says where on the disk the rest of it is.
+/* Stage 1's readers of a disk and of the kernel's command line: the input's first byte says where on the disk the rest of it is.
  * sources: src/agent/filesystem.c src/agent/percent.c */
 #include "fuzz.h"
 

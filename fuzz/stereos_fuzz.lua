@@ -1,4 +1,4 @@
--- What must hold for any line that the control plane's decoder is given. Returns a function that raises when it does not.
+-- Properties that hold for any line that the control plane's decoder is given. Returns a function that raises when one does not.
 local wire = require "vmctl.stereos.wire"
 
 -- Types whose payload is checked; that of others is passed on as it came.
@@ -25,7 +25,7 @@ local function check_failure(message, code, reply_to)
   assert(reply_to == "" or CHECKED[reply_to], "a type was refused that is not checked")
 end
 
--- What was understood, said again, is the same.
+-- A decoded message, encoded and decoded again, is the same.
 local function check_again(kind, payload)
   local line, err = wire.envelope(kind, payload)
   assert(line, err)

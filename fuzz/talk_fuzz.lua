@@ -1,4 +1,4 @@
--- What must hold in any conversation: each server and each client of ours comes to an end, raises nothing, says why in one line, and
+-- Properties that hold in any conversation: each server and each client of ours comes to an end, raises nothing, says why in one line, and
 -- leaves nothing. Returns a function of a script: its first byte names who of us takes part (see fuzz/talk_sides.lua), and each
 -- further byte is a step of the other side: three bits say which, five are its argument.
 --   0  sends as many of the following bytes      4  lets time pass

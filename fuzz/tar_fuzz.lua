@@ -1,4 +1,4 @@
--- What must hold for any bytes that are read as an archive. Returns a function that raises when it does not.
+-- Properties that hold for any bytes that are read as an archive. Returns a function that raises when one does not.
 local reader = require "vmctl.tar.read"
 local writer = require "vmctl.tar.write"
 

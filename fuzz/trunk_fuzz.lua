@@ -1,5 +1,5 @@
--- What must hold for any bytes that come to an end of a trunk: the real one, over a socket pair. Returns a function that raises when
--- it does not.
+-- Properties that hold for any bytes that come to an end of a trunk: the real one, over a socket pair. Returns a function that raises
+-- when one does not.
 local core = require "vmctl.core"
 local greeting = require "vmctl.l2.trunk_greeting"
 local l2 = require "vmctl.l2"

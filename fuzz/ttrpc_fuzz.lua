@@ -1,4 +1,4 @@
--- What must hold for any frames that a server's connection is sent. Returns a function that raises when it does not.
+-- Properties that hold for any frames that a server's connection is sent. Returns a function that raises when one does not.
 package.loaded["vmctl.core"] = { -- the rules never wait: of the core, modules take what they need as they are loaded
   format = function() return {} end, queue = function() return {} end, now = os.clock,
 }
@@ -28,7 +28,7 @@ local function check_answer(code, text)
   assert(response.status.code == code and utf8.len(response.status.message), "another status")
 end
 
--- What a connection does with a verdict.
+-- The acts of a connection, by verdict.
 local acts = {}
 
 function acts.ignore() end

@@ -1,4 +1,4 @@
--- What must hold for any bytes that a yamux session is sent. Returns a function that raises when it does not.
+-- Properties that hold for any bytes that a yamux session is sent. Returns a function that raises when one does not.
 -- The session is the real one, with its streams; the core below is one that never waits: a task goes on when what it waits for
 -- has come, and tasks have their turn between two frames.
 local ready = {}
@@ -84,7 +84,7 @@ local function check_streams(session)
   assert(session._owed <= OWED, "too many answers wait")
 end
 
--- What the session sends is well formed and within the windows that the peer has given; it gives no more than it got.
+-- The session's frames are well formed and within the windows that the peer has given; it gives no more than it got.
 local function check_sent(windows, taken, bytes)
   local version, kind, flags, id, length = frame.unpack(bytes)
   assert(version == 0 and kind <= frame.GO_AWAY and flags <= 15)
