@@ -1,4 +1,4 @@
--- What depends on a guest's architecture: this machine's own, or the one of VMCTL_GUEST_ARCH (make test-arm64).
+-- Behaviour that depends on a guest's architecture: this machine's own, or the one of VMCTL_GUEST_ARCH (make test-arm64).
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local platform = require "vmctl.machine.platform"

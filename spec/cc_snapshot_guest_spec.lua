@@ -52,7 +52,7 @@ local function shell(call, script)
   assert.equal(0, code, script)
 end
 
--- What a guest makes itself, beside what it was made of.
+-- Makes files in a guest, beside those that it was made of.
 local MAKE = [[b=/bin/busybox
 $b mkdir /new; cd /new; $b echo own >own; $b ln own own2; $b mkdir in; $b ln own in/own3; $b chown 9:10 own; $b chmod 4711 own
 $b touch -d @1234 in; $b mknod tty c 5 0; $b mkfifo fifo; $b ln -s /a/b soft

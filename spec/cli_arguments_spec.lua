@@ -7,7 +7,7 @@ local vmctl = require "vmctl"
 local run = support.run
 local LIMIT = 120
 
--- What a command says when it is given nothing; those that do not stand here can be run without arguments.
+-- The messages of commands that are given nothing; those that do not stand here can be run without arguments.
 local NEEDS = {
   stop = "the name of a guest expected, or --all", exec = "missing argument 'target'", shell = "missing argument 'target'",
   cp = "missing argument 'source'", ready = "missing argument 'target'", health = "missing argument 'target'",

@@ -1,4 +1,4 @@
--- What `vmctl run --root` and its sisters mean to machine.launch.
+-- The options `vmctl run --root` and its sisters, as machine.launch gets them.
 local assert = require "luassert"
 local argparse = require "argparse"
 local cli = require "spec.support.cli"

@@ -29,7 +29,7 @@ local function with_switch(more, fn)
   assert.equal(0, assert(program:wait(LIMIT)).exit_code)
 end
 
--- What a guest has got once it got `last`.
+-- The texts that a guest has got once it got `last`.
 local function until_text(port, last)
   local list = {}
   repeat list[#list + 1] = assert(port:recv(LIMIT)):sub(15) until list[#list] == last

@@ -1,4 +1,4 @@
--- What doctor finds on disks and in folders. Takes about 15 seconds.
+-- The doctor's findings on disks and in folders. Takes about 15 seconds.
 local assert = require "luassert"
 local doctor = require "vmctl".doctor
 local guest = require "spec.support.guest"

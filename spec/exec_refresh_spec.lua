@@ -1,5 +1,5 @@
--- What a host asks of its guest's agent after the guest stood still: its clock, and random numbers of its own. What the agent does
--- to its guest is in spec/regress/clock_after_a_pause_spec.lua; here, that nothing is taken for done that was not.
+-- The host's requests to its guest's agent after the guest stood still: its clock, and random numbers of its own. The agent's effects on
+-- its guest are in spec/regress/clock_after_a_pause_spec.lua; here, that nothing is taken for done that was not.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local refresh = require "vmctl.guest.refresh"

@@ -1,4 +1,4 @@
--- What somebody meets who has only begun: each failure says what to do next.
+-- Failures that a beginner meets: each says what to do next.
 -- Takes about 10 seconds.
 local assert = require "luassert"
 local lfs = require "lfs"
@@ -19,7 +19,7 @@ end
 
 local function vmctl_(words, env) return run({ "lua5.4", TOP .. "/bin/vmctl", table.unpack(words) }, env) end
 
--- What a program prints that requires vmctl: the message of its failure.
+-- Runs a program that requires vmctl, and returns its output: the message of its failure.
 local function lua(program, env, interpreter)
   local done = run({ interpreter or "lua5.4", "-e", program }, env)
   assert.equal(0, done.exit_code, done.stderr)

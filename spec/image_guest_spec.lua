@@ -1,4 +1,4 @@
--- What an image holds is what its guest sees: read back in a guest by a program of the specs' own, line by line.
+-- A guest sees the files of its image: they are read back in a guest by a program of the specs' own, line by line.
 -- Takes about 45 seconds.
 local assert = require "luassert"
 local cli = require "spec.support.cli"
@@ -65,7 +65,7 @@ describe("an image in its guest", function()
     return vm
   end
 
-  -- What the lister says of a guest's root, by path.
+  -- The lister's lines about a guest's root, by path.
   local function list(vm)
     local result = assert(vm:run { "/lister", "/", "/dev", "/proc", "/sys", "/run", check = true, max_output = 16 << 20 })
     local found, count = {}, 0

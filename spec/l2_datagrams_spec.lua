@@ -9,7 +9,7 @@ local LIMIT = 60
 
 local function run(fn) return support.run(fn, LIMIT) end
 
--- What a port gets by now that is an Ethernet frame of the specs' type: QEMU sends nothing of its own.
+-- The text of the next frame at a port. It is of the specs' type: QEMU sends nothing of its own.
 local function next_text(port) return assert(port:recv(LIMIT)):sub(15) end
 
 -- QEMU as a hub of a dgram backend and a stream backend to `far`.

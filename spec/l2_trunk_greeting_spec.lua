@@ -1,4 +1,4 @@
--- Who may make a trunk: the key, the hello, and what no trunk says.
+-- The peers that may make a trunk: the key, the hello, and peers that are no trunk.
 local assert = require "luassert"
 local greeting = require "vmctl.l2.trunk_greeting"
 local hmac = require "vmctl.base.hmac"
@@ -17,7 +17,7 @@ local function run(fn) return support.run(fn, LIMIT) end
 
 local function hex(text) return (text:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end)) end
 
--- What a switch says to a peer that says `bytes` and ends: the code, and the seconds that passed.
+-- Offers a trunk to a peer that says `bytes` and ends: the refusal's code and message, and the seconds that passed.
 local function refuses(bytes, opts)
   local sw = vmctl.l2.switch { name = "lan" }
   local near, far = assert(vmctl.pair())

@@ -165,7 +165,7 @@ describe("docs/architecture.md", function()
 end)
 
 describe("make help", function()
-  -- What other targets, `make check` and luarocks call.
+  -- Targets that other targets, `make check` and luarocks call.
   local inner = { all = true, help = true, ["check-build"] = true, rock = true }
 
   it("names each target", function()

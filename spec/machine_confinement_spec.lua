@@ -1,4 +1,4 @@
--- What a guest's QEMU may not do.
+-- The confinement of a guest's QEMU: things that it may not do.
 -- Takes about 30 seconds.
 local assert = require "luassert"
 local guest = require "spec.support.guest"
@@ -92,7 +92,7 @@ describe("the files that arguments name", function()
       { folder .. "/d", "file", true }, { top, "file", true }, { middle, "file", false }, { base, "file", false } }, said)
   end))
 
-  -- What a guest writes into its raw disk, or what a disk from elsewhere says, is not what the user has named.
+  -- Names that a guest writes into its raw disk, or that a disk from elsewhere has, are not the user's.
   it("are not those that the header of a disk names elsewhere", support.run(function()
     local folder, elsewhere = support.tmpdir(), support.tmpdir()
     write(elsewhere .. "/secret", "")

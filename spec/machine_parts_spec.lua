@@ -1,4 +1,4 @@
--- What building an image and sharing a guest are made of: pure functions, and files of this machine.
+-- Parts of building an image and of sharing a guest: pure functions, and files of this machine.
 local assert = require "luassert"
 local busybox = require "vmctl.machine.busybox"
 local core = require "vmctl.core"

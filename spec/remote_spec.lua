@@ -345,7 +345,7 @@ describe("vmctl serve", function()
 end)
 
 describe("vmctl serve, given bytes that are almost a conversation,", function()
-  -- What a script says, with bytes changed, left out or doubled.
+  -- A script's messages, with bytes changed, left out or doubled.
   local function mangled(seed)
     local number = seed
     local function random(most)

@@ -22,7 +22,7 @@ describe("guests on other machines #ssh", function()
     return where
   end
 
-  -- What runs on a host beside sshd, by its program.
+  -- The processes on a host beside sshd, by their program.
   local function programs(i)
     local list = {}
     for _, line in ipairs(hosts[i]:processes()) do list[#list + 1] = line:match "^%S*qemu%-system" and "qemu" or line:match "serve" end

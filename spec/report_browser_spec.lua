@@ -25,7 +25,7 @@ describe("a suite's report in a browser", function()
     return
   end
 
-  -- What the probe found out, at a width, in light or dark.
+  -- The findings of the probe, at a width, in light or dark.
   local function look(folder, width, dark)
     local command = { browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom",
       "--user-data-dir=" .. folder .. "/profile", ("--window-size=%d,900"):format(width), timeout = LIMIT,

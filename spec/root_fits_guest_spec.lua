@@ -8,7 +8,7 @@ local support = require "spec.support"
 
 local BOOT, MIB, SECTOR = 60, 1 << 20, 512
 
--- What makes a place look like one of these, and what is written there by no program.
+-- Offsets and bytes by which these file systems are recognised: no program is here that writes them whole.
 local MARKS = { f2fs = { 1024, "\x10\x20\xf5\xf2" }, xfs = { 0, "XFSB" }, btrfs = { 65600, "_BHRfS_M" }, LVM = { 536, "LVM2 001" },
   LUKS = { 0, "LUKS\xba\xbe" }, ext4 = { 1080, "\x53\xef" }, swap = { 4086, "SWAPSPACE2" } }
 

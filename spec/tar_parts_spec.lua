@@ -1,4 +1,4 @@
--- What archives are made of: the order of a tree, and the maps of files with holes.
+-- Parts of archives: the order of a tree, and the maps of files with holes.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local sparse = require "vmctl.tar.sparse"

@@ -42,7 +42,7 @@ local SCRIPT = [[
   for _, server in ipairs(servers) do server:close() end]]
 
 describe("a guest's network", function()
-  -- What the script says of a network.
+  -- Runs the script with a network, and returns its output.
   local function tried(network)
     local folder = support.tmpdir()
     assert(os.execute(("chmod 755 '%s'; mkdir '%s/tree'"):format(folder, folder)))

@@ -1,4 +1,4 @@
--- Who gave up waiting for protoc got an error in place of a failure, raised by the removal of what protoc would have written.
+-- A caller that gave up waiting for protoc got an error in place of a failure: the removal of protoc's missing output raised it.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local script = require "spec.support.script"

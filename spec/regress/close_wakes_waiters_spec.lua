@@ -1,4 +1,4 @@
--- Who waits on a handle that another task closes gets ECLOSED: it does not wait for ever, and nothing is thrown
+-- A task that waits on a handle gets ECLOSED when another task closes it: it does not wait for ever, and nothing is thrown
 -- (copas#208).
 local core = require "vmctl.core"
 local support = require "spec.support"

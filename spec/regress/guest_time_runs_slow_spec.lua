@@ -22,7 +22,7 @@ local function busy_host()
   end })
 end
 
--- What the guest's clock counts in some seconds, the least and the most that passed here, and its source.
+-- Measures some seconds: those that the guest's clock counts, the least and the most that passed here, and that clock's source.
 local function compare_clocks()
   local vm <close> = guest.boot()
   local function look() -- what the guest says lies between two looks at our own clock

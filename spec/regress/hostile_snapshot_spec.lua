@@ -71,7 +71,7 @@ local function pieces(bytes, step)
   end
 end
 
--- What is made of a snapshot for a new guest.
+-- Makes a new guest's root from a snapshot.
 local function image(snapshot, cache) return source.find({ type = 1, path = snapshot.folder }, cache) end
 
 local GOOD = { { path = "./", mode = 449 }, { path = "a", content = "text", xattrs = { ["user.x"] = "1" } },

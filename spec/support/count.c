@@ -141,7 +141,7 @@ void *calloc(size_t count, size_t size)
     return fails(KIND_calloc) ? NULL : __libc_calloc(count, size);
 }
 
-/* What makes a block smaller may not fail: Lua relies on that. */
+/* A call that makes a block smaller may not fail: Lua relies on that. */
 void *realloc(void *block, size_t size)
 {
     bool grows = size > (block ? malloc_usable_size(block) : 0);
@@ -195,7 +195,7 @@ int fcntl64(int fd, int command, ...)
     return fails(KIND_fcntl64) ? -1 : real(fd, command, argument);
 }
 
-/* What comes back from a vfork must not pass through a frame of ours: a fork does as well. */
+/* A vfork must not return through a frame of ours: a fork does as well. */
 pid_t vfork(void)
 {
     static pid_t (*real)(void);

@@ -50,11 +50,11 @@ function M.boot(folder, options)
   error(err, 2)
 end
 
---- What a shell's command prints in a guest; one that fails is an error.
+--- The output of a shell's command in a guest; one that fails is an error.
 ---@return string
 function M.say(vm, command) return assert(vm:run({ "sh", "-c", command, check = true }, { timeout = M.LIMIT })).stdout end
 
---- What systemd says of the guest when all has been started.
+--- The state of the guest for systemd when all has been started.
 ---@return string
 function M.state(vm)
   return assert(vm:run({ "systemctl", "is-system-running", "--wait" }, { timeout = M.LIMIT })).stdout

@@ -1,6 +1,6 @@
 --- The real guest of the specs: the kernel and the image that `make guest` leaves in build/. VMCTL_GUEST names another folder with
 -- vmlinuz, modules and guest.img, VMCTL_GUEST_ARCH another architecture than this machine's, VMCTL_AGENT its agent (make test-arm64).
--- What a file's guests take, where it does not say otherwise:
+-- The memory of a file's guests, where it does not say otherwise:
 -- Needs: 600 MiB
 local assert = require "luassert"
 local core = require "vmctl.core"

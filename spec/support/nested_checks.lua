@@ -66,7 +66,7 @@ local second -- beside the first
 local ECHO = "/run/echo.sock"
 local FORWARDS = { one = { guest_path = "/run/socketfwd/one.sock", host_path = ECHO } }
 
--- What a machine opens once and keeps is there before a check looks for what it leaves.
+-- Opens the clients that a machine opens once and keeps, before a check looks for leftovers.
 local function open_clients()
   assert(vm:stereos():ping(WAIT))
   assert(vm:socketforward(FORWARDS)):close()
@@ -184,7 +184,7 @@ kvm_check("a clock that the host was set ahead of is set", function()
   assert(vm:sync_clock())
 end)
 
--- What a guest's user has open while it begins anew.
+-- Connections of a guest's user that are open while the guest begins anew.
 
 local function echo_server()
   local listener = assert(vmctl.listen("unix:" .. ECHO))
@@ -199,7 +199,7 @@ local function echo_server()
   return listener
 end
 
--- What somebody in the guest hears who says a word to a socket there.
+-- Says a word to a socket inside the guest, and returns the answer.
 local function heard_inside(path)
   local script = ([[
     local s = assert(require("vmctl").dial("unix:%s", 20))

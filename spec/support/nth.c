@@ -35,7 +35,7 @@ pid_t fork(void)
     return fails("fork") ? -1 : real();
 }
 
-/* What comes back from a vfork must not pass through a frame of ours: a fork does as well. */
+/* A vfork must not return through a frame of ours: a fork does as well. */
 pid_t vfork(void)
 {
     pid_t (*real)(void);
@@ -82,7 +82,7 @@ int fcntl64(int fd, int command, ...)
     return any_fcntl("fcntl64", fd, command, argument);
 }
 
-/* What the C library calls it where time_t has 64 bits and long has 32. */
+/* The C library's name of fcntl64 where time_t has 64 bits and long has 32. */
 int __fcntl_time64(int fd, int command, ...);
 
 int __fcntl_time64(int fd, int command, ...)

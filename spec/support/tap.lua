@@ -10,7 +10,7 @@ local LIMIT = 20 -- seconds for one check, under emulation
 io.stdout:setvbuf "line"
 local checks = assert(loadfile((...)))()
 
--- What is opened once, and stays: the worker threads' descriptor, the cgroup of this process and of its commands.
+-- Opens first what is opened once and stays: the worker threads' descriptor, the cgroup of this process and of its commands.
 vmctl.run(core.fs.list, "/")
 assert(vmctl.host:run { "true" })
 
