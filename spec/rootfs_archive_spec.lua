@@ -1,5 +1,6 @@
--- Images as one file: what `docker save` writes, today and of old, and archives of layouts. They are read where they stand.
--- Takes about 15 seconds.
+-- Images as one file: what `docker save` writes, today and of old, and archives of layouts. They are read where they stand, or
+-- unpacked first.
+-- Takes about 25 seconds.
 local assert = require "luassert"
 local cc_image = require "spec.support.cc_image"
 local core = require "vmctl.core"
@@ -74,10 +75,70 @@ describe("an image in an archive", function()
       assert.is_truthy(err:find(words, 1, true), err)
     end
     refused("EINVAL", "regular file", "oci-archive:" .. folder)
-    for _, program in ipairs { "gzip", "zstd", "xz", "bzip2" } do
-      layers.run(folder, program .. " -c bad.tar >packed")
-      refused("EPROTO", "packed by " .. program .. " as a whole: unpack it first", "docker-archive:" .. folder .. "/packed")
+  end, LIMIT))
+end)
+
+describe("an image in an archive that is packed as a whole", function()
+  -- What `docker save` writes; a second layer, so that there is something behind the first.
+  local function saved(folder)
+    local path = cc_image.docker(folder, { { ["etc/a"] = "1" }, { ["etc/b"] = "2" } }, { Env = { "A=b" } })
+    layers.run(folder, ("mv '%s' plain.tar"):format(path))
+    return "docker-archive:" .. folder .. "/"
+  end
+
+  it("is the same image, by each program that unpacks layers; it is unpacked once, and cleaned up with the rest", support.run(function()
+    local folder, cache = support.tmpdir(), support.tmpdir()
+    local spec = saved(folder)
+    local plain = assert(image(spec .. "plain.tar", { cache = cache }))
+    for i, program in ipairs { "gzip", "zstd", "xz", "bzip2" } do
+      layers.run(folder, program .. " -c plain.tar >packed." .. program)
+      for _ = 1, 2 do
+        local made = assert(image(spec .. "packed." .. program, { cache = cache }))
+        assert.same({ plain.digest, plain.config }, { made.digest, made.config })
+      end
+      assert.equal(i, #layers.run(cache, "ls unpacked/*.tar"):gsub("[^\n]", ""))
     end
+    assert(core.fs.replace(cache .. "/unpacked/" .. ("0"):rep(64) .. ".tar.new-0123456789ab", "a killed process left it"))
+    assert.equal(5, #rootfs.prune { cache = cache, unused = 0 })
+    assert.equal("", layers.run(cache, "ls unpacked"))
+  end, LIMIT))
+
+  it("can be a layout, is imported as what it is, and is made anew when another file takes its name", support.run(function()
+    local folder, cache = support.tmpdir(), support.tmpdir()
+    local one = layers.layout(folder, { { { path = "f", content = "one" } } }, { User = "7" })
+    layers.run(folder, "tar -C oci -c . | gzip >i.tar.gz")
+    local spec, opts = "oci-archive:" .. folder .. "/i.tar.gz:t", { cache = cache }
+    assert.equal(assert(image(one, opts)).digest, assert(image(spec, opts)).digest)
+    assert.equal("oci-archive", rootfs.archive_kind(folder .. "/i.tar.gz", opts))
+    local two = layers.layout(folder, { { { path = "f", content = "two" } } }, { User = "7" })
+    layers.run(folder, "tar -C oci -c . | gzip >j && mv j i.tar.gz")
+    assert.equal(assert(image(two, opts)).digest, assert(image(spec, opts)).digest)
+    saved(folder)
+    layers.run(folder, "xz -c plain.tar >d.xz && mkdir -p r/bin && touch r/bin/sh && tar -C r -czf r.tgz . && tar -C r -czf s.tgz bin")
+    assert.equal("docker-archive", rootfs.archive_kind(folder .. "/d.xz", opts))
+    assert.equal("docker-archive", rootfs.archive_kind(folder .. "/plain.tar", opts))
+    for _, name in ipairs { "r.tgz", "s.tgz", "r", "none" } do assert.is_nil(rootfs.archive_kind(folder .. "/" .. name, opts)) end
+  end, LIMIT))
+
+  it("is refused when it is cut, damaged, a bomb, or packed by an unknown program, and leaves nothing", support.run(function()
+    local folder, cache = support.tmpdir(), support.tmpdir()
+    local spec = saved(folder)
+    layers.run(folder, [[gzip -c plain.tar >whole; head -c $(($(wc -c <whole) / 2)) whole >cut
+      { head -c 40 whole; printf xxxxxxxx; tail -c +49 whole; } >damaged
+      truncate -s 300M zeros; gzip -1 <zeros >bomb; rm zeros; gzip -c whole >twice; : | gzip >empty
+      printf '\004\042\115\030more' >foreign]])
+    for name, want in pairs {
+      cut = { "EPROTO", "gzip: exit code 1" }, damaged = { "EPROTO", "gzip: exit code 1" },
+      bomb = { "ETOOBIG", "more bytes than the limit" },
+      twice = { "EPROTO", "tar: " }, empty = { "EPROTO", "ends without" }, foreign = { "EPROTO", "packed by lz4" },
+    } do
+      local made, err, code = image(spec .. name, { cache = cache, max_bytes = 100 << 20 })
+      assert.is_nil(made)
+      assert.equal(want[1], code, err)
+      assert.is_truthy(err:find(want[2], 1, true), err)
+      assert.is_truthy(err:find(folder .. "/" .. name, 1, true), err)
+    end
+    assert.equal("", layers.run(cache, "find unpacked -name '*.new-*' -o -size +1M"))
   end, LIMIT))
 end)
 

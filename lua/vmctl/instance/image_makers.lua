@@ -6,7 +6,6 @@ local log = require "vmctl.log"
 local options = require "vmctl.base.options"
 local process = require "vmctl.process"
 local rootfs = require "vmctl.rootfs"
-local store = require "vmctl.rootfs.store"
 local text = require "vmctl.text"
 
 local M = {}
@@ -16,12 +15,15 @@ local MOST_ID = 1000     -- bytes of the file with an image's id
 
 local KNOWN = { replace = "boolean", cache = "string", arch = "string" }
 
+local function progress_of(name)
+  return function(state) log.progress(("making the image %s: %d MiB"):format(name, state.bytes >> 20)) end
+end
+
 local function keep(name, spec, opts, told)
   local ok, err, code = rootfs.check_name(name)
   if not ok then return nil, err, code end
   local image
-  image, err, code = rootfs.image(spec, { cache = opts.cache, arch = opts.arch,
-    on_progress = function(state) log.progress(("making the image %s: %d MiB"):format(name, state.bytes >> 20)) end })
+  image, err, code = rootfs.image(spec, { cache = opts.cache, arch = opts.arch, on_progress = progress_of(name) })
   log.progress(nil)
   if not image then return nil, err, code end
   return rootfs.name(name, image, { from = told or spec, replace = opts.replace })
@@ -44,15 +46,12 @@ local function is_file(path)
 end
 
 -- The kind of a file or folder, as a root's text begins.
-local function kind_of(path)
+local function kind_of(path, opts)
   local found, err, code = core.fs.stat(path)
   if not found then return nil, err, code end
   if found.type == "directory" then return is_file(path .. "/oci-layout") and is_file(path .. "/index.json") and "oci" or "dir" end
   if found.type ~= "file" then return errors.fail("EINVAL", "%s is a %s: a file or a folder expected", path, found.type) end
-  local archive = store.archive(path) -- nil: it is packed, or none, which tar will say
-  if archive and archive:find "manifest.json" then return "docker-archive" end
-  if archive and archive:find "oci-layout" and archive:find "index.json" then return "oci-archive" end
-  return "tar"
+  return rootfs.archive_kind(path, { cache = opts.cache, on_progress = progress_of(path) }) or "tar" -- which says what is wrong with it
 end
 
 -- "./tool-1.tar.gz" is tool-1, "debian/" is debian.
@@ -74,7 +73,7 @@ function M.import(path, name, opts)
   name = name or name_of(fs.real(path) or path)
   local ok, err, code = rootfs.check_name(name)
   local kind
-  if ok then kind, err, code = kind_of(path) end
+  if ok then kind, err, code = kind_of(path, opts) end
   if not kind then return nil, err, code end
   if not opts.replace then
     local there = rootfs.find(name)

@@ -1,4 +1,5 @@
 --- Root file systems for guests: an image, a folder or an archive becomes one read-only EROFS, which is kept.
+local archive_kind = require "vmctl.rootfs.archive_kind"
 local cache = require "vmctl.rootfs.cache"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
@@ -65,11 +66,18 @@ function M.image(spec, opts)
   opts.from = spec:sub(1, SHOWN)
   local source, image
   source, err, code = sources[what.kind](what, opts)
+  local held <close> = source and source.held -- luacheck: ignore
   if source then image, err, code = cache.get(source.key, source.build, opts) end
   if not image then return errors.wrap("root " .. opts.from, nil, err, code) end
   image.config = source.config or oci.describe {}
   return image
 end
+
+--- Tells an archive of an image from another one, by what is in it. Waits: one that is packed may be unpacked into the cache.
+---@param path string
+---@param opts? table as for image
+---@return "docker-archive"|"oci-archive"|nil kind nil: neither, or no archive
+function M.archive_kind(path, opts) return archive_kind.of(path, settle(opts, "rootfs.archive_kind")) end
 
 --- Makes the image of an archive that a function writes, or finds it in the cache. Waits.
 ---@param key string names the content: another content has another key

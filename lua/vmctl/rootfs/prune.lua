@@ -30,10 +30,19 @@ local function layout_at(folder, name)
   return { kind = "layout", path = path, name = name, size = size, used = used.mtime }
 end
 
+-- What an image's archive is unpacked to, so that its layers can be read.
+local function archive_at(folder, name)
+  local path = folder .. "/" .. name
+  local info = fs.stat(path)
+  if not info then return nil end
+  return { kind = "archive", path = path, name = name:sub(1, 64), size = info.allocated, used = info.mtime }
+end
+
 --- The entries of a cache, the one that was used last first. Waits.
 ---@param folder? string the cache; vmctl in $XDG_CACHE_HOME by default
 ---@return { kind: string, path: string, name: string, size: integer, used: integer, created: integer?, from: string? }[]
--- entries kind: "image", or "layout" for the packed layers of an image that was pulled; size: bytes on the disk; used: seconds of
+-- entries kind: "image", "layout" for the packed layers of an image that was pulled, or "archive" for one of an image that was packed as a
+-- whole; size: bytes on the disk; used: seconds of
 -- the epoch; from: what it was made of
 function M.list(folder)
   folder = folder or cache.default()
@@ -43,6 +52,9 @@ function M.list(folder)
   end
   for _, name in ipairs(fs.list(folder .. "/oci") or {}) do
     entries[#entries + 1] = #name == 64 and layout_at(folder .. "/oci", name) or nil
+  end
+  for _, name in ipairs(fs.list(folder .. "/unpacked") or {}) do
+    entries[#entries + 1] = #name == 68 and name:find "^%x+%.tar$" and archive_at(folder .. "/unpacked", name) or nil
   end
   table.sort(entries, function(a, b) return a.used > b.used or a.used == b.used and a.name < b.name end)
   return entries
@@ -75,10 +87,10 @@ function M.remove(digest, folder)
 end
 
 -- Removes what belongs to no image: staged files and locks of processes that have gone.
-local function sweep(folder)
+local function sweep(folder, ending)
   for _, name in ipairs(fs.list(folder) or {}) do
-    local image = name:match "^(%x+%.erofs)%."
-    if image and #image == 70 and not fs.stat(folder .. "/" .. image) then
+    local image = name:match("^(%x+" .. ending .. ")%.")
+    if image and image:find "%." == 65 and not fs.stat(folder .. "/" .. image) then
       local lock <close> = core.lock_file(folder .. "/" .. image .. ".lock")
       if lock then
         staged.remove_leftovers(folder .. "/" .. image)
@@ -108,7 +120,8 @@ function M.prune(opts)
       total = total - each.size
     end
   end
-  sweep(folder .. "/chain")
+  sweep(folder .. "/chain", "%.erofs")
+  sweep(folder .. "/unpacked", "%.tar")
   return removed
 end
 

@@ -1,5 +1,5 @@
 --- The sources that an image can be made of. Each gives { key = a text that names its content, config = what an image says of its commands,
---- build = function(build, on_progress), which lays its layers }.
+--- build = function(build, on_progress), which lays its layers, held = what the caller closes when it needs no layer any more }.
 local cache = require "vmctl.rootfs.cache"
 local core = require "vmctl.core"
 local docker = require "vmctl.rootfs.docker"
@@ -11,6 +11,7 @@ local pieces = require "vmctl.base.pieces"
 local process = require "vmctl.process"
 local said = require "vmctl.rootfs.said"
 local store = require "vmctl.rootfs.store"
+local unpacked = require "vmctl.rootfs.unpacked"
 
 local M = {}
 
@@ -75,15 +76,28 @@ end
 
 function M.oci(what, opts) return of_image(oci.open(store.folder(what.path), what.tag, opts.arch)) end
 
--- Archives that `docker save` writes today are layouts as well.
-M["docker-archive"] = function(what, opts)
-  local archive, err, code = store.archive(what.path)
+local function of_archive(what, path, opts)
+  local archive, err, code = store.archive(path)
   if not archive then return nil, err, code end
   local is_docker = what.kind == "docker-archive" and archive:find "manifest.json"
   if not is_docker and not archive:find "index.json" then
     return errors.fail("ENOENT", "neither manifest.json nor index.json is in it, and so no image: a root file system is tar:FILE")
   end
   return of_image((is_docker and docker or oci).open(archive, what.tag, opts.arch))
+end
+
+-- Archives that `docker save` writes today are layouts as well.
+M["docker-archive"] = function(what, opts)
+  local path, held, code = unpacked.find(what.path, opts)
+  if not path then return nil, held, code end
+  local source, err
+  source, err, code = of_archive(what, path, opts)
+  if source then
+    source.held = held
+    return source
+  end
+  if held then held:close() end
+  return nil, err, code
 end
 
 M["oci-archive"] = M["docker-archive"]

@@ -1,6 +1,5 @@
 --- Where an image's files are: in a folder, or in an archive that is read where it stands and never unpacked. Both find a name's bytes.
 local errors = require "vmctl.errors"
-local packing = require "vmctl.rootfs.packing"
 local slice = require "vmctl.rootfs.slice"
 local tar = require "vmctl.tar.read"
 local texts = require "vmctl.text"
@@ -27,25 +26,14 @@ local function without_dots(path)
   return table.concat(parts, "/")
 end
 
--- An archive that is compressed as a whole cannot be read in place.
-local function check_unpacked(source)
-  local head, err, code = source.file:read(packing.HEAD, 0)
-  if not head then return nil, err, code end
-  local program = packing.program(head)
-  if program then return errors.fail("EPROTO", "it is packed by %s as a whole: unpack it first (%s -d)", program, program) end
-  return true
-end
-
 --- Reads the table of an archive. Waits for the file system.
 ---@param path string
----@return vmctl.ImageStore|nil, string?, string? code EPROTO: no archive, or a packed one
+---@return vmctl.ImageStore|nil, string?, string? code EPROTO: no archive (see vmctl.rootfs.unpacked)
 function M.archive(path)
   local source <close>, err, code = slice.open { path = path, offset = 0 }
   if not source then return nil, err, code end
   local files, links = {}, {}
   local ok
-  ok, err, code = check_unpacked(source)
-  if not ok then return nil, err, code end
   ok, err, code = tar.each(source, function(entry)
     local name = without_dots(entry.path)
     if entry.type == "file" and not entry.map then files[name] = slice.new(path, source:position(), entry.size) end

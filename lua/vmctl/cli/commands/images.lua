@@ -11,7 +11,8 @@ local DAY = 86400
 
 function M.describe(command)
   command:summary "List the images that guests were made of, or remove old ones."
-  command:description("Lists what is in the cache ($XDG_CACHE_HOME/vmctl): images of roots, and layouts of images that were pulled.\n" ..
+  command:description("Lists what is in the cache ($XDG_CACHE_HOME/vmctl): images of roots, layouts of images that were pulled,\n" ..
+    "and archives of images, unpacked.\n" ..
     "What a running guest has is never removed.\n  vmctl images --prune --keep 10G")
   command:flag("--prune", "Remove what was not used for 30 days.")
   command:option("--keep", "With --prune: remove what was used longest ago, until so much is left."):argname("SIZE")
