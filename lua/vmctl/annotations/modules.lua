@@ -1231,6 +1231,12 @@ do
 ---@class vmctl.rootfs
 local rootfs = {}
 
+--- Tells an archive of an image from another one, by what is in it. Waits: one that is packed may be unpacked into the cache.
+---@param path string
+---@param opts? table as for image
+---@return "docker-archive"|"oci-archive"|nil kind nil: neither, or no archive
+function rootfs.archive_kind(path, opts) end
+
 --- Says if an image may be called so: "tool", "debian:12", "localhost:5000/some/tool:1". Does not wait.
 ---@param name string
 ---@return true|nil
@@ -1264,7 +1270,8 @@ function rootfs.image(spec, opts) end
 
 --- The entries of a cache, the one that was used last first. Waits.
 ---@param folder? string the cache; vmctl in $XDG_CACHE_HOME by default
----@return { kind: string, path: string, name: string, size: integer, used: integer, created: integer?, from: string? }[] entries kind: "image", or "layout" for the packed layers of an image that was pulled; size: bytes on the disk; used: seconds of the epoch; from: what it was made of
+---@return { kind: string, path: string, name: string, size: integer, used: integer, created: integer?, from: string? }[] entries kind: "image"
+---@return "layout" for the packed layers of an image that was pulled, or "archive" for one of an image that was packed as a whole; size: bytes on the disk; used: seconds of the epoch; from: what it was made of
 function rootfs.list(folder) end
 
 --- Makes the image of an archive that a function writes, or finds it in the cache. Waits.
