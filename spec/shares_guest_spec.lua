@@ -91,7 +91,7 @@ describe("a guest", function()
     local result = assert(vmctl.host:run { "lua5.4", "-e", script, timeout = 2 * BOOT, user = other and OWNER .. ":" .. OWNER or nil,
       env = { LUA_PATH = package.path, LUA_CPATH = package.cpath, VMCTL_VIRTIOFSD = "/usr/lib/qemu/virtiofsd" } })
     if not has_9p then
-      assert.truthy(result.stdout:find("ENOTSUP root: our kernel has not what this guest needs: 9p, 9pnet_virtio (", 1, true),
+      assert.truthy(result.stdout:find("ENOTSUP root: our kernel lacks modules that this guest needs: 9p, 9pnet_virtio (", 1, true),
         result.stdout .. result.stderr)
       return
     end

@@ -1,4 +1,4 @@
---- Whose kernel a guest with a root has, and why: the disk's own where it has one that can be led to the agent, else ours.
+--- Chooses the kernel of a guest with a root, and notes the reason: the disk's own where that can start the agent, else ours.
 local disk_contents = require "vmctl.machine.disk_contents"
 local errors = require "vmctl.errors"
 local firmware = require "vmctl.machine.firmware"
@@ -47,7 +47,7 @@ function M.check_memory(self, memory, init)
   return true
 end
 
--- Why a guest of which nothing is said has our kernel, before anybody has looked into its disk.
+-- The reason why a guest without `boot` has our kernel, as far as the options tell; nil where the disk has to be looked into.
 local function rules_out(opts, at)
   if at.kind ~= "disk" then return "an image has no kernel" end
   if opts.init and opts.init ~= "system" then return "ours starts any init" end
@@ -79,7 +79,7 @@ local function look(self, opts, at, launch)
   return found
 end
 
--- Looks before the disk is locked: another guest does that.
+-- Looks into the disk before it is locked: another guest locks it for that.
 local function choose_own(self, opts, at, launch)
   local found, err, code = look(self, opts, at, launch)
   if not found then return nil, err, code end
@@ -94,10 +94,10 @@ local function choose_own(self, opts, at, launch)
   return true
 end
 
---- Chooses the kernel. Waits: for a guest that looks into a disk, where it is not known yet.
+--- Chooses the kernel. Waits for a guest that looks into a disk, unless its kernel is known.
 ---@param self table the root: gets boot, boot_reason, and _own or _firmware
 ---@param opts table of the launch
----@param at table what the root is
+---@param at table the root, as vmctl.machine.root_source gives it
 ---@param launch function vmctl.machine.launch
 ---@param agent string its program
 ---@param beside vmctl.MachineBeside
@@ -127,7 +127,7 @@ local function needs_of(self, at, beside)
   return needs
 end
 
--- A disk that stage 1 could not mount is told before its guest starts. What cannot be read here is for stage 1 to tell.
+-- Refuses a disk that stage 1 could not mount. Stage 1 itself refuses one that cannot be read here.
 local function check_disk(self, at, lacks, modules_dir)
   local disk = self._disk
   if not disk or disk.may_differ then return true end
@@ -138,9 +138,9 @@ local function check_disk(self, at, lacks, modules_dir)
   return errors.fail("ENOTSUP", "root: %s: %s", disk.path, why)
 end
 
---- The initramfs of stage 1. Refuses our kernel where it has not what the root, and what is beside it, need. Waits while it is made.
+--- The initramfs of stage 1. Refuses our kernel where it lacks a module that the root or its extras need. Waits while it is made.
 ---@param self table the root, whose files are planned
----@param at table what the root is
+---@param at table the root, as vmctl.machine.root_source gives it
 ---@param parts { agent: string, modules_dir: string? }
 ---@param beside vmctl.MachineBeside
 ---@return string|nil path, string?, string? code ENOTSUP: with the names of the modules
@@ -159,7 +159,7 @@ function M.stage1(self, at, parts, beside)
     if not ok then return nil, err, why end
     return path
   end
-  return errors.fail("ENOTSUP", "root: our kernel has not what this guest needs: %s (neither built in nor below %s)%s",
+  return errors.fail("ENOTSUP", "root: our kernel lacks modules that this guest needs: %s (neither built in nor below %s)%s",
     table.concat(missing, ", "), parts.modules_dir, self._types[1] and "; the disk's own: " .. self.boot_reason or "")
 end
 

@@ -1,4 +1,4 @@
---- What a root is made of, and what it needs to start: the kernel, the agent's program, an image that becomes a file system.
+--- The source of a root, and the files that it needs to start: the kernel, the agent's program, an image that becomes a file system.
 local errors = require "vmctl.errors"
 local guest_parts = require "vmctl.machine.guest_parts"
 local log = require "vmctl.log"
@@ -41,7 +41,7 @@ function M.parse(given, level)
   local spec = type(given) == "table" and given or { given }
   if type(given) == "table" then options.check(given, KNOWN, "machine.launch: root", level or 5) end
   if not spec[1] then
-    if not spec.size then return errors.fail("EINVAL", "root: neither what it is made of nor a size is given") end
+    if not spec.size then return errors.fail("EINVAL", "root: neither a source nor a size is given") end
     return { kind = "empty", size = spec.size }, spec
   end
   local path, partition = spec[1]:match "^disk:(.+)#([^#/]+)$"
@@ -54,7 +54,7 @@ function M.parse(given, level)
   return what, spec
 end
 
---- Makes a file system of an image that is none yet. Waits.
+--- Makes a file system of an image, unless it is one already. Waits.
 ---@param spec vmctl.MachineRootOptions
 ---@param at table as `parse` gives it
 ---@param arch? string
@@ -66,7 +66,7 @@ function M.image(spec, at, arch, folder)
     on_progress = function(state) log.progress(("making an image of the root: %d MiB"):format(state.bytes >> 20)) end })
   log.progress(nil)
   if not image then return nil, err, code end
-  -- An OCI image's init is left over from a system that it was made of; one that has a name tells none such.
+  -- An OCI image's init is a leftover of the system that the image was made of; a named image has an init only if it is to be used.
   local has_init = (at.kind == "dir" or at.kind == "tar" or at.kind == "image") and image.has_init
   return { kind = "erofs", path = image.path, digest = image.digest, config = image.config, has_init = has_init }
 end
