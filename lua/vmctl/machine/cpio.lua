@@ -1,7 +1,7 @@
---- Archives in cpio's "newc" form: what a Linux kernel unpacks as its first root file system.
--- The same entries give the same bytes: what says nothing else belongs to root and dates from second 0; it is numbered as it
--- is added.
--- A folder has to be added before what is in it.
+--- Archives in cpio's "newc" form, which a Linux kernel unpacks as its first root file system.
+-- The same entries give the same bytes: by default an entry belongs to root and dates from second 0, and entries are numbered in the
+-- order in which they are added.
+-- A folder has to be added before its contents.
 local texts = require "vmctl.text"
 
 local M = {}
@@ -69,7 +69,7 @@ local function write_handle(self, path, mode, handle)
   return self._write(padding(size))
 end
 
---- Says to whom what is added from now on belongs, and from when it dates.
+--- Sets the owner and the time of the entries that are added from now on.
 ---@param owner { uid: integer?, gid: integer?, mtime: integer? }  all 0 by default
 function methods:owner(owner)
   self._owner = owner
@@ -139,11 +139,11 @@ end
 
 ---@class vmctl.CpioEntry  one of content, from, link, folder, node
 ---@field content? string  the bytes
----@field from? string  a file of this machine, or what else `open` opens
----@field link? string  what a symbolic link leads to
+---@field from? string  a file of this machine, or another name that `open` understands
+---@field link? string  target of a symbolic link
 ---@field folder? boolean
 ---@field node? { [1]: "c"|"b", [2]: integer, [3]: integer }  kind, major, minor
----@field placed? boolean  its folders are there already: of a link on the way to it a folder of the archive would make a folder
+---@field placed? boolean  its folders are there already: a folder of the archive would replace a link on the way to it
 ---@field mode? integer  permissions; else 0755 for folders and programs copied from this machine, 0644
 ---@field uid? integer
 ---@field gid? integer
@@ -160,7 +160,7 @@ local function all_paths(tree)
       path = not placed and path:match "^(.+)/[^/]+$" or nil
     end
   end
-  table.sort(paths)                     -- puts a folder before what is in it
+  table.sort(paths)                     -- puts a folder before its contents
   return paths
 end
 

@@ -7,7 +7,7 @@ local options = require "vmctl.base.options"
 
 local M = {}
 
---- The cards as they are told the other machine. Does not wait.
+--- Describes the cards for the other machine. Does not wait.
 ---@param nics? vmctl.NetworkCard[]
 ---@return table[]|nil cards
 ---@return table<integer, string|table>|string places by the numbers of cards: where their frames shall go here; or a message
@@ -28,7 +28,7 @@ function M.plan(nics)
   return cards, places
 end
 
--- Both ends of a card's wire. A card with nobody at the other end is logged, as QEMU's own are.
+-- Opens both ends of a card's wire. A card without a peer is logged, as QEMU's own are.
 local function open(ask, number, where, name)
   local near, err = dial.dial(where)
   if not near then return log.error("%s: network card %d has nobody at the other end: %s", name, number, err) end
@@ -38,7 +38,7 @@ local function open(ask, number, where, name)
   return nil, ("launch: network card %d: %s"):format(number, why), code
 end
 
---- Joins each card with its place. Waits until they are.
+--- Joins each card with the socket that it names. Waits until all are joined.
 ---@param places table<integer, string|table>
 ---@param ask fun(request: table, timeout: number?): vmctl.Stream|nil, any, string?
 ---@param name string of the guest

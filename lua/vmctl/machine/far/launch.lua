@@ -1,5 +1,5 @@
---- Launching a guest on another machine, where `vmctl serve --stdio` does it: docs/remote.md. The machine here has the parts that one
--- of this machine has, over streams of the session.
+--- Launching a guest on another machine by its `vmctl serve --stdio`: docs/remote.md. The vmctl.Machine here has the same parts as that
+-- of a local guest, over streams of the session.
 local cards = require "vmctl.machine.far.cards"
 local channel = require "vmctl.machine.far.channel"
 local console = require "vmctl.machine.console"
@@ -41,7 +41,7 @@ local function check(opts)
   return true
 end
 
--- What a machine keeps of the other one: its place in the session there.
+-- A guest's part in the session with the other machine: it adds the guest's id to requests.
 local far = {}
 local far_mt = { __name = "vmctl.FarMachine", __index = far }
 
@@ -83,7 +83,7 @@ local function describe(opts, nics)
   return spec
 end
 
--- Launches it there: the stream, and what that says of the guest.
+-- Launches the guest there. Returns the stream, and the answer that describes the guest.
 local function request(host, opts, nics, its_root)
   local paths = its_root and its_root.files or { kernel = opts.kernel, initrd = opts.initrd }
   local files, err, code = send_files(host, paths)

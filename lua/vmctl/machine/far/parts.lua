@@ -1,4 +1,4 @@
---- Parts of a machine that need files or sockets on the machine where its QEMU runs: that does them.
+--- Parts of a guest that need files or sockets on the machine where its QEMU runs: that machine provides them.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
@@ -7,7 +7,7 @@ local M = {}
 
 local SNAPSHOT, UNPLUG, PICTURE = 120, 10, 60 -- seconds
 local MOST = 64 << 20                         -- bytes of a picture
-local SLACK = 5                               -- seconds for the way
+local SLACK = 5                               -- seconds for the transport
 
 -- Snapshots
 

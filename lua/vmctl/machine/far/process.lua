@@ -31,7 +31,7 @@ local function note(self, told)
   if type(told.said) == "string" then self._said = log.sanitize(told.said, SAID) end
 end
 
--- Waits for what the stream tells. One that ends without a word was cut off.
+-- Waits for the end of QEMU as the stream tells it. A stream that ends without a message was cut off.
 local function watch(self)
   local told, err, code = wire.receive(self._stream, math.huge)
   if self._closed then return end
@@ -87,7 +87,7 @@ function methods:kill()
   background.spawn("kill " .. self._name, wire.send, self._stream, { op = "kill" })
 end
 
---- Lets go of the process, which ends with its stream. Idempotent, never waits.
+--- Closes the stream, with which the process ends. Idempotent, never waits.
 function methods:close()
   self._closed = true
   if self._task then self._task:cancel() end

@@ -1,4 +1,4 @@
---- The root of a guest on another machine: what is made of it here, and sent. An image becomes a file system here, so that the other
+--- The root of a guest on another machine: its files are made here, and sent. An image becomes a file system here, so that the other
 --- machine needs no program for that, and stage 1 is made here, of this machine's agent and kernel.
 local beside = require "vmctl.machine.beside"
 local errors = require "vmctl.errors"
@@ -13,7 +13,7 @@ local LEVEL = 6 -- of the script that launches, seen from the check of its optio
 
 ---@class vmctl.FarRoot
 ---@field files table<string, string> paths by the names of options
----@field told table what the other machine is told of it
+---@field told table its options for the other machine
 local methods = {}
 local mt = { __name = "vmctl.FarRoot", __index = methods }
 
@@ -54,7 +54,7 @@ end
 
 --- Plans it. Waits while an image or stage 1 is made.
 ---@param opts vmctl.MachineOptions
----@return vmctl.FarRoot|nil, string?, string? code ENOTSUP: what does not go to another machine; as vmctl.machine.launch
+---@return vmctl.FarRoot|nil, string?, string? code ENOTSUP: an option that does not go to another machine; as vmctl.machine.launch
 function M.plan(opts)
   local ok, err, code = check(opts)
   if not ok then return nil, err, code end

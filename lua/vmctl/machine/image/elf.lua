@@ -8,7 +8,7 @@ local function part(bytes, start_field, size_field)
   return ("<I8"):unpack(bytes, start_field + 1) + 1, size, count
 end
 
---- The program that has to be there to start this one (its dynamic linker), nil for a static program. Raises for a damaged file.
+--- The dynamic linker that a program needs, nil for a static program. Raises for a damaged file.
 ---@param bytes string
 ---@return string|nil
 function M.interpreter(bytes)

@@ -32,7 +32,7 @@ local ETC = {
   ["/etc/hosts"] = "127.0.0.1 localhost\n::1 localhost\n",
 }
 
--- What busybox's udhcpc calls, with what the server says in variables. It keeps other addresses and routes of the card.
+-- The script that busybox's udhcpc calls, with the server's answer in variables. It keeps other addresses and routes of the card.
 local UDHCPC = [=[
 #!/bin/sh
 case "$1" in
@@ -77,7 +77,7 @@ local function read_program(what, path)
 end
 
 --- The modules that have to be loaded, in order: the default ones that exist, those asked for, and all that they need. Waits.
----@param dir string  what /lib/modules/VERSION holds
+---@param dir string  a copy of /lib/modules/VERSION
 ---@param wanted? string[]  names beyond M.default_modules
 ---@return { name: string, bytes: string }[]?, string?, string?
 function M.modules(dir, wanted)
@@ -103,7 +103,7 @@ local function find_busybox()
       return place
     end
   end
-  return BUSYBOX_PLACES[1]              -- whose absence will then be the message
+  return BUSYBOX_PLACES[1]              -- the message will be that it is missing
 end
 
 local function plant_busybox(tree, path)
@@ -184,7 +184,7 @@ local function write_image(tree, opts, progress)
   return nil, why, code
 end
 
--- A line on a terminal that says what is being done; call it without a text to remove it.
+-- Makes a function that shows a line of progress on a terminal; a call without a text removes the line.
 local function progress_line()
   if not core.isatty(2) then return function() end end
   return function(text) io.stderr:write("\r\27[K", text and "guest image: " .. text or "") end
@@ -229,7 +229,7 @@ end
 ---@class vmctl.ImageFile  one of content, from, link, folder
 ---@field content? string  the bytes
 ---@field from? string  a file of this machine
----@field link? string  what a symbolic link leads to
+---@field link? string  target of a symbolic link
 ---@field folder? boolean
 ---@field mode? integer  permissions; else 0755 for folders and for programs that are copied from this machine, 0644
 
@@ -238,7 +238,7 @@ end
 ---@field agent? string  static program: /sbin/vmctl-agent, and /init unless there is one
 ---@field init? string  program: /init, the first one that the kernel starts
 ---@field busybox? string|boolean  static busybox (true, that of this machine); false: none
----@field modules_dir? string  what /lib/modules/VERSION holds (no modules)
+---@field modules_dir? string  a copy of /lib/modules/VERSION (no modules)
 ---@field modules? string[]  modules beyond image.default_modules
 ---@field files? table<string, string|vmctl.ImageFile>  path in the guest → content, or a table
 ---@field compress? boolean  gzip it (true)

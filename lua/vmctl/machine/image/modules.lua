@@ -11,7 +11,7 @@ local function module_name(path)
   return name
 end
 
--- Where each module is, from modules.dep (which also says what it needs) or else by looking, and what is built in.
+-- The path of each module, from modules.dep (which also has its dependencies) or else by looking, and the names of built-in modules.
 local function index_modules(dir)
   local index = { dir = dir, paths = {}, needs = {}, builtin = {} }
   local file, why, code = step.open_file("open modules folder", dir, "rb")
@@ -60,7 +60,7 @@ local function module_needs(index, name, path, bytes)
   return needs
 end
 
--- Puts a module behind all that it needs. `done` has the names that are in `order`, or on their way there.
+-- Puts a module behind its dependencies. `done` has the names that are in `order`, or on their way there.
 local function order_module(index, name, needed_by, order, done)
   if done[name] or index.builtin[name] then return true end
   done[name] = true
@@ -83,7 +83,7 @@ local function order_module(index, name, needed_by, order, done)
 end
 
 --- The modules that have to be loaded, in order: the default ones that exist, those asked for, and all that they need. Waits.
----@param dir string  what /lib/modules/VERSION holds
+---@param dir string  a copy of /lib/modules/VERSION
 ---@param default string[]  names that a kernel may lack
 ---@param wanted string[]  names that it must have
 ---@return { name: string, bytes: string }[]?, string?, string?
