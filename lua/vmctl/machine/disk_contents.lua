@@ -1,5 +1,5 @@
---- What is on a disk, as can be seen from outside: the table of its partitions, and the beginnings of their file systems. qemu-img reads
---- those of a qcow2, which may be compressed; what it has read is kept in the cache as long as the file is the same.
+--- The contents of a disk, as seen from outside: the table of its partitions, and the beginnings of their file systems. qemu-img reads
+--- those of a qcow2, which may be compressed; the result is kept in the cache as long as the file is the same.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local partitions = require "vmctl.machine.partitions"
@@ -9,9 +9,9 @@ local stage1 = require "vmctl.machine.stage1"
 
 local M = {}
 
-local FORMAT = "1"           -- of what is kept
+local FORMAT = "1"           -- of a kept result
 local MOST = 1 << 20         -- bytes that are read of a disk at a time
-local MOST_TEXT = 256 << 10  -- bytes of what is kept
+local MOST_TEXT = 256 << 10  -- bytes of a kept result
 local ASK = 60               -- seconds for qemu-img
 local SECTOR = 512
 
@@ -51,7 +51,7 @@ local function reader(file, path, format, disk_size)
   end
 end
 
---- The partitions of a disk. Waits for qemu-img where it is no raw one.
+--- The partitions of a disk. Waits for qemu-img unless the disk is raw.
 ---@param file vmctl.File of the disk
 ---@param path string of the disk
 ---@param format "raw"|"qcow2"
@@ -67,7 +67,7 @@ local function read_kept(path)
   return not shape.wrong(list, { each = PARTITION }, "it") and list or nil
 end
 
---- The same, which is kept where it takes a program to read it. Waits for that.
+--- The same from the cache, where qemu-img had to read them. Waits for qemu-img the first time.
 ---@param file vmctl.File
 ---@param path string
 ---@param format "raw"|"qcow2"

@@ -108,8 +108,8 @@ function M.ways(list)
   return set
 end
 
---- The volume that leads cloud-init to the agent: it runs a command each time it starts, and is told to leave alone what else it would do
---- to a new machine. Does not wait.
+--- The volume that leads cloud-init to the agent: cloud-init runs a command each time it starts, and is told to do nothing else to the
+--- machine. Does not wait.
 ---@return string bytes
 function M.seed()
   local none = json.array {}
@@ -123,7 +123,7 @@ function M.seed()
   })
 end
 
---- QEMU's arguments for the firmware and what it tells the guest. Does not wait.
+--- QEMU's arguments for the firmware and its messages to the guest. Does not wait.
 ---@param opts { firmware: "bios"|"efi"|nil, ways: table<string, true> }
 ---@param file vmctl.File the disk
 ---@param format "raw"|"qcow2"
@@ -157,7 +157,7 @@ local function ask_qga(self)
   self._ports:remove_port(QGA_PORT, QGA_WAIT)
 end
 
--- A new port is news to udev, which by then has the rule. It stays a while, so that a slow guest finds out its name.
+-- Adds a port: that wakes udev, which by then has the rule. The port stays a while, so that a slow guest finds out its name.
 local function wake(self, n)
   local name = "org.vmctl.wake." .. n
   local stream = self._ports:add_port(name)
@@ -196,7 +196,7 @@ function M.lead(parts, ways)
   return background.spawn("the firmware's guest", lead, self, ways)
 end
 
---- Which way has led to the agent. Waits.
+--- Tells which way has led to the agent. Waits.
 ---@param client vmctl.ExecClient
 ---@return string|nil way, string?, string?
 function M.answered(client)

@@ -25,8 +25,8 @@ local function add_program(config, all)
   return errors.fail("EINVAL", "no program is named, and the guest's root names none of its own")
 end
 
---- Completes a command by what the image says: its environment, folder and user, and all of it where no program is named. Does not
---- wait.
+--- Completes a command by the image's settings: environment, folder and user, and its own program where the command names none. Does
+--- not wait.
 ---@param config table env, user, cwd, entrypoint, cmd
 ---@param command string|table as for `run`
 ---@return string|table|nil, string?, string? code EINVAL: no program is named, here or there

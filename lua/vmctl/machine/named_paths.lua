@@ -1,4 +1,4 @@
---- The files of this machine that QEMU's arguments name. Arguments are a language of their own, so this looks for what may be a path.
+--- The files of this machine that QEMU's arguments name. Arguments are a language of their own, so each text that may be a path counts.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -6,7 +6,7 @@ local log = require "vmctl.log"
 local M = {}
 
 local LONGEST = 4096    -- bytes of a path
-local CHAIN = 64        -- files of a disk at most: one stands on another
+local CHAIN = 64        -- files of a disk at most, each the backing file of another
 local SHOWN = 200       -- bytes of a path in a message
 
 local function absolute(path)
@@ -42,7 +42,7 @@ local function may_be_path(text)
   return text ~= "" and #text < LONGEST and not text:find("\0", 1, true) and (text:find("/", 1, true) or stat(text)) ~= nil
 end
 
--- Formats whose files name others in a way that this does not read: what they begin with.
+-- The beginnings of files whose format may name other files in a way that this does not read.
 local OPAQUE = { ["KDMV"] = "VMDK", ["COWD"] = "VMDK", ["# Disk DescriptorFile"] = "VMDK", ["QED\0"] = "QED" }
 local QCOW2, HEADER = "QFI\xfb", 104
 local EXTERNAL_DATA = 1 << 2    -- of a qcow2's incompatible features
@@ -51,7 +51,7 @@ local function refuse(path, why)
   return errors.fail("EACCES", "launch: the disk %s %s (qemu-img convert makes one file of it)", path, why)
 end
 
--- The file that a disk stands on, as its header names it: nil for none, false and a reason where it cannot be read.
+-- The backing file of a disk, as its header names it: nil for none, false and a reason where it cannot be read.
 local function backing_of(path)
   local file = io.open(path, "rb")
   if not file then return nil end
@@ -74,7 +74,7 @@ end
 
 local function is_below(path, folder) return path == folder or path:sub(1, #folder + 1) == (folder == "/" and "/" or folder .. "/") end
 
--- Says if a disk may stand on this file: arguments name it or a folder of it, or it is in the folder of the disk above it.
+-- Tells if this file may be a backing file: arguments name it or a folder of it, or it is in the folder of the disk above it.
 local function is_allowed(path, above, named)
   if is_below(path, folder_of(above)) then return true end
   for known in pairs(named) do
@@ -83,8 +83,8 @@ local function is_allowed(path, above, named)
   return false
 end
 
--- The disks below a disk. Opens only files, which no reader waits for. A guest that may write its raw disk could write such a header,
--- and disks come from elsewhere: so what a header names is not what the user has named.
+-- Adds the backing files of a disk. Opens regular files only, which no reader waits for. A guest that may write its raw disk could write
+-- such a header, and disks come from elsewhere: a name in a header is not one that the user has given.
 local function add_chain(list, path, named)
   for _ = 1, CHAIN do
     local found = stat(path)
@@ -123,10 +123,10 @@ local function is_raw(argument)
   return options:find(",format=raw,", 1, true) ~= nil or options:find(",driver=raw,", 1, true) ~= nil
 end
 
---- The paths that arguments name: files, folders, sockets and devices, folders where something may be made, and the disks that
---- disks stand on. Does not wait, but for this machine's disks.
+--- The paths that arguments name: files, folders, sockets and devices, folders where something may be made, and backing files of
+--- disks. Does not wait, but for this machine's disks.
 ---@param arguments string[]
----@return { path: string, type: string, write: boolean }[]|nil list write: false for a disk that another stands on
+---@return { path: string, type: string, write: boolean }[]|nil list write: false for a backing file
 ---@return string? message, string? code EACCES: the header of a disk names a file that no argument names, and that is not in its folder
 function M.of(arguments)
   local list, named, disks = {}, {}, {}

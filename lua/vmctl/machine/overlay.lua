@@ -1,4 +1,4 @@
---- Empty overlays: qcow2 images that have nothing yet, and take what a guest writes (docs/interop/qcow2.txt of QEMU). Their headers
+--- Empty overlays: qcow2 images without data, which take a guest's writes (docs/interop/qcow2.txt of QEMU). Their headers
 --- name no disk below them: the launch does.
 local M = {}
 

@@ -1,5 +1,5 @@
---- The kernel and the initrd of a distribution's disk. A guest of our kernel looks what the disk has: it reads any file system that
---- stage 1 knows, and what a hostile disk does to it stays inside. What it finds is kept, as long as the disk's files are the same.
+--- The kernel and the initrd of a distribution's disk. A guest with our kernel looks for them: it reads any file system that stage 1
+--- knows, and a hostile disk can harm nothing but this guest. The result is kept as long as the disk's files are the same.
 local core = require "vmctl.core"
 local cpio = require "vmctl.machine.cpio"
 local errors = require "vmctl.errors"
@@ -12,9 +12,9 @@ local staged = require "vmctl.base.staged"
 
 local M = {}
 
-local FORMAT = "3"                      -- of what is kept
+local FORMAT = "3"                      -- of a kept result
 local READY, ANSWER = 120, 60           -- seconds for the guest that looks
-local MOST, MOST_TEXT = 512 << 20, 4096 -- bytes of a kernel or an initrd, and of what is noted of them
+local MOST, MOST_TEXT = 512 << 20, 4096 -- bytes of a kernel or an initrd, and of a kept result
 local MOST_TYPES = 32                   -- of file systems in an fstab
 local PIECE, ALIGNED = 1 << 20, 4       -- bytes; an archive that is appended begins at a multiple of the latter
 
@@ -35,16 +35,16 @@ local LOOK = [[
 
 local SCRIPT = "#!/bin/sh\n/vmctl/agent --place\n"
 
--- How the agent gets into an initrd of each of its makers, beside its program in /vmctl, and what its script begins with.
+-- The files that start the agent in an initrd of each maker, beside its program in /vmctl.
 local MAKERS = {
-  -- It sources its configuration before it runs its scripts, of which ORDER is the list (initramfs-tools(7)).
+  -- The initrd sources its configuration before it runs its scripts, of which ORDER is the list (initramfs-tools(7)).
   ["initramfs-tools"] = function(script)
     return {
       ["/conf/conf.d/zz-vmctl"] = { content = "echo '/scripts/init-bottom/vmctl \"$@\"' >> /scripts/init-bottom/ORDER\n" },
       ["/scripts/init-bottom/vmctl"] = { content = SCRIPT:gsub("\n", '\n[ "$1" = prereqs ] && exit 0\n', 1) .. script, mode = 493 },
     }
   end,
-  -- Its hooks are sourced, and must not end the shell (dracut.modules(7)). Since version 104 or so their folder is a link.
+  -- The initrd sources its hooks, which must not end the shell (dracut.modules(7)). Since version 104 or so their folder is a link.
   dracut = function(script)
     return {
       ["/usr/lib/dracut/hooks/pre-pivot/99-vmctl.sh"] = { content = "#!/bin/sh\n/vmctl/place\n", mode = 493,
@@ -141,7 +141,7 @@ end
 ---@field reason? string why it cannot be taken
 ---@field code? string ENOENT: there is none; ENOTSUP: it cannot be started with the agent
 
---- Looks what a disk has. Waits: for a guest that looks, where it is not known yet.
+--- Finds the kernel and the initrd of a disk. Waits for a guest that looks for them, unless the result is kept.
 ---@param launch function vmctl.machine.launch
 ---@param opts table of the launch
 ---@param spec table its root

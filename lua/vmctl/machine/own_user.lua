@@ -44,7 +44,7 @@ function M.id()
   return nil, "this container has no user to spare"
 end
 
---- Says if a user who owns nothing can get to a path. Does not wait.
+--- Tells if a user who owns nothing can get to a path. Does not wait.
 ---@param path string absolute
 ---@return boolean
 local function can_reach(path)
@@ -58,7 +58,7 @@ local function can_reach(path)
   end
 end
 
---- Says if a user who owns nothing can use what is at a path. Does not wait.
+--- Tells if a user who owns nothing can use the file at a path. Does not wait.
 ---@param path string
 ---@param how "read"|"write"|"run"
 ---@return boolean

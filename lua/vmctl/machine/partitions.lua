@@ -3,14 +3,14 @@ local M = {}
 
 local SECTOR = 512
 local MOST, ENTRY_LEAST, ENTRY_MOST = 128, 128, 4096 -- partitions; bytes of an entry of a GPT
-local SUPERBLOCKS = 72 << 10                         -- bytes of a partition in which all of these are
+local SUPERBLOCKS = 72 << 10                         -- the first bytes of a partition, which have all superblocks of KINDS
 local GPT = "EE"
 
 local function trim(text) return ((text:match "^[^%z]*" or ""):gsub("[%c\127-\255]", "?"):match "^(.-) *$") end
 
 local function at(bytes, offset, size) return bytes:sub(offset + 1, offset + size) end
 
--- Each: where its mark is, where its label, and where its UUID.
+-- For each kind the offsets of its magic bytes, its label and its UUID.
 local KINDS = {
   { "ext4", 1080, "\x53\xef", 1144, 16, 1128 }, { "xfs", 0, "XFSB", 108, 12, 32 }, { "btrfs", 65600, "_BHRfS_M", 65835, 256, 65568 },
   { "vfat", 82, "FAT32", 71, 11 }, { "vfat", 54, "FAT1", 43, 11 }, { "erofs", 1024, "\xe2\xe1\xf5\xe0", 1088, 16, 1072 },
@@ -95,7 +95,7 @@ end
 ---@field number integer 0: the disk has no table
 ---@field start integer bytes
 ---@field size integer bytes
----@field type? string of the file system, or what else is there: "swap", "LUKS", "LVM"
+---@field type? string of the file system, or "swap", "LUKS", "LVM"
 ---@field label? string of the file system
 ---@field uuid? string of the file system
 ---@field name? string in a GPT

@@ -16,7 +16,7 @@ local LONGEST_WORD = 900 -- bytes of an init; a kernel's command line has 2048
 
 ---@class vmctl.MachineRoot
 ---@field config table of an image: env, user, cwd, entrypoint, cmd
----@field boot "ours"|"kernel"|"firmware" what starts the guest
+---@field boot "ours"|"kernel"|"firmware" the guest's start: by our kernel, by the disk's own, or by its loader
 ---@field boot_reason string why it is that
 local methods = {}
 local mt = { __name = "vmctl.MachineRoot", __index = methods }
@@ -56,7 +56,7 @@ local function start_ours(self, at, parts, beside, init)
   }
 end
 
--- The options of the launch that the root decides, unless the caller has.
+-- Sets the options of the launch that depend on the root, where the caller has not.
 local function complete(self, opts, at, parts, beside)
   local arch, err, code = platform.get(opts.arch)
   if not arch then return nil, "launch: " .. err, code end
@@ -84,7 +84,7 @@ end
 
 --- Plans a root: opens and locks its files. Waits while an image or a file system is made.
 ---@param opts table as for machine.launch, with `root`
----@param beside vmctl.MachineBeside what stage 1 is told of the rest of the guest
+---@param beside vmctl.MachineBeside the extras that stage 1 is told of
 ---@param launch function vmctl.machine.launch, for a guest that looks at a disk
 ---@return vmctl.MachineRoot|nil root
 ---@return table|string completed the options of the launch, or a message
@@ -134,8 +134,8 @@ function methods:arguments(suffix, add)
   return args
 end
 
---- Completes a command by what the image says: its environment, folder and user, and all of it where no program is named. Does not
---- wait.
+--- Completes a command by the image's settings: environment, folder and user, and its own program where the command names none. Does
+--- not wait.
 ---@param command string|table as for `run`
 ---@return string|table
 function methods:complete(command) return image_defaults.complete(self.config, command) end
@@ -145,7 +145,7 @@ function methods:complete(command) return image_defaults.complete(self.config, c
 ---@return vmctl.Task|nil whose owner must cancel it
 function methods:lead(parts) return self._firmware and firmware.lead(parts, self._firmware.ways) or nil end
 
---- How its agent came to run. Waits where firmware has started the guest.
+--- Tells how the agent was started. Waits where firmware has started the guest.
 ---@param client vmctl.ExecClient
 ---@return string|nil way "stage1", "initrd", or one of firmware.WAYS
 ---@return string?, string?
@@ -154,7 +154,7 @@ function methods:way(client)
   return self._own and "initrd" or "stage1"
 end
 
---- QEMU has its copies now, or will never have them. Idempotent, does not wait.
+--- Closes our copies of QEMU's descriptors, when QEMU has its own or will never start. Idempotent, does not wait.
 function methods:close()
   for _, each in ipairs(self._files) do
     each.file:close()

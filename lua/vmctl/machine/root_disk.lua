@@ -15,7 +15,7 @@ local EXTERNAL_DATA = 1 << 2                -- of its incompatible features
 local TOOL = 120                            -- seconds for a program that makes a file system
 local LEAST, MOST = 1 << 20, 1 << 46        -- bytes of a disk that is made
 
---- The format of a disk by its header. A qcow2 that stands on other files is refused: a guest that may write its raw disk could
+--- The format of a disk by its header. A qcow2 with a backing file is refused: a guest that may write its raw disk could
 --- write such a header, and would get any file of this machine. Does not wait.
 ---@param file vmctl.File
 ---@param path string for messages
@@ -110,7 +110,7 @@ function M.make_ext4(path, size)
   end)
 end
 
---- Makes a qcow2 of the size of a disk below it. Its header does not name that disk: the launch does. Waits for the file system at most.
+--- Makes a qcow2 of the size of its backing disk. Its header does not name that disk: the launch does. Waits for the file system at most.
 ---@param path string
 ---@param size integer bytes
 ---@return true|nil, string?, string?
@@ -133,7 +133,8 @@ function M.size(file, format)
   return (">I8"):unpack(head, 25)
 end
 
---- The disk that an overlay was made for: it is worth nothing on another disk, or on one that has changed. Kept beside it. Does not wait.
+--- Tells if an overlay was made for a disk, by the note beside it: it is of no use on another disk, or on one that has changed. Does not
+--- wait.
 ---@param path string of the overlay
 ---@param mark string
 ---@return boolean|nil same nil: there is none
@@ -145,7 +146,7 @@ function M.mark_is(path, mark)
   return text == mark
 end
 
---- Writes down what an overlay is made for. Does not wait, but for the file system.
+--- Notes beside an overlay the disk that it is made for. Does not wait, but for the file system.
 ---@return true|nil, string?, string?
 function M.set_mark(path, mark)
   local folder = path:match "^(/.*)/[^/]*$"

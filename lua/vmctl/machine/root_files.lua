@@ -1,4 +1,4 @@
---- The files of a root: which drives they become, and where what a guest writes is kept.
+--- The files of a root: which drives they become, and where a guest's writes are kept.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local firmware = require "vmctl.machine.firmware"
@@ -23,7 +23,7 @@ local function add_open(self, name, file, write)
   local each = { name = name, file = file }
   self._files[#self._files + 1] = each
   if not write then return file end
-  local err, code -- QEMU first opens what it will write for reading, and asks for a descriptor of just that
+  local err, code -- QEMU opens a file for reading before it opens it for writing, and wants a descriptor for just that
   each.reader, err, code = core.fs.open(("/proc/self/fd/%d"):format(file:fileno()))
   if not each.reader then return nil, "root: " .. err, code end
   return file
@@ -42,7 +42,7 @@ local function add_file(self, name, path, write, format)
   return file, format
 end
 
--- Where what is kept stands: where the caller says, or by the guest's name.
+-- The path of kept writes: the caller's, or one with the guest's name.
 local function kept_path(self, suffix)
   if self._options.keep then return self._options.keep end
   if not self._named then
@@ -80,8 +80,8 @@ local function drive(self, id, serial, text)
   self._drives[#self._drives + 1] = { id = id, serial = serial, text = text }
 end
 
--- The drive of what the guest writes to and loses: on a layer of the caller's where there is one, which is empty at first, and which
--- further guests start from.
+-- The drive of a root whose writes are lost with the guest. Where the caller has a layer, it is on that: the layer is empty at first, and
+-- further guests start from it.
 local function drive_discarded(self, file, format)
   local layer = self._layer
   if not layer then
@@ -112,7 +112,7 @@ local function make_seed(self)
   return path
 end
 
--- What is read of the disk before QEMU runs, and the agent's program beside it.
+-- Reads the disk for the firmware's arguments, and adds the drives of the agent's program and of cloud-init's volume.
 local function plan_firmware(self, file, format)
   local args, err, code = firmware.arguments(self._firmware, file, format)
   if not args then return nil, err, code end
@@ -184,7 +184,7 @@ local function plan_image(self, image, writes)
   return true
 end
 
--- An empty one is a disk of its own, kept or gone with the guest.
+-- An empty root is a disk of its own, which is kept or lost with the guest.
 local function plan_empty(self, at, writes)
   local path, err, code
   if writes == "keep" then
@@ -207,7 +207,7 @@ local function plan_empty(self, at, writes)
   return true
 end
 
---- Opens and locks the files of a root, and says which drives they are and what stage 1 is told of them. Waits while one is made.
+--- Opens and locks the files of a root, and chooses their drives and the words for stage 1. Waits while a file is made.
 ---@param self table the root: _options, _named, _cache, _layer; gets _files, _drives, _word, _append, config, and
 -- _disk: the disk as it is read here
 ---@param at { kind: "disk"|"empty"|"erofs" }

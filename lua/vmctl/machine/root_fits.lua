@@ -1,4 +1,4 @@
---- Tells if stage 1 with our kernel can mount what is on a disk: told before anything starts, as far as the disk can be seen from outside.
+--- Tells if stage 1 with our kernel can mount the file systems of a disk, before anything starts and as far as can be seen from outside.
 local M = {}
 
 -- The file systems that stage 1 takes for a root; the module of each has its name.
@@ -23,7 +23,7 @@ end
 local function candidates(list, which)
   local found = {}
   for _, each in ipairs(list) do
-    if EXTENDED[each.kind] then return nil end -- what is inside is not known here
+    if EXTENDED[each.kind] then return nil end -- the partitions inside are not known here
     if which == nil or is_wanted(each, which) then found[#found + 1] = each end
     if which ~= nil and found[1] then break end
   end
@@ -48,7 +48,7 @@ local function nothing_known(found)
     table.concat(texts, ", "))
 end
 
---- Why stage 1 cannot mount the root, if that is certain. Does not wait.
+--- The reason why stage 1 certainly cannot mount the root, or nil. Does not wait.
 ---@param list vmctl.Partition[]
 ---@param which? string|integer the partition that is asked for
 ---@param lacks table<string, true> modules that our kernel has not

@@ -56,7 +56,7 @@ local function open(self, client, name, is_new, deadline)
   return ok and true, err, code
 end
 
--- The file that `path` names holds the guest's memory: nobody else's file, and nobody else reads it. Without a path it has no name,
+-- The file that `path` names holds the guest's memory: it must be ours, and nobody else may read it. Without a path it has no name,
 -- and is gone when QEMU is. `file` is open for reading and writing.
 local function find_file(path)
   if not path then

@@ -17,13 +17,13 @@ local SETS = {
   image = { "erofs", "overlay", "ext4" },
   disk = { "ext4", "xfs", "btrfs", "erofs", "squashfs", "f2fs", "vfat" },
 }
--- What they ask the kernel for by another name than a module's: its own modprobe would know (softdep).
+-- Modules that file systems request by an alias, which only a modprobe with softdeps would resolve.
 local CHECKSUM = { "crc32c_generic" }
 local BEFORE = { erofs = CHECKSUM, ext4 = CHECKSUM, xfs = CHECKSUM, f2fs = CHECKSUM,
   btrfs = { "crc32c_generic", "xxhash_generic", "sha256_generic" } }
 local BESIDE = { vfat = { "nls_cp437", "nls_ascii", "nls_utf8" } }
 
---- The folder for what can be made again: vmctl in the user's folder of caches. Does not wait.
+--- The folder for files that can be made again: vmctl in the user's folder of caches. Does not wait.
 ---@return string
 function M.cache() return user_folders.cache() .. "/vmctl" end
 
@@ -69,14 +69,14 @@ local function add_list(tree, name, modules, known)
   tree["/etc/vmctl/" .. name] = { content = table.concat(lines) }
 end
 
--- A module's name, with those that come before and behind it.
+-- A module's name, with those that are loaded before and after it.
 local function needs(name)
   local list = {}
   for _, part in ipairs { BEFORE[name] or {}, { name }, BESIDE[name] or {} } do table.move(part, 1, #part, #list + 1, list) end
   return list
 end
 
--- Adds the modules of a file system, or what else has a name; notes it where the kernel has neither files nor built-in ones.
+-- Adds the modules of a name, a file system's for instance; notes the name where the kernel has neither files nor built-in ones.
 local function add_name(tree, dir, name, known, lacks)
   local all = {}
   for _, each in ipairs(needs(name)) do
@@ -158,11 +158,11 @@ local function read_lacks(path)
 end
 
 --- The archive for a kind of root. Waits while it is made the first time.
----@param opts { agent: string, modules_dir: string?, set: "image"|"disk", more: string[]?, cache: string } modules_dir: what
--- /lib/modules/VERSION holds; without it the kernel must have all that is needed built in; more: modules beside those of the set
+---@param opts { agent: string, modules_dir: string?, set: "image"|"disk", more: string[]?, cache: string } modules_dir: a copy of
+-- /lib/modules/VERSION; without it the kernel must have all needed modules built in; more: modules beside those of the set
 ---@return string|nil path
----@return table<string, true>|string lacks what the kernel has neither as files nor built in of the set, of `more` and virtio_blk; or a
--- message
+---@return table<string, true>|string lacks the modules of the set, of `more` and virtio_blk that the kernel has neither as files nor built
+-- in; or a message
 ---@return string? code ENOENT: no agent, no modules …
 function M.make(opts)
   local agent, err, code = read(opts.agent)
