@@ -98,7 +98,7 @@ function methods:drop()
   self._channel:drop()
 end
 
--- A client, in the place of the one before.
+-- Makes a client, which replaces an earlier one.
 local function make_stereos(self, opts)
   local stereos = require "vmctl.stereos"
   local rest = options.merge({}, opts)

@@ -1,4 +1,4 @@
---- The extras of a guest beside its root: shared folders and a network of its own, with what stage 1 is told of them.
+--- The extras of a guest beside its root: shared folders and a network of its own, and the words that tell stage 1 of them.
 local errors = require "vmctl.errors"
 local options = require "vmctl.base.options"
 local shares = require "vmctl.machine.shares"
@@ -8,7 +8,7 @@ local M = {}
 
 ---@class vmctl.MachineBeside
 ---@field words string for stage 1, on the kernel's command line
----@field address string what of the words is of the network
+---@field address string the network's part of the words
 ---@field modules string[] of the kernel, that stage 1 loads
 local methods = {}
 local mt = { __name = "vmctl.MachineBeside", __index = methods }
@@ -59,7 +59,7 @@ end
 ---@return string
 function methods:script() return self._shares and self._shares:script() or "" end
 
---- Starts what serves the guest. Does not wait for it.
+--- Starts the programs that serve the guest. Does not wait for them.
 ---@return true|nil, string?, string?
 function methods:start()
   for _, part in pairs { self._network or nil, self._shares } do
@@ -75,7 +75,7 @@ end
 ---@return string[]
 function methods:arguments(spec, add) return self._shares and self._shares:arguments(spec, add) or {} end
 
---- QEMU has its descriptors. Does not wait.
+--- Closes our copies of QEMU's descriptors, when QEMU has started. Does not wait.
 function methods:started()
   if self._network then self._network:started() end
   if self._shares then self._shares:started() end

@@ -1,7 +1,7 @@
 --- The applets of a busybox, read from the program without running it: it may be of another architecture. No function here waits.
 local M = {}
 
--- Where busybox installs what is not in /usr/bin.
+-- The folders where busybox installs applets that are not in /usr/bin.
 local FOLDERS = {
   [""] = "linuxrc",
   bin = [[arch ash base64 busybox cat chgrp chmod chown cp cpio cttyhack date dd df dmesg dnsdomainname dumpkmap echo ed egrep

@@ -17,7 +17,7 @@ local PIECE = 1 << 20   -- bytes
 local KVM = require("vmctl.machine.host_devices").KVM
 local OTHERS_READ = 4   -- of a mode
 
--- The files that any QEMU reads: itself, its libraries and firmware, what it asks about this machine. And those that it writes.
+-- The files that any QEMU reads: itself, its libraries and firmware, facts about this machine. And those that it writes.
 local SYSTEM = {
   "/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/opt", "/nix/store", "/gnu/store", "/proc", "/sys",
   "/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/qemu", "/etc/localtime", "/etc/resolv.conf",
@@ -193,7 +193,7 @@ function methods:apply(argv)
   argv.landlock = self._rules and self._rules:fileno() or nil
 end
 
---- QEMU has its copies now, or will never have them. Idempotent, does not wait.
+--- Closes our copies of QEMU's descriptors, when QEMU has its own or will never start. Idempotent, does not wait.
 function methods:close()
   for _, each in ipairs(self._owned) do each:close() end
   self._owned = {}

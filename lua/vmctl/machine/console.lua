@@ -176,8 +176,8 @@ end
 
 function methods:write(bytes, timeout) return self._stream:write(bytes, timeout) end
 
--- Makes a search in the kept output and what comes. So that a guest that sends single bytes can not cause a search for each of them,
--- there is a pause between two searches for a pattern.
+-- Makes a search in the kept and the further output. There is a pause between two searches for a pattern, so that a guest that sends
+-- single bytes cannot cause a search for each of them.
 local function new_search(kept, pattern, plain, deadline)
   local seen = kept.total - #kept:text()
   if not plain and pattern:find "[%^%$%*%+%?%.%(%)%[%]%%%-]" then
@@ -206,7 +206,7 @@ function methods:wait(pattern, timeout, plain)
     local found, err, code = look()
     if found then return found end
     if code then return nil, err, code end
-    if self._ring.total == total then -- nothing came while it looked
+    if self._ring.total == total then -- no output came during the search
       if self._ended then return nil, "the console has ended", "EOF" end
       ok, err, code = self._news:wait(deadline - core.now(), "wait for the console")
     elseif core.now() >= deadline then

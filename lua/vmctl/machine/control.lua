@@ -47,8 +47,8 @@ function methods:execute(name, arguments, timeout)
   return client:execute(name, arguments, timeout)
 end
 
---- Gives QEMU a copy of a file's descriptor, and calls `fn(client, path)` with a path by which QEMU can open it until `fn` returns;
---- what it has open then stays so. QEMU itself may use few paths of this machine.
+--- Gives QEMU a copy of a file's descriptor, and calls `fn(client, path)` with a path by which QEMU can open it until `fn` returns; a
+--- file that QEMU has open then stays open. QEMU itself may use few paths of this machine.
 ---@param file userdata vmctl.File, opened for just what QEMU shall do with it; it stays the caller's
 ---@param fn fun(client: vmctl.QmpClient, path: string): any ...
 ---@return any ... of `fn`; or nil, message, code
@@ -94,13 +94,13 @@ local function act_on_reboot(self, action)
   return order(self, "set-action", { reboot = action })
 end
 
--- From now on a reboot ends the guest again; not before its firmware is through, which resets a PC once more by itself.
+-- Makes a reboot end the guest again, after the firmware has finished: it resets a PC once more by itself.
 local function settle(self)
   while self._process:check() and self._epoch:is_in_firmware() do core.sleep(LOOK) end
   act_on_reboot(self, "shutdown")
 end
 
---- For the machine: its agent has answered. Waits until a reboot does again what it shall, and logs cards with nobody at the other end.
+--- For the machine, when its agent has answered: waits until a reboot ends the guest again, and logs network cards without a peer.
 function methods:ready()
   if self._settling then self._settling:join(RESET) end
   self._settling = nil
@@ -135,7 +135,7 @@ function methods:set_link(nic, up)
 end
 
 --- Names the peers of the network cards that are on sockets. Waits.
----@return { card: integer, type: string, info: string, connected: boolean }[]|nil links info: what QEMU says of it
+---@return { card: integer, type: string, info: string, connected: boolean }[]|nil links info: QEMU's words for it
 ---@return string?, string?
 function methods:links()
   return links.ask(self)

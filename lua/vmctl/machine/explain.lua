@@ -1,4 +1,4 @@
---- Adds to a failure what is known about the guest.
+--- Adds to a failure the known facts about the guest.
 local log = require "vmctl.log"
 local text = require "vmctl.text"
 

@@ -1,5 +1,5 @@
 --- Tells if a QEMU that is none of ours has a disk: it knows nothing of our locks, but takes some of its own (file-posix.c of QEMU: a lock
---- on the byte 100 by who reads, on 101 by who writes), which the kernel lists.
+--- on the byte 100 by a reader, on 101 by a writer), which the kernel lists.
 local core = require "vmctl.core"
 
 local M = {}
@@ -24,7 +24,7 @@ end
 
 --- Looks for such locks. Does not wait, but for the file system.
 ---@param path string of a disk
----@param write boolean? who asks will write
+---@param write boolean? the caller will write
 ---@return string|nil doing "writes it", or "uses it" where that is no better; nil: nobody does
 function M.find(path, write)
   local found = core.fs.stat(path)

@@ -25,7 +25,7 @@ local CONSOLE_TIMEOUT, SHUTDOWN_TIMEOUT, KILL_TIMEOUT, WAIT_TIMEOUT = 60, 20, 5,
 ---@field boot? "ours"|"kernel"|"firmware" of a guest with a root: our kernel, the disk's own, or what its loader starts
 ---@field boot_reason? string why it is that
 ---@field macs string[] of its network cards
----@field clock_source? string what its kernel counts time by, once wait_ready has heard so from an agent of ours
+---@field clock_source? string the clock of its kernel, once wait_ready has got it from an agent of ours
 local methods = {}
 local mt = { __name = "vmctl.Machine", __index = methods }
 
@@ -82,14 +82,14 @@ function methods:address(port)
 end
 
 --- Brings the guest into a declared state. See vmctl.config.push.
----@param set table|string what it shall have; a string is its configuration, the jcard.toml, alone
+---@param set table|string the declared state; a string is its configuration, the jcard.toml, alone
 ---@param opts? table
 function methods:push_config(set, opts)
   if type(set) == "string" then set = { config = set } end
   return require("vmctl.config").push(self, set, opts)
 end
 
-local COMMANDS = { run = true, start = true } -- what the root's image says of commands holds unless they say otherwise
+local COMMANDS = { run = true, start = true } -- the settings of the root's image are their defaults
 
 for _, name in ipairs { "run", "start", "read_file", "write_file", "list_files", "forward", "connect" } do
   --- As vmctl.exec.client has it.
@@ -151,8 +151,8 @@ function methods:console()
   return self._console:text()
 end
 
---- Hands what the guest's console has kept, and then all that comes, to `take`, until that returns something false or the console
---- ends. One that is slower than the console misses what is no longer kept. Waits.
+--- Passes the kept console output and then all further output to `take`, until `take` returns false or nil, or the console ends. A
+--- `take` that is slower than the console misses output that is no longer kept. Waits.
 ---@param take fun(data: string): any
 ---@return true|nil, string?, string? code ECANCELED
 function methods:follow_console(take)
@@ -172,7 +172,7 @@ function methods:console_write(bytes, timeout)
   return self._console:write(bytes, timeout)
 end
 
---- Waits until the console shows a Lua pattern, in what it has kept or in what comes. A match has 2 KiB at most.
+--- Waits until the console shows a Lua pattern, in its kept or its further output. A match has 2 KiB at most.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string|nil match, string?, string? code ETIMEDOUT, EOF when the guest has ended
@@ -212,7 +212,7 @@ end
 ---@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer, gid: integer,
 --- open_files: integer?, landlock: integer|false, user_reason: string }|nil
 -- sandbox: a filter of system calls; capabilities: it has some; uid, gid: of a user of its own, or ours; user_reason: why;
--- open_files: at most; landlock: the version of Landlock that keeps it from other files than its own, false: nothing does
+-- open_files: at most; landlock: the version of Landlock that keeps it from other files than its own, false: it may use others
 ---@return string? message, string? code ECLOSED, ERESET: it has ended
 function methods:confinement()
   local ok, err, code = self._process:check()
@@ -234,7 +234,7 @@ function methods:kill()
   return true
 end
 
---- Lets go of the guest; QEMU is killed if it still runs. Idempotent, never waits.
+--- Closes the machine; QEMU is killed if it still runs. Idempotent, never waits.
 ---@return true
 function methods:close()
   if self._closed then return true end

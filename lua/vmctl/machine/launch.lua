@@ -19,7 +19,7 @@ local snapshots = require "vmctl.machine.snapshots"
 
 local M = {}
 
-local MONITOR_FD = 3 -- QEMU's; `fds` are behind it, and then what the agent's channel has
+local MONITOR_FD = 3 -- QEMU's; `fds` are behind it, and then the descriptors of the agent's channel
 
 local known = {
   kernel = "string", initrd = "string", append = "string", memory = "string|integer", cpus = "integer", accel = "string",
@@ -31,7 +31,7 @@ local known = {
   layer = "table", shares = "table", network = "string|table", ports = "table", on = "string|table",
 }
 
----@class vmctl.MachineRootOptions what a guest is made of: the first element is the text of `root`
+---@class vmctl.MachineRootOptions the source of a guest's files: the first element is the text of `root`
 ---@field [1]? string
 ---@field size? string|integer "4G": of an empty file system, or of the layer that an image's writes are kept in
 ---@field read_only? boolean the guest mounts it read-only
@@ -39,8 +39,8 @@ local known = {
 ---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
 ---@field firmware? "bios"|"efi" that starts the disk with boot = "firmware" (a raw disk's first sector tells)
 ---@field ways? string[] by which its systemd is then told of the agent: of "extra-unit", "tmpfiles", "qemu-ga" (all)
----@field digest? string of an EROFS that was an image: what is kept for it is kept for this digest, wherever the file is
----@field config? table of such an EROFS: what its image says of commands (env, user, cwd, entrypoint, cmd)
+---@field digest? string of an EROFS that was an image: its writes are kept under this digest, wherever the file is
+---@field config? table of such an EROFS: its image's settings for commands (env, user, cwd, entrypoint, cmd)
 ---@field stage1? string the initramfs that would be made of the agent and the kernel's modules, if somebody has made it
 ---@field has_init? boolean|string the init of such an image, if it is meant to run
 ---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
@@ -57,17 +57,17 @@ local known = {
 -- systemd (a guest of ours looks for it first, once for each state of the disk); ours with stage 1; or what the disk's own
 -- loader starts, for systemd or where QEMU's guest agent is installed. By default the disk's own, where it has one, and else ours:
 -- `vm.boot` and `vm.boot_reason` tell
----@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of
--- its own; written to the disk itself
+---@field writes? "discard"|"keep"|"through" the guest's writes to its root: lost with the guest; kept in a file of their own; written to
+-- the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
----@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
+---@field cache_dir? string where files that a root needs are kept ($XDG_CACHE_HOME/vmctl)
 ---@field shares? { host: string, guest: string, read_only: boolean? }[] folders of this machine that stage 1 mounts in the guest, by
 -- virtiofs. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
 ---@field network? "none"|"user"|vmctl.MachineNetwork user: a network card with the address 10.0.2.15 in a network that has no way out,
 -- or one where that is asked for ("none")
 ---@field ports? string[] with network "user": "8080:80" leads port 8080 of this machine's loopback to the guest's port 80
 ---@field layer? { file: vmctl.File, is_new: boolean } an open file without a name that takes what the guest writes to a disk of its own
--- with writes = "discard": it is made an empty overlay, or is one that an ended guest has left, which this one starts from
+-- with writes = "discard": a new one becomes an empty overlay; another is an ended guest's overlay, from which this guest starts
 ---@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
 ---@field append? string more of the kernel's command line
 ---@field memory? string|integer MiB, or as "256M"
@@ -106,7 +106,7 @@ end
 
 local function nanoseconds(stamp) return stamp.seconds * 1000000000 + stamp.microseconds * 1000 end
 
--- Events of the monitor that make what the host knows of the guest void.
+-- Watches the events of the monitor after which the host's knowledge of the guest is void.
 local function watch_events(vm)
   local epochs, clients, channel = vm._epoch, vm._clients, vm._channel -- and not the machine
   vm._monitor.on_event = function(event)
@@ -130,7 +130,7 @@ local function open_channels(vm, spec, opts)
 end
 
 --- Makes the parts of the machine, around its channels. Does not wait.
--- None of it knows the machine, which the collector may so take at any time.
+-- None of them refers to the machine, so that the collector may take it at any time.
 ---@param vm vmctl.Machine with name, macs, _process, _console, _monitor, _channel, _beside
 ---@param opts vmctl.MachineOptions
 function M.add_parts(vm, opts)

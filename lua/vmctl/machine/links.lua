@@ -29,7 +29,7 @@ function M.ask(control)
   return M.parse(text)
 end
 
---- Logs which cards of a machine have nobody at the other end. Waits.
+--- Logs which cards of a machine have no peer. Waits.
 function M.tell(name, control)
   for _, link in ipairs(M.ask(control) or {}) do
     if not link.connected then

@@ -1,7 +1,7 @@
 --- Guests that lose their only timer. The kernel of an emulated microvm measures its APIC's timer against the TSC at boot; a busy host
 --- that stops it for a tenth of a second right then makes it count nearly nothing: "APIC frequency too slow, disabling apic timer". It has
---- no other, and halts for ever at its first pause. Nothing on its command line keeps it from that, so that such a guest is found, by
---- what its APIC is left with, and reset: it has not come so far as to have done anything.
+--- no other timer, and halts for ever at its first pause. No option of its command line prevents that, so such a guest is recognised by
+--- the state of its APIC, and reset: it has not done anything yet.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 
@@ -9,7 +9,7 @@ local M = {}
 
 local FIRST, PAUSE = 8, 4 -- seconds until the first look, and between two
 local RESET, MOST = 10, 3 -- seconds for a reset, and how many of them
--- What is in the timer's register while it is measured, and from then on if it was switched off: 0xffffffff divided by 16.
+-- The timer's register while it is measured, and from then on if it was switched off: 0xffffffff divided by 16.
 local LEFT = "initial_count = 268435455"
 
 local function say(control, command)
@@ -17,7 +17,7 @@ local function say(control, command)
   return type(text) == "string" and text or ""
 end
 
--- Switched off after it was measured, or never set up: a kernel that still has to do so does not halt.
+-- The timer was switched off after it was measured, or never set up: a kernel that still has to set it up does not halt.
 local function is_lost(control)
   local apic = say(control, "info lapic")
   local line = apic:match "LVTT%s[^\n]*" or ""

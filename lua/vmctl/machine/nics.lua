@@ -87,7 +87,7 @@ end
 
 local UNIX_CLIENT = "^(stream,id=[^,]*,server=off,)addr%.type=unix,addr%.path=(.*)$"
 
---- Those of the arguments that name paths which QEMU itself uses: it gets connected what `hand_over` finds.
+--- The arguments whose paths QEMU itself uses: those without the sockets that `hand_over` connects.
 ---@param cards string[]
 ---@return string[]
 function M.own_paths(cards)

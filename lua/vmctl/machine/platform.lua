@@ -7,11 +7,11 @@ local M = {}
 
 ---@class vmctl.PlatformMachine  a board that QEMU imitates
 ---@field type string  QEMU's -M
----@field options? string  what stands behind it
+---@field options? string  those of -M, behind the type
 ---@field suffix string  ending of virtio's device names: "virtio-serial" .. suffix
----@field args? string  what the kernel must be told
+---@field args? string  arguments that the kernel needs
 ---@field has_one_timer? boolean  its kernel has nothing but its APIC's timer: see vmctl.machine.lost_timer
----@field tcg_args? string  what the kernel must be told under software emulation; %d: this machine's TSC rate in kHz
+---@field tcg_args? string  arguments that the kernel needs under software emulation; %d: this machine's TSC rate in kHz
 
 ---@class vmctl.Platform
 ---@field arch string  as "uname -m" prints it
@@ -22,7 +22,7 @@ local M = {}
 ---@field kernel_package string
 ---@field kvm_flags? string[]  /proc/cpuinfo has one of them if the processor can run guests
 ---@field default string  the machine to take when none is asked for
----@field fallback string  the one to take when this host does not tell what the default one needs
+---@field fallback string  the machine where this host does not tell the rate that the default one needs
 ---@field machines table<string, vmctl.PlatformMachine>
 
 -- A microvm's only clock is the TSC, which QEMU passes through. The kernel measures its rate against an emulated timer;
@@ -116,7 +116,7 @@ function M.get(arch)
   return nil, ("no platform %s (known: %s)"):format(arch, table.concat(known, ", ")), "ENOTSUP"
 end
 
---- Says if guests of a platform can have KVM here, and why (not). A /dev/kvm that opens is not enough: it is asked for its
+--- Tells if guests of a platform can have KVM here, and why (not). A /dev/kvm that opens is not enough: it is asked for its
 --- version and for a machine; and where the processor shows no sign of virtualisation, it may be one in which no ordinary
 --- kernel ever boots.
 ---@param platform vmctl.Platform

@@ -63,7 +63,7 @@ function methods:wait(timeout, of_system)
     end,
     self._watch and function()
       self._watch()
-      return core.sleep(math.huge) -- it has nothing to say but why all of them end
+      return core.sleep(math.huge) -- it returns only a failure, which ends them all
     end,
   }
   if ok then return core.now() - begin end

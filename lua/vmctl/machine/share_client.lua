@@ -49,7 +49,7 @@ function M.socket(name, socket) return to_guest(name, socket, address.unix) end
 --- Asks the program that runs a guest to power it off, and waits until it has. That program removes the guest's folder at its end.
 ---@param name string
 ---@param deadline number on the clock of vmctl.now
----@return true|nil, string?, string? code ENOENT: no guest of that name runs; ETIMEDOUT; EREMOTE: what went wrong
+---@return true|nil, string?, string? code ENOENT: no guest of that name runs; ETIMEDOUT; EREMOTE: the program has failed
 function M.stop(name, deadline)
   local at, err, code = M.socket(name, "stop")
   if not at then return nil, err, code end

@@ -22,7 +22,7 @@ local COVERED = { "/dev", "/proc", "/sys", "/run", "/tmp" } -- an init mounts fi
 
 local known = { host = "string", guest = "string", read_only = "boolean" }
 
--- A mount of its own keeps what is read-only so, whatever the guest asks for: virtiofsd itself has no such option.
+-- A mount of its own keeps a share read-only, whatever the guest asks for: virtiofsd itself has no such option.
 local READ_ONLY = 'mount --bind -o ro "$0" "$0" && exec "$@"'
 
 --- The virtiofsd of this machine. Does not wait.
@@ -195,7 +195,7 @@ function methods:start()
   return true
 end
 
--- QEMU keeps the owner that a file has here, and makes what is new its own.
+-- QEMU keeps the owner that a file has here; new files belong to its own user.
 local function nine_arguments(self, spec)
   local args = {}
   for i, one in ipairs(self._all) do
@@ -221,14 +221,14 @@ function methods:arguments(spec, add)
   return args
 end
 
---- QEMU has its ends now. Does not wait.
+--- Closes our copies of QEMU's ends, when QEMU has started. Does not wait.
 function methods:started()
   for _, one in ipairs(self._all) do
     if one.stream then one.stream:close() end
   end
 end
 
---- The last that the servers have said. Does not wait.
+--- The last words of the servers. Does not wait.
 ---@return string
 function methods:said() return self._said and self._said:tail(8) or "" end
 

@@ -1,4 +1,4 @@
---- A machine's methods for what runs in it: whether it is up, its services and its journal.
+--- A machine's methods for its system: the wait until it is up, its services and its journal.
 local errors = require "vmctl.errors"
 local links = require "vmctl.machine.links"
 local options = require "vmctl.base.options"
@@ -8,10 +8,10 @@ local M = {}
 
 local READY_TIMEOUT = 60 -- seconds
 
---- Waits until the guest's agent answers, which is asked each time, or, with target "system", until all is up that its init is to start.
+--- Waits until the guest's agent answers, which is asked each time, or, with target "system", until its init has started all services.
 --- Of systemd that is the state "running", of OpenRC its default level; a guest without them is up when its agent answers.
---- `vm.clock_source` is then what its kernel counts time by, if the agent is ours; of one that may run slow the log warns, and of network
---- cards with nobody at the other end.
+--- `vm.clock_source` is then the clock of its kernel, if the agent is ours. The log warns of a clock that may run slow, and of network
+--- cards without a peer.
 ---@param opts? { timeout: number?, target: "agent"|"system"? }|number seconds for all of it, 60 by default
 ---@return number|nil seconds since the call
 ---@return string? message with the console's last lines; of a system that is degraded with its failed units and the tails of their
@@ -27,7 +27,7 @@ function M:wait_ready(opts)
   return seconds
 end
 
---- How the agent of a guest with a root came to run: "stage1", "initrd" (appended to the disk's own), or with boot = "firmware"
+--- Tells how the agent of a guest with a root was started: "stage1", "initrd" (appended to the disk's own), or with boot = "firmware"
 --- "extra-unit", "tmpfiles" or "qemu-ga". Waits.
 ---@return string|nil way, string?, string? code ENOENT: it has no root
 function M:agent_came_by()

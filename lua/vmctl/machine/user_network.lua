@@ -1,6 +1,6 @@
---- A network of the guest's own, with ports of this machine's loopback that lead in. It has no way out unless that is asked for: QEMU's
---- user networking, restricted, needs no other program. A way out is passt's, which can keep this machine's loopback closed; QEMU's own
---- cannot, and is for those who want that open.
+--- A network of the guest's own, with ports of this machine's loopback that lead in. It is isolated by default: QEMU's user networking,
+--- restricted, needs no other program. With access to the outside it is passt's, which can keep this machine's loopback closed; QEMU's
+--- own cannot, and serves users who want the loopback open.
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
@@ -9,19 +9,19 @@ local process = require "vmctl.process"
 
 local M = {}
 
-local ADDRESS, GATEWAY = "10.0.2.15", "10.0.2.2" -- what QEMU gives its first guest: docs of QEMU, "-netdev user"
+local ADDRESS, GATEWAY = "10.0.2.15", "10.0.2.2" -- QEMU's defaults for its first guest: docs of QEMU, "-netdev user"
 local NAMESERVER = "10.0.2.3"                    -- likewise
 local BITS = 24
 local MOST = 64             -- ports
 local PORT = 65535
-local FIRST_FD = 4          -- of the launch's `fds`, in QEMU
+local FIRST_FD = 4          -- QEMU's number of the launch's first `fds`
 local PASST_FD = 3
 
 local known = { [1] = { "user", "none" }, out = "boolean", host_loopback = "boolean" }
 
 ---@class vmctl.MachineNetwork the first element is "user"
 ---@field [1] "none"|"user"
----@field out? boolean with a way out, and a name server (false)
+---@field out? boolean access to the outside, and a name server (false)
 ---@field host_loopback? boolean with `out`: its gateway leads to this machine's loopback (false)
 
 local function number(text)
@@ -36,7 +36,7 @@ local function parse(text)
   return errors.fail("EINVAL", "launch: port '%s': HOST:GUEST expected, two numbers from 1 to %d", tostring(text), PORT)
 end
 
--- QEMU and passt end without saying which port it was, so it is asked for before.
+-- QEMU and passt end without naming a port that is taken, so each port is tried before.
 local function is_free(port)
   local listener, err, code = dial.listen { kind = "tcp", host = "127.0.0.1", port = port }
   if not listener then return nil, ("launch: port %d of this machine: %s"):format(port, err), code end
@@ -82,7 +82,7 @@ end
 local methods = {}
 local mt = { __name = "vmctl.MachineUserNetwork", __index = methods }
 
--- Where passt is, as `PATH` says; it is looked for before anything is started.
+-- Tells if passt is in PATH, before anything is started.
 local function has_passt()
   for folder in (os.getenv "PATH" or "/usr/bin:/bin"):gmatch "[^:]+" do
     if core.fs.stat(folder .. "/passt") then return true end
@@ -133,7 +133,7 @@ function M.plan(network, ports, fds)
   return self
 end
 
---- Starts what serves it. Does not wait for it.
+--- Starts the program that serves it. Does not wait for it.
 ---@return true|nil, string?, string?
 function methods:start()
   if not self._command then return true end
@@ -145,7 +145,7 @@ function methods:start()
   return true
 end
 
---- QEMU has its end now. Does not wait.
+--- Closes our copy of QEMU's end, when QEMU has started. Does not wait.
 function methods:started()
   if self._near then self._near:close() end
 end
