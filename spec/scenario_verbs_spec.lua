@@ -199,7 +199,7 @@ describe("a condition that must hold", function()
 
   it("is looked at first, and said to be missing at the line that asked", function()
     local err = failure_of(function() vms:polling_condition("nothing", function() return false end) end)
-    assert.truthy(err:find "^spec/scenario_verbs_spec.lua:%d+: polling_condition: the condition 'nothing' does not hold: it said false")
+    assert.truthy(err:find "^spec/scenario_verbs_spec.lua:%d+: polling_condition: the condition 'nothing' does not hold: it returned false")
   end)
 end)
 
@@ -224,7 +224,7 @@ describe("a condition that breaks", function()
       holds = false
       vmctl.sleep(30) -- is cut short
     end)
-    assert_has(err, "the condition 'so' does not hold: it said false")
+    assert_has(err, "the condition 'so' does not hold: it returned false")
   end)
 end)
 

@@ -1,4 +1,4 @@
---- The network cards of a scenario's machine: their addresses, and cutting the machine off.
+--- A scenario machine's network cards: their addresses, and the verbs that cut the machine off.
 local network = require "vmctl.scenario.network"
 
 local M = {}
@@ -68,7 +68,7 @@ function M:block() set_blocked(self, "block", true) end
 --- Ends `block`.
 function M:unblock() set_blocked(self, "unblock", false) end
 
--- The card's place in the machine, by the name of its network.
+-- The number of the machine's card in a network.
 local function card_of(self, name)
   for i, network_name in ipairs(self._networks) do
     if network_name == name then return #(self._spec.nics or {}) + i end

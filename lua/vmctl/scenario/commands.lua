@@ -32,7 +32,7 @@ end
 
 local function exit_code(record)
   if record.exit_code then return record.exit_code end
-  local known, number = pcall(signals.number, record.signal) -- an agent of the reference does not say which
+  local known, number = pcall(signals.number, record.signal) -- an agent of the reference does not tell the signal
   return known and 128 + number or 255
 end
 
@@ -97,7 +97,7 @@ local function wait_until(self, verb, judge, given, opts)
   local sections
   return poll.wait(self, verb, shown, opts, function(left)
     local record, err, code, partial = run(self, vm, command, shown, math.min(left, limit))
-    if record or not sections then sections = failure.command_sections(shown, record or partial) end -- a run that was cut short knows less
+    if record or not sections then sections = failure.command_sections(shown, record or partial) end -- a run cut short has less output
     if not record then return nil, err, code end
     local is_good, why = judge(record, wanted)
     if is_good then return record.stdout end

@@ -16,7 +16,7 @@ local mt = { __name = "vmctl.ScenarioCondition", __index = methods }
 local function look(self)
   local ok, answer = pcall(self._fn)
   if ok and answer ~= false then return true end
-  local why = ok and "it said false" or failure.text_of(answer):gsub("\n  artefacts: [^\n]*$", "") -- said again further up
+  local why = ok and "it returned false" or failure.text_of(answer):gsub("\n  artefacts: [^\n]*$", "") -- said again further up
   return nil, ("the condition '%s' does not hold: %s"):format(self.what, why)
 end
 

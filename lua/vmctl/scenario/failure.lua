@@ -1,4 +1,4 @@
---- Formats the failures of a scenario: one text with all that a reader needs who did not see the test.
+--- Formats the failures of a scenario: one text with everything that a reader needs, who has not seen the test run.
 local log = require "vmctl.log"
 local texts = require "vmctl.text"
 

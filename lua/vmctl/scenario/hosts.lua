@@ -1,4 +1,4 @@
---- The other machines on which the machines of a scenario run: which of them runs where, and the connections of a test.
+--- The hosts on which the machines of a scenario run: the choice of a host for each machine, and the connections of a test.
 local locks = require "vmctl.base.lock"
 local log = require "vmctl.log"
 local machine = require "vmctl.machine"
@@ -28,7 +28,7 @@ function M.new(given, specs, level)
   return setmetatable({ _given = given, _specs = specs, _lock = locks.lock(), _open = {} }, mt)
 end
 
--- The machine that needs most comes first; each goes where least is needed by then.
+-- Chooses hosts by memory: the machine that needs most comes first, and each goes to the host with the least load so far.
 local function spread(specs, count)
   local names, load, place = {}, {}, {}
   for name, spec in pairs(specs) do
@@ -47,7 +47,7 @@ local function spread(specs, count)
   return place, #names
 end
 
--- Where the hosts are: those of a list, or nodes of Slurm, which this asks for.
+-- Finds the hosts: those of a list, or nodes of Slurm, which this allocates.
 local function find(self)
   if self._list then return true end
   local list = self._given

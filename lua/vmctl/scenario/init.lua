@@ -52,7 +52,7 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs have a l
 -- `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
 ---@field lazy? boolean the machine is started by its own verbs only
 ---@field boot_timeout? number seconds (60)
----@field ready? "agent"|"system" what it has to be before a verb: its agent answers (default), or its system is up
+---@field ready? "agent"|"system" its state before a verb: its agent answers (default), or its system is up
 
 ---@class (exact) vmctl.ScenarioOptions
 ---@field defaults? vmctl.ScenarioSpec options that every machine has

@@ -19,7 +19,7 @@ local CONSOLE_LINES = 12
 
 ---@class vmctl.ScenarioMachine
 ---@field name string
----@field vm? vmctl.Machine while it runs: for what the verbs do not offer
+---@field vm? vmctl.Machine while it runs: for features that have no verb
 local methods = {}
 local mt = { __name = "vmctl.ScenarioMachine", __index = methods }
 
@@ -117,7 +117,7 @@ local function close_owned(self)
   self._owned = {}
 end
 
---- Hands over the vm and marks the machine as off.
+--- Marks the machine as off, and returns its vm.
 function methods:_release()
   local vm = self.vm
   close_owned(self)
@@ -151,7 +151,7 @@ function methods:_running(verb)
   return self.vm
 end
 
---- The vmctl.Machine, for what no verb offers. Starts a machine that is new. Raises when the machine is off.
+--- The vmctl.Machine, for features that have no verb. Starts a machine that is new. Raises when the machine is off.
 ---@return vmctl.Machine
 function methods:machine()
   return self:_running "machine"

@@ -1,5 +1,5 @@
---- Tells a program that plans test runs what the machines of a scenario need. `vmctl test --jobs` loads each file with the
---- environment variable VMCTL_SUITE_NEEDS, which names a file; each scenario adds a line of JSON to it.
+--- Tells a program that plans test runs the memory and processors that a scenario's machines need. `vmctl test --jobs` loads each file
+--- with the environment variable VMCTL_SUITE_NEEDS, which names a file; each scenario adds a line of JSON to it.
 local cjson = require "cjson"
 
 local M = {}

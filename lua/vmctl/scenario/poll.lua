@@ -7,7 +7,7 @@ local M = {}
 local FIRST_PAUSE, GROWTH, PAUSE = 0.05, 1.5, 1 -- seconds; the factor; longest pause
 local SAY_EVERY = 5                             -- seconds
 local SHOW_AFTER = 0.5
-local SHOWN = 120                               -- bytes of what was seen last
+local SHOWN = 120                               -- bytes of the last reason
 
 -- After these codes another attempt can not succeed.
 local FINAL = { ERESET = true, ECLOSED = true, ECANCELED = true, ENOTSUP = true, EINVAL = true, ESHUTDOWN = true }
@@ -31,7 +31,7 @@ local function ask(state, attempt, interval)
     state.attempts = state.attempts + 1
     local value, last, code = attempt(math.max(0.01, deadline - core.now()))
     if value then return value end
-    if not (code == "ETIMEDOUT" and state.last and core.now() >= deadline) then state.last = last end -- cut short: it knows less
+    if not (code == "ETIMEDOUT" and state.last and core.now() >= deadline) then state.last = last end -- cut short: it tells less
     if FINAL[code] then return nil, "given up" end
     if core.now() >= deadline then return nil, "not in time" end
     tell(state)

@@ -1,4 +1,4 @@
---- The same call for many machines at a time.
+--- The same call for many machines at once.
 local task = require "vmctl.base.task"
 
 local M = {}

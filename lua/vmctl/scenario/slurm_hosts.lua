@@ -1,5 +1,5 @@
---- Nodes of Slurm as the hosts of a scenario: salloc gives them until its input ends, and so no longer than this program lives, however
---- that ends. srun leads to `vmctl serve --stdio` on each.
+--- Nodes of Slurm as the hosts of a scenario. salloc keeps them until its input ends, and so no longer than this program lives, however
+--- that ends. srun starts `vmctl serve --stdio` on each.
 local children = require "vmctl.remote.child"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -24,8 +24,8 @@ function M.check(given, level) options.check(given, KNOWN, "scenario: hosts", le
 
 local SCRIPT = 'echo "job $SLURM_JOB_ID"; scontrol show hostnames "$SLURM_JOB_NODELIST"; echo; exec cat >/dev/null'
 
--- Runs salloc in a session of its own, which no end of this program takes with it, and ends it with the standard input: it then
--- withdraws what waits in the queue, or gives the nodes back.
+-- Runs salloc in a session of its own, so that it outlives this program, and ends it at the end of the standard input: it then
+-- withdraws a waiting request, or gives the nodes back.
 local WATCH = [[
 exec 3<&0
 "$@" <&3 &
@@ -62,7 +62,7 @@ local function read(child, deadline)
   return id, nodes
 end
 
--- Without -u Slurm would keep what a task says until a line is full.
+-- Without -u Slurm would keep a task's output until a line is full.
 local function host_of(given, id, node)
   return {
     "slurm:" .. node, keepalive = given.keepalive,

@@ -1,8 +1,8 @@
 --- Snapshots of booted guests, from which tests start. A template boots once with its memory in a file; QEMU then writes the state
 --- of its devices to another file and ends. Each copy maps the memory file privately (only pages that it changes cost memory), loads
---- the devices' state, and continues where the template stopped. What a template has written to a disk of its own is in a third file, on
---- which each copy has an overlay that is gone with it. The files have no names: QEMU gets their descriptors, and nothing
---- is left of them when this process has ended.
+--- the devices' state, and continues where the template stopped. A template's writes to a disk of its own are in a third file, on which
+--- each copy has an overlay that is lost with it. The files have no names: QEMU gets their descriptors, and nothing is left of
+--- them when this process has ended.
 local core = require "vmctl.core"
 
 local M = {}
@@ -38,7 +38,7 @@ function M.files()
   return files
 end
 
-local FIRST_FD = 4 -- of `fds`, in QEMU
+local FIRST_FD = 4 -- QEMU's number of the first of `fds`
 
 --- The options in which a template, or a copy, differs from its machine.
 ---@param spec table the machine's options

@@ -15,7 +15,7 @@ local TIMEOUT, LIMIT = 60, 600 -- seconds: for each verb that is given none, for
 ---@field timeout number seconds for a verb that is given none
 ---@field limit number seconds for a test
 ---@field plan vmctl.ScenarioPlan of its networks
----@field configures boolean whether cards get addresses
+---@field configures boolean true if cards get addresses
 local methods = {}
 local mt = { __name = "vmctl.TestRun", __index = methods }
 
