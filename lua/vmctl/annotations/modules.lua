@@ -984,7 +984,7 @@ local image = {}
 function image.build(opts) end
 
 --- The modules that have to be loaded, in order: the default ones that exist, those asked for, and all that they need. Waits.
----@param dir string what /lib/modules/VERSION holds
+---@param dir string a copy of /lib/modules/VERSION
 ---@param wanted? string[] names beyond M.default_modules
 ---@return { name: string, bytes: string }[]?
 ---@return string?
@@ -2698,7 +2698,7 @@ do
 ---@class vmctl.ImageFile
 ---@field content? string the bytes
 ---@field from? string a file of this machine
----@field link? string what a symbolic link leads to
+---@field link? string target of a symbolic link
 ---@field folder? boolean
 ---@field mode? integer permissions; else 0755 for folders and for programs that are copied from this machine, 0644
 local ImageFile = {}
@@ -2711,7 +2711,7 @@ do
 ---@field agent? string static program: /sbin/vmctl-agent, and /init unless there is one
 ---@field init? string program: /init, the first one that the kernel starts
 ---@field busybox? string|boolean static busybox (true, that of this machine); false: none
----@field modules_dir? string what /lib/modules/VERSION holds (no modules)
+---@field modules_dir? string a copy of /lib/modules/VERSION (no modules)
 ---@field modules? string[] modules beyond image.default_modules
 ---@field files? table<string, string|vmctl.ImageFile> path in the guest → content, or a table
 ---@field compress? boolean gzip it (true)
@@ -3392,7 +3392,7 @@ do
 ---@field boot? "ours"|"kernel"|"firmware" of a guest with a root: our kernel, the disk's own, or what its loader starts
 ---@field boot_reason? string why it is that
 ---@field macs string[] of its network cards
----@field clock_source? string what its kernel counts time by, once wait_ready has heard so from an agent of ours
+---@field clock_source? string the clock of its kernel, once wait_ready has got it from an agent of ours
 local Machine = {}
 
 --- Adds a port. The guest sees it as /dev/virtio-ports/NAME, or as a /dev/vportNpM whose name is in /sys/class/virtio-ports. QEMU's own
@@ -3409,20 +3409,20 @@ function Machine:add_port(name) end
 ---@return vmctl.Address
 function Machine:address(port) end
 
---- How the agent of a guest with a root came to run: "stage1", "initrd" (appended to the disk's own), or with boot = "firmware"
+--- Tells how the agent of a guest with a root was started: "stage1", "initrd" (appended to the disk's own), or with boot = "firmware"
 --- "extra-unit", "tmpfiles" or "qemu-ga". Waits.
 ---@return string|nil way
 ---@return string?
 ---@return string? code ENOENT: it has no root
 function Machine:agent_came_by() end
 
---- Lets go of the guest; QEMU is killed if it still runs. Idempotent, never waits.
+--- Closes the machine; QEMU is killed if it still runs. Idempotent, never waits.
 ---@return true
 function Machine:close() end
 
 --- Returns the confinement that the kernel applies to its QEMU. Does not wait.
 ---@return { sandbox: boolean, no_new_privileges: boolean, capabilities: boolean, core_dumps: boolean, uid: integer, gid: integer, open_files: integer?, landlock: integer|false, user_reason: string }|nil sandbox: a filter of system calls; capabilities: it has some; uid, gid: of a user of its own, or ours; user_reason: why; open_files: at most; landlock: the version of Landlock that keeps it from other files than its own
----@return false # : nothing does
+---@return false # : it may use others
 ---@return string? message
 ---@return string? code ECLOSED, ERESET: it has ended
 function Machine:confinement() end
@@ -3479,8 +3479,8 @@ function Machine:events(opts) end
 ---@return table? partial the output until then
 function Machine:exec(command) end
 
---- Hands what the guest's console has kept, and then all that comes, to `take`, until that returns something false or the console
---- ends. One that is slower than the console misses what is no longer kept. Waits.
+--- Passes the kept console output and then all further output to `take`, until `take` returns false or nil, or the console ends. A
+--- `take` that is slower than the console misses output that is no longer kept. Waits.
 ---@param take fun(data: string): any
 ---@return true|nil
 ---@return string?
@@ -3518,7 +3518,7 @@ function Machine:journal(opts) end
 function Machine:kill() end
 
 --- Names the peers of the network cards that are on sockets. Waits.
----@return { card: integer, type: string, info: string, connected: boolean }[]|nil links info: what QEMU says of it
+---@return { card: integer, type: string, info: string, connected: boolean }[]|nil links info: QEMU's words for it
 ---@return string?
 ---@return string?
 function Machine:links() end
@@ -3583,7 +3583,7 @@ function Machine:powerdown() end
 --- The control plane does the steps that it knows; files and other steps go through commands, if the target runs any. Commands
 --- compare contents in the guest, receive them on standard input, and replace files as a whole, with owner and mode. The limits of
 --- a shell are in vmctl.config.shell_scripts.
----@param set table|string what it shall have; a string is its configuration, the jcard.toml, alone
+---@param set table|string the declared state; a string is its configuration, the jcard.toml, alone
 ---@param opts? table
 ---@return { changed: boolean, steps: table[], notes: string[], target: string, planned: boolean? }|nil report each step: kind, name, changed (nil: the guest does not say), via ("stereos" or "exec"), seconds, note; tostring gives text for people
 ---@return string? message
@@ -3768,7 +3768,7 @@ function Machine:unit(name, opts) end
 ---@return string? code ETIMEDOUT, ECLOSED
 function Machine:wait(timeout) end
 
---- Waits until the console shows a Lua pattern, in what it has kept or in what comes. A match has 2 KiB at most.
+--- Waits until the console shows a Lua pattern, in its kept or its further output. A match has 2 KiB at most.
 ---@param pattern string
 ---@param opts? { timeout: number?, plain: boolean? }|number
 ---@return string|nil match
@@ -3786,10 +3786,10 @@ function Machine:wait_console(pattern, opts) end
 ---@return string? code ETIMEDOUT, ECLOSED; ERESET: QEMU has ended (returns at once)
 function Machine:wait_event(what, opts) end
 
---- Waits until the guest's agent answers, which is asked each time, or, with target "system", until all is up that its init is to start.
+--- Waits until the guest's agent answers, which is asked each time, or, with target "system", until its init has started all services.
 --- Of systemd that is the state "running", of OpenRC its default level; a guest without them is up when its agent answers.
---- `vm.clock_source` is then what its kernel counts time by, if the agent is ours; of one that may run slow the log warns, and of network
---- cards with nobody at the other end.
+--- `vm.clock_source` is then the clock of its kernel, if the agent is ours. The log warns of a clock that may run slow, and of network
+--- cards without a peer.
 ---@param opts? { timeout: number?, target: "agent"|"system"? }|number seconds for all of it, 60 by default
 ---@return number|nil seconds since the call
 ---@return string? message with the console's last lines; of a system that is degraded with its failed units and the tails of their journals; of one that is late with the units that are still starting
@@ -3813,7 +3813,7 @@ do
 --- the first element is "user"
 ---@class vmctl.MachineNetwork
 ---@field [1] "none"|"user"
----@field out? boolean with a way out, and a name server (false)
+---@field out? boolean access to the outside, and a name server (false)
 ---@field host_loopback? boolean with `out`: its gateway leads to this machine's loopback (false)
 local MachineNetwork = {}
 
@@ -3826,13 +3826,13 @@ do
 ---@field root? string|vmctl.MachineRootOptions its root file system: "disk:FILE", "disk:FILE#PARTITION" (raw or qcow2), "erofs:FILE", or what vmctl.rootfs.image takes ("oci:DIR", "docker://NAME", "image:NAME", "dir:PATH", "tar:FILE" …); stage 1 moves into it
 ---@field init? "agent"|"system"|string[] what becomes PID 1: the agent (default for images), the root's own init with the agent beside it (default for disks, and for folders that have one), or a command with the agent beside it
 ---@field boot? "ours"|"kernel"|"firmware" whose kernel: the disk's own with its initrd, which initramfs-tools or dracut has made, for systemd (a guest of ours looks for it first, once for each state of the disk); ours with stage 1; or what the disk's own loader starts, for systemd or where QEMU's guest agent is installed. By default the disk's own, where it has one, and else ours: `vm.boot` and `vm.boot_reason` tell
----@field writes? "discard"|"keep"|"through" what becomes of what the guest writes to its root: gone with the guest; kept in a file of its own; written to the disk itself
+---@field writes? "discard"|"keep"|"through" the guest's writes to its root: lost with the guest; kept in a file of their own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
----@field cache_dir? string where what a root needs is kept ($XDG_CACHE_HOME/vmctl)
+---@field cache_dir? string where files that a root needs are kept ($XDG_CACHE_HOME/vmctl)
 ---@field shares? { host: string, guest: string, read_only: boolean? }[] folders of this machine that stage 1 mounts in the guest, by virtiofs. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
 ---@field network? "none"|"user"|vmctl.MachineNetwork user: a network card with the address 10.0.2.15 in a network that has no way out, or one where that is asked for ("none")
 ---@field ports? string[] with network "user": "8080:80" leads port 8080 of this machine's loopback to the guest's port 80
----@field layer? { file: vmctl.File, is_new: boolean } an open file without a name that takes what the guest writes to a disk of its own with writes = "discard": it is made an empty overlay, or is one that an ended guest has left, which this one starts from
+---@field layer? { file: vmctl.File, is_new: boolean } an open file without a name that takes what the guest writes to a disk of its own with writes = "discard": a new one becomes an empty overlay; another is an ended guest's overlay, from which this guest starts
 ---@field agent? string the agent's program for stage 1 ($VMCTL_AGENT, or that of a checkout)
 ---@field append? string more of the kernel's command line
 ---@field memory? string|integer MiB, or as "256M"
@@ -3860,7 +3860,7 @@ local MachineOptions = {}
 end
 
 do
---- what a guest is made of: the first element is the text of `root`
+--- the source of a guest's files: the first element is the text of `root`
 ---@class vmctl.MachineRootOptions
 ---@field [1]? string
 ---@field size? string|integer "4G": of an empty file system, or of the layer that an image's writes are kept in
@@ -3869,8 +3869,8 @@ do
 ---@field format? "raw"|"qcow2" of a disk, if it is not to be read from its header
 ---@field firmware? "bios"|"efi" that starts the disk with boot = "firmware" (a raw disk's first sector tells)
 ---@field ways? string[] by which its systemd is then told of the agent: of "extra-unit", "tmpfiles", "qemu-ga" (all)
----@field digest? string of an EROFS that was an image: what is kept for it is kept for this digest, wherever the file is
----@field config? table of such an EROFS: what its image says of commands (env, user, cwd, entrypoint, cmd)
+---@field digest? string of an EROFS that was an image: its writes are kept under this digest, wherever the file is
+---@field config? table of such an EROFS: its image's settings for commands (env, user, cwd, entrypoint, cmd)
 ---@field stage1? string the initramfs that would be made of the agent and the kernel's modules, if somebody has made it
 ---@field has_init? boolean|string the init of such an image, if it is meant to run
 ---@field partition? string|integer of a disk: its number, its name in the partition table, or its file system's label or UUID
@@ -4486,7 +4486,7 @@ end
 do
 ---@class vmctl.ScenarioMachine
 ---@field name string
----@field vm? vmctl.Machine while it runs: for what the verbs do not offer
+---@field vm? vmctl.Machine while it runs: for features that have no verb
 local ScenarioMachine = {}
 
 --- Cuts the machine off from its networks. Its cards keep their link.
@@ -4568,7 +4568,7 @@ function ScenarioMachine:link_down(name) end
 ---@param name? string
 function ScenarioMachine:link_up(name) end
 
---- The vmctl.Machine, for what no verb offers. Starts a machine that is new. Raises when the machine is off.
+--- The vmctl.Machine, for features that have no verb. Starts a machine that is new. Raises when the machine is off.
 ---@return vmctl.Machine
 function ScenarioMachine:machine() end
 
@@ -4788,7 +4788,7 @@ do
 ---@field networks? table names of networks: the machine has a card in each, with an address, and a line in its peers' /etc/hosts; `{ "lan", wan = "192.0.2.7" }` chooses the address in wan
 ---@field lazy? boolean the machine is started by its own verbs only
 ---@field boot_timeout? number seconds (60)
----@field ready? "agent"|"system" what it has to be before a verb: its agent answers (default), or its system is up
+---@field ready? "agent"|"system" its state before a verb: its agent answers (default), or its system is up
 local ScenarioSpec = {}
 
 end
