@@ -17,12 +17,12 @@ local SEND_TIMEOUT = 30
 local GRACE = 2           -- seconds for which a host may still send when it has its answer
 local LINGER = job.LINGER
 local CANNOT = 126        -- the exit code of a command that cannot be run
-local PIPES = 4 << 20     -- bytes: what both pipes of a command can hold is less
-local HEARS_NO_MORE = { EPIPE = true, ECLOSED = true } -- of a write to a child: further input is thrown away
+local PIPES = 4 << 20     -- bytes: more than both pipes of a command can hold
+local INPUT_CLOSED = { EPIPE = true, ECLOSED = true } -- of a write to a child: further input is thrown away
 local ENDED = { EOF = true, ECLOSED = true, ECANCELED = true } -- of a read from a child: nothing is lost
 
 -- Writes to the child's standard input, and watches the host meanwhile: a child that does not read must not hide its end.
--- nil: the host has gone; nil, message: what it has sent is lost.
+-- Returns nil when the host has gone; nil, message when its input is lost.
 local function feed(conn, child, data, mode)
   local input = child.stdin
   local ok, err, code, taken = input:write(data, LINGER)
@@ -36,7 +36,7 @@ local function feed(conn, child, data, mode)
       taken = 0
     end
   end
-  if ok or HEARS_NO_MORE[code] or code == "EIO" and mode == T.EXEC_TTY then return true end
+  if ok or INPUT_CLOSED[code] or code == "EIO" and mode == T.EXEC_TTY then return true end
   return nil, "its input is lost: " .. err
 end
 
@@ -90,8 +90,8 @@ local function listen(conn, entry, mode)
   job.hang_up(child, mode == T.EXEC_TTY and "HUP" or "TERM")
 end
 
--- Sends all output before the exit: the merge ends with the pipes. Others may keep a pipe open; they are waited for until they
--- are silent for a moment, or have sent more than a pipe can have held when the command ended. Returns what was lost, or nil.
+-- Sends all output before the exit: the merge ends with the pipes. Other processes may keep a pipe open; it is read until they are
+-- silent for a moment, or have sent more than a pipe can have held when the command ended. Returns a message if output is lost.
 local function drain(conn, merge)
   local quiet, before = 0, conn:stats().bytes_out
   while quiet < LINGER and conn:stats().bytes_out - before < PIPES do
@@ -104,15 +104,15 @@ local function drain(conn, merge)
   merge:wait(math.huge)
 end
 
--- How it ended, as wire.encode_exit and encode_response take it. One whose input or output was lost has no exit code.
+-- Describes the end of a command for wire.encode_exit and encode_response. A command whose input or output was lost has no exit code.
 local function exit_of(record, lingering, lost)
   if lost then return { exit_code = -1, error = lost } end
   local signalled = record.signal and signals.number(record.signal)
   return { exit_code = signalled and -1 or record.exit_code, signal = signalled, lingering = lingering or nil }
 end
 
--- Its end was not seen: as where the host program has the kernel reap its children. One that is ended with its server has no
--- result; its host sees the link end.
+-- Describes a command whose end was not seen, because the host program has the kernel reap its children for instance. A command that
+-- is ended with its server has no result; its host sees the link end.
 local function unseen(why, code)
   if code ~= "ECHILD" then return nil, why end
   return { exit_code = -1, error = why }
@@ -206,7 +206,7 @@ local function refuse(conn, failure)
   return tell_exit(conn, { exit_code = failure.exit_code, error = failure.ours and failure.text or nil })
 end
 
---- Answers a request that cannot be taken, in the way of its type.
+--- Refuses a request with the answer of its type.
 ---@param type integer
 ---@param why string
 function M.refuse_request(conn, type, why)
