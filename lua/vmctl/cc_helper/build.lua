@@ -25,7 +25,7 @@ local function check(options)
   return true
 end
 
--- Runs buildah; the end of what it says tells why it failed, and in which step.
+-- Runs buildah; the end of its output tells why it failed, and in which step.
 local function run(argv)
   argv.stdin, argv.stdout, argv.stderr, argv.sweep, argv.death_signal = "null", "pipe", "stdout", true, "KILL"
   local child, err, code = process.spawn(argv)
@@ -55,7 +55,7 @@ local function build_command(options, file, context, name)
   return argv
 end
 
--- The image as a snapshot.
+-- Makes a snapshot of the image.
 local function import(snapshots, cache, archive)
   local image, about, code = require("vmctl.cc_helper.vm.source").image("oci-archive:" .. archive .. ":", cache)
   if not image then return failure.of("build", "", about, code) end

@@ -1,5 +1,5 @@
---- An instance that is a folder of this machine: no virtual machine at all. Its files are those below the folder, its commands
---- run on this machine, with their working folder in there and with no other wall around them.
+--- An instance that is a folder of this machine: no virtual machine at all. Its files are those below the folder. Its commands run on
+--- this machine with their working folder in there, and are not confined to it.
 local command = require "vmctl.cc.backend.command"
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
@@ -12,10 +12,10 @@ local M = {}
 local methods = {}
 local mt = { __name = "vmctl.CcFolder", __index = methods }
 
---- Makes it. What InstanceNew says of images, memory and mounts is of no effect.
+--- Makes it. InstanceNew's image, memory and mounts have no effect.
 ---@param backend vmctl.CcBackend
 ---@param snapshots vmctl.CcSnapshots
----@param on_output? fun(bytes: string) gets what the only program of the instance prints, as it comes
+---@param on_output? fun(bytes: string) gets the output of the instance's only program, as it comes
 ---@return vmctl.CcFolder
 function M.new(backend, snapshots, on_output)
   backend:open(true)
@@ -33,7 +33,7 @@ local function finish(self, why)
   self._ended:wake()
 end
 
---- Waits until it is closed, has run its program, or its time is over.
+--- Waits until it is closed, its program has ended, or its time limit is over.
 function methods:wait()
   while self._running do
     local ok, err, code = self._ended:wait(math.huge, "wait for the instance")
@@ -43,7 +43,7 @@ function methods:wait()
   return true
 end
 
---- Its time is over.
+--- Ends it at its time limit.
 function methods:expire()
   finish(self, "timed out")
   self._backend:clear()
@@ -60,13 +60,13 @@ function methods.set_console()
   return true
 end
 
---- This machine's network is not ours to switch off.
+--- Fails to switch the network off: it is this machine's.
 function methods.set_network(_, enabled)
   if enabled then return true end
   return failure.say("network", "", "a folder of this machine has no network of its own that could be switched off")
 end
 
---- Keeps what is below the folder. Its parent is the snapshot before it. Lets others run meanwhile.
+--- Makes a snapshot of the folder. Its parent is the snapshot before it. Other tasks run meanwhile.
 function methods:snapshot(options)
   local root = self._backend.root
   local snapshot, err, code, where = self._snapshots:make(options.cache, nil, self._last, function(add)
@@ -76,7 +76,7 @@ function methods:snapshot(options)
   return snapshot, err, code, where
 end
 
---- Runs a program as the instance's only one: with its end the instance has ended.
+--- Runs a program as the instance's only one: the instance ends with it.
 function methods:exec(name, args)
   if not self._running then return failure.say("exec", name, "not running", wire.codes.NOT_RUNNING) end
   local cmd = command.new(self._backend.workspace, name, args)

@@ -1,7 +1,7 @@
---- A cc-helper: the handlers behind its 63 requests, for vmctl.cc.server, and what they hold.
+--- A cc-helper: the handlers of its 63 requests, for vmctl.cc.server, and their objects.
 ---
---- With `root` its instance is a folder of this machine; without, each InstanceNew boots a guest with vmctl-agent inside, and
---- what concerns files, commands and the network is answered in there.
+--- With `root` its instance is a folder of this machine; without, each InstanceNew boots a guest with vmctl-agent inside, which answers
+--- requests for files, commands and the network.
 local backend = require "vmctl.cc.backend"
 local folder = require "vmctl.cc_helper.folder"
 local handles = require "vmctl.cc.backend.handles"
@@ -45,10 +45,10 @@ end
 --- Makes a helper. Does not wait.
 ---@param opts? { root: string?, kernel: string?, modules_dir: string?, agent: string?, cache_dir: string?, most_handles: integer?,
 --- boot_timeout: number?, launch: table?, on_output: fun(bytes: string)? }
--- root: the folder that is the instance; else what guests need: the kernel (without it
+-- root: the folder that is the instance; else the parts of guests: the kernel (without it
 --- $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of
 -- vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024);
--- boot_timeout: seconds (120); on_output: gets what the program of InstanceExec prints, as it comes
+-- boot_timeout: seconds (120); on_output: gets the output of InstanceExec's program, as it comes
 ---@return vmctl.CcHelper|nil, string?, string?
 function M.new(opts)
   opts = options.check(opts, known, "cc_helper.new")
@@ -69,8 +69,7 @@ function methods:handler()
   return self._handler or self._router
 end
 
---- Ends the instance and all that was open, as when the last client has gone. The helper can be used again. Waits for the
---- end of a guest.
+--- Ends the instance and closes all handles, as after the last client. The helper can be used again. Waits for the end of a guest.
 function methods:reset()
   self._instances:close()
   self._handles:clear()

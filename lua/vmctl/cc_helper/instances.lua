@@ -1,4 +1,4 @@
---- InstanceNew to InstanceExec: one instance at a time, made by a function that knows how.
+--- InstanceNew to InstanceExec: one instance at a time, which a given function makes.
 local core = require "vmctl.core"
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
@@ -13,13 +13,13 @@ local codes = wire.codes
 local SOURCES = { [0] = true, true, true }
 
 --- Holds the instance of a helper. An instance has the methods is_running(), wait(), close(), set_console(cols, rows),
---- set_network(enabled), exec(name, args) and snapshot(options); wait, close, exec and snapshot may wait; those that fail give
---- what a handler gives.
+--- set_network(enabled), exec(name, args) and snapshot(options); wait, close, exec and snapshot may wait; a failure has the values of a
+--- handler's.
 ---@class vmctl.CcInstances
 local methods = {}
 local mt = { __name = "vmctl.CcInstances", __index = methods }
 
---- None yet.
+--- Makes the holder, without an instance. Does not wait.
 ---@param make fun(source: table): table|nil, ... makes an instance; may wait
 ---@return vmctl.CcInstances
 function M.new(make)
@@ -67,7 +67,7 @@ function methods:_new(d)
   self:_limit(instance, source.options.timeout_ns)
 end
 
--- An instance may have a time after which it is ended.
+-- Starts the time limit of an instance, if it has one.
 function methods:_limit(instance, timeout_ns)
   if timeout_ns == 0 then return end
   local seconds = timeout_ns > 0 and timeout_ns / 1e9 or 2.0 ^ 63 / 1e9
@@ -91,7 +91,7 @@ function methods:on_close(fn)
   self._on_close = fn
 end
 
--- Requests that have an instance and give nothing.
+-- Requests that need an instance and return no value.
 local plain = {
   INSTANCE_CLOSE = function(self) return self:close() end,
   INSTANCE_WAIT = function(self) return self._instance:wait() end,
@@ -103,7 +103,7 @@ local plain = {
 --- Registers the handlers.
 ---@param router vmctl.CcRouter
 function methods:install(router)
-  -- The first field, or that there is none: what a guard gives is not nil.
+  -- Returns the first field, or true where there is none: nil would be a failure.
   local function guard(first)
     local instance, err, code = self:get()
     if not instance then return nil, err, code end

@@ -1,11 +1,11 @@
---- The lines of a snapshot's manifest: one says what a path is, and before it stand the path's extended attributes, one a line.
+--- The lines of a snapshot's manifest: one describes a path, and before it are the path's extended attributes, one a line.
 ---
 ---     xattr NAME VALUE           the value in base64
 ---     TYPE MODE UID GID MTIME PATH WHAT
 ---
 --- MTIME is seconds and nanoseconds, which count upwards also before 1970. WHAT: of a file the digest and size of its content, and if it
---- has holes its real size and the parts that the content is (OFFSET:SIZE, with commas); of a link where it leads, of a hard link the
---- path of the same file that came before; of a device its numbers.
+--- has holes its real size and the parts that have content (OFFSET:SIZE, with commas); of a link its target; of a hard link an earlier
+--- path of the same file; of a device its numbers.
 local core = require "vmctl.core"
 
 local M = {}
@@ -50,7 +50,7 @@ local function put_xattrs(xattrs)
   return table.concat(lines)
 end
 
---- Says if a manifest has lines for that type.
+--- Tells if a manifest has lines for that type.
 ---@param kind string
 function M.knows(kind) return put[kind] ~= nil end
 

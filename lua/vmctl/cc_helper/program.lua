@@ -1,4 +1,4 @@
---- vmctl-cc-helper: its command line, and its life: one session, or many; a signal ends it whatever it waits for.
+--- vmctl-cc-helper: its command line and its main loop: one session, or many; a signal ends it at any time.
 local arguments = require "vmctl.base.arguments"
 local core = require "vmctl.core"
 local helper = require "vmctl.cc_helper"
@@ -49,7 +49,7 @@ local function serve(srv, opts)
   return srv:serve_one()
 end
 
--- Serves until the session or a signal ends it. A second signal then does what it does by default.
+-- Serves until the session or a signal ends it. A second signal has its default effect.
 local function run(srv, served, opts, wakeup)
   return task.scope(function(scope)
     task.spawn_in(scope, function()

@@ -1,7 +1,7 @@
---- Snapshots on disk: `<cache>/<key>/manifest`, which says what each path is, and `<cache>/blobs/<sha256>` with the content of
---- files, which several may share. The key is the SHA-256 of the manifest. What came from a guest is never laid out as a tree
---- of its own here, so no name or link in it means anything to this machine. A snapshot that was made of an image has no paths: it names
---- the image of its root file system, `<cache>/chain/<digest>.erofs`.
+--- Snapshots on disk: `<cache>/<key>/manifest`, which describes each path, and `<cache>/blobs/<sha256>` with the content of files, which
+--- several may share. The key is the SHA-256 of the manifest. A guest's files are never laid out as a tree here, so no name or link of
+--- a guest has a meaning on this machine. A snapshot that was made of an image has no paths: it names the image of its root file
+--- system, `<cache>/chain/<digest>.erofs`.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
@@ -25,7 +25,7 @@ end
 
 --- Begins a snapshot.
 ---@param cache string an absolute path, made if it is missing
----@param image? table what the image says of how it is run, kept with it
+---@param image? table the image's settings for running it, kept with the snapshot
 ---@return vmctl.CcSnapshotWriter|nil store with add(entry, read), finish(), drop(), string?, string?
 function M.begin(cache, image)
   local ok, err, code = make_folder(cache .. "/blobs")
@@ -48,7 +48,7 @@ function M.begin(cache, image)
   return self
 end
 
--- Adds lines to the manifest, which is in memory at no time.
+-- Adds lines to the manifest, which is never in memory as a whole.
 function methods:_say(lines)
   if self._size + #lines > MOST_MANIFEST then
     return errors.fail("ETOOBIG", "snapshot: a manifest of more than %d bytes", MOST_MANIFEST)
@@ -58,7 +58,7 @@ function methods:_say(lines)
   return self._file:write(lines)
 end
 
--- All that `read` gives. Waits.
+-- Writes everything that `read` returns. Waits.
 local function fill(file, read, hash)
   local size = 0
   while true do
@@ -74,7 +74,7 @@ local function fill(file, read, hash)
   end
 end
 
--- Content becomes a blob of its hash; one that is there already is not written again.
+-- Stores a file's content as a blob that has the name of its hash.
 local function keep_blob(self, entry, read)
   local name, hash = self._folder .. "/blob", core.sha256()
   local file, err, code = fs.open(name, "wct", 384)
@@ -94,7 +94,7 @@ local function keep_blob(self, entry, read)
   return { hex = hex, size = size }
 end
 
---- Adds what is at a path; sockets are left out. Entries have to come in an order that depends on them alone. Waits.
+--- Adds the entry of a path; sockets are left out. The order of entries must depend on the entries alone. Waits.
 ---@param entry vmctl.TarEntry
 ---@param read? fun(n: integer): string? of a file; nil or "" at the end
 ---@return true|nil, string?, string? code ETOOBIG: a manifest of more than 256 MiB
@@ -108,12 +108,12 @@ function methods:add(entry, read)
   return self:_say(manifest.lines(entry, blob))
 end
 
---- Says that it is an image of a root file system, and nothing else. Waits.
+--- Makes it a snapshot of an image of a root file system, without paths. Waits.
 ---@param hex string the image's digest, 64 digits
 ---@return true|nil, string?, string?
 function methods:set_root(hex) return self:_say(("root %s\n"):format(hex)) end
 
---- Ends it: it is there as a whole from now on. Waits.
+--- Ends the snapshot: it appears as a whole. Waits.
 ---@return string|nil key, string?, string?
 function methods:finish()
   local ok, err, code = self._file:close()
@@ -126,7 +126,7 @@ function methods:finish()
   return key
 end
 
---- Lets go of what was begun. After `finish` it does nothing. Does not wait: a cancelled task does so as well.
+--- Removes an unfinished snapshot. After `finish` it does nothing. Does not wait, so that a cancelled task can call it.
 function methods:drop()
   self._file:drop()
   for _, name in ipairs { "/blob", "/manifest", "" } do core.fs.remove(self._folder .. name) end
@@ -141,7 +141,7 @@ local function parse(line, cache, xattrs)
   return entry
 end
 
---- Says if a folder is a snapshot's.
+--- Tells if a folder is a snapshot's.
 function M.is_snapshot(folder)
   return fs.stat(folder .. "/manifest") ~= nil
 end
@@ -156,8 +156,8 @@ end
 
 --- The description of a snapshot. Waits.
 ---@param folder string `<cache>/<key>`
----@return { key: string, image: table, root: string? }|nil about key: the SHA-256 of its manifest; image: what it was begun with, {} for
--- nothing; root: the digest of its root's image, if it was made of one
+---@return { key: string, image: table, root: string? }|nil about key: the SHA-256 of its manifest; image: as given to `begin`, else {};
+-- root: the digest of its root's image, if it was made of one
 ---@return string?, string? code EPROTO: it is broken
 function M.describe(folder)
   local text, err, code = read_manifest(folder)

@@ -1,4 +1,4 @@
---- FsSnapshot and SnapshotCacheKey to SnapshotAsSource; the handle of what BuildDockerfile makes is one of these as well.
+--- FsSnapshot and SnapshotCacheKey to SnapshotAsSource. The result of BuildDockerfile is a snapshot with a handle, too.
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local glob = require "vmctl.cc.backend.glob"
@@ -40,7 +40,7 @@ function methods:cache(asked)
   return text.strip_slashes(cache)
 end
 
--- Begins a snapshot, has it filled, and ends it; what was begun is dropped if that fails.
+-- Begins a snapshot, has it filled, and ends it; after a failure it is dropped.
 local function keep(cache, image, parent, fill)
   local new, err, code = snapshot_store.begin(cache, image)
   if not new then return failure.of("snapshot", cache, err, code) end
@@ -55,7 +55,7 @@ end
 
 --- Makes a snapshot of an image of a root file system, which is in the same cache.
 ---@param cache string as from `cache`
----@param about table what the image says of its commands
+---@param about table the image's settings for commands
 ---@param digest string "sha256:…"
 ---@return table|nil snapshot, string?, integer?, table?
 function methods.keep_image(_, cache, about, digest)

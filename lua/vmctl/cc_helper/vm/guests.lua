@@ -12,7 +12,7 @@ local snapshot_store = require "vmctl.cc_helper.snapshot_store"
 local M = {}
 
 local BOOT_TIMEOUT, NETWORK_TIMEOUT = 120, 10 -- seconds
-local MEMORY, MOST_MEMORY = 256, 1 << 20 -- MiB: the image is on a disk, and what is written to it in memory
+local MEMORY, MOST_MEMORY = 256, 1 << 20 -- MiB: the image is on a disk, and the guest's writes are in memory
 -- The card gets the address that QEMU's user network expects, where the image has the tools.
 local NETWORK = [[
 n=$(ls /sys/class/net | grep -v -e lo -e sit | head -n 1); [ -n "$n" ] || exit 0
@@ -35,7 +35,7 @@ local function first_file(...)
   end
 end
 
---- Knows how guests are made.
+--- Makes the object that boots guests. Does not wait.
 ---@param snapshots vmctl.CcSnapshots
 ---@param opts table as for vmctl.cc_helper
 ---@return vmctl.CcGuests
@@ -109,13 +109,13 @@ local function boot(self, from, folder)
     vm:kill()
     return nil, err, code
   end
-  vm:run { "sh", "-c", NETWORK, timeout = NETWORK_TIMEOUT } -- as root, whoever the image is run by
+  vm:run { "sh", "-c", NETWORK, timeout = NETWORK_TIMEOUT } -- as root, also where the image has another user
   return instance.new(vm, connections, { folder = folder, image = about, parent = parent_of(from), snapshots = self._snapshots,
     on_output = self._on_output })
 end
 
 --- Boots a guest. Waits until its agent answers.
----@param from table what InstanceNew says
+---@param from table the fields of InstanceNew
 ---@return vmctl.CcGuest|nil, string?, integer?, table?
 function methods:boot(from)
   local folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-cc")

@@ -27,7 +27,7 @@ local function describe(about)
   return { entrypoint = about.entrypoint, command = about.command, environment = environment, user = about.user, work_dir = about.work_dir }
 end
 
--- The guest's own users count, and they are not looked up by programs of its own: it may have none.
+-- Looks the user up in the guest's own files, without programs of the guest: it may have none.
 local function check_user(vm, user, folder)
   if not user then return true end
   assert(core.fs.mkdir(folder .. "/etc", 448))
@@ -52,7 +52,7 @@ function M.shares(mounts)
   return shares
 end
 
---- Says whether the mounts' tags can be had. Does not wait.
+--- Checks the tags of the mounts. Does not wait.
 ---@return true|nil, string?, string?
 function M.check_mounts(mounts)
   for _, mount in ipairs(mounts) do
@@ -63,7 +63,7 @@ function M.check_mounts(mounts)
   return true
 end
 
--- At /mnt/TAG: an empty folder, or a copy of how one is now.
+-- Makes /mnt/TAG: an empty folder, or a copy of a folder as it is now.
 local function add_mount(instance, mount)
   local at = "/mnt/" .. mount.tag
   local ok, err, code = instance.fs:mkdir_all(at, 493, TIMEOUT)
@@ -89,7 +89,7 @@ local function add_folders(where, about, mounts)
   return true
 end
 
---- Prepares a guest that is ready, before anybody else talks to its agent as a helper does. Waits.
+--- Prepares a guest that is ready, before any request of a client is passed to its agent. Waits.
 ---@param vm vmctl.Machine
 ---@param where vmctl.Address of the agent's port for helpers
 ---@param about table of the image: entrypoint, command, environment, user, work_dir

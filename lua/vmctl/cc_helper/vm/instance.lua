@@ -19,11 +19,11 @@ local QMP_TIMEOUT = 10
 local methods = {}
 local mt = { __name = "vmctl.CcGuest", __index = methods }
 
---- Takes a guest that runs.
+--- Makes an instance of a running guest, which it takes over.
 ---@param vm vmctl.Machine
 ---@param pool vmctl.CcPool
 ---@param about { folder: string, image: table, parent: table?, snapshots: vmctl.CcSnapshots, on_output: function? } folder: temporary,
--- removed with it; on_output: gets what the only program of the guest prints, as it comes
+-- removed with it; on_output: gets the output of the guest's only program, as it comes
 ---@return vmctl.CcGuest
 function M.new(vm, pool, about)
   return setmetatable({ pool = pool, _vm = vm, _folder = about.folder, _image = about.image, _last = about.parent,
@@ -34,7 +34,7 @@ function methods:is_running()
   return not self._vm:wait(0) and not self._closed
 end
 
---- Waits until it has ended, however that comes.
+--- Waits until it has ended, for any reason.
 function methods:wait()
   local record, err, code = self._vm:wait(math.huge)
   if self._expired then return failure.say("wait", "", "timed out", codes.TIMEOUT) end
@@ -44,13 +44,13 @@ function methods:wait()
   return failure.say("wait", "", "QEMU ended with " .. tostring(record.signal or record.exit_code))
 end
 
---- Its time is over.
+--- Ends it at its time limit.
 function methods:expire()
   self._expired = true
   self._vm:kill()
 end
 
---- Ends the guest; what it had on its disk is gone, since that was memory. Waits for QEMU's end.
+--- Ends the guest; its writes are lost, since they were in memory. Waits for QEMU's end.
 function methods:close()
   if self._closed then return true end
   self._closed = true
@@ -60,7 +60,7 @@ function methods:close()
   return true
 end
 
---- Best effort.
+--- Sets the size of the console. A failure is ignored.
 function methods:set_console(cols, rows)
   relay.ask(self.pool, "console", T.INSTANCE_SET_CONSOLE, string.pack(">i4i4", cols, rows))
   return true
@@ -75,7 +75,7 @@ function methods:set_network(enabled)
   return true
 end
 
--- Hands on what a connection delivers, up to its end.
+-- Passes a connection's data on, up to its end.
 local function pass_output(self, connection)
   while true do
     local answer, err, code, where = relay.ask(self.pool, "exec", T.CONN_READ, string.pack(">I8I4", connection, wire.PIECE))
@@ -85,7 +85,7 @@ local function pass_output(self, connection)
   end
 end
 
--- Its exit status, once it has ended.
+-- Runs the program, and returns its exit status when it has ended.
 local function run_only(self, name, args)
   local answer, err, code, where = relay.ask(self.pool, "exec", T.CMD_NEW, encoder.new():string(name):string_slice(args):bytes())
   if not answer then return nil, err, code, where end
@@ -102,7 +102,7 @@ end
 --- Runs a program as the guest's only one: when it ends, the guest does.
 function methods:exec(name, args)
   local status, err, code, where = run_only(self, name, args)
-  if status or code ~= codes.CANCELLED then -- all that it has is in memory: nothing is lost by ending it at once
+  if status or code ~= codes.CANCELLED then -- its writes are in memory: ending it at once loses nothing
     self._done = true
     self._vm:kill()
   end
@@ -111,7 +111,7 @@ function methods:exec(name, args)
   return true
 end
 
--- A path in the archive as one in the guest; "./" is the top. An agent sends none that leads elsewhere.
+-- Turns a path of the archive into one of the guest; "./" is the top. Refuses a path with "..", which our agent never sends.
 local function absolute(path)
   path = text.bare(path)
   if ("/" .. path .. "/"):find("/../", 1, true) then return errors.fail("EPROTO", "tar: a path with '..'") end
@@ -133,7 +133,7 @@ local function fill(self, options, add)
   end)
 end
 
---- Keeps what is in the guest now. Its parent is the snapshot before it, or the one that the guest was made from. Waits.
+--- Makes a snapshot of the guest's files. Its parent is the snapshot before it, or the one that the guest was made from. Waits.
 function methods:snapshot(options)
   local made, err, code, where = self._snapshots:make(options.cache, self._image, self._last, function(add)
     return fill(self, options, add)

@@ -1,4 +1,4 @@
---- Connections to the agent in a guest: a request goes over one that is idle, or over a new one, so that none waits for another.
+--- Connections to the agent in a guest: a request takes an idle one, or a new one, so that no request waits for another.
 local dial = require "vmctl.net.dial"
 local wire = require "vmctl.cc.wire"
 
@@ -32,7 +32,7 @@ local function give(self, stream)
   table.insert(self._idle, stream)
 end
 
---- Sends a request and waits for its answer. A connection whose answer did not come is given up.
+--- Sends a request and waits for its answer. A connection without an answer is closed.
 ---@param kind integer
 ---@param payload string
 ---@return integer|nil kind, string payload, string? code
@@ -52,7 +52,7 @@ function methods:call(kind, payload)
   return answer, body
 end
 
---- Opens a connection and keeps it, so that there is always one: with the last one the agent would forget all handles.
+--- Opens a connection and keeps it: the agent forgets all handles when its last connection ends.
 ---@return true|nil, string?, string?
 function methods:keep_one()
   local stream, err, code = take(self)

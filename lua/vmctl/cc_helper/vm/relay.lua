@@ -1,5 +1,5 @@
---- Hands requests for files, commands and the network on to the agent in the guest. The guest's handles are not the helper's:
---- numbers here outlive no instance, and belong to the five kinds alike.
+--- Passes requests for files, commands and the network on to the agent in the guest. The helper's handles have numbers of their own,
+--- which the five kinds share, and which end with the instance.
 local decoder = require "vmctl.cc.decoder"
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
@@ -16,7 +16,7 @@ local FREES = { FILE_CLOSE = true, CMD_FREE = true, CMD_KILL = true, LISTENER_CL
 local LENIENT = { CMD_FREE = true, CMD_KILL = true }
 local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ERESET = true, ECONNREFUSED = true, ECLOSED = true }
 
--- A handle's object: the number that the guest has for it. What it stands for ends with the guest.
+-- A handle's object: the number that the guest has for it. The object behind it ends with the guest.
 local remote = { __index = { close = function() return true end } }
 
 -- The properties of each request that is passed on.
@@ -43,7 +43,7 @@ local function lost(op, message, code)
   return failure.of(op, "", message, code)
 end
 
--- One request in the guest, its answer here.
+-- Sends one request to the guest, and returns its answer.
 local function ask(pool, plan, kind, payload)
   local op = plan.name:lower()
   local answer, body, code = pool:call(kind, payload)
@@ -80,7 +80,7 @@ local function relay(self, plan, kind, payload)
   return pack(">I1I8", 0, handle)
 end
 
---- A handler that hands on what concerns the inside of the instance, and leaves the rest to another.
+--- Makes a handler that passes requests about the inside of the instance on, and leaves all others to `otherwise`.
 ---@param handles vmctl.CcHandles
 ---@param find_pool fun(): vmctl.CcPool|nil, string?, integer? of the instance
 ---@param otherwise function|vmctl.CcRouter
@@ -94,7 +94,7 @@ function M.handler(handles, find_pool, otherwise)
   end
 end
 
---- A request of the helper's own to the guest.
+--- Sends a request of the helper's own to the guest. Waits.
 ---@param pool vmctl.CcPool
 ---@param name string for messages
 ---@param kind integer

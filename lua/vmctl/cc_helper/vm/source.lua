@@ -74,7 +74,7 @@ local function from_folder(folder, cache)
   return M.image("dir:" .. folder, cache)
 end
 
--- An image that somebody has put into the cache: `<name>.tar` with what is no letter or digit as "_", or a snapshot's key.
+-- An image that a user has put into the cache: `<name>.tar`, where "_" replaces all but letters, digits, "." and "-", or a snapshot's key.
 local function from_cache(reference, cache)
   local name = reference:gsub("[^%w.-]", "_")
   if reference:find "^%x+$" and snapshot_store.is_snapshot(cache .. "/" .. reference) then

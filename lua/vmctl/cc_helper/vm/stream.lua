@@ -1,4 +1,4 @@
---- The guest's archive as it comes: a source for the reader of tar archives.
+--- A guest's archive as it arrives: a source for the reader of tar archives.
 local encoder = require "vmctl.cc.encoder"
 local inside = require "vmctl.cc.backend.inside"
 local relay = require "vmctl.cc_helper.vm.relay"
@@ -10,7 +10,7 @@ local M = {}
 local methods = {}
 local mt = { __name = "vmctl.CcArchiveStream", __index = methods }
 
---- Has the guest begin.
+--- Asks the guest for its archive. Waits.
 ---@param pool vmctl.CcPool
 ---@param excludes string[]
 ---@return vmctl.CcArchiveStream|nil, string?, integer?, table?
@@ -20,7 +20,7 @@ function M.open(pool, excludes)
   return setmetatable({ _pool = pool, _handle = answer:uint64(), _piece = "", _at = 1 }, mt)
 end
 
--- Has bytes at hand; nil at the end, or with a message and a code.
+-- Reads the next piece if the last one is used up; nil at the end, or with a message and a code.
 local function fill(self)
   if self._at <= #self._piece then return true end
   local payload = string.pack(">I8I4", self._handle, wire.PIECE)
@@ -44,8 +44,8 @@ function methods:read(n)
   return data
 end
 
---- Leaves n bytes out.
----@return boolean|nil whether they were there
+--- Skips n bytes.
+---@return boolean|nil whether there were as many
 function methods:skip(n)
   while n > 0 do
     local data = self:read(n)
