@@ -10,8 +10,8 @@ local T = wire.types
 local LINGER = job.LINGER
 local CAPTURE = 4 << 20   -- bytes of stdout and stderr together that an answer carries; more goes ahead of it
 
---- Keeps it. Beyond a limit it goes to the host as it comes, as hosts of the reference take it in this mode as well: what they then
---- have counts, and the answer has none. Does not wait; its functions do.
+--- Collects the output. Beyond a limit it goes to the host as it comes, and the answer then has none: hosts of the reference take such
+--- output in this mode as well. Does not wait; its functions do.
 ---@param conn vmctl.Stream
 function M.new(conn)
   local types, texts = { stdout = T.STDOUT, stderr = T.STDERR }, { stdout = pieces.new(), stderr = pieces.new() }
@@ -48,7 +48,7 @@ function M.new(conn)
     self.sending = self.sending - 1
     return ok, err, code
   end
-  -- Waits for a task that collects, as long as the host takes output.
+  -- Waits for the collecting task, as long as the host takes output.
   function self.await(collecting)
     local sent
     repeat

@@ -51,7 +51,7 @@ local NOTHING = { stdout = "", stderr = "" }
 
 local function is_function(value) return type(value) == "function" end
 
--- Opens a connection with its first message; a function makes it when it is sent.
+-- Opens a connection and sends its first message. A function as payload is called when the connection is open.
 function methods:_open(type, payload, deadline)
   local s, err, code = self:_dial(deadline)
   if not s then return nil, err, code end
@@ -133,10 +133,10 @@ end
 
 --- Starts a command. Waits until the agent has the request.
 ---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name:
--- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its
---- process group at its end is killed; else it lives on, with agents of ours), stdin = false for none, "whole" for one that may be
---- gathered before the command begins. (Agents of the reference's revision 0.1.9 give commands no input, see has_stdin; with "whole"
---- the command has one, and begins when that has been ended.)
+-- cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: the rest of its process
+--- group is killed at its end; else it lives on, with agents of ours), stdin = false for none, "whole" for one that may be gathered
+--- before the command begins. (Agents of the reference's revision 0.1.9 give commands no input, see has_stdin; with "whole" the
+--- command has an input, and begins when that has been ended.)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close, string?, string?
 function methods:start(command)
   local parsed = request.parse(command, "start")
@@ -195,7 +195,7 @@ end
 --- give output before the end), retry (for a command that may run twice: it is run again when the connection was
 --- lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
 ---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result:
--- `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still
+-- `error` with exit code 126 or 127 of a command that could not be started; `lingering` when a process that it left behind still
 -- holds its output, of which nothing more is kept
 ---@return string? message, string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found
 --- before; nothing was run) …, table? partial the output until then

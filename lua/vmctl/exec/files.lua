@@ -12,7 +12,7 @@ local wire = require "vmctl.exec.wire"
 local M = {}
 
 local T = wire.types
-local SAID = 1000        -- bytes of the agent's words in a message
+local SAID = 1000        -- bytes of the agent's reason in a message
 local MESSAGE = 16 << 20 -- bytes of content that one message carries: the reference reads no larger file
 local MOST_VALUES = 1 << 20 -- of an answer: a folder of 200,000 files
 local AS_IT_IS = 97      -- exit code of READ_LARGE: the agent's refusal stands
@@ -52,7 +52,7 @@ local function run_checked(self, what, command, timeout)
 end
 
 -- $1: the path, $2: the temporary file beside it, $3: the mode; empty: that of an old file, else 0644.
--- A link is followed: what it leads to is replaced.
+-- A link is followed: its target is replaced.
 local FOLLOW = [[if [ -L "$1" ]; then to=$(readlink -f -- "$1" && echo .); to=${to%??}; set -- "$to" "$to.${2##*.}" "$3"; fi
 ]]
 local BEGIN = "set -e; " .. FOLLOW .. [[if [ -e "$1" ] && [ ! -f "$1" ]; then echo "$1: not a regular file" >&2; exit 1; fi
@@ -76,8 +76,7 @@ local function write_by_command(self, what, path, content, mode, deadline)
   return true
 end
 
---- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, the file that
---- it leads to. Waits.
+--- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, its target. Waits.
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
@@ -101,7 +100,7 @@ end
 local READ_LARGE = ('if [ -f "$1" ] && [ "$(stat -L -c %%s -- "$1")" -gt %d ]; then exec cat -- "$1"; fi; exit %d')
   :format(MESSAGE, AS_IT_IS)
 
--- By a command, which no agent limits. `refused`: the agent's refusal.
+-- Reads a file by a command, which no agent limits. `refused`: the agent's refusal.
 local function read_by_command(self, what, path, timeout, refused)
   local command = refused and { "sh", "-c", READ_LARGE, "sh", path } or { "cat", "--", path }
   command.max_output = math.maxinteger
@@ -127,7 +126,7 @@ function M:read_file(path, opts)
     if result then return errors.fail("EPROTO", "%s: a content that is no base64", what) end
     if why == "EREMOTE" and not too_large then
       if revision == "vmctl" then return nil, err, why, said end
-      return read_by_command(self, what, path, timeout, { err, why, said }) -- whatever its words for "too large" are
+      return read_by_command(self, what, path, timeout, { err, why, said }) -- agents word "too large" differently
     end
     if why ~= "EREMOTE" and why ~= "ETOOBIG" and why ~= "EOF" and why ~= "ECONNRESET" then return nil, err, why, said end
   end

@@ -109,9 +109,9 @@ local function write_file(path, content, request)
   return fs.replace(path, content, mode)
 end
 
---- WriteFile: creates the parents and replaces the file by a rename. A link is followed: what it leads to is replaced. Without a
---- mode an old file keeps its own, and a new one gets 0644. Hosts of ours ask for a mode exactly; that of others is as Go has it,
---- and is for new files alone.
+--- WriteFile: creates the parents and replaces the file by a rename. A link is followed: its target is replaced. Without a mode an old
+--- file keeps its own, and a new one gets 0644. A mode from hosts of ours is set exactly; one from others follows Go, and is for new
+--- files alone.
 function M.write(conn, payload, opts)
   local request, path = decode(payload, opts)
   if not request then return refuse(conn, path) end

@@ -1,9 +1,9 @@
---- Output of a command that is kept for a later read, up to a limit; of the rest only the amount.
+--- Output of a command that is kept for a later read, up to a limit; the rest is only counted.
 local pieces = require "vmctl.base.pieces"
 
 local M = {}
 
-local ENTRY = 64     -- bytes that an entry for it counts, so that those of single bytes are not many
+local ENTRY = 64     -- bytes that each entry counts beside its text, so that single bytes cannot make many entries
 
 ---@class vmctl.KeptOutput
 ---@field discarded integer|nil bytes that were not kept
@@ -16,13 +16,13 @@ function M.new()
   return setmetatable({ _bytes = 0, _first = 1, _last = 0 }, mt)
 end
 
---- Says if nothing is kept. Does not wait.
+--- Tells if nothing is kept. Does not wait.
 ---@return boolean
 function methods:is_empty()
   return self._first > self._last
 end
 
---- Keeps output; where all of it would be above `most` bytes, only its amount. Does not wait.
+--- Keeps output; output that would exceed `most` bytes is only counted. Does not wait.
 ---@param data string
 ---@param stream "stdout"|"stderr"
 ---@param most number bytes
@@ -43,7 +43,7 @@ function methods:add(data, stream, most)
   self._bytes = self._bytes + cost
 end
 
---- Takes the first of it: what one stream said without a break. Does not wait.
+--- Takes the first entry: the output of one stream up to a change to the other. Does not wait.
 ---@return string data, "stdout"|"stderr" stream
 function methods:take()
   local entry = self[self._first]

@@ -12,7 +12,7 @@ local CLEANUP = 10 -- seconds
 local methods = {}
 local mt = { __name = "vmctl.ExecLateProcess", __index = methods }
 
---- Makes one that has not begun. Does not wait.
+--- Makes the command, which has not begun. Does not wait.
 ---@param input vmctl.ExecUpload
 ---@param begin fun(deadline: number): vmctl.ExecProcess|nil, string?, string?
 ---@param name string
@@ -29,7 +29,7 @@ local function fail(self, err, code)
   return nil, table.unpack(self._failure)
 end
 
--- Does a step of its beginning. One that fails cannot be repeated: part of the input may be in the guest.
+-- Does a step before its beginning. A failed step cannot be repeated: part of the input may be in the guest.
 local function step(self, timeout, fn)
   local deadline = core.now() + (timeout or self._timeout)
   return self._lock:with(timeout or self._timeout, function()
@@ -79,10 +79,10 @@ local function call(name)
   end
 end
 
---- As of vmctl.ExecProcess. Wait until the input has been ended, by another task.
+--- As in vmctl.ExecProcess. They wait until another task has ended the input.
 methods.read, methods.wait = call "read", call "wait"
 
---- Says if the command has a standard input.
+--- Tells if the command has a standard input.
 function methods:has_stdin() -- luacheck: ignore
   return true
 end

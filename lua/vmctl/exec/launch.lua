@@ -7,11 +7,11 @@ local wire = require "vmctl.exec.wire"
 
 local M = {}
 
-local SYSTEM = {} -- folders where nothing hangs alone
+local SYSTEM = {} -- folders of the system, whose file systems do not hang alone
 for folder in ("/bin /sbin /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin"):gmatch "%S+" do SYSTEM[folder] = true end
 local EXECUTABLE = 73 -- 0111
 local NONE = {}
-local OWN = { "HOME", "USER", "LOGNAME", "SHELL", "MAIL" } -- what the agent's environment says of its own user
+local OWN = { "HOME", "USER", "LOGNAME", "SHELL", "MAIL" } -- variables of the agent's own user
 
 -- Exit codes of commands that could not be started, as a shell has them.
 local CANNOT, NOT_FOUND = 126, 127
@@ -92,7 +92,7 @@ end
 
 -- The files that may be the program, in the order in which the kernel is asked for them.
 local function programs(spec)
-  local list, own = {}, os.getenv "PATH" -- what is in the agent's own PATH answers
+  local list, own = {}, os.getenv "PATH" -- folders of the agent's own PATH do not hang
   if spec[1]:find("/", 1, true) then
     list[1] = spec[1]
   elseif spec.env.PATH and spec.env.PATH ~= own then
@@ -101,15 +101,15 @@ local function programs(spec)
   return list
 end
 
--- Asks for a file, and says if it is a program.
+-- Looks at a file, and tells if it is a program.
 local function ask_for(path)
   local there, err, code = fs.stat(path)
   if not there and (code == "ETIMEDOUT" or code == "EBUSY" or code == "ECANCELED") then return nil, err, code end
   return there ~= nil and there.type == "file" and there.mode & EXECUTABLE ~= 0
 end
 
--- The kernel opens folder and program for the new process, and the agent waits for that. Those that do not answer are found here
--- by a worker; what else is wrong with them is found by the start itself.
+-- The kernel opens folder and program for the new process, and the agent waits for that. So a worker looks at them first, in case their
+-- file system hangs; the start itself finds other faults.
 local function await_files(spec)
   local found, err, code = false, nil, nil
   if spec.cwd then found, err, code = ask_for(spec.cwd) end
@@ -122,8 +122,8 @@ local function await_files(spec)
   return true
 end
 
---- Starts what a request asks for.
----@param stdio table what process.spawn shall make of its three streams
+--- Starts the command of a request.
+---@param stdio table its three streams, as for process.spawn
 ---@return vmctl.Child|nil child, table request; or nil, { text, exit code that stands for it, is the host one of ours? }
 function M.start(payload, opts, stdio)
   local spec, request = M.describe(payload, opts)

@@ -1,4 +1,4 @@
---- Pipelines of commands on any mixture of targets: each one's output streams into the next one's input.
+--- Pipelines of commands on any targets: each command's output streams into the next one's input.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
@@ -71,7 +71,7 @@ local function keep_stderr(stage, data)
   if room > 0 then stage.stderr:add(data:sub(1, room)) end
 end
 
--- Hands data to the next stage. Returns nil, message, code only when the time is over; that the next stage has ended is no error.
+-- Passes data to the next stage. Returns nil, message, code only when the time is over; it is no failure if the next stage has ended.
 local function pass_on(stage, following, data, deadline)
   if stage.unread then return true end
   local ok, err, code = following.process:write(data, deadline - core.now())

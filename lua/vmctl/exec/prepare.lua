@@ -1,4 +1,4 @@
---- Makes of a command one that the agents of the reference can be given: with its input, and a command line that fits.
+--- Changes a command for agents of the reference: puts its input into it, and shortens a command line that is too long.
 local core = require "vmctl.core"
 local quote = require "vmctl.exec.quote"
 local request = require "vmctl.exec.request"
@@ -12,7 +12,7 @@ local EMBED = 90 << 10 -- bytes of input that go into a command line
 local LINE = 130000    -- bytes of a command line: the kernel's limit for one argument is 128 KiB
 local CLEANUP = 10     -- seconds
 
--- The command with other options: `changed`, where false is none.
+-- A copy of the command with other options: those of `changed`, where false removes one.
 local function with(parsed, command, changed)
   local opts = {}
   for name, value in pairs(parsed.options) do opts[name] = value end
@@ -20,7 +20,7 @@ local function with(parsed, command, changed)
   return { command = command, title = request.title(parsed), options = opts, uploads = parsed.uploads or {} }
 end
 
--- Removes a file of the guest, and waits for that if the caller may.
+-- Removes a file of the guest. Waits for that if the caller may wait.
 local function remove(file)
   local removing = file:discard(CLEANUP)
   if removing then removing:join(CLEANUP) end
@@ -64,7 +64,7 @@ local function gather(input, parsed, deadline)
   end
 end
 
--- An input that does not end in time is given up.
+-- The same with the command's time limit. After a failure the file is removed.
 local function gather_in_time(client, parsed, deadline)
   local input = M.input(client)
   local changed, err, code = task.scope(function(scope)
@@ -78,7 +78,7 @@ local function gather_in_time(client, parsed, deadline)
   return nil, err, code
 end
 
--- A command line that is too long goes into a file.
+-- Puts a command line that is too long into a file.
 local function shorten(client, parsed, deadline)
   local text, bytes = quote.split_env(parsed.options.env)
   local line = request.shell_command(parsed, bytes)
@@ -95,13 +95,13 @@ local function shorten(client, parsed, deadline)
   return changed
 end
 
--- An agent that has inputs gets such a one so as well, because the plain mode can then be used. One whose two streams are merged
--- gets a long one directly.
+-- Tells if an input is put into the command for the reference's newer revision as well, because the plain mode can then be used: any
+-- text, but of a command with merged streams a short one only.
 local function is_plain(stdin, parsed)
   return type(stdin) == "string" and (#stdin <= EMBED or not parsed.options.merge_stderr)
 end
 
---- The command as the agent can be given it. Waits.
+--- Returns the command as the agent can take it. Waits.
 ---@param client vmctl.ExecClient
 ---@param parsed table of request.parse
 ---@param revision string

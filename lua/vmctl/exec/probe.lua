@@ -1,4 +1,4 @@
---- Is an agent there, and which one? Methods of the client.
+--- Methods of the client that find out if an agent answers, and of which revision it is.
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
@@ -18,7 +18,7 @@ local READY_TIMEOUT, READY_PAUSE = 30, { 0.02, 0.5 }
 local SAID = 200 -- bytes of an agent's reason
 local TRY = 2 -- seconds for one attempt
 
---- Has the peer closed without an answer?
+--- Tells if the peer has closed without an answer.
 function M.closed(code)
   return code == "EOF" or code == "ECONNRESET" or code == "EPIPE"
 end
@@ -67,8 +67,8 @@ local function ask_all(self, deadline)
   return nil, ("probe %s: no exec agent there (%s)"):format(self.address, body), code
 end
 
---- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
--- older does not (docs/wire/exec.md#message-types). Asked once, then remembered until a link to it is lost. Waits.
+--- Finds out the agent's revision. Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
+-- older does not (docs/wire/exec.md#message-types). The agent is asked once; the answer is kept until a link to it is lost. Waits.
 ---@param timeout? number
 ---@return "vmctl"|"0.2"|"0.1.9"|nil, string?, string?
 function methods:probe(timeout)
@@ -76,7 +76,7 @@ function methods:probe(timeout)
   return ask_all(self, core.now() + (timeout or self._dial_timeout))
 end
 
---- As `probe`, but asked now, whatever is remembered: whether the agent answers. Waits.
+--- Asks as `probe`, also where an answer is kept: tells if the agent answers now. Waits.
 ---@param timeout? number
 ---@return "vmctl"|"0.2"|"0.1.9"|nil, string?, string?
 function methods:ask(timeout)
@@ -89,7 +89,7 @@ function methods:ask(timeout)
   return ask_all(self, deadline)
 end
 
--- Made when it is sent: the time in it is of then.
+-- Returns a function that makes the request when it is sent, with the time of then.
 local function refreshment(what)
   return function()
     local seed = what.seed and core.base64_encode(what.seed) or nil
@@ -97,8 +97,8 @@ local function refreshment(what)
   end
 end
 
---- Has our agent set its guest's clock by that of this host, and mix bytes into its kernel's random numbers. What it does not
---- answer to has not been done. Waits.
+--- Has our agent set its guest's clock by that of this host, and mix bytes into its kernel's random numbers. Fails unless its answer
+--- confirms both. Waits.
 ---@param what { clock: boolean?, seed: string? }
 ---@param timeout? number
 ---@return { clock_offset: number?, reseeded: boolean }|nil done clock_offset: seconds that the guest's clock was ahead
@@ -119,7 +119,7 @@ function methods:refresh(what, timeout)
   return { clock_offset = offset, reseeded = agent.reseeded == true }
 end
 
---- Forgets which agent was there: another may come in its place. Does not wait.
+--- Forgets the agent's revision: another agent may replace it. Does not wait.
 function methods:forget()
   if not self._given then self.revision = nil end
 end

@@ -41,7 +41,7 @@ function methods:read(timeout)
     local data, stream, code = messages.step(self, deadline - core.now())
     if not data then return nil, stream, code end
     if stream == "stdout" or stream == "stderr" then return data, stream end
-    if not self._record and core.now() >= deadline then -- messages that say nothing do not extend the time
+    if not self._record and core.now() >= deadline then -- empty messages do not extend the time
       return errors.fail("ETIMEDOUT", "%s: no output in time", self.name)
     end
   until self._record
@@ -49,7 +49,7 @@ function methods:read(timeout)
   return nil, ("%s: end of output"):format(self.name), "EOF"
 end
 
---- Waits for the end. Unread output is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
+--- Waits for the end. Unread output is kept for `read` up to 1 MiB; the rest is only counted (`discarded`).
 ---@param timeout? number seconds
 ---@return { exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil record: `error` of a command that could
 -- not be started (exit code 126 or 127) or whose end the agent did not see; `lingering` when others still hold its output
@@ -142,7 +142,7 @@ function methods:close_stdout(timeout)
   return tell(self, "close stdout", wire.CLOSE_OUTPUT, timeout)
 end
 
---- Says if the command has a standard input.
+--- Tells if the command has a standard input.
 ---@return boolean
 function methods:has_stdin()
   return self._mode == T.EXEC_PIPE or self._mode == T.EXEC_TTY
@@ -154,9 +154,9 @@ local function kill_session(self)
   self._stream:write_frame(T.SIGNAL, string.char(KILL), 0)
 end
 
---- Drops the command. An agent of ours ends it. One of the reference gets SIGKILL for a terminal session, if the connection takes
---- that at once: not behind input that it does not read; it ends other commands at its newer revision, unless their input has been
---- ended, and none at 0.1.9. Idempotent, never waits.
+--- Drops the command. An agent of ours ends it. One of the reference is sent SIGKILL for a terminal session, if the connection takes
+--- that at once (unread input may prevent it); its newer revision ends other commands, unless their input has been ended, and 0.1.9
+--- ends none. Idempotent, never waits.
 function methods:close()
   kill_session(self)
   self._stream:close()

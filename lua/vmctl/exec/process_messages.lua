@@ -1,4 +1,4 @@
---- The messages of an agent about a running command: its output, and how it has ended (docs/wire/exec.md).
+--- The messages of an agent about a running command: its output and its end (docs/wire/exec.md).
 local core = require "vmctl.core"
 local result = require "vmctl.exec.result"
 local signals = require "vmctl.signals"
@@ -35,7 +35,7 @@ local function settle(self, record)
   return "end"
 end
 
--- The record of what an agent said of the end.
+-- Makes the record of an agent's message about the end.
 local function conclude(self, said)
   local record = { lingering = said.lingering }
   if said.error ~= "" then record.error = said.error end

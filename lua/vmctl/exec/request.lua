@@ -20,12 +20,12 @@ local alone = { tty = "boolean", rows = "integer", cols = "integer", timeout = "
 ---@field env? table<string, string> added to the environment that commands have there
 ---@field user? string
 ---@field merge_stderr? boolean stderr goes where stdout goes
----@field keep? boolean false: what is left of its process group at its end is killed (true)
+---@field keep? boolean false: the rest of its process group is killed at its end (true)
 ---@field tty? boolean a terminal of its own
 ---@field rows? integer of the terminal
 ---@field cols? integer
 ---@field timeout? number seconds for all of it; of a command that is started, for each call of the process
----@field stdin? string|function|vmctl.Stream|boolean what it reads; started: false for none, "whole": see vmctl.ExecClient.start
+---@field stdin? string|function|vmctl.Stream|boolean its input; of `start`: false for none, "whole": see vmctl.ExecClient.start
 ---@field check? boolean run: an exit code other than 0 is a failure, code "EEXIT"
 ---@field max_output? integer run: bytes kept of each stream, 64 MiB; the head and the tail of a longer one
 ---@field on_output? fun(data: string, stream: "stdout"|"stderr") run: is called instead of keeping the output
@@ -119,14 +119,14 @@ end
 --- an empty command with success.
 M.NOT_OURS = "echo 'vmctl: this request was made for another agent' >&2; exit 126"
 
---- Says if a result is that of NOT_OURS.
+--- Tells if a result is that of NOT_OURS.
 ---@param record { exit_code: integer?, stdout: string, stderr: string }
 ---@return boolean
 function M.is_not_ours(record)
   return record.exit_code == 126 and (record.stderr .. record.stdout):find("vmctl: this request was made for another agent", 1, true) ~= nil
 end
 
--- Refuses variables that an agent of the reference takes for its own (docs/wire/exec.md#traps), and names that no shell can export.
+-- Refuses variables that an agent of the reference uses itself (docs/wire/exec.md#traps), and names that no shell can export.
 local function check_reference_env(env_text, env_bytes)
   for name in pairs(env_text) do
     if name:find "^_?_?MATCHLOCK_" then return errors.fail("ENOTSUP", "env: the agent takes '%s' for its own", name) end

@@ -1,5 +1,5 @@
---- A long answer of a command (ExecResult) is decoded as it comes, so that its output never stands in memory as a whole: the
---- reference's agents put all output of the plain mode into that one message.
+--- Decodes a long answer of a command (ExecResult) as it comes, so that its output is never in memory as a whole: the reference's
+--- agents put all output of the plain mode into that one message.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local wire = require "vmctl.exec.wire"
@@ -17,7 +17,7 @@ local ESCAPE = 5       -- bytes of an escape sequence that may be missing the la
 local methods = {}
 local mt = { __index = methods }
 
---- Reads the message in a stream's way.
+--- Makes the decoder of the message in a stream, whose bytes it reads itself.
 ---@param stream vmctl.Stream that has failed with ETOOBIG
 ---@return vmctl.ExecResultReader
 function M.new(stream)

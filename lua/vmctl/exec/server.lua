@@ -22,7 +22,7 @@ local known = {
   on_idle = "function", on_ready = "function",
 }
 
--- Tells who is there; and does what a request of our own hosts asks for, which others send empty.
+-- Answers a Ready message with the agent's name and version, and handles the members that hosts of ours send; others send it empty.
 local function hello(conn, payload, opts)
   local answer = {}
   if opts.on_ready then
@@ -40,7 +40,7 @@ local handlers = {
   [T.WRITE_FILE] = fileservice.write, [T.READ_FILE] = fileservice.read, [T.LIST_FILES] = fileservice.list,
 }
 
--- A request over the limit is thrown away as it comes, and refused with an answer as the host expects one.
+-- Reads and drops a request over the limit, and refuses it with the answer that the host expects.
 local function refuse_large(conn, refused, why, timeout)
   local skipped, err, code = conn:skip_frame(timeout)
   if not skipped then return nil, err, code end
@@ -83,9 +83,9 @@ end
 -- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?,
---- on_idle: function?, on_ready: function? } who may connect (see vmctl.net.access), how many at a time (1024), additional
+--- on_idle: function?, on_ready: function? } peers that may connect (see vmctl.net.access), how many at a time (1024), additional
 -- environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended;
--- on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
+-- on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer
 ---@return true|nil, string?, string? code ECANCELED
 function M.serve(listener, opts)
   opts = options.check(opts or {}, known, "exec.serve")

@@ -8,7 +8,7 @@ local M = {}
 local T = wire.types
 local HEADER, CODE = 5, 4
 local EXIT_HEADER = string.pack(">BI4", T.EXIT, CODE)
-local QUIET = 0.05 -- seconds: what two writes have in common with one is decided when nothing more comes
+local QUIET = 0.05 -- seconds without further bytes, after which bytes that may be two writes are taken for one
 
 ---@class vmctl.TornFrames
 local methods = {}
@@ -18,8 +18,8 @@ local mt = { __index = methods }
 ---@param stream vmctl.Stream
 ---@return vmctl.TornFrames
 function M.new(stream)
-  -- _buf: bytes, of which those before _at are taken; _parts: what came behind it, shorter than what is needed;
-  -- _exit: Exit's header has come, and not yet its code; _over: that as well
+  -- _buf: bytes, of which those before _at are taken; _parts: further bytes, fewer than are needed;
+  -- _exit: Exit's header has come, and not yet its code; _over: its code has come, too
   return setmetatable({ _stream = stream, _buf = "", _at = 1, _parts = {}, _got = 0, _need = 1, _exit = false, _over = false }, mt)
 end
 
@@ -50,13 +50,13 @@ local function take_body(self, type, n)
   return type, body
 end
 
--- Says if a body and a code, which stand in either order, begin with the code. Where both may be, the body is the one without NUL.
+-- Tells if a body and a code, which come in either order, begin with the code. If both may be a code, the body is the one without NUL.
 local function code_is_first(both)
   if not is_code(both:sub(1, CODE)) then return false end
   return not is_code(both:sub(-CODE)) or not both:find("\0", CODE + 1, true)
 end
 
--- A Stdout whose header is there. An Exit's header may stand before its body, and an Exit's code before or behind it.
+-- Takes a Stdout whose header is there. An Exit's header may be before its body, and an Exit's code before or behind it.
 local function take_stdout(self, n, final)
   local head = not self._exit and not self._over and peek(self, HEADER, HEADER) or ""
   if head == EXIT_HEADER then
@@ -76,7 +76,7 @@ local function take_stdout(self, n, final)
   return take_body(self, T.STDOUT, n)
 end
 
--- The next message of the buffer. nil: more bytes are needed; nil, true: unless no more come soon; false, message: it is none.
+-- Takes the next message of the buffer. nil: more bytes are needed; nil, true: unless no more come soon; false, message: it is none.
 local function take(self, final)
   local have = #self._buf - self._at + 1
   if self._exit and have >= CODE then

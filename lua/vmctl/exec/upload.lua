@@ -13,7 +13,7 @@ local M = {}
 
 local PIECE = 4 << 20     -- bytes that a terminal session takes
 local WORDS = 48 << 10    -- bytes that go into a command line, in base64
-local SAID = 1000         -- bytes of a guest's words in a message
+local SAID = 1000         -- bytes of a guest's output in a message
 local NO_PROGRAM = 127    -- a shell's exit code
 local GO = "vmctl-go\n"
 
@@ -30,9 +30,9 @@ local BY_INPUT = [[cat >> "$1"]]
 local methods = {}
 local mt = { __index = methods }
 
---- A file that has not been made yet.
+--- Makes the object; the file does not exist yet. Does not wait.
 ---@param client vmctl.ExecClient
----@param title string what it is, for messages
+---@param title string its name in messages
 ---@return vmctl.ExecUpload
 function M.new(client, title)
   return setmetatable({ _client = client, _title = title, _parts = {}, _waiting = 0, _size = 0 }, mt)
@@ -60,7 +60,7 @@ local function make_folder(self, deadline)
   return true
 end
 
--- Reads until the terminal is raw. Returns what was said behind that; nil, message, code and what was said when the session is over.
+-- Reads until the terminal is raw. Returns the output after that; nil, message, code and the output when the session is over.
 local function await_raw(p, deadline)
   local said, at = "", nil
   while not at do
@@ -81,7 +81,7 @@ local function read_rest(p, said)
   return log.one_line(text.trim_end(said), SAID)
 end
 
--- A program that is missing, or fails, does not read what is written to it.
+-- Writes to a program's input, and waits for its end. A program that is missing, or fails, does not read.
 local function write_and_wait(p, data, deadline)
   return task.scope(function(scope)
     local writer = task.spawn_in(scope, p.write, p, data, math.huge)
@@ -113,7 +113,7 @@ local function send_words(self, data, deadline)
   return true
 end
 
--- To an agent that gives commands an input.
+-- Sends data by a command's input, to an agent that gives commands one.
 local function send_input(self, data, deadline)
   local p <close>, err, code = self._client:start { "sh", "-c", BY_INPUT, "sh", self.path } -- luacheck: ignore
   if not p then return failed(self, err, code) end
@@ -136,7 +136,7 @@ local function send(self, data, deadline)
   return send_words(self, data, deadline)
 end
 
--- Sends what has been gathered.
+-- Sends the gathered data.
 local function flush(self, deadline)
   if not self.folder then
     local ok, err, code = make_folder(self, deadline)
@@ -188,15 +188,15 @@ function methods:as_input(command)
   return ("exec < %s || exit; %s; %s"):format(quote.word(self.path), removal(self), command)
 end
 
---- A shell command that runs what the file holds, and removes it first.
+--- A shell command that runs the file's content, and removes the file first.
 ---@return string
 function methods:as_command()
   return ('vmctl_s=$(cat -- %s) && %s && eval "$vmctl_s"'):format(quote.word(self.path), removal(self))
 end
 
---- Removes the file, where the command that was to do it has not been started: in the background. Does not wait.
+--- Removes the file in the background, if the command that removes it has not been started. Does not wait.
 ---@param timeout number
----@return vmctl.Task|nil task for one who waits for that
+---@return vmctl.Task|nil task that removes it
 function methods:discard(timeout)
   local folder = self.folder
   if not folder then return nil end

@@ -19,7 +19,7 @@ M.types = {
 local T = M.types
 local REQUEST, CHUNK, RESULT, FILE, EXIT, SMALL = 1 << 20, 64 << 10, 1 << 20, 64 << 20, 4 << 10, 64
 
-local SAID = 1000 -- bytes of the other side's words in a message
+local SAID = 1000 -- bytes of the peer's reason in a message
 
 M.CHUNK = CHUNK
 
@@ -44,7 +44,7 @@ M.format = core.format {
 local FROM_GUEST = { [T.EXEC_RESULT] = true, [T.STDOUT] = true, [T.STDERR] = true, [T.READY] = true, [T.EXIT] = true,
   [T.FILE_RESULT] = true }
 
---- Says if a guest may send this type. Unknown types may come from later revisions; one of the host's types, or 0, means that
+--- Tells if a guest may send this type. Unknown types may come from later revisions; one of the host's types, or 0, means that
 -- the framing is lost (two unlocked writers in the reference agent: docs/wire/exec.md#known-weaknesses-of-the-reference).
 ---@param type integer
 ---@return "known"|"later"|nil
@@ -144,7 +144,7 @@ function M.encode_response(response)
   }))
 end
 
---- Says if a command can have ended with this code. -1: by a signal; what is outside shows that the framing is lost.
+--- Tells if a command can have ended with this code. -1: by a signal; other codes show that the framing is lost.
 ---@return boolean
 function M.is_exit_code(code)
   return math.type(code) == "integer" and code >= -1 and code <= 255
@@ -183,8 +183,8 @@ end
 local LINGERING, FAILED = 1, 2 -- flags of an exit message
 local EXIT_HEAD = 6
 
---- Exit: a code of 32 bits, two's complement. Ours adds what others ignore: the signal as a fifth byte (0: none), then flags and,
--- of a command that could not be started or whose end was not seen, the reason.
+--- Exit: a code of 32 bits, two's complement. Ours adds bytes that others ignore: the signal (0: none), then flags and, of a command
+-- that could not be started or whose end was not seen, the reason.
 ---@param code integer
 ---@param signal? integer
 ---@param more? { lingering: boolean?, error: string? }
