@@ -90,14 +90,14 @@ local function staged(path)
   return ("%s.part-%08x"):format(path:match "^.*/", math.random(0) & 0xffffffff)
 end
 
--- Makes an entry under a temporary name, and renames it when it is complete. `keep`: the temporary name may be left over.
-local function stage(self, path, make, keep)
+-- Makes an entry under a temporary name, and renames it when it is complete. `is_link`: the rename of a hard link may leave that name.
+local function stage(self, path, make, is_link)
   local root, unfinished = self._root, staged(path)
   local there = root:stat(path, true)
   if there and not REPLACED[there.type] then return errors.fail("EEXIST", "%s is there, and no regular file", path) end
   local ok, err, code = make(unfinished)
   if ok then ok, err, code = root:rename(unfinished, path) end
-  if not ok or keep then root:remove(unfinished) end
+  if not ok or is_link then root:remove(unfinished) end
   return ok, err, code
 end
 

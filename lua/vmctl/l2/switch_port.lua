@@ -129,11 +129,11 @@ function methods:counts()
 end
 
 -- Sets the faults of one direction in the C part.
-function methods:_tell(way)
-  self._core:fault(self._index, way, faults.with_cut(self._faults[way], self._cut))
+function methods:_apply_faults(direction)
+  self._core:fault(self._index, direction, faults.with_cut(self._faults[direction], self._cut))
 end
 
-local WAYS = { from = { "from" }, to = { "to" }, both = { "from", "to" } }
+local DIRECTIONS = { from = { "from" }, to = { "to" }, both = { "from", "to" } }
 
 --- Sets the faults of frames from it, to it, or both, in place of earlier ones; nil clears them. At once.
 ---@param wanted? vmctl.L2Faults
@@ -143,9 +143,9 @@ function methods:faults(wanted, opts)
   opts = options.check(opts, { direction = { "from", "to", "both" } }, "faults")
   wanted = faults.check(wanted, 2)
   if not self:_here() then return gone(self) end
-  for _, way in ipairs(WAYS[opts.direction or "both"]) do
-    self._faults[way] = wanted
-    self:_tell(way)
+  for _, direction in ipairs(DIRECTIONS[opts.direction or "both"]) do
+    self._faults[direction] = wanted
+    self:_apply_faults(direction)
   end
   return true
 end
@@ -153,8 +153,8 @@ end
 function methods:_set_cut(is_cut)
   if not self:_here() then return gone(self) end
   self._cut = is_cut
-  self:_tell "from"
-  self:_tell "to"
+  self:_apply_faults "from"
+  self:_apply_faults "to"
   return true
 end
 

@@ -47,13 +47,13 @@ function methods:_spawn(scope, fn, ...)
 end
 
 --- The other end is to hear whom this one reaches. Does not wait.
-function methods:_tell()
+function methods:_announce()
   self._untold = true
   self._news:wake()
 end
 
 -- Its addresses are forgotten with the connection of its ports.
-local function part(self)
+local function disconnect(self)
   for _, link in pairs(self._links) do
     reach.forget(link.switch, link)
     local port = link.port
@@ -97,10 +97,10 @@ local function not_joined(self, err, code)
 end
 
 -- The whole life of a trunk. Whatever ends it, nothing of it stays.
-local function live(self, key, deadline)
+local function run(self, key, deadline)
   local guard <close> = setmetatable({}, { __close = function() -- luacheck: ignore
     self:_note(nil, "it was closed", "ECLOSED")
-    part(self)
+    disconnect(self)
   end })
   task.scope(function(scope)
     local ok, err, code = join.run(self, scope, self._stream, key, deadline)
@@ -148,7 +148,7 @@ function M.join(switch, stream, spec)
   end
   for _, each in pairs(spec.networks) do each._links[self] = true end
   self._task = background.spawn("l2: trunk " .. self.name, function()
-    live(self, spec.key, spec.deadline)
+    run(self, spec.key, spec.deadline)
     ended(self)
   end)
   while self._state == "joining" do
@@ -206,7 +206,7 @@ function methods:close()
   if self._state ~= "ended" then
     self:_note(nil, "it was closed", "ECLOSED")
     self._task:cancel()
-    part(self)
+    disconnect(self)
     ended(self)
   end
   for _, link in pairs(self._links) do

@@ -73,7 +73,7 @@ end
 ---@param deadline number
 ---@return boolean|nil is_first whether this is the end that opens streams
 ---@return string? message, string? code EACCES (the keys), EPROTO, ETIMEDOUT, EOF …
-function M.meet(stream, key, deadline)
+function M.greet(stream, key, deadline)
   local own, err, code = random.bytes(NONCE)
   if not own then return nil, err, code end
   local hello

@@ -161,7 +161,7 @@ end
 --- Joins the two ends over a stream. The session's task runs in `scope`. Waits, at most until the deadline.
 ---@return true|nil, string?, string? code EACCES, ELOOP, ENOENT, EPROTO, EREMOTE, ETIMEDOUT, EOF …
 function M.run(trunk, scope, stream, key, deadline)
-  local is_first, err, code = greeting.meet(stream, key, deadline)
+  local is_first, err, code = greeting.greet(stream, key, deadline)
   if is_first == nil then return nil, err, code end
   trunk._accepted, trunk._arrived, trunk._streams = {}, core.queue(), 0
   trunk._session = yamux.session(stream, {

@@ -63,7 +63,7 @@ end
 -- Tells the other links of a switch that there is news for their ends.
 local function announce(switch, link)
   for other in pairs(switch._trunk_links) do
-    if other ~= link then other.trunk:_tell() end
+    if other ~= link then other.trunk:_announce() end
   end
 end
 
