@@ -90,7 +90,7 @@ function sink:close() end
 
 --- Makes the sink. Does not wait.
 ---@param guest table of vmctl.files.cc
----@param top string the path of what is written
+---@param top string the path of the copy
 ---@param owner? "keep"
 function M.new(guest, top, owner)
   return setmetatable({ guest = guest, _top = top, _owner = owner, _folders = {} }, sink)

@@ -37,7 +37,7 @@ function M.visit_file(guest, path, entry, visit)
   return ok, err, code, count
 end
 
--- A helper's errors have no codes, so a look at the path shows if it has vanished.
+-- Tells if a path has vanished, by another look at it: a helper's errors have no codes.
 local function has_gone(self, full, path, job)
   return path ~= "" and self.guest:type(full) == "none" and job.note("vanished", path)
 end
@@ -93,7 +93,7 @@ end
 
 --- Makes the source. Does not wait.
 ---@param guest table of vmctl.files.cc
----@param top string the path of what is read
+---@param top string the path that is read
 function M.new(guest, top)
   return setmetatable({ guest = guest, _top = top, guess = true }, source)
 end

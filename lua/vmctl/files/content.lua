@@ -1,4 +1,4 @@
---- Readers and writers of a file's content during a copy: holes, check sums, temporary copies.
+--- Readers and writers of a file's content during a copy, with holes, check sums and temporary copies.
 local core = require "vmctl.core"
 
 local M = {}

@@ -167,8 +167,8 @@ end
 --- Copies all entries. Waits.
 ---@param what { title: string, source: table, sink: table, verify: (fun(paths: string[]): (string|false)[]?)?,
 --- states: (fun(files: table[]): { size: integer, mtime: integer }[]?)?, on_progress: function?, top: string?, max_bytes: integer?,
---- max_entries: integer? } verify: the sums that the guest has now; states: for files whose sum differs, what the guest says of them:
--- of one that has changed, it is reported; top: the type of the first entry
+--- max_entries: integer? } verify: the sums that the guest has now; states: the guest's sizes and times of files whose sum differs: a
+-- file that has changed is reported; top: the type of the first entry
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, skipped: string[],
 --- changed: string[], vanished: string[], verified: integer? }|nil report, string?, string?
 function M.run(what)

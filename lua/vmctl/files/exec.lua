@@ -10,7 +10,7 @@ local text = require "vmctl.text"
 
 local M = {}
 
-local methods = { has_xattrs = true } -- if its tar has them
+local methods = { has_xattrs = true } -- with a tar that has them
 methods.__index = methods
 
 local KEPT = 4096 -- bytes of tar's messages

@@ -80,7 +80,7 @@ case $(tar --version 2>/dev/null) in *GNU*) unpack --keep-directory-symlink -x"$
 M.CLEAN = [[rm -rf -- "${1%/}/$2"; find "$1" -xdev -type d -name "$2" -prune -exec rm -rf {} + 2>/dev/null; :]]
 
 -- $1: the folder, $2: the name in it, $3: not empty when users' extended attributes are wanted. A tar format whose fields are too short
--- for a number drops digits, so the numbers are checked: those of the top, and of what another owner has, which in most trees is nothing.
+-- for a number drops digits, so the numbers are checked: those of the top, and of files with another owner, which most trees lack.
 M.PACK = [[cd -- "$1" || exit 2
 LC_ALL=C; export LC_ALL
 case ${3:-n}$(tar --version 2>/dev/null) in

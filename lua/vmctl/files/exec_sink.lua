@@ -25,7 +25,7 @@ local function listen(self, process)
   end
 end
 
--- Attributes that mean the same elsewhere. A capability is a privilege, as the bits of set-user-id are.
+-- The attributes that have the same meaning in the guest. A capability is a privilege, as set-user-id bits are.
 local function xattrs_for(self, all)
   local kept = {}
   for name, value in pairs(all) do

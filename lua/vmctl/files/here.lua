@@ -13,7 +13,7 @@ local REPLACED = { file = true, link = true }
 
 --- Splits a path into folder and last name.
 ---@param path string
----@return string folder, string name "" for "/" and what ends in "." or ".."
+---@return string folder, string name "" for "/" and paths that end in "." or ".."
 function M.split(path)
   path = text.strip_folder(path)
   local folder, name = text.split(path)
@@ -21,14 +21,14 @@ function M.split(path)
   return folder == "" and "/" or folder or ".", name
 end
 
--- Is a link the system's, such as /home or /var/run? Root's, at the top, where nobody else makes one.
+-- Tells if a link is the system's, such as /home or /var/run: it is root's, at the top, where nobody else can make one.
 local function is_of_system(path, link)
   local folder = path:match "^(/[^/]*)/[^/]*$" or path:match "^/[^/]*$" and "/"
   local above = folder and link.uid == 0 and fs.stat(folder, true)
   return above and above.type == "directory" and above.uid == 0 and above.mode & 18 == 0 -- 0022
 end
 
---- The first link on the way of a path, which may have come with an earlier copy; the system's own are none.
+--- The first link of a path that is not the system's: it may have come with an earlier copy.
 ---@param path string
 ---@return string? path of the link
 function M.link_in(path)
@@ -67,7 +67,7 @@ local function place(self, path)
   return "/" .. self._name .. (path ~= "" and "/" .. path or "")
 end
 
--- `file`: of an open one no path has to be looked up again.
+-- Sets an entry's owner, mode, times and attributes; of an open `file` without looking its path up again.
 local function set_attributes(self, path, entry, file)
   local root, is_link = self._root, entry.type == "link"
   local ok, err, code = true, nil, nil

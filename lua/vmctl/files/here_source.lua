@@ -25,7 +25,7 @@ local function visit_file(self, path, entry, visit, job)
   local file, err, code = self._root:open(path, entry.path == "" and "r" or "rl")
   if not file then
     if not content.has_gone(code) or entry.path == "" then return nil, err, code end
-    entry.links = 1 -- it is not there for a further name to be a link to it
+    entry.links = 1 -- it has vanished: a further name cannot be a link to it
     return job.note("vanished", entry.path)
   end
   local guard <close> = file -- luacheck: ignore

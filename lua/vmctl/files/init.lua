@@ -121,16 +121,16 @@ end
 ---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?,
 --- on_progress: function?, max_bytes: integer?, max_entries: integer?, xattrs: boolean? } seconds (3600); whether check sums are
 -- compared (they are);
--- "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names
--- to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it
--- is then merged into; called as on_progress(report, path); xattrs: extended attributes are kept, for which the guest needs GNU tar
+-- "keep" (the default: owners as here) or "target" (the user of the agent; no set-user-id bits then); Lua patterns of names to leave out,
+-- or a function of "/path/below"; exact: `destination` is the copy's own path, also if that is a folder, into which it is then merged;
+-- called as on_progress(report, path); xattrs: extended attributes are kept, for which the guest needs GNU tar
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped:
 --- string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that
--- were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
+-- were written to while they were copied, `vanished`: files that were gone (10,000 of each at most)
 ---@return string? message
 ---@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination,
--- EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that
--- cannot be kept, ENOTSUP: no extended attributes here, ETIMEDOUT, ERESET, or what reading failed with
+-- EREMOTE: tar's own message, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that
+-- cannot be kept, ENOTSUP: no extended attributes here, ETIMEDOUT, ERESET, or the code of a failed read
 function M.push(where, source, destination, opts)
   local limit
   opts, limit = limits(opts, "files.push")
@@ -198,7 +198,7 @@ end
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set;
--- root's links at the top, such as /var/run, are not meant
+-- root's links at the top, such as /var/run, are allowed
 ---@param opts? table as for `push`, and follow; owner: "keep" (the default for root: as in the guest) or "mine"; max_bytes: 64 GiB,
 -- max_entries: 1,000,000; exclude is for `push` alone
 ---@return table|nil report as for `push`, string?, string?
