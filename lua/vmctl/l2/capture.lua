@@ -16,15 +16,15 @@ local function forget_closed(switch)
 end
 
 --- Writes each incoming frame once, in the pcapng format, with one interface per port. A frame has the flag "inbound", and what the
---- faults did to it as a comment: "b: delayed by 0.050000 s; c: dropped (loss)". It never blocks: what a pipe's reader leaves
---- no room for (4 MiB wait) is left out and counted. A file is created, or emptied; mode 0600. A FIFO may have a reader or not: each
---- one gets a capture of its own, from when it came. "-" is the standard output, if that is a pipe, a file or a socket. When a file
---- cannot be written, because the disk is full for instance, that is logged once, `status` says it, and the file ends behind its last
---- whole frame. It lasts until it or the switch is closed, also if the handle is not kept.
+--- faults did to it as a comment: "b: delayed by 0.050000 s; c: dropped (loss)". It never blocks: 4 MiB wait for a pipe's reader, and
+--- further frames are left out and counted. A file is created, or emptied; mode 0600. A FIFO need not have a reader: each reader gets a
+--- capture of its own, from its start. "-" is the standard output, if that is a pipe, a file or a socket. When a file cannot be
+--- written, because the disk is full for instance, that is logged once, `status` says it, and the file ends behind its last whole
+--- frame. The capture lasts until it or the switch is closed, also if the handle is not kept.
 ---@param path string
 ---@param opts? { snaplen: integer?, max_bytes: integer?, files: integer?, filter: string? } snaplen: bytes of each frame that are kept;
---- max_bytes: of a file; files: so many files of that size are kept, PATH, PATH.1 and so on (1: the capture ends there, and what comes
---- later is counted as left out); filter: an expression as tcpdump's, which needs libpcap
+--- max_bytes: of a file; files: so many files of that size are kept, PATH, PATH.1 and so on (1: the capture ends there, and later frames
+--- are counted as left out); filter: an expression as tcpdump's, which needs libpcap
 ---@return vmctl.Capture|nil capture with `close()`, which returns how many frames there were; and `status()`: frames, frames
 --- that were left out, bytes that wait; or nil, message and code of the error that ended it
 ---@return string?, string? code ENOENT, EINVAL (no file or FIFO; a wrong filter), ENOSYS (no libpcap), EPERM, ECLOSED …

@@ -13,7 +13,7 @@ local shape = require "vmctl.json.shape"
 local M = {}
 
 local LINE = 1 << 20     -- bytes of a request or an answer: counters of 256 ports and their pairs
-local IDLE = 3600        -- seconds for which a client may say nothing
+local IDLE = 3600        -- seconds for which a client may be silent
 local WRITE_TIMEOUT = 10 -- seconds
 local CLIENTS = 16
 

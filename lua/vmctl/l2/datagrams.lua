@@ -21,11 +21,11 @@ local function parse(where)
   return a
 end
 
---- Adds a port whose frames are datagrams. `"unixgram:PATH"` is bound, mode 0600, and its peer is `remote`, or whoever sends first until
+--- Adds a port whose frames are datagrams. `"unixgram:PATH"` is bound, mode 0600, and its peer is `remote`, or the first sender until
 --- it is gone: vfkit and krunkit need no more than the path; for QEMU it is `-netdev dgram,id=n,local.type=unix,local.path=REMOTE,
 --- remote.type=unix,remote.path=PATH`. `"udp:HOST:PORT"` needs a `remote`; both are numeric, and loopback unless everybody who can reach
---- the address may send frames. A port whose peer is not there is connected; frames to it are counted as dropped_full. What a full peer
---- does not take waits in the port's queue. Does not wait.
+--- the address may send frames. A port without a peer is connected; frames to it are counted as dropped_full. Frames that a full peer
+--- does not take wait in the port's queue. Does not wait.
 ---@param where string
 ---@param opts? { remote: string?, name: string? } name: "port-1" … by default
 ---@return vmctl.L2SwitchPort|nil, string?, string? code EINVAL, EADDRINUSE, EACCES, EEXIST, ENOSPC, ECLOSED …

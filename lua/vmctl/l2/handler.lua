@@ -9,7 +9,7 @@ local M = {}
 local BATCH = 256
 local QUIET = { EOF = true, ECLOSED = true, ECANCELED = true } -- ends of reading that are not logged
 
--- Hands frames to the current handler. Frames that are left when it was taken away are kept for `recv`.
+-- Passes frames to the current handler. When it is removed, the remaining frames are kept for `recv`.
 local function hand_out(self, frames)
   local at = 1
   while at <= #frames and self._handler do
@@ -25,7 +25,7 @@ local function hand_out(self, frames)
   table.move(frames, at, #frames, #self._kept + 1, self._kept)
 end
 
--- The handler's task: runs until the handler is taken away.
+-- The handler's task: runs until the handler is removed.
 local function attend(self)
   while self._handler do
     self._reading = true
@@ -40,7 +40,7 @@ local function attend(self)
   end
 end
 
--- The task may end some time after the handler was taken away. The next reader, or the next handler, waits for that.
+-- The task may end some time after the handler was removed. The next reader, or the next handler, waits for that.
 local function run(self)
   attend(self)
   local leaving, following = self._leaving, self._cancelled and self._handler
@@ -49,7 +49,7 @@ local function run(self)
   if following then M.set(self, following) end -- set while this task was ending
 end
 
---- Sets, replaces or (nil) takes away a port's handler. Does not wait.
+--- Sets, replaces or (nil) removes a port's handler. Does not wait.
 function M.set(self, fn)
   if fn and self._reading and not self._task then
     return errors.fail("EBUSY", "set a handler of %s: a task reads", self._label)

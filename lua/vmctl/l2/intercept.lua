@@ -1,4 +1,4 @@
---- A Lua function that decides what becomes of frames: for the rare ones, which it takes out of the switch and gives back.
+--- Intercepts: a Lua function takes selected frames out of the switch and decides which frames go on.
 local background = require "vmctl.base.background"
 local log = require "vmctl.log"
 local match = require "vmctl.l2.match"
@@ -52,9 +52,10 @@ local function run(self)
 end
 
 --- Has `fn(frame, port)` decide about frames that come from a port, before its faults. It returns nothing or true: the frame goes on;
---- false: it is lost; a string: that one goes on in its place; an array: all of these. It may wait; the frames behind wait for it, while
---- those that it does not get overtake them. Its errors are logged, and the frame goes on. It is for the rare ones: say by `only` which
---- it gets. What finds no room in its queue is lost and counted. Captures show what came, with the comment "taken". Does not wait.
+--- false: it is dropped; a string: that frame goes on instead; an array: all of its frames. It may wait; later frames of its own wait for
+--- it, and other frames overtake them. Its errors are logged, and the frame goes on. It is meant for rare frames, which `only` selects:
+--- a frame for which its queue has no room is dropped and counted. Captures have the frames as they came, with the comment "taken".
+--- Does not wait.
 ---@param port vmctl.L2SwitchPort|string
 ---@param fn fun(frame: string, port: vmctl.L2SwitchPort): nil|boolean|string|string[]
 ---@param opts? { only: vmctl.L2Match?, queue: integer? } queue: bytes that may wait for it (1 MiB)
@@ -79,7 +80,7 @@ function methods:lost()
   return self._core:lost()
 end
 
---- Ends it: the port's frames go their way again. What waits in the queue is lost. Idempotent; does not wait.
+--- Ends it: the port's frames pass the switch directly again. Frames in the queue are dropped. Idempotent; does not wait.
 ---@return true
 function methods:close()
   self._closed = true

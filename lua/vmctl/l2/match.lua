@@ -1,4 +1,4 @@
---- Which frames a fault of a switch hits: checks what is asked for, and converts it for the C part.
+--- The selection of the frames that a fault of a switch hits: checks it, and converts it for the C part.
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 
@@ -37,7 +37,7 @@ local function address(text, level)
   return tonumber((text:gsub(":", "")), 16)
 end
 
---- Adds to a checked fault what its `only` asks for, in numbers. Raises at the line that `level` names.
+--- Adds to a checked fault the numbers of its `only`. Raises at the line that `level` names.
 function M.read(full, level)
   if not full.only then return end
   local only = options.check(full.only, known, "faults: only", level + 1)

@@ -28,7 +28,7 @@ function M.new(stream)
   local self = setmetatable({
     _stream = stream, _label = stream:label(), _sending = locks.lock(), _over = core.queue(), _address = frame_rules.random_address(),
     _counts = { frames_in = 0, bytes_in = 0, frames_out = 0, bytes_out = 0, invalid = 0 },
-    _kept = {}, _first = 1, -- frames that a handler's task had read before the handler was taken away
+    _kept = {}, _first = 1, -- frames that a handler's task had read before the handler was removed
   }, mt)
   self._reader = setmetatable({}, { __close = function() self._reading = false end })
   self._sender = setmetatable({}, { __close = function() self._sending:release() end })

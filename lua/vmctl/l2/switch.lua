@@ -1,8 +1,8 @@
 --- An Ethernet switch: frames go from socket to socket in C; this is its Lua face. It learns the port of each address, floods
 --- frames to unknown addresses, leaves VLAN tags as they are (and learns addresses per VLAN), and has a bounded queue per port,
 --- which its senders share. A sender that sends to one port alone waits for it, as long as that takes 64 KiB in 0.25 seconds; one
---- with other business waits for 0.2 seconds at first and for 4 % of its time from then on. After that what does not fit is
---- dropped and counted, of the sender that has most in the queue. Nobody else is held up, and both end when the port reads again.
+--- that sends to others as well waits for 0.2 seconds at first and for 4 % of its time from then on. After that, frames that do not fit
+--- are dropped and counted, those of the sender that has most in the queue. No other port waits, and both end when the port reads again.
 local core = require "vmctl.core"
 local background = require "vmctl.base.background"
 local capture = require "vmctl.l2.capture"
@@ -41,7 +41,7 @@ local function random_seed()
   return ("<i8"):unpack((assert(random.bytes(8)))) & 0x7fffffff
 end
 
--- Logs a port's news: its connection has ended, or brought invalid frames. Each once per connection.
+-- Logs the events of a port, each once per connection: the connection has ended, or has brought invalid frames.
 local function hear(self, port)
   local counts = self._core:counts(port._index)
   if counts.invalid > port._invalid and port._complained ~= port._epoch then
@@ -52,7 +52,7 @@ local function hear(self, port)
   port:_ended()
 end
 
--- The task that waits for news from C.
+-- The task that waits for events of the C part.
 local function listen_to_news(self)
   local ok = true
   while ok do
@@ -71,7 +71,7 @@ end
 --- longest: bytes of a frame to a port; longer ones are dropped, and counted (65535, which all peers take; QEMU takes 69632);
 --- name: for the log; faults: those of every new port, until its `faults` are set; thread: frames pass in a thread of its own, so
 --- that a script which does not come back to its loop (`os.execute`, a long computation) stalls no guest. Listeners, diallers, taps
---- and what the switch has to tell go by the script's loop as before, and a virtual clock is no clock of that thread (false)
+--- and events of the switch still need the script's loop, and a virtual clock does not drive that thread (false)
 ---@return vmctl.L2Switch|nil switch
 ---@return string? message
 ---@return string? code EAGAIN, EMFILE … there is no thread to be had
@@ -181,7 +181,7 @@ function methods:port(name)
   return self._by_name[name]
 end
 
---- All ports, in the order of their places.
+--- All ports, in the order of their numbers.
 ---@return vmctl.L2SwitchPort[]
 function methods:ports()
   local list = {}

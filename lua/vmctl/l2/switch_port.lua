@@ -39,7 +39,7 @@ function M.check_wire(wire, level)
   end
 end
 
---- Says if it is still a port of its switch.
+--- Tells if it is still a port of its switch.
 function methods:_here()
   return self._state ~= "gone"
 end
@@ -83,7 +83,7 @@ function methods:_end()
   self:_set_state "gone"
 end
 
---- Notices that its connection has ended, if it has: whoever asks first.
+--- Updates its state if its connection has ended.
 function methods:_ended()
   if self._state ~= "connected" then return end
   local connected, reason = self._core:state(self._index)
@@ -183,8 +183,8 @@ function methods:set_link(up)
   return true
 end
 
---- Says how the guest at this port learns that its link is down or up: `fn(up)` is called by `set_link`, and may wait. For a machine
---- of ours it is `function(up) return vm:set_link(1, up) end`. nil: it cannot be told. Does not wait.
+--- Sets the function that tells the guest at this port that its link is down or up: `set_link` calls `fn(up)`, which may wait. For a
+--- machine of ours it is `function(up) return vm:set_link(1, up) end`. nil: it cannot be told. Does not wait.
 ---@param fn? fun(up: boolean): true|nil, string?, string?
 ---@return true
 function methods:on_link(fn)
@@ -193,7 +193,7 @@ function methods:on_link(fn)
   return true
 end
 
---- Says if frames from it or to it meet a fault of the port's own, or a cut. Does not wait.
+--- Tells if frames from it or to it meet a fault of the port's own, or a cut. Does not wait.
 ---@return boolean
 function methods:is_faulty()
   return self._cut or self._faults.from ~= nil or self._faults.to ~= nil

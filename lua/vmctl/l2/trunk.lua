@@ -13,7 +13,7 @@ local tasks = require "vmctl.l2.trunk_tasks"
 
 local M = {}
 
-local VAGUE = { EOF = true, ECONNREFUSED = true, EPIPE = true } -- what streams of a session say that has ended
+local VAGUE = { EOF = true, ECONNREFUSED = true, EPIPE = true } -- codes of streams whose session has ended
 local KEEPALIVE = 15 -- seconds for which the other end may not answer
 
 ---@class vmctl.L2Trunk
@@ -21,12 +21,12 @@ local KEEPALIVE = 15 -- seconds for which the other end may not answer
 local methods = {}
 local mt = { __name = "vmctl.L2Trunk", __index = methods }
 
---- How messages name the other end.
+--- The name of the other end in messages.
 function methods:far()
   return self._far and ("switch %s over there"):format(self._far) or "the other end"
 end
 
---- Notes why it ends: the first reason stays, and what was refused counts more. Does not wait.
+--- Notes the reason of its end. The first reason stays, but a refusal of ours takes its place. Does not wait.
 function methods:_note(_, err, code)
   if self._why then return end
   self._why = self._verdict or { err or "it has ended", code or "EOF" }
@@ -46,13 +46,13 @@ function methods:_spawn(scope, fn, ...)
   task.spawn_in(scope, function(...) self:_note(fn(...)) end, ...)
 end
 
---- The other end is to hear whom this one reaches. Does not wait.
+--- Has the other end told which switches this end reaches. Does not wait.
 function methods:_announce()
   self._untold = true
   self._news:wake()
 end
 
--- Its addresses are forgotten with the connection of its ports.
+-- Disconnects its ports, with which the switch forgets their addresses, and ends the session.
 local function disconnect(self)
   for _, link in pairs(self._links) do
     reach.forget(link.switch, link)
@@ -86,7 +86,7 @@ local function ended(self)
   self._changed:wake()
 end
 
--- The first error says more than how the session ended, unless it is only that.
+-- Notes the reason why the ends were not joined: the error, or the end of the session if the error tells only that it has ended.
 local function not_joined(self, err, code)
   if VAGUE[code] and self._session and not self._session:alive() then
     local _, why, how = self._session:reason()
@@ -96,7 +96,7 @@ local function not_joined(self, err, code)
   self:_note(nil, err, code)
 end
 
--- The whole life of a trunk. Whatever ends it, nothing of it stays.
+-- The task of a trunk, from joining to its end. It cleans up in any case.
 local function run(self, key, deadline)
   local guard <close> = setmetatable({}, { __close = function() -- luacheck: ignore
     self:_note(nil, "it was closed", "ECLOSED")

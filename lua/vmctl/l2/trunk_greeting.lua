@@ -1,5 +1,5 @@
---- How the two ends of a trunk meet (docs/wire/trunk.md#greeting): a hello of 48 bytes each way, and where they share a key, a proof of
---- 32 bytes each way. Until both are checked no other byte of the peer is looked at.
+--- The greeting of the two ends of a trunk (docs/wire/trunk.md#greeting): a hello of 48 bytes each way, and with a shared key a proof
+--- of 32 bytes each way. No other byte of the peer is read before both are checked.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local hmac = require "vmctl.base.hmac"
@@ -22,7 +22,7 @@ function M.hello(nonce, is_keyed)
   return FORMAT:pack(MAGIC, VERSION, is_keyed and KEYED or 0, 0, 0, nonce)
 end
 
---- An end's proof that it knows the key, in this meeting, and in its part of it. Does not wait.
+--- An end's proof that it knows the key: it holds for these two nonces and for this end only. Does not wait.
 ---@param key string
 ---@param part "first"|"second" first: whose nonce is the greater one
 ---@param greater string the nonces
@@ -67,7 +67,7 @@ local function prove(stream, key, own, theirs, deadline)
   return errors.fail("EACCES", "the other end has another key")
 end
 
---- Meets the other end. Waits, at most until the deadline.
+--- Greets the other end. Waits, at most until the deadline.
 ---@param stream vmctl.Stream
 ---@param key? string
 ---@param deadline number

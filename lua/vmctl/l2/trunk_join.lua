@@ -1,5 +1,5 @@
---- How a trunk begins: after the greeting the ends compare their networks, refuse what would close a ring, and open a stream for each
---- network (docs/wire/trunk.md#joining). Streams are yamux's, so that a network whose switch is slow holds up no other.
+--- Joining the ends of a trunk: after the greeting they compare their networks, refuse a trunk that would close a ring, and open a
+--- stream for each network (docs/wire/trunk.md#joining). Streams are yamux's, so that a network with a slow switch delays no other.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local greeting = require "vmctl.l2.trunk_greeting"
@@ -37,7 +37,7 @@ local function compare(trunk, theirs)
   return true
 end
 
---- Takes whom the other end reaches in a network. Does not wait.
+--- Takes the switches that the other end reaches in a network. Does not wait.
 ---@return true|nil, string?, string? code ELOOP; EPROTO: no such network
 function M.take(trunk, name, ids)
   local link = trunk._links[name]
@@ -117,7 +117,7 @@ local function accept_stream(trunk, stream, deadline)
   return link.port:attach(stream)
 end
 
--- A stream that the other end has opened, unless the session ends before.
+-- Waits for a stream that the other end opens, or for the end of the session.
 local function next_stream(trunk, deadline, what)
   while not trunk._accepted[1] do
     if trunk._why then return nil, table.unpack(trunk._why) end
@@ -127,7 +127,7 @@ local function next_stream(trunk, deadline, what)
   return table.remove(trunk._accepted, 1)
 end
 
--- The streams that the other end opens: the control, and then a network each.
+-- Accepts the streams that the other end opens: the control stream, and then one for each network.
 local function accept_streams(trunk, deadline)
   for _ = 1, #M.names(trunk) do
     local stream, err, code = next_stream(trunk, deadline, "a network's stream")
@@ -146,7 +146,7 @@ local function take_control(trunk, is_first, deadline)
   return next_stream(trunk, deadline, "the trunk's control")
 end
 
--- No more streams wait than there are networks, and the control.
+-- Refuses more streams than the control stream and one for each network.
 local function on_stream(trunk, stream)
   trunk._streams = trunk._streams + 1
   if trunk._streams > #M.names(trunk) + 1 then

@@ -1,4 +1,4 @@
---- `switch:trunk` and `switch:listen_trunks`: where trunks come from, and who may make one.
+--- `switch:trunk` and `switch:listen_trunks`: making and accepting trunks.
 local core = require "vmctl.core"
 local access = require "vmctl.net.access"
 local accept = require "vmctl.net.server"
@@ -39,7 +39,7 @@ local function networks_of(switch, opts, level)
   return networks
 end
 
--- The key, from where it is said to be. No message tells it.
+-- Reads the key of the options. It appears in no message.
 local function key_of(opts)
   local key = opts.key
   if opts.key_file then
@@ -103,9 +103,9 @@ end
 ---@param where string|table|function|vmctl.Stream an address as for vmctl.dial ("tcp:HOST:PORT" needs a key), or a stream, which it takes
 ---@param opts? { name: string?, network: string?, with: table<string, vmctl.L2Switch>?, key: string?, key_file: string?,
 --- keepalive: number?, timeout: number?, on_end: fun(trunk: vmctl.L2Trunk, message: string, code: string)? } name: of its ports
---- ("trunk-1" …); network: how the ends call this switch's (the switch's name); with: further switches, by their networks' names; key:
---- what both ends know, 16 to 4,096 random bytes, or the file that has it; keepalive: seconds (15) for which the other end may not
---- answer; timeout: seconds (10) until it is joined; on_end: is called when it has ended, and must not wait
+--- ("trunk-1" …); network: the name of this switch's network at both ends (the switch's name); with: further switches, by their networks'
+--- names; key: the shared key, 16 to 4,096 random bytes, or the file that has it; keepalive: seconds (15) for which the other end may
+--- not answer; timeout: seconds (10) until it is joined; on_end: is called when it has ended, and must not wait
 ---@return vmctl.L2Trunk|nil trunk with port(network), state, wait_end, close
 ---@return string? message, string? code EACCES (the keys), ELOOP, ENOENT (a network is at one end alone), EPROTO, ETIMEDOUT, ECONNREFUSED …
 function M.trunk(switch, where, opts)
@@ -165,8 +165,8 @@ local function policy(allow, key)
   return access.policy(allow or key and { tcp = "any", cid = { "any" } } or nil)
 end
 
---- Lets other switches make trunks to this one. Each becomes a port NAME-1, NAME-2 …, which goes when its trunk ends. Without a key on a
---- Unix socket alone, where this user and root may connect. Waits only to resolve a name.
+--- Lets other switches make trunks to this one. Each becomes a port NAME-1, NAME-2 …, which is removed when its trunk ends. Without a
+--- key it must be a Unix socket, where this user and root may connect. Waits only to resolve a name.
 ---@param where string|table "tcp:HOST:PORT", "unix:PATH", "vsock:CID:PORT"
 ---@param opts? table as for `trunk`, and allow: see vmctl.net.access (whoever has the key); backlog; mode: of a Unix socket's file (0600);
 --- on_trunk: is called with each trunk, and must not wait; timeout: seconds (10) in which a connection must have joined

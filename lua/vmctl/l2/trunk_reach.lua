@@ -1,5 +1,5 @@
---- Which switches are reached over which trunks. A switch has a random identity, and tells over each of its trunks whom it reaches
---- by the others, so that a trunk which would close a ring is refused: frames would go round in it for ever.
+--- The switches that are reached over each trunk. A switch has a random identity, and tells over each of its trunks which switches it
+--- reaches by the others, so that a trunk which would close a ring is refused: frames would go round in it for ever.
 local random = require "vmctl.base.random"
 
 local M = {}
@@ -16,7 +16,8 @@ function M.identity(switch)
   return switch._identity
 end
 
---- Whom the other end of a link reaches by this switch: its identity first, and then those behind its other links. Does not wait.
+--- The switches that the other end of a link reaches by this one: its own identity first, and then those behind its other links. Does
+--- not wait.
 ---@param switch vmctl.L2Switch
 ---@param link table
 ---@return string[]
@@ -35,7 +36,7 @@ local function set_of(ids)
   return set
 end
 
--- The other link by which one of these is reached.
+-- Another link by which one of these switches is reached.
 local function other_way(switch, link, ids)
   for other in pairs(switch._trunk_links) do
     for _, id in ipairs(other ~= link and ids or {}) do
@@ -44,7 +45,7 @@ local function other_way(switch, link, ids)
   end
 end
 
---- Says why a link must not reach these: a sentence, or nil. Does not wait.
+--- The reason why a link must not reach these switches, as a sentence, or nil. Does not wait.
 ---@param switch vmctl.L2Switch
 ---@param link { network: string, trunk: vmctl.L2Trunk }
 ---@param ids string[] as the other end tells them, its own first
@@ -60,14 +61,14 @@ function M.loop(switch, link, ids)
   end
 end
 
--- Tells the other links of a switch that there is news for their ends.
+-- Has the ends of a switch's other links told of a change.
 local function announce(switch, link)
   for other in pairs(switch._trunk_links) do
     if other ~= link then other.trunk:_announce() end
   end
 end
 
---- Notes whom a link reaches. Does not wait.
+--- Sets the switches that a link reaches. Does not wait.
 function M.set(switch, link, ids)
   switch._trunk_links[link] = true
   link.ids, link.set = ids, set_of(ids)

@@ -1,4 +1,4 @@
---- What the two ends of a trunk say on its first stream: lines of JSON (docs/wire/trunk.md#control), whose shapes are checked here.
+--- The messages on the first stream of a trunk: lines of JSON (docs/wire/trunk.md#control), whose shapes are checked here.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"
@@ -20,7 +20,7 @@ local SHAPES = {
 }
 local REFUSALS = { ELOOP = true, ENOENT = true, EINVAL = true, E2BIG = true, EEXIST = true, ENOSPC = true }
 
---- Says if a text names a network or a trunk: 1 to 63 bytes without control characters.
+--- Tells if a text can name a network or a trunk: 1 to 63 bytes without control characters.
 ---@return boolean
 function M.is_name(text)
   return type(text) == "string" and #text > 0 and #text <= NAME_LONGEST and not text:find "%c"
@@ -87,7 +87,7 @@ function M.receive(control, timeout)
   return message, err, code
 end
 
---- Refuses, and gives the other end the time to hear it. Waits.
+--- Sends a refusal, and gives the other end time to read it. Waits.
 ---@return nil, string message, string code as they were given
 function M.refuse(control, message, code)
   local deadline = core.now() + LAST

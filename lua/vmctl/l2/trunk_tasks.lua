@@ -1,4 +1,4 @@
---- What a joined trunk does until it ends: tells and hears whom the ends reach, asks if the other one is there, watches its ports.
+--- The tasks of a joined trunk: they tell and hear which switches the ends reach, ask if the other end is there, and watch its ports.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local join = require "vmctl.l2.trunk_join"

@@ -66,7 +66,7 @@ local function plan(where)
   return opts
 end
 
---- Adds an uplink port. `"passt"`: the passt of this machine, in a process of its own that ends with the port; guests get this
+--- Adds an uplink port. `"passt"`: this machine's passt, in a process of its own that ends with the port; guests get this
 --- machine's own address, and their traffic goes through its sockets. `"user"`: a network 10.0.2.0/24 by libslirp, as QEMU's own:
 --- the gateway 10.0.2.2, DHCP from 10.0.2.15 on, a name server 10.0.2.3; the guests' traffic goes through sockets of this
 --- process, in a thread. `{ tap = … }`: a TAP device, created if there is none of that name, and then removed with the port; for
