@@ -382,7 +382,7 @@ do
 local cc_helper = {}
 
 --- Makes a helper. Does not wait.
----@param opts? { root: string?, kernel: string?, modules_dir: string?, agent: string?, cache_dir: string?, most_handles: integer?, boot_timeout: number?, launch: table?, on_output: fun(bytes: string)? } root: the folder that is the instance; else what guests need: the kernel (without it $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024); boot_timeout: seconds (120); on_output: gets what the program of InstanceExec prints, as it comes
+---@param opts? { root: string?, kernel: string?, modules_dir: string?, agent: string?, cache_dir: string?, most_handles: integer?, boot_timeout: number?, launch: table?, on_output: fun(bytes: string)? } root: the folder that is the instance; else the parts of guests: the kernel (without it $VMCTL_KERNEL, then build/kernel/vmlinuz), the folder of its modules, the static agent; launch: further options of vmctl.machine.launch. cache_dir: where snapshots are kept when a request names no place; most_handles: of a kind (1024); boot_timeout: seconds (120); on_output: gets the output of InstanceExec's program, as it comes
 ---@return vmctl.CcHelper|nil
 ---@return string?
 ---@return string?
@@ -554,8 +554,8 @@ function exec.decode_resize(payload) end
 ---@return string? code EPROTO
 function exec.decode_response(text) end
 
---- Exit: a code of 32 bits, two's complement. Ours adds what others ignore: the signal as a fifth byte (0: none), then flags and,
---- of a command that could not be started or whose end was not seen, the reason.
+--- Exit: a code of 32 bits, two's complement. Ours adds bytes that others ignore: the signal (0: none), then flags and, of a command
+--- that could not be started or whose end was not seen, the reason.
 ---@param code integer
 ---@param signal? integer
 ---@param more? { lingering: boolean?, error: string? }
@@ -584,7 +584,7 @@ function exec.encode_response(response) end
 --- Serves commands, files and port forwards until the listener is closed, and then ends everything that still runs. Waits;
 --- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?, on_idle: function?, on_ready: function? } who may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) does what a Ready message of our hosts asks for, and gives what its answer has
+---@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?, on_idle: function?, on_ready: function? } peers that may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer
 ---@return true|nil
 ---@return string?
 ---@return string? code ECANCELED
@@ -609,7 +609,7 @@ local files = {}
 --- type than the guest has announced is refused. Missing parent folders are made, and each file is renamed to its path. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
----@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set; root's links at the top, such as /var/run, are not meant
+---@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set; root's links at the top, such as /var/run, are allowed
 ---@param opts? table as for `push`, and follow; owner: "keep" (the default for root: as in the guest) or "mine"; max_bytes: 64 GiB, max_entries: 1,000,000; exclude is for `push` alone
 ---@return table|nil report as for `push`
 ---@return string?
@@ -627,10 +627,10 @@ function files.pull(where, source, destination, opts) end
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
 ---@param source string of this machine
 ---@param destination string a path in the guest
----@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?, on_progress: function?, max_bytes: integer?, max_entries: integer?, xattrs: boolean? } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (whoever the agent runs as; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also where a folder is there, which it is then merged into; called as on_progress(report, path); xattrs: extended attributes are kept, for which the guest needs GNU tar
----@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that were written to while they were copied, `vanished`: what had gone (10,000 of each at most)
+---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?, on_progress: function?, max_bytes: integer?, max_entries: integer?, xattrs: boolean? } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (the user of the agent; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also if that is a folder, into which it is then merged; called as on_progress(report, path); xattrs: extended attributes are kept, for which the guest needs GNU tar
+---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that were written to while they were copied, `vanished`: files that were gone (10,000 of each at most)
 ---@return string? message
----@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination, EREMOTE: tar's own words, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ENOTSUP: no extended attributes here, ETIMEDOUT, ERESET, or what reading failed with
+---@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination, EREMOTE: tar's own message, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ENOTSUP: no extended attributes here, ETIMEDOUT, ERESET, or the code of a failed read
 function files.push(where, source, destination, opts) end
 
 end
@@ -860,7 +860,7 @@ function l2.socketpair() end
 --- Makes a switch.
 ---
 --- Makes a switch. It works until it is closed. Does not wait.
----@param opts? { seed: integer?, age: integer?, queue: integer?, memory: integer?, longest: integer?, name: string?, faults: vmctl.L2Faults?, thread: boolean? } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); memory: bytes that may wait for all ports, and as many of delayed frames (64 MiB each; a port or a direction has as much as is left); longest: bytes of a frame to a port; longer ones are dropped, and counted (65535, which all peers take; QEMU takes 69632); name: for the log; faults: those of every new port, until its `faults` are set; thread: frames pass in a thread of its own, so that a script which does not come back to its loop (`os.execute`, a long computation) stalls no guest. Listeners, diallers, taps and what the switch has to tell go by the script's loop as before, and a virtual clock is no clock of that thread (false)
+---@param opts? { seed: integer?, age: integer?, queue: integer?, memory: integer?, longest: integer?, name: string?, faults: vmctl.L2Faults?, thread: boolean? } seed: of the faults (random by default: see `seed`); age: seconds after which an address that was not heard is forgotten (300; 0: learn nothing, flood everything); queue: bytes that may wait for a port (1 MiB; with less than 512 KiB a burst can lose frames even if the port reads); memory: bytes that may wait for all ports, and as many of delayed frames (64 MiB each; a port or a direction has as much as is left); longest: bytes of a frame to a port; longer ones are dropped, and counted (65535, which all peers take; QEMU takes 69632); name: for the log; faults: those of every new port, until its `faults` are set; thread: frames pass in a thread of its own, so that a script which does not come back to its loop (`os.execute`, a long computation) stalls no guest. Listeners, diallers, taps and events of the switch still need the script's loop, and a virtual clock does not drive that thread (false)
 ---@return vmctl.L2Switch
 function l2.switch(opts) end
 
@@ -2148,8 +2148,7 @@ function CcHelper:close() end
 ---@return function|vmctl.CcRouter
 function CcHelper:handler() end
 
---- Ends the instance and all that was open, as when the last client has gone. The helper can be used again. Waits for the
---- end of a guest.
+--- Ends the instance and closes all handles, as after the last client. The helper can be used again. Waits for the end of a guest.
 function CcHelper:reset() end
 
 end
@@ -2430,12 +2429,12 @@ do
 ---@field env? table<string, string> added to the environment that commands have there
 ---@field user? string
 ---@field merge_stderr? boolean stderr goes where stdout goes
----@field keep? boolean false: what is left of its process group at its end is killed (true)
+---@field keep? boolean false: the rest of its process group is killed at its end (true)
 ---@field tty? boolean a terminal of its own
 ---@field rows? integer of the terminal
 ---@field cols? integer
 ---@field timeout? number seconds for all of it; of a command that is started, for each call of the process
----@field stdin? string|function|vmctl.Stream|boolean what it reads; started: false for none, "whole": see vmctl.ExecClient.start
+---@field stdin? string|function|vmctl.Stream|boolean its input; of `start`: false for none, "whole": see vmctl.ExecClient.start
 ---@field check? boolean run: an exit code other than 0 is a failure, code "EEXIT"
 ---@field max_output? integer run: bytes kept of each stream, 64 MiB; the head and the tail of a longer one
 ---@field on_output? fun(data: string, stream: "stdout"|"stderr") run: is called instead of keeping the output
@@ -2460,7 +2459,7 @@ do
 ---@class vmctl.ExecClient
 local ExecClient = {}
 
---- As `probe`, but asked now, whatever is remembered: whether the agent answers. Waits.
+--- Asks as `probe`, also where an answer is kept: tells if the agent answers now. Waits.
 ---@param timeout? number
 ---@return "vmctl"|"0.2"|"0.1.9"|nil
 ---@return string?
@@ -2475,7 +2474,7 @@ function ExecClient:ask(timeout) end
 ---@return string? code EREMOTE with the agent's reason, ENOTSUP
 function ExecClient:connect(where, timeout) end
 
---- Forgets which agent was there: another may come in its place. Does not wait.
+--- Forgets the agent's revision: another agent may replace it. Does not wait.
 function ExecClient:forget() end
 
 --- Opens a connection to a TCP port as the guest sees it. Waits.
@@ -2518,8 +2517,8 @@ function ExecClient:list_files(path, opts) end
 ---@return table? result partial
 function ExecClient:pipeline(stages) end
 
---- Which agent is there? Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
---- older does not (docs/wire/exec.md#message-types). Asked once, then remembered until a link to it is lost. Waits.
+--- Finds out the agent's revision. Ours answers a Ready message with its name; the reference's newer revision knows the pipe mode, the
+--- older does not (docs/wire/exec.md#message-types). The agent is asked once; the answer is kept until a link to it is lost. Waits.
 ---@param timeout? number
 ---@return "vmctl"|"0.2"|"0.1.9"|nil
 ---@return string?
@@ -2541,8 +2540,8 @@ function ExecClient:read_file(path, opts) end
 ---@return string? code ETIMEDOUT
 function ExecClient:ready(timeout) end
 
---- Has our agent set its guest's clock by that of this host, and mix bytes into its kernel's random numbers. What it does not
---- answer to has not been done. Waits.
+--- Has our agent set its guest's clock by that of this host, and mix bytes into its kernel's random numbers. Fails unless its answer
+--- confirms both. Waits.
 ---@param what { clock: boolean?, seed: string? }
 ---@param timeout? number
 ---@return { clock_offset: number?, reseeded: boolean }|nil done clock_offset: seconds that the guest's clock was ahead
@@ -2552,21 +2551,20 @@ function ExecClient:refresh(what, timeout) end
 
 --- Runs a command to its end. Waits.
 ---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output; with an agent of the reference, which mixes up two streams, only merge_stderr and a terminal give output before the end), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
----@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when a process that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found before; nothing was run) …
 ---@return table? partial the output until then
 function ExecClient:run(command) end
 
 --- Starts a command. Waits until the agent has the request.
----@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none, "whole" for one that may be gathered before the command begins. (Agents of the reference's revision 0.1.9 give commands no input, see has_stdin; with "whole" the command has one, and begins when that has been ended.)
+---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: the rest of its process group is killed at its end; else it lives on, with agents of ours), stdin = false for none, "whole" for one that may be gathered before the command begins. (Agents of the reference's revision 0.1.9 give commands no input, see has_stdin; with "whole" the command has an input, and begins when that has been ended.)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
 ---@return string?
 ---@return string?
 function ExecClient:start(command) end
 
---- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, the file that
---- it leads to. Waits.
+--- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, its target. Waits.
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
@@ -2581,9 +2579,9 @@ do
 ---@class vmctl.ExecProcess
 local ExecProcess = {}
 
---- Drops the command. An agent of ours ends it. One of the reference gets SIGKILL for a terminal session, if the connection takes
---- that at once: not behind input that it does not read; it ends other commands at its newer revision, unless their input has been
---- ended, and none at 0.1.9. Idempotent, never waits.
+--- Drops the command. An agent of ours ends it. One of the reference is sent SIGKILL for a terminal session, if the connection takes
+--- that at once (unread input may prevent it); its newer revision ends other commands, unless their input has been ended, and 0.1.9
+--- ends none. Idempotent, never waits.
 function ExecProcess:close() end
 
 --- Ends its standard input (in a terminal: the end-of-file character). Waits until that is sent.
@@ -2598,7 +2596,7 @@ function ExecProcess:close_stdin(timeout) end
 ---@return string? code ENOTSUP: only an agent of ours can, and only without a terminal
 function ExecProcess:close_stdout(timeout) end
 
---- Says if the command has a standard input.
+--- Tells if the command has a standard input.
 ---@return boolean
 function ExecProcess:has_stdin() end
 
@@ -2623,7 +2621,7 @@ function ExecProcess:read(timeout) end
 ---@return string? code ENOTTY
 function ExecProcess:resize(rows, cols, timeout) end
 
---- Waits for the end. Unread output is kept for `read` up to 1 MiB; of the rest only the amount (`discarded`).
+--- Waits for the end. Unread output is kept for `read` up to 1 MiB; the rest is only counted (`discarded`).
 ---@param timeout? number seconds
 ---@return { exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil record: `error` of a command that could not be started (exit code 126 or 127) or whose end the agent did not see; `lingering` when others still hold its output
 ---@return string? message
@@ -2834,7 +2832,7 @@ do
 ---@class vmctl.L2Intercept
 local L2Intercept = {}
 
---- Ends it: the port's frames go their way again. What waits in the queue is lost. Idempotent; does not wait.
+--- Ends it: the port's frames pass the switch directly again. Frames in the queue are dropped. Idempotent; does not wait.
 ---@return true
 function L2Intercept:close() end
 
@@ -2986,13 +2984,13 @@ function L2Switch:add(wire, opts) end
 function L2Switch:addresses() end
 
 --- Writes each incoming frame once, in the pcapng format, with one interface per port. A frame has the flag "inbound", and what the
---- faults did to it as a comment: "b: delayed by 0.050000 s; c: dropped (loss)". It never blocks: what a pipe's reader leaves
---- no room for (4 MiB wait) is left out and counted. A file is created, or emptied; mode 0600. A FIFO may have a reader or not: each
---- one gets a capture of its own, from when it came. "-" is the standard output, if that is a pipe, a file or a socket. When a file
---- cannot be written, because the disk is full for instance, that is logged once, `status` says it, and the file ends behind its last
---- whole frame. It lasts until it or the switch is closed, also if the handle is not kept.
+--- faults did to it as a comment: "b: delayed by 0.050000 s; c: dropped (loss)". It never blocks: 4 MiB wait for a pipe's reader, and
+--- further frames are left out and counted. A file is created, or emptied; mode 0600. A FIFO need not have a reader: each reader gets a
+--- capture of its own, from its start. "-" is the standard output, if that is a pipe, a file or a socket. When a file cannot be
+--- written, because the disk is full for instance, that is logged once, `status` says it, and the file ends behind its last whole
+--- frame. The capture lasts until it or the switch is closed, also if the handle is not kept.
 ---@param path string
----@param opts? { snaplen: integer?, max_bytes: integer?, files: integer?, filter: string? } snaplen: bytes of each frame that are kept; max_bytes: of a file; files: so many files of that size are kept, PATH, PATH.1 and so on (1: the capture ends there, and what comes later is counted as left out); filter: an expression as tcpdump's, which needs libpcap
+---@param opts? { snaplen: integer?, max_bytes: integer?, files: integer?, filter: string? } snaplen: bytes of each frame that are kept; max_bytes: of a file; files: so many files of that size are kept, PATH, PATH.1 and so on (1: the capture ends there, and later frames are counted as left out); filter: an expression as tcpdump's, which needs libpcap
 ---@return vmctl.Capture|nil capture with `close()`, which returns how many frames there were; and `status()`: frames, frames that were left out, bytes that wait; or nil, message and code of the error that ended it
 ---@return string?
 ---@return string? code ENOENT, EINVAL (no file or FIFO; a wrong filter), ENOSYS (no libpcap), EPERM, ECLOSED …
@@ -3024,11 +3022,11 @@ function L2Switch:counts() end
 ---@return string? code ECLOSED
 function L2Switch:cut(a, b) end
 
---- Adds a port whose frames are datagrams. `"unixgram:PATH"` is bound, mode 0600, and its peer is `remote`, or whoever sends first until
+--- Adds a port whose frames are datagrams. `"unixgram:PATH"` is bound, mode 0600, and its peer is `remote`, or the first sender until
 --- it is gone: vfkit and krunkit need no more than the path; for QEMU it is `-netdev dgram,id=n,local.type=unix,local.path=REMOTE,
 --- remote.type=unix,remote.path=PATH`. `"udp:HOST:PORT"` needs a `remote`; both are numeric, and loopback unless everybody who can reach
---- the address may send frames. A port whose peer is not there is connected; frames to it are counted as dropped_full. What a full peer
---- does not take waits in the port's queue. Does not wait.
+--- the address may send frames. A port without a peer is connected; frames to it are counted as dropped_full. Frames that a full peer
+--- does not take wait in the port's queue. Does not wait.
 ---@param where string
 ---@param opts? { remote: string?, name: string? } name: "port-1" … by default
 ---@return vmctl.L2SwitchPort|nil
@@ -3088,9 +3086,10 @@ function L2Switch:heal(a, b) end
 function L2Switch:inject(port, frame) end
 
 --- Has `fn(frame, port)` decide about frames that come from a port, before its faults. It returns nothing or true: the frame goes on;
---- false: it is lost; a string: that one goes on in its place; an array: all of these. It may wait; the frames behind wait for it, while
---- those that it does not get overtake them. Its errors are logged, and the frame goes on. It is for the rare ones: say by `only` which
---- it gets. What finds no room in its queue is lost and counted. Captures show what came, with the comment "taken". Does not wait.
+--- false: it is dropped; a string: that frame goes on instead; an array: all of its frames. It may wait; later frames of its own wait for
+--- it, and other frames overtake them. Its errors are logged, and the frame goes on. It is meant for rare frames, which `only` selects:
+--- a frame for which its queue has no room is dropped and counted. Captures have the frames as they came, with the comment "taken".
+--- Does not wait.
 ---@param port vmctl.L2SwitchPort|string
 ---@param fn fun(frame: string, port: vmctl.L2SwitchPort): nil|boolean|string|string[]
 ---@param opts? { only: vmctl.L2Match?, queue: integer? } queue: bytes that may wait for it (1 MiB)
@@ -3109,8 +3108,8 @@ function L2Switch:intercept(port, fn, opts) end
 ---@return string? code ECLOSED, EADDRINUSE …
 function L2Switch:listen(where, opts) end
 
---- Lets other switches make trunks to this one. Each becomes a port NAME-1, NAME-2 …, which goes when its trunk ends. Without a key on a
---- Unix socket alone, where this user and root may connect. Waits only to resolve a name.
+--- Lets other switches make trunks to this one. Each becomes a port NAME-1, NAME-2 …, which is removed when its trunk ends. Without a
+--- key it must be a Unix socket, where this user and root may connect. Waits only to resolve a name.
 ---@param where string|table "tcp:HOST:PORT", "unix:PATH", "vsock:CID:PORT"
 ---@param opts? table as for `trunk`, and allow: see vmctl.net.access (whoever has the key); backlog; mode: of a Unix socket's file (0600); on_trunk: is called with each trunk, and must not wait; timeout: seconds (10) in which a connection must have joined
 ---@return vmctl.L2TrunkListener|nil listener with address, trunks, close
@@ -3138,7 +3137,7 @@ function L2Switch:partition(groups) end
 ---@return vmctl.L2SwitchPort|nil
 function L2Switch:port(name) end
 
---- All ports, in the order of their places.
+--- All ports, in the order of their numbers.
 ---@return vmctl.L2SwitchPort[]
 function L2Switch:ports() end
 
@@ -3164,13 +3163,13 @@ function L2Switch:tap(fn, opts) end
 --- Without encryption: over a network that others reach let ssh carry it, `"exec:ssh HOST vmctl switch --trunk - …"`. Waits until it is
 --- joined. When it ends the addresses learnt there are forgotten, its ports are "ended", and it is not dialled again.
 ---@param where string|table|function|vmctl.Stream an address as for vmctl.dial ("tcp:HOST:PORT" needs a key), or a stream, which it takes
----@param opts? { name: string?, network: string?, with: table<string, vmctl.L2Switch>?, key: string?, key_file: string?, keepalive: number?, timeout: number?, on_end: fun(trunk: vmctl.L2Trunk, message: string, code: string)? } name: of its ports ("trunk-1" …); network: how the ends call this switch's (the switch's name); with: further switches, by their networks' names; key: what both ends know, 16 to 4,096 random bytes, or the file that has it; keepalive: seconds (15) for which the other end may not answer; timeout: seconds (10) until it is joined; on_end: is called when it has ended, and must not wait
+---@param opts? { name: string?, network: string?, with: table<string, vmctl.L2Switch>?, key: string?, key_file: string?, keepalive: number?, timeout: number?, on_end: fun(trunk: vmctl.L2Trunk, message: string, code: string)? } name: of its ports ("trunk-1" …); network: the name of this switch's network at both ends (the switch's name); with: further switches, by their networks' names; key: the shared key, 16 to 4,096 random bytes, or the file that has it; keepalive: seconds (15) for which the other end may not answer; timeout: seconds (10) until it is joined; on_end: is called when it has ended, and must not wait
 ---@return vmctl.L2Trunk|nil trunk with port(network), state, wait_end, close
 ---@return string? message
 ---@return string? code EACCES (the keys), ELOOP, ENOENT (a network is at one end alone), EPROTO, ETIMEDOUT, ECONNREFUSED …
 function L2Switch:trunk(where, opts) end
 
---- Adds an uplink port. `"passt"`: the passt of this machine, in a process of its own that ends with the port; guests get this
+--- Adds an uplink port. `"passt"`: this machine's passt, in a process of its own that ends with the port; guests get this
 --- machine's own address, and their traffic goes through its sockets. `"user"`: a network 10.0.2.0/24 by libslirp, as QEMU's own:
 --- the gateway 10.0.2.2, DHCP from 10.0.2.15 on, a name server 10.0.2.3; the guests' traffic goes through sockets of this
 --- process, in a thread. `{ tap = … }`: a TAP device, created if there is none of that name, and then removed with the port; for
@@ -3250,12 +3249,12 @@ function L2SwitchPort:faults(wanted, opts) end
 ---@return string? code ECLOSED
 function L2SwitchPort:heal() end
 
---- Says if frames from it or to it meet a fault of the port's own, or a cut. Does not wait.
+--- Tells if frames from it or to it meet a fault of the port's own, or a cut. Does not wait.
 ---@return boolean
 function L2SwitchPort:is_faulty() end
 
---- Says how the guest at this port learns that its link is down or up: `fn(up)` is called by `set_link`, and may wait. For a machine
---- of ours it is `function(up) return vm:set_link(1, up) end`. nil: it cannot be told. Does not wait.
+--- Sets the function that tells the guest at this port that its link is down or up: `set_link` calls `fn(up)`, which may wait. For a
+--- machine of ours it is `function(up) return vm:set_link(1, up) end`. nil: it cannot be told. Does not wait.
 ---@param fn? fun(up: boolean): true|nil, string?, string
 ---@return true
 function L2SwitchPort:on_link(fn) end
@@ -3309,7 +3308,7 @@ local L2Trunk = {}
 ---@return true
 function L2Trunk:close() end
 
---- How messages name the other end.
+--- The name of the other end in messages.
 function L2Trunk:far() end
 
 --- The names of its networks, sorted. Does not wait.
@@ -3473,7 +3472,7 @@ function Machine:events(opts) end
 
 --- Runs a command to its end. Waits.
 ---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output; with an agent of the reference, which mixes up two streams, only merge_stderr and a terminal give output before the end), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
----@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when a process that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found before; nothing was run) …
 ---@return table? partial the output until then
@@ -3645,7 +3644,7 @@ function Machine:resume() end
 
 --- Runs a command to its end. Waits.
 ---@param command vmctl.Command|string as for start; further options: stdin (string, stream or function), timeout (seconds for all of it), check (an exit code other than 0 is a failure, code "EEXIT"), max_output (bytes kept of each stream, 64 MiB; of a longer one the head and the tail are kept, and `truncated` says how much is missing), on_output(data, "stdout"|"stderr") (called instead of keeping the output; with an agent of the reference, which mixes up two streams, only merge_stderr and a terminal give output before the end), retry (for a command that may run twice: it is run again when the connection was lost, by a reboot for instance: so many times, or, if true, until the time is over; not with an input that can be read once)
----@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when something that it left behind still holds its output, of which nothing more is kept
+---@return { stdout: string, stderr: string, exit_code: integer?, signal: string?, error: string?, lingering: true? }|nil result: `error` with exit code 126 or 127 of a command that could not be started; `lingering` when a process that it left behind still holds its output, of which nothing more is kept
 ---@return string? message
 ---@return string? code ETIMEDOUT, ERESET, ESTALE (another agent is there than the client was told or has found before; nothing was run) …
 ---@return table? partial the output until then
@@ -3717,7 +3716,7 @@ function Machine:snapshot(name, opts) end
 function Machine:socketforward(entries, opts) end
 
 --- Starts a command. Waits until the agent has the request.
----@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: what is left of its process group at its end is killed; else it lives on, with agents of ours), stdin = false for none, "whole" for one that may be gathered before the command begins. (Agents of the reference's revision 0.1.9 give commands no input, see has_stdin; with "whole" the command has one, and begins when that has been ended.)
+---@param command vmctl.Command|string a program and its arguments, exactly as given; a string is a shell command. Options by name: cwd, env, user, tty with rows and cols, timeout (of each call of the process), merge_stderr, keep (false: the rest of its process group is killed at its end; else it lives on, with agents of ours), stdin = false for none, "whole" for one that may be gathered before the command begins. (Agents of the reference's revision 0.1.9 give commands no input, see has_stdin; with "whole" the command has an input, and begins when that has been ended.)
 ---@return vmctl.ExecProcess|nil process with read, write, close_stdin, resize, kill, wait, close
 ---@return string?
 ---@return string?
@@ -3797,8 +3796,7 @@ function Machine:wait_event(what, opts) end
 ---@return { state: string, failed: string[]?, jobs: string[]? }? details of the system
 function Machine:wait_ready(opts) end
 
---- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, the file that
---- it leads to. Waits.
+--- Writes a file in the guest, and creates its folders. An old file is replaced as a whole (by a rename); of a link, its target. Waits.
 ---@param path string
 ---@param content string
 ---@param opts? { mode: integer?, timeout: number? } without a mode an old file keeps its own, and a new one has 0644
