@@ -53,7 +53,7 @@ static int l_list(lua_State *L)
         lua_pushstring(L, entry->d_name);
         lua_rawseti(L, -2, ++n);
     }
-    int err = -errno; /* the end of a folder is none */
+    int err = -errno; /* 0 at the end of a folder */
     closedir(dir);
     return err ? vmctl_fail(L, err, "list %s", path) : 1;
 }
@@ -79,7 +79,7 @@ static int l_chown(lua_State *L)
     return fs_result(L, lchown(path, (uid_t)uid, (gid_t)gid), "chown", path);
 }
 
-/* fs.rename(from, to, [exchange]): with `exchange` both must be there, and trade places at once */
+/* fs.rename(from, to, [exchange]): with `exchange` both must exist, and swap their names at once */
 static int l_rename(lua_State *L)
 {
     const char *from = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);

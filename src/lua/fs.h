@@ -20,11 +20,11 @@ void vmctl_fs_listen_register(lua_State *L);
 int vmctl_l_root_xattrs(lua_State *L);
 int vmctl_l_root_set_xattr(lua_State *L);
 
-/* Pushes what is known of a file, as a table. */
+/* Pushes the properties of a file, as a table. */
 void vmctl_fs_push_stat(lua_State *L, const struct stat *st);
 const char *vmctl_fs_type(mode_t mode);
 
-/* Is a number a user's or a group's id, or -1? */
+/* True if a number is a user's or a group's id, or -1. */
 bool vmctl_fs_is_owner(lua_Integer id);
 
 /* For work.c. Copies an object of core.fs from one Lua state to another, with a descriptor of its own, or (`move`) with that of the

@@ -1,6 +1,5 @@
 /* vmctl.AppendLog: a private file that lines are appended to, each by one write(2): several processes may write the same file,
- * and what was written survives a crash of ours. Regular files alone: nothing that could keep the program waiting for a
- * reader. */
+ * and written lines survive a crash of ours. It must be a regular file: a FIFO could make the program wait for a reader. */
 #include "io/fs_private.h"
 #include "lua/classes.h"
 #include "lua/fail.h"

@@ -82,7 +82,7 @@ int vmctl_fs_copy(lua_State *from, int at, lua_State *to, bool move)
         *out = -1;
         luaL_setmetatable(to, VMCTL_ROOT);
     }
-    if (*fd < 0) /* closed: so is the copy */
+    if (*fd < 0) /* a copy of a closed file is closed */
         return 0;
     *out = move ? *fd : fcntl(*fd, F_DUPFD_CLOEXEC, 0);
     if (move)
@@ -97,7 +97,7 @@ static struct lua_file *file_check(lua_State *L)
     return luaL_checkudata(L, 1, VMCTL_FILE);
 }
 
-/* EBADF of a file that is open: it was not opened for that. */
+/* EBADF of an open file means that it was not opened for that access. */
 static int file_fail(lua_State *L, int err, const char *what)
 {
     bool closed = file_check(L)->fd < 0;
@@ -154,7 +154,7 @@ static int l_unnamed(lua_State *L)
     return err ? vmctl_fail(L, err, "make a file without a name in %s", folder ? folder : "memory") : 1;
 }
 
-/* Reads behind the first `head` bytes of a string, which it pushes; those are for `got`, if it fits. */
+/* Reads up to `n` bytes into the buffer `b`, behind `head` bytes for the caller to fill. */
 static int file_read(lua_State *L, size_t head, size_t n, off_t at, ssize_t *got, char **out, luaL_Buffer *b)
 {
     const struct lua_file *f = file_check(L);
@@ -185,8 +185,8 @@ static int l_file_read(lua_State *L)
     return err ? file_fail(L, err, "read") : 1;
 }
 
-/* f:read_counted(n) -> as read; a zero byte and the number of the bytes (32 bits, big endian) stand before them: so a frame's
- * payload is made without another copy */
+/* f:read_counted(n) -> as read, behind a zero byte and the number of the bytes (32 bits, big endian): a frame's payload without
+ * another copy */
 static int l_file_read_counted(lua_State *L)
 {
     enum { HEAD = 5 };
@@ -249,7 +249,7 @@ static int l_file_extent(lua_State *L)
     return 2;
 }
 
-/* f:lock([exclusive]) -> true, or EBUSY at once: flock(2)'s lock, which a process that gets the descriptor holds as well */
+/* f:lock([exclusive]) -> true, or EBUSY at once: the lock of flock(2), which a process that gets the descriptor has as well */
 static int l_file_lock(lua_State *L)
 {
     int rc = flock(file_check(L)->fd, (lua_toboolean(L, 2) ? LOCK_EX : LOCK_SH) | LOCK_NB);
@@ -274,7 +274,7 @@ static int l_file_chmod(lua_State *L)
     return file_result(L, fchmod(f->fd, (mode_t)luaL_checkinteger(L, 2) & 07777), "chmod");
 }
 
-/* f:chown(uid, gid) -> true; -1 leaves one alone */
+/* f:chown(uid, gid) -> true; -1 keeps the old one */
 static int l_file_chown(lua_State *L)
 {
     const struct lua_file *f = file_check(L);
@@ -346,7 +346,7 @@ static int l_file_close(lua_State *L)
     return 1;
 }
 
-/* f:quick() -> is it a regular file of a local file system, which needs no worker? */
+/* f:quick() -> true for a regular file of a local file system, which needs no worker */
 static int l_file_quick(lua_State *L)
 {
     lua_pushboolean(L, file_check(L)->quick);

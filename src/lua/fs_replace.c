@@ -1,4 +1,4 @@
-/* core.fs: files that take the place of others at once. */
+/* core.fs: replacing files atomically. */
 #include "io/fs_replace.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
@@ -52,7 +52,7 @@ static const char *place_of(int err)
     return err == -EEXIST ? ", which is no regular file" : "";
 }
 
-/* fs.replace(path, bytes, [mode]): a new file takes the place of an old one at once, never half; written to disk first. */
+/* fs.replace(path, bytes, [mode]): replaces a file atomically, after the new one was written to disk. */
 static int l_replace(lua_State *L)
 {
     size_t len;
@@ -143,7 +143,7 @@ static int l_read(lua_State *L)
     const char *path = luaL_checkstring(L, 1);
     lua_Integer max = luaL_checkinteger(L, 2);
     luaL_argcheck(L, max > 0 && max <= 1 << 30, 2, "a number of bytes expected");
-    void *bytes = lua_newuserdatauv(L, (size_t)max, 0); /* before there is an fd that an error would lose */
+    void *bytes = lua_newuserdatauv(L, (size_t)max, 0); /* first: an error would lose the fd */
     size_t len = 0;
     int err = vmctl_fs_read(path, bytes, (size_t)max, &len);
     if (err)

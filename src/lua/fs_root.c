@@ -35,7 +35,7 @@ static int root_result(lua_State *L, int err, const char *what, const char *path
     return 1;
 }
 
-/* fs.root(path, [strict]) -> root; strict: links below it are not followed, ELOOP is what comes of one on the way */
+/* fs.root(path, [strict]) -> root; strict: links below it are not followed, but fail with ELOOP */
 static int l_root(lua_State *L)
 {
     const char *path = root_path(L, 1);
@@ -47,8 +47,8 @@ static int l_root(lua_State *L)
     return err ? vmctl_fail(L, err, "open %s", path) : 1;
 }
 
-/* root:near() -> root: the same folder, whose calls fail with EXDEV where they would enter another file system or open a device,
- * and need no worker therefore; EXDEV where the folder's own file system is not local */
+/* root:near() -> root: the same folder, whose calls fail with EXDEV where they would enter another file system or open a device, so that
+ * they need no worker; EXDEV where the folder's own file system is not local */
 static int l_root_near(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
@@ -87,7 +87,7 @@ static int l_root_open(lua_State *L)
     return 1;
 }
 
-/* An fd that only names what is at a path. */
+/* Opens an fd that only names the file at a path (O_PATH). */
 static int root_name(const struct vmctl_root *r, const char *path, bool last_link, int *fd)
 {
     return vmctl_beneath_open(r, path, O_PATH | (last_link ? O_NOFOLLOW : 0), 0, fd);
@@ -144,7 +144,7 @@ static int l_root_list(lua_State *L)
         lua_pushstring(L, entry_type(dir, entry));
         lua_rawseti(L, -2, n);
     }
-    err = -errno; /* the end of a folder is none */
+    err = -errno; /* 0 at the end of a folder */
     closedir(dir);
     return err ? root_result(L, err, "list", path) : 2;
 }
@@ -197,7 +197,7 @@ static int l_root_remove_all(lua_State *L)
     return root_result(L, vmctl_beneath_remove_all(r, path), "remove", path);
 }
 
-/* Are two names in one folder, as far as the paths tell? Not of what is no name of its own: ".", "..", or none. */
+/* True if the paths show that two names are in one folder. Paths that end in ".", ".." or a slash do not. */
 static bool same_folder(const char *a, const char *b)
 {
     const char *end_a = strrchr(a, '/'), *end_b = strrchr(b, '/');
@@ -295,7 +295,7 @@ static int l_root_chmod(lua_State *L)
     return root_result(L, err, "chmod", path);
 }
 
-/* root:chown(path, uid, gid, [do not follow a last link]) -> true; -1 leaves one alone */
+/* root:chown(path, uid, gid, [do not follow a last link]) -> true; -1 keeps the old one */
 static int l_root_chown(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
@@ -331,7 +331,7 @@ static int l_root_chtimes(lua_State *L)
     return root_result(L, err, "chtimes", path);
 }
 
-/* root:real(path) -> where this machine has it: for who needs a path, as the kernel saw it a moment ago */
+/* root:real(path) -> its path on this machine, as the kernel saw it a moment ago */
 static int l_root_real(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);

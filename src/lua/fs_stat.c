@@ -27,11 +27,11 @@ const char *vmctl_fs_type(mode_t mode)
 
 bool vmctl_fs_is_owner(lua_Integer id)
 {
-    return id >= -1 && id < UINT32_MAX; /* 2^32 would be root, and 2^32 - 1 the -1 that leaves an owner alone */
+    return id >= -1 && id < UINT32_MAX; /* 2^32 would be root, and 2^32 - 1 the -1 that keeps an owner */
 }
 
 /* { type, mode, size, uid, gid, mtime, nsec, changed, allocated, inode, device, links }, and of a device its major and minor
- * numbers. `nsec`: nanoseconds beside mtime; `changed`: both in one, for those who compare (beyond 2262 it wraps); `allocated`: bytes on
+ * numbers. `nsec`: nanoseconds beside mtime; `changed`: both in one number, for comparing (it wraps after 2262); `allocated`: bytes on
  * the disk, fewer than the size where a file has holes. */
 void vmctl_fs_push_stat(lua_State *L, const struct stat *st)
 {

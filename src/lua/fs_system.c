@@ -110,8 +110,8 @@ static int system_unmount(const void *arg)
     return umount2(m->target, (int)m->flags) < 0 ? -errno : 0;
 }
 
-/* fs.mount(source, target, type, [flags], [data]): the target is a path without links, as fs.real gives it. Made by a child, which
- * has ten seconds: ETIMEDOUT */
+/* fs.mount(source, target, type, [flags], [data]): the target is a path without links, as fs.real gives it. A child does it within ten
+ * seconds, else ETIMEDOUT */
 static int l_mount(lua_State *L)
 {
     struct mounting m = { .source = luaL_checkstring(L, 1), .target = luaL_checkstring(L, 2), .type = luaL_checkstring(L, 3),
@@ -119,7 +119,7 @@ static int l_mount(lua_State *L)
     return system_result(L, vmctl_apart(system_mount, &m, VMCTL_APART_LIMIT), "mount", m.target);
 }
 
-/* fs.unmount(target, [lazy]): lazy: out of sight at once, gone when it is no longer used. By a child as well */
+/* fs.unmount(target, [lazy]): lazy: hidden at once, unmounted when it is no longer used. A child does it as well */
 static int l_unmount(lua_State *L)
 {
     struct mounting m = { .target = luaL_checkstring(L, 1),
@@ -127,7 +127,7 @@ static int l_unmount(lua_State *L)
     return system_result(L, vmctl_apart(system_unmount, &m, VMCTL_APART_LIMIT), "unmount", m.target);
 }
 
-/* fs.resize_terminal(path, rows, cols): of a terminal that stays as it is otherwise */
+/* fs.resize_terminal(path, rows, cols): changes nothing else of the terminal */
 static int l_resize_terminal(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
@@ -149,7 +149,7 @@ static int l_sync(lua_State *L)
     return 0;
 }
 
-/* fs.watch(folder) -> stream: bytes can be read once something in the folder has changed; what they say is of no use */
+/* fs.watch(folder) -> stream: bytes can be read once something in the folder has changed; their content has no meaning */
 static int l_watch(lua_State *L)
 {
     const uint32_t mask = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE_SELF |
@@ -169,8 +169,8 @@ static int l_watch(lua_State *L)
     return 1;
 }
 
-/* fs.reseed(bytes): the kernel's random numbers depend on these bytes as well, from now on and not only after a while. For a
- * guest that is one of several copies. */
+/* fs.reseed(bytes): makes the kernel's random numbers depend on these bytes as well, at once. For a guest that is one of several
+ * copies. */
 static int l_reseed(lua_State *L)
 {
     size_t len;

@@ -67,7 +67,7 @@ static int l_process(lua_State *L)
     int first = lua_gettop(L);
     struct vmctl_stream *streams[3];
     for (int i = 0; i < 3; i++)
-        streams[i] = vmctl_stream_new(L, st); /* before there are fds that could be lost */
+        streams[i] = vmctl_stream_new(L, st); /* first: an error would lose the fds */
 
     struct vmctl_stdio io = { { -1, -1, -1 }, { -1, -1, -1 }, { false, false, false } };
     const char *step = "pipe";
@@ -120,7 +120,7 @@ static int l_process_stream(lua_State *L)
     return 1;
 }
 
-/* core.drain(stream) -> can a process still write to it? Closes the stream: later bytes are read and dropped. */
+/* core.drain(stream) -> true if a process can still write to it. Closes the stream: later bytes are read and dropped. */
 static int l_drain(lua_State *L)
 {
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
@@ -138,7 +138,7 @@ static int l_drain(lua_State *L)
     return 1;
 }
 
-/* core.environ([by_name]) -> a list of NAME=VALUE, or a table from the names to the values; of a name that is there twice the last */
+/* core.environ([by_name]) -> a list of NAME=VALUE, or a table from the names to the values; of a name that occurs twice the last value */
 static int l_environ(lua_State *L)
 {
     bool by_name = lua_toboolean(L, 1);
@@ -210,7 +210,7 @@ static int l_process_kill(lua_State *L)
     return 1;
 }
 
-/* p:sweep(): at its end what is left of its group is killed */
+/* p:sweep(): the rest of its process group is killed at its end */
 static int l_process_sweep(lua_State *L)
 {
     struct lua_process *lp = process_check(L, 1);

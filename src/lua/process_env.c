@@ -21,7 +21,7 @@ static size_t env_hash(const char *text, size_t name)
     return h;
 }
 
-/* False: there is one of that name. */
+/* Adds a text. False: there is one of that name already. */
 static bool env_take(const struct env_list *e, char *text, size_t name)
 {
     size_t i = env_hash(text, name) & e->mask;
@@ -34,8 +34,8 @@ static bool env_take(const struct env_list *e, char *text, size_t name)
     return true;
 }
 
-/* The pair on top of the stack: a name and a string, a number, or false for a variable that the child shall not have. Returns the bytes of
- * NAME=VALUE and its NUL. A number becomes a string there. */
+/* Checks the pair on top of the stack: a name and a string, a number, or false for a variable that the child shall not have. Returns the
+ * bytes of NAME=VALUE and its NUL. A number becomes a string. */
 static size_t env_check(lua_State *L)
 {
     size_t name, value = 0;
@@ -75,7 +75,7 @@ static void env_add_given(lua_State *L, struct env_list *e, char *text)
     }
 }
 
-/* From the last one on, which counts where two have one name. */
+/* Adds ours from the last one on, which counts where two have one name. */
 static void env_add_ours(struct env_list *e, size_t ours)
 {
     while (ours-- > 0) {

@@ -20,7 +20,7 @@ int vmctl_stdio_pipe(struct vmctl_stdio *io, int i)
     io->ours[i] = fds[i == 0];
     io->child[i] = fds[i != 0];
     io->close_child[i] = true;
-    fcntl(fds[0], F_SETPIPE_SZ, PIPE_SIZE); /* a wish: unprivileged users have a quota */
+    fcntl(fds[0], F_SETPIPE_SZ, PIPE_SIZE); /* may fail: unprivileged users have a quota */
     return fcntl(io->ours[i], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 

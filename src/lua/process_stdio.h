@@ -16,8 +16,8 @@ struct vmctl_stdio {
 /* A pipe for fd `i`, our end non-blocking: 0 or -errno. */
 int vmctl_stdio_pipe(struct vmctl_stdio *io, int i);
 
-/* Makes what fields `stdin`, `stdout` and `stderr` of the table at 1 say, or a terminal: 0 or -errno. Also after an error the fds are
- * the caller's, who drops them. */
+/* Makes the fds that the fields `stdin`, `stdout` and `stderr` of the table at 1 ask for, or a terminal: 0 or -errno. Also after an
+ * error the caller has to drop them. */
 int vmctl_stdio_make(lua_State *L, struct vmctl_stdio *io, struct vmctl_spawn *how, bool tty);
 
 /* Closes the child's side where it was made here, and ours if asked to. */

@@ -26,7 +26,7 @@ static void resolver_close(struct vmctl_handle *h)
     vmctl_io_stop(r->loop, &r->rio);
     vmctl_io_forget(r->loop, r->rio.fd);
     vmctl_list_remove(&h->link);
-    if (vmctl_loop_is_ours(r->loop)) /* else its thread is not here, and perhaps holds its lock for ever */
+    if (vmctl_loop_is_ours(r->loop)) /* in the child of a fork its thread is missing, and may hold its lock for ever */
         vmctl_resolve_drop(r->query);
     r->query = NULL;
     vmctl_wake_all(&r->waiters, VMCTL_ECLOSED);

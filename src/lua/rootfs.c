@@ -1,5 +1,5 @@
-/* The class vmctl.RootfsBuild: the image of a root file system is made by a worker, a step at a time. A task starts a step and
- * waits for its end, or for a while only, to tell how far it is. */
+/* The class vmctl.RootfsBuild: a worker makes the image of a root file system, a step at a time. A task starts a step and waits for
+ * its end, or for a while only, to report progress. */
 #include "io/rootfs.h"
 
 #include "io/workers.h"
@@ -130,7 +130,7 @@ static int build_start(lua_State *L, struct build *b, enum step step)
     return 1;
 }
 
-/* The descriptor at 2 is duplicated; what is read of it: offset at 3 and size at 4, or all. */
+/* Starts a step that reads a duplicate of the descriptor at 2: from the offset at 3 the size at 4, or all of it. */
 static int build_read(lua_State *L, enum step step)
 {
     struct build *b = build_idle(L);
@@ -186,7 +186,7 @@ static int build_result(lua_State *L, struct build *b)
     return 1;
 }
 
-/* b:wait([timeout]) -> the digest of what was read, 64 digits, or the image's size; ETIMEDOUT: it goes on */
+/* b:wait([timeout]) -> the digest of the bytes that were read, 64 digits, or the image's size; ETIMEDOUT: the step goes on */
 static int build_wait(lua_State *L, int status, lua_KContext ctx)
 {
     struct lua_build *lb = luaL_checkudata(L, 1, VMCTL_ROOTFS_BUILD);
@@ -238,7 +238,7 @@ static int l_build_find(lua_State *L)
     return 3;
 }
 
-/* b:close(): what runs ends soon. The file stays as it is */
+/* b:close(): a running step ends soon. The file stays as it is */
 static int l_build_close(lua_State *L)
 {
     struct lua_build *lb = luaL_checkudata(L, 1, VMCTL_ROOTFS_BUILD);
@@ -261,7 +261,7 @@ struct file_lock {
     int fd;
 };
 
-/* A file that its last owner has removed locks nothing any more. */
+/* True if the file is still at its path: after its last owner has removed it, its lock means nothing. */
 static bool lock_is_there(int fd, const char *path)
 {
     struct stat own, named;
@@ -269,7 +269,7 @@ static bool lock_is_there(int fd, const char *path)
 }
 
 /* core.lock_file(path) -> lock; EBUSY: another process, or another lock of this one, has it, or had it a moment ago. The file is made if
- * it is not there; who has the lock may remove it. */
+ * it is missing; the owner of the lock may remove it. */
 static int l_lock_file(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);

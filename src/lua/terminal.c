@@ -1,5 +1,5 @@
-/* The program's own terminal and standard descriptors, for those who talk to a person. Nothing here happens unless it is asked for, and it is undone
- * when its object is closed. */
+/* The program's own terminal and standard descriptors, for interactive programs. Changes happen on request only, and are undone when
+ * their object is closed. */
 #include "io/standard_fds.h"
 #include "lua/check.h"
 #include "lua/classes.h"
@@ -33,7 +33,7 @@ static int l_terminal_size(lua_State *L)
     return 2;
 }
 
-/* core.terminal_raw(fd) -> object: the terminal gives every key as it is, until close() */
+/* core.terminal_raw(fd) -> object: the terminal passes every key unchanged, until close() */
 static int l_terminal_raw(lua_State *L)
 {
     int fd = vmctl_check_fd(L, 1);

@@ -1,6 +1,6 @@
 /* core.work: a call of core.fs, or of one of its objects, that is made by a worker thread while the task waits. Each such call has
  * a small Lua state of its own, in which the same C function runs: its arguments and results are copied, descriptors are
- * duplicated, so that neither thread ever touches what the other has. */
+ * duplicated, so that the threads share no object. */
 #include "lua/work.h"
 
 #include "io/workers.h"
@@ -26,7 +26,7 @@ enum {
 struct work {
     struct vmctl_job job;
     struct vmctl_waitq waiters;
-    lua_State *M;   /* the worker's state: whose turn it is may use it */
+    lua_State *M;   /* the worker's state: used by the worker during the call, else by its owner */
     int status;     /* of its pcall */
     int first;      /* the function's index there: 1, or 2 above a copy of the object that the call is for */
     bool submitted;
@@ -86,7 +86,7 @@ static bool copy_value(lua_State *from, int at, lua_State *to, int depth)
 
 static const char names_key;
 
-/* From each function that a worker may call to its name. What touches the loop or the process is none. */
+/* Adds the functions of the table on top of the stack, as keys, with their names: a worker may call them. `watch` uses the loop. */
 static void names_add(lua_State *M, int names)
 {
     for (lua_pushnil(M); lua_next(M, -2); lua_pop(M, 1)) {
@@ -161,7 +161,7 @@ static struct work *work_new(void)
     return NULL;
 }
 
-/* A few that are not in use wait for the next call, in the state's list. */
+/* A few unused ones are kept for later calls, in the state's list. */
 
 static struct work *work_take(struct vmctl_lua *st)
 {
@@ -189,10 +189,10 @@ void vmctl_work_close(struct vmctl_lua *st)
         work_free(&((struct work *)st->spare_work[--st->spare_works])->job);
 }
 
-/* The caller's side: a userdata that lets go of its call, whenever the wait ends. */
+/* The caller's side: a userdata that releases its call when the wait ends. */
 
 struct lua_work {
-    struct work *w; /* NULL: it has let go */
+    struct work *w; /* NULL: it was released */
 };
 
 static int l_work_gc(lua_State *L)
@@ -216,7 +216,7 @@ struct copy_call {
     int err;
 };
 
-/* The object in front of the arguments, twice: once to be closed when the call is over. A close takes the caller's own. */
+/* Copies the object in front of the arguments. The method `close` gets the caller's own descriptor. */
 static void copy_object(lua_State *M, struct copy_call *c)
 {
     const int at = WORK_FUNCTION + 1;
@@ -226,7 +226,7 @@ static void copy_object(lua_State *M, struct copy_call *c)
     c->first = 2;
 }
 
-/* In the worker's state. Puts there what on_run calls. */
+/* Pushes the function and arguments that on_run calls, in the worker's state. */
 static int copy_call(lua_State *M)
 {
     struct copy_call *c = lua_touserdata(M, 1);
@@ -316,7 +316,7 @@ static int work_over(lua_State *L, int status, lua_KContext ctx)
     return vmctl_fail(L, why, "%s", title);
 }
 
-/* The call is handed over, or an error is returned. */
+/* Passes the call to a worker, or returns an error. */
 static int work_start(lua_State *L, struct vmctl_lua *st)
 {
     luaL_checkstring(L, 2);
@@ -344,8 +344,8 @@ static int work_refused(lua_State *L, int err)
     return vmctl_fail(L, err, "%s", title);
 }
 
-/* core.work(timeout, name, function, ...) -> the function's results; 30 s by default. Waits. When the wait ends before the call,
- * the call goes on, and what it gives is thrown away. */
+/* core.work(timeout, name, function, ...) -> the function's results; 30 s by default. Waits. When the wait ends before the call, the
+ * call goes on, and its results are dropped. */
 static int l_work(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
