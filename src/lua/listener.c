@@ -75,7 +75,7 @@ static int listener_accept(lua_State *L, int status, lua_KContext ctx)
     struct vmctl_addr peer;
     char text[VMCTL_ADDR_TEXT];
     lua_settop(L, 2);
-    struct vmctl_stream *s = vmctl_stream_new(L, st); /* before there is an fd that could be lost */
+    struct vmctl_stream *s = vmctl_stream_new(L, st); /* first: an error would lose the fd */
     int fd, err = vmctl_listener_accept(l, &fd, &peer);
     int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
     if (!err) {
@@ -124,7 +124,7 @@ static int l_listener_address(lua_State *L)
     return vmctl_push_address(L, &a);
 }
 
-/* l:leave_file(): close does not remove the file of a Unix socket, nor look at it */
+/* l:leave_file(): close will neither remove the file of a Unix socket nor look at it */
 static int l_listener_leave_file(lua_State *L)
 {
     listener_check(L, 1)->l.ino = 0;

@@ -72,7 +72,7 @@ static int l_merge_drop(lua_State *L)
     return 0;
 }
 
-/* f:finish(): the frame that is half out is the last */
+/* f:finish(): ends it after the frame that is partly written */
 static int l_merge_finish(lua_State *L)
 {
     vmctl_merge_finish(luaL_checkudata(L, 1, VMCTL_MERGE));

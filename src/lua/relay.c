@@ -1,4 +1,4 @@
-/* The class vmctl.Relay: two streams become one conversation, and their bytes never become Lua strings. */
+/* The class vmctl.Relay: copies bytes between two streams in both directions; they never become Lua strings. */
 #include "io/relay.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
@@ -9,7 +9,7 @@
 
 enum { RELAY_STREAMS = 2 }; /* user values: the streams a and b while a trace is recorded; behind them the same, always */
 
-/* The relay on top and the streams 1 and 2 know each other: who hangs up one of them means the relay. */
+/* Binds the streams 1 and 2 to the relay on top: hang_up of one of them ends the relay. */
 static void relay_bind(lua_State *L)
 {
     for (int i = 1; i <= RELAY_STREAMS; i++) {

@@ -1,6 +1,6 @@
 /* vmctl.Calls: unary calls over a framed stream, one frame for the request and one of the same stream id for the answer. A
- * call encodes, waits and gets its answer in one step; the one who reads the stream hands answers to those who wait. What is
- * out of the ordinary is refused before anything is done, and Lua does it (lua/vmctl/ttrpc/client_connection.lua). */
+ * call encodes, waits and gets its answer in one step; the task that reads the stream passes answers to the calls that wait. Uncommon
+ * cases are refused before anything is done, and Lua handles them (lua/vmctl/ttrpc/client_connection.lua). */
 #include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
@@ -11,21 +11,21 @@
 
 enum {
     CALLS_PLACES = 128, /* a power of two */
-    CALLS_STREAM = 1, CALLS_ANSWERS = 2, /* user values: the stream, and a list of what came by place */
+    CALLS_STREAM = 1, CALLS_ANSWERS = 2, /* user values: the stream, and a list of answers by place */
     CALLS_READ = 3 /* stack slot, of calls_read */
 };
 
 /* The slots of a call's stack. */
 enum { C_SELF = 1, C_SERVICE, C_METHOD, C_REQUEST, C_REQUEST_TYPE, C_ANSWER_TYPE, C_DEADLINE };
 
-/* Of a place. ANSWERED: the message was decoded; ENVELOPE: the bytes around it, which Lua looks at. */
+/* Of a place. ANSWERED: the message was decoded; ENVELOPE: Lua has to decode the answer's bytes. */
 enum call_status { CALL_NONE, CALL_PENDING, CALL_ANSWERED, CALL_ENVELOPE, CALL_FAILED };
 
 struct call {
     struct vmctl_waitq waiter; /* one task at most */
     const void *type;          /* of the answer's message */
     uint32_t id;
-    enum call_status status;   /* anything but NONE: its task has not come for the result yet */
+    enum call_status status;   /* anything but NONE: its task has not taken the result yet */
 };
 
 struct vmctl_calls {
@@ -34,7 +34,7 @@ struct vmctl_calls {
     uint32_t request, answer; /* types of frames */
     uint64_t next;            /* stream id: odd */
     size_t live;
-    struct call *own;         /* of the one who reads; NULL: it has none, or its answer is there */
+    struct call *own;         /* of the task that reads; NULL: it has none, or its answer is there */
     struct call places[CALLS_PLACES]; /* of an id: its number modulo theirs */
 };
 
@@ -77,7 +77,7 @@ static int l_calls_new(lua_State *L)
 
 /* Calling */
 
-/* Pushes what came for a call, and empties its place. */
+/* Pushes the answer or failure of a call, and empties its place. */
 static enum call_status calls_collect(lua_State *L, struct vmctl_calls *c, struct call *call)
 {
     enum call_status status = call->status;
@@ -89,7 +89,8 @@ static enum call_status calls_collect(lua_State *L, struct vmctl_calls *c, struc
     return status;
 }
 
-/* The results of a call for what came, which is on the top of the stack: an outcome's name and it, or nil and the failure's parts. */
+/* Turns the answer or failure on top of the stack into the results of a call: an outcome's name and the answer, or nil and the
+ * failure's parts. */
 static int calls_outcome(lua_State *L, enum call_status status)
 {
     if (status != CALL_FAILED) {
@@ -112,7 +113,7 @@ static int calls_wait(lua_State *L, int status, lua_KContext ctx)
     int why = status == LUA_YIELD ? vmctl_why(st, L) : 0;
     if (call->status == CALL_PENDING && !why)
         return vmctl_park(st, L, &call->waiter, C_DEADLINE, status, ctx, calls_wait);
-    if (call->status == CALL_PENDING) { /* its task waits no more: frames for it are not for us */
+    if (call->status == CALL_PENDING) { /* its task waits no more: a late answer is Lua's to handle */
         call->status = CALL_NONE;
         c->live--;
         return why == -ETIMEDOUT ? vmctl_fail_text(L, why, "no answer in time") : vmctl_fail(L, why, "no answer");
@@ -120,7 +121,7 @@ static int calls_wait(lua_State *L, int status, lua_KContext ctx)
     return calls_outcome(L, calls_collect(L, c, call));
 }
 
-/* A task whose wait nothing refuses: else the call would be left behind. */
+/* True if the wait of this task will not be refused: a refused wait would leave the call behind. */
 static bool calls_may_wait(struct vmctl_lua *st, lua_State *L)
 {
     struct vmctl_task *t = vmctl_task_here(st, L);
@@ -172,7 +173,7 @@ static struct vmctl_calls *calls_check_arguments(lua_State *L)
 }
 
 /* calls:call(service, method, table, its type, the answer's type, deadline) -> outcome. Waits. "answered", table; "envelope", string:
- * the answer's envelope, which is to be looked at; "unsent": nothing was done, and it is to be done otherwise; nil, message, code,
+ * the answer's envelope, which the caller decodes; "unsent": nothing was done, and the caller has to send it; nil, message, code,
  * status: it failed. */
 static int l_calls_call(lua_State *L)
 {
@@ -217,7 +218,7 @@ static int l_calls_take(lua_State *L)
     return 1;
 }
 
-/* calls:give_up(place): its answer is not for us any more */
+/* calls:give_up(place): its answer is no longer awaited */
 static int l_calls_give_up(lua_State *L)
 {
     struct vmctl_calls *c = calls_check(L);
@@ -232,7 +233,7 @@ static int l_calls_give_up(lua_State *L)
 
 /* Reading */
 
-/* Ends a call with the value on the top of the stack, which is popped. `self`: where the calls are. */
+/* Ends a call with the value on top of the stack, which is popped. `self`: stack slot of the calls. */
 static void calls_end(lua_State *L, struct vmctl_calls *c, int self, struct call *call, enum call_status status)
 {
     lua_getiuservalue(L, self, CALLS_ANSWERS);
@@ -245,7 +246,7 @@ static void calls_end(lua_State *L, struct vmctl_calls *c, int self, struct call
     vmctl_wake_one(&call->waiter, 0);
 }
 
-/* In place of the bytes of an answer: text is on the top of the stack. */
+/* Replaces the reason on top of the stack by the failure of an answer that cannot be decoded. */
 static void calls_push_malformed(lua_State *L)
 {
     lua_pushfstring(L, "the answer: %s", lua_tostring(L, -1));
@@ -257,7 +258,7 @@ static void calls_push_malformed(lua_State *L)
     lua_remove(L, -2);
 }
 
-/* Hands an answer to the call that waits for it. False: none does. */
+/* Passes an answer to the call that waits for it. False: no call waits for it. */
 static bool calls_settle(lua_State *L, struct vmctl_calls *c, const struct vmctl_frame *frame)
 {
     const struct vmctl_stream *s = &c->stream->s;
@@ -280,7 +281,7 @@ static bool calls_settle(lua_State *L, struct vmctl_calls *c, const struct vmctl
     return true;
 }
 
-/* 1 stream, 2 time-out, 3 calls; the context counts the answers that were handed out */
+/* 1 stream, 2 time-out, 3 calls; the context counts the answers that were passed on */
 static int calls_read(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
@@ -310,8 +311,8 @@ static int calls_read(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* calls:read([timeout]) -> as stream:read_frame, but for the answers that calls wait for; true: no call waits any more, or the own
- * one no longer */
+/* calls:read([timeout]) -> as stream:read_frame, without the answers that calls wait for; true: no call waits any more, or the task's own
+ * one has its answer */
 static int l_calls_read(lua_State *L)
 {
     (void)calls_check(L);
@@ -324,7 +325,7 @@ static int l_calls_read(lua_State *L)
 
 /* Ids and failures */
 
-/* calls:take_id() -> the next stream id, for a call that is made otherwise; nil: they are used up */
+/* calls:take_id() -> the next stream id, for a call that Lua makes; nil: they are used up */
 static int l_calls_take_id(lua_State *L)
 {
     struct vmctl_calls *c = calls_check(L);
@@ -335,7 +336,7 @@ static int l_calls_take_id(lua_State *L)
     return 1;
 }
 
-/* calls:continue(id): ids go on from there, which is none of an earlier one */
+/* calls:continue(id): ids go on from this one, which no call has had */
 static int l_calls_continue(lua_State *L)
 {
     struct vmctl_calls *c = calls_check(L);
@@ -345,7 +346,7 @@ static int l_calls_continue(lua_State *L)
     return 0;
 }
 
-/* calls:fail({ message, code, status } [, id]) -> whether there was any. Ends the call with that id, or all. */
+/* calls:fail({ message, code, status } [, id]) -> true if there was a call. Ends the call with that id, or all. */
 static int l_calls_fail(lua_State *L)
 {
     struct vmctl_calls *c = calls_check(L);
@@ -364,7 +365,7 @@ static int l_calls_fail(lua_State *L)
     return 1;
 }
 
-/* calls:live() -> how many wait for an answer */
+/* calls:live() -> the number of calls that wait for an answer */
 static int l_calls_live(lua_State *L)
 {
     lua_pushinteger(L, (lua_Integer)calls_check(L)->live);

@@ -1,6 +1,6 @@
 /* The interface of vmctl.pb, a separate shared object, to the core: requests and answers of ttrpc, from Lua tables to bytes and
- * back, with no string and no envelope's table in between. It does what is ordinary; it refuses the rest, with nothing done,
- * and Lua then does that, with its own errors. */
+ * back, with no string and no envelope's table in between. It handles the common cases; it refuses the others, with nothing done,
+ * and Lua then handles those, with its own errors. */
 #ifndef VMCTL_LUA_RPC_ENVELOPE_H
 #define VMCTL_LUA_RPC_ENVELOPE_H
 

@@ -1,12 +1,12 @@
-/* vmctl.Requests: the other end of vmctl.Calls: requests come as values, answers leave as tables. What is out of the ordinary
- * comes as a frame's bytes, or is refused with nothing done, and Lua does it (lua/vmctl/ttrpc/server_connection.lua). */
+/* vmctl.Requests: the other end of vmctl.Calls: requests come as values, answers leave as tables. An uncommon request comes as a
+ * frame's bytes; an uncommon answer is refused with nothing done, and Lua sends it (lua/vmctl/ttrpc/server_connection.lua). */
 #include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/park.h"
 #include "lua/rpc_send.h"
 
 enum {
-    REQUESTS_STREAM = 1, REQUESTS_SPARE = 2, /* user values: the stream, and the queue of those who may read */
+    REQUESTS_STREAM = 1, REQUESTS_SPARE = 2, /* user values: the stream, and the queue of tasks that may read */
     REQUESTS_READ = 3    /* stack slot, of requests_read */
 };
 
@@ -18,7 +18,7 @@ struct vmctl_requests {
     const struct vmctl_envelopes *envelopes;
     uint32_t request, answer; /* types of frames */
     struct vmctl_waitq *spare;
-    struct vmctl_chore call;  /* of one who may read; undone where nobody is needed */
+    struct vmctl_chore call;  /* wakes a task that may read; removed where none is needed */
 };
 
 static struct vmctl_requests *requests_check(lua_State *L)
@@ -50,8 +50,8 @@ static int l_requests_new(lua_State *L)
     return 1;
 }
 
-/* Pushes kind, payload, stream id, flags, and for a request that is in order, whose payload is the argument, service,
- * method and timeout_nano. */
+/* Pushes kind, payload, stream id and flags; of a well-formed common request the payload is its argument, and service, method and
+ * timeout_nano follow. */
 static int requests_push(lua_State *L, const struct vmctl_requests *r, const struct vmctl_frame *frame)
 {
     const struct vmctl_stream *s = &r->stream->s;
@@ -94,7 +94,7 @@ static int l_requests_read(lua_State *L)
     return requests_read(L, LUA_OK, 0);
 }
 
-/* requests:answer(stream id, type, table) -> true; false: not sent, and to be done otherwise. Does not wait. */
+/* requests:answer(stream id, type, table) -> true; false: not sent, the caller has to send it. Does not wait. */
 static int l_requests_answer(lua_State *L)
 {
     struct vmctl_requests *r = requests_check(L);
@@ -109,7 +109,7 @@ static int l_requests_answer(lua_State *L)
     return 1;
 }
 
-/* requests:call_later(queue): before the loop waits next, one who waits there is woken. Does not wait. */
+/* requests:call_later(queue): before the loop waits next, one task of the queue is woken. Does not wait. */
 static int l_requests_call_later(lua_State *L)
 {
     struct vmctl_requests *r = requests_check(L);
@@ -123,7 +123,7 @@ static int l_requests_call_later(lua_State *L)
     return 0;
 }
 
-/* requests:call_off(): nobody is woken any more. Also when it is collected. */
+/* requests:call_off(): undoes call_later. The collector does the same. */
 static int l_requests_call_off(lua_State *L)
 {
     vmctl_list_remove(&requests_check(L)->call.link);

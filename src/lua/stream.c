@@ -37,7 +37,7 @@ void vmctl_stream_label(struct vmctl_stream *s, const char *label)
 {
     char *copy = strdup(label);
     if (!copy)
-        return; /* it is only for people */
+        return; /* only messages show it */
     free(s->label);
     s->label = copy;
 }

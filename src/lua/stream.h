@@ -9,7 +9,7 @@
 
 /* The userdata: a stream and its time-outs. User values: see below. */
 struct vmctl_lua_stream {
-    const void *mark;                   /* says that this is one, with no look at the registry: see vmctl_stream_check */
+    const void *mark;                   /* identifies a stream without a look at the registry: see vmctl_stream_check */
     struct vmctl_stream s;
     double read_timeout, write_timeout; /* seconds, for calls that give none */
     struct vmctl_process *child;        /* whose stdin and stdout it is, and which ends with it; else NULL */
@@ -23,7 +23,7 @@ struct vmctl_stream *vmctl_stream_new(lua_State *L, struct vmctl_lua *st);
 
 struct vmctl_lua_stream *vmctl_stream_check(lua_State *L, int arg);
 
-/* The stream in slot 1, for what runs only after vmctl_stream_check has seen it: continuations, and the halves of a call. */
+/* The stream in slot 1, for code that runs only after vmctl_stream_check has seen it: continuations, and the halves of a call. */
 static inline struct vmctl_lua_stream *vmctl_stream_checked(lua_State *L)
 {
     return lua_touserdata(L, 1);

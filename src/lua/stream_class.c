@@ -1,5 +1,5 @@
-/* The class vmctl.Stream: its life, and what it tells of itself. Reading is in stream_read.c, writing in stream_write.c,
- * frames in stream_frame.c and stream_frame_write.c. */
+/* The class vmctl.Stream: closing, settings and properties. Reading is in stream_read.c, writing in stream_write.c, frames in
+ * stream_frame.c and stream_frame_write.c. */
 #include "io/relay.h"
 #include "io/socket.h"
 #include "io/spawn.h"
@@ -15,7 +15,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-/* s:discard(): forgets what was received and not read, and what was queued and not sent */
+/* s:discard(): drops received bytes that were not read, and queued bytes that were not sent */
 static int l_stream_discard(lua_State *L)
 {
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
@@ -46,19 +46,19 @@ static int l_stream_close(lua_State *L)
     return 1;
 }
 
-/* s:reset(): closes it so that the peer does not take this for an ordinary end, where the socket has a way to say so: TCP by
- * an RST, a Unix socket by what we have not read of it. */
+/* s:reset(): closes it so that the peer sees an error and no ordinary end, where the socket can tell that: TCP by an RST, a Unix socket
+ * if bytes of it are unread. */
 static int l_stream_reset(lua_State *L)
 {
     const struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
     struct linger now = { .l_onoff = 1 };
     if (s->kind == VMCTL_STREAM_SOCKET && s->wfd >= 0 && vmctl_loop_is_ours(s->loop))
-        (void)setsockopt(s->wfd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* what it cannot do is no failure */
+        (void)setsockopt(s->wfd, SOL_SOCKET, SO_LINGER, &now, sizeof now); /* not every socket can do it */
     return l_stream_close(L);
 }
 
-/* s:hang_up(): as if its peer had gone without a word, ECONNRESET. What was received can still be read. A relay that has its
- * descriptor ends. */
+/* s:hang_up(): as if its peer had reset the connection, ECONNRESET. Received bytes can still be read. A relay that has its descriptor
+ * ends. */
 static int l_stream_hang_up(lua_State *L)
 {
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;
@@ -231,8 +231,8 @@ static bool stream_has_unread(const struct vmctl_stream *s)
            (s->kind == VMCTL_STREAM_SOCKET && s->rfd >= 0 && recv(s->rfd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0);
 }
 
-/* s:hung_up(): has the peer ended its side, even though bytes of it may still be unread? Second: has it gone altogether?
- * Third: are there such bytes (of a socket)? */
+/* s:hung_up() -> three booleans: the peer has ended its side, though bytes of it may still be unread; it has closed both sides; there
+ * are such bytes (of a socket) */
 static int l_stream_hung_up(lua_State *L)
 {
     const struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;

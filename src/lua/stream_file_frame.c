@@ -1,4 +1,4 @@
-/* Bytes of a file as a frame of a stream, by splice: they never stand in this process' memory. */
+/* Bytes of a file as a frame of a stream, by splice: they are never in this process' memory. */
 #include "io/sysio.h"
 #include "lua/check.h"
 #include "lua/classes.h"
@@ -18,7 +18,7 @@ enum {
     F_TYPE = 2, F_FILE, F_MOST, F_TIMEOUT, F_PIPE, /* slots */
     FILE_HEAD = 5,                                 /* of the payload: a zero byte, and the number of bytes */
     FILE_LEAST = 128 * 1024,                       /* bytes: a pipe for fewer costs more than it saves */
-    FILE_MOST = 1024 * 1024                        /* bytes: what a pipe of anybody's may hold */
+    FILE_MOST = 1024 * 1024                        /* bytes: the limit for pipes of ordinary users */
 };
 
 /* Holds the bytes of the file between its pages and the socket, so that their number is known before the header is sent. */
@@ -89,7 +89,7 @@ static int file_splice(struct vmctl_stream *s, struct file_pipe *p)
     return err;
 }
 
-/* Queues what is left, as a frame that does not get out in time is queued. */
+/* Queues the rest, as the rest of any frame that is not written in time. */
 static void file_queue_rest(struct vmctl_stream *s, struct file_pipe *p)
 {
     while (p->left && !s->werr) {
@@ -97,7 +97,7 @@ static void file_queue_rest(struct vmctl_stream *s, struct file_pipe *p)
         struct iovec iov = { s->loop->scratch, n > 0 ? (size_t)n : 0 };
         int err = n > 0 ? vmctl_stream_send(s, &iov, 1) : n < 0 && errno == EINTR ? 0 : -EIO;
         if (err && !s->werr)
-            s->werr = err; /* half a frame is out */
+            s->werr = err; /* a part of the frame is written */
         p->left -= iov.iov_len;
     }
 }
@@ -135,14 +135,14 @@ static int file_frame_send(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* Frames of a type and a length, to a socket that takes them at once. */
+/* True for a stream whose frames have a type and a length, on a socket that takes bytes at once. */
 static bool file_frame_fits(const struct vmctl_stream *s)
 {
     return s->kind == VMCTL_STREAM_SOCKET && s->wfd >= 0 && !s->werr && !s->shutting && !s->corked && !vmctl_buf_len(&s->out) &&
            !vmctl_stream_traced(s) && s->format.type_size && !s->format.stream_size && !s->format.flags_size;
 }
 
-/* s:write_file_frame(type, file, most, [timeout]) -> true; false: nothing was read or written, the caller has to do it otherwise */
+/* s:write_file_frame(type, file, most, [timeout]) -> true; false: nothing was read or written, the caller has to read and write it */
 int vmctl_l_write_file_frame(lua_State *L)
 {
     struct vmctl_stream *s = &vmctl_stream_check(L, 1)->s;

@@ -23,9 +23,9 @@ int vmctl_frame_push(lua_State *L, const struct vmctl_frame_format *f, const str
     return n + 2;
 }
 
-/* Reading is over, unless skip_frame or read_skipped get past it; sending is not: the peer can still be told. Fails with four
- * values, of which the last says what it was: who knows the types can tell a large message from framing that is lost. A trace
- * has the header as bytes, so that what read_skipped gives follows it. */
+/* Ends reading until skip_frame or read_skipped has passed the frame; sending goes on, so that the peer can be told. Fails with four
+ * values, of which the last describes the frame: a caller that knows the types can tell a large message from lost framing. A trace has
+ * the header as bytes, so that the bytes of read_skipped follow it. */
 static int frame_too_big(lua_State *L, struct vmctl_stream *s, const struct vmctl_frame *frame)
 {
     uint32_t limit = vmctl_frame_limit(&s->format, frame->type);
@@ -149,7 +149,7 @@ static int stream_read_frame(lua_State *L, int status, lua_KContext ctx)
     return vmctl_frame_read(L, ls, &r, &frame) ? frame_give(L, s, &frame) : r.results;
 }
 
-/* A whole frame that is there already needs no more than this. */
+/* Reads a whole frame that is there already: the most frequent case. */
 static int frame_read_plain(lua_State *L, struct vmctl_stream *s)
 {
     struct vmctl_frame frame;
@@ -174,9 +174,9 @@ int vmctl_l_read_frame(lua_State *L)
     return stream_read_split(L, LUA_OK, 0);
 }
 
-/* All complete frames, `most` at the most, into two arrays; a frame that is too big waits for the next call. 0: none are
- * there any more. What makes a table or a string may run a finalizer, and that one may read from the stream or close it:
- * so frames are looked for after the tables are made, and each is consumed before its string. */
+/* Puts all complete frames, `most` at the most, into two arrays; a frame that is too big waits for the next call. 0: there are none any
+ * more. Making a table or a string may run a finalizer, which may read from the stream or close it: so frames are looked for after the
+ * tables are made, and each is consumed before its string is made. */
 static int frames_take(lua_State *L, struct vmctl_stream *s, struct vmctl_frame *frame, lua_Integer most)
 {
     bool typed = s->format.type_size > 0;

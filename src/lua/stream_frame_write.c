@@ -6,8 +6,8 @@
 
 #include <errno.h>
 
-/* The stack of the four calls is brought to one shape: 1 stream, 2 type or types or nil, 3 payload or payloads,
- * 4 time-out, then stream id and flags. The context counts the frames that are queued or gone. */
+/* The four calls share one stack layout: 1 stream, 2 type or types or nil, 3 payload or payloads, 4 time-out, then stream id and
+ * flags. The context counts the frames that are queued or written. */
 
 enum { W_TYPE = 2, W_PAYLOAD, W_TIMEOUT, W_STREAM, W_FLAGS };
 
@@ -141,7 +141,7 @@ static int frame_write_prepare(lua_State *L)
     return vmctl_must_pause(vmctl_stream_state(s), L);
 }
 
-/* A frame of a type and a payload that can be sent, or added to what a corked stream holds: the most frequent call needs no more than this. */
+/* True for a frame of a type and a payload that can be sent, or added to the output of a corked stream, at once: the most frequent case. */
 static bool frame_is_plain(lua_State *L, const struct vmctl_stream *s, struct vmctl_frame *frame, const char **body)
 {
     size_t held = vmctl_buf_len(&s->out);

@@ -21,8 +21,8 @@ static enum vmctl_stream_kind open_kind(int fd)
     return isatty(fd) ? VMCTL_STREAM_TTY : VMCTL_STREAM_PIPE;
 }
 
-/* core.open(fd, [kind], [label]) -> stream: takes the fd, which it makes non-blocking. Without a kind it looks what the fd
- * is; only a virtio port cannot be told from other devices. */
+/* core.open(fd, [kind], [label]) -> stream: takes the fd, which it makes non-blocking. Without a kind it finds out the fd's; only a
+ * virtio port cannot be told from other devices. */
 static int l_open(lua_State *L)
 {
     static const char *const kinds[] = { "socket", "pipe", "tty", "serial", NULL };

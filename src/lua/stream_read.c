@@ -136,8 +136,8 @@ int vmctl_l_read_exact(lua_State *L)
     return stream_read_exact(L, LUA_OK, 0);
 }
 
-/* Reading is over, unless skip_past finds the line's end; sending is not: the peer can still be told. Fails with four values, of
- * which the last is how the line begins. */
+/* Ends reading until skip_past has found the line's end; sending goes on, so that the peer can be told. Fails with four values, of
+ * which the last is the beginning of the line. */
 static int stream_too_big(lua_State *L, struct vmctl_stream *s, size_t max)
 {
     char start[LINE_START];
@@ -212,7 +212,7 @@ static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
             return 1;
         }
         if (len >= size)
-            vmctl_buf_consume(&s->in, len - size + 1); /* what is left may be the pattern's beginning */
+            vmctl_buf_consume(&s->in, len - size + 1); /* the rest may be the pattern's beginning */
         if (!stream_more(L, ls, 0, &r))
             return vmctl_stream_await(L, ls, vmctl_buf_len(&s->in) + 1, &r);
     }
@@ -236,7 +236,7 @@ static int stream_skip_frame(lua_State *L, int status, lua_KContext ctx)
         }
         if (!stream_more(L, ls, 0, &r)) {
             int results = vmctl_stream_await(L, ls, 1, &r);
-            if (s->skip && !s->rerr) /* not in time: what is left of it is still in the way */
+            if (s->skip && !s->rerr) /* not in time: the rest of it still has to be skipped */
                 s->rerr = VMCTL_ETOOBIG;
             return results;
         }
@@ -267,7 +267,7 @@ static int stream_read_skipped(lua_State *L, int status, lua_KContext ctx)
     n = n < s->skip ? n : s->skip;
     s->skip -= n;
     if (s->skip)
-        s->rerr = VMCTL_ETOOBIG; /* what is left of it is still in the way */
+        s->rerr = VMCTL_ETOOBIG; /* the rest of it still has to be skipped */
     return stream_push(L, s, n, n);
 }
 

@@ -6,8 +6,8 @@
 
 static const char hook_key;
 
-/* The hook gets the event's name, the stream and the `n` values on top of the stack, which stay there. It must not wait. One
- * that fails is told nothing more: the traced stream goes on as without a trace. */
+/* The hook gets the event's name, the stream and the `n` values on top of the stack, which stay there. It must not wait. After an error
+ * it is not called any more, and the traced stream goes on as without a trace. */
 static void trace_call(lua_State *L, struct vmctl_lua *st, int stream_at, const char *event, int n)
 {
     int top = lua_gettop(L);

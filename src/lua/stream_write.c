@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-/* s:write(bytes, [timeout]) -> true; on failure the fourth value is how many bytes were taken. The context is that number. */
+/* s:write(bytes, [timeout]) -> true; on failure the fourth value is the number of bytes that were taken. The context is that number. */
 static int stream_write(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
