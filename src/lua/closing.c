@@ -4,8 +4,8 @@
 #include <lauxlib.h>
 #include <string.h>
 
-/* Would the value on top of the stack be closed by the function at `function`? That may also have been called in its place, by
- * a tail call. Pops the value. */
+/* Tells if the function at `function` is the closing method of the value on top of the stack, or may have replaced it by a tail call.
+ * Pops the value. */
 static bool is_closed_by(lua_State *L, int function, const lua_Debug *frame)
 {
     int top = lua_gettop(L);

@@ -5,7 +5,7 @@
 #include <lua.h>
 #include <stdbool.h>
 
-/* Does a closing method run in this coroutine, or something that it has called? */
+/* True if a closing method runs in this coroutine, or a function that it has called. */
 bool vmctl_is_closing(lua_State *L);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <lauxlib.h>
 
-/* Not any debugger's or profiler's hook, but one that wants to be called at the first opportunity. */
+/* Tells if the hook wants to be called at the first opportunity, as no hook of a debugger or profiler does. */
 static bool wants_any_call(lua_State *L)
 {
     const int any = LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT;
@@ -39,13 +39,13 @@ static int nothing(lua_State *L)
 }
 
 /* The hook belongs to the main state, which may have resumed the coroutine that drives the loop: a call on top of its stack
- * does no harm, and an error of the hook goes no further than here. */
+ * does no harm, and an error of the hook ends here. */
 bool vmctl_interrupt_hear(lua_State *L, struct vmctl_lua *st)
 {
     luaL_checkstack(st->main, 2, "an interrupt");
     lua_pushcfunction(st->main, nothing);
     if (lua_pcall(st->main, 0, 0, 0) == LUA_OK) {
-        st->heard = lua_gethook(st->main); /* one that stays and does nothing is not called again */
+        st->heard = lua_gethook(st->main); /* a hook that stays and raises nothing is not called again */
         return false;
     }
     if (st->main != L)

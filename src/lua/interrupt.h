@@ -20,7 +20,7 @@ struct vmctl_lua;
 void vmctl_interrupt_watch(struct vmctl_lua *st);
 void vmctl_interrupt_unwatch(struct vmctl_lua *st);
 
-/* Is there a hook that was not called yet? */
+/* True if there is a hook that was not called yet. */
 bool vmctl_interrupt_pending(const struct vmctl_lua *st);
 
 /* Lets that hook run. True: it raised an error, which is kept until vmctl_interrupt_raise. */

@@ -89,7 +89,7 @@ static int l_set_unix_time(lua_State *L)
     return 1;
 }
 
-/* core.forked() -> is this the child of a fork, with a copy of what its parent works with? Who removes files at his end asks. */
+/* core.forked() -> true in the child of a fork, whose objects are copies of its parent's: an object must not remove files there. */
 static int l_forked(lua_State *L)
 {
     lua_pushboolean(L, !vmctl_loop_is_ours(&vmctl_lua_get(L)->loop));

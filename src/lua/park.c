@@ -11,7 +11,7 @@
 
 enum {
     PARK_REFUSALS = 1,  /* waits refused to a task that is cancelled or over its limit before the next one raises */
-    PARK_CLOSING = 200  /* the same inside of a closing method, so that what it has to do after a wait is still done */
+    PARK_CLOSING = 200  /* the same inside of a closing method, so that it can still do its work after a wait */
 };
 
 /* A failed task of the root scope ends the wait as well: the script may wait for its result. */
@@ -55,7 +55,7 @@ static void root_wait(lua_State *L, struct vmctl_task *t)
     vmctl_scope_raise_orphans(L, st);
 }
 
-/* Calls `k`, and what k hands back by parking again, until one returns without having parked. In a task the scheduler does
+/* Calls `k`, and each continuation that parks next, until one returns without having parked. In a task the scheduler does
  * that; here it is this loop, so that a call takes the C stack of one wait however many it makes. */
 static int root_loop(lua_State *L, struct vmctl_lua *st, lua_KContext ctx, lua_KFunction k)
 {
@@ -103,7 +103,7 @@ static struct vmctl_task *task_may_wait(struct vmctl_lua *st, lua_State *L)
     return t;
 }
 
-/* Behind all that are ready; then k, which finds `why`. */
+/* Queues the task behind all that are ready; then k runs, and vmctl_why gives `why`. */
 static int task_turn(lua_State *L, struct vmctl_task *t, int why, int status, lua_KContext ctx, lua_KFunction k)
 {
     t->budget = VMCTL_TASK_BUDGET;
@@ -127,8 +127,8 @@ static int refuse_raise(lua_State *L, int status, lua_KContext why)
                                            : "the time limit is over and the task goes on waiting");
 }
 
-/* The first wait that a task begins when it is cancelled, or over its limit, fails as it would have failed in the midst. Code
- * that waits on and on must not do so for ever: the next one raises. */
+/* A task that is cancelled, or over its limit, gets a failure from the first wait that it begins. The next wait raises, so that no loop
+ * around a wait runs for ever. */
 static bool task_is_stubborn(lua_State *L, struct vmctl_task *t)
 {
     if (t->ignored < PARK_CLOSING)

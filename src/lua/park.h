@@ -24,15 +24,15 @@
 /* Waits in `q` (NULL: for time alone) until the task is woken, or until the deadline. */
 int vmctl_park(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int at, int status, lua_KContext ctx, lua_KFunction k);
 
-/* As vmctl_park, but neither time nor cancelling ends it. An interrupt does, with EINTR: the caller comes to its end without
- * delay, and then calls vmctl_interrupt_raise. */
+/* As vmctl_park, but neither time nor cancelling ends it. An interrupt does, with EINTR: the caller ends without delay, and then calls
+ * vmctl_interrupt_raise. */
 int vmctl_park_shielded(struct vmctl_lua *st, lua_State *L, struct vmctl_waitq *q, int status, lua_KContext ctx, lua_KFunction k);
 
 /* How the wait ended: 0, -ETIMEDOUT, -ECANCELED, or the waker's reason. */
 int vmctl_why(struct vmctl_lua *st, lua_State *L);
 
-/* Must the caller let other tasks run, although it need not wait? Then `return vmctl_pause(L, …)`: k is called after the
- * others' turn. Not when the task is cancelled or over its limit by then: the pause returns that failure itself. */
+/* True if the caller must let other tasks run, although it need not wait: it then does `return vmctl_pause(L, …)`, and k is called after
+ * the others' turn, unless the task is cancelled or over its limit by then: the pause returns that failure itself. */
 bool vmctl_must_pause(struct vmctl_lua *st, lua_State *L);
 int vmctl_pause(struct vmctl_lua *st, lua_State *L, lua_KContext ctx, lua_KFunction k);
 

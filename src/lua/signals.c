@@ -29,8 +29,8 @@ static void signal_set(lua_State *L, sigset_t *set)
 }
 
 /* core.signals({ number, ... }) -> stream of records of 128 bytes that begin with the number (32 bits of this machine),
- * mask: from now on these signals come there and do nothing else to this thread, until mask:close(). Children of core.process
- * have none of that. */
+ * mask: until mask:close() these signals only come there, and have no other effect on this thread. Children of core.process do not
+ * inherit this. */
 static int l_signals(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);

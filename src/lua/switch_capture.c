@@ -1,4 +1,4 @@
-/* vmctl.Capture: what goes through a switch, in a file or a pipe. */
+/* vmctl.Capture: the frames that pass a switch, in a file or a pipe. */
 #include "io/fs_private.h"
 #include "io/pcap_filter.h"
 #include "io/switch_capture.h"
@@ -17,7 +17,8 @@
 
 enum { WHY = 256 };
 
-/* A descriptor of our own of what `fd` has open, non-blocking without making others' so. -EINVAL: neither file, pipe nor socket. */
+/* A descriptor of our own for `fd`: a pipe is opened anew, non-blocking without an effect on others. -EINVAL: neither file, pipe nor
+ * socket. */
 static int own_fd(int fd, enum vmctl_capture_kind *kind)
 {
     char name[32];
@@ -66,7 +67,7 @@ static bool check_filter(lua_State *L, int arg, struct vmctl_pcap_filter **out)
     return !err;
 }
 
-/* core.pcap_check(expression) -> true, or nil, message, code: is it one that libpcap compiles? */
+/* core.pcap_check(expression) -> true, or nil, message, code: libpcap cannot compile it */
 static int l_pcap_check(lua_State *L)
 {
     struct vmctl_pcap_filter *filter = NULL;
@@ -78,7 +79,7 @@ static int l_pcap_check(lua_State *L)
     return 1;
 }
 
-/* sw:capture(path, snaplen, max_bytes, files, filter) -> capture; 0 for what is not limited, nil for no filter */
+/* sw:capture(path, snaplen, max_bytes, files, filter) -> capture; 0 for no limit, nil for no filter */
 int vmctl_l_capture(lua_State *L)
 {
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);
@@ -104,7 +105,7 @@ int vmctl_l_capture(lua_State *L)
     return 1;
 }
 
-/* One that was never opened has no switch. */
+/* Enters the switch of a capture. One that was never opened has none. */
 static void capture_enter(struct vmctl_capture *c)
 {
     if (c->sw)

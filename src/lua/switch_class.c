@@ -28,7 +28,7 @@ static int l_switch_new(lua_State *L)
     return 1;
 }
 
-/* Calls a method, the upvalue, inside the switch: whatever it raises, the switch is left again. */
+/* Calls a method, the upvalue, inside the switch, and leaves the switch again also after an error. */
 static int l_switch_enter(lua_State *L)
 {
     struct vmctl_lua_switch *ls = luaL_checkudata(L, 1, VMCTL_SWITCH);

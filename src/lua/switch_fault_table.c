@@ -1,4 +1,4 @@
-/* The fault of a switch in a table that Lua has checked: numbers by name. */
+/* Reads a fault of a switch from a table that Lua has checked: numbers by name. */
 #include "io/pcap_filter.h"
 #include "lua/switch.h"
 #include "wire/error.h"
@@ -79,7 +79,7 @@ static void read_times(lua_State *L, struct vmctl_fault *f)
     read_table(L, f);
 }
 
-/* Last: nothing is raised behind it. */
+/* Comes last: an error after it would lose the filter. */
 static void read_filter(lua_State *L, struct vmctl_fault *f)
 {
     char why[256] = "";

@@ -19,7 +19,7 @@ static int l_switch_queue(lua_State *L)
     return 0;
 }
 
-/* sw:longest(port, bytes): of a frame that it takes */
+/* sw:longest(port, bytes): the longest frame that the port takes */
 static int l_switch_longest(lua_State *L)
 {
     struct vmctl_switch_port *p = vmctl_switch_port_check(L, 1, 2);
@@ -37,7 +37,7 @@ static int l_switch_mirror(lua_State *L)
     return 0;
 }
 
-/* sw:memory(bytes): of all queues, and as much of delayed frames */
+/* sw:memory(bytes): the limit of all queues, and that of delayed frames */
 static int l_switch_memory(lua_State *L)
 {
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);

@@ -1,4 +1,4 @@
-/* vmctl.Tap: copies of all frames that come into a switch, for Lua. What Lua has not fetched waits in a bounded buffer; when
+/* vmctl.Tap: copies of all frames that come into a switch, for Lua. Frames that Lua has not fetched wait in a bounded buffer; when
  * that is full the switch reads no more until there is room, or, if the tap is lossy, frames are left out and counted. */
 #include "io/pcap_filter.h"
 #include "lua/classes.h"
@@ -17,8 +17,8 @@ enum { TAP_HEAD = 8 }; /* before each frame: its length and its port, 4 bytes ea
 struct lua_tap {
     struct vmctl_switch_watcher watcher;
     struct vmctl_switch *sw;   /* NULL once it is closed */
-    struct vmctl_buf frames;   /* of the switch, inside of which it is looked at */
-    struct vmctl_buf taken;    /* Lua's alone: what was in `frames` before */
+    struct vmctl_buf frames;   /* used inside the switch only */
+    struct vmctl_buf taken;    /* used by Lua only: frames that were in `frames` before */
     size_t left;               /* bytes in `taken`, when the switch was last left */
     size_t most;
     bool lossy, full;
@@ -46,7 +46,7 @@ static void tap_saw(struct vmctl_switch_watcher *w, const struct vmctl_switch_po
     vmctl_buf_append(&t->frames, frame, len);
 }
 
-/* Does it hit the frame? Counts those that match, as a fault does. */
+/* Tells if the tap takes the frame. Counts frames that match, as a fault does. */
 static bool tap_takes(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len)
 {
     struct lua_tap *t = VMCTL_CONTAINER(w, struct lua_tap, watcher);
@@ -92,7 +92,7 @@ static void tap_over(struct vmctl_switch_watcher *w)
     tap_end(VMCTL_CONTAINER(w, struct lua_tap, watcher));
 }
 
-/* The tap takes frames of the port at `arg`, those that the fault behind it would hit. */
+/* Makes the tap take frames of the port at `arg`: those that the fault in the next argument would hit. */
 static void tap_take_from(lua_State *L, struct lua_tap *t, int arg)
 {
     lua_Integer index = luaL_checkinteger(L, arg);
@@ -104,7 +104,7 @@ static void tap_take_from(lua_State *L, struct lua_tap *t, int arg)
     t->watcher.saw = tap_ignores;
 }
 
-/* sw:tap(bytes, lossy, port or nil, fault) -> tap; its user value keeps the switch. With a port it takes frames out of the way */
+/* sw:tap(bytes, lossy, port or nil, fault) -> tap; its user value keeps the switch. With a port it takes frames out of the switch */
 int vmctl_l_tap(lua_State *L)
 {
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);
@@ -146,7 +146,7 @@ static void tap_account(struct lua_tap *t)
     vmctl_switch_leave(t->sw);
 }
 
-/* Takes what has come, if nothing is left of what was taken before. Are there frames for Lua? */
+/* Takes new frames, if none are left of those that were taken before. True: there are frames for Lua. */
 static bool tap_has_frames(struct lua_tap *t)
 {
     if (vmctl_buf_len(&t->taken))

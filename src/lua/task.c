@@ -63,7 +63,7 @@ static void on_deadline(struct vmctl_timer *timer)
         vmctl_task_ready(t, -ETIMEDOUT);
 }
 
-/* Its present wait fails. */
+/* Makes its present wait fail. */
 static void task_interrupt(struct vmctl_task *t)
 {
     if (t->status == VMCTL_TASK_PARKED && !t->shielded)
@@ -183,7 +183,7 @@ void vmctl_scope_cancel_tasks(struct vmctl_scope *s)
         vmctl_task_cancel(VMCTL_CONTAINER(n, struct vmctl_task, link));
 }
 
-/* Also the scopes that its owner has opened inside it, and the owner's own wait. */
+/* Cancels also the scopes that its owner has opened inside it, and the owner's own wait. */
 void vmctl_scope_cancel(struct vmctl_scope *scope)
 {
     struct vmctl_task *owner = scope->owner;

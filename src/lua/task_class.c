@@ -1,4 +1,4 @@
-/* The class vmctl.Task, and what a script calls to make tasks and to wait for time. */
+/* The class vmctl.Task, and the functions that make tasks and wait for time. */
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"
@@ -19,7 +19,7 @@ static struct vmctl_task *task_new(lua_State *L, struct vmctl_lua *st)
     return t;
 }
 
-/* Its function is at `at`, its arguments are above: the task takes their place. */
+/* Makes a task of the function at `at` and the arguments above it, which the task replaces on the stack. */
 static int task_spawn(lua_State *L, struct vmctl_lua *st, struct vmctl_scope *scope, int at)
 {
     int nargs = lua_gettop(L) - at;
@@ -41,8 +41,8 @@ static int l_spawn_here(lua_State *L)
     return task_spawn(L, st, vmctl_scope_here(st), 1);
 }
 
-/* (scope, function, arguments ...) -> task. The scope is one, nil (the innermost here) or true: none, a task that works in
- * the background for as long as the Lua state lives, under no limit of who starts it. */
+/* (scope, function, arguments ...) -> task. The scope is one, nil (the innermost here) or true: no scope, for a background task that may
+ * last as long as the Lua state, without the time limit of the task that starts it. */
 static int l_spawn(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
@@ -166,7 +166,7 @@ static int l_limit(lua_State *L)
     return 1;
 }
 
-/* (seconds) -> when a wait that begins now and lasts that long ends: the task's limit counts as well. */
+/* (seconds) -> the end of a wait that begins now, as an absolute time; the task's limit counts as well. */
 static int l_deadline(lua_State *L)
 {
     lua_pushnumber(L, vmctl_deadline(vmctl_lua_get(L), L, 1, INFINITY));

@@ -1,4 +1,4 @@
-/* Running tasks: rounds of those that are ready and of the loop's events. Here and in task_wrap.c is all that resumes. */
+/* Running tasks: rounds of ready tasks and of the loop's events. Only this file and task_wrap.c resume coroutines. */
 #include "lua/classes.h"
 #include "lua/interrupt.h"
 #include "lua/state.h"
@@ -105,7 +105,7 @@ static void task_bury(lua_State *L, lua_State *co)
     lua_xmove(L, co, 1);
 }
 
-/* Lets go of the coroutine, which is much larger than one result: a task that nobody has joined yet keeps that alone. */
+/* Drops the coroutine, which is much larger than one result: a task that was not joined yet keeps only its result. */
 static void task_keep_result(lua_State *L, struct vmctl_task *t)
 {
     if (t->nargs > 1)
@@ -212,7 +212,7 @@ static int drive_rounds(lua_State *L)
     }
 }
 
-/* The plain script waits no more: an error is about to pass its call. */
+/* Ends the wait of the plain script, before an error passes its call. */
 static void drive_unpark_root(struct vmctl_lua *st)
 {
     vmctl_list_remove(&st->root.waiter.link);
@@ -244,7 +244,7 @@ bool vmctl_drive(lua_State *L, struct vmctl_lua *st, double until, bool (*done)(
     return d.alive;
 }
 
-/* Those that still wait, newest first, so that their <close> variables run. */
+/* Ends tasks that still wait, newest first, so that their <close> variables run. */
 void vmctl_task_end_all(lua_State *L, struct vmctl_lua *st)
 {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &st->living) != LUA_TTABLE)

@@ -24,14 +24,14 @@ static void scope_end(struct vmctl_scope *s)
     vmctl_task_forgive(owner);
 }
 
-/* Not in a foreign coroutine: the end of a scope is a wait. */
+/* Raises in a foreign coroutine: the end of a scope is a wait. */
 static int l_scope_open(lua_State *L)
 {
     vmctl_scope_new(L, vmctl_task_of(vmctl_lua_get(L), L));
     return 1;
 }
 
-/* Waits for the tasks. true, or false and the first error. */
+/* Waits for the tasks. Returns true, or false and the first error. */
 static int scope_wait(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_scope *s = vmctl_scope_check(L, 1);
@@ -62,7 +62,7 @@ static int l_scope_cancel(lua_State *L)
     return 0;
 }
 
-/* Is it open, and empty, so that it can be reused as a new one? Then many calls need no scope each. */
+/* Tells if it is open and empty, so that it can be reused: then many calls need no scope each. */
 static int l_scope_idle(lua_State *L)
 {
     const struct vmctl_scope *s = vmctl_scope_check(L, 1);
