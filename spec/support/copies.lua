@@ -13,10 +13,12 @@ function M.sh(script, ...)
   return assert(vmctl.host:run(command)).stdout
 end
 
+-- A client that is given the revision does not ask if the agent packs files itself.
+local BY_TAR = { revision = "vmctl" }
 local BUSYBOX = "tar stat find xargs sha256sum mv mkdir rm cat id sh rmdir"
 
 --- Calls fn(client, folder) with a client of an agent whose PATH begins with a folder that holds `tools`.
----@param tools "busybox"|table<string, string> busybox' programs, or shell scripts by name
+---@param tools? "busybox"|table<string, string> busybox' programs, or shell scripts by name: then the agent does not pack by itself
 ---@param fn fun(client: vmctl.ExecClient, folder: string)
 function M.with_agent(tools, fn)
   local folder = support.tmpdir()
@@ -24,7 +26,7 @@ function M.with_agent(tools, fn)
   if tools == "busybox" then
     M.sh('for tool in $2; do ln -s "$(command -v busybox)" "$1/bin/$tool"; done', folder, BUSYBOX)
   else
-    for name, script in pairs(tools) do
+    for name, script in pairs(tools or {}) do
       local file = assert(io.open(folder .. "/bin/" .. name, "w"))
       file:write("#!/bin/sh\n", script)
       file:close()
@@ -35,8 +37,8 @@ function M.with_agent(tools, fn)
     os.getenv "VMCTL_AGENT" or "build/vmctl-agent", "--listen",
     "unix:" .. folder .. "/agent", env = { PATH = folder .. "/bin:" .. os.getenv "PATH" }, stdin = "null", stderr = "inherit",
     death_signal = "KILL" })
-  local client = assert(vmctl.exec.client("unix:" .. folder .. "/agent"))
-  assert(client:ready(30))
+  assert(assert(vmctl.exec.client("unix:" .. folder .. "/agent")):ready(30))
+  local client = assert(vmctl.exec.client("unix:" .. folder .. "/agent", tools and BY_TAR or nil))
   fn(client, folder)
 end
 

@@ -1,6 +1,7 @@
 /* vmctl-agent: a static program with Lua, the core, lua-cjson and lua/vmctl inside. */
 #include "agent/embedded.h"
 #include "agent/init.h"
+#include "agent/pack.h"
 #include "agent/stage1.h"
 #include "io/standard_fds.h"
 
@@ -183,6 +184,8 @@ int main(int argc, char **argv)
     struct vmctl_stage1 stage1;
     if (getpid() != 1 && argc == 2 && strcmp(argv[1], "--place") == 0)
         return vmctl_stage1_place();
+    if (getpid() != 1 && argc > 1 && strcmp(argv[1], "--pack") == 0)
+        return vmctl_pack(argc - 2, argv + 2);
     if (getpid() != 1)
         return run(argc, argv, 0);
     vmctl_init_begin();

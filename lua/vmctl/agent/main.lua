@@ -12,6 +12,7 @@ local version = require "vmctl.base.version"
 local IDLE_MEMORY = 1024    -- KiB of Lua's own that an agent without connections may keep: it needs about 500
 local TRIM_PAUSE = 0.5      -- seconds between two times that little is given back to the system
 local FAILURE_PAUSE = 0.1   -- seconds after an accept that failed for a reason which may pass
+local OWN_PROGRAM = "/proc/self/exe"
 local SHARED = 438          -- mode 0666 of a Unix socket that other users may come to as well: who may stay is asked then
 
 local function fail(status, ...)
@@ -147,7 +148,8 @@ end
 -- Serves until a signal says to end; commands that still run are ended then.
 local function serve_all(opened, opts, args, signals)
   local allow = { cid = opts.cid, tcp = opts.tcp == "any" and "any" or nil, uid = opts.uid }
-  local serving = { allow = allow, root = opts.root, on_idle = tidy, on_ready = not opts.root and refresh or nil }
+  local serving = { allow = allow, root = opts.root, on_idle = tidy, on_ready = not opts.root and refresh or nil,
+    packs = core.fs.stat(OWN_PROGRAM) ~= nil }
   task.scope(function(scope)
     local control, cc, forwards = control_plane(scope, opts, args, allow), cc_server(opts, allow), forwarding(opts, allow)
     for _, listener in ipairs(opened.listen) do task.spawn_in(scope, exec.serve, listener, serving) end

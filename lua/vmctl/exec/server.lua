@@ -19,7 +19,7 @@ local SEND_TIMEOUT = 30
 
 local known = {
   allow = "function|table", connections = "integer", env = "table", root = "string", request_timeout = "number",
-  on_idle = "function", on_ready = "function",
+  on_idle = "function", on_ready = "function", packs = "boolean",
 }
 
 -- Answers a Ready message with the agent's name and version, and handles the members that hosts of ours send; others send it empty.
@@ -29,7 +29,7 @@ local function hello(conn, payload, opts)
     local request = payload ~= "" and json.decode(payload) or nil
     answer = opts.on_ready(type(request) == "table" and request or {})
   end
-  answer.agent, answer.version, answer.exec = "vmctl", version, 1
+  answer.agent, answer.version, answer.exec, answer.pack = "vmctl", version, 1, opts.packs and 1 or nil
   return conn:write_frame(T.READY, assert(json.encode(json.object(answer))), SEND_TIMEOUT)
 end
 
@@ -83,9 +83,10 @@ end
 -- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?,
---- on_idle: function?, on_ready: function? } peers that may connect (see vmctl.net.access), how many at a time (1024), additional
--- environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended;
--- on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer
+--- on_idle: function?, on_ready: function?, packs: boolean? } peers that may connect (see vmctl.net.access), how many at a time (1024),
+-- additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended;
+-- on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer; packs: the program packs files
+-- with --pack (docs/wire/exec.md)
 ---@return true|nil, string?, string? code ECANCELED
 function M.serve(listener, opts)
   opts = options.check(opts or {}, known, "exec.serve")

@@ -14,6 +14,7 @@ local MOST_PATH = 4096       -- bytes of a name, as Linux has them
 local MOST_HEADERS = 16      -- of those that say something about one entry
 local TYPES = { ["0"] = "file", ["\0"] = "file", ["7"] = "file", ["1"] = "hard", ["2"] = "link", ["3"] = "char", ["4"] = "block",
   ["5"] = "directory", ["6"] = "fifo" }
+local OURS = ("v"):byte()    -- of our agent's archives: nanoseconds where ustar has nothing (docs/wire/exec.md)
 local BLANK = ("\0"):rep(BLOCK)
 
 local function broken(text, ...)
@@ -63,6 +64,7 @@ local function parse(block)
   for _, name in ipairs { "mode", "uid", "gid", "size", "mtime" } do
     if not entry[name] or (entry[name] < 0 and name ~= "mtime") then return broken("a header without a usable %s", name) end
   end
+  if block:byte(501) == OURS then entry.nsec = math.tointeger(tonumber(block:match("^vn(%d%d%d%d%d%d%d%d%d)%z", 501) or 0)) end
   local prefix = block:sub(258, 262) == "ustar" and block:sub(263, 263) == "\0" and text(block:sub(346, 500)) or ""
   if prefix ~= "" then entry.path = prefix .. "/" .. entry.path end
   entry.mode = entry.mode & 4095
