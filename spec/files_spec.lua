@@ -1,6 +1,7 @@
 -- Files and trees by tar: through our agent on this machine, against guests that lie, and by the file calls of a cc helper.
 local assert = require "luassert"
 local cc_helper = require "spec.support.cc_helper"
+local copies = require "spec.support.copies"
 local core = require "vmctl.core"
 local support = require "spec.support"
 local vmctl = require "vmctl"
@@ -112,8 +113,8 @@ describe("a guest that lies", function()
   local function pull(bytes, opts)
     local folder, program = lying(bytes)
     local guard <close> = program -- luacheck: ignore
-    local client = assert(vmctl.exec.client("unix:" .. folder .. "/agent"))
-    assert(client:ready(5))
+    assert(assert(vmctl.exec.client("unix:" .. folder .. "/agent")):ready(5))
+    local client = assert(vmctl.exec.client("unix:" .. folder .. "/agent", { revision = "vmctl" })) -- which is not asked what it can
     local result = table.pack(vmctl.files.pull(client, folder .. "/secret", folder .. "/out", opts or { verify = false }))
     assert.equal("kept\n", sh('cat "$1/secret/file"', folder))
     return folder, table.unpack(result, 1, result.n)
@@ -164,6 +165,56 @@ describe("a guest that lies", function()
     assert.truthy(err:find("tar: ", 1, true))
     _, none, _, why = pull(("rubbish "):rep(1000))
     assert.same({ nil, "EPROTO" }, { none, why })
+  end, LIMIT))
+end)
+
+-- Notes what a client starts and runs; `instead` may change it.
+local function noted(client, instead)
+  local list = {}
+  for _, name in ipairs { "start", "run" } do
+    local method = client[name]
+    client[name] = function(self, command)
+      list[#list + 1] = command[1]
+      return method(self, instead and instead(command) or command)
+    end
+  end
+  return list
+end
+
+describe("a copy through an agent of ours", function()
+  it("is one command, and of its own program where files come out", run(function()
+    copies.with_agent(nil, function(client, folder)
+      sh(TREE, folder .. "/tree")
+      local list = noted(client)
+      assert(vmctl.files.push(client, folder .. "/tree", folder .. "/there", { verify = false }))
+      assert(vmctl.files.pull(client, folder .. "/there", folder .. "/back", { verify = false }))
+      assert.same({ "sh", "/proc/self/exe" }, list)
+      assert.equal(listing(folder .. "/tree"), listing(folder .. "/back"))
+    end)
+  end, LIMIT))
+
+  it("is made by a shell and tar where that program cannot be run", run(function()
+    copies.with_agent(nil, function(client, folder)
+      sh('mkdir "$1/tree"; echo x > "$1/tree/file"', folder)
+      local list = noted(client, function(command)
+        if command[1] == "/proc/self/exe" then command[1] = "/no/such/program" end
+      end)
+      assert.equal(1, assert(vmctl.files.pull(client, folder .. "/tree", folder .. "/back", { verify = false })).files)
+      assert.same({ "/proc/self/exe", "sh" }, list)
+    end)
+  end, LIMIT))
+
+  it("refuses what is there before anything is sent", run(function()
+    for _, tools in ipairs { {}, "busybox" } do
+      copies.with_agent(tools, function(client, folder)
+        sh('cd "$1"; mkdir d; mkfifo d/fifo; echo x > file', folder)
+        assert.equal("EEXIST", code(vmctl.files.push(client, folder .. "/file", folder .. "/d/fifo")))
+        assert.equal("EINVAL", code(vmctl.files.push(client, "/", folder .. "/d")))
+        assert.equal("EINVAL", code(vmctl.files.pull(client, folder .. "/d/fifo", folder .. "/new")))
+        assert.equal("ENOENT", code(vmctl.files.pull(client, folder .. "/none", folder .. "/new")))
+        assert.equal("fifo\n", sh('ls -A "$1/d"', folder))
+      end)
+    end
   end, LIMIT))
 end)
 

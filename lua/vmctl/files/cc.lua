@@ -1,5 +1,6 @@
 --- The guest's side of a copy through the file calls of a cc helper. The guest needs no program for it.
 local core = require "vmctl.core"
+local errors = require "vmctl.errors"
 local sinks = require "vmctl.files.cc_sink"
 local sources = require "vmctl.files.cc_source"
 local text = require "vmctl.text"
@@ -38,16 +39,24 @@ function methods:type(path, follow)
   return nil, err, code
 end
 
---- Makes a sink for files in the guest. See vmctl.files.exec.
-function methods:sink(folder, name, how)
-  local ok, err, code = self.fs:mkdir_all(folder, 493, self:left()) -- 0755
+--- Makes a sink for files in the guest. See vmctl.files.exec_sink.
+function methods:sink(aims, how)
+  local there, err, code = self:type(aims.path, true)
+  if not there then return nil, err, code end
+  if there == "other" then return errors.fail("EEXIST", "it is there, and no regular file") end
+  local aim = there == "directory" and aims.inside or aims.itself
+  if aim.name == "" then return errors.fail("EINVAL", "the copy needs a name") end
+  local ok
+  ok, err, code = self.fs:mkdir_all(aim.folder, 493, self:left()) -- 0755
   if not ok then return nil, err, code end
-  return sinks.new(self, text.below(folder == "/" and "" or folder, name), how.owner)
+  local sink = sinks.new(self, text.below(aim.folder == "/" and "" or aim.folder, aim.name), how.owner)
+  sink.folder, sink.name = aim.folder, aim.name
+  return sink
 end
 
 --- Makes a source of files and folders of the guest.
-function methods:source(folder, name)
-  return sources.new(self, text.below(folder == "/" and "" or folder, name))
+function methods:source(path, folder, name)
+  return sources.new(self, path, text.below(folder == "/" and "" or folder, name))
 end
 
 --- Reads files below `top` again for their SHA-256 sums; false for a file that no longer exists. Waits.

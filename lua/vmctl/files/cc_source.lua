@@ -83,6 +83,11 @@ function descend(self, path, visit, job, depth)
   return true
 end
 
+--- What is at the path: see vmctl.files.cc. Waits.
+function source:type()
+  return self.guest:type(self._path)
+end
+
 function source:each(visit, job)
   return visit_path(self, "", visit, job, 1)
 end
@@ -91,11 +96,14 @@ function source:relative(path)
   return path
 end
 
+function source:close() end -- luacheck: ignore
+
 --- Makes the source. Does not wait.
 ---@param guest table of vmctl.files.cc
+---@param path string as the user has it
 ---@param top string the path that is read
-function M.new(guest, top)
-  return setmetatable({ guest = guest, _top = top, guess = true }, source)
+function M.new(guest, path, top)
+  return setmetatable({ guest = guest, _path = path, _top = top, guess = true }, source)
 end
 
 return M

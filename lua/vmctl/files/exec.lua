@@ -14,6 +14,7 @@ local methods = { has_xattrs = true } -- with a tar that has them
 methods.__index = methods
 
 local KEPT = 4096 -- bytes of tar's messages
+local MOST_ANSWER = 16384 -- bytes of what a script says first
 local AT_A_TIME = 500 -- files in one call of sha256sum
 
 --- Makes the guest's side of a copy.
@@ -47,13 +48,46 @@ function methods:ask(what, script, ...)
   return result.stdout
 end
 
---- The type of the file at a path: "directory", "file", "link", "other" (a FIFO, a device), or "none".
----@param path string
----@param follow? boolean follow a link
----@return string|nil, string?, string?
-function methods:type(path, follow)
-  local out, err, code = self:ask("look at " .. path, scripts.TYPE, path, follow and "x" or "")
-  return out and out:match "^%a+", err, code
+--- Reads what a command has printed up to a mark. Waits.
+---@param process vmctl.ExecProcess
+---@param mark string of one byte
+---@return string|nil bytes without the mark, string? rest; or nil, message, code: EOF when the command ended before, string? said
+function methods:read_to(process, mark)
+  local said = ""
+  while #said <= MOST_ANSWER do
+    local data, stream, code = process:read(self:left())
+    if not data then return nil, stream, code, said end
+    if stream == "stderr" then
+      self:keep_words(data)
+    else
+      said = said .. data
+      local at = said:find(mark, 1, true)
+      if at then return said:sub(1, at - 1), said:sub(at + 1) end
+    end
+  end
+  return errors.fail("EPROTO", "%s: an answer of more than %d bytes", self.label, MOST_ANSWER)
+end
+
+--- The agent that runs commands in the guest, if it is one of the exec protocol. Waits.
+---@return vmctl.ExecClient|nil client, "vmctl"|"0.2"|"0.1.9"|nil revision
+function methods:agent()
+  local client = self._client
+  if type(client._client) == "function" then client = client:_client() end -- of a machine
+  if not client or not client.probe then return nil end
+  return client, (client:probe(self:left()))
+end
+
+--- Is an agent of ours there that packs files itself? Waits.
+---@return boolean
+function methods:packs()
+  local client, revision = self:agent()
+  return revision == "vmctl" and client.agent ~= nil and client.agent.pack == 1
+end
+
+--- What a command said on its standard error, in one line.
+---@return string
+function methods:words()
+  return log.one_line(text.trim_end(table.concat(self._words)), KEPT)
 end
 
 --- Waits for tar's end, and turns its exit code and last messages into a result.
@@ -62,7 +96,7 @@ function methods:outcome(what, process)
   local record, err, code = process:wait(self:left())
   if not record then return nil, err, code end
   if record.exit_code == 0 then return true end
-  local words = log.one_line(text.trim_end(table.concat(self._words)), KEPT)
+  local words = self:words()
   local how = record.error or record.signal and "killed by signal " .. record.signal or "exit code " .. record.exit_code
   return nil, ("%s on %s: tar: %s: %s"):format(what, self.label, how, words), "EREMOTE", record
 end
@@ -82,13 +116,13 @@ function methods:clean(base, stage, timeout)
 end
 
 --- A sink for files in the guest. See vmctl.files.exec_sink.
-function methods:sink(folder, name, how, scope)
-  return exec_sink.new(self, folder, name, how, scope)
+function methods:sink(aims, how, scope)
+  return exec_sink.new(self, aims, how, scope)
 end
 
 --- Files and folders of the guest. See vmctl.files.exec_source.
-function methods:source(folder, name, xattrs)
-  return exec_source.new(self, folder, name, xattrs)
+function methods:source(path, folder, name, xattrs)
+  return exec_source.new(self, path, folder, name, xattrs)
 end
 
 -- Check sums

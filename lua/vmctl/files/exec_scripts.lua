@@ -3,11 +3,30 @@ local M = {}
 
 M.PIECE = 256 << 10
 
--- $1: the folder, $2: the name in it. Prints which tar there is, whether the name is a folder, and where to stage.
-M.PREPARE = [[set -e; mkdir -p -- "$1"; cd -- "$1"
-case $(tar --version 2>/dev/null) in *GNU*) echo gnu;; *bsdtar*) echo pax;; *) echo plain;; esac
-if [ -d "./$2" ]; then cd -- "./$2"; echo folder; else echo other; fi
-pwd -P]]
+-- Which tar is there? That it is busybox' is seen without running it: it is the same file. $kind: "gnu", "pax" (bsdtar) or "plain".
+local KIND = [[
+busybox() ( IFS=:
+  for d in $PATH; do
+    if [ -x "$d/tar" ]; then [ "$d/tar" -ef "$d/busybox" ] || [ "$d/tar" -ef /bin/busybox ]; return; fi
+  done; return 1 )
+version() { busybox 2>/dev/null || tar --version 2>/dev/null; }
+case $(version) in *GNU*) kind=gnu;; *bsdtar*) kind=pax;; *) kind=plain;; esac
+]]
+
+-- $1: the destination, $2 and $3: folder and name of the copy if that is a folder, $4 and $5: if it is none. Prints what is there;
+-- unless that is a device or there is no name, makes the folder, and prints which tar there is, whether the name is a folder, and where
+-- to stage.
+M.PREPARE = [[set -e
+folder=$4 name=$5
+if [ -d "$1" ]; then echo directory; folder=$2 name=$3
+elif [ -f "$1" ]; then echo file; elif [ -e "$1" ]; then echo other; exit 0; elif [ -L "$1" ]; then echo link; else echo none; fi
+[ -n "$name" ] || exit 0
+[ -d "$folder" ] || mkdir -p -- "$folder"
+cd -P -- "$folder"
+]] .. KIND .. [[echo $kind
+if [ -d "./$name" ]; then cd -P -- "./$name"; echo folder; top=$PWD; else echo other; top=${PWD%/}/$name; fi
+printf '%s\0' "$PWD"
+]]
 
 -- each FROM TO: moves an entry to its destination. A folder that does not exist there is moved whole; into an existing one each file
 -- is renamed. A device, a FIFO or a socket is not replaced. At the border of another file system mv would write in place, so the entry
@@ -47,15 +66,14 @@ each() {
 }
 ]]
 
--- $1: folder to stage in, $2: name of the staging folder, $3: the top's name, $4: destination folder, $5: tar's letter for owners, $6: not
--- empty when extended attributes are to be kept, by GNU tar. The archive's entry "owner" has its owner as content, which shows whether
--- this tar keeps owners. "folders" is an archive of folders.
-M.UNPACK = [[set -e
-own=$2 stage=${1%/}/$2
+-- Behind that. $6: name of the staging folder, $7: tar's letter for owners, $8: not empty when extended attributes are to be kept, by GNU
+-- tar. The archive's entry "owner" has its owner as content, which shows whether this tar keeps owners. "folders" is an archive of folders.
+M.UNPACK = M.PREPARE .. [[
+own=$6 stage=${PWD%/}/$6 owners=$7 attributes=$8
+if [ -n "$attributes" ] && [ $kind != gnu ]; then exit 0; fi
 mkdir -m 700 -- "$stage"
 trap 'cd /; rm -rf -- "$stage"' EXIT
 trap 'exit 1' HUP INT TERM
-attributes=$6
 unpack() { # what tar says of an attribute that it cannot keep, and of nothing else, is a failure
   [ -n "$attributes" ] || { tar "$@"; return; }
   said=$(tar --xattrs --xattrs-include='*' --warning=no-timestamp "$@" 2>&1) || { echo "$said" >&2; return 1; }
@@ -63,42 +81,50 @@ unpack() { # what tar says of an attribute that it cannot keep, and of nothing e
 }
 cd -- "$stage"
 ]] .. PLACE .. [[
-unpack -x"$5"f -
-cat >/dev/null
+unpack -x"$owners"f -
 if [ -f owner ] && [ "$(id -u)" = 0 ]; then
   want=$(cat owner) have=$(stat -c %u:%g owner)
   [ "$want" = "$have" ] || fail "this tar cannot keep the owner $want: it made it $have"
 fi
-each "$stage/t/$3" "$4"
+each "$stage/t/$name" "$top"
 [ -f folders ] || exit 0
 exec 3<folders
-cd -- "$4"
+cd -- "$top"
 rm -rf -- "$stage"
-case $(tar --version 2>/dev/null) in *GNU*) unpack --keep-directory-symlink -x"$5"f - <&3;; *) tar -x"$5"f - <&3;; esac]]
+case $kind in gnu) unpack --keep-directory-symlink -x"$owners"f - <&3;; *) tar -x"$owners"f - <&3;; esac]]
 
 -- Removes staged files after a failure that ended the script above. $1: folder to stage in, $2: name of the staging folder.
 M.CLEAN = [[rm -rf -- "${1%/}/$2"; find "$1" -xdev -type d -name "$2" -prune -exec rm -rf {} + 2>/dev/null; :]]
 
--- $1: the folder, $2: the name in it, $3: not empty when users' extended attributes are wanted. A tar format whose fields are too short
--- for a number drops digits, so the numbers are checked: those of the top, and of files with another owner, which most trees lack.
-M.PACK = [[cd -- "$1" || exit 2
+-- $1: a path, $2: the folder, $3: the name in it, $4: not empty when users' extended attributes are wanted. Prints what is at the path,
+-- and if that is a file, a folder or a link, its archive. A tar format whose fields are too short for a number drops digits, so the
+-- numbers are checked: those of the top, and of files with another owner, which most trees lack.
+M.PACK = [[if [ -L "$1" ]; then echo link; elif [ -d "$1" ]; then echo directory; elif [ -f "$1" ]; then echo file
+elif [ -e "$1" ]; then echo other; exit 0; else echo none; exit 0; fi
+cd -- "$2" || exit 2
+shift
 LC_ALL=C; export LC_ALL
-case ${3:-n}$(tar --version 2>/dev/null) in
-x*GNU*) exec tar --xattrs --xattrs-include='user.*' --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner -S -cf - -- "$2";;
+]] .. KIND .. [[
+case $3$kind in
+xgnu) exec tar --xattrs --xattrs-include='user.*' --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner -S -cf - -- "$2";;
 x*) echo "this tar has no extended attributes" >&2; exit 3;;
-*GNU*) exec tar --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner -S -cf - -- "$2";;
-*bsdtar*) exec tar --format pax --numeric-owner -cf - -- "$2";;
+gnu) exec tar --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner -S -cf - -- "$2";;
+pax) exec tar --format pax --numeric-owner -cf - -- "$2";;
 esac
-owners() { stat -c '%u %g %n' "./$1"; find "./$1" \( ! -user "$2" -o ! -group "$3" \) -exec stat -c '%u %g %n' {} +; }
+folder() { [ -d "$1" ] && [ ! -L "$1" ]; }
+owners() {
+  stat -c '%u %g %n' "./$1"
+  if folder "./$1"; then find "./$1" \( ! -user "$2" -o ! -group "$3" \) -exec stat -c '%u %g %n' {} +; fi
+}
 all() { find "./$1" -exec stat -c '%u %g %n' {} +; } # not every find knows owners
-odd=$({ owners "$2" $(stat -c '%u %g' "./$2") || all "$2"; } 2>/dev/null | while read -r u g n; do
+odd=$({ owners "$2" $(if folder "./$2"; then stat -c '%u %g' "./$2"; fi) || all "$2"; } 2>/dev/null | while read -r u g n; do
   if [ "$u" -gt 2097151 ] || [ "$g" -gt 2097151 ]; then echo "$n: this tar has no room for the owner $u:$g"; break; fi
 done 2>/dev/null)
 [ -z "$odd" ] || { echo "$odd" >&2; exit 3; }
 exec tar -cf - -- "$2"]]
 
--- $1: a path, $2: not empty when a link is to be followed.
-M.TYPE = [[if [ -z "$2" ] && [ -L "$1" ]; then echo link; elif [ -d "$1" ]; then echo directory; elif [ -f "$1" ]; then echo file
-elif [ -e "$1" ]; then echo other; elif [ -L "$1" ]; then echo link; else echo none; fi]]
+-- The agent's own program does the same with the same arguments (src/agent/pack.h).
+M.PACKER = { "/proc/self/exe", "--pack" }
+M.SHELL_PACKER = { "sh", "-c", M.PACK, "sh" }
 
 return M

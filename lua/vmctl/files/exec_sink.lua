@@ -19,9 +19,9 @@ sink.__index = sink
 -- Reads tar's messages in a task of its own, because tar would block on a full pipe.
 local function listen(self, process)
   while true do
-    local data, _, code = process:read(math.huge)
+    local data, stream, code = process:read(math.huge)
     if not data then return code or "EOF" end
-    self.guest:keep_words(data)
+    if stream == "stderr" then self.guest:keep_words(data) end
   end
 end
 
@@ -149,39 +149,84 @@ end
 function sink:close()
   if self._listener then self._listener:cancel() end
   self._process:close()
-  if self._over then return end
+  if self._over or not self._base then return end -- without its answer the script has staged nothing
   self._over = true
   self.guest:clean(self._base, self._stage, CLEANUP)
 end
 
---- Makes a sink for files in the guest. Waits.
+-- Takes the script's answer: what is at the destination; unless that is a device or there is no name, which tar there is, if the name is a
+-- folder, and where to stage.
+local function take_answer(self, answer, aims)
+  local there, rest = answer:match "^(%a+)\n(.*)$"
+  local aim = there == "directory" and aims.inside or aims.itself
+  if there == "other" then return errors.fail("EEXIST", "it is there, and no regular file") end
+  if there and aim.name == "" then return errors.fail("EINVAL", "the copy needs a name") end
+  self.folder, self.name, self._prefix = aim.folder, aim.name, "t/" .. aim.name
+  local kind, place, base = (rest or ""):match "^(%a+)\n(%a+)\n(.*)$"
+  if not kind or place ~= "folder" and place ~= "other" then
+    return errors.fail("EPROTO", "prepare %s on %s: not an answer", aim.folder, self.guest.label)
+  end
+  if self._wants_xattrs and kind ~= "gnu" then return errors.fail("ENOTSUP", "extended attributes need a guest with GNU tar") end
+  self._base, self._knows, self.holes = base, kind ~= "plain" and "pax" or nil, kind == "gnu"
+  return true
+end
+
+-- The script has ended before its answer was whole.
+local function refused(self, said, aims)
+  local done, err, code, record = self.guest:outcome("prepare", self._process)
+  if not done and not record then return nil, err, code end
+  self._over = true -- nothing was staged
+  local ok, why, how = take_answer(self, said, aims)
+  if done or how ~= "EPROTO" then return ok, why, how end
+  local words, folder = self.guest:words(), self.folder or aims.itself.folder
+  return errors.fail("EREMOTE", "prepare %s on %s: %s", folder, self.guest.label, record.error or words ~= "" and words or "failed")
+end
+
+local function await_answer(self, aims)
+  local answer, rest, code, said = self.guest:read_to(self._process, "\0")
+  if answer then return take_answer(self, answer, aims) end
+  if code ~= "EOF" then return nil, rest, code end
+  return refused(self, said, aims)
+end
+
+-- A command that begins when it has all of its input gives no answer before. It is asked for alone, and given again when the files come.
+local function ask_before(self, script_arguments, aims)
+  local out, err, code = self.guest:ask("prepare " .. aims.itself.folder, scripts.PREPARE, table.unpack(script_arguments))
+  if not out then return nil, err, code end
+  return take_answer(self, out:match "^(.*)%z$" or out, aims)
+end
+
+--- Makes a sink for files in the guest: starts the one command that unpacks them, and learns from it where they go. Waits.
 ---@param guest table vmctl.files.exec
----@param folder string is made if it does not exist
----@param name string of the top in that folder
+---@param aims { path: string, inside: { folder: string, name: string }, itself: { folder: string, name: string } } folder and name of the
+-- copy if the path is a folder, and if not
 ---@param how { owner: "keep"|"target", xattrs: boolean? }
 ---@param scope vmctl.Scope
----@return table|nil, string?, string?
-function M.new(guest, folder, name, how, scope)
-  local out, err, code = guest:ask("prepare " .. folder, scripts.PREPARE, folder, name)
-  if not out then return nil, err, code end
-  local kind, place, base = out:match "^(%a+)\n(%a+)\n(.*)\n$"
-  if not kind then return errors.fail("EPROTO", "prepare %s on %s: not an answer", folder, guest.label) end
-  if how.xattrs and kind ~= "gnu" then return errors.fail("ENOTSUP", "extended attributes need a guest with GNU tar") end
-  local owner = how.owner
+---@return table|nil sink with the `folder` and `name` of the copy, string?, string?
+function M.new(guest, aims, how, scope)
   local stage = (".vmctl-%08x%08x"):format(math.random(0) & 0xffffffff, math.random(0) & 0xffffffff)
-  local top = place == "folder" and base or (base == "/" and "" or base) .. "/" .. name
+  local self = setmetatable({ guest = guest, _folders = {}, _owner = how.owner, _wants_xattrs = how.xattrs, _stage = stage }, sink)
+  local words = { aims.path, aims.inside.folder, aims.inside.name, aims.itself.folder, aims.itself.name }
+  local ok, err, code = true, nil, nil
+  local _, revision = guest:agent()
+  if revision == "0.1.9" then ok, err, code = ask_before(self, words, aims) end
+  if not ok then return nil, err, code end
   local process
-  process, err, code = guest:start { "sh", "-c", scripts.UNPACK, "sh", base, stage, name, top, owner == "keep" and "p" or "o",
-    how.xattrs and "x" or "", stdin = "whole" }
+  process, err, code = guest:start { "sh", "-c", scripts.UNPACK, "sh", words[1], words[2], words[3], words[4], words[5], stage,
+    how.owner == "keep" and "p" or "o", how.xattrs and "x" or "", stdin = "whole" }
   if not process then return nil, err, code end
-  local made = setmetatable({ guest = guest, _process = process, _prefix = "t/" .. name, _folders = {}, _owner = owner, _base = base,
-    _stage = stage, _knows = kind ~= "plain" and "pax" or nil, holes = kind == "gnu" }, sink)
-  made._write = function(data)
+  self._process = process
+  if revision ~= "0.1.9" then ok, err, code = await_answer(self, aims) end
+  if not ok then
+    self:close()
+    return nil, err, code
+  end
+  self._write = function(data)
     if data == "" then return true end
     return process:write(data, guest:left())
   end
-  made._listener = task.spawn_in(scope, listen, made, process)
-  return made
+  self._listener = task.spawn_in(scope, listen, self, process)
+  return self
 end
 
 return M

@@ -1,4 +1,5 @@
 --- Reads files out of a guest through its tar: the archive, and tar's messages about changed and vanished files.
+local errors = require "vmctl.errors"
 local reader = require "vmctl.tar.read"
 local scripts = require "vmctl.files.exec_scripts"
 local text = require "vmctl.text"
@@ -67,8 +68,8 @@ local function take_words(self, job, data)
 end
 
 -- tar's standard output, in the form that the archive reader takes.
-local function output(self, process, job)
-  local rest, from = "", 1
+local function output(self, job)
+  local process, rest, from = self._process, self._rest, 1
   local function more()
     while from > #rest do
       local data, stream, code = process:read(self.guest:left())
@@ -100,23 +101,51 @@ local function is_live(self, record)
   return self._live and not self._failed and record ~= nil and (record.exit_code == 1 or record.exit_code == 2)
 end
 
---- Visits all entries. See vmctl.files.copy.
+local function close(self)
+  if self._process then self._process:close() end
+end
+
+-- Starts what packs, and reads its first line. By a shell where the agent's own program cannot be run after all.
+local function begin(self, packer)
+  local guest = self.guest
+  local command = { self._path, self._folder, self._name, self._xattrs, stdin = false }
+  table.move(command, 1, 4, #packer + 1)
+  table.move(packer, 1, #packer, 1, command)
+  local process, err, code = guest:start(command)
+  if not process then return nil, err, code end
+  self._process = process
+  local kind
+  kind, self._rest, code = guest:read_to(process, "\n")
+  if kind then return kind end
+  if code ~= "EOF" then return nil, self._rest, code end
+  local ended, why, how, record = guest:outcome("look at " .. self._path, process)
+  if ended then return errors.fail("EPROTO", "look at %s on %s: not an answer", self._path, guest.label) end
+  if record and packer == scripts.PACKER and (record.exit_code == 126 or record.exit_code == 127) then
+    close(self)
+    return begin(self, scripts.SHELL_PACKER)
+  end
+  return nil, why, how
+end
+
+--- Starts to read, and says what is there: "directory", "file", "link", "other" (a FIFO, a device), or "none". Waits.
+---@return string|nil, string?, string?
+function source:type()
+  return begin(self, self.guest:packs() and scripts.PACKER or scripts.SHELL_PACKER)
+end
+
+--- Visits all entries, once the type is known. See vmctl.files.copy.
 function source:each(visit, job)
   local guest, name = self.guest, self._name
   self._line = ""
-  local process <close>, err, code = guest:start { "sh", "-c", scripts.PACK, "sh", self._folder, name, self._xattrs,
-    stdin = false } -- luacheck: ignore
-  if not process then return nil, err, code end
-  local stream = output(self, process, job)
-  local ok
-  ok, err, code = reader.each(stream, function(entry, read)
+  local stream = output(self, job)
+  local ok, err, code = reader.each(stream, function(entry, read)
     entry.path = relative(name, entry.path)
     return visit(entry, read)
   end, job.max_entries)
   if not ok and code ~= "EPROTO" then return nil, err, code end
   stream.drain()
   if self._line ~= "" then take_line(self, job, self._line) end
-  local ended, why, how, record = guest:outcome("read " .. name, process)
+  local ended, why, how, record = guest:outcome("read " .. name, self._process)
   if not ended and not (ok and is_live(self, record)) then return nil, why, how end
   return ok, err, code
 end
@@ -126,13 +155,18 @@ function source:relative(path)
   return relative(self._name, path)
 end
 
+--- Ends what still reads in the guest. Idempotent, never waits.
+source.close = close
+
 --- Makes a source of files and folders of the guest.
 ---@param guest table vmctl.files.exec
----@param folder string
----@param name string a name in it
+---@param path string as the user has it
+---@param folder string the same path, its folder
+---@param name string and the name in it
 ---@param xattrs? boolean extended attributes are to come as well: those of users
-function M.new(guest, folder, name, xattrs)
-  return setmetatable({ guest = guest, _folder = folder, _name = name, _xattrs = xattrs and "x" or "", guess = true }, source)
+function M.new(guest, path, folder, name, xattrs)
+  return setmetatable({ guest = guest, _path = path, _folder = folder, _name = name, _xattrs = xattrs and "x" or "", guess = true },
+    source)
 end
 
 return M

@@ -79,30 +79,32 @@ local function check_xattrs(guest, opts)
   return errors.fail("ENOTSUP", "extended attributes need a guest with GNU tar")
 end
 
+-- Where a push goes: below the destination if that is a folder, or as the destination itself. The guest knows which.
+local function aims_of(source_name, destination, exact)
+  local folder, name = here.split(destination)
+  local itself = { folder = folder, name = name }
+  local inside = exact and itself or { folder = text.strip_folder(destination), name = source_name }
+  return { path = destination, inside = inside, itself = destination:sub(-1) == "/" and inside or itself }
+end
+
 local function send(guest, source, destination, opts)
   local ok, err, code = check_xattrs(guest, opts)
   if not ok then return nil, err, code end
-  local kind
-  kind, err, code = guest:type(destination, true)
-  if not kind then return nil, err, code end
-  if kind == "other" then return errors.fail("EEXIST", "it is there, and no regular file") end
   local _, source_name = here.split(source)
-  local folder, name = aim(kind, source_name, destination, opts.exact)
-  if not folder or name == "" then return errors.fail("EINVAL", "the copy needs a name") end
+  local aims = aims_of(source_name, destination, opts.exact)
   return task.scope(function(scope)
-    local sink, why, how = guest:sink(folder, name, { owner = opts.owner == "target" and "target" or "keep",
-      xattrs = opts.xattrs }, scope)
+    local sink, why, how = guest:sink(aims, { owner = opts.owner == "target" and "target" or "keep", xattrs = opts.xattrs }, scope)
     if not sink then return nil, why, how end
-    local report
+    local path, report = join(sink.folder, sink.name), nil -- luacheck: ignore
     report, why, how = copy.run {
       title = ("copying to %s"):format(guest.label), source = here_source.source(source, skipper(opts.exclude), opts.xattrs),
       sink = sink,
-      verify = verifier(opts, guest, join(folder, name)), on_progress = opts.on_progress, max_bytes = opts.max_bytes,
+      verify = verifier(opts, guest, path), on_progress = opts.on_progress, max_bytes = opts.max_bytes,
       max_entries = opts.max_entries,
     }
     sink:close()
     scope:cancel()
-    if report then report.path = join(folder, name) end
+    if report then report.path = path end
     return report, why, how
   end)
 end
@@ -110,9 +112,9 @@ end
 --- Copies a file, or a folder with its content, into a guest. As with `cp -r`, an existing folder as destination receives the copy
 --- under its own name; any other destination is the copy's path. Missing parent folders are made. Files are staged beside their
 --- destination and renamed one by one; after a failure the old files are still there. Modes, owners, times to the nanosecond, hard
---- links and holes are kept as far as the guest's tar can (GNU's: all; others: no fractions of seconds, no holes, no times of links,
---- and in copies out of the guest no times before 1970) or a helper's protocol (in addition no hard links). With `xattrs`, attributes
---- are kept as well: user.*, access lists, and file capabilities unless the owner is "target"; one that the guest cannot keep is a
+--- links and holes are kept as far as the guest's tar can (GNU's: all; others: no fractions of seconds, no holes, no times of links) or
+--- a helper's protocol (in addition no hard links). With `xattrs`, attributes are kept as well: user.*, access
+--- lists, and file capabilities unless the owner is "target"; one that the guest cannot keep is a
 --- failure. Devices, FIFOs and sockets are left out. An owner that cannot be kept is refused. Files that change or vanish meanwhile are
 --- reported, and the copy continues. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
@@ -162,19 +164,13 @@ end
 
 local TYPES = { file = true, directory = true, link = true }
 
-local function fetch(guest, source, destination, opts)
-  local ok, err, code = check_xattrs(guest, opts)
-  if not ok then return nil, err, code end
-  local kind
-  kind, err, code = guest:type(source)
+local function receive(guest, origin, what, destination, opts)
+  local kind, err, code = origin:type()
   if not kind then return nil, err, code end
   if kind == "none" then return errors.fail("ENOENT", "there is no such file in the guest") end
   if not TYPES[kind] then return errors.fail("EINVAL", "it is no file and no folder") end
-  local from, source_name = here.split(source)
-  if source_name == "" then return errors.fail("EINVAL", "a source with a name expected") end
-  local folder, name, why = aim_here(source_name, destination, opts)
+  local folder, name, why = aim_here(what.name, destination, opts)
   if not folder then return nil, name, why end
-  local origin = guest:source(from, source_name, opts.xattrs)
   local is_root = fs.identity() == 0
   local sink
   sink, err, code = here.sink(folder, name, { owner = is_root and opts.owner ~= "mine" and "keep" or "mine", guess = origin.guess,
@@ -183,18 +179,31 @@ local function fetch(guest, source, destination, opts)
   local report
   report, err, code = copy.run {
     title = ("copying from %s"):format(guest.label), source = origin, sink = sink, on_progress = opts.on_progress, top = kind,
-    verify = verifier(opts, guest, join(from, source_name)), max_bytes = opts.max_bytes or MOST_BYTES,
+    verify = verifier(opts, guest, what.path), max_bytes = opts.max_bytes or MOST_BYTES,
     max_entries = opts.max_entries or MOST_ENTRIES,
-    states = function(files) return guest:states(join(from, source_name), files) end,
+    states = function(files) return guest:states(what.path, files) end,
   }
   sink:close()
   if report then report.path = join(folder, name) end
   return report, err, code
 end
 
+local function fetch(guest, source, destination, opts)
+  local ok, err, code = check_xattrs(guest, opts)
+  if not ok then return nil, err, code end
+  local from, name = here.split(source)
+  if name == "" then return errors.fail("EINVAL", "a source with a name expected") end
+  local origin = guest:source(source, from, name, opts.xattrs)
+  local report
+  report, err, code = receive(guest, origin, { name = name, path = join(from, name) }, destination, opts)
+  origin:close()
+  return report, err, code
+end
+
 --- Copies a file, or a folder with its content, out of a guest, which is not trusted: links below the destination are not followed,
 --- set-user-id bits are dropped, and of extended attributes (`xattrs`) all but user.*; devices are left out, and an entry of another
---- type than the guest has announced is refused. Missing parent folders are made, and each file is renamed to its path. Waits.
+--- type than the guest has announced is refused. Missing parent folders are made, and each file is renamed to its path. An agent of ours
+--- packs the files itself, and keeps what GNU tar does; a tar other than GNU's has no fractions of seconds and no times before 1970. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set;
