@@ -584,7 +584,7 @@ function exec.encode_response(response) end
 --- Serves commands, files and port forwards until the listener is closed, and then ends everything that still runs. Waits;
 --- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?, on_idle: function?, on_ready: function? } peers that may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer
+---@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?, on_idle: function?, on_ready: function?, packs: boolean? } peers that may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer; packs: the program packs files with --pack (docs/wire/exec.md)
 ---@return true|nil
 ---@return string?
 ---@return string? code ECANCELED
@@ -606,7 +606,8 @@ local files = {}
 
 --- Copies a file, or a folder with its content, out of a guest, which is not trusted: links below the destination are not followed,
 --- set-user-id bits are dropped, and of extended attributes (`xattrs`) all but user.*; devices are left out, and an entry of another
---- type than the guest has announced is refused. Missing parent folders are made, and each file is renamed to its path. Waits.
+--- type than the guest has announced is refused. Missing parent folders are made, and each file is renamed to its path. An agent of ours
+--- packs the files itself, and keeps what GNU tar does; a tar other than GNU's has no fractions of seconds and no times before 1970. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set; root's links at the top, such as /var/run, are allowed
@@ -619,9 +620,9 @@ function files.pull(where, source, destination, opts) end
 --- Copies a file, or a folder with its content, into a guest. As with `cp -r`, an existing folder as destination receives the copy
 --- under its own name; any other destination is the copy's path. Missing parent folders are made. Files are staged beside their
 --- destination and renamed one by one; after a failure the old files are still there. Modes, owners, times to the nanosecond, hard
---- links and holes are kept as far as the guest's tar can (GNU's: all; others: no fractions of seconds, no holes, no times of links,
---- and in copies out of the guest no times before 1970) or a helper's protocol (in addition no hard links). With `xattrs`, attributes
---- are kept as well: user.*, access lists, and file capabilities unless the owner is "target"; one that the guest cannot keep is a
+--- links and holes are kept as far as the guest's tar can (GNU's: all; others: no fractions of seconds, no holes, no times of links) or
+--- a helper's protocol (in addition no hard links). With `xattrs`, attributes are kept as well: user.*, access
+--- lists, and file capabilities unless the owner is "target"; one that the guest cannot keep is a
 --- failure. Devices, FIFOs and sockets are left out. An owner that cannot be kept is refused. Files that change or vanish meanwhile are
 --- reported, and the copy continues. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
