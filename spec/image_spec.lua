@@ -409,6 +409,13 @@ describe("vmctl.machine.platform", function()
     assert.not_matches("tsc", platform.kernel_args(x86, "kvm", machine, known))
   end)
 
+  it("tells an emulated kernel to leave its locks as they are", function()
+    local machine = platform.machine(x86, "tcg", "q35")
+    assert.matches(" noreplace%-smp ", platform.kernel_args(x86, "tcg", machine))
+    assert.not_matches("noreplace", platform.kernel_args(x86, "kvm", machine))
+    assert.not_matches("noreplace", platform.kernel_args(arm, "tcg", arm.machines.virt))
+  end)
+
   it("finds the clock's rate on machines that scale their frequency", function()
     local flags = "flags\t\t: tsc\ncpu MHz\t\t: 800.000\n"
     assert.equal(2100000, platform.tsc_khz(places("\n" .. flags, "2100000\n")))

@@ -18,6 +18,7 @@ local M = {}
 ---@field debian string  Debian's name for it
 ---@field qemu string  the emulator's command
 ---@field cpu string  QEMU's -cpu under software emulation (under KVM it is "host")
+---@field tcg_args? string  arguments that the kernel needs under software emulation, on each of its machines
 ---@field console string  the kernel's name of the first serial port
 ---@field kernel_package string
 ---@field kvm_flags? string[]  /proc/cpuinfo has one of them if the processor can run guests
@@ -31,6 +32,8 @@ local M = {}
 -- nothing but that timer, which loses half its ticks. Other machines have more clocks, so there the TSC is simply not trusted.
 -- On them a busy host makes the kernel doubt its other timer as well: it panics ("IO-APIC + timer doesn't work"), unless told not to check.
 -- Without an RTC, which QEMU leaves out under KVM, the kernel of a microvm waits for one at each boot.
+-- A kernel that was built for several processors and finds one patches its 12,000 locks away, and each patch flushes the TLB three times:
+-- of a boot that is emulated, that would be a twentieth.
 -- A microvm has nothing that resets it but a triple fault either. Left alone, the kernel ends its attempts in the
 -- firmware's entry, and a guest that has panicked sometimes spins there for ever.
 ---@type table<string, vmctl.Platform>
@@ -40,6 +43,7 @@ M.platforms = {
     debian = "amd64",
     qemu = "qemu-system-x86_64",
     cpu = "max,-erms,-fsrm",            -- else the guest copies by `rep movsb`, which is emulated byte by byte
+    tcg_args = "noreplace-smp",
     console = "ttyS0",
     kernel_package = "linux-image-cloud-amd64",
     kvm_flags = { "vmx", "svm" },
@@ -181,6 +185,7 @@ function M.kernel_args(platform, accel, machine, places)
   -- A panic is to reboot at once, which ends QEMU. The kernel's tests of its own ciphers would take 0.2 seconds.
   local args = { "console=" .. platform.console, "quiet", "panic=-1", "cryptomgr.notests" }
   if machine.args then table.insert(args, machine.args) end
+  if accel == "tcg" then table.insert(args, platform.tcg_args) end
   if wants_rate(machine, accel) then
     local khz = M.tsc_khz(places)
     if khz then table.insert(args, machine.tcg_args:format(khz)) end
