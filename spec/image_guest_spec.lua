@@ -242,8 +242,8 @@ describe("an image in its guest", function()
 
   it("is larger than the guest's memory", run(function()
     layers.run(folder, "mkdir -p tree/bin && cp \"$(command -v busybox)\" tree/bin/ && head -c 300M /dev/urandom >tree/big")
-    local sum = layers.run(folder, "sha256sum <tree/big"):match "%x+"
+    local sum = layers.run(folder, "md5sum <tree/big"):match "%x+" -- SHA-256 of so much takes an emulated guest half a minute
     local vm <close> = boot { root = "dir:" .. folder .. "/tree", memory = "256M" }
-    assert.equal(sum, assert(vm:run { "/bin/busybox", "sha256sum", "/big", check = true, timeout = BOOT }).stdout:match "%x+")
+    assert.equal(sum, assert(vm:run { "/bin/busybox", "md5sum", "/big", check = true, timeout = BOOT }).stdout:match "%x+")
   end, 3 * BOOT))
 end)

@@ -33,13 +33,13 @@ local function eventually_reaches(vm, i)
   while not can_reach(vm, i) do assert(vmctl.now() < deadline, "no answer to pings") end
 end
 
--- Copies 100 MiB from one guest to the i-th, and compares the sums.
+-- Copies 32 MiB from one guest to the i-th, and compares the sums.
 local function copy(from, to, i)
   local sink = assert(to:start { "sh", "-c", "nc -l -p 7000 | md5sum", timeout = LIMIT }) -- its input stays open: nc would end
   local sent = assert(from:run { "sh", "-c", ([[
     [ -f /tmp/data ] || { head -c %d /dev/urandom > /tmp/part && cat $(yes /tmp/part | head -n %d) > /tmp/data; }
     md5sum < /tmp/data
-    nc "$1" 7000 < /tmp/data]]):format(MIB_4, 25), "sh", address(i), timeout = LIMIT, check = true })
+    nc "$1" 7000 < /tmp/data]]):format(MIB_4, 8), "sh", address(i), timeout = LIMIT, check = true })
   local received = assert(sink:read(100, LIMIT))
   sink:close()
   assert.equal(sent.stdout, received)
@@ -85,7 +85,7 @@ describe("two guests on a switch", function()
     assert.same({ "first", "second" }, { at[vms[1].macs[1]], at[vms[2].macs[1]] })
   end))
 
-  it("copy 100 MiB unharmed", with_guests(function() copy(vms[1], vms[2], 2) end))
+  it("copy 32 MiB unharmed", with_guests(function() copy(vms[1], vms[2], 2) end))
 
   it("are apart after a cut, and together again when it is healed", with_guests(function()
     assert.is_true(can_reach(vms[1], 2))
