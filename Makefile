@@ -48,7 +48,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-report test-slurm test-ssh test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-report test-install test-pages test-slurm test-ssh test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
   examples rockspec annotations packages-table doc clean help
 
 all: $(CORE)
@@ -76,6 +76,7 @@ help:
 	@echo 'make test-slurm   vmctl test --on slurm on a Slurm of two nodes, started here (as root)'
 	@echo 'make test-ssh     what goes over ssh, with real sshds on hosts that are namespaces (as root)'
 	@echo 'make test-report  the page of vmctl report in a headless Chromium'
+	@echo 'make test-install the rock and make install, each used from a place of its own; make test-pages: the programs in README.md and docs'
 	@echo 'make test-distributions  disks of Debian 12 and 13 as guests, some minutes (DISTRIBUTIONS=bookworm: one of them, FILTER=boots)'
 	@echo 'make deps         installs what is missing; make clean: removes build; make pack: the source rock'
 	@echo 'make rockspec     made anew after a new file; make annotations: after a changed docstring; make packages-table: of tools/packages'
@@ -232,6 +233,17 @@ test:
 	@tools/deps build guest test
 	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/specs.lua $(SPECS)
+
+# What takes long and depends on little: the installed forms, and the programs of all pages.
+test-install:
+	@tools/deps build guest test
+	@$(MAKE) -s all guest
+	@eval "$$($(MAKE) -s env)" && VMCTL_INSTALL=1 $(LUA) tools/specs.lua spec/rock_spec.lua
+
+test-pages:
+	@tools/deps build guest test
+	@$(MAKE) -s all guest
+	@eval "$$($(MAKE) -s env)" && VMCTL_PAGES=1 $(LUA) tools/specs.lua spec/pages_guest_spec.lua
 
 # Other systems, in root folders of their own (tools/chroot): the next Debian, and 32 bits, where no guest of ours boots.
 test-debian13:

@@ -1,4 +1,4 @@
--- README.md and docs/*.md: their programs run as they stand there (tools/check-pages).
+-- README.md and docs/*.md: their programs run as they stand there (tools/check-pages; `make test-pages`).
 -- Needs: 1800 MiB
 -- Takes about 100 seconds.
 local assert = require "luassert"
@@ -42,7 +42,7 @@ describe("README.md", function()
   end)
 end)
 
-describe("README.md and docs", function()
+describe("README.md and docs #pages", function()
   it("have programs that run, and those that do not say why", support.run(function()
     local done = assert(vmctl.host:run { "lua5.4", "tools/check-pages", cwd = lfs.currentdir(), timeout = LIMIT, merge_stderr = true })
     io.stdout:write((("\n" .. done.stdout):gsub("\n$", ""):gsub("\n", "\n# ")), "\n")

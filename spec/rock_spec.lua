@@ -1,4 +1,4 @@
--- The installed forms: the rock, and `make install`. Each is used from a place of its own.
+-- The installed forms: the rock, and `make install` (`make test-install`). Each is used from a place of its own.
 -- Takes about 90 seconds.
 local assert = require "luassert"
 
@@ -23,7 +23,7 @@ local PROGRAM = [[
   print(assert(vmctl.host:run { "echo", "from " .. arg[1] }).stdout)
 ]]
 
-describe("what users install", function()
+describe("what users install #install", function()
   local dir
 
   setup(function()

@@ -13,13 +13,16 @@
 --   VMCTL_NESTED  tests tagged "nested" as well
 --   VMCTL_SLURM   tests tagged "slurm" as well
 --   VMCTL_SSH     tests tagged "ssh" as well
+--   VMCTL_INSTALL tests tagged "install" as well
+--   VMCTL_PAGES   tests tagged "pages" as well
 --   VMCTL_DISTRIBUTIONS  the distributions for tests tagged "distribution", which need their disks
 -- Durations, results and what scenarios leave stay in build/specs (or $VMCTL_BUILD/specs).
 local uv = require "luv"
 
 local NESTED = os.getenv "VMCTL_NESTED"
 local FOLDER = (os.getenv "VMCTL_BUILD" or "build") .. "/specs"
-local TAGS = { nested = "VMCTL_NESTED", distribution = "VMCTL_DISTRIBUTIONS", slurm = "VMCTL_SLURM", ssh = "VMCTL_SSH" }
+local TAGS = { nested = "VMCTL_NESTED", distribution = "VMCTL_DISTRIBUTIONS", slurm = "VMCTL_SLURM", ssh = "VMCTL_SSH",
+  install = "VMCTL_INSTALL", pages = "VMCTL_PAGES" }
 local SANITIZER = 99      -- its exit code
 local SIGNALS = 128       -- exit codes from here are those of signals
 local FOR_EACH_PROCESSOR = 2 -- files at a time: most of them wait for half of their time
