@@ -1,4 +1,4 @@
-/* Tells the file system of a block device by the marks that it has at fixed places. */
+/* Recognises the file system of a block device by magic bytes at fixed offsets. */
 #include "agent/stage1.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 struct mark {
-    const char *type, *look_options; /* NULL: it is no file system, and named so that messages can tell */
+    const char *type, *look_options; /* NULL: it is no file system; `type` is its name in messages */
     off_t at;
     const char *bytes;
     size_t size;

@@ -96,7 +96,7 @@ void vmctl_init_setup(void)
         complain("chdir", "/");
 }
 
-/* Has everything written, by a child, so that a disk or a share that does not answer cannot keep the power from going. */
+/* Syncs all file systems in a child, so that a disk or a share that does not answer cannot prevent the power-off. */
 static void sync_within(int seconds)
 {
     const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
@@ -117,7 +117,7 @@ void vmctl_init_power(char how)
 {
     sync_within(SYNC_LIMIT);
     reboot(how == 'r' ? RB_AUTOBOOT : how == 'h' ? (int)RB_HALT_SYSTEM : RB_POWER_OFF);
-    if (how == 'o') /* no way to cut the power here: a reset is the next best end */
+    if (how == 'o') /* the power cannot be cut here: a reset is the next best end */
         reboot(RB_AUTOBOOT);
     complain("reboot", "the machine");
 }

@@ -46,7 +46,7 @@ static int l_power(lua_State *L)
     return 0;
 }
 
-/* Gives back what was freed in between pieces that are still in use: after many connections at once that is most of it. */
+/* Returns freed memory between used pieces to the system: after many connections at once that is most of it. */
 static int l_trim(lua_State *L)
 {
     (void)L;
@@ -56,7 +56,7 @@ static int l_trim(lua_State *L)
     return 0;
 }
 
-/* () -> an fd that can be read once the agent is told to end. Its children get their own mask when they start. */
+/* () -> an fd that becomes readable when a signal asks the agent to end. Children get a signal mask of their own at their start. */
 static int l_signals(lua_State *L)
 {
     sigset_t wanted;
@@ -92,14 +92,14 @@ static void raise_files(void)
     if (most > files.rlim_max && setrlimit(RLIMIT_NOFILE, &(struct rlimit){ FILES, most }) == 0)
         return;
     files.rlim_cur = files.rlim_max < FILES ? files.rlim_max : FILES;
-    (void)setrlimit(RLIMIT_NOFILE, &files); /* who may not has to live with what there is */
+    (void)setrlimit(RLIMIT_NOFILE, &files); /* without the right to do so the old limit stays */
 }
 
 static void prepare(lua_State *L)
 {
     luaL_openlibs(L);
     lua_getglobal(L, "package");
-    lua_createtable(L, 1, 0); /* only what is inside: a guest's own Lua files are no business of ours */
+    lua_createtable(L, 1, 0); /* only built-in modules: a guest's own Lua files are not looked at */
     lua_pushcfunction(L, l_embedded);
     lua_rawseti(L, -2, 2);
     lua_getfield(L, -2, "searchers");
@@ -165,7 +165,7 @@ static int run(int argc, char **argv, int first)
     return code;
 }
 
-/* Beside a guest's own init, which knows no units: starts an agent, and another one whenever it ends. */
+/* Beside a guest's own init without units: starts an agent, and another one whenever it ends. */
 static int keep_agent(char **argv)
 {
     const struct timespec pause = { .tv_nsec = 200 * 1000 * 1000 };

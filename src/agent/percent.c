@@ -8,7 +8,7 @@ static unsigned digit(char c)
     return c <= '9' ? (unsigned)(c - '0') : (unsigned)(c | 0x20) - 'a' + 10;
 }
 
-/* Text that does not look like one stays as it is. */
+/* Other text stays as it is. */
 void vmctl_stage1_undo_percent(char *out, size_t size, const char *in)
 {
     size_t n = 0;

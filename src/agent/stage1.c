@@ -129,7 +129,7 @@ static void make_missing(void)
     }
 }
 
-/* The merged root shows the upper folder's owner, mode and times. One that was kept has them. */
+/* The merged root shows the upper folder's owner, mode and times: a new upper folder gets those of the image's root. */
 static void make_upper_root(void)
 {
     struct stat st;
@@ -177,7 +177,7 @@ static void remove_modules(void)
     DIR *dir = opendir(MODULES);
     for (const struct dirent *e; dir && (e = readdir(dir));) {
         if (e->d_name[0] != '.')
-            (void)unlinkat(dirfd(dir), e->d_name, 0); /* memory that is kept is no reason not to start */
+            (void)unlinkat(dirfd(dir), e->d_name, 0); /* a failure costs memory only */
     }
     if (dir)
         closedir(dir);
@@ -198,7 +198,7 @@ static void move_into(void)
         vmctl_stage1_fail(true, "move into the root");
 }
 
-/* The folder that an image names for its commands, with those above it. A root that cannot be written stays as it is. */
+/* Makes the folder that an image names for its commands, with those above it. A root that cannot be written stays as it is. */
 static void make_folders(const char *path)
 {
     char part[STAGE1_PATH];

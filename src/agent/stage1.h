@@ -1,5 +1,5 @@
 /* Stage 1: the agent as the first program of an initramfs finds the guest's own root file system and moves into it. */
-/* The kernel's command line says what to do (a word's value has %XX for what it cannot hold):
+/* The kernel's command line has the options (a word's value has %XX for bytes that it cannot hold):
  *   vmctl.root=image         the disk with the serial vmctl-root is an EROFS, under an overlay
  *   vmctl.root=disk[:WHICH]  that disk has the root: WHICH is a partition's number, a label or a UUID (else it is looked for)
  *   vmctl.upper=disk         the overlay's upper layer is the ext4 on the disk vmctl-upper (else a tmpfs)
@@ -36,8 +36,8 @@ enum vmctl_stage1_end { STAGE1_AGENT, STAGE1_KEEPER };
 
 /* A file system as its first blocks tell of it. */
 struct vmctl_filesystem {
-    const char *type;         /* as mount takes it, NULL: nothing that is known */
-    const char *look_options; /* with which looking at it writes nothing; NULL: it is no file system, but LVM's or LUKS's */
+    const char *type;         /* as mount takes it, NULL: unknown */
+    const char *look_options; /* mount options with which nothing is written; NULL: it is no file system, but LVM's or LUKS's */
     char label[STAGE1_LABEL], uuid[37];
 };
 
@@ -51,10 +51,10 @@ enum vmctl_stage1_end vmctl_stage1_run(const struct vmctl_stage1 *s);
 /* Turns "%XX" into bytes; `out` may be `in`. */
 void vmctl_stage1_undo_percent(char *out, size_t size, const char *in);
 
-/* Says on the console which step failed on what, with errno's reason if `with_errno`, and powers off. */
+/* Reports the failed step and its object on the console, with errno's reason if `with_errno`, and powers off. */
 _Noreturn void vmctl_stage1_fail(bool with_errno, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The device of the disk with a serial: waits for it. */
+/* Waits for the disk with a serial, and gives its device. */
 void vmctl_stage1_disk(const char *serial, char name[STAGE1_NAME]);
 
 /* Mounts the root of a disk at `at`. */
@@ -63,13 +63,13 @@ void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, con
 /* Keeps a disk, with its partitions, from being written. */
 void vmctl_stage1_forbid_writing(const char *disk);
 
-/* Loads what a file system needs, as the image lists it. */
+/* Loads the modules of a file system, as the image lists them. */
 void vmctl_stage1_load(const char *type);
 
 /* Takes the value of vmctl.share. */
 void vmctl_stage1_add_share(struct vmctl_stage1 *s, const char *value);
 
-/* Loads what the shares need. */
+/* Loads the modules of the shares. */
 void vmctl_stage1_load_for_shares(const struct vmctl_stage1 *s);
 
 /* Inside the root: mounts the shares. */
@@ -79,20 +79,20 @@ void vmctl_stage1_mount_shares(const struct vmctl_stage1 *s);
  * module is loaded from `root`, if that is not NULL. False: there is no card. */
 bool vmctl_stage1_set_address(const char *address, const char *root);
 
-/* Loads a module of the running kernel by the modprobe of a root: its own initramfs has not all of them. What fails is said. */
+/* Loads a module of the running kernel by the modprobe of a root: the initramfs lacks some. Reports a failure. */
 void vmctl_stage1_modprobe(const char *root, const char *name);
 
 /* Writes the name server of such an address into a root that has none. */
 void vmctl_stage1_name_server(const char *address, const char *root);
 
-/* The contents of a block device. */
+/* Recognises the contents of a block device. */
 void vmctl_filesystem_probe(const char *device, struct vmctl_filesystem *found);
 
-/* Inside the root: makes `agent` its companion and starts the init. Returns in the keeper alone, if one is needed. */
+/* Inside the root: arranges for the agent (the open program `agent`) and starts the init. Returns in the keeper alone, if one is needed. */
 enum vmctl_stage1_end vmctl_stage1_start_init(const char *init, int agent);
 
-/* In another's initramfs, which keeps its /run for a systemd: leaves the agent and its unit there, and does what of vmctl's words on
- * the command line is left to do: a root that is read-only, an address. The exit code. */
+/* In a distribution's initramfs, whose /run its systemd keeps: puts the agent and its unit there, and carries out vmctl's words on the
+ * command line: a root that is read-only, an address. Returns the exit code. */
 int vmctl_stage1_place(void);
 
 #endif

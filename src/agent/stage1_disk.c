@@ -92,7 +92,7 @@ static size_t list_parts(const char *disk, struct part *parts)
     return n;
 }
 
-/* The name that a partition has in the disk's table, from the kernel's "PARTNAME=". */
+/* Tells if a partition has this name in the disk's table, by the kernel's "PARTNAME=". */
 static bool has_table_name(const char *disk, const struct part *p, const char *wanted)
 {
     char path[SYS_PATH + 16], line[256];
@@ -117,7 +117,7 @@ static bool is_wanted(const char *disk, const struct part *p, const struct vmctl
     return strcmp(fs->label, which) == 0 || strcasecmp(fs->uuid, which) == 0 || has_table_name(disk, p, which);
 }
 
-/* A distribution's own init mounts its root anew, as its fstab says: the device itself keeps it from writing. */
+/* Makes the device read-only: a distribution's own init mounts its root again, as its fstab says. */
 static void forbid_writing(const struct part *p)
 {
     char device[STAGE1_NAME + 8];
@@ -159,7 +159,7 @@ void vmctl_stage1_forbid_writing(const char *disk)
         forbid_writing(&parts[i]);
 }
 
-/* A root has one of these; a link counts as it stands, because it leads elsewhere from here. */
+/* Tells if a folder looks like a root: it has one of these. A link is not followed, because it leads elsewhere from here. */
 static bool looks_like_root(const char *at)
 {
     static const char *const signs[] = { "etc/os-release", "usr/lib/os-release", "sbin/init", "usr/lib/systemd/systemd", "etc/passwd" };
@@ -173,7 +173,7 @@ static bool looks_like_root(const char *at)
     return false;
 }
 
-/* `why`, for a message: what keeps it from being looked into. */
+/* Tells if a partition has a root. `why`: the reason why it cannot be looked into, for a message. */
 static bool holds_root(const struct part *p, const struct vmctl_filesystem *fs, const char *at, const char **why)
 {
     if (fs->type && !fs->look_options)

@@ -1,4 +1,4 @@
-/* Stage 1 in another's initramfs: a module that it lacks, out of the root that is mounted already. */
+/* Stage 1 in a distribution's initramfs: loads a module that it lacks from the root, which is mounted already. */
 #include "agent/stage1.h"
 
 #include <errno.h>
@@ -32,10 +32,10 @@ void vmctl_stage1_modprobe(const char *root, const char *name)
         become_modprobe(root, name);
     for (int left = MODPROBE_LIMIT * 100; pid > 0 && left > 0; left--) {
         if (waitpid(pid, NULL, WNOHANG) != 0)
-            return; /* it has said itself what failed */
+            return; /* it has reported its failure itself */
         nanosleep(&pause, NULL);
     }
     fprintf(stderr, "vmctl-agent: load %s by the modprobe of %s: %s\n", name, root, pid > 0 ? "it takes too long" : "no process for it");
     if (pid > 0)
-        (void)kill(pid, SIGKILL); /* not waited for: while it is in the kernel it does not end, and whoever outlives us is init's */
+        (void)kill(pid, SIGKILL); /* not waited for: it cannot end while it is in the kernel, and init reaps it later */
 }

@@ -112,7 +112,7 @@ bool vmctl_stage1_set_address(const char *address, const char *root)
     return up;
 }
 
-/* One that the root has is left alone, and so is a link: its own resolver's. */
+/* Writes the name server, unless the root has one. A link, which belongs to a resolver, stays as well. */
 void vmctl_stage1_name_server(const char *address, const char *root)
 {
     char path[STAGE1_PATH];

@@ -28,7 +28,7 @@ void vmctl_stage1_add_share(struct vmctl_stage1 *s, const char *value)
     s->nshares++;
 }
 
-/* The folder and those above it. One that cannot be made is found out by the mount. */
+/* Makes the folder and those above it. The mount reports a folder that could not be made. */
 static void make_folders(const char *path)
 {
     char part[STAGE1_PATH];
@@ -44,7 +44,7 @@ void vmctl_stage1_load_for_shares(const struct vmctl_stage1 *s)
 {
     if (s->nshares == 0)
         return;
-    vmctl_stage1_load(s->shares[0].nine ? "9p" : "virtiofs"); /* all are served in one way */
+    vmctl_stage1_load(s->shares[0].nine ? "9p" : "virtiofs"); /* all shares have the same type */
     if (s->shares[0].nine)
         vmctl_stage1_load("9pnet_virtio");
 }

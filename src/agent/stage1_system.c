@@ -1,4 +1,4 @@
-/* Stage 1, inside the root: the agent gets its place in /run, and the guest's own init is started. */
+/* Stage 1, inside the root: puts the agent's program into /run, and starts the guest's own init. */
 #include "agent/stage1.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@ enum { WORDS = 64 };
 #define AGENT "/run/vmctl/agent"
 #define UNITS "/run/systemd/system"
 
-/* It starts with the first services and outlives all targets: a guest that comes up in emergency mode has it too. */
+/* The agent's unit starts with the first services and outlives all targets: a guest in emergency mode has it, too. */
 static const char unit[] = "[Unit]\n"
                            "Description=vmctl's guest agent\n"
                            "DefaultDependencies=no\n"
@@ -103,7 +103,7 @@ static bool is_systemd(const char *init)
     return name && strcmp(name, "/systemd") == 0;
 }
 
-/* "run:WORD,WORD" in place: the words, ended by NULL. */
+/* Splits "run:WORD,WORD" in place into words, ended by NULL. */
 static void split_words(char *text, char *words[WORDS])
 {
     size_t n = 0;
@@ -148,7 +148,7 @@ static void heed_words(void)
         vmctl_stage1_name_server(s.address, root);
 }
 
-/* initramfs-tools mounts /run so that nothing in it can be started, hence a place of its own. */
+/* initramfs-tools mounts /run noexec, hence the mount of its own. */
 int vmctl_stage1_place(void)
 {
     int agent = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
