@@ -1,4 +1,4 @@
-/* The Ethernet switch: its ports, and who watches it. */
+/* The Ethernet switch: its ports and its watchers. */
 #include "io/switch.h"
 
 #include "io/sysio.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SEND_ROOM = 2 * 212992 };      /* bytes in a Unix socket: what the kernel allows everybody to ask for */
+enum { SEND_ROOM = 2 * 212992 };      /* bytes in a Unix socket: the most that the kernel allows ordinary users */
 
 static void on_close(struct vmctl_handle *h)
 {
@@ -92,7 +92,7 @@ int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_swi
     return 0;
 }
 
-/* For a descriptor from elsewhere. What it is not for is refused, or known to the kernel better (TCP). */
+/* Enlarges the socket's buffer, for a descriptor from elsewhere. Other kinds refuse it, or tune themselves (TCP). */
 static void port_tune(int fd)
 {
     int on = 1, room = 0, domain = 0;
@@ -131,7 +131,7 @@ void vmctl_switch_remove(struct vmctl_switch_port *p)
     vmctl_switch_hold_end(p);
     for (int i = 0; i < sw->ports; i++) {
         struct vmctl_switch_port *other = sw->port[i];
-        if (other && other != p) { /* its place may be another's soon */
+        if (other && other != p) { /* another port may get its number soon */
             vmctl_switch_fault_drop(other->pair[p->index].fault);
             memset(&other->pair[p->index], 0, sizeof other->pair[p->index]);
         }

@@ -1,6 +1,6 @@
-/* An Ethernet switch between QEMU's stream sockets (docs/wire/qemu-l2.md#framing): frames go from socket to socket, each read's
- * worth in as few writes as there are ports that get any of it, and out of the same memory. It learns, floods, breaks things
- * on purpose, and lets no port hold up another. */
+/* An Ethernet switch between QEMU's stream sockets (docs/wire/qemu-l2.md#framing): frames go from socket to socket, out of the memory
+ * where they were read, with one write for each port that gets frames of a read. It learns addresses, floods, applies faults, and
+ * lets no port delay another. */
 #ifndef VMCTL_IO_SWITCH_H
 #define VMCTL_IO_SWITCH_H
 
@@ -25,7 +25,7 @@ enum {
     VMCTL_SWITCH_AGE = 300                  /* seconds, as bridges have it */
 };
 
-/* Seconds for which a sender with other business is held back for a port, at first. */
+/* Seconds for which a sender that sends to others as well is held back for a port, at first. */
 #define VMCTL_SWITCH_BUDGET 0.2
 
 struct vmctl_switch;
@@ -37,9 +37,9 @@ struct vmctl_switch_counts {
     uint64_t frames_in, bytes_in, frames_out, bytes_out;
     uint64_t dropped_full;      /* for it: its queue, or the room for delayed frames, was full, or it was not connected */
     uint64_t dropped_long;      /* for it: longer than it takes */
-    uint64_t dropped_link;      /* of what it sent: to a group of its link alone, or from a group's address */
-    uint64_t dropped_cut, dropped_loss, dropped_rate; /* of what it sent: by a fault, or to another group */
-    uint64_t invalid;           /* frames of it with a length that would harm who gets them */
+    uint64_t dropped_link;      /* sent by it to a group of its link alone, or from a group's address */
+    uint64_t dropped_cut, dropped_loss, dropped_rate; /* sent by it, and dropped by a fault, or on the way to another group */
+    uint64_t invalid;           /* frames of it with a length that would harm their receiver */
     uint64_t duplicated, corrupted, delayed, flooded;
 };
 
@@ -57,7 +57,7 @@ struct vmctl_switch_recent {
     uint32_t seconds, changes;
 };
 
-/* Frames that follow each other in memory, and go the same way. */
+/* Frames that follow each other in memory, and have the same destination. */
 struct vmctl_switch_run {
     struct vmctl_switch_port *from;
     int to;                     /* -1: all others */
@@ -84,29 +84,29 @@ struct vmctl_switch_port {
     unsigned group;             /* frames pass between ports of one group */
     ev_io rio, wio;
     struct vmctl_buf part;      /* the beginning of a frame whose rest has not come */
-    struct vmctl_switch_share *share[VMCTL_SWITCH_PORTS]; /* what waits of each sender; NULL: nothing ever did */
+    struct vmctl_switch_share *share[VMCTL_SWITCH_PORTS]; /* waiting frames of each sender; NULL: there never were any */
     struct vmctl_list turns;    /* of the shares that have frames, in the order in which they are sent */
-    unsigned senders;           /* how many those are */
-    size_t queued, queue_max;   /* bytes that wait, and may */
+    unsigned senders;           /* number of those */
+    size_t queued, queue_max;   /* bytes that wait, and their limit */
     size_t longest;             /* bytes of a frame that it takes */
     size_t room;                /* bytes of its next read */
     uint64_t sent;              /* bytes that have left the queue */
     uint64_t mark;              /* `sent` at progress_at */
-    double progress_at;         /* when its queue was empty, or had got on, for the last time */
+    double progress_at;         /* when its queue was last empty, or had last made progress */
     int run_from[VMCTL_SWITCH_RUNS]; /* the sender of each run */
     struct iovec run[VMCTL_SWITCH_RUNS]; /* of the present read, to be sent at its end */
     int runs;
     bool touched;               /* in sw->touched */
     struct vmctl_switch_recent recent;
-    int last_to;                /* where its last frame to one address went */
+    int last_to;                /* the receiver of its last frame to one address */
     size_t streak;              /* bytes to one address, since one went elsewhere */
-    unsigned held;              /* for so many ports it is held back: not read */
+    unsigned held;              /* number of ports for which it is held back: not read */
     bool paused;                /* not read for now: a watcher is full */
-    bool complained;            /* an invalid frame of this connection was told */
-    struct vmctl_fault *from, *to; /* of all that it sends, of all that it gets; NULL: none */
+    bool complained;            /* an invalid frame of this connection was reported */
+    struct vmctl_fault *from, *to; /* of all frames that it sends, of all that it gets; NULL: none */
     struct vmctl_switch_pair *pair; /* by the other port's index */
     struct vmctl_switch_counts count;
-    int ended;                  /* why its connection ended: VMCTL_EOF, VMCTL_ETOOBIG …; 0 while there is one */
+    int ended;                  /* the reason of its connection's end: VMCTL_EOF, VMCTL_ETOOBIG …; 0 while there is one */
 };
 
 struct vmctl_held;
@@ -135,28 +135,28 @@ struct vmctl_switch {
     bool taking;                /* a watcher may take frames */
     bool noting;                /* a watcher wants notes */
     size_t note_len;
-    char note[VMCTL_SWITCH_NOTE]; /* what the faults do to the present frame */
+    char note[VMCTL_SWITCH_NOTE]; /* the effects of the faults on the present frame */
 };
 
-/* Sees each frame once, as it came in, when its way is decided. */
+/* Sees each frame once, as it came in, when its receivers are known. */
 struct vmctl_switch_watcher {
     struct vmctl_switch_watcher *next;
     bool wants_notes;
     bool (*take)(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len);
                                                    /* true: it goes no further. May be NULL */
     void (*saw)(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len);
-    bool (*pause)(struct vmctl_switch_watcher *w); /* the end of a read; true: let there be no other now. May be NULL */
+    bool (*pause)(struct vmctl_switch_watcher *w); /* the end of a read; true: read no more for now. May be NULL */
     void (*hear)(struct vmctl_switch_watcher *w);  /* on the owner's loop, after VMCTL_TOLD_FRAMES. May be NULL */
     void (*over)(struct vmctl_switch_watcher *w);  /* the switch is closed, and watched no more */
 };
 
 void vmctl_switch_init(struct vmctl_switch *sw, struct vmctl_loop *loop, uint64_t seed);
 
-/* switch_thread.c. Around what its owner does with a switch that has a thread; nothing otherwise. They nest. */
+/* switch_thread.c. The owner calls these around each use of a switch that has a thread; without one they do nothing. They nest. */
 void vmctl_switch_enter(struct vmctl_switch *sw);
 void vmctl_switch_leave(struct vmctl_switch *sw);
 
-/* Tells the owner, in its own thread: wakes who waits for news, or lets the watchers wake who waits for them. */
+/* Tells the owner, in its own thread: wakes tasks that wait for news, or lets the watchers wake their waiters. */
 void vmctl_switch_tell(struct vmctl_switch *sw, unsigned what);
 void vmctl_switch_hear(struct vmctl_switch *sw, unsigned what);
 
@@ -166,22 +166,23 @@ void vmctl_switch_close(struct vmctl_switch *sw);
 /* A new port without a connection. -ENOSPC, -ENOMEM. */
 int vmctl_switch_add(struct vmctl_switch *sw, const char *name, struct vmctl_switch_port **out);
 
-/* Takes a descriptor, non-blocking, and what was already read from a stream. The port must have none. */
+/* Takes a descriptor, non-blocking, and the bytes that were already read from a stream. The port must have no descriptor. */
 int vmctl_switch_attach(struct vmctl_switch_port *p, enum vmctl_port_kind kind, int fd, const void *read, size_t len);
 
-/* Ends the connection, the port stays: what it was queued is dropped, and who waits for its end learns `why`. */
+/* Ends the connection, the port stays: its queue is dropped, and tasks that wait for its end get `why`. */
 void vmctl_switch_detach(struct vmctl_switch_port *p, int why);
 
-/* Takes the port away. */
+/* Removes the port. */
 void vmctl_switch_remove(struct vmctl_switch_port *p);
 
-/* A frame as if it had come from this port. -EINVAL for a length that is not passed on. */
+/* Forwards a frame as if it had come from this port. -EINVAL for a length that is not forwarded. */
 int vmctl_switch_inject(struct vmctl_switch_port *p, const uint8_t *frame, size_t len);
 
-/* A frame of this port that a watcher had taken goes on, as it is now: with the port's faults, and told to no watcher. */
+/* Forwards a frame of this port that a watcher had taken, as it is now: with the port's faults, and without watchers. */
 int vmctl_switch_pass_on(struct vmctl_switch_port *p, const uint8_t *frame, size_t len);
 
-/* Sets or clears (NULL) a fault, whose filter it takes on success: of what a port sends, of what it gets, or of what goes from one to another. -ENOMEM. */
+/* Sets or clears (NULL) a fault, whose filter it takes on success: of frames that a port sends, that it gets, or from one port to
+ * another. -ENOMEM. */
 int vmctl_switch_fault_from(struct vmctl_switch_port *p, const struct vmctl_fault *f);
 int vmctl_switch_fault_to(struct vmctl_switch_port *p, const struct vmctl_fault *f);
 int vmctl_switch_fault_pair(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, const struct vmctl_fault *f);
@@ -189,10 +190,10 @@ int vmctl_switch_fault_pair(struct vmctl_switch_port *from, const struct vmctl_s
 /* Frees a fault and its filter. NULL is allowed. */
 void vmctl_switch_fault_drop(struct vmctl_fault *f);
 
-/* The faults begin anew, as with a switch of that seed. */
+/* Restarts the faults, as in a new switch with that seed. */
 void vmctl_switch_seed(struct vmctl_switch *sw, uint64_t seed);
 
-/* Reads no more from a port; from all of them again. */
+/* Stops reading a port; reads all ports again. */
 void vmctl_switch_pause(struct vmctl_switch_port *p);
 void vmctl_switch_resume(struct vmctl_switch *sw);
 
@@ -203,25 +204,26 @@ void vmctl_switch_unwatch(struct vmctl_switch *sw, struct vmctl_switch_watcher *
 void vmctl_switch_note(struct vmctl_switch *sw, const struct vmctl_switch_port *to, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* switch_read.c. Before anything is read; and what was read from a new connection before it was ours. */
+/* switch_read.c. Prepares a port before its first read; forwards bytes that were read from a new connection before it was ours. */
 void vmctl_switch_read_init(struct vmctl_switch_port *p);
 void vmctl_switch_read_first(struct vmctl_switch_port *p, const uint8_t *in, size_t len);
 
-/* switch_forward.c. A frame of a port, with its length in front of it, in memory that stays until the flush; and the end of those that
- * belong together, before the flush. */
+/* switch_forward.c. Forwards a frame of a port, with its length in front of it, in memory that stays until the flush; and ends a run of
+ * frames, before the flush. */
 void vmctl_switch_forward(struct vmctl_switch_port *from, const uint8_t *at, size_t len);
 void vmctl_switch_forward_taken(struct vmctl_switch_port *from, const uint8_t *at, size_t len);
 void vmctl_switch_forward_end(struct vmctl_switch *sw);
 
-/* switch_output.c. Frames of a sender, each with the 4 bytes of its length in front of it, in memory that stays until the flush. */
+/* switch_output.c. Puts frames of a sender to a port, each with the 4 bytes of its length in front of it, in memory that stays until the
+ * flush. */
 void vmctl_switch_put(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total, size_t frames);
-/* Sends what was put to a port at once: its memory may go. */
+/* Sends the frames that were put to a port at once: their memory is free afterwards. */
 void vmctl_switch_send(struct vmctl_switch_port *to);
-/* Sends what was put to the ports. `from`, whose frames they were (NULL: nobody that can be), may be held back for it. */
+/* Sends the frames that were put to the ports. Their sender `from` may be held back for them (NULL: no sender can be). */
 void vmctl_switch_flush(struct vmctl_switch *sw, struct vmctl_switch_port *from);
 void vmctl_switch_send_init(struct vmctl_switch_port *p);
 void vmctl_switch_on_hold_over(struct vmctl_timer *t);
-/* switch_hold.c. The sender leaves its place: nothing holds it back any more. */
+/* switch_hold.c. Ends all holds of a sender that is removed. */
 void vmctl_switch_hold_end(struct vmctl_switch_port *from);
 
 /* switch_fault.c. Applies a fault (NULL: none) to a frame, and changes the verdict. False: the frame is lost. */

@@ -1,4 +1,4 @@
-/* Writes the frames of a switch to a pcapng file, or into a pipe for who looks at them meanwhile. */
+/* Writes the frames of a switch to a pcapng file, or into a pipe for a program that shows them meanwhile. */
 #include "io/switch_capture.h"
 
 #include "io/fs_private.h"
@@ -50,7 +50,7 @@ static int put_interface(struct vmctl_capture *c, const struct vmctl_switch_port
     return 0;
 }
 
-enum { CAPTURE_MARGIN = 512 }; /* what a packet and its interface take beside the frame and the note */
+enum { CAPTURE_MARGIN = 512 }; /* bytes of a packet and its interface beside the frame and the note */
 
 static void capture_saw(struct vmctl_switch_watcher *w, const struct vmctl_switch_port *from, const uint8_t *frame, size_t len)
 {

@@ -1,5 +1,6 @@
-/* A capture of what goes through a switch, as pcapng: each frame once, as it came in, with what the faults did to it; an interface
- * a port. It never blocks and never raises a signal: what a slow reader leaves no room for is left out and counted. */
+/* A capture of the frames that pass a switch, as pcapng: each frame once, as it came in, with the effects of faults as a comment; an
+ * interface for each port. It never blocks and never raises a signal: frames for which a slow reader leaves no room are left out and
+ * counted. */
 #ifndef VMCTL_IO_SWITCH_CAPTURE_H
 #define VMCTL_IO_SWITCH_CAPTURE_H
 
@@ -29,8 +30,8 @@ struct vmctl_capture {
     struct vmctl_buf out;                      /* blocks; `half`: bytes that are left of the first, if a part of it is out */
     size_t half;
     uint64_t written, whole;                   /* bytes that are in the file; and those of whole blocks */
-    bool full;                                 /* max_bytes are in it, and there is to be no other */
-    uint64_t most;                             /* what the process may write to a file (RLIMIT_FSIZE) */
+    bool full;                                 /* max_bytes are in it, and there is no further file */
+    uint64_t most;                             /* bytes that the process may write to a file (RLIMIT_FSIZE) */
     ev_io wio;
     struct vmctl_timer retry;                  /* for a FIFO: until it has a reader */
     double epoch;                              /* seconds between 1970 and the start of our clock */
@@ -38,7 +39,7 @@ struct vmctl_capture {
     uint32_t interface[VMCTL_SWITCH_PORTS];    /* a port's number in the file */
     uint64_t serial[VMCTL_SWITCH_PORTS];       /* of the port that has the number */
     uint64_t frames, lost;                     /* captured; left out for want of room */
-    int err;                                   /* why nothing more is written */
+    int err;                                   /* the error that has ended it */
 };
 
 /* Begins to write to `fd`, which it takes (-1 for a FIFO). 0, or the error of the first write: it is closed then. */
@@ -47,7 +48,7 @@ int vmctl_capture_open(struct vmctl_capture *c, struct vmctl_switch *sw, int fd,
 /* Bytes that are not written yet. */
 size_t vmctl_capture_pending(const struct vmctl_capture *c);
 
-/* Writes what can be written at once, and closes the file. 0, or the first error that there was. Idempotent. */
+/* Writes as much as can be written at once, and closes the file. 0, or its first error. Idempotent. */
 int vmctl_capture_close(struct vmctl_capture *c);
 
 /* switch_capture_output.c */

@@ -26,7 +26,7 @@ static bool is_file(const struct vmctl_capture *c)
     return c->want.kind == VMCTL_CAPTURE_FILE;
 }
 
-/* Nothing more is written; a file ends behind its last whole block. */
+/* Ends the capture after an error; a file ends behind its last whole block. */
 void vmctl_capture_fail(struct vmctl_capture *c, int err)
 {
     if (is_file(c) && c->half && ftruncate(c->fd, (off_t)c->whole) < 0)
@@ -54,7 +54,7 @@ static ssize_t capture_put(struct vmctl_capture *c)
     return put >= 0 ? put : errno == EINTR ? -EAGAIN : -errno;
 }
 
-/* Bytes are out. */
+/* Removes written bytes from the output. */
 static void capture_sent(struct vmctl_capture *c, size_t sent)
 {
     const uint8_t *head = vmctl_buf_head(&c->out);
@@ -70,14 +70,14 @@ static void capture_sent(struct vmctl_capture *c, size_t sent)
     vmctl_buf_consume(&c->out, sent);
 }
 
-/* Where the next byte goes: a file may have been given to us with something in it. */
+/* The offset of the next byte: a file may have been given to us with content. */
 static uint64_t file_end(int fd)
 {
     off_t at = lseek(fd, 0, fcntl(fd, F_GETFL) & O_APPEND ? SEEK_END : SEEK_CUR);
     return at > 0 ? (uint64_t)at : 0;
 }
 
-/* Begins anew, in a new file or for a new reader. */
+/* Begins the capture again, in a new file or for a new reader. */
 int vmctl_capture_begin(struct vmctl_capture *c)
 {
     vmctl_buf_free(&c->out);
@@ -175,7 +175,7 @@ static void on_capture_writable(struct ev_loop *ev, ev_io *w, int events)
         vmctl_capture_write(c);
 }
 
-/* PATH.1 becomes PATH.2 and so on, the last one goes; PATH becomes PATH.1, and is made anew. */
+/* Renames PATH.1 to PATH.2 and so on, removes the last one, renames PATH to PATH.1, and makes PATH anew. */
 int vmctl_capture_rotate(struct vmctl_capture *c)
 {
     char from[VMCTL_CAPTURE_PATH + 16], to[VMCTL_CAPTURE_PATH + 16];

@@ -1,4 +1,4 @@
-/* Datagram ports of a switch. A socket is connected to its peer, so that the kernel says when the peer has room again. */
+/* Datagram ports of a switch. A socket is connected to its peer, so that it becomes writable when the peer has room again. */
 #include "io/switch_datagrams.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@ static bool same_address(const struct vmctl_addr *a, const struct vmctl_addr *b)
     return a->len == b->len && memcmp(&a->u, &b->u, a->len) == 0;
 }
 
-/* The socket takes datagrams from everybody again, and sends none. */
+/* Disconnects the socket from its peer: it takes datagrams from everybody again, and sends none. */
 static void disconnect(struct vmctl_switch_port *p)
 {
     const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
@@ -33,7 +33,7 @@ static void disconnect(struct vmctl_switch_port *p)
         p->datagrams->remote.len = 0;
 }
 
-/* Connects to the peer, also to one that has taken the other's place. */
+/* Connects to the peer, also to a new process at the same address. */
 static void look_for_peer(struct vmctl_switch_port *p)
 {
     struct vmctl_switch_datagrams *d = p->datagrams;
@@ -51,12 +51,12 @@ void vmctl_switch_datagrams_look(struct vmctl_switch_datagrams *d)
     (void)vmctl_timer_set(p->sw->loop, &d->look, vmctl_loop_now(p->sw->loop) + DATAGRAM_LOOK);
 }
 
-/* A datagram has come from an address. Is it the peer's? */
+/* Tells if a datagram from this address is the peer's. */
 static bool accept_from(struct vmctl_switch_port *p, const struct vmctl_addr *from)
 {
     struct vmctl_switch_datagrams *d = p->datagrams;
     if (d->known)
-        return true; /* the kernel has looked */
+        return true; /* the kernel has checked it */
     if (d->given && !same_address(from, &d->remote))
         return false;
     d->remote = *from;

@@ -7,18 +7,18 @@
 
 /* The port's, until its connection ends. */
 struct vmctl_switch_datagrams {
-    struct vmctl_addr local, remote; /* remote.len 0: whoever sends first, until it is gone */
+    struct vmctl_addr local, remote; /* remote.len 0: the first sender, until it is gone */
     bool given;                      /* the remote address was given */
     bool known;                      /* the socket is connected to it */
     struct vmctl_switch_port *port;
-    struct vmctl_timer look;         /* the peer may have gone, and another one come */
+    struct vmctl_timer look;         /* looks for another peer from time to time */
 };
 
 /* Binds a socket, mode 0600 if it is a Unix one (a path where nobody listens any more is removed first), and attaches it. `remote`
  * may be NULL for a Unix socket. -EADDRINUSE, -EINVAL, -ENOMEM … */
 int vmctl_switch_attach_datagrams(struct vmctl_switch_port *p, const struct vmctl_addr *local, const struct vmctl_addr *remote);
 
-/* Has the address a path in the file system? */
+/* True if the address is a path in the file system. */
 bool vmctl_switch_datagrams_has_path(const struct vmctl_addr *a);
 
 /* Connects to the peer that is there now, and looks again after a while. */

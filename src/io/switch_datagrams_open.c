@@ -9,7 +9,7 @@
 
 enum { DATAGRAM_MODE = 0600 };
 
-/* A path that a socket of a process had that is gone. */
+/* Removes the socket file of a process that has ended. */
 static void remove_stale(const struct vmctl_addr *local)
 {
     struct stat st;

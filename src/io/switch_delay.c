@@ -11,7 +11,7 @@ struct vmctl_held {
     uint64_t serial; /* frames that are due at one time leave in the order in which they came */
     struct vmctl_switch_port *to;
     int from;             /* the sender's index, */
-    uint64_t from_serial; /* and who has it no longer is not told */
+    uint64_t from_serial; /* which by then may be another port's: its serial tells */
     size_t total;
     uint8_t bytes[]; /* the length, the frame */
 };
@@ -69,7 +69,7 @@ static void hold_arm(struct vmctl_switch *sw)
         vmctl_timer_set(sw->loop, &sw->release, sw->held[0]->due);
 }
 
-/* A direction has as much of the memory as is left of it: so one that is flooded never takes the room of the others. */
+/* True if a direction may hold another frame: within its own limit, and within the rest of the switch's memory. */
 static bool held_fits(const struct vmctl_switch *sw, const struct vmctl_switch_pair *pair, uint32_t limit, size_t cost)
 {
     if (limit && pair->held >= limit)
@@ -133,7 +133,7 @@ static struct vmctl_held *held_pop(struct vmctl_switch *sw)
     return h;
 }
 
-/* A sweep of the whole heap: ports leave rarely. */
+/* Drops the frames to a port. Goes through the whole heap: ports are removed rarely. */
 void vmctl_switch_hold_forget(struct vmctl_switch *sw, const struct vmctl_switch_port *to)
 {
     size_t kept = 0;
@@ -149,7 +149,7 @@ void vmctl_switch_hold_forget(struct vmctl_switch *sw, const struct vmctl_switch
     hold_arm(sw);
 }
 
-/* In batches: the memory of a frame must stay until it is flushed. */
+/* Sends due frames in batches: the memory of a frame must stay until it is flushed. */
 void vmctl_switch_on_release(struct vmctl_timer *t)
 {
     struct vmctl_switch *sw = VMCTL_CONTAINER(t, struct vmctl_switch, release);

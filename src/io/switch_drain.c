@@ -1,4 +1,4 @@
-/* In which order the queue of a port is sent: its senders in turns. */
+/* Sends the queue of a port, its senders in turn. */
 #include "io/switch.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@ enum {
     QUEUE_PIECES = 32           /* turns of one write */
 };
 
-/* How many bytes of whole frames its turn allows; one that is half out goes in any case. */
+/* The number of bytes of whole frames that its turn allows; the rest of a partly sent frame goes in any case. */
 static size_t share_turn(struct vmctl_switch_share *s)
 {
     const uint8_t *head = vmctl_buf_head(&s->q);
@@ -25,7 +25,7 @@ static size_t share_turn(struct vmctl_switch_share *s)
     return take;
 }
 
-/* The next turns, as pieces of a write. A share whose turn does not suffice for its first frame saves it up. */
+/* Collects the next turns as pieces of a write. A share whose turn is too small for its first frame keeps the turn's bytes. */
 static int gather(struct vmctl_switch_port *to, struct iovec *iov, struct vmctl_switch_share **owner)
 {
     int n = 0;
@@ -54,7 +54,7 @@ static int gather(struct vmctl_switch_port *to, struct iovec *iov, struct vmctl_
     return n;
 }
 
-/* Bytes of a share are out. */
+/* Removes sent bytes of a share. */
 static void share_sent(struct vmctl_switch_share *s, size_t sent)
 {
     const uint8_t *head = vmctl_buf_head(&s->q);
@@ -68,7 +68,7 @@ static void share_sent(struct vmctl_switch_share *s, size_t sent)
     s->to->sent += sent;
 }
 
-/* Its turn is over: it waits for the next one behind the others. */
+/* Ends its turn: it waits for the next one behind the others. */
 static void turn_over(struct vmctl_switch_share *s)
 {
     s->granted = false;

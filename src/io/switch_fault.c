@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which numbers a fault draws: by the switch's seed and its place. The n-th frame from one port to another meets the same
- * fate in every run, however the frames of several ports mingle. */
+/* A fault draws random numbers by the switch's seed and its position. So the n-th frame from one port to another is treated alike in
+ * every run, in whatever order the frames of several ports come. */
 enum fault_place { FAULT_FROM = VMCTL_SWITCH_PORTS, FAULT_TO }; /* beside the index of the other port, of a pair's */
 
 static void fault_seed(const struct vmctl_switch_port *p, int place, struct vmctl_fault *f)
@@ -34,7 +34,7 @@ static int fault_set(const struct vmctl_switch_port *p, int place, struct vmctl_
         return 0;
     }
     struct vmctl_fault next = *f;
-    if (*slot) { /* frames that are held keep their order */
+    if (*slot) { /* delayed frames keep their order */
         next.busy = (*slot)->busy;
         next.latest = (*slot)->latest;
         next.random = (*slot)->random;
@@ -92,7 +92,7 @@ void vmctl_switch_note(struct vmctl_switch *sw, const struct vmctl_switch_port *
     va_end(args);
     size_t room = sizeof sw->note - sw->note_len;
     int n = snprintf(sw->note + sw->note_len, room, "%s%s%s%s", sw->note_len ? "; " : "", to ? to->name : "", to ? ": " : "", text);
-    if (n > 0 && (size_t)n < room) /* else there are too many to be told */
+    if (n > 0 && (size_t)n < room) /* else the note is full */
         sw->note_len += (size_t)n;
 }
 
@@ -128,7 +128,7 @@ static void note_verdict(struct vmctl_switch *sw, const struct vmctl_switch_port
         vmctl_switch_note(sw, to, "corrupted");
 }
 
-/* At once as well: held back it would be overtaken. */
+/* Sends a corrupted frame at once: delayed, it would be overtaken. */
 static void put_corrupted(struct vmctl_switch_port *to, int from, const uint8_t *at, size_t total, uint64_t where)
 {
     uint8_t *copy = malloc(total);

@@ -1,4 +1,4 @@
-/* Where each frame goes. Frames that follow each other in memory and have the same way are handled as one run. */
+/* Forwards each frame to its ports. Frames that follow each other in memory and have the same destination are handled as one run. */
 #include "io/switch.h"
 
 static void deliver(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
@@ -24,7 +24,7 @@ static void deliver(struct vmctl_switch_port *from, struct vmctl_switch_port *to
     }
 }
 
-/* All of a run to one port: at once, if nothing happens to single frames of it. */
+/* Delivers a run to one port: as a whole, if no fault treats single frames of it. */
 static void deliver_run(const struct vmctl_switch_run *run, struct vmctl_switch_port *to)
 {
     struct vmctl_switch_port *from = run->from;
@@ -42,14 +42,14 @@ static void deliver_run(const struct vmctl_switch_run *run, struct vmctl_switch_
     }
 }
 
-/* See vmctl_switch_consider: a sender that sends to one port alone may wait for it. */
+/* Notes the receiver of a frame, for vmctl_switch_consider: a sender that sends to one port alone may wait for it. */
 static void note_receiver(struct vmctl_switch_port *from, int index, size_t len)
 {
     from->streak = index == from->last_to ? from->streak + len : 0;
     from->last_to = index;
 }
 
-/* The only receiver of what a port floods; -1: none, or several. */
+/* The only receiver of a port's flooded frames; -1: none, or several. */
 static int only_receiver(const struct vmctl_switch_port *from)
 {
     const struct vmctl_switch *sw = from->sw;
@@ -104,7 +104,7 @@ static void run_add(struct vmctl_switch_port *from, int to, const uint8_t *at, s
     run->longest = len > run->longest ? len : run->longest;
 }
 
-/* A frame that its sender's own fault has judged. */
+/* Delivers a frame that its sender's own fault has judged. */
 static void deliver_judged(struct vmctl_switch_port *from, int index, const uint8_t *at, size_t total, const struct vmctl_verdict *v)
 {
     struct vmctl_switch *sw = from->sw;
@@ -146,7 +146,7 @@ static int lookup(struct vmctl_switch_port *from, uint64_t source, uint64_t to, 
     return last->port;
 }
 
-/* A frame that is to be passed on; `v`: what its sender's own faults make of it (NULL: there are none). */
+/* Forwards a frame; `v`: the verdict of its sender's own faults (NULL: there are none). */
 static void forward_judged(struct vmctl_switch_port *from, const uint8_t *at, size_t len, const struct vmctl_verdict *v)
 {
     const uint8_t *frame = at + VMCTL_ETHER_HEAD;
@@ -168,13 +168,13 @@ static void forward_judged(struct vmctl_switch_port *from, const uint8_t *at, si
 static void tell_watchers(const struct vmctl_switch_port *from, const uint8_t *frame, size_t len)
 {
     struct vmctl_switch *sw = from->sw;
-    if (sw->noting) /* what happens to this frame is to be in the note */
+    if (sw->noting) /* the note tells what happens to this frame */
         vmctl_switch_forward_end(sw);
     for (struct vmctl_switch_watcher *w = sw->watchers; w; w = w->next)
         w->saw(w, from, frame, len);
 }
 
-/* Does a watcher take the frame out of the way? */
+/* Tells if a watcher takes the frame out of the switch. */
 static bool is_taken(const struct vmctl_switch_port *from, const uint8_t *frame, size_t len)
 {
     struct vmctl_switch *sw = from->sw;

@@ -1,20 +1,20 @@
-/* Which senders of a switch are held back, that is not read, because a port's queue holds much of theirs. A sender that sends to
- * this port alone waits for as long as the port gets on; one that has other business too waits for a bounded part of its time
- * only, and loses what does not fit then. Nobody else waits. */
+/* Holds back senders of a switch, that is does not read them, because a port's queue has many of their bytes. A sender that sends to
+ * this port alone waits for as long as the port makes progress; one that sends to others as well waits for a bounded part of its time
+ * only, and then loses frames that do not fit. Other senders never wait. */
 #include "io/switch.h"
 
 #include <math.h>
 
-static const double HOLD_GRACE = 0.25;  /* seconds in which a port takes HOLD_PROGRESS bytes, or holds back nobody */
+static const double HOLD_GRACE = 0.25;  /* seconds in which a port must take HOLD_PROGRESS bytes to hold senders back */
 static const double HOLD_REFILL = 0.04;    /* seconds of budget that come back each second */
 static const double HOLD_AGAIN = 0.02;     /* seconds of budget with which a share that loses may hold back again */
 
 enum {
     HOLD_PROGRESS = 64 * 1024,
-    HOLD_ALONE = 1024 * 1024    /* a sender whose last so many bytes went to one port has no other business */
+    HOLD_ALONE = 1024 * 1024    /* a sender whose last so many bytes went to one port sends to that one alone */
 };
 
-/* Reads it, or not, as `held` and `paused` say. */
+/* Starts or stops reading a port by its `held` and `paused`. */
 static void read_or_not(struct vmctl_switch_port *p)
 {
     if (p->fd < 0)
@@ -79,7 +79,7 @@ void vmctl_switch_lose(struct vmctl_switch_share *s)
     s->lost_at = s->to->sent;
 }
 
-/* A share that loses may hold back again when its port has taken something, and its sender has the time. */
+/* Tells if a share may hold back its sender: a losing one only when its port has taken bytes since, and its sender has time left. */
 static bool may_hold(struct vmctl_switch_share *s, const struct vmctl_switch_port *from, double now)
 {
     refill(s, now);
@@ -94,7 +94,7 @@ void vmctl_switch_consider(struct vmctl_switch_port *from, struct vmctl_switch_p
 {
     struct vmctl_switch *sw = to->sw;
     struct vmctl_switch_share *s = to->share[from->index];
-    bool sole = sends_only_to(from, to); /* it has nothing to lose: what is not read is not copied */
+    bool sole = sends_only_to(from, to); /* it is held back early: frames that are not read are not copied */
     size_t most = sole ? 0 : high_water(to);
     if (!s || s->holds || vmctl_buf_len(&s->q) <= most)
         return;

@@ -1,4 +1,4 @@
-/* Decides by seeded random numbers what happens to a frame: lost, late, doubled, corrupted, out of order. */
+/* Decides by seeded random numbers if a frame is lost, delayed, duplicated, corrupted or reordered. */
 #include "io/switch_impairment.h"
 
 #include "wire/ether.h"
@@ -40,7 +40,7 @@ static double random_unit(struct vmctl_random *r)
     return (double)(random_next(r) >> 11) * 0x1p-53;
 }
 
-/* Draws only where there is a chance: what is not configured changes nothing in a seeded run. */
+/* Draws a number only for a chance above 0, so that unused faults do not change a seeded run. */
 static bool happens(struct vmctl_random *r, struct vmctl_chance *c)
 {
     if (c->chance <= 0)
@@ -52,7 +52,7 @@ static bool happens(struct vmctl_random *r, struct vmctl_chance *c)
     return c->last;
 }
 
-/* The frame meets its loss in the state in which it finds the wire. */
+/* Decides the loss of a frame in the present state, and may change the state. */
 static bool gilbert_elliott(struct vmctl_fault *f)
 {
     if (f->to_bad <= 0)
@@ -76,7 +76,7 @@ static double draw_normal(struct vmctl_random *r)
     return sqrt(-2 * log(u)) * cos(6.283185307179586 * random_unit(r));
 }
 
-/* Of shape 3, shifted and scaled to the mean 0 and the deviation 1. */
+/* A Pareto distribution of shape 3, shifted and scaled to the mean 0 and the deviation 1. */
 static double draw_pareto(struct vmctl_random *r)
 {
     return (pow(1 - random_unit(r), -1.0 / 3) - 1.5) / 0.8660254037844386;
@@ -118,7 +118,7 @@ static double bits_on_wire(const struct vmctl_fault *f, size_t len)
     return bytes * 8;
 }
 
-/* When `count` frames that come at `at` have been sent at this rate; a time before `at` if too much waits already. */
+/* The time when `count` frames that come at `at` have been sent at this rate; a time before `at` if too many bytes wait already. */
 static double rate_passage(struct vmctl_fault *f, size_t len, unsigned count, double at)
 {
     double begin = fmax(f->busy, at - f->burst * 8 / f->rate);
@@ -133,7 +133,7 @@ static double slot_of(struct vmctl_fault *f, double due)
 {
     if (f->slot_max <= 0)
         return due;
-    if (due - f->slot_at > 64 * f->slot_max) /* nothing came for long: slots begin anew */
+    if (due - f->slot_at > 64 * f->slot_max) /* no frame came for long: slots begin anew */
         f->slot_at = due - f->slot_max * random_unit(&f->random);
     while (f->slot_at < due || (f->slot_frames && !f->slot_left)) {
         f->slot_at += f->slot_min + (f->slot_max - f->slot_min) * random_unit(&f->random);
@@ -172,7 +172,7 @@ enum vmctl_fate vmctl_fault_judge(struct vmctl_fault *f, const uint8_t *frame, s
         v->where = random_next(r);
     }
     due = slot_of(f, fmax(v->due, due + f->delay + draw_shift(f)));
-    if (happens(r, &f->reorder)) { /* those behind overtake it */
+    if (happens(r, &f->reorder)) { /* later frames overtake it */
         v->due = due + f->reorder_by;
         return VMCTL_FATE_PASS;
     }

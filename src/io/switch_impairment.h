@@ -1,5 +1,5 @@
 /* Impairments of frames (loss, delay …): drawn from a seeded generator, so that a run can be repeated. No clock, no
- * fd; it says what to do with a frame, and the switch does it. */
+ * fd; it returns a verdict, and the switch applies it. */
 #ifndef VMCTL_IO_SWITCH_IMPAIRMENT_H
 #define VMCTL_IO_SWITCH_IMPAIRMENT_H
 
@@ -28,7 +28,7 @@ enum { VMCTL_FAULT_TABLE = 256 };
 /* The fault of one direction. All zero: none. Times in seconds. */
 struct vmctl_fault {
     bool cut;
-    struct vmctl_match only;        /* which frames it hits; all zero: all */
+    struct vmctl_match only;        /* the frames that it hits; all zero: all */
     uint64_t first, last, matched;  /* of those: from the first-th on (0: 1) to the last-th (0: all); how many there were */
     struct vmctl_chance loss, duplicate, reorder, corrupt;
     uint32_t loss_every, counted;   /* each so many-th frame is lost, 0: none */
@@ -67,7 +67,7 @@ struct vmctl_verdict {
     uint64_t where;    /* for vmctl_fault_corrupt */
 };
 
-/* Does it hit this frame? Counts those that match. */
+/* Tells if it hits this frame. Counts frames that match. */
 bool vmctl_fault_is_hit(struct vmctl_fault *f, const uint8_t *frame, size_t len);
 
 /* Lets a frame that comes at v->due through, and changes *v accordingly. */

@@ -1,4 +1,4 @@
-/* The switch's table of addresses: a hash of fixed size that gives up its oldest entries. */
+/* The switch's table of addresses: a hash of fixed size that replaces its oldest entries. */
 #include "io/switch_macs.h"
 
 static unsigned mac_hash(uint64_t key)
@@ -6,7 +6,7 @@ static unsigned mac_hash(uint64_t key)
     return (unsigned)(key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - VMCTL_MAC_BITS));
 }
 
-/* The entry of `key`, or the one of its places that is best given up for it: a free one, else the one not seen for longest. */
+/* The entry of `key`, or else the one that it replaces: a free one, else the one not seen for longest. */
 static unsigned mac_place(const struct vmctl_mac_table *t, uint64_t key)
 {
     unsigned first = mac_hash(key), best = first;

@@ -1,4 +1,4 @@
-/* Which port an address was last seen at. Bounded: a flood of made-up addresses makes it forget old ones, no more. */
+/* The port at which each address was last seen. The table is bounded: a flood of made-up addresses only makes it forget old ones. */
 #ifndef VMCTL_IO_SWITCH_MACS_H
 #define VMCTL_IO_SWITCH_MACS_H
 
@@ -36,7 +36,7 @@ int vmctl_mac_learn(struct vmctl_mac_table *t, uint64_t key, int port, uint32_t 
 /* The port, or -1. */
 int vmctl_mac_find(const struct vmctl_mac_table *t, uint64_t key, uint32_t now);
 
-/* Forgets what was seen at a port; -1: everything. */
+/* Forgets the addresses of a port; -1: all. */
 void vmctl_mac_forget(struct vmctl_mac_table *t, int port);
 
 #endif

@@ -1,4 +1,4 @@
-/* Looks into frames: addresses, types, and the ports of TCP and UDP. */
+/* Matches frames by addresses, types, and ports of TCP and UDP. */
 #include "io/switch_match.h"
 
 #include "io/pcap_filter.h"
@@ -32,7 +32,7 @@ static void look_ipv4(struct look *l, const uint8_t *at, size_t len)
     l->left = len - head;
 }
 
-/* Extension headers are not looked through: the protocol is then that of the first one. */
+/* Extension headers are not parsed: the protocol is then that of the first one. */
 static void look_ipv6(struct look *l, const uint8_t *at, size_t len)
 {
     if (len < 40 || at[0] >> 4 != 6)

@@ -1,4 +1,4 @@
-/* Which frames a fault hits: those that have all that is asked for. */
+/* Selects the frames that a fault hits: all conditions must hold. */
 #ifndef VMCTL_IO_SWITCH_MATCH_H
 #define VMCTL_IO_SWITCH_MATCH_H
 
@@ -15,7 +15,7 @@ struct vmctl_match {
     uint32_t protocol;          /* of IPv4 or IPv6, plus 1 */
     uint32_t port;              /* one of the two of TCP or UDP, plus 1 */
     uint32_t flags_set, flags_clear; /* of TCP */
-    struct vmctl_pcap_filter *filter; /* an expression of libpcap's; NULL: none. Who has the match owns it */
+    struct vmctl_pcap_filter *filter; /* an expression of libpcap's; NULL: none. Owned by the owner of the match */
 };
 
 bool vmctl_match(const struct vmctl_match *m, const uint8_t *frame, size_t len);

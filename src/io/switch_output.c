@@ -1,4 +1,4 @@
-/* The output of a switch: sends frames from where they were read, and copies only those that have to wait. */
+/* The output of a switch: sends frames from the memory where they were read, and copies only those that have to wait. */
 #include "io/switch.h"
 
 #include "io/sysio.h"
@@ -15,7 +15,7 @@ void vmctl_switch_send_init(struct vmctl_switch_port *p)
     vmctl_list_init(&p->turns);
 }
 
-/* The frames of a run of which the first `sent` bytes are out. False: half a frame is out and there is no memory for the rest. */
+/* Queues the rest of a run of which the first `sent` bytes are sent. False: a frame is partly sent and there is no memory for the rest. */
 static bool queue_rest(struct vmctl_switch_port *p, int from, const struct iovec *run, size_t sent)
 {
     const uint8_t *at = run->iov_base;
@@ -29,7 +29,7 @@ static bool queue_rest(struct vmctl_switch_port *p, int from, const struct iovec
     return true;
 }
 
-/* Sends the port's runs; what the kernel does not take goes to its queue, which was empty. */
+/* Sends the port's runs; bytes that the kernel does not take go to its queue, which was empty. */
 void vmctl_switch_send(struct vmctl_switch_port *p)
 {
     int runs = p->runs;
@@ -117,7 +117,7 @@ static void on_writable(struct ev_loop *ev, ev_io *w, int events)
         vmctl_switch_detach(p, failed);
 }
 
-/* Perhaps it was we who had no time: a port is asked once more before its senders are let go. */
+/* Ends a hold whose time is over. The port is tried once more before: perhaps it was we who had no time. */
 static void hold_over(struct vmctl_switch_share *s, double now)
 {
     struct vmctl_switch_port *to = s->to;

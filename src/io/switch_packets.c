@@ -10,7 +10,7 @@
 
 enum { BARE_READS = 64 }; /* frames at once, so that a busy device does not hold up the loop */
 
-/* How many bytes of `room` now hold frames with their lengths; 0: the end; or an error. */
+/* Reads frames into `room`, with their lengths. Returns the number of bytes; 0: the end; or an error. */
 ssize_t vmctl_switch_bare_read(struct vmctl_switch_port *p, uint8_t *room, size_t size)
 {
     if (p->datagrams)
@@ -38,7 +38,7 @@ static ssize_t bare_write_once(struct vmctl_switch_port *p, const uint8_t *frame
     return put < 0 ? -errno : put;
 }
 
-/* Refused for this frame, or for now, as by an interface that is down: a network loses frames. */
+/* True if the frame was refused, for good or for now, as by an interface that is down: then it counts as lost. */
 static bool bare_is_lost(ssize_t err)
 {
     return err == -EIO || err == -EINVAL || err == -EMSGSIZE || err == -ENOMEM;

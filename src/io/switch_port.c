@@ -1,4 +1,4 @@
-/* The end of a port's connection, and how a switch's owner learns of that. */
+/* Ends a port's connection, and tells the switch's owner. */
 #include "io/switch_datagrams.h"
 #include "io/switch_thread.h"
 
@@ -15,7 +15,7 @@ void vmctl_switch_hear(struct vmctl_switch *sw, unsigned what)
     }
 }
 
-/* Once for all that comes before the owner has time. */
+/* Wakes the owner's loop, once for all events until it runs. */
 static void thread_tell(struct vmctl_switch_thread *t, unsigned what)
 {
     if (!t->told)

@@ -1,4 +1,4 @@
-/* The queue of a port: what each sender has in it, and who gives way when it is full. */
+/* The queue of a port: each sender's share of it, and the choice of frames to drop when it is full. */
 #include "io/switch.h"
 
 #include <errno.h>
@@ -25,8 +25,8 @@ static struct vmctl_switch_share *share_of(struct vmctl_switch_port *to, int fro
     return s;
 }
 
-/* The room of a port's queue: its own limit, and no more than is left of the memory of the switch. So a port alone may
- * have its limit, and many full ones leave room for another. */
+/* The limit of a port's queue: its own, and no more than the rest of the switch's memory allows. So a single port may have all of its
+ * limit, and many full ones leave room for another. */
 static size_t queue_limit(const struct vmctl_switch_port *to)
 {
     size_t left = to->sw->queued < to->sw->queued_max ? to->sw->queued_max - to->sw->queued : 0;
@@ -87,7 +87,7 @@ static struct vmctl_switch_share *longest_share(const struct vmctl_switch_port *
     return most;
 }
 
-/* Drops the first whole frame of a share; what is left of one that is half out moves behind it. How many bytes that gave. */
+/* Drops the first whole frame of a share; the rest of a partly sent frame moves behind it. Returns the number of bytes. */
 static size_t drop_first(struct vmctl_switch_share *s)
 {
     uint8_t *head = vmctl_buf_head(&s->q);
@@ -103,7 +103,7 @@ static size_t drop_first(struct vmctl_switch_share *s)
     return total;
 }
 
-/* Makes room for a frame at the cost of who has most. False: that is its own sender. */
+/* Makes room for a frame by dropping frames of the sender that has most. False: that is its own sender. */
 static bool make_room(struct vmctl_switch_port *to, const struct vmctl_switch_share *s, size_t total)
 {
     if (to->queued + total <= queue_limit(to))

@@ -1,4 +1,4 @@
-/* The input of a switch: reads ports, and hands on what are whole frames. */
+/* The input of a switch: reads ports, and forwards whole frames. */
 #include "io/switch.h"
 
 #include "io/sysio.h"
@@ -18,8 +18,8 @@ static void refuse_frame(struct vmctl_switch_port *p)
     vmctl_switch_tell(p->sw, VMCTL_TOLD_NEWS);
 }
 
-/* All whole frames of the input; how many bytes they took, or VMCTL_ETOOBIG. Lengths that QEMU would choke on (0 stops a
- * virtio-net for good) are left out. */
+/* Forwards all whole frames of the input; returns their bytes, or VMCTL_ETOOBIG. Lengths that QEMU cannot handle (0 stops a virtio-net
+ * for good) are left out. */
 static ssize_t forward_frames(struct vmctl_switch_port *p, const uint8_t *in, size_t len)
 {
     size_t at = 0;
@@ -66,7 +66,7 @@ void vmctl_switch_read_first(struct vmctl_switch_port *p, const uint8_t *in, siz
         vmctl_switch_detach(p, err);
 }
 
-/* Large reads cost less, unless what is read has to be kept for its receiver. */
+/* Chooses the size of the next read: large reads cost less, unless the frames have to be kept for their receiver. */
 static void port_adapt(struct vmctl_switch_port *p, bool was_filled)
 {
     if (p->held)
@@ -75,7 +75,7 @@ static void port_adapt(struct vmctl_switch_port *p, bool was_filled)
         p->room *= 2;
 }
 
-/* The rest of the last read is moved to the front, so that every frame is contiguous. */
+/* Reads behind the rest of the last read, which is moved to the front, so that every frame is contiguous. */
 static void on_readable(struct ev_loop *ev, ev_io *w, int events)
 {
     (void)ev;

@@ -1,4 +1,4 @@
-/* The thread of a switch, and how its owner and the thread take turns. */
+/* The thread of a switch, and the lock by which its owner and the thread take turns. */
 #include "io/switch_thread.h"
 
 #include "io/sysio.h"
@@ -41,7 +41,7 @@ static void *thread_run(void *arg)
 static void eventfd_clear(int fd)
 {
     eventfd_t count;
-    (void)eventfd_read(fd, &count); /* nothing to read: it was told twice */
+    (void)eventfd_read(fd, &count); /* it may be empty: events come together */
 }
 
 static void on_wake(struct ev_loop *ev, ev_io *w, int events)
@@ -84,7 +84,7 @@ void vmctl_switch_leave(struct vmctl_switch *sw)
         (void)eventfd_write(t->wake, 1);
 }
 
-/* No signal of the process is handled in the thread. */
+/* Starts the thread with all signals blocked: it handles none of the process. */
 static int thread_start(struct vmctl_switch_thread *t)
 {
     sigset_t all, before;
