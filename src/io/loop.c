@@ -10,9 +10,9 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { LOOP_TURNS = 100 }; /* waits of ours before libev looks itself: it tells the kernel not to watch what nobody waits for */
+enum { LOOP_TURNS = 100 }; /* waits of ours before libev polls itself: it then removes unused watches from the kernel */
 
-/* libev keeps the fd of its back end to itself, but a watcher that embeds the loop into another one holds it. */
+/* libev does not show the fd of its back end, but a watcher that embeds the loop into another one has it. */
 static int loop_backend(struct ev_loop *inner)
 {
     struct ev_loop *outer = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
@@ -59,12 +59,12 @@ int vmctl_loop_open(struct vmctl_loop *loop)
     ev_set_invoke_pending_cb(loop->ev, on_pending);
     ev_io_init(&loop->tick, vmctl_loop_on_tick, tick, EV_READ);
     ev_io_start(loop->ev, &loop->tick);
-    ev_unref(loop->ev); /* it alone is nothing to wait for */
+    ev_unref(loop->ev); /* it alone does not keep the loop waiting */
     loop->direct = vmctl_loop_can_wait(loop);
     vmctl_maker_open(&loop->maker);
     if (ev_is_active(&loop->tick))
         return 0;
-    vmctl_loop_close(loop); /* the kernel watches no fd more for this user */
+    vmctl_loop_close(loop); /* the kernel refuses to watch another fd for this user */
     return -ENOSPC;
 }
 
@@ -120,7 +120,7 @@ bool vmctl_loop_poll(struct vmctl_loop *loop, double until)
     if (loop->grace >= 0)
         return vmctl_loop_poll_virtual(loop, until);
     double first = loop->timers ? loop->heap[0]->at : INFINITY;
-    bool wait = until > 0; /* the clock began before: all that is not "do not wait" is a time */
+    bool wait = until > 0; /* the clock is above 0: other values mean "do not wait" */
     if (wait || !isinf(first))
         vmctl_loop_arm(loop, fmin(wait ? fmin(until, first) : first, loop->guard));
     bool reason = loop->active > 0 || !isinf(loop->armed);

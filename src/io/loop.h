@@ -29,12 +29,12 @@ struct vmctl_loop {
     double armed;               /* when tick fires; INFINITY while it is not set */
     bool due;                   /* it has fired: the heap has due timers */
     int fd;                     /* what libev polls */
-    int active;                 /* watchers that libev had when it last looked, the tick aside */
+    int active;                 /* watchers that libev had when it last polled, without the tick */
     unsigned files;             /* open streams on regular files, which epoll does not take and libev feigns */
-    unsigned turns;             /* waits since libev last looked */
+    unsigned turns;             /* waits since libev last polled */
     unsigned waits;             /* of ours, since the guard was set or ended */
     double guard;               /* when the tick fires in any case, while the loop is busy; INFINITY while it is not */
-    bool direct;                /* we can wait on `fd` in libev's place */
+    bool direct;                /* we can wait on `fd` instead of libev */
     struct vmctl_timer **heap;
     size_t timers, heap_size;
     struct vmctl_list handles;  /* of struct vmctl_handle */
@@ -46,18 +46,18 @@ struct vmctl_loop {
     bool at_work;               /* a task waits for them: a virtual clock does not leap over that */
     struct vmctl_list chores;   /* of struct vmctl_chore: run before the next wait */
     uint8_t *scratch;           /* VMCTL_SCRATCH bytes that any callback may use until it returns */
-    struct vmctl_buf spare;     /* empty: a large block of a stream that waits, for the next one that reads much */
-    struct vmctl_buf shelf;     /* empty: a small one, for the next buffer of a stream that grows; see stream_blocks.h */
+    struct vmctl_buf spare;     /* empty: a large block of a waiting stream, for the next stream that reads much */
+    struct vmctl_buf shelf;     /* empty: a small one, for the next growing buffer of a stream; see stream_blocks.h */
     double skew;                /* how far this loop's clock is ahead of the monotonic one */
     double grace;               /* on a virtual clock: seconds that fds get before time leaps; below 0: the clock is real */
     unsigned happened;          /* events that libev has handed out */
-    bool (*interrupted)(struct vmctl_loop *loop); /* NULL, or: is the wait that is about to begin to end at once? See interrupt.h */
-    bool changed;               /* watchers were started or stopped since libev last looked */
+    bool (*interrupted)(struct vmctl_loop *loop); /* NULL, or: true if the next wait must end at once. See interrupt.h */
+    bool changed;               /* watchers were started or stopped since libev last polled */
     void (*wait_begins)(struct vmctl_loop *loop); /* see vmctl_loop_share; NULL: the loop is one thread's */
     void (*wait_ends)(struct vmctl_loop *loop);
 };
 
-/* Work that is put off until the loop is about to wait, so that it is done once for all that came together. */
+/* Work that is deferred until the loop is about to wait, so that it is done once for several requests. */
 struct vmctl_chore {
     struct vmctl_list link;
     bool (*run)(struct vmctl_chore *c); /* true: it has woken a waiter */
@@ -84,20 +84,20 @@ static inline double vmctl_loop_now(const struct vmctl_loop *loop)
 }
 
 /* Makes the clock virtual: where poll would wait although nothing is ready, and watched fds have had `grace` seconds, the
- * clock leaps to the next timer or to the end of the wait. Below 0: time passes as it does elsewhere, from where it is. */
+ * clock leaps to the next timer or to the end of the wait. A grace below 0 makes it real again, from its present time on. */
 void vmctl_loop_set_virtual(struct vmctl_loop *loop, double grace);
 
 int vmctl_loop_open(struct vmctl_loop *loop);
 
-/* Is this still the process that opened the loop? In the child of a fork its handles are only closed there: nothing is sent,
- * signalled, removed or told to the kernel. */
+/* True in the process that opened the loop. In the child of a fork its handles are only closed: nothing is sent, signalled, removed or
+ * told to the kernel. */
 static inline bool vmctl_loop_is_ours(const struct vmctl_loop *loop)
 {
     return vmctl_maker_is_us(&loop->maker);
 }
 
 /* Lets another thread change watchers and timers of the loop while it waits in the kernel: `begins` gives up a lock, `ends` takes it
- * again. Who has changed something has to end the wait. NULL: no longer. */
+ * again. The thread has to end the wait after a change. NULL: no longer. */
 void vmctl_loop_share(struct vmctl_loop *loop, void (*begins)(struct vmctl_loop *loop), void (*ends)(struct vmctl_loop *loop));
 
 /* Closes every handle, then the loop itself. */
@@ -124,7 +124,7 @@ void vmctl_io_forget(const struct vmctl_loop *loop, int fd);
 /* Forgets an fd and closes it. */
 void vmctl_io_close(const struct vmctl_loop *loop, int fd);
 
-/* Runs it before the next wait. Removing it from its list undoes that. */
+/* Runs a chore before the next wait. Removing it from its list undoes that. */
 static inline void vmctl_chore_add(struct vmctl_loop *loop, struct vmctl_chore *c)
 {
     if (vmctl_list_empty(&c->link))

@@ -16,22 +16,22 @@ void vmctl_loop_arm(struct vmctl_loop *loop, double at);
 /* Runs the timers that are due. */
 void vmctl_loop_expire(struct vmctl_loop *loop);
 
-/* A wait begins: does the tick end it if it has missed a signal? */
+/* Called when a wait begins. True: the tick will end it if it has missed a signal. */
 bool vmctl_loop_is_guarded(struct vmctl_loop *loop);
 
-/* loop_wait.c: may we wait in libev's place? */
+/* loop_wait.c. True if we may wait instead of libev. */
 bool vmctl_loop_can_wait(struct vmctl_loop *loop);
 
-/* Waits in libev's place, and runs the callbacks. */
+/* Waits instead of libev, and runs the callbacks. */
 void vmctl_loop_wait(struct vmctl_loop *loop);
 
-/* libev looks, and waits if it may and there is something to wait for. */
+/* Polls by libev, which waits if it may and there is something to wait for. */
 void vmctl_loop_run(struct vmctl_loop *loop, bool wait);
 
-/* libev looks, without a wait. */
+/* Polls by libev, without a wait. */
 void vmctl_loop_look(struct vmctl_loop *loop);
 
-/* Waits until libev would have something to look at, at most `most` seconds. False: a signal, or it was not to wait. */
+/* Waits until libev would have an event, at most `most` seconds. False: a signal came, or it must not wait. */
 bool vmctl_loop_sleep(struct vmctl_loop *loop, double most);
 
 /* loop_virtual.c: a round on a virtual clock. */

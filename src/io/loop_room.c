@@ -15,8 +15,8 @@ static void on_nothing(struct ev_loop *ev, ev_io *w, int events)
     (void)ev, (void)w, (void)events;
 }
 
-/* The tables of fds, of fds that have changed, and of events that wait for their callbacks. No poll lies in between: the kernel
- * hears nothing of these fds. */
+/* Makes the tables of fds, of changed fds and of pending events grow. There is no poll in between: the kernel is not told of these
+ * fds. */
 static void room_make(struct ev_loop *ev, ev_io *watchers)
 {
     for (int fd = 0; fd < ROOM_FDS; fd++) {

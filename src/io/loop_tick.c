@@ -60,8 +60,8 @@ void vmctl_loop_set_tick(struct vmctl_loop *loop, double at)
     loop->armed = at;
 }
 
-/* The tick is set for `at`. One that is set to fire earlier stays: waking early once costs less than setting it anew in
- * every round. But for a wait without end: a tick that nobody needs would hide that there is nothing to wait for. */
+/* Sets the tick for `at`. A tick that fires earlier stays: waking early once costs less than setting it anew in every round. For a
+ * wait without end it is unset: an unneeded tick would hide that there is nothing to wait for. */
 void vmctl_loop_arm(struct vmctl_loop *loop, double at)
 {
     if (loop->armed > at || (isinf(at) && !isinf(loop->armed)))

@@ -1,4 +1,4 @@
-/* A loop's virtual clock: it leaps to what is next where the loop would wait although nothing is ready. */
+/* A loop's virtual clock: it leaps to the next timer where the loop would wait although nothing is ready. */
 #include "io/loop_parts.h"
 
 #include <math.h>
@@ -8,12 +8,12 @@ void vmctl_loop_set_virtual(struct vmctl_loop *loop, double grace)
     loop->grace = grace;
     if (!vmctl_loop_is_ours(loop))
         return;
-    vmctl_loop_set_tick(loop, INFINITY); /* the kernel's timer knows nothing of leaps; the next poll sets it if it is wanted */
+    vmctl_loop_set_tick(loop, INFINITY); /* the kernel's timer does not leap; the next poll sets it if it is needed */
     loop->due = loop->timers > 0;
 }
 
-/* Waits for fds alone, in real time, for the grace or for as long as there is no timer that could end the wait. What runs
- * outside of this process gets no more than that: see vmctl_loop_set_virtual. */
+/* Waits for fds alone, in real time, for the grace or for as long as there is no timer that could end the wait. Other processes get no
+ * more time than that: see vmctl_loop_set_virtual. */
 static bool loop_await_fds(struct vmctl_loop *loop, double left)
 {
     double most = loop->at_work || left < loop->grace ? left : loop->grace;

@@ -1,4 +1,4 @@
-/* Waiting for fds: in libev's place, by libev, or for fds alone. */
+/* Waiting for fds: directly instead of libev, by libev, or for fds alone. */
 #include "io/loop_parts.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ static int event_fd(const struct epoll_event *e)
     return (int)(uint32_t)e->data.u64;
 }
 
-/* May we wait in libev's place? Its events hold the fd in their lower half, and whether they really do is tried here. */
+/* Tells if we may wait instead of libev. Its events must hold the fd in their lower half, which is tried here. */
 bool vmctl_loop_can_wait(struct vmctl_loop *loop)
 {
     struct epoll_event e;
@@ -78,7 +78,7 @@ static int loop_epoll(struct vmctl_loop *loop, struct epoll_event *events)
     return n;
 }
 
-/* As libev would have waited and looked: only with no limit of its own, and when it has nothing new to tell the kernel. */
+/* Waits and handles events as libev does: only without a limit of libev's own, and when it has no change for the kernel. */
 void vmctl_loop_wait(struct vmctl_loop *loop)
 {
     struct epoll_event events[LOOP_EVENTS];
@@ -111,7 +111,7 @@ bool vmctl_loop_sleep(struct vmctl_loop *loop, double most)
     return n >= 0;
 }
 
-/* A wait that misses no signal, which libev has not. */
+/* Waits by libev without missing a signal, which libev itself cannot do. */
 static void loop_run_held(struct vmctl_loop *loop, bool wait)
 {
     vmctl_loop_look(loop);

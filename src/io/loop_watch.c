@@ -1,12 +1,12 @@
-/* File descriptors and their watchers: what libev leaves undone when the kernel refuses to watch one, or when one is closed. */
+/* File descriptors and their watchers: handles fds that the kernel refuses to watch, and fds that are closed, which libev does not. */
 #include "io/loop.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* libev does not tell the error: the same call is made again for it. And it takes a watcher that is started again before it has
- * looked for one that the kernel knows already, unless that was set anew. */
+/* libev does not report the error: the same call is made again to get it. And libev takes a watcher that is started again before its next
+ * poll for one that the kernel knows already, unless it was set anew. */
 int vmctl_io_failed(struct vmctl_loop *loop, ev_io *w, int events)
 {
     if (!(events & EV_ERROR))

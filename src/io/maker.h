@@ -1,4 +1,4 @@
-/* Which process made something: after a fork the child has a copy, and what that does to the world hurts the original. */
+/* Identifies the process that made an object: after a fork the child has a copy, whose effects would harm the original. */
 #ifndef VMCTL_IO_MAKER_H
 #define VMCTL_IO_MAKER_H
 
@@ -13,7 +13,7 @@ struct vmctl_maker {
 void vmctl_maker_open(struct vmctl_maker *m);
 void vmctl_maker_close(struct vmctl_maker *m);
 
-/* Is this still the process that opened it? */
+/* True in the process that opened it. */
 bool vmctl_maker_is_us(const struct vmctl_maker *m);
 
 #endif

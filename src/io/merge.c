@@ -12,8 +12,7 @@ enum { MERGE_BURST = 8 }; /* frames before the loop gets its turn */
 
 static void merge_run(struct vmctl_merge *f);
 
-/* A command that writes to its stdout and then to its stderr wakes us in no certain order: whoever is first in the list is
- * looked at first. */
+/* Looks at all sources in the order of the list: a command that writes to its stdout and then to its stderr wakes us in any order. */
 static void merge_look_at_all(struct vmctl_merge *f)
 {
     f->turn = 0;
@@ -99,15 +98,15 @@ static void merge_await_source(struct vmctl_merge_source *src)
     vmctl_stream_want(src->stream, 1);
 }
 
-/* The pipe had as much as the frame's header says, and only we should read it. A command that opened its own output again
- * and reads it has taken some: then the frame can never be completed. */
+/* True if bytes are missing in the pipe, which had as many as the frame's header says: a command that has opened its own output again has
+ * read some. Then the frame can never be completed. */
 static bool merge_robbed(const struct vmctl_merge_source *src)
 {
     int held = 0;
     return ioctl(src->stream->rfd, FIONREAD, &held) == 0 && held == 0;
 }
 
-/* Moves the rest of a frame whose header is out. 0, -EAGAIN when there is no room, or an error. */
+/* Moves the rest of a frame whose header is written. 0, -EAGAIN when there is no room, or an error. */
 static int merge_splice(struct vmctl_merge *f, struct vmctl_merge_source *src)
 {
     while (f->left) {
@@ -128,7 +127,7 @@ static int merge_splice(struct vmctl_merge *f, struct vmctl_merge_source *src)
     return 0;
 }
 
-/* The length of the frame is known before a byte is moved: what the pipe holds now. */
+/* Begins a frame of a pipe's bytes: its length, the number of bytes in the pipe, is known before a byte is moved. */
 static int merge_pipe_frame(struct vmctl_merge *f, int i, size_t held)
 {
     struct vmctl_merge_source *src = &f->source[i];
@@ -153,8 +152,8 @@ static int merge_buffer_frame(struct vmctl_merge *f, struct vmctl_merge_source *
     return err;
 }
 
-/* One frame from a source. -EAGAIN: `to` has no room. A source that has nothing is awaited, or has ended; another error, of it or
- * of `to`, ends the merge. */
+/* Moves one frame of a source. -EAGAIN: `to` has no room. An empty source is awaited, or has ended; another error, of it or of `to`,
+ * ends the merge. */
 static int merge_frame(struct vmctl_merge *f, int i)
 {
     struct vmctl_merge_source *src = &f->source[i];
@@ -168,7 +167,7 @@ static int merge_frame(struct vmctl_merge *f, int i)
             merge_await_source(src);
         else if (got == VMCTL_EOF || got == VMCTL_ECLOSED)
             src->ended = true;
-        else if (got < 0) /* what it has is lost: that must not look like its end */
+        else if (got < 0) /* its bytes are lost: that must not look like its end */
             return (int)got;
         if (got <= 0)
             return 0;
@@ -184,7 +183,7 @@ static void merge_close_source(struct vmctl_merge_source *src)
     vmctl_stream_close(src->stream);
 }
 
-/* Between two frames: whose turn is it? -1: nobody has anything; -2: all have ended. */
+/* Chooses the next source between two frames. -1: none has bytes; -2: all have ended. */
 static int merge_next(struct vmctl_merge *f)
 {
     bool alive = false;
@@ -203,7 +202,7 @@ static int merge_next(struct vmctl_merge *f)
     return alive ? -1 : -2;
 }
 
-/* 0: waiting for something; 1: all is out; else an error of `to` or of a source. */
+/* Moves frames. 0: it has to wait; 1: all is written; else an error of `to` or of a source. */
 static int merge_moves(struct vmctl_merge *f)
 {
     for (int n = 0; n < MERGE_BURST; n++) {

@@ -20,8 +20,8 @@ struct vmctl_merge {
     struct vmctl_stream *to;
     struct vmctl_waiter waiter;     /* in to->writers */
     struct vmctl_merge_source source[VMCTL_MERGE_SOURCES];
-    int sources, turn;              /* turn: who is served first, so that none starves */
-    int current;                    /* the source whose frame is half out; -1 */
+    int sources, turn;              /* turn: the source that is served first, so that none starves */
+    int current;                    /* the source whose frame is partly written; -1: none */
     size_t left;                    /* bytes of that frame still to be spliced */
     bool splice;                    /* pipes into a socket; else through a buffer */
     bool finishing, over;
@@ -35,17 +35,17 @@ void vmctl_merge_init(struct vmctl_merge *f);
 int vmctl_merge_add(struct vmctl_merge *f, struct vmctl_stream *from, uint32_t type);
 int vmctl_merge_start(struct vmctl_merge *f, struct vmctl_stream *to);
 
-/* Does it wait for its sources alone, with everything that they gave handed over? */
+/* True if it waits for its sources only: all their bytes are written. */
 bool vmctl_merge_idle(const struct vmctl_merge *f);
 
-/* Closes a source's stream as soon as no frame of it is half out: its writers get SIGPIPE. The end may
- * be told to those who wait before this returns. */
+/* Closes a source's stream as soon as no frame of it is partly written: its writers get SIGPIPE. Waiters may be woken before this
+ * returns. */
 void vmctl_merge_drop(struct vmctl_merge *f, const struct vmctl_stream *from);
 
-/* Ends it behind the frame that is half out, whatever the sources may still have. */
+/* Ends it behind the frame that is partly written, also if sources have more. */
 void vmctl_merge_finish(struct vmctl_merge *f);
 
-/* Stops waiting on all streams. A frame that is half out cannot be completed: `to` can no more be written then. */
+/* Stops waiting on all streams. A frame that is partly written cannot be completed: then `to` can no longer be written. */
 void vmctl_merge_stop(struct vmctl_merge *f, int err);
 
 #endif

@@ -171,7 +171,7 @@ static void direction_break(struct vmctl_relay_direction *d, int err)
     vmctl_buf_consume(&d->buf, vmctl_buf_len(&d->buf));
     direction_stop(d);
     if (r->fds[side] == r->fds[side + 1]) {
-        shutdown(d->from, SHUT_RD); /* so that its writer learns it too; a terminal has no such thing */
+        shutdown(d->from, SHUT_RD); /* so that its writer sees it, too; a terminal has no shutdown */
     } else if (r->fds[side] >= 0) {
         vmctl_io_close(r->loop, r->fds[side]);
         r->fds[side] = -1;

@@ -1,4 +1,4 @@
-/* A relay: two streams become one conversation, inside the kernel where it can (splice), with half-close carried over. */
+/* A relay copies bytes between two streams in both directions, inside the kernel where it can (splice), and passes half-close on. */
 #ifndef VMCTL_IO_RELAY_H
 #define VMCTL_IO_RELAY_H
 
@@ -8,11 +8,11 @@ struct vmctl_relay_direction {
     struct vmctl_relay *relay;
     int from, to;               /* fds; from is -1 once it has ended */
     bool to_socket, copying;    /* copying: splice cannot, the bytes go through `buf` */
-    bool ended, done;           /* ended: nothing more comes; done: and all of it is out, and the other end knows */
+    bool ended, done;           /* ended: no more bytes come; done: all of them are written, and the other end is shut down */
     bool broken;                /* the other end takes no more */
     int pipe[2];
     size_t piped;               /* bytes in the pipe */
-    struct vmctl_buf buf;       /* what was read before the relay took over, or all when copying */
+    struct vmctl_buf buf;       /* bytes that were read before the relay took over, or all when copying */
     ev_io rio, wio;
     struct vmctl_timer nap;     /* a pause where polling would spin: ENOBUFS, ENOMEM */
     uint64_t bytes;

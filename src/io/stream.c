@@ -1,4 +1,4 @@
-/* A byte stream on the loop: how it begins and ends. */
+/* A byte stream on the loop: opening and closing. */
 #include "io/stream.h"
 
 #include "io/stream_parts.h"

@@ -29,14 +29,14 @@ struct vmctl_stream {
     struct vmctl_loop *loop;
     int rfd, wfd;                 /* the same number for a socket; -1: not open, or that direction is done */
     enum vmctl_stream_kind kind;
-    bool dry;                     /* the last read took all that the kernel had: better ask the loop than read again */
-    uint8_t misses, hold;         /* dry all the same? Reads that tried and got nothing; how many not to try after that */
+    bool dry;                     /* the last read took all that the kernel had: better wait in the loop than read again */
+    uint8_t misses, hold;         /* of a dry stream: reads that found nothing; how many reads not to try */
     bool corked, shutting;        /* shutting: SHUT_WR follows the last byte of `out` */
     bool present, gone;           /* serial: a peer has sent something; it has left since, which is reported to the next reader once */
     bool file;                    /* counted in loop->files */
-    bool bulk;                    /* it reads much at a time, into loop->spare where that is free */
+    bool bulk;                    /* it reads much at a time, into loop->spare where that is unused */
     bool raw;                     /* reading is done past the buffer: only report that there is input */
-    int rerr, werr;               /* for good: why no more can be read or written; 0: no error */
+    int rerr, werr;               /* final errors of reading and writing; 0: none */
     struct vmctl_buf in, out;
     size_t skip;                  /* bytes of a frame over its limit that are still to come, and are skipped */
     size_t need;                  /* bytes of `in` that the waiting reader cannot do without */
@@ -58,7 +58,7 @@ void vmctl_stream_open(struct vmctl_stream *s, int rfd, int wfd, enum vmctl_stre
 /* Sends what the kernel takes at once of the rest, closes, wakes both sides with ECLOSED. Idempotent. */
 void vmctl_stream_close(struct vmctl_stream *s);
 
-/* As if the peer of a socket had gone without a word: what was received is still there to be read, then -ECONNRESET. */
+/* As if the peer of a socket had reset it: received bytes can still be read, then comes -ECONNRESET. */
 void vmctl_stream_hang_up(struct vmctl_stream *s);
 
 /* Closes it and forgets its label: the last call. */

@@ -1,5 +1,5 @@
-/* Blocks of memory that the streams of a loop hand to each other: a large one for input in bulk, and a small one for messages that
- * come or go together. A block that is made anew each time grows by copying, and makes malloc tidy up all that is free. */
+/* Blocks of memory that the streams of a loop share in turn: a large one for input in bulk, and a small one for messages that come or go
+ * together. A new block each time would grow by copying, and make malloc merge its free memory. */
 #include "io/stream_blocks.h"
 
 #include <stdlib.h>
@@ -31,7 +31,7 @@ void vmctl_stream_unshelve(struct vmctl_loop *loop, struct vmctl_buf *b, size_t 
     *shelf = (struct vmctl_buf){ 0 };
 }
 
-/* A large buffer that is empty is kept for whichever stream reads much next: else it is read by way of the scratch. */
+/* Keeps a large empty buffer for the next stream that reads much, which would else read by way of the scratch. */
 void vmctl_stream_give_up(struct vmctl_stream *s)
 {
     struct vmctl_buf *spare = &s->loop->spare;

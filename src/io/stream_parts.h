@@ -9,7 +9,7 @@ void vmctl_stream_on_readable(struct ev_loop *ev, ev_io *w, int events);
 void vmctl_stream_on_writable(struct ev_loop *ev, ev_io *w, int events);
 bool vmctl_stream_on_unsent(struct vmctl_chore *c);
 
-/* Stops a watcher for so long; then both go on as they are needed. */
+/* Stops a watcher for so many seconds; then both watchers run again if they are needed. */
 static inline void vmctl_stream_nap(struct vmctl_stream *s, ev_io *w, double seconds)
 {
     vmctl_io_stop(s->loop, w);

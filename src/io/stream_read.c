@@ -1,15 +1,15 @@
-/* Reading from a stream: fills its input buffer, and wakes who waits for it. */
+/* Reading from a stream: fills its input buffer, and wakes its reader. */
 #include "io/stream_blocks.h"
 #include "io/stream_parts.h"
 #include "io/sysio.h"
 
 #include <errno.h>
 
-enum { STREAM_MISSES = 6 }; /* at worst one read of 64 is tried in vain */
+enum { STREAM_MISSES = 6 }; /* at worst one of 64 reads finds nothing */
 
 static const double STREAM_ABSENT_NAP = 0.1; /* s: until a serial port without a peer is read again */
 
-/* The end of the stream, or an error: for good, but behind what is still buffered. */
+/* Notes the end of the stream, or an error: it is final, but comes after the buffered bytes. */
 static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
 {
     if (got == -EAGAIN) {
@@ -21,7 +21,7 @@ static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
         s->gone = s->gone || s->present;
         s->present = false;
         if (s->gone)
-            return VMCTL_EOF; /* not for good: the next peer finds the same stream */
+            return VMCTL_EOF; /* not final: the next peer finds the same stream */
         vmctl_stream_nap(s, &s->rio, STREAM_ABSENT_NAP);
         return -EAGAIN;
     }
@@ -33,8 +33,8 @@ static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
     return got;
 }
 
-/* A peer on the same processor has often answered by the time that it is asked: then reading at once saves a turn of
- * the loop. Where that does not pay, it is tried ever more rarely. */
+/* A peer on the same processor has often answered when we read: then reading at once saves a turn of the loop. After misses it is
+ * tried ever more rarely. */
 static void stream_learn(struct vmctl_stream *s, bool hit)
 {
     s->misses = hit ? 0 : s->misses < STREAM_MISSES ? (uint8_t)(s->misses + 1) : s->misses;
@@ -64,7 +64,7 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
             return err;
         room = s->in.cap - s->in.end;
     }
-    size_t most = s->in.max > len ? s->in.max - len : 0; /* for both pieces together: what is read must find its place */
+    size_t most = s->in.max > len ? s->in.max - len : 0; /* for both pieces together: the buffer must have room for all bytes */
     if (!most)
         return -ENOBUFS;
     if (room > most)
@@ -117,7 +117,7 @@ void vmctl_stream_on_readable(struct ev_loop *ev, ev_io *w, int events)
     else if (failed)
         vmctl_wake_all(&s->readers, failed);
     if (failed)
-        s->dry = false; /* who comes later has to ask the kernel */
+        s->dry = false; /* a later reader has to ask the kernel */
 }
 
 void vmctl_stream_want(struct vmctl_stream *s, size_t need)

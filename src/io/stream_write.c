@@ -1,4 +1,4 @@
-/* Writing to a stream: sends its output buffer, and wakes who waits for that. */
+/* Writing to a stream: sends its output buffer, and wakes waiting writers. */
 #include "io/stream_blocks.h"
 #include "io/stream_parts.h"
 #include "io/sysio.h"
@@ -26,7 +26,7 @@ static int stream_write_failed(struct vmctl_stream *s, int err)
     return err;
 }
 
-/* Why nothing can be sent. In the child of a fork the connection is not ours to speak on. */
+/* The error for which nothing can be sent, or 0. In the child of a fork the connection is not ours. */
 static int stream_refuses(const struct vmctl_stream *s)
 {
     if (s->werr)
@@ -73,7 +73,7 @@ int vmctl_stream_flush(struct vmctl_stream *s)
     return 0;
 }
 
-/* A waiting writer learns it; queued bytes are tried again after a while. */
+/* The kernel does not watch the fd: fails a waiting writer; queued bytes are tried again after a while. */
 static void stream_unwatchable(struct vmctl_stream *s, int err)
 {
     if (vmctl_buf_len(&s->out))
@@ -151,7 +151,7 @@ int vmctl_stream_send(struct vmctl_stream *s, const struct iovec *iov, int n)
             return 0;
     }
     int err = stream_queue(s, iov, n, sent, total);
-    if (err && sent) /* half a frame is out and the rest has no memory: the peer can never make sense of what follows */
+    if (err && sent) /* a frame is partly written and there is no memory for the rest: the peer cannot decode later bytes */
         s->werr = err;
     if (err)
         return err;
@@ -189,7 +189,7 @@ int vmctl_stream_send_frame(struct vmctl_stream *s, const struct vmctl_frame *fr
         return stream_gather(s, frame, body);
     uint8_t all[VMCTL_FRAME_HEAD_MAX + STREAM_SMALL];
     size_t len = vmctl_frame_put_head(&s->format, all, frame);
-    if (frame->size <= STREAM_SMALL) { /* one piece: what the kernel saves is more than the copy costs */
+    if (frame->size <= STREAM_SMALL) { /* one piece: the kernel saves more than the copy costs */
         memcpy(all + len, body, frame->size);
         struct iovec one = { all, total };
         return vmctl_stream_send(s, &one, 1);

@@ -10,7 +10,7 @@ struct vmctl_waitq {
 
 struct vmctl_waiter {
     struct vmctl_list link;
-    void (*wake)(struct vmctl_waiter *w, int why); /* why: 0, or a negative error. Must not run what waits, only queue it */
+    void (*wake)(struct vmctl_waiter *w, int why); /* why: 0, or a negative error. Must only queue the waiter, not run it */
 };
 
 static inline void vmctl_waitq_init(struct vmctl_waitq *q)

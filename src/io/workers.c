@@ -1,4 +1,4 @@
-/* Makes calls that may block in a few threads of its own, and tells their owners on the loop. */
+/* Makes calls that may block in a few threads, and tells their owners on the loop. */
 #include "io/workers.h"
 
 #include <errno.h>
@@ -21,14 +21,14 @@ enum {
 
 static const double WORKERS_RETRY = 0.05; /* seconds */
 
-/* Shared by the loop and its threads until all have let go: a thread whose call hangs outlives the loop. */
+/* Shared by the loop and its threads, and freed by the last of them: a thread whose call hangs outlives the loop. */
 struct vmctl_workers {
     struct vmctl_handle handle;
     struct vmctl_loop *loop;
-    struct vmctl_timer retry;    /* the kernel did not watch that: it is asked again */
+    struct vmctl_timer retry;    /* runs while the kernel does not watch `rio`: it is asked again */
     ev_io rio;                   /* an eventfd: there are jobs in `finished` */
     size_t in_flight;            /* jobs that an owner waits for; the loop's alone */
-    pid_t pid;                   /* who made it: after a fork there are no threads */
+    pid_t pid;                   /* of the process that made it: after a fork there are no threads */
     pthread_mutex_t lock;        /* guards all below, and the state of every job */
     pthread_cond_t wanted, idle; /* a job came; a job was done */
     struct vmctl_list queue, finished;
@@ -78,7 +78,7 @@ static struct vmctl_job *workers_take(struct vmctl_workers *w)
     return job;
 }
 
-/* With the lock. The write is under it, too: a loop that goes meanwhile closes the fd, and its number may be anybody's. */
+/* With the lock. The write is under it, too: a loop that ends meanwhile closes the fd, and its number may be reused. */
 static void workers_finish(struct vmctl_workers *w, struct vmctl_job *job)
 {
     job->state = VMCTL_JOB_DONE;
@@ -96,7 +96,7 @@ static void workers_finish(struct vmctl_workers *w, struct vmctl_job *job)
     pthread_cond_signal(&w->idle);
 }
 
-/* With the lock: a thread that nobody waits for takes itself away. */
+/* With the lock: ends a thread, which the closing loop joins, or nobody. */
 static void workers_part(struct vmctl_workers *w)
 {
     w->threads--;
@@ -135,7 +135,7 @@ static void workers_stay_loaded(void)
         return;
     void *library = dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
     if (library)
-        dlclose(library); /* NODELETE has taken hold, the extra reference is not needed */
+        dlclose(library); /* NODELETE is in force, the extra reference is not needed */
 }
 #endif
 
@@ -167,7 +167,7 @@ static void workers_count(struct vmctl_workers *w, int change)
         return;
     w->in_flight += (size_t)change;
     w->loop->at_work = w->in_flight > 0;
-    w->loop->changed = true; /* libev counts anew what there is to wait for */
+    w->loop->changed = true; /* libev counts its watchers anew */
     if (change > 0)
         ev_ref(w->loop->ev);
     else
@@ -189,7 +189,7 @@ static void on_finished(struct ev_loop *ev, ev_io *io, int events)
         vmctl_io_start(w->loop, io);
     eventfd_t n;
     pthread_mutex_lock(&w->lock);
-    (void)eventfd_read(w->fd, &n); /* of what was written under the lock */
+    (void)eventfd_read(w->fd, &n); /* written under the lock */
     while (!vmctl_list_empty(&w->finished)) {
         struct vmctl_job *job = VMCTL_CONTAINER(w->finished.next, struct vmctl_job, link);
         vmctl_list_remove(&job->link);
@@ -201,7 +201,7 @@ static void on_finished(struct ev_loop *ev, ev_io *io, int events)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* With the lock: what was handed over is done, as far as that does not hang, and its threads are gone. */
+/* With the lock: waits until the jobs are done, unless they hang, and the threads have ended. */
 static void workers_await(struct vmctl_workers *w)
 {
     struct timespec until = workers_after(WORKERS_LAST);
@@ -216,7 +216,7 @@ static void workers_await(struct vmctl_workers *w)
     pthread_mutex_lock(&w->lock);
 }
 
-/* With the lock: those that all workers were too busy for. */
+/* With the lock: drops jobs that no worker has taken. */
 static void workers_give_up(struct vmctl_workers *w)
 {
     while (!vmctl_list_empty(&w->queue)) {
@@ -240,7 +240,7 @@ static void on_close(struct vmctl_handle *h)
     vmctl_io_forget(w->loop, w->fd);
     vmctl_timer_stop(w->loop, &w->retry);
     w->loop = NULL;
-    if (getpid() != w->pid) { /* a fork's child: the lock may be held by a thread that is not there */
+    if (getpid() != w->pid) { /* in a fork's child the lock may be held by a thread that does not exist there */
         close(w->fd);
         return;
     }
@@ -292,7 +292,7 @@ static int workers_new(struct vmctl_loop *loop)
     vmctl_handle_add(loop, &w->handle);
     ev_io_init(&w->rio, on_finished, w->fd, EV_READ);
     vmctl_io_start(loop, &w->rio);
-    ev_unref(loop->ev); /* only a job is something to wait for */
+    ev_unref(loop->ev); /* only a job keeps the loop waiting */
     loop->workers = w;
     return 0;
 }
@@ -311,7 +311,7 @@ int vmctl_workers_submit(struct vmctl_loop *loop, struct vmctl_job *job)
     else if (w->free <= w->queued && w->threads < VMCTL_WORKERS)
         err = workers_start_thread(w);
     if (err && err != -EBUSY && w->threads > 0)
-        err = 0; /* one of those that there are will do it */
+        err = 0; /* one of the existing threads will do it */
     if (!err) {
         job->state = VMCTL_JOB_QUEUED;
         job->left = false;
