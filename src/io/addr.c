@@ -32,7 +32,7 @@ int vmctl_addr_unix(struct vmctl_addr *a, const char *path, size_t len)
     return 0;
 }
 
-/* A number stands for itself, whether or not such an interface exists yet; a name must exist. */
+/* A numeric scope is taken as it is, also if no such interface exists yet; a named interface must exist. */
 static int addr_scope(const char *scope, uint32_t *out)
 {
     if (scope[strspn(scope, "0123456789")] == '\0') {

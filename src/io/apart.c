@@ -15,7 +15,7 @@
 #define SYS_close_range 436
 #endif
 
-/* Descriptors that a stuck child kept open would keep connections from ending. */
+/* Closes other descriptors in the child: a stuck child would keep connections open. */
 static void apart_close_others(int fd)
 {
     if (fd > 0)
@@ -47,8 +47,8 @@ static int apart_result(int fd, int seconds)
     return n == (ssize_t)sizeof err ? err : -ECHILD;
 }
 
-/* One that not even SIGKILL takes from its call within five seconds is left behind, for the system's first process to reap once we
- * have ended. Several that hang in one folder wait for each other, so a busy machine needs a while. */
+/* Kills a child and reaps it. One that not even SIGKILL frees from its call within five seconds is left behind, for PID 1 to reap after
+ * our end. Several that hang in one folder wait for each other, so a busy machine needs a while. */
 static void apart_reap(pid_t pid)
 {
     const struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };

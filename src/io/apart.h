@@ -1,5 +1,5 @@
-/* A system call that may never return, made by a process of its own which is killed after a limit: mounts wait for a server that no
- * signal to a thread can take them from. */
+/* A system call that may never return, made by a process of its own, which is killed after a limit: a mount waits for its server, and no
+ * signal to a thread interrupts that. */
 #ifndef VMCTL_IO_APART_H
 #define VMCTL_IO_APART_H
 

@@ -1,4 +1,4 @@
-/* Control groups for commands: what has left a command's process group is still in its cgroup, and is killed with it. */
+/* Control groups for commands: processes that have left a command's process group are still in its cgroup, and are killed with it. */
 #include "io/cgroup.h"
 
 #include <dirent.h>
@@ -14,7 +14,7 @@
 
 enum {
     CGROUP_KEPT = 32,  /* cgroups whose file of events stays open: the first ones, which serve one command after the other */
-    CGROUP_TRIES = 8,  /* cgroups with left processes that are looked at before a new one is made */
+    CGROUP_TRIES = 8,  /* cgroups with leftover processes that are looked at before a new one is made */
     CGROUP_ROUNDS = 10 /* of killing one process after the other, where the kernel has no cgroup.kill (before 5.14) */
 };
 
@@ -24,16 +24,16 @@ struct vmctl_cgroup {
     int fd;
     int events; /* -1: is opened when it is asked for */
     unsigned number;
-    bool killed; /* by cgroup.kill: some kernels (6.14) kill whoever is started in it afterwards */
+    bool killed; /* by cgroup.kill: some kernels (6.14) kill processes that are started in it afterwards */
 };
 
 struct vmctl_cgroups {
     struct vmctl_handle handle;
     struct vmctl_loop *loop;
     struct vmctl_list idle, left; /* empty ones; those whose command has ended and that may have processes */
-    unsigned made, used, number;  /* there are; those of commands that run; of the next one */
+    unsigned made, used, number;  /* cgroups that exist; those of running commands; the number of the next one */
     int fd;                       /* of vmctl-PID; -1: they cannot be used */
-    pid_t pid;                    /* who made it */
+    pid_t pid;                    /* of the process that made it */
     bool closed;
     char path[PATH_MAX];
 };
@@ -54,7 +54,7 @@ static ssize_t cgroup_read(int dir, const char *name, char *out, size_t size)
     return n;
 }
 
-/* A read at the beginning shows what is there now. */
+/* Tells if a cgroup has no processes now. */
 static bool cgroup_empty(struct vmctl_cgroup *c)
 {
     char text[256];
@@ -68,7 +68,7 @@ static bool cgroup_empty(struct vmctl_cgroup *c)
     return strstr(text, "populated 0") != NULL;
 }
 
-/* The field of a line of mountinfo, from 0; false: it has less. */
+/* Copies a field of a line of mountinfo, counted from 0. False: it has fewer, or this one is too long. */
 static bool cgroup_field(const char *line, int wanted, char *out, size_t size)
 {
     for (; wanted > 0 && *line; wanted--) {
@@ -83,7 +83,7 @@ static bool cgroup_field(const char *line, int wanted, char *out, size_t size)
     return true;
 }
 
-/* Where the second version is mounted, as a whole. */
+/* The mount point of the whole hierarchy of version 2. */
 static bool cgroup_mount(char *out, size_t size)
 {
     char line[4096], root[256];
@@ -116,7 +116,7 @@ static bool cgroup_own(char *out, size_t size)
     return found;
 }
 
-/* Removes the folders in a folder, as far as they are empty, and that. */
+/* Removes a folder and the folders in it, as far as they are empty. */
 static void cgroup_remove_all(int at, const char *name)
 {
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -131,7 +131,7 @@ static void cgroup_remove_all(int at, const char *name)
     unlinkat(at, name, AT_REMOVEDIR);
 }
 
-/* Those of processes that are gone, whose own left processes have ended since. */
+/* Removes the cgroups of programs that have ended, if their leftover processes have ended, too. */
 static void cgroup_tidy(const char *folder)
 {
     DIR *dir = opendir(folder);
@@ -218,7 +218,7 @@ static struct vmctl_cgroups *cgroups_get(struct vmctl_loop *loop)
     return all;
 }
 
-/* An empty one, of those that are there. */
+/* An empty cgroup of the existing ones. */
 static struct vmctl_cgroup *cgroups_find(struct vmctl_cgroups *all)
 {
     if (!vmctl_list_empty(&all->idle))

@@ -1,5 +1,5 @@
-/* Cgroups (version 2) for commands, one each, where this process may make them: what has left a command's process group can be
- * killed all the same. They lie below the process's own cgroup, in vmctl-PID. */
+/* Cgroups (version 2) for commands, one each, where this process may make them: processes that have left a command's process group can
+ * be killed all the same. They are below this process's own cgroup, in vmctl-PID. */
 #ifndef VMCTL_IO_CGROUP_H
 #define VMCTL_IO_CGROUP_H
 
@@ -18,10 +18,10 @@ int vmctl_cgroup_fd(const struct vmctl_cgroup *c);
 /* Kills all that is in it. */
 void vmctl_cgroup_kill(struct vmctl_cgroup *c);
 
-/* Gives it back. What is still in it goes on there. */
+/* Gives it back. Processes in it go on. */
 void vmctl_cgroup_leave(struct vmctl_cgroup *c);
 
-/* They cannot be used: processes are not let in. From now on none is given. */
+/* For a caller whose processes cannot enter a cgroup: from now on none is given. */
 void vmctl_cgroup_refuse(struct vmctl_loop *loop);
 
 #endif

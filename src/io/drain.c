@@ -1,4 +1,4 @@
-/* Empties the read ends of pipes into nothing, so that whoever still writes to them lives on. */
+/* Reads and drops the bytes of pipes, so that processes that still write to them live on. */
 #include "io/drain.h"
 
 #include "io/spawn.h"
@@ -100,7 +100,7 @@ int vmctl_drain_start(struct vmctl_loop *loop, int fd)
     loop->ndrains++;
     vmctl_handle_add(loop, &d->handle);
     vmctl_io_start(loop, &d->rio);
-    ev_unref(loop->ev); /* it alone is nothing to wait for */
+    ev_unref(loop->ev); /* it alone does not keep the loop waiting */
     // cppcheck-suppress memleak ; the loop's list holds it by its link
     return 1;
 }

@@ -1,4 +1,4 @@
-/* A drain: the read end of a pipe that is emptied into nothing, so that processes that still write to it live on. */
+/* A drain: the read end of a pipe whose bytes are dropped, so that processes that still write to it live on. */
 #ifndef VMCTL_IO_DRAIN_H
 #define VMCTL_IO_DRAIN_H
 

@@ -1,4 +1,4 @@
-/* Files that hold what only this user may read: consoles, captures, traces, pictures. */
+/* Files that only this user may read: consoles, captures, traces, pictures. */
 #ifndef VMCTL_IO_FS_PRIVATE_H
 #define VMCTL_IO_FS_PRIVATE_H
 
@@ -10,7 +10,7 @@
 int vmctl_private_open(const char *path, bool empty, int *out_fd, struct stat *st);
 
 /* Opens an empty file for reading and writing that has no name: on the file system of `folder`, or in memory, without a folder or
- * where that file system makes no such files. Its mode is 0666: who gets the descriptor, whoever it is, may open it once more. */
+ * where that file system makes no such files. Its mode is 0666: any user who gets the descriptor may open it once more. */
 int vmctl_unnamed_open(const char *folder, int *out_fd);
 
 #endif

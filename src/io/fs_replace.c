@@ -52,8 +52,8 @@ static bool replace_is_ours(int fd)
     return fstat(fd, &st) == 0 && st.st_uid == geteuid();
 }
 
-/* A folder that was just made. Whoever may write to its parent could have put another in its place meanwhile: one that
- * holds something is not given away, and another user's keeps its mode. Others of this user may have put something into it already. */
+/* Sets owner and mode of a folder that was just made. Somebody who may write to its parent could have replaced it meanwhile: a folder
+ * that has entries is not given away, and another user's keeps its mode. Other processes of this user may have put files into it. */
 static int replace_dress_folder(int fd, const struct vmctl_fs_attributes *how)
 {
     if (how->own ? !replace_is_empty(fd) : !replace_is_ours(fd))
@@ -64,7 +64,7 @@ static int replace_dress_folder(int fd, const struct vmctl_fs_attributes *how)
     return err;
 }
 
-/* A folder that is there: it gets the owner and the mode that it should have. */
+/* Sets the owner and mode of an existing folder, where they differ. */
 static int replace_repair_folder(int fd, const struct vmctl_fs_attributes *how, const struct stat *st, bool *changed)
 {
     bool given = !how->own || (st->st_uid == how->uid && st->st_gid == how->gid);
@@ -92,7 +92,7 @@ static int replace_check_folder(int fd, const struct vmctl_fs_attributes *how, b
     return st.st_uid == how->uid || st.st_uid == geteuid() ? 0 : -EPERM;
 }
 
-/* EINVAL: a file system without disk. */
+/* A file system without a disk answers EINVAL. */
 static int replace_sync_folder(int fd)
 {
     return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
@@ -114,7 +114,7 @@ static int replace_step(int at, const char *name, const struct vmctl_fs_attribut
         }
     }
     if (fd < 0)
-        return errno == ENOTDIR || errno == ELOOP ? -ENOTDIR : -errno; /* the kernel says either of a link */
+        return errno == ENOTDIR || errno == ELOOP ? -ENOTDIR : -errno; /* a link gives either */
     if (!err)
         err = replace_check_folder(fd, how, changed);
     if (err) {
@@ -240,7 +240,7 @@ static int replace_fill(int fd, const char *bytes, size_t len, const struct vmct
     return err;
 }
 
-/* A rename would put a file into the place of a device as well. */
+/* Refuses to replace devices and the like: a rename would do it. */
 static int replace_check_place(int folder, const char *name)
 {
     struct stat there;

@@ -74,7 +74,7 @@ int vmctl_beneath_near(const struct vmctl_root *root, struct vmctl_root *near)
     return 0;
 }
 
-/* Is it no file, and no folder? What is not there yet becomes a file. */
+/* Tells if a path is neither a file nor a folder, so that its calls may wait. A path that does not exist yet becomes a file. */
 static bool beneath_may_wait(const struct vmctl_root *root, const char *path, int flags)
 {
     struct stat st;
@@ -158,7 +158,7 @@ static int beneath_clear(int at, const char *name, int depth)
         errno = 0;
         const struct dirent *entry = readdir(dir);
         if (!entry)
-            err = -errno; /* the end of a folder is none */
+            err = -errno; /* 0 at the end of a folder */
         else if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             err = beneath_unlink(fd, entry->d_name, depth + 1);
         if (err || !entry)

@@ -8,7 +8,7 @@
 
 struct vmctl_root {
     int fd;      /* of the folder; -1: closed */
-    bool whole;  /* it is this machine's own "/": nothing has to be kept in */
+    bool whole;  /* it is this machine's own "/": no path can lead out of it */
     bool strict; /* no link is followed: the files below are not trusted */
     bool near;   /* no other file system is entered (-EXDEV): this one is known not to hang */
 };
@@ -16,7 +16,7 @@ struct vmctl_root {
 /* Opens the folder; links on the way to it are followed. */
 int vmctl_beneath_root(const char *path, bool strict, struct vmctl_root *root);
 
-/* Is the file system of an fd this machine's own? Its calls last as long as a disk takes, and depend on nobody else. */
+/* True if the file system of an fd is this machine's own: its calls depend on a disk at most, and on no other machine or program. */
 bool vmctl_fs_is_local(int fd);
 
 /* A second fd of the same folder, near. -EXDEV: its file system is not local. */
@@ -30,7 +30,7 @@ int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flag
 /* Opens the folder in which a path's last name is, and copies that name. A path without one ("/", "a/..") is -EINVAL. */
 int vmctl_beneath_parent(const struct vmctl_root *root, const char *path, char name[NAME_MAX + 1], int *out_fd);
 
-/* Removes a tree and never leaves it: links are removed, not followed. What is not there is no error. -ELOOP: more than
+/* Removes a tree and never leaves it: links are removed, not followed. A missing path is no error. -ELOOP: more than
  * 256 folders inside each other. */
 int vmctl_beneath_remove_all(const struct vmctl_root *root, const char *path);
 

@@ -22,7 +22,7 @@ static int xattr_name(const struct vmctl_root *root, const char *path, char via[
     return err;
 }
 
-/* A file that an fd holds is there: it is /proc that is not. Nobody may take that for a file that has gone. */
+/* ENOENT becomes ENOSYS: a file with an open fd exists, so it is /proc that is missing, and no caller must take the file for gone. */
 static int xattr_errno(void)
 {
     return errno == ENOENT ? -ENOSYS : errno == E2BIG ? VMCTL_ETOOBIG : -errno;

@@ -5,11 +5,11 @@
 #include "io/fs_root.h"
 #include "wire/xattrs.h"
 
-/* Those of what is at a path, a last link not followed. `out` holds nothing before, and is the caller's to free on success. A file
- * system without any has none. VMCTL_ETOOBIG: more than a list may hold. Needs /proc (-ENOSYS). */
+/* Reads those of the file at a path; a last link is not followed. `out` is empty before, and is the caller's to free on success. On a
+ * file system that has none the list is empty. VMCTL_ETOOBIG: more than a list may have. Needs /proc (-ENOSYS). */
 int vmctl_beneath_xattrs(const struct vmctl_root *root, const char *path, struct vmctl_xattrs *out);
 
-/* Sets one of what is at a path, a last link not followed. Needs /proc (-ENOSYS). */
+/* Sets one of the file at a path; a last link is not followed. Needs /proc (-ENOSYS). */
 int vmctl_beneath_xattr_set(const struct vmctl_root *root, const char *path, const char *name, const void *value, size_t len);
 
 #endif

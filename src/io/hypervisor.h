@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-/* Makes and drops a virtual machine of KVM's at `path`. A negative errno says why that fails, and *out_step what did: "open",
- * "ask", "make a machine with". -EPROTO: something else than KVM, or one of another version, answered. */
+/* Makes and drops a virtual machine of KVM's at `path`. On failure the result is a negative errno, and *out_step the step: "open",
+ * "ask", "make a machine with". -EPROTO: another device than KVM, or another version of it, answered. */
 int vmctl_kvm_try(const char *path, const char **out_step);
 
 /* Opens AF_VSOCK's host side at `path` for a guest with this CID, which it has as long as the descriptor or a copy of it is

@@ -1,4 +1,4 @@
-/* Landlock: what of the file system a program may use. By system call numbers: libcs name none of these. */
+/* Landlock: limits the files that a program may use. By system call numbers: libcs have no functions for these. */
 #ifndef VMCTL_IO_LANDLOCK_H
 #define VMCTL_IO_LANDLOCK_H
 

@@ -1,4 +1,4 @@
-/* A listening socket on the loop: wakes those who accept, and pauses when descriptors run out. */
+/* A listening socket on the loop: wakes accepting tasks, and pauses when descriptors run out. */
 #include "io/listener.h"
 
 #include "io/socket.h"

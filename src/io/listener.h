@@ -1,4 +1,4 @@
-/* A listening socket: who waits to accept, and what to do when fds run out. */
+/* A listening socket: the queue of accepting tasks, and the pause when fds run out. */
 #ifndef VMCTL_IO_LISTENER_H
 #define VMCTL_IO_LISTENER_H
 
@@ -24,7 +24,7 @@ void vmctl_listener_init(struct vmctl_listener *l, struct vmctl_loop *loop);
 /* Takes a listening fd. */
 void vmctl_listener_open(struct vmctl_listener *l, int fd);
 
-/* Closing is to remove the file of its Unix socket, if that is still the one that is there now. */
+/* Makes `close` remove the file of its Unix socket, if that is still the same file then. */
 void vmctl_listener_own_file(struct vmctl_listener *l);
 
 /* One accept. 0 and the fd, -EAGAIN (wait in l->waiters after vmctl_listener_want), or an error. */

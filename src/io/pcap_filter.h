@@ -8,7 +8,7 @@
 
 struct vmctl_pcap_filter;
 
-/* Compiles an expression for Ethernet frames. -ENOSYS: there is no libpcap; -EINVAL: `why` says what is wrong with it; -ENOMEM. */
+/* Compiles an expression for Ethernet frames. -ENOSYS: there is no libpcap; -EINVAL: `why` has libpcap's reason; -ENOMEM. */
 int vmctl_pcap_filter_compile(const char *expression, struct vmctl_pcap_filter **out, char *why, size_t size);
 bool vmctl_pcap_filter_match(const struct vmctl_pcap_filter *f, const uint8_t *frame, size_t len);
 void vmctl_pcap_filter_free(struct vmctl_pcap_filter *f); /* NULL is allowed */

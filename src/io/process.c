@@ -41,13 +41,13 @@ static uint64_t process_bit(int signal)
     return signal > 0 && signal <= 64 ? UINT64_C(1) << (signal - 1) : 0;
 }
 
-/* Does the group go with its leader? If it was asked for, and if the leader died of a signal of ours: that was meant for all. */
+/* Tells if the group is killed with its leader: if that was asked for, or if the leader died of a signal that we sent to all of it. */
 static bool process_takes_group(const struct vmctl_process *p, const siginfo_t *end)
 {
     return p->sweep || (end->si_code != CLD_EXITED && (p->sent & process_bit(end->si_status)));
 }
 
-/* After a fork it is the other process's child: we forget it. */
+/* Forgets a child after a fork: it is the other process's. */
 static void process_forget(struct vmctl_process *p)
 {
     p->done = true;
@@ -96,7 +96,7 @@ static void on_exited(struct ev_loop *ev, ev_io *w, int events)
 {
     (void)ev;
     struct vmctl_process *p = VMCTL_CONTAINER(w, struct vmctl_process, exited);
-    (void)vmctl_io_failed(p->loop, w, events); /* one that is not watched is looked at from time to time */
+    (void)vmctl_io_failed(p->loop, w, events); /* an unwatched child is polled from time to time */
     process_look(p);
 }
 
@@ -129,7 +129,7 @@ static void on_close(struct vmctl_handle *h)
         process_free(p);
 }
 
-/* Into a cgroup of its own if there is one; where processes are not let in, as without. */
+/* Starts it in a cgroup of its own if there is one; where processes may not enter cgroups, without. */
 static int process_spawn(struct vmctl_process *p, const struct vmctl_spawn *how, bool contain, const char **step)
 {
     struct vmctl_spawn inside = *how;

@@ -24,7 +24,7 @@ struct vmctl_resolve {
     struct vmctl_job job;
     bool submitted;       /* a worker has, had or will have it */
     int refs;             /* the owner, and the job until it is over */
-    int fd;               /* closed when the owner lets go, so that its number is free at once; -1 from then on */
+    int fd;               /* closed when the owner drops the query, so that its number is free at once; -1 from then on */
     bool done;
     int status; /* number of addresses, or a failure */
     const char *text;
@@ -50,7 +50,7 @@ static void resolve_unref(struct vmctl_resolve *q)
         resolve_free(q);
 }
 
-/* The write is under the lock: an owner that lets go meanwhile closes the fd, and its number may be anybody's. */
+/* The write is under the lock: an owner that drops the query meanwhile closes the fd, and its number may be reused. */
 static void resolve_answer(struct vmctl_resolve *q, int status, const char *text)
 {
     q->status = status;
@@ -177,7 +177,7 @@ static void on_run(struct vmctl_job *job)
     }
 }
 
-/* The query's own descriptor has told. */
+/* Nothing to do: the query's own descriptor has told its owner. */
 static void on_done(struct vmctl_job *job)
 {
     (void)job;

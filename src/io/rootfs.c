@@ -1,4 +1,4 @@
-/* The image of a root file system: what is read goes through the layers' tree into a file. */
+/* The image of a root file system: layers are read into the tree of files, and written from there to a file. */
 #include "io/rootfs.h"
 
 #include "wire/error.h"
@@ -11,7 +11,7 @@
 
 enum {
     ROOTFS_PIECE = 256 * 1024,
-    ROOTFS_LOOK = 200,           /* milliseconds between two looks whether to stop */
+    ROOTFS_LOOK = 200,           /* milliseconds between two checks of `stop` */
     ROOTFS_PIPE = 1024 * 1024
 };
 
@@ -32,7 +32,7 @@ static int image_write(void *ctx, const void *bytes, size_t len, uint64_t at)
     return 0;
 }
 
-/* A file system that makes no holes keeps the bytes, which nothing refers to. */
+/* Makes a hole. A file system without holes keeps the bytes, which nothing refers to. */
 static int image_discard(void *ctx, uint64_t at, uint64_t len)
 {
     const struct vmctl_rootfs *r = ctx;
@@ -70,7 +70,7 @@ void vmctl_rootfs_close(struct vmctl_rootfs *r)
     close(r->fd);
 }
 
-/* The next bytes: from a place in a file, or what a pipe has. 0: the end. */
+/* Reads the next bytes: from an offset of a file, or those that a pipe has. 0: the end. */
 static ssize_t piece_read(struct vmctl_rootfs *r, int fd, uint64_t offset, uint64_t left)
 {
     size_t most = left < ROOTFS_PIECE ? (size_t)left : ROOTFS_PIECE;
@@ -117,7 +117,7 @@ int vmctl_rootfs_layer(struct vmctl_rootfs *r, int fd, uint64_t offset, uint64_t
         int flags = fcntl(fd, F_GETFL);
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
             return -errno;
-        (void)fcntl(fd, F_SETPIPE_SZ, ROOTFS_PIPE); /* fewer changes between the two sides, where it can be had */
+        (void)fcntl(fd, F_SETPIPE_SZ, ROOTFS_PIPE); /* fewer switches between the two sides; may fail */
     }
     int err = vmctl_layers_begin(&r->layers);
     if (!err)

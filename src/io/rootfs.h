@@ -12,7 +12,7 @@ struct vmctl_rootfs {
     int fd;                     /* of the image */
     uint64_t size;              /* of the image, once it is finished */
     uint8_t *buffer;
-    atomic_bool stop;           /* set by another thread: what runs ends soon, with -ECANCELED */
+    atomic_bool stop;           /* set by another thread: a running call ends soon, with -ECANCELED */
     atomic_ullong bytes;        /* of layers, unpacked, so far: for another thread */
 };
 
@@ -20,11 +20,11 @@ struct vmctl_rootfs {
 int vmctl_rootfs_open(struct vmctl_rootfs *r, const char *path, const struct vmctl_layers_limits *limits);
 void vmctl_rootfs_close(struct vmctl_rootfs *r);
 
-/* One layer: all that can be read from `fd`, or `size` bytes from `offset` of it if `size` is not UINT64_MAX. `digest` is the SHA-256 of
- * what was read. 0, -errno, or what vmctl_layers_feed returns. */
+/* Reads one layer: all bytes of `fd`, or `size` bytes from `offset` if `size` is not UINT64_MAX. `digest` is the SHA-256 of these bytes.
+ * 0, -errno, or an error of vmctl_layers_feed. */
 int vmctl_rootfs_layer(struct vmctl_rootfs *r, int fd, uint64_t offset, uint64_t size, uint8_t digest[VMCTL_SHA256_SIZE]);
 
-/* The rest; the file is on the disk then. */
+/* Writes the rest of the image, and syncs the file. */
 int vmctl_rootfs_finish(struct vmctl_rootfs *r);
 
 /* The SHA-256 of a file's `size` bytes from `offset`. -EPROTO: it has fewer. */

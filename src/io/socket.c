@@ -46,7 +46,7 @@ static int socket_start_connect(int fd, const struct vmctl_addr *a)
     return 0;
 }
 
-/* The kernel's own limit of two seconds would end an attempt before whoever dials gives up, who has a limit of his own. */
+/* Raises the kernel's limit of two seconds, which would end an attempt before the caller's own limit. */
 static void socket_be_patient(int fd)
 {
     struct timeval most = { .tv_sec = SOCKET_VSOCK_LIMIT };
@@ -82,9 +82,8 @@ int vmctl_socket_finish(int fd)
     return -err;
 }
 
-/* Removes a socket at the path if no process listens on it. The second look shrinks, but cannot close,
- * the gap in which another process binds the same path: two servers that start at one path in the same instant need a
- * lock of their own. */
+/* Removes a socket at the path if no process listens on it. The second check shortens, but cannot remove, the time in which another
+ * process may bind the same path: two servers that start at one path at the same moment need a lock of their own. */
 static int socket_remove_stale(const struct vmctl_addr *a)
 {
     const char *path = a->u.un.sun_path;
@@ -115,8 +114,8 @@ static int socket_remove_stale(const struct vmctl_addr *a)
     return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* The file is born with the fd's mode less the umask, so it is never open to more than `mode`, and a umask narrower than
- * `mode` is made up for here. The umask itself stays as it is: it belongs to the whole process. */
+/* Sets the mode of a socket's file. It is created with the fd's mode less the umask, so it is never open to more users than `mode`
+ * allows; this adds the bits that the umask took. The umask itself belongs to the whole process, and is not changed. */
 static int socket_widen(const char *path, mode_t mode)
 {
     struct stat st;

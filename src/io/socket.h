@@ -1,4 +1,4 @@
-/* Sockets before they are streams: connect, listen, accept, who the peer is. Nothing here blocks. */
+/* Sockets before they are streams: connect, listen, accept, the peer's credentials. Nothing here blocks. */
 #ifndef VMCTL_IO_SOCKET_H
 #define VMCTL_IO_SOCKET_H
 
@@ -27,7 +27,7 @@ int vmctl_socket_local(int fd, struct vmctl_addr *out);
 int vmctl_socket_peer(int fd, struct vmctl_addr *out);
 
 /* SO_PEERCRED of a Unix socket, -ENOTCONN if it has no peer. -ENOTSUP on any other family: AF_VSOCK answers with pid 0 and
- * uid -1, which says nothing. */
+ * uid -1, which has no meaning. */
 int vmctl_socket_credentials(int fd, pid_t *pid, uid_t *uid, gid_t *gid);
 
 /* This machine's own CID, by ioctl on /dev/vsock. */

@@ -109,12 +109,12 @@ static int spawn_pipe(int ends[2], int first)
         int err = ends[i] < 0 ? -errno : 0;
         close(low);
         if (err)
-            return err; /* the caller closes what is left */
+            return err; /* the caller closes the other ends */
     }
     return 0;
 }
 
-/* The child runs in memory of its own: it was forked, or an emulator (valgrind, qemu-user) made a fork of our vfork. */
+/* Waits for the report of a child with memory of its own: it was forked, or an emulator (valgrind, qemu-user) made a fork of our vfork. */
 static void spawn_await(struct vmctl_child *c, int fd)
 {
     struct vmctl_child_report r;

@@ -1,4 +1,4 @@
-/* Starting a child process: one function between fork and exec, its failure reported, nothing inherited by accident. */
+/* Starting a child process: a failure between fork and exec is reported, and no fd or signal setting is inherited by accident. */
 #ifndef VMCTL_IO_SPAWN_H
 #define VMCTL_IO_SPAWN_H
 
@@ -19,7 +19,7 @@ struct vmctl_spawn {
     bool session;            /* setsid (implied by tty) */
     bool group;              /* a process group of its own (implied by session) */
     int cgroup;              /* the descriptor of a cgroup's folder that it starts in; -1: ours */
-    bool *shares;            /* set once it was seen that children share our memory until they run: the next ones need no pipe; may be NULL */
+    bool *shares;            /* set when a child has shared our memory until its exec: later ones need no pipe; may be NULL */
     int death_signal;        /* sent when our thread ends; 0: none */
     bool confine;            /* no privileges by setuid files, no capabilities after exec, no core dumps */
     int landlock;            /* a set of rules (io/landlock.h) that it takes on; needs `confine`; below 3: none */
@@ -40,8 +40,8 @@ int vmctl_spawn_start(const struct vmctl_spawn *s, pid_t *out_pid, int *out_pidf
 int vmctl_spawn_pty(unsigned rows, unsigned cols, int *out_master, int *out_slave);
 int vmctl_spawn_resize(int master, unsigned rows, unsigned cols);
 
-/* Has the child ended? 1: yes, *out_code is its exit code or *out_signal its signal (the other is -1) and it is reaped;
- * 0: not yet; -ECHILD: other code has reaped it. Never blocks, never touches another child. */
+/* Reaps the child if it has ended. 1: it has, *out_code is its exit code or *out_signal its signal (the other is -1); 0: not yet;
+ * -ECHILD: other code has reaped it. Never blocks, never touches another child. */
 int vmctl_spawn_reap(pid_t pid, int pidfd, int *out_code, int *out_signal);
 
 /* Signals the process, or its whole group. By pidfd where that is possible, so that a reused pid is never hit. */

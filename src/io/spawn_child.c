@@ -92,7 +92,7 @@ IN_CHILD static void child_session(struct vmctl_child *c)
         child_fail(c, "tty");
 }
 
-/* Where the fd numbered `i` of the child comes from: above all that are about to be taken, or `i` itself, or -1. */
+/* The source of the child's fd `i`: an fd above all that will be replaced, or `i` itself, or -1. */
 IN_CHILD static int child_source(struct vmctl_child *c, int i)
 {
     const struct vmctl_spawn *s = c->spec;
@@ -137,7 +137,7 @@ IN_CHILD static int child_number(const char *name)
     return n;
 }
 
-/* Nothing else survives exec. Kernels before 5.11 have no close_range that marks, and some sandboxes refuse it. */
+/* Marks all other fds close-on-exec. Kernels before 5.11 have no close_range that marks, and some sandboxes refuse it. */
 IN_CHILD static void child_seal(struct vmctl_child *c)
 {
     _Alignas(struct child_dirent) char buf[1024];
@@ -177,7 +177,8 @@ IN_CHILD static void child_user(struct vmctl_child *c)
         child_fail(c, "setuid");
 }
 
-/* Without a bounding set nobody gets a capability by exec, root included. Who has none may not shrink it, and need not. */
+/* Without a bounding set nobody gets a capability by exec, root included. A process without capabilities may not shrink it, and need
+ * not. */
 IN_CHILD static void child_drop_bounds(struct vmctl_child *c)
 {
     for (unsigned long cap = 0; c->spec->confine && prctl(PR_CAPBSET_READ, cap) >= 0; cap++)

@@ -1,4 +1,4 @@
-/* The other side of a spawn: what runs in the new process before its program does. Only spawn.c calls this. */
+/* The child's side of a spawn: the code between fork and exec. Only spawn.c calls this. */
 #ifndef VMCTL_IO_SPAWN_CHILD_H
 #define VMCTL_IO_SPAWN_CHILD_H
 
@@ -21,7 +21,7 @@ struct vmctl_child {
     volatile struct vmctl_child_report report;
 };
 
-/* Is every child that stays the user it is made to share memory, where the kernel makes one as it was asked to? */
+/* True if every child that keeps its user shares our memory until exec, where the kernel supports it. */
 #if defined(__x86_64__) || defined(__aarch64__)
 #define VMCTL_CHILD_SHARES true
 #else

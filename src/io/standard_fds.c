@@ -1,4 +1,4 @@
-/* Keeps descriptors 0, 1 and 2 from becoming something else, when a program was started without them. */
+/* Keeps descriptors 0, 1 and 2 from becoming other files, when a program was started without them. */
 #include "io/standard_fds.h"
 
 #include <errno.h>

@@ -6,7 +6,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-/* `socket`: the fd is one. recv(2) costs less in the kernel than read(2), which short messages notice. */
+/* `socket`: the fd is one. recv(2) costs less in the kernel than read(2), which counts for short messages. */
 ssize_t vmctl_sys_readv(int fd, const struct iovec *iov, int n, bool socket);
 
 /* `socket`: the fd is one. On any other fd SIGPIPE is kept from the host program by blocking it in this thread and taking

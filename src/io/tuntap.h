@@ -4,9 +4,9 @@
 
 enum { VMCTL_TAP_NAME = 16 }; /* bytes of an interface's name, with its NUL */
 
-/* Opens the TAP device of that name, which is made if there is none and goes with the descriptor then. An empty name, or one
- * with "%d" in it: the kernel chooses, and `chosen` is what
- * it is called. -ENAMETOOLONG, -EPERM, -ENOENT (no /dev/net/tun), -EBUSY (another process has it). */
+/* Opens the TAP device of that name. A missing one is made, and removed with the descriptor. For an empty name, or one with "%d" in
+ * it, the kernel chooses a name, which is put into `chosen`. -ENAMETOOLONG, -EPERM, -ENOENT (no /dev/net/tun), -EBUSY (another
+ * process has it). */
 int vmctl_tap_open(const char *name, char chosen[VMCTL_TAP_NAME], int *out_fd);
 
 #endif
