@@ -22,6 +22,15 @@ describe("the options of a root", function()
     } }, parse("--root", "oci:a", "-p", "1:2", "--port", "3:4", "--share", "a:b:/c", "--share", ".:/d:ro"))
   end)
 
+  it("have an init in words as a shell has them", function()
+    assert.same({ "sh", "-c", "exec /sbin/init --log='a b'", "" }, parse("--root", "dir:a", "--init",
+      [[sh -c "exec /sbin/init --log='a b'" '']]).init)
+    for init, words in pairs { ["sh -c 'a"] = "--init sh -c 'a: the quote at byte 7 has no end",
+      [" "] = '--init " ": agent, system or a command expected', ["'' a"] = [[--init "'' a": agent, system or a command expected]] } do
+      assert.same({ nil, words, "EINVAL" }, { parse("--root", "dir:a", "--init", init) })
+    end
+  end)
+
   it("ask for a way out in a word", function()
     assert.same({ network = { "user", out = true }, ports = { "1:2" }, shares = {} }, parse("--network", "out", "-p", "1:2"))
   end)

@@ -101,8 +101,9 @@ describe("a guest with a root", function()
 
   it("writes to the disk itself when told to, and mounts it read-only when told to", run(function()
     local vm <close> = boot { root = "disk:" .. disk .. "#1", writes = "through",
-      init = { "/bin/sh", "-c", "while :; do /bin/busybox sleep 1; done" } }
+      init = { "/bin/sh", "-c", "while :; do /bin/busybox sleep 1; done", "a b", "", "c" } }
     assert.equal("sh\n", say(vm, "cat /proc/1/comm; echo through > /through; sync"))
+    assert.equal("/bin/sh|-c|while :; do /bin/busybox sleep 1; done|a b||c|", say(vm, "/bin/busybox tr '\\0' '|' </proc/1/cmdline"))
     refused("EBUSY", "another guest writes it", { root = "disk:" .. disk })
     assert(vm:kill())
     local again <close> = boot { root = { "disk:" .. disk, read_only = true }, init = "agent" }

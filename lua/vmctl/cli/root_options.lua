@@ -1,5 +1,6 @@
 --- The options of `vmctl run` that say what a guest is made of.
 local errors = require "vmctl.errors"
+local text_words = require "vmctl.text.words"
 
 local M = {}
 
@@ -9,7 +10,7 @@ function M.describe(command, of_instance)
   command:option("--root", "What it is made of: disk:FILE[#PARTITION], oci:DIR[:TAG], docker://NAME, image:NAME, dir:PATH …")
     :argname "WHAT"
   command:option("--size", "An empty root of this size (4G); of an image: of the layer that keeps what is written."):argname "SIZE"
-  command:option("--init", "agent, system (the root's own), or a command's words."):argname "WHAT"
+  command:option("--init", "agent, system (the root's own), or a command, in words as a shell has them."):argname "WHAT"
   command:option("--boot", "Whose kernel: kernel: the disk's own, by default; ours; or firmware: what its loader starts.")
     :argname("HOW"):choices { "ours", "kernel", "firmware" }
   if of_instance then
@@ -43,9 +44,10 @@ local function root_of(opts)
 end
 
 local function init_of(text)
-  if not text or text == "agent" or text == "system" then return text end
-  local words = {}
-  for word in text:gmatch "%S+" do words[#words + 1] = word end
+  if text == "agent" or text == "system" then return text end
+  local words, err, code = text_words.split(text)
+  if not words then return nil, ("--init %s: %s"):format(text, err), code end
+  if (words[1] or "") == "" then return errors.fail("EINVAL", '--init "%s": agent, system or a command expected', text) end
   return words
 end
 
@@ -55,8 +57,11 @@ end
 function M.take(opts)
   local root, err, code = root_of(opts)
   if root == nil then return nil, err, code end
+  local init
+  if opts.init then init, err, code = init_of(opts.init) end
+  if opts.init and not init then return nil, err, code end
   local taken = {
-    root = root or nil, init = init_of(opts.init), boot = opts.boot, writes = opts.writes,
+    root = root or nil, init = init, boot = opts.boot, writes = opts.writes,
     network = opts.network == "out" and { "user", out = true } or opts.network, shares = {},
   }
   if #(opts.port or {}) > 0 then taken.ports, taken.network = opts.port, taken.network or "user" end

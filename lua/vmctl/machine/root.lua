@@ -12,6 +12,7 @@ local stage1 = require "vmctl.machine.stage1"
 
 local M = {}
 
+local NO_BYTES = "%00"    -- an empty word, as stage 1 reads it
 local LONGEST_WORD = 900 -- bytes of an init; a kernel's command line has 2048
 
 ---@class vmctl.MachineRoot
@@ -25,10 +26,10 @@ local function init_word(init)
   if type(init) == "string" then return init end
   local words = {}
   for i, word in ipairs(init) do
-    if type(word) ~= "string" or word == "" then error("machine.launch: init: words expected", 5) end
-    words[i] = root_files.encode(word)
+    if type(word) ~= "string" or word:find("\0", 1, true) then error("machine.launch: init: words expected", 5) end
+    words[i] = word == "" and NO_BYTES or root_files.encode(word)
   end
-  if #words == 0 then error("machine.launch: init: a command expected", 5) end
+  if #words == 0 or init[1] == "" then error("machine.launch: init: a command expected", 5) end
   return "run:" .. table.concat(words, ",")
 end
 
