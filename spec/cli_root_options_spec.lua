@@ -37,7 +37,7 @@ describe("the options of a root", function()
 
   it("are refused without one, and where they are not to be understood", function()
     for _, words in ipairs {
-      { "--init", "system" }, { "--boot", "kernel" }, { "--writes", "keep" }, { "--keep", "a" }, { "--read-only" },
+      { "--init", "system" }, { "--boot", "kernel" }, { "--firmware", "efi" }, { "--writes", "keep" }, { "--keep", "a" }, { "--read-only" },
       { "--share", "a" }, { "--share", "a:b" }, { "--share", ":/b" },
     } do
       assert.equal("EINVAL", support.code(parse(table.unpack(words))), words[1])

@@ -23,16 +23,24 @@ describe("what is on a disk", function()
 
   it("is refused only where no partition can be mounted", function()
     local lacks = { xfs = true, f2fs = true }
-    assert.is_nil(why(nil, lacks))
+    assert.truthy(why(nil, lacks):find("^it has neither a table of partitions nor a file system"))
     assert.is_nil(why(nil, lacks, "vfat", "xfs", "ext4"))
     assert.is_nil(why(nil, lacks, "LVM", "ext4"))
-    assert.is_nil(why(7, lacks, "xfs"))
+    for _, which in ipairs { 7, "7", "l7", "ab-7" } do
+      assert.equal(("there is no partition %s, by number, label, UUID or name (partition 1: xfs 'l1', partition 2: nothing known 'l2')")
+        :format(which), why(which, lacks, "xfs", ""))
+    end
+    assert.is_nil(why("l\u{e4}", lacks, "xfs")) -- the kernel may read it as another name
+    assert.truthy(why(nil, lacks, "iso9660"):find "is an ISO image.*%-%-boot firmware")
+    assert.is_nil(why(2, lacks, "iso9660")) -- a table may be behind it
+    assert.truthy(why(nil, lacks, "vfat", "RAID"):find("partition 2 is a part of a RAID", 1, true))
     assert.truthy(why(nil, lacks, "vfat", "xfs", "f2fs", "xfs"):find(
       "partition 2 holds xfs, partition 3 holds f2fs, partition 4 holds xfs, and our kernel has no xfs, f2fs (neither built in nor below ",
       1, true))
     assert.truthy(why(nil, lacks, "vfat", "LVM"):find("^partition 2 is a physical volume of LVM"))
     assert.truthy(why(nil, lacks, "LUKS", "LVM"):find("^partition 1 is encrypted with LUKS"))
-    assert.truthy(why(nil, lacks, "vfat", "", "swap"):find("(partition 1: vfat, partition 2: nothing known, partition 3: swap)", 1, true))
+    assert.truthy(why(nil, lacks, "vfat", "", "swap"):find(
+      "(partition 1: vfat 'l1', partition 2: nothing known 'l2', partition 3: swap 'l3')", 1, true))
   end)
 
   it("is looked at where the partition is that is asked for", function()
@@ -99,9 +107,9 @@ describe("a disk that is no root for our kernel", function()
     local first = disk(false, "f2fs", "swap")
     local text = ("root: %s: partition 1 holds f2fs, and our kernel has no f2fs (neither built in nor below "):format(first)
     refused(text, { root = "disk:" .. first })
-    refused(": name a kernel that has it (kernel, modules_dir), or let the disk's own loader start it (boot = \"firmware\")",
-      { root = "disk:" .. first, boot = "ours", init = "agent" })
-    refused(("root: the kernel of %s: %s: partition 1 holds f2fs"):format(first, first), { root = "disk:" .. first, kernel = false })
+    refused(": name a kernel that has it (kernel, modules_dir), or let the disk's own loader start it (boot = \"firmware\", --boot " ..
+      "firmware)", { root = "disk:" .. first, boot = "ours", init = "agent" })
+    refused(text, { root = "disk:" .. first, kernel = false })
     refused("partition 2: swap", { root = "disk:" .. first .. "#2" })
     refused("partition 1 is a physical volume of LVM", { root = "disk:" .. disk(false, "LVM") })
     refused("partition 2 is encrypted with LUKS", { root = "disk:" .. disk(false, "bare", "LUKS") .. "#2" })
@@ -138,7 +146,7 @@ describe("a disk that is no root for our kernel", function()
     local vm <close> = assert(roots.launch(folder, { root = "disk:" .. disk(false, "bare", "f2fs", "LVM") }))
     local ready, err, code = vm:wait_ready(BOOT)
     assert.same({ nil, "ERESET" }, { ready, code })
-    assert.truthy(err:find("root: find the root on the disk: no file system that looks like one (file systems: vda: none, vda1: ext4, " ..
-      "vda2: f2fs, which the kernel has not, vda3: LVM, which is not opened here)", 1, true), err)
+    assert.truthy(err:find("root: find the root on the disk: no file system that looks like one (vda: a table; vda1: ext4, no root " ..
+      "in it; vda2: f2fs, the kernel has not its module; vda3: LVM, not opened here); boot = \"firmware\"", 1, true), err)
   end, BOOT))
 end)

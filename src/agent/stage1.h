@@ -60,6 +60,12 @@ void vmctl_stage1_disk(const char *serial, char name[STAGE1_NAME]);
 /* Mounts the root of a disk at `at`. */
 void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, const char *at);
 
+/* True if what is mounted at `at` has something that only a root has. */
+bool vmctl_stage1_looks_like_root(const char *at);
+
+/* The name of the subvolume of a btrfs that has the root; nothing is mounted at `at`, before and after. False: none has. */
+bool vmctl_stage1_subvolume(const char *device, const char *at, char name[STAGE1_LABEL]);
+
 /* Keeps a disk, with its partitions, from being written. */
 void vmctl_stage1_forbid_writing(const char *disk);
 

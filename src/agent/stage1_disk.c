@@ -14,6 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* What is left to try, in a message. */
+#define FIRMWARE "; boot = \"firmware\" (--boot firmware) lets the disk's own loader start it"
+
 enum { DISK_LIMIT = 10, PARTITIONS = 128, TRIED = 512, SYS_PATH = 3 * STAGE1_NAME };
 
 /* The first line of a file below /sys; "" when it cannot be read. */
@@ -128,25 +131,29 @@ static void forbid_writing(const struct part *p)
     close(fd);
 }
 
-/* False: the kernel has no such file system. */
-static bool mount_part(const struct part *p, const struct vmctl_filesystem *fs, const char *at, unsigned long flags, const char *how)
+/* 0 or an errno; ENODEV: the kernel has no such file system. */
+static int mount_part(const struct part *p, const struct vmctl_filesystem *fs, const char *at, unsigned long flags, const char *how)
 {
     char device[STAGE1_NAME + 8];
     snprintf(device, sizeof device, "/dev/%.63s", p->name);
     vmctl_stage1_load(fs->type);
-    if (mount(device, at, fs->type, flags, how) == 0)
-        return true;
-    if (errno != ENODEV)
-        vmctl_stage1_fail(true, "mount %s (%s)", device, fs->type);
-    return false;
+    return mount(device, at, fs->type, flags, how) == 0 ? 0 : errno;
 }
 
-static void mount_root(const struct vmctl_stage1 *s, const struct part *p, const struct vmctl_filesystem *fs, const char *at)
+/* `subvolume`: "" for the default one. */
+static void mount_root(const struct vmctl_stage1 *s, const struct part *p, const struct vmctl_filesystem *fs, const char *at,
+                       const char *subvolume)
 {
+    char how[STAGE1_LABEL + 8] = "";
     if (!fs->look_options)
-        vmctl_stage1_fail(false, "mount /dev/%.63s: it is %s, which is not opened here", p->name, fs->type);
-    if (!mount_part(p, fs, at, s->read_only ? MS_RDONLY : 0, ""))
-        vmctl_stage1_fail(false, "mount /dev/%.63s (%s): the kernel has no such file system", p->name, fs->type);
+        vmctl_stage1_fail(false, "mount /dev/%.63s: it is %s, which is not opened here%s", p->name, fs->type, FIRMWARE);
+    if (subvolume[0])
+        snprintf(how, sizeof how, "subvol=%.256s", subvolume);
+    errno = mount_part(p, fs, at, s->read_only ? MS_RDONLY : 0, how);
+    if (errno == ENODEV)
+        vmctl_stage1_fail(false, "mount /dev/%.63s (%s): the kernel has no such file system%s", p->name, fs->type, FIRMWARE);
+    if (errno)
+        vmctl_stage1_fail(true, "mount /dev/%.63s (%s%s%s)", p->name, fs->type, how[0] ? ", " : "", how);
     if (s->read_only)
         forbid_writing(p);
 }
@@ -160,7 +167,7 @@ void vmctl_stage1_forbid_writing(const char *disk)
 }
 
 /* Tells if a folder looks like a root: it has one of these. A link is not followed, because it leads elsewhere from here. */
-static bool looks_like_root(const char *at)
+bool vmctl_stage1_looks_like_root(const char *at)
 {
     static const char *const signs[] = { "etc/os-release", "usr/lib/os-release", "sbin/init", "usr/lib/systemd/systemd", "etc/passwd" };
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
@@ -173,27 +180,44 @@ static bool looks_like_root(const char *at)
     return false;
 }
 
-/* Tells if a partition has a root. `why`: the reason why it cannot be looked into, for a message. */
-static bool holds_root(const struct part *p, const struct vmctl_filesystem *fs, const char *at, const char **why)
+/* Tells if a partition has a root. `why`: the reason why not, for a message. `subvolume`: the one of a btrfs that has it, if that is not
+ * the default one. */
+static bool holds_root(const struct part *p, const struct vmctl_filesystem *fs, const char *at, const char **why,
+                       char subvolume[STAGE1_LABEL])
 {
+    char device[STAGE1_NAME + 8];
+    snprintf(device, sizeof device, "/dev/%.63s", p->name);
     if (fs->type && !fs->look_options)
-        *why = ", which is not opened here";
+        *why = "not opened here";
     if (!fs->look_options || strcmp(fs->type, "vfat") == 0)
         return false;
-    if (!mount_part(p, fs, at, MS_RDONLY, fs->look_options)) {
-        *why = ", which the kernel has not";
+    int err = mount_part(p, fs, at, MS_RDONLY, fs->look_options);
+    *why = err == ENODEV ? "the kernel has not its module" : err ? strerror(err) : "no root in it";
+    if (err)
         return false;
-    }
-    bool found = looks_like_root(at);
+    bool found = vmctl_stage1_looks_like_root(at);
     if (umount(at) < 0)
-        vmctl_stage1_fail(true, "unmount /dev/%s", p->name);
-    return found;
+        vmctl_stage1_fail(true, "unmount %s", device);
+    return found || (strcmp(fs->type, "btrfs") == 0 && vmctl_stage1_subvolume(device, at, subvolume));
+}
+
+/* One that is asked for is the root, whatever is in it; a btrfs is still looked into for its subvolume. */
+static bool is_root(const struct vmctl_stage1 *s, const char *disk, const struct part *p, const struct vmctl_filesystem *fs, const char *at,
+                    const char **why, char subvolume[STAGE1_LABEL])
+{
+    if (!s->which[0])
+        return holds_root(p, fs, at, why, subvolume);
+    if (!is_wanted(disk, p, fs, s->which))
+        return false;
+    if (fs->type && strcmp(fs->type, "btrfs") == 0)
+        (void)holds_root(p, fs, at, why, subvolume);
+    return true;
 }
 
 void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, const char *at)
 {
     static struct part parts[PARTITIONS];
-    char tried[TRIED] = "";
+    char tried[TRIED] = "", subvolume[STAGE1_LABEL] = "";
     size_t n = list_parts(disk, parts), said = 0;
     for (size_t i = 0; i < n; i++) {
         struct vmctl_filesystem fs;
@@ -201,18 +225,18 @@ void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, con
         snprintf(device, sizeof device, "/dev/%.63s", parts[i].name);
         vmctl_filesystem_probe(device, &fs);
         const char *why = "";
-        bool wanted = s->which[0] ? is_wanted(disk, &parts[i], &fs, s->which) : holds_root(&parts[i], &fs, at, &why);
+        bool wanted = is_root(s, disk, &parts[i], &fs, at, &why, subvolume);
         if (wanted && fs.type) {
-            mount_root(s, &parts[i], &fs, at);
+            mount_root(s, &parts[i], &fs, at, subvolume);
             return;
         }
         if (wanted)
-            vmctl_stage1_fail(false, "mount %s: it holds no file system that is known here", device);
+            vmctl_stage1_fail(false, "mount %s: it holds no file system that is known here%s", device, FIRMWARE);
         if (said < sizeof tried)
-            said += (size_t)snprintf(tried + said, sizeof tried - said, "%s%s: %s%s", said ? ", " : "", parts[i].name,
-                                     fs.type ? fs.type : "none", why);
+            said += (size_t)snprintf(tried + said, sizeof tried - said, "%s%s: %s%s%s", said ? "; " : "", parts[i].name,
+                                     fs.type ? fs.type : n > 1 && i == 0 ? "a table" : "nothing known", why[0] ? ", " : "", why);
     }
     if (s->which[0])
-        vmctl_stage1_fail(false, "find the partition %s on the disk: no such number, label or UUID (file systems: %s)", s->which, tried);
-    vmctl_stage1_fail(false, "find the root on the disk: no file system that looks like one (file systems: %s)", tried);
+        vmctl_stage1_fail(false, "find the partition %s on the disk: no such number, label or UUID (%s)", s->which, tried);
+    vmctl_stage1_fail(false, "find the root on the disk: no file system that looks like one (%s)%s", tried, FIRMWARE);
 }

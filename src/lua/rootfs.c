@@ -238,6 +238,22 @@ static int l_build_find(lua_State *L)
     return 3;
 }
 
+/* b:top(most) -> names, has_program: those in the root, folders with a "/" behind; whether there is an ELF file anywhere */
+static int l_build_top(lua_State *L)
+{
+    struct build *b = build_idle(L);
+    lua_Integer most = vmctl_check_range(L, 2, 0, INT_MAX), i = 0;
+    const struct vmctl_node *root = b->rootfs.layers.root;
+    lua_settop(L, 2);
+    lua_newtable(L);
+    for (const struct vmctl_node *n = root ? root->inode->folder->first : NULL; n && i < most; n = n->next) {
+        lua_pushfstring(L, "%s%s", n->name, S_ISDIR(n->inode->mode) ? "/" : "");
+        lua_rawseti(L, 3, ++i);
+    }
+    lua_pushboolean(L, vmctl_layers_has_program(&b->rootfs.layers));
+    return 2;
+}
+
 /* b:close(): a running step ends soon. The file stays as it is */
 static int l_build_close(lua_State *L)
 {
@@ -310,6 +326,7 @@ void vmctl_rootfs_register(lua_State *L)
 {
     static const luaL_Reg methods[] = { { "layer", l_build_layer }, { "digest", l_build_digest }, { "finish", l_build_finish },
                                         { "wait", l_build_wait },   { "bytes", l_build_bytes },   { "find", l_build_find },
+                                        { "top", l_build_top },
                                         { "close", l_build_close }, { NULL, NULL } };
     static const luaL_Reg meta[] = { { "__gc", l_build_close }, { "__close", l_build_close }, { NULL, NULL } };
     static const luaL_Reg functions[] = { { "rootfs_build", l_build_new }, { NULL, NULL } };

@@ -77,7 +77,8 @@ int vmctl_layers_finish(struct vmctl_layers *l, uint64_t *size);
 /* The file that a path leads to, links followed; NULL: none. */
 const struct vmctl_inode *vmctl_layers_find(struct vmctl_layers *l, const char *path);
 
-/* layers_tree.c */
+/* layers_tree.c. Whether any name is a program's, or a library's: an ELF file. */
+bool vmctl_layers_has_program(const struct vmctl_layers *l);
 int vmctl_layers_fail(struct vmctl_layers *l, int err, const char *what, const char *path);
 struct vmctl_node *vmctl_layers_child(struct vmctl_layers *l, const struct vmctl_node *folder, const char *name, size_t len);
 int vmctl_layers_add(struct vmctl_layers *l, struct vmctl_node *folder, const char *name, size_t len, struct vmctl_inode *inode);

@@ -36,6 +36,15 @@ struct vmctl_node *vmctl_layers_child(struct vmctl_layers *l, const struct vmctl
     return n;
 }
 
+bool vmctl_layers_has_program(const struct vmctl_layers *l)
+{
+    for (size_t i = 0; i < l->table_size; i++)
+        for (const struct vmctl_node *n = l->table[i]; n; n = n->chain)
+            if (n->inode->machine)
+                return true;
+    return false;
+}
+
 static int table_grow(struct vmctl_layers *l)
 {
     size_t old = l->table_size, size = old ? old * 2 : 1024;

@@ -13,6 +13,8 @@ function M.describe(command, of_instance)
   command:option("--init", "agent, system (the root's own), or a command, in words as a shell has them."):argname "WHAT"
   command:option("--boot", "Whose kernel: kernel: the disk's own, by default; ours; or firmware: what its loader starts.")
     :argname("HOW"):choices { "ours", "kernel", "firmware" }
+  command:option("--firmware", "With --boot firmware: bios or efi (what the disk's first sector tells)."):argname("WHICH")
+    :choices { "bios", "efi" }
   if of_instance then
     command:option("--writes", "keep: in a file of the instance's own (default); through: to the disk itself."):argname("HOW")
       :choices { "keep", "through" }
@@ -35,9 +37,9 @@ local function parse_share(text)
 end
 
 local function root_of(opts)
-  local root = { opts.root, size = opts.size, keep = opts.keep, read_only = opts.read_only or nil }
+  local root = { opts.root, size = opts.size, keep = opts.keep, read_only = opts.read_only or nil, firmware = opts.firmware }
   if opts.root or opts.size then return root end
-  for _, name in ipairs { "init", "boot", "writes", "keep", "read_only" } do
+  for _, name in ipairs { "init", "boot", "firmware", "writes", "keep", "read_only" } do
     if opts[name] then return errors.fail("EINVAL", "--%s is of a root: name one (--root)", (name:gsub("_", "-"))) end
   end
   return false

@@ -59,6 +59,13 @@ end
 ---@return vmctl.Partition[]|nil list, string?, string? code as of vmctl.machine.partitions; EIO, ENOENT: qemu-img cannot read it
 function M.list(file, path, format, size) return partitions.list(reader(file, path, format, size), size) end
 
+--- The first sector of a disk. Waits for qemu-img where it is no raw one.
+---@param file vmctl.File
+---@param path string
+---@param format "raw"|"qcow2"
+---@return string|nil bytes, string?, string?
+function M.first_sector(file, path, format) return reader(file, path, format, SECTOR)(0, SECTOR) end
+
 local function read_kept(path)
   local file = io.open(path, "rb")
   if not file then return nil end

@@ -6,7 +6,7 @@ local M = {}
 
 local LAST_WORDS = 1    -- seconds for a QEMU whose link has ended to print the reason and end
 local TAIL_LINES = 16
-local PANIC = 400       -- bytes of a panic's line
+local PANIC = 800       -- bytes of a panic's line
 
 local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ERESET = true }
 

@@ -80,19 +80,12 @@ local function efi_files()
 end
 
 -- A disk that a BIOS can start has code in its first sector.
-local function has_boot_code(file, format)
-  if format ~= "raw" then return nil end
-  local sector = file:read(512, 0)
-  return sector ~= nil and #sector == 512 and sector:sub(-2) == SIGNATURE and sector:sub(1, BOOT_CODE):find "[^%z]" ~= nil
-end
-
-local function choose(wanted, file, format)
+local function choose(wanted, sector)
   if wanted then return wanted end
-  local code = has_boot_code(file, format)
-  if code == nil then
-    return errors.fail("EINVAL", "a disk that is no raw one does not tell its firmware: \"bios\" or \"efi\" (firmware)")
+  if #sector < 512 then
+    return errors.fail("EINVAL", 'the disk does not tell its firmware: "bios" or "efi" (firmware, --firmware)')
   end
-  return code and "bios" or "efi"
+  return sector:sub(511) == SIGNATURE and sector:sub(1, BOOT_CODE):find "[^%z]" and "bios" or "efi"
 end
 
 --- The ways to try, checked. Does not wait.
@@ -125,11 +118,10 @@ end
 
 --- QEMU's arguments for the firmware and its messages to the guest. Does not wait.
 ---@param opts { firmware: "bios"|"efi"|nil, ways: table<string, true> }
----@param file vmctl.File the disk
----@param format "raw"|"qcow2"
+---@param sector string the disk's first one; "" where it cannot be read
 ---@return string[]|nil, string?, string? code ENOENT: no OVMF; EINVAL
-function M.arguments(opts, file, format)
-  local which, err, code = choose(opts.firmware, file, format)
+function M.arguments(opts, sector)
+  local which, err, code = choose(opts.firmware, sector)
   if not which then return nil, "root: " .. err, code end
   local args = smbios(opts.ways)
   if which == "bios" then return args end

@@ -12,7 +12,7 @@ local staged = require "vmctl.base.staged"
 
 local M = {}
 
-local FORMAT = "3"                      -- of a kept result
+local FORMAT = "4"                      -- of a kept result
 local READY, ANSWER = 120, 60           -- seconds for the guest that looks
 local MOST, MOST_TEXT = 512 << 20, 4096 -- bytes of a kernel or an initrd, and of a kept result
 local MOST_TYPES = 32                   -- of file systems in an fstab
@@ -27,7 +27,7 @@ local LOOK = [[
   [ -x /usr/sbin/mkinitramfs ] && echo initramfs-tools
   [ -x /usr/bin/dracut ] && echo dracut
   [ -x /lib/systemd/systemd ] && echo systemd
-  while read device path type rest; do [ "$path" = / ] && echo "device $device $type"; done </proc/mounts
+  while read device path type options rest; do [ "$path" = / ] && echo "device $device $type $options"; done </proc/mounts
   while read what path type options rest; do
     case "$what$options" in \#*|*noauto*|*nofail*) ;; *) echo "fstab $type" ;; esac
   done </etc/fstab
@@ -59,7 +59,8 @@ local function understand(text)
   local function word(name) return text:match("\n" .. name .. " (%S+)") end
   text = "\n" .. text
   local found = { version = word "version", initrd = word "initrd", types = {} }
-  local device, type = text:match "\ndevice /dev/(vd%w+) (%w+)\n"
+  local device, type, how = text:match "\ndevice /dev/(vd%w+) (%w+) (%S*)\n"
+  local subvolume = ("," .. (how or "") .. ","):match ",subvol=/([^,]+),"
   local seen = {}
   for name in text:gmatch "\nfstab (%w+)" do
     if not seen[name] and #found.types < MOST_TYPES then found.types[#found.types + 1] = name end
@@ -68,12 +69,15 @@ local function understand(text)
   if type and not seen[type] then table.insert(found.types, 1, type) end
   local maker = text:find("\ninitramfs-tools\n", 1, true) and "initramfs-tools" or text:find("\ndracut\n", 1, true) and "dracut"
   found.maker, found.partition = maker or nil, device and device:match "^vd%a+(%d*)$" or ""
+  found.subvolume = subvolume
   if not found.version or found.version:find "[^%w._+~-]" then
     found.reason, found.code = "the disk has no /boot/vmlinuz-VERSION with an initrd of that version beside it", "ENOENT"
   elseif not maker then
     found.reason, found.code = "its initrd was made neither by initramfs-tools nor by dracut", "ENOTSUP"
   elseif not text:find("\nsystemd\n", 1, true) then
     found.reason, found.code = "its init is not systemd", "ENOTSUP"
+  elseif subvolume and subvolume:find "[^%w@/._-]" then
+    found.reason, found.code = "its root is in a subvolume whose name cannot be told to its kernel", "ENOTSUP"
   elseif not device then
     found.reason, found.code = "its root is on no disk of its own", "ENOTSUP"
   end
@@ -111,7 +115,7 @@ end
 
 local SHAPE = {
   version = "string?", initrd = "string?", maker = "string?", partition = "string", reason = "string?", code = "string?",
-  types = { each = "string", optional = true },
+  types = { each = "string", optional = true }, subvolume = "string?",
 }
 
 local function read_found(folder)
@@ -137,6 +141,7 @@ end
 ---@field version? string
 ---@field maker? "initramfs-tools"|"dracut"
 ---@field partition string of the root: its number, "" for the whole disk
+---@field subvolume? string of a btrfs, where its root is in another one than the top
 ---@field types? string[] of the file systems that its fstab and its root have
 ---@field reason? string why it cannot be taken
 ---@field code? string ENOENT: there is none; ENOTSUP: it cannot be started with the agent
@@ -210,12 +215,13 @@ function M.initrd(found, agent, script)
   return append(found, tree, path)
 end
 
---- Where that kernel finds its root: udev names it by the serial of the disk. Does not wait.
+--- The words that tell that kernel where its root is: udev names it by the serial of the disk. Does not wait.
 ---@param found table of `find`
 ---@param serial string
 ---@return string
-function M.device(found, serial)
-  return ("/dev/disk/by-id/virtio-%s%s"):format(serial, found.partition ~= "" and "-part" .. found.partition or "")
+function M.words(found, serial)
+  return ("root=/dev/disk/by-id/virtio-%s%s%s"):format(serial, found.partition ~= "" and "-part" .. found.partition or "",
+    found.subvolume and " rootflags=subvol=" .. found.subvolume or "")
 end
 
 return M

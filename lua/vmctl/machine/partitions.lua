@@ -16,6 +16,7 @@ local KINDS = {
   { "vfat", 82, "FAT32", 71, 11 }, { "vfat", 54, "FAT1", 43, 11 }, { "erofs", 1024, "\xe2\xe1\xf5\xe0", 1088, 16, 1072 },
   { "squashfs", 0, "hsqs" }, { "swap", 4086, "SWAPSPACE2", 1052, 16 }, { "LUKS", 0, "LUKS\xba\xbe" }, { "LVM", 536, "LVM2 001" },
   { "f2fs", 1024, "\x10\x20\xf5\xf2", nil, nil, 1132 }, { "iso9660", 32769, "CD001", 32808, 32 },
+  { "ntfs", 3, "NTFS    " }, { "exfat", 3, "EXFAT   " }, { "RAID", 4096, "\xfc\x4e\x2b\xa9", 4128, 32 }, { "jfs", 32768, "JFS1" },
 }
 
 local function uuid_text(id)

@@ -40,7 +40,7 @@ local function start_own(self, parts, beside)
   local mode = self._options.read_only and "ro vmctl.ro" or "rw"
   return {
     kernel = self._own.folder .. "/kernel", initrd = initrd,
-    append = ("root=%s %s %s"):format(own_kernel.device(self._own, root_files.ROOT_SERIAL), mode, beside.address),
+    append = ("%s %s %s"):format(own_kernel.words(self._own, root_files.ROOT_SERIAL), mode, beside.address),
   }
 end
 
@@ -102,7 +102,8 @@ function M.plan(opts, beside, launch)
   }, mt)
   local ok, err, image
   image, err, code = root_source.image(self._options, at, opts.arch, self._cache)
-  if image then ok, err, code = root_boot.choose(self, opts, at, launch, agent, beside) end
+  if image then ok, err, code = root_files.check(self, at, opts.writes or "discard") end
+  if ok then ok, err, code = root_boot.choose(self, opts, at, launch, agent, beside) end
   if ok then ok, err, code = root_files.plan(self, image, opts.writes or "discard") end
   at = image
   local completed

@@ -75,7 +75,8 @@ local function look(self, opts, at, launch)
   local found, err, code = own_kernel.find(launch, opts, self._options, {
     path = at.path, partition = at.partition, kept = opts.writes == "keep" and root_files.kept_of_disk(self) or nil, cache = self._cache,
   })
-  if not found then return nil, ("root: the kernel of %s: %s"):format(at.path, (err:gsub("^root: ", ""))), code end
+  if not found and err:find "^root: " then return nil, err, code end -- the disk is at fault
+  if not found then return nil, ("root: look for the kernel of %s: %s"):format(at.path, err), code end
   return found
 end
 

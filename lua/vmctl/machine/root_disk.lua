@@ -1,6 +1,7 @@
 --- The files of a guest's root: opened and locked here, and given to QEMU as descriptors, so that it needs no right to their paths.
 -- flock(2)'s lock belongs to the open file: QEMU holds it as long as it runs.
 local core = require "vmctl.core"
+local disk_format = require "vmctl.machine.disk_format"
 local errors = require "vmctl.errors"
 local overlay = require "vmctl.machine.overlay"
 local foreign_locks = require "vmctl.machine.foreign_locks"
@@ -10,27 +11,22 @@ local staged = require "vmctl.base.staged"
 
 local M = {}
 
-local QCOW2, HEADER = "QFI\xfb", 104        -- docs/interop/qcow2.txt of QEMU
-local EXTERNAL_DATA = 1 << 2                -- of its incompatible features
 local TOOL = 120                            -- seconds for a program that makes a file system
 local LEAST, MOST = 1 << 20, 1 << 46        -- bytes of a disk that is made
 
---- The format of a disk by its header. A qcow2 with a backing file is refused: a guest that may write its raw disk could
---- write such a header, and would get any file of this machine. Does not wait.
----@param file vmctl.File
----@param path string for messages
----@return "raw"|"qcow2"|nil, string?, string? code EINVAL
-function M.format(file, path)
-  local head, err, code = file:read(HEADER, 0)
-  if not head then return nil, err, code end
-  if head:sub(1, 4) ~= QCOW2 then return "raw" end
-  if #head < 72 then return errors.fail("EINVAL", "root: the disk %s: its qcow2 header is cut short", path) end
-  local version, backing = (">I4I8"):unpack(head, 5)
-  local features = version >= 3 and #head >= 80 and (">I8"):unpack(head, 73) or 0
-  if backing ~= 0 or features & EXTERNAL_DATA ~= 0 then
-    return errors.fail("EINVAL", "root: the disk %s stands on another file: join them first (qemu-img convert)", path)
-  end
-  return "qcow2"
+--- The format of a disk: see vmctl.machine.disk_format.
+M.format = disk_format.of
+
+local READ_ONLY = { EACCES = true, EROFS = true, EPERM = true }
+
+-- What else a path may be meant for.
+local OTHERWISE = { directory = "a folder with a root file system is dir:%s, a layout of an image oci:%s" }
+
+-- A failure to open a disk, with what is left to do where it can be read.
+local function cannot_open(path, write, err, code)
+  local readable <close> = write and READ_ONLY[code] and core.fs.open(path) or nil -- luacheck: ignore
+  if not readable then return nil, "root: " .. err, code end
+  return errors.fail(code, 'root: %s can only be read here: writes = "discard" or "keep" (--writes) leaves it as it is', path)
 end
 
 --- Opens and locks a file: one writer, or any number of readers. Does not wait.
@@ -41,11 +37,13 @@ function M.open(path, write)
   local found, err, code = core.fs.stat(path)
   if not found then return nil, "root: " .. err, code end
   if found.type ~= "file" and found.type ~= "block" then
-    return errors.fail("EINVAL", "root: %s is a %s, and no disk", path, found.type)
+    local otherwise = OTHERWISE[found.type]
+    return errors.fail("EINVAL", "root: %s is a %s, and no disk%s", path, found.type,
+      otherwise and ": " .. otherwise:format(path, path) or "")
   end
   local file
   file, err, code = core.fs.open(path, write)
-  if not file then return nil, "root: " .. err, code end
+  if not file then return cannot_open(path, write, err, code) end
   local ok
   ok, err, code = file:lock(write)
   local foreign = ok and foreign_locks.find(path, write)
@@ -53,7 +51,7 @@ function M.open(path, write)
   file:close()
   if foreign then return errors.fail("EBUSY", "root: %s: another process %s", path, foreign) end
   if code ~= "EBUSY" then return nil, "root: " .. err, code end
-  return errors.fail("EBUSY", "root: %s: another guest %s", path, write and "uses it" or "writes it")
+  return errors.fail("EBUSY", "root: %s: another guest %s (vmctl list shows which run)", path, write and "uses it" or "writes it")
 end
 
 local function run(what, argv)

@@ -1,5 +1,6 @@
 --- The files of a root: which drives they become, and where a guest's writes are kept.
 local core = require "vmctl.core"
+local disk_contents = require "vmctl.machine.disk_contents"
 local errors = require "vmctl.errors"
 local firmware = require "vmctl.machine.firmware"
 local overlay = require "vmctl.machine.overlay"
@@ -40,6 +41,21 @@ local function add_file(self, name, path, write, format)
     if not format then return nil, err, code end
   end
   return file, format
+end
+
+--- Tells what keeps a disk from being opened, before anything is started for it. Does not wait.
+---@param self table the root: _options
+---@param at { kind: string, path: string }
+---@param writes "discard"|"keep"|"through"
+---@return true|nil, string?, string? code as of root_disk.open and root_disk.format
+function M.check(self, at, writes)
+  if at.kind ~= "disk" then return true end
+  local file <close>, err, code = root_disk.open(at.path, writes == "through") -- luacheck: ignore
+  if not file then return nil, err, code end
+  if self._options.format then return true end
+  local format
+  format, err, code = root_disk.format(file, at.path)
+  return format and true, err, code
 end
 
 -- The path of kept writes: the caller's, or one with the guest's name.
@@ -113,8 +129,9 @@ local function make_seed(self)
 end
 
 -- Reads the disk for the firmware's arguments, and adds the drives of the agent's program and of cloud-init's volume.
-local function plan_firmware(self, file, format)
-  local args, err, code = firmware.arguments(self._firmware, file, format)
+local function plan_firmware(self, disk)
+  local sector = self._firmware.firmware and "" or disk_contents.first_sector(disk.file, disk.path, disk.format)
+  local args, err, code = firmware.arguments(self._firmware, sector or "")
   if not args then return nil, err, code end
   self._args = args
   local agent
@@ -161,7 +178,7 @@ local function plan_disk(self, at, writes)
     ok, err, code = drive_discarded(self, file, format)
     if not ok then return nil, err, code end
   end
-  if self._firmware then return plan_firmware(self, file, format) end
+  if self._firmware then return plan_firmware(self, self._disk) end
   self._word = "disk" .. (at.partition and ":" .. M.encode(tostring(at.partition)) or "")
   return true
 end

@@ -4,12 +4,18 @@ local M = {}
 -- The file systems that stage 1 takes for a root; the module of each has its name.
 local MOUNTED = { ext4 = true, xfs = true, btrfs = true, erofs = true, squashfs = true, f2fs = true }
 local EXTENDED = { ["05"] = true, ["0F"] = true, ["85"] = true } -- kinds of an MBR's entry that has partitions inside
-local FIRMWARE = 'let the disk\'s own loader start it (boot = "firmware")'
+local FIRMWARE = 'let the disk\'s own loader start it (boot = "firmware", --boot firmware)'
 -- Contents that are no file system, and so no root of stage 1's.
 local CLOSED = {
   LVM = { "is a physical volume of LVM, whose volumes stage 1 does not open", FIRMWARE },
+  RAID = { "is a part of a RAID (md), which stage 1 does not join", FIRMWARE },
+  iso9660 = { "is an ISO image, of an installer or of a live system, which stage 1 has no root in",
+    "name a disk that has a system installed, or " .. FIRMWARE },
   LUKS = { "is encrypted with LUKS, which stage 1 does not open", FIRMWARE .. ", which asks for the passphrase on its console" },
 }
+
+local NOTHING = "it has neither a table of partitions nor a file system that is known here: a disk (raw, qcow2) with an installed system "
+  .. "is expected"
 
 local function place(each) return each.number == 0 and "it" or ("partition %d"):format(each.number) end
 
@@ -41,22 +47,37 @@ local function without_module(found, lacks, modules_dir)
     table.concat(holds, ", "), table.concat(names, ", "), modules_dir, FIRMWARE)
 end
 
-local function nothing_known(found)
+local function contents(list)
   local texts = {}
-  for i, each in ipairs(found) do texts[i] = ("%s: %s"):format(place(each), each.type or "nothing known") end
-  return ("there is no file system that stage 1 takes for a root (%s): name a disk with ext4, xfs, btrfs, erofs, squashfs or f2fs"):format(
-    table.concat(texts, ", "))
+  for i, each in ipairs(list) do
+    local name = each.label or each.name
+    texts[i] = ("%s: %s%s"):format(place(each), each.type or "nothing known", name and (" '%s'"):format(name) or "")
+  end
+  return table.concat(texts, ", ")
+end
+
+local function nothing_known(found)
+  return ("there is no file system that stage 1 takes for a root (%s): name a disk with ext4, xfs, btrfs, erofs, squashfs or f2fs, or %s")
+    :format(contents(found), FIRMWARE)
+end
+
+-- A name is certain where both sides read it alike.
+local function no_such(list, which)
+  if not tostring(which):find "^[!-~]+$" or list[1] and list[1].type == "iso9660" then return nil end
+  return ("there is no partition %s, by number, label, UUID or name (%s)"):format(which, contents(list))
 end
 
 --- The reason why stage 1 certainly cannot mount the root, or nil. Does not wait.
----@param list vmctl.Partition[]
+---@param list vmctl.Partition[] of the disk, empty where it has no table and nothing that is known
 ---@param which? string|integer the partition that is asked for
 ---@param lacks table<string, true> modules that our kernel has not
 ---@param modules_dir? string for the message
 ---@return string|nil why nil: it can, or the disk must be looked into to know
 function M.refusal(list, which, lacks, modules_dir)
   local found = candidates(list, which)
-  if not found or #found == 0 then return nil end
+  if not found then return nil end
+  if #found == 0 and which ~= nil then return no_such(list, which) end
+  if #found == 0 then return NOTHING end
   local closed, blocked
   for _, each in ipairs(found) do
     if MOUNTED[each.type] and not lacks[each.type] or which ~= nil and each.type == "vfat" then return nil end

@@ -6,6 +6,7 @@ local file_lock = require "vmctl.base.file_lock"
 local fs = require "vmctl.base.fs"
 local json = require "vmctl.json"
 local layer = require "vmctl.rootfs.layer"
+local log = require "vmctl.log"
 local staged = require "vmctl.base.staged"
 local user_folders = require "vmctl.base.user_folders"
 
@@ -13,6 +14,7 @@ local M = {}
 
 local LOCK_LIMIT = 3600       -- seconds that another process may take to make the same image
 local PRIVATE = 448           -- mode 0700
+local MOST_NAMES, SHOWN_NAMES, SHOWN = 1000, 8, 200 -- of a tree's top; of them in a message, and its bytes
 local MACHINES = { [3] = "386", [40] = "arm", [62] = "amd64", [183] = "arm64", [243] = "riscv64" }
 local INITS = { "/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/init" } -- as stage 1 looks for one
 
@@ -38,14 +40,30 @@ local function first_program(build, paths)
   end
 end
 
--- The facts that the tree tells of itself: whether it has an init, and what its programs are made for.
+-- What shows that a tree is no root file system: nothing in it could run, or it is one folder too deep.
+local function why_no_root(build)
+  local names, has_program = build:top(MOST_NAMES)
+  local set = {}
+  for _, name in ipairs(names) do set[name] = true end
+  if set["manifest.json"] and not has_program then return "it has the files of an image: docker-archive:FILE" end
+  if set["oci-layout"] and not has_program then return "it has the files of an image's layout: oci-archive:FILE, or oci:DIR" end
+  local shown = log.one_line(table.concat(names, ", ", 1, math.min(#names, SHOWN_NAMES)), SHOWN)
+  if not has_program then return ("no file in it is a program, and so nothing could run (its top: %s)"):format(shown) end
+  for _, inside in ipairs { "bin/sh", "usr/bin/env", "sbin/init", "etc/os-release" } do
+    if #names == 1 and build:find("/" .. names[1] .. inside) then
+      return ("all is inside the folder %s: name that one (dir:), or pack what is in it (tar -C %s -cf FILE .)"):format(shown, shown)
+    end
+  end
+end
+
+-- The facts that the tree tells of itself: whether it has an init, what its programs are made for, and whether it is a root at all.
 local function inspect(build)
   local arch
   for _, path in ipairs { "/sbin/init", "/bin/sh", "/usr/bin/env", "/bin/busybox" } do
     local _, _, machine = build:find(path)
     arch = arch or MACHINES[machine]
   end
-  return { has_init = first_program(build, INITS), arch = arch }
+  return { has_init = first_program(build, INITS), arch = arch, no_root = why_no_root(build) }
 end
 
 local function build_into(name, build_layers, path, opts)
@@ -71,7 +89,7 @@ local function make(build_layers, path, opts)
 end
 
 --- The facts that are kept of an image. Does not wait.
----@return { has_init: string?, arch: string?, from: string? }
+---@return { has_init: string?, arch: string?, from: string?, no_root: string? }
 function M.about(path)
   local text = core.fs.read(path .. ".json", 1 << 16)
   local about = text and json.decode(text)
@@ -96,7 +114,7 @@ end
 ---@param key string of what it is made of; another writer has other images for it
 ---@param build_layers fun(build: userdata, on_progress: function?): any, string?, string? lays the layers
 ---@param opts { cache: string, arch: string, max_entries: integer, max_bytes: integer, on_progress: function?, from: string? }
----@return { path: string, digest: string, size: integer, has_init: string?, arch: string }|nil, string?, string?
+---@return { path: string, digest: string, size: integer, has_init: string?, arch: string, no_root: string? }|nil, string?, string?
 function M.get(key, build_layers, opts)
   local folder = opts.cache .. "/chain"
   local ok, err, code = fs.folders("/", folder, { folder_mode = PRIVATE })
@@ -108,7 +126,8 @@ function M.get(key, build_layers, opts)
   if not info then return nil, err, code end
   touch(folder, hex .. ".erofs")
   local about = M.about(path)
-  return { path = path, digest = "sha256:" .. hex, size = info.size, has_init = about.has_init, arch = about.arch or opts.arch }
+  return { path = path, digest = "sha256:" .. hex, size = info.size, has_init = about.has_init, arch = about.arch or opts.arch,
+    no_root = type(about.no_root) == "string" and about.no_root or nil }
 end
 
 return M

@@ -20,12 +20,13 @@ local function has_tag(image, tag)
 end
 
 local function choose(list, tag)
-  local fitting = {}
+  local fitting, tags = {}, {}
   for _, each in ipairs(list) do
     if type(each) ~= "table" or type(each.Config) ~= "string" then return fail "manifest.json has an entry without a configuration" end
+    for _, name in ipairs(list_of(each.RepoTags)) do tags[#tags + 1] = tostring(name) end
     if not tag or has_tag(each, tag) then fitting[#fitting + 1] = each end
   end
-  if #fitting == 0 then return errors.fail("ENOENT", tag and "the archive has no image '%s'" or "the archive has no image", tag) end
+  if #fitting == 0 then return oci.no_image("archive", tag, tags) end
   if #fitting > 1 then return errors.fail("EINVAL", "the archive has several images: name one by its tag") end
   return fitting[1]
 end

@@ -44,16 +44,30 @@ local function read_blob(store, descriptor, what)
   return M.decode(bytes, what)
 end
 
+-- The tags that there are, for a message.
+local function told_tags(tags)
+  local shown = log.one_line(table.concat(tags, ", "), SHOWN)
+  return shown ~= "" and (" (it has %s)"):format(shown) or ""
+end
+
+--- A failure that names a tag, with those that there are. Does not wait.
+---@return nil, string, string
+function M.no_image(what, tag, tags)
+  if not tag then return errors.fail("ENOENT", "the %s has no image", what) end
+  return errors.fail("ENOENT", "the %s has no image '%s'%s", what, tag, told_tags(tags))
+end
+
 local function list_of(value) return type(value) == "table" and value or {} end
 
 local function tag_of(descriptor) return list_of(descriptor.annotations)[REF] end
 
 -- The one that is asked for: by its tag, and where there are several, by its platform.
 local function choose(index, tag, arch)
-  local fitting, others = {}, {}
+  local fitting, others, tags = {}, {}, {}
   for _, each in ipairs(list_of(index.manifests)) do
     if type(each) ~= "table" then return fail "the index has an entry that is no descriptor" end
     local platform = list_of(each.platform)
+    tags[#tags + 1] = tag_of(each) and tostring(tag_of(each))
     if not tag or tag_of(each) == tag then
       local told = platform.architecture
       if not told or (told == arch and (platform.os or "linux") == "linux") then fitting[#fitting + 1] = each
@@ -63,9 +77,9 @@ local function choose(index, tag, arch)
   if #fitting == 0 and #others > 0 then
     return fail("the image is for %s, not for %s", log.one_line(table.concat(others, ", "), SHOWN), arch)
   end
-  if #fitting == 0 then return errors.fail("ENOENT", tag and "the layout has no image '%s'" or "the layout has no image", tag) end
+  if #fitting == 0 then return M.no_image("layout", tag, tags) end
   if #fitting > 1 and not tag and tag_of(fitting[1]) then
-    return errors.fail("EINVAL", "the layout has several images: name one by its tag")
+    return errors.fail("EINVAL", "the layout has several images: name one by its tag%s", told_tags(tags))
   end
   return fitting[1]
 end
@@ -112,6 +126,7 @@ end
 ---@return { layers: { part: table, hex: string?, diff_id: string }[], config: table }|nil, string?, string?
 function M.open(store, tag, arch)
   local bytes, err, code = store:read("index.json", "the layout's index.json", MOST_JSON)
+  if code == "ENOENT" or code == "ENOTDIR" then err = err .. ": a folder with a root file system is dir:DIR" end
   if not bytes then return nil, err, code end
   local index, manifest, config, layers, ok
   index, err, code = M.decode(bytes, "index.json")

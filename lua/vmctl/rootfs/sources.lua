@@ -133,14 +133,27 @@ function M.docker(what, opts)
   return M.oci({ path = folder, tag = "image" }, opts)
 end
 
+-- Of archives as they are made today; asked for one that cannot be read.
+local function is_tar(path)
+  local head = unpacked.head(path, 512) or ""
+  return head:sub(258, 262) == "ustar"
+end
+
 function M.tar(what)
   local info, err, code = fs.stat(what.path)
   if not info then return nil, err, code end
+  if info.type == "directory" then return errors.fail("EINVAL", "%s: a folder, and no archive: dir:%s", what.path, what.path) end
   if info.type ~= "file" then return errors.fail("EINVAL", "%s: not a regular file", what.path) end
   local told
   told, err, code = M.output_of({ "sha256sum", "--", what.path }, 1 << 16)
   if not told then return nil, err, code end
-  local function build(made, on_progress) return layer.from_file(made, what.path, on_progress) end
+  local function build(made, on_progress)
+    local ok, why, number = layer.from_file(made, what.path, on_progress)
+    if not ok and number == "EPROTO" and not is_tar(what.path) then
+      return errors.fail(number, "it is no tar archive (a disk is disk:%s): %s", what.path, why)
+    end
+    return ok, why, number
+  end
   return { key = ("tar %s"):format(told:match "%x+"), build = build }
 end
 
@@ -162,7 +175,9 @@ local LIST = "LC_ALL=C; export LC_ALL; cd -- \"$1\" && find . -printf '%p\\0%y %
 function M.dir(what)
   local info, err, code = fs.stat(what.path)
   if not info then return nil, err, code end
-  if info.type ~= "directory" then return errors.fail("ENOTDIR", "%s: not a folder", what.path) end
+  if info.type ~= "directory" then
+    return errors.fail("ENOTDIR", "%s: not a folder: an archive is tar:FILE, a disk disk:FILE", what.path)
+  end
   local path = assert(fs.real(what.path))
   local listing
   listing, err, code = M.output_of({ "sh", "-c", LIST, "sh", path }, LISTING)

@@ -1,11 +1,13 @@
 --- The source of a root file system, as a user writes it.
 local errors = require "vmctl.errors"
+local suggest = require "vmctl.rootfs.suggest"
 
 local M = {}
 
 local UNITS = { [""] = 1, K = 1 << 10, M = 1 << 20, G = 1 << 30, T = 1 << 40 }
 local WANTED = "root '%s': oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG], docker://NAME, image:NAME, dir:PATH, "
-  .. "tar:FILE, erofs:FILE or disk:FILE[#PARTITION] expected"
+  .. "tar:FILE, erofs:FILE or disk:FILE[#PARTITION] expected%s"
+local SHOWN = 200 -- bytes of a root in a message
 local TAGGED = { oci = true, ["oci-archive"] = true, ["docker-archive"] = true }
 local KINDS = { image = true, oci = true, ["oci-archive"] = true, ["docker-archive"] = true, dir = true, tar = true, disk = true }
 
@@ -41,7 +43,8 @@ function M.parse(spec)
   if name then return { kind = "docker", name = name } end
   local kind, path = spec:match "^([%a-]+):(.+)$"
   if not KINDS[kind] or spec:find "^docker:" then
-    return errors.fail("EINVAL", WANTED, spec:sub(1, 200))
+    local near = suggest.of(spec)
+    return errors.fail("EINVAL", WANTED, spec:sub(1, SHOWN), near and ("; did you mean %s?"):format(near) or "")
   end
   if kind == "image" then return { kind = kind, name = path } end
   if not TAGGED[kind] then return { kind = kind, path = path } end
