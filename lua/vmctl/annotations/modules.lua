@@ -1264,7 +1264,7 @@ function rootfs.forget(name) end
 --- folders, skopeo brings images of registries.
 ---@param spec string as for parse: an image, a folder or an archive
 ---@param opts? { cache: string?, arch: string?, on_progress: fun(state: { bytes: integer })?, max_bytes: integer?, max_entries: integer? } cache: a folder, vmctl in $XDG_CACHE_HOME by default; arch: "amd64", "arm64" …, this machine's by default; the limits (64 GiB of content, 4,000,000 names) are those of one image
----@return { path: string, digest: string, size: integer, config: table, has_init: string?, arch: string }|nil image; config has env, user, cwd, entrypoint, cmd; has_init: the path of an init that stage 1 finds
+---@return { path: string, digest: string, size: integer, config: table, has_init: string?, arch: string, no_root: string? }|nil image config has env, user, cwd, entrypoint, cmd; has_init: the path of an init that stage 1 finds; no_root: why it is no root file system, where that is certain
 ---@return string? message
 ---@return string? code EINVAL, ENOENT, EPROTO (damaged, or for another architecture), ETOOBIG (over a limit)
 function rootfs.image(spec, opts) end
