@@ -24,7 +24,7 @@ void vmctl_switch_init(struct vmctl_switch *sw, struct vmctl_loop *loop, uint64_
     memset(sw, 0, sizeof *sw);
     sw->loop = loop;
     sw->macs.age = VMCTL_SWITCH_AGE;
-    sw->held_max = sw->queued_max = VMCTL_SWITCH_MEMORY;
+    sw->delayed_max = sw->queued_max = VMCTL_SWITCH_MEMORY;
     sw->handle.close = on_close;
     sw->release.expired = vmctl_switch_on_release;
     sw->hold_timer.expired = vmctl_switch_on_hold_over;
@@ -47,10 +47,10 @@ void vmctl_switch_close(struct vmctl_switch *sw)
         sw->watchers = w->next;
         w->over(w);
     }
-    vmctl_switch_hold_forget(sw, NULL);
-    free(sw->held);
-    sw->held = NULL;
-    sw->held_size = 0;
+    vmctl_switch_delay_forget(sw, NULL);
+    free(sw->delayed);
+    sw->delayed = NULL;
+    sw->delayed_size = 0;
     vmctl_timer_stop(sw->loop, &sw->release);
     vmctl_timer_stop(sw->loop, &sw->hold_timer);
     vmctl_list_remove(&sw->handle.link);
@@ -127,7 +127,7 @@ void vmctl_switch_remove(struct vmctl_switch_port *p)
     struct vmctl_switch *sw = p->sw;
     vmctl_switch_detach(p, VMCTL_ECLOSED);
     vmctl_mac_forget(&sw->macs, p->index); /* frames may have been injected here without a connection */
-    vmctl_switch_hold_forget(sw, p);
+    vmctl_switch_delay_forget(sw, p);
     vmctl_switch_hold_end(p);
     for (int i = 0; i < sw->ports; i++) {
         struct vmctl_switch_port *other = sw->port[i];

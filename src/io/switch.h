@@ -47,7 +47,7 @@ struct vmctl_switch_counts {
 struct vmctl_switch_pair {
     struct vmctl_fault *fault;  /* NULL: none */
     uint64_t frames, bytes, dropped;
-    size_t held, held_bytes;    /* delayed frames */
+    size_t delayed, delayed_bytes; /* of delayed frames: their number and bytes */
 };
 
 /* The addresses of a port's last frame, for the next one: valid while the table of addresses does not change. */
@@ -109,7 +109,7 @@ struct vmctl_switch_port {
     int ended;                  /* the reason of its connection's end: VMCTL_EOF, VMCTL_ETOOBIG …; 0 while there is one */
 };
 
-struct vmctl_held;
+struct vmctl_delayed;
 
 struct vmctl_switch {
     struct vmctl_handle handle;
@@ -122,10 +122,10 @@ struct vmctl_switch {
     struct vmctl_mac_table macs;
     struct vmctl_switch_run run; /* of the present read */
     uint64_t seed;
-    struct vmctl_held **held;   /* a heap by time */
-    size_t nheld, held_size, held_bytes, held_max;
-    uint64_t held_serial, port_serial;
-    struct vmctl_timer release; /* of the first held frame */
+    struct vmctl_delayed **delayed; /* a heap by time */
+    size_t ndelayed, delayed_size, delayed_bytes, delayed_max;
+    uint64_t delayed_serial, port_serial;
+    struct vmctl_timer release; /* of the first delayed frame */
     size_t queued, queued_max;  /* bytes in all queues */
     struct vmctl_list holds;    /* of struct vmctl_switch_share */
     struct vmctl_timer hold_timer; /* of the first of them that ends */
@@ -229,7 +229,7 @@ void vmctl_switch_hold_end(struct vmctl_switch_port *from);
 /* switch_fault.c. Applies a fault (NULL: none) to a frame, and changes the verdict. False: the frame is lost. */
 bool vmctl_switch_judge(struct vmctl_switch_port *from, const struct vmctl_switch_port *to, struct vmctl_fault *f,
                         const uint8_t *frame, size_t len, struct vmctl_verdict *v);
-/* Puts or holds a frame (as for put) that has the verdict of its sender's own fault, if the faults of the pair and of the
+/* Puts or delays a frame (as for put) that has the verdict of its sender's own fault, if the faults of the pair and of the
  * receiver let it through. */
 void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
                                  struct vmctl_verdict v);
@@ -240,8 +240,9 @@ ssize_t vmctl_switch_bare_read(struct vmctl_switch_port *p, uint8_t *room, size_
 ssize_t vmctl_switch_write(struct vmctl_switch_port *p, const struct iovec *run, int runs);
 
 /* switch_delay.c. Keeps a copy of a frame (as for put) until it is due. */
-void vmctl_switch_hold(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total, const struct vmctl_verdict *v);
-void vmctl_switch_hold_forget(struct vmctl_switch *sw, const struct vmctl_switch_port *to); /* NULL: for all */
+void vmctl_switch_delay(struct vmctl_switch_port *from, struct vmctl_switch_port *to, const uint8_t *at, size_t total,
+                        const struct vmctl_verdict *v);
+void vmctl_switch_delay_forget(struct vmctl_switch *sw, const struct vmctl_switch_port *to); /* NULL: for all */
 void vmctl_switch_on_release(struct vmctl_timer *t);
 
 #endif

@@ -162,7 +162,7 @@ void vmctl_switch_deliver_faulty(struct vmctl_switch_port *from, struct vmctl_sw
         pair->frames++;
         pair->bytes += len;
         if (v.due > from->sw->now)
-            vmctl_switch_hold(from, to, at, total, &v);
+            vmctl_switch_delay(from, to, at, total, &v);
         else if (v.corrupt)
             put_corrupted(to, from->index, at, total, v.where);
         else

@@ -43,8 +43,8 @@ static int l_switch_memory(lua_State *L)
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);
     lua_Integer bytes = luaL_checkinteger(L, 2);
     luaL_argcheck(L, bytes >= VMCTL_ETHER_HEAD + VMCTL_ETHER_MAX, 2, "too small for the longest frame");
-    luaL_argcheck(L, sw->held_bytes <= (size_t)bytes, 2, "more is held already");
-    sw->queued_max = sw->held_max = (size_t)bytes;
+    luaL_argcheck(L, sw->delayed_bytes <= (size_t)bytes, 2, "more is delayed already");
+    sw->queued_max = sw->delayed_max = (size_t)bytes;
     return 0;
 }
 
