@@ -30,7 +30,7 @@ struct vmctl_stream {
     int rfd, wfd;                 /* the same number for a socket; -1: not open, or that direction is done */
     enum vmctl_stream_kind kind;
     bool dry;                     /* the last read took all that the kernel had: better wait in the loop than read again */
-    uint8_t misses, hold;         /* of a dry stream: reads that found nothing; how many reads not to try */
+    uint8_t misses, backoff;      /* of a dry stream: reads that found nothing; how many reads not to try */
     bool corked, shutting;        /* shutting: SHUT_WR follows the last byte of `out` */
     bool present, gone;           /* serial: a peer has sent something; it has left since, which is reported to the next reader once */
     bool file;                    /* counted in loop->files */

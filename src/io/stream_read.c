@@ -38,7 +38,7 @@ static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
 static void stream_learn(struct vmctl_stream *s, bool hit)
 {
     s->misses = hit ? 0 : s->misses < STREAM_MISSES ? (uint8_t)(s->misses + 1) : s->misses;
-    s->hold = (uint8_t)((1U << s->misses) - 1);
+    s->backoff = (uint8_t)((1U << s->misses) - 1);
 }
 
 /* Bytes land in the room that the buffer has and behind it in the loop's scratch, so that an idle stream needs no buffer
@@ -48,8 +48,8 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
     if (s->rerr)
         return s->rerr;
     bool gamble = s->dry && !force;
-    if (gamble && s->hold) {
-        s->hold--;
+    if (gamble && s->backoff) {
+        s->backoff--;
         return -EAGAIN;
     }
     if (s->bulk && s->in.cap <= VMCTL_STREAM_KEEP)
