@@ -10,9 +10,9 @@ local ASK, PAUSE = 30, 0.2 -- seconds for a question; between two looks
 local GRACE = 5            -- seconds for the report of a time-out
 local NAMED, NAME = 10, 255 -- units that a message names, and bytes of a name
 
--- Who is PID 1. Stage 1 makes /run/systemd/system before systemd runs; OpenRC is started by an init of another name, in Debian by its
--- /etc/init.d/rcS.
-local WHO = [[
+-- Finds out which init is PID 1. Stage 1 makes /run/systemd/system before systemd runs; OpenRC is started by an init of another name, in
+-- Debian by its /etc/init.d/rcS.
+local FIND_INIT = [[
 if [ -d /run/systemd/system ]; then echo systemd; exit; fi
 case $(readlink /proc/1/exe) in *vmctl-agent|/run/vmctl/agent) ;; *)
   if [ -d /run/openrc ] || [ -x /sbin/openrc ] && grep -qs openrc /etc/inittab /etc/init.d/rcS; then echo openrc; fi ;;
@@ -119,7 +119,7 @@ end
 ---@param exec table that runs commands
 ---@return "systemd"|"openrc"|"none"|nil, string?, string?
 function M.kind(exec)
-  local record, err, code = exec:run { "sh", "-c", WHO, timeout = ASK }
+  local record, err, code = exec:run { "sh", "-c", FIND_INIT, timeout = ASK }
   if not record then return nil, err, code end
   local kind = texts.trim_end(record.stdout)
   return (kind == "systemd" or kind == "openrc") and kind or "none" -- without a shell there are no services either
