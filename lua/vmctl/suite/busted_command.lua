@@ -26,15 +26,15 @@ function M.words()
   return { path, "--lua=" .. lua }
 end
 
--- Does a variable of Lua's lead to the same file as our own search path?
+-- Tells if a variable of Lua's leads to the same file as our own search path.
 local function leads(variable, name, path)
   local set = os.getenv(variable .. "_5_4") or os.getenv(variable)
   local found = set and package.searchpath(name, set)
   return found ~= nil and found == package.searchpath(name, path)
 end
 
---- The environment in which it finds these modules: nothing where it finds them anyway. Lua 5.4 alone reads these variables, since
---- busted's launcher can be another Lua.
+--- The environment in which it finds these modules; empty if it finds them anyway. Only Lua 5.4 reads these variables: busted's launcher
+--- can be another Lua.
 ---@return table<string, string>
 function M.environment()
   return {

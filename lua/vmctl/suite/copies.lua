@@ -12,11 +12,11 @@ local base_name = require "vmctl.text".base
 local M = {}
 
 local MOST = 256 << 20      -- bytes of a result
-local SAID = 64 << 10       -- bytes of what a task's program has said that are shown
+local SAID = 64 << 10       -- bytes of the output of a task's program that are shown
 local LIMIT = 3600          -- seconds to pack the folder, or to unpack a result
 
--- What a machine runs: the folder is unpacked into one of the task's own, from the file $1 in the folder where it begins, or from
--- standard input ("-"). The task's folder is gone when the task ends. Behind $1 stand the task and the command that runs it.
+-- A machine's script: unpacks the folder into one of the task's own, from the file $1 in the folder where it begins, or from standard
+-- input ("-"). The task's folder is removed when the task ends. Behind $1 are the task and the command that runs it.
 local SCRIPT = [[
 set -u
 umask 077
@@ -43,7 +43,7 @@ end
 --- The words that run a task.
 ---@param bundle string the file with the folder, as that machine names it; "-": it comes on standard input
 ---@param text string of the task
----@param command string[] what runs a task: its text is the next word
+---@param command string[] the command that runs a task: the task's text is the next word
 ---@return string[]
 function M.words(bundle, text, command)
   return { "sh", "-c", SCRIPT, "sh", bundle, text, table.unpack(command) }
@@ -96,7 +96,7 @@ function M.pack(folder, root)
   command[#command + 1] = "."
   local done, err, code = host:run(command)
   if not done then return nil, err, code end
-  -- A file that changed meanwhile (1) is there nevertheless.
+  -- With exit code 1 a file has changed meanwhile; the archive has it nevertheless.
   if done.exit_code > 1 then return errors.fail("EIO", "tar: %s", log.last_words(done.stderr)) end
   return path
 end
@@ -110,7 +110,7 @@ local function read_result(folder)
   return ok and record.is_file(result) and result or nil
 end
 
--- Puts the artefacts of a file where they would be if it had run here.
+-- Moves the artefacts of a file to the folder that they would have if it had run here.
 local function place(file, path, from, root)
   local target = root .. "/" .. artefacts.file_name(path)
   local came = from .. "/" .. artefacts.file_name(file.path)
@@ -125,7 +125,7 @@ local function place(file, path, from, root)
   file.path = path
 end
 
---- Unpacks what a task has sent: its result, and artefacts. Waits.
+--- Unpacks the archive of a task: its result and artefacts. Waits.
 ---@param archive string a file
 ---@param by_path table<string, vmctl.SuiteJob> the jobs that have no result yet
 ---@param root string the artefacts' folder

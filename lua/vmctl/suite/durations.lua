@@ -6,7 +6,7 @@ local M = {}
 
 local MOST = 16 << 20 -- bytes of the file
 
---- Reads them. What cannot be read is as if it were not there: the order is another one then.
+--- Reads them. An unreadable file counts as an empty one: then only the order of the files differs.
 ---@param path string
 ---@return table<string, number> seconds by spec file
 function M.read(path)
@@ -22,7 +22,7 @@ function M.read(path)
   return seconds
 end
 
---- Writes them; what was there stays when that fails.
+--- Writes them; after a failure the old file stays.
 ---@param path string
 ---@param seconds table<string, number>
 ---@return true|nil, string?, string?

@@ -1,4 +1,4 @@
---- Reads what a busted with our handler prints: events, and what the tests print between them.
+--- Reads the output of a busted with our handler: events, and the tests' own output between them.
 local cjson = require "cjson"
 
 local M = {}

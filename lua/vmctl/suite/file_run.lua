@@ -1,4 +1,4 @@
---- Runs one spec file in a busted of its own, and gathers what it says.
+--- Runs one spec file in a busted of its own, and collects its results.
 local artefacts = require "vmctl.scenario.artefacts"
 local busted_command = require "vmctl.suite.busted_command"
 local children = require "vmctl.suite.child"
@@ -20,7 +20,7 @@ local M = {}
 ---@field path string
 ---@field tests vmctl.SuiteTest[] by the order of their ends
 ---@field mistakes { name: string, message: string }[] errors outside of tests
----@field output string what its tests printed, the last MiB of it
+---@field output string the last MiB of its tests' output
 ---@field seconds number
 ---@field ended? string how it ended, where it did not get to its end
 ---@field exit_code? integer of its busted, where that is not 0
@@ -61,7 +61,7 @@ local function how_it_ended(record)
   return "ended early, with exit code " .. record.exit_code
 end
 
--- What is wrong with the end of a file whose tests have all ended: busted's exit code says what its tests said.
+-- The failure of a file whose tests have all ended, or nil: a signal, or an exit code that differs from the tests' results.
 local function bad_end(result, record)
   if record.signal then return "ended by signal " .. record.signal .. " after its last test" end
   local failed = #result.mistakes > 0
@@ -91,8 +91,8 @@ end
 --- Runs a file. Waits for its end.
 ---@param path string
 ---@param opts { artefacts: string, limit: number, words: string[]?, only: string[]?, pass_stderr: boolean?,
--- started: fun(child)?, on_event: fun(event)? } only: the names of the tests to run, by default all; limit: seconds; pass_stderr: what is
--- written there is seen at once
+-- started: fun(child)?, on_event: fun(event)? } only: the names of the tests to run, by default all; limit: seconds; pass_stderr: its
+-- standard error is ours
 ---@return vmctl.SuiteFile|nil, string?, string?
 function M.run(path, opts)
   local command, err, code = command_for(path, opts)

@@ -1,5 +1,5 @@
---- An output handler of busted that tells its parent what happens: each event is a line of JSON behind a record separator, among
---- what the tests themselves print. `vmctl test --jobs` reads it.
+--- An output handler of busted that reports events to its parent: each is a line of JSON behind a record separator, between the tests'
+--- own output. `vmctl test --jobs` reads it.
 local busted = require "busted"
 local cjson = require "cjson"
 

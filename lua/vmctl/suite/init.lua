@@ -19,7 +19,7 @@ local M = {}
 
 local ENGINES = { here = runner, slurm = slurm, copy = slurm_copy, ssh = ssh }
 
-local UNKNOWN = 1       -- seconds that a file is expected to take, where nothing is known
+local UNKNOWN = 1       -- seconds that an unknown file is expected to take
 local WITH_GUESTS = 15  -- of one with guests
 local RESERVE = 512     -- MiB that are left to others
 
@@ -42,8 +42,7 @@ local function processors()
   return math.max(1, count)
 end
 
---- What may run at a time, where the user does not say: a file for each processor, two virtual processors of guests for each, and the
---- memory that is there.
+--- The default budget: a file for each processor, two virtual processors of guests for each, and the available memory.
 ---@return { jobs: integer, memory: integer, cpus: integer } memory in MiB
 function M.budget()
   local count = processors()
@@ -54,14 +53,14 @@ local function job_of(path, known, words, folder, load)
   local said = survey.said(path)
   local job = { path = path, memory = said.memory or 0, cpus = said.cpus or 1 }
   if load and said.scenarios and not said.memory then
-    local loaded = survey.load(path, words, folder) -- what cannot be loaded says so when it runs
+    local loaded = survey.load(path, words, folder) -- a file that cannot be loaded fails when it runs
     if loaded then job.memory, job.cpus = loaded.memory, loaded.cpus end
   end
   job.expected = known[path] or said.seconds or (job.memory > 0 and WITH_GUESTS or UNKNOWN)
   return job
 end
 
---- Finds the files, learns what their machines need, and picks those of a shard. Waits.
+--- Finds the files, reads the needs of their machines, and picks those of a shard. Waits.
 ---@param paths string[] files and folders
 ---@param opts { artefacts: string, words: string[]?, shard: { [1]: integer, [2]: integer }?, jobs: integer, remote: boolean? } shard:
 -- index and count; remote: the files run on other machines, so that what even a single one needs must be known
@@ -83,7 +82,7 @@ function M.plan(paths, opts)
   return jobs, nil, nil, known
 end
 
---- Runs jobs, and keeps how long those took that passed.
+--- Runs jobs, and keeps the durations of those that passed.
 ---@param jobs vmctl.SuiteJob[]
 ---@param known table<string, number> durations, changed by this
 ---@param opts table as for the runner, and: engine ("here"; "slurm": as Slurm's jobs, artefacts is a folder that its nodes share; "copy":

@@ -1,4 +1,4 @@
---- Texts in XML and HTML: valid characters only, and none that means something there.
+--- Texts in XML and HTML: valid characters only, with special ones escaped.
 local M = {}
 
 local ESCAPES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }

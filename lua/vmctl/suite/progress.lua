@@ -1,5 +1,5 @@
---- What a person sees of a suite that runs: a line for each file that ended, all of what failed, and the sum. On a terminal, a line
---- below for each file that runs.
+--- Shows the progress of a suite: a line for each file that ended, the details of failures, and the sum. On a terminal, a line below for
+--- each file that runs.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local results = require "vmctl.suite.results"
@@ -82,7 +82,7 @@ local function show_end(self, job, file)
   self._write(log.sanitize(failure_text(file)))
 end
 
---- Takes what the run tells.
+--- Takes an event of the run.
 ---@param what string
 ---@param job vmctl.SuiteJob
 ---@param about? table

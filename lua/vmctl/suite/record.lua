@@ -1,4 +1,4 @@
---- Keeps what a suite said in its artefacts' folder: results.json.
+--- Keeps the results of a suite in its artefacts' folder: results.json.
 local cjson = require "cjson"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -26,7 +26,7 @@ local function is_test(test)
     (test.line == nil or math.tointeger(test.line)) and (test.attempts == nil or math.tointeger(test.attempts))
 end
 
---- Says if a value that was read is the result of a spec file.
+--- Tells if a value that was read is the result of a spec file.
 ---@param file any
 ---@return boolean
 function M.is_file(file)

@@ -1,5 +1,5 @@
 --- A suite's report for people: one HTML file that needs no network. Failures come first; each test has its steps with their times, a
---- timeline of its machines, and links to what it left: consoles, screenshots, captures.
+--- timeline of its machines, and links to its artefacts: consoles, screenshots, captures.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local markup = require "vmctl.suite.markup"

@@ -1,4 +1,4 @@
---- How the report of a suite looks, light and dark, on a desk and on a telephone.
+--- The style of a suite's report, light and dark, on a desk and on a telephone.
 return [[
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --paper: #fff; --line: #d8dee6; --box: #f5f7fa;
   --good: #1a7f4b; --bad: #c2303a; --odd: #9a6700; --bar: #3b82c4; }

@@ -7,12 +7,12 @@ local M = {}
 ---@field skipped integer
 ---@field flaky integer tests that failed, and passed when they ran again
 
--- A file that failed without a test that did: counted as one failure.
+-- Tells if a file has failed by itself, besides its tests: that counts as one failure.
 local function failed_itself(file)
   return #file.mistakes > 0 or file.ended ~= nil
 end
 
---- What went wrong outside of tests, in the shape of tests: mistakes, and an early end that no test has on its account.
+--- The failures outside of tests, in the shape of tests: mistakes, and an early end that is no test's failure.
 ---@param file vmctl.SuiteFile
 ---@return vmctl.SuiteTest[]
 function M.others(file)
@@ -55,8 +55,8 @@ function M.sum(files)
   return sum
 end
 
---- The names of the tests that have to run again; nil for a file that has to run as a whole, since with a mistake or an early end not
---- all of its tests are known; false for one that passed.
+--- The names of the tests that have to run again; nil for a file that has to run as a whole, because after a mistake or an early end not
+--- all of its tests are known; false for a file that passed.
 ---@param file vmctl.SuiteFile
 ---@return string[]|false|nil
 function M.failed_names(file)
@@ -68,7 +68,7 @@ function M.failed_names(file)
   return #names > 0 and names
 end
 
---- Takes what a file said when it ran again. A test that failed and now passed is flaky.
+--- Takes the results of another run of a file. A test that failed before and passed now is flaky.
 ---@param file vmctl.SuiteFile
 ---@param again vmctl.SuiteFile
 function M.merge(file, again)

@@ -47,14 +47,14 @@ local function run_file(self, job, only)
   return file
 end
 
--- Has a file to run again?
+-- Tells if a file has to run again.
 local function has_to_rerun(self, file)
   local opts = self._opts
   if (opts.rerun or 0) == 0 or self._stopped or results.failed_names(file) == false then return false end
   return opts.no_rerun_code == nil or file.exit_code ~= opts.no_rerun_code
 end
 
--- Runs again what failed, until it passes or the number of times is reached.
+-- Runs failed tests again, until they pass or the number of times is reached.
 local function rerun(self, job, file)
   for _ = 1, self._opts.rerun or 0 do
     local only = results.failed_names(file)

@@ -1,4 +1,4 @@
---- In which order spec files run, which of them this shard has, and which fit beside those that run.
+--- Schedules spec files: their order, the shard of each, and the next one that fits beside those that run.
 local M = {}
 
 --- Sorts jobs: the longest first, so that no long one is left for the end.
@@ -32,8 +32,8 @@ function M.shard(jobs, index, count)
   return mine
 end
 
---- Takes the first job out of `waiting` that fits: below the number of jobs, and within the memory and the processors that are left.
---- One that needs more than there is runs when nothing else does.
+--- Takes the first job out of `waiting` that fits: below the number of jobs, and within the memory and the processors that are left. A
+--- job that needs more than the whole budget runs alone.
 ---@param waiting { memory: integer, cpus: integer }[]
 ---@param running table<table, true> jobs
 ---@param budget { jobs: integer, memory: integer, cpus: integer } memory in MiB

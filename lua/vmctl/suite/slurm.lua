@@ -1,5 +1,5 @@
 --- Runs spec files as tasks of Slurm, a task a file. A folder that all nodes share has the list of tasks and gets their results; a
---- task whose node dies runs again elsewhere, and there is one result of each. Who lost the script collects by its ID.
+--- task whose node dies runs again elsewhere, and there is one result of each. After the loss of the script its ID collects the results.
 local cjson = require "cjson"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -195,7 +195,7 @@ function methods:stopped()
   return self._stopped
 end
 
---- Runs one task: what a node does. Waits.
+--- Runs one task, on a node. Waits.
 ---@param folder string
 ---@return true|nil, string?, string?
 function M.run_task(folder)

@@ -7,7 +7,7 @@ local M = {}
 
 local LIMIT = 60 -- seconds for each call
 
--- Calls a program. The first line of what it complains about is the reason of a failure.
+-- Calls a program. The first line of its complaint is the reason of a failure.
 local function call(command)
   command.timeout = LIMIT
   local result, err, code = host:run(command)
@@ -24,7 +24,7 @@ end
 
 --- Submits an array of tasks. Waits.
 ---@param spec { indices: integer[], command: string[], log: string, cpus: integer, memory: integer, minutes: integer, more: string[] }
--- command: what each task runs, with SLURM_ARRAY_TASK_ID in its environment; log: a path with %a for the index; memory: MiB
+-- command: that of each task, with SLURM_ARRAY_TASK_ID in its environment; log: a path with %a for the index; memory: MiB
 ---@param env table<string, string> more variables of the tasks
 ---@return string|nil id, string?, string?
 function M.submit(spec, env)
@@ -61,7 +61,7 @@ function M.queue(ids)
   return tasks
 end
 
---- How a task ended that is in the queue no more: "NODE_FAIL", "TIMEOUT, exit code 0:0". Waits.
+--- The end of a task that is no longer in the queue: "NODE_FAIL", "TIMEOUT, exit code 0:0". Waits.
 ---@param ids string[]
 ---@param index integer
 ---@return string

@@ -1,5 +1,5 @@
 --- Runs spec files by Slurm where the nodes share no folder with this machine: each in a job of its own, by srun, which takes the working
---- folder there and brings the result back. What is lost with the script is lost.
+--- folder there and brings the result back. Jobs and their results are lost with the script.
 local artefacts = require "vmctl.scenario.artefacts"
 local copies = require "vmctl.suite.copies"
 local core = require "vmctl.core"
@@ -11,7 +11,7 @@ local base_name = require "vmctl.text".base
 
 local M = {}
 
-local MOST = 64         -- jobs in the queue at a time, where the user does not say
+local MOST = 64         -- jobs in the queue at a time, by default
 local ATTEMPTS = 3      -- a node may die
 local MEMORY = 256      -- MiB of a job beside its guests
 local MINUTES = 5       -- of a job beside its file's limit

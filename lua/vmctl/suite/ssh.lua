@@ -15,10 +15,10 @@ local M = {}
 
 local ATTEMPTS = 4      -- a host may die
 local LIMIT = 60        -- seconds for a short command
-local GRACE = 30        -- seconds until what was stopped is killed
+local GRACE = 30        -- seconds until stopped tasks are killed
 local LINE = 64 << 10   -- bytes of a line of parallel's
 
--- A host that says nothing for a quarter of a minute is dead.
+-- A host that is silent for 15 seconds is dead.
 local SSH = { "ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3" }
 
 ---@class vmctl.SshRun
@@ -26,8 +26,8 @@ local methods = {}
 local mt = { __name = "vmctl.SshRun", __index = methods }
 
 --- A run that has not begun.
----@param opts table as for vmctl.suite.runner, and: hosts (names for ssh), most (files at a time on each), task_command (what runs a task
--- there)
+---@param opts table as for vmctl.suite.runner, and: hosts (names for ssh), most (files at a time on each), task_command (the command that
+-- runs a task there)
 ---@return vmctl.SshRun
 function M.new(opts)
   return setmetatable({ _opts = opts, _files = {} }, mt)
@@ -45,7 +45,7 @@ local function looks_for_programs()
   return true
 end
 
--- The hosts that answer. Others are told, and left out.
+-- Lists the hosts that answer. Others are reported, and left out.
 local function find_hosts(self)
   local hosts, why = {}, nil
   local answers = task.map(self._opts.hosts, function(name)
@@ -107,7 +107,7 @@ function methods:_end(job, file)
   self._opts.on("end", job, file)
 end
 
--- Gives parallel the tasks, and takes what comes until it ends.
+-- Gives parallel the tasks, and takes their archives until it ends.
 local function drive(self, texts)
   local child <close>, err, code = spawn(self) -- luacheck: ignore
   if not child then return nil, err, code end

@@ -1,4 +1,4 @@
---- What is in a spec file, without running a test: the names of its tests, and what the machines of its scenarios need.
+--- Surveys a spec file without running a test: the names of its tests, and the needs of its scenarios' machines.
 local busted_command = require "vmctl.suite.busted_command"
 local children = require "vmctl.suite.child"
 local cjson = require "cjson"
@@ -19,7 +19,7 @@ local function read(path)
   return text
 end
 
--- The most that one scenario of the file needs. Machines of two describes are seldom there at the same time.
+-- The largest needs of a scenario of the file. Machines of two describes seldom run at the same time.
 local function most(path)
   local memory, cpus = 0, 0
   for line in read(path):gmatch "[^\n]+" do
@@ -37,7 +37,7 @@ local function needs_in(text)
   return math.tointeger(tonumber(text:match "%-%- Needs: (%d+) MiB")), math.tointeger(tonumber(text:match "%-%- Needs: [^\n]-(%d+) cpu"))
 end
 
--- What the modules that a file requires say, where they are the suite's own: those below this folder.
+-- The needs in comments of the modules that a file requires, where they are the suite's own: those below this folder.
 local function needs_of_modules(text)
   local memory, cpus
   for name in text:gmatch 'require%s*%(?%s*"([%w_.]+)"' do
@@ -50,8 +50,8 @@ local function needs_of_modules(text)
   return memory, cpus
 end
 
---- What a file says of itself in a comment, "-- Needs: 600 MiB, 2 cpus" and "-- Takes about 40 seconds"; what it needs a module of the
---- suite can say for all files that require it.
+--- Reads a file's comments, "-- Needs: 600 MiB, 2 cpus" and "-- Takes about 40 seconds"; a module of the suite can have the first one
+--- for all files that require it.
 ---@param path string
 ---@return { memory: integer?, cpus: integer?, seconds: number?, scenarios: boolean }
 function M.said(path)
