@@ -8,7 +8,7 @@ local M = {}
 ---@field read? fun(text: string): any makes the value of the text; nil: it does not fit
 ---@field rest? boolean the words behind it, at least one, are not options: the member is a list with `n`
 
--- Puts a value where it belongs. False: it does not fit.
+-- Sets an option's value. False: it does not fit.
 local function put(opts, option, text)
   local value = text
   if option.read then value = option.read(text) end

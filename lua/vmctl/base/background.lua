@@ -26,7 +26,7 @@ local function unlimited()
   return setmetatable({ before }, restore)
 end
 
---- Starts `fn(…)` as a task of a scope, under no time limit of the caller: it serves others as well. Does not wait.
+--- Starts `fn(…)` as a task of a scope, without the caller's time limit: it serves other callers as well. Does not wait.
 ---@param scope vmctl.Scope one that has not ended
 ---@return vmctl.Task
 function M.spawn_in(scope, fn, ...)

@@ -7,7 +7,7 @@ local M = {}
 local PAUSE = 0.02 -- seconds
 
 --- Takes a lock. Waits while another process has it.
----@param path string of the lock's file, which is made if it is not there; who has the lock may remove it
+---@param path string of the lock's file, which is made if it is missing; the owner of the lock may remove it
 ---@param limit number seconds
 ---@return userdata|nil lock which the caller closes, string?, string? code EBUSY: another process still has it; ECANCELED; EACCES …
 function M.take(path, limit)

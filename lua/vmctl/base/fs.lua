@@ -1,7 +1,7 @@
 --- The calls of core.fs, made by worker threads while the task waits: a share whose server is gone, or a disk that does not
 --- answer, holds up only the caller. The functions and methods are those of
 --- core.fs, with the same results, and ETIMEDOUT (30 s, or the task's own limit), EBUSY (too many calls hang) and ECANCELED.
---- In a cancelled task a call is made, but its end is not waited for: what an end has to remove is removed.
+--- In a cancelled task a call is made, but its end is not waited for, so that a closing object can remove its files.
 local core = require "vmctl.core"
 
 local M = {}
@@ -116,7 +116,7 @@ function M.root(path, strict)
   return setmetatable({ _root = root, _near = root:near() }, roots_mt)
 end
 
---- Says if a folder is on a local file system, whose calls need no worker. Waits.
+--- Tells if a folder is on a local file system, whose calls need no worker. Waits.
 ---@param path string
 ---@return boolean|nil, string?, string? code of a folder that cannot be opened, or does not answer
 function M.is_local(path)
@@ -136,7 +136,7 @@ function M.open(path, letters, mode)
     if not here then return nil, err, code end
     path = here .. "/" .. path
   end
-  local root <close> = assert(raw.root "/") -- that one answers
+  local root <close> = assert(raw.root "/") -- that file system answers
   local file, err, code = work(nil, "open", root.open, root, path, letters, mode)
   if not file then return nil, err, code end
   return wrap_file(file)

@@ -20,7 +20,7 @@ function M.sha256(key, text)
   return core.sha256(masked(key, 0x5c)):update(inner):digest()
 end
 
---- Are two codes the same? It takes as long wherever they differ. Does not wait.
+--- Tells if two codes are the same, in a time that does not depend on where they differ. Does not wait.
 ---@param a string
 ---@param b string
 ---@return boolean

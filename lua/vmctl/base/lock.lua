@@ -31,7 +31,7 @@ function lock:acquire(timeout)
   return true
 end
 
---- Says if a task has it.
+--- Tells if a task has it.
 function lock:held()
   return self._held
 end

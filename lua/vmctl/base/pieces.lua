@@ -1,4 +1,4 @@
---- Bytes that come in pieces, and are kept. A peer decides how long its pieces are: a million of one byte each take hardly more room
+--- Bytes that come in pieces, and are kept. A peer chooses the size of its pieces: a million of one byte each take hardly more memory
 --- here than one of a million.
 local M = {}
 
@@ -14,8 +14,8 @@ local mt = { __name = "vmctl.Pieces", __index = methods }
 --- Makes an empty one. Does not wait.
 ---@return vmctl.Pieces
 function M.new()
-  -- Pieces from _first to _last, and _count short ones behind them that are not joined yet. What _short has beyond those is old: it
-  -- is written over.
+  -- Pieces from _first to _last, and _count short ones behind them that are not joined yet. Entries of _short beyond those are old, and
+  -- are overwritten.
   return setmetatable({ bytes = 0, _first = 1, _last = 0, _short = {}, _count = 0 }, mt)
 end
 
@@ -26,7 +26,7 @@ local function join(self)
   self[last], self._last, self._count = table.concat(self._short, "", 1, count), last, 0
 end
 
---- Adds a piece. Does not wait. A function as well: who adds very often calls it without looking for the method.
+--- Adds a piece. Does not wait. It is a function as well, for callers that add very often.
 ---@param self vmctl.Pieces
 ---@param data string
 function M.add(self, data)
@@ -46,7 +46,7 @@ end
 
 methods.add = M.add
 
---- Drops what came first, as long as at least `keep` bytes stay. Does not wait.
+--- Drops the first pieces, as long as at least `keep` bytes stay. Does not wait.
 ---@param keep integer
 ---@return integer dropped bytes
 function methods:drop(keep)
@@ -64,7 +64,7 @@ local function join_few(a, b, c, d, e, f, g, h)
   return (a or "") .. (b or "") .. (c or "") .. (d or "") .. (e or "") .. (f or "") .. (g or "") .. (h or "")
 end
 
---- All that is kept, as one string. Does not wait.
+--- All bytes as one string. Does not wait.
 ---@return string
 function methods:text()
   join(self)

@@ -1,4 +1,4 @@
---- Folders that are this user's alone: another user could have made a folder or a link of that name before.
+--- Folders that only this user can write: another user could have made a folder or a link of that name before.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local user_folders = require "vmctl.base.user_folders"
@@ -28,8 +28,7 @@ function M.make(path)
   return M.check(path)
 end
 
---- A folder of vmctl's among what users have made, which is this user's alone: vmctl/NAME in $XDG_DATA_HOME. Does not wait, but for the
---- file system.
+--- A folder for this user's data that is this user's alone: vmctl/NAME in $XDG_DATA_HOME. Does not wait, but for the file system.
 ---@param name string
 ---@param make boolean? makes it; without that it is only looked at
 ---@return string|nil path, string?, string? code EACCES: it is another user's, or others may enter it; ENOENT

@@ -53,7 +53,7 @@ function M.file(path, bytes, options)
   return fs.replace_in("/", real, name, bytes, options)
 end
 
---- Why a text can not be a name or a path: nil when it can.
+--- The reason why a text cannot be a name or a path, or nil.
 ---@param text string
 ---@return string? why
 function M.unfit(text)

@@ -1,5 +1,5 @@
---- Fails, with what to do, when this is another Lua, when the core is not to be found, and when the core and the Lua files are of
---- different versions: one of them is left over from another installation.
+--- Raises, with advice, when this is another Lua, when the core is not found, and when the core and the Lua files have different
+--- versions: one of them is left over from another installation.
 if _VERSION ~= "Lua 5.4" then
   error("vmctl needs Lua 5.4, and this is " .. _VERSION .. ": start the script with lua5.4 (Debian, Ubuntu: apt install lua5.4)", 0)
 end

@@ -1,16 +1,16 @@
---- Files that are made beside their place, and take it when they are whole: what is at the path is the old file or the new one.
---- For bytes in memory core.fs.replace does the same in one call.
+--- Files that are made beside their path, and renamed to it when they are complete: the path has the old file or the new one. For bytes
+--- in memory core.fs.replace does the same in one call.
 local core = require "vmctl.core"
 
 local M = {}
 
--- How the names begin that files have until then, behind the path's.
+-- The ending of a file's name until then, before its number.
 local MARK = ".new-"
 
---- Makes a file. Waits if `make` does. What it has left is removed when it fails, raises or is cancelled.
+--- Makes a file. Waits if `make` does. The unfinished file is removed when `make` fails, raises or is cancelled.
 ---@param path string
 ---@param make fun(name: string): any, string?, string? writes a file of that name
----@return any ok what `make` gave, string?, string?
+---@return any ok the result of `make`, string?, string?
 function M.make(path, make)
   local name = ("%s%s%012x"):format(path, MARK, math.random(0) & 0xffffffffffff)
   local guard <close> = setmetatable({}, { __close = function() core.fs.remove(name) end }) -- luacheck: ignore
@@ -22,8 +22,8 @@ function M.make(path, make)
   return made
 end
 
---- Removes what killed processes have left of a file. Whoever calls sees to it that nobody makes that file now. Does not wait, but for
---- the file system.
+--- Removes unfinished files that killed processes have left. The caller has to prevent that anybody makes that file now. Does not wait,
+--- but for the file system.
 ---@param path string
 function M.remove_leftovers(path)
   local folder, name = path:match "^(.*)/([^/]*)$"

@@ -1,4 +1,4 @@
---- Targets: one shape for whatever reaches a guest. Users pass a machine, a client of either protocol, or both in a table.
+--- Targets: one shape for all objects that reach a guest. Users pass a machine, a client of either protocol, or both in a table.
 local M = {}
 
 local function has(value, name)
@@ -13,13 +13,13 @@ function M.class(value)
   return type(meta) == "table" and rawget(meta, "__name") or nil
 end
 
---- Says if a value runs commands: a machine, an exec client, vmctl.host.
+--- Tells if a value runs commands: a machine, an exec client, vmctl.host.
 function M.is_exec(value) return has(value, "run") and has(value, "start") end
 
---- Says if a value is a client of the StereOS control plane.
+--- Tells if a value is a client of the StereOS control plane.
 function M.is_stereos(value) return has(value, "get_health") end
 
---- Says if a value is a machine.
+--- Tells if a value is a machine.
 function M.is_machine(value) return M.class(value) == "vmctl.Machine" end
 
 --- Its name in errors.

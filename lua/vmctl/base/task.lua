@@ -11,7 +11,7 @@ function M.traceback(err)
   return debug.traceback(err, 2)
 end
 
--- Raises at the line of who called the function that asks.
+-- Checks an argument's type. Raises at the line that called the caller.
 local function check(what, value, kind)
   local found = type(value)
   if found == kind or kind == "function" and (getmetatable(value) or {}).__call then return end
@@ -103,7 +103,7 @@ end
 
 --- Runs functions side by side until the first returns; the others are cancelled.
 ---@param functions fun()[]
----@return any ... what the winner returned
+---@return any ... the results of the first one
 function M.race(functions)
   check("race", functions, "table")
   local winner

@@ -1,5 +1,4 @@
---- Tasks that wait, in order, until another task hands something over. Each has its own queue, so no other task can take
---- what it was given.
+--- Tasks that wait, in order, until another task serves them. Each has its own queue, so that no other task can take its value.
 local core = require "vmctl.core"
 
 local M = {}
@@ -39,7 +38,7 @@ function methods:wait(record, timeout, what, undo)
   return ok, err, code
 end
 
---- Serves the one that has waited longest. Does not wait.
+--- Serves the task that has waited longest. Does not wait.
 ---@return table|nil record
 function methods:serve()
   while self._first <= self._last do
