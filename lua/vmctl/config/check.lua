@@ -170,7 +170,7 @@ local function removals_first(steps)
   return list
 end
 
---- Makes the steps, in this order: what is removed, groups and users (files may be theirs), mounts (later paths may be on them), files,
+--- Makes the steps, in this order: removals, groups and users (files may be theirs), mounts (later paths may be on them), files,
 --- keys, secrets, units, and the configuration last: the guest acts on it at once, so that everything it refers to must exist.
 ---@param set table as the user gave it
 ---@param ways { exec: boolean, stereos: boolean } the protocols that the target speaks

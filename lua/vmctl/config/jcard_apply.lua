@@ -1,5 +1,5 @@
---- Does with a jcard.toml what the reference's host does beside sending it: each of [secrets] becomes a secret, with ${VAR} from
---- this process' environment, and each [[shared]] a mount of the tag share0, share1 …
+--- Applies a jcard.toml as the reference's host does beside sending it: each of [secrets] becomes a secret, with ${VAR} from this
+--- process' environment, and each [[shared]] a mount of the tag share0, share1 …
 --- (docs/wire/stereos.md#seen-with-the-real-client-and-a-rebuilt-daemon). No function here waits.
 local errors = require "vmctl.errors"
 local jcard = require "vmctl.config.jcard"
@@ -59,11 +59,11 @@ function M.read(text)
   return found
 end
 
---- A set with what its configuration asks for. What the set names itself counts first, and its mounts come first.
+--- A set with the secrets and mounts of its configuration. Those of the set itself take precedence, and its mounts come first.
 ---@param set table
 ---@return table|nil set a new one, string?, string? code EINVAL
 function M.apply(set)
-  if type(set) ~= "table" or type(set.config) ~= "string" then return set end -- its check says what it lacks
+  if type(set) ~= "table" or type(set.config) ~= "string" then return set end -- its check reports the mistake
   local found, err, code = M.read(set.config)
   if not found then return nil, err, code end
   local whole = {}

@@ -1,5 +1,5 @@
---- Mounts of guests that run no commands. A guest of the reference refuses to mount a share a second time, in words that fit
---- any failure, and tells nobody what is mounted: so what a client has mounted is remembered here.
+--- Mounts of guests that run no commands. A guest of the reference refuses to mount a share a second time, with a message that fits any
+--- failure, and does not list its mounts: so the mounts of a client are remembered here.
 local core = require "vmctl.core"
 
 local M = {}
@@ -13,7 +13,7 @@ local function sign(step)
   return ("%s %s %s"):format(step.tag, step.fs_type, step.read_only)
 end
 
---- Remembers that a client has brought a mount about.
+--- Remembers a mount that a client has made.
 ---@param client vmctl.StereosClient
 ---@param step table of kind "mount"
 function M.note(client, step)
@@ -22,7 +22,7 @@ function M.note(client, step)
   known[step.path] = { what = sign(step), at = core.now() }
 end
 
---- After a refusal: is the share there since an earlier push of this client? Not if the guest has begun anew since. Waits.
+--- Tells, after a refusal, if an earlier push of this client has mounted the share, and the guest has not restarted since. Waits.
 ---@param client vmctl.StereosClient
 ---@param step table
 ---@param timeout number seconds
@@ -34,7 +34,7 @@ function M.was_there(client, step, timeout)
   return health ~= nil and core.now() - health.uptime_seconds - 1 <= entry.at
 end
 
---- Is a failure that of the program mount, in the reference's words? Our guests have a code, and know what is mounted.
+--- Tells if a failure is that of the program mount, in the reference's words. Our guests have a code, and know their mounts.
 ---@param step table
 ---@param err string
 ---@param code string

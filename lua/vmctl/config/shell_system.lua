@@ -9,7 +9,7 @@ local texts = require "vmctl.text"
 
 local M = {}
 
-local SHOWN = 2000 -- bytes of what systemd-analyze says
+local SHOWN = 2000 -- bytes of the output of systemd-analyze
 
 local function seconds_left(deadline) return math.max(0, deadline - core.now()) end
 
@@ -130,7 +130,7 @@ function M.compare.start(self, step)
   return not is_active
 end
 
--- A line that refuses a whole unit. One of a program that is not there is none: it may come later in the same push.
+-- Tells if a line refuses a whole unit. A line about a missing program does not: the program may come later in the same push.
 local function refuses(line, names)
   if not (line:find("Refusing.", 1, true) or line:find("failed to load properly", 1, true)) then return false end
   for _, name in ipairs(names) do
@@ -139,7 +139,7 @@ local function refuses(line, names)
   return false
 end
 
--- What systemd-analyze says of units' lines, "x.service:2: …", and of units as a whole.
+-- Lists the complaints of systemd-analyze about lines of units, "x.service:2: …", and about units as a whole.
 local function complaints(said, folder, names)
   local list = {}
   for line in said:gmatch "[^\n]+" do

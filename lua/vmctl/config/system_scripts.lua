@@ -1,6 +1,6 @@
 --- Scripts for the groups, users and units of a guest. The tools of Debian and Fedora (useradd, groupadd, usermod) are taken where they
---- are, else those of busybox (adduser, addgroup). $1 is a name, and $2 is empty, or not to change anything. They print "changed" where
---- something is, or would be, another.
+--- are, else those of busybox (adduser, addgroup). $1 is a name; if $2 is not empty nothing is changed. They print "changed" where
+--- something was, or would be, changed.
 local M = {}
 
 M.HEAD = [[set -eu
@@ -81,7 +81,7 @@ rm -f "/etc/systemd/system/$1" "/run/systemd/system/$1"
 systemctl daemon-reload
 systemctl reset-failed -- "$1" 2>/dev/null || :]]
 
--- Names and sizes of units, whose texts are the input. Prints a folder, and what systemd-analyze says of the files in it.
+-- Arguments: names and sizes of units, whose texts are the input. Prints a folder, and the output of systemd-analyze for the files in it.
 M.VERIFY = [[
 have systemd-analyze || { echo "this guest has no systemd-analyze to check them" >&2; exit 1; }
 folder=$(mktemp -d /run/vmctl-units.XXXXXX)

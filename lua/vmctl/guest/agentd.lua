@@ -1,4 +1,4 @@
---- StereOS' agentd, where it runs in the guest: it tells by HTTP, on a Unix socket, which agents it has
+--- StereOS' agentd, where it runs in the guest: it lists its agents by HTTP on a Unix socket
 --- (docs/wire/stereos.md#seen-with-the-real-client-and-a-rebuilt-daemon). It is not trusted: its answers are read with
 --- limits, and waited for only a moment.
 local core = require "vmctl.core"
@@ -11,7 +11,7 @@ local watch = require "vmctl.guest.watch"
 
 local M = {}
 
---- Where its socket is.
+--- The path of its socket.
 M.SOCKET = "/run/stereos/agentd.sock"
 
 local TIMEOUT = 2          -- seconds for an answer
@@ -25,7 +25,7 @@ local REQUEST = "GET /v1/agents HTTP/1.0\r\nHost: agentd\r\n\r\n"
 local methods = {}
 local mt = { __name = "vmctl.Agentd", __index = methods }
 
---- An agentd that may or may not be there.
+--- Makes the client of an agentd that need not be there. Does not wait.
 ---@param path string of its socket
 function M.new(path)
   return setmetatable({ path = path, _list = {}, _asked = -math.huge, _asking = false }, mt)

@@ -1,6 +1,6 @@
---- get_health: how the guest is, and its agents, each of which tells about itself in a file of a status folder:
+--- get_health: the state of the guest and of its agents, each of which describes itself in a file of a status folder:
 --- { "name": …, "running": …, "session": …, "restarts": …, "error": … }; and those of StereOS' agentd, if that runs.
---- Agents are strangers: their files are read with limits, and never waited for.
+--- Agents are not trusted: their files are read with limits, and never waited for.
 local agentd = require "vmctl.guest.agentd"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -64,7 +64,7 @@ end
 local function look(self, file)
   local path = self._folder .. "/" .. file
   local info = fs.stat(path, true)
-  if not info then return nil end -- gone since
+  if not info then return nil end -- it has been removed since
   local version = ("%d %d %d"):format(info.changed, info.size, info.inode)
   local known = self._cache[file]
   if known and known.version == version then return known end
@@ -94,7 +94,7 @@ local function ask_hook(self)
   return agents
 end
 
--- The agents that agentd has. Is one of them running?
+-- Lists the agents that agentd has, and tells if one of them is running.
 local function ask_daemon(self)
   local list = self._phase == S.READY and self._agentd:agents() or {}
   local agents, running = {}, false

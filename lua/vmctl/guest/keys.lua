@@ -60,7 +60,7 @@ local function find_user(name, root)
   return user
 end
 
--- The folder above the home, and the way from there to .ssh. What is above the home belongs to root, and may be a link.
+-- The folder above the home, and the path from there to .ssh. Folders above the home belong to root, and may be links.
 local function find_ssh(user, root)
   local above, name = safe_file.split(user.home)
   local base, err, code = fs.real(root .. above)

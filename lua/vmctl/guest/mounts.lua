@@ -44,7 +44,7 @@ function M.parse(text)
   return list
 end
 
---- A path as the rules want it: absolute, without "..", neither "/" nor at or below what belongs to the system.
+--- Checks a path by the rules: absolute, without "..", neither "/" nor at or below a folder of the system.
 ---@param path string
 ---@return string|nil path without doubled slashes and ".", string?, string? code EINVAL, EACCES
 function M.check_path(path)
@@ -106,8 +106,7 @@ local function make_folder(target)
   return safe_file.folder(target)
 end
 
--- What is mounted is the user's for whom things are mounted here, if there is one: as in the reference, and as there it does not
--- matter whether that succeeds.
+-- Gives a mounted folder to StereOS' user, if there is one. As in the reference, a failure is ignored.
 local function give(root, target)
   local user = users.resolve(USER, root)
   if user then fs.chown(target, user.uid, user.gid) end
@@ -178,7 +177,7 @@ function methods:unmount_all()
   end
 end
 
--- As the kernel would by itself, had it not been told to leave that to others.
+-- Loads the file system's module: the kernel does not do it by itself here.
 local function load(kind)
   for _, name in ipairs(MODULES[kind]) do
     local child <close> = process.spawn { "modprobe", "-q", "--", name, stdin = "null", stdout = "null", stderr = "null" }

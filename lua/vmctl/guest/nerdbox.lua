@@ -1,5 +1,5 @@
 --- The other services of nerdbox's guest (docs/wire/socketforward.md#other-guest-services), as far as they make sense
---- without its containers: Info, bundles, mounts of what the host shares. The rest is answered UNIMPLEMENTED.
+--- without its containers: Info, bundles, mounts of the host's shares. Other requests are answered with UNIMPLEMENTED.
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
 local mounts = require "vmctl.guest.mounts"
@@ -19,7 +19,7 @@ local function info(version)
   end
 end
 
--- One part of a path, and no other's.
+-- Checks that a name is a single part of a path.
 local function check_name(name, what)
   if safe_file.unfit(name) or #name > NAME_LENGTH or name:find "/" or name:find "^%.%.?$" then
     return errors.fail("EINVAL", "%s: not usable as a name", what)
@@ -36,7 +36,7 @@ local function check_bundle(request)
   return ok, err, code
 end
 
--- All names are looked at before anything is made.
+-- Checks all names before anything is made.
 local function create_bundle(root)
   return function(request)
     local ok, err, code = check_bundle(request)

@@ -15,8 +15,8 @@ local COMMAND_TIMEOUT = 30 -- seconds
 local GRACE = 60           -- seconds for the power-off after the command has succeeded
 local SAID = 512           -- bytes of a command's output that are shown
 
--- What `systemctl poweroff` comes to, without asking logind first: where that cannot start, as on a read-only root, nobody answers for
--- nearly a minute.
+-- The job of `systemctl poweroff`, without asking logind first: where that cannot start, as on a read-only root, an answer takes nearly
+-- a minute.
 local SYSTEMD = { "systemctl", "start", "poweroff.target", "--job-mode=replace-irreversibly", "--no-block" }
 
 local function command(given)

@@ -34,7 +34,7 @@ local function check_mode(mode)
   return errors.fail("EINVAL", "mode %d (octal 0%o) is over 0777: a decimal number is expected%s", mode, mode, hint)
 end
 
--- The folder, in memory, and its owner's alone: without a root folder of its own a mount makes it so.
+-- Makes the folder: in memory, by a mount unless the guest has a root folder of its own, and accessible to its owner only.
 local function prepare(folder, in_root)
   local real, err, code = safe_file.folder(folder, { folder_mode = FOLDER_MODE, repair = true })
   if not real or in_root then return real, err, code end

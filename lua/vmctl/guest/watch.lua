@@ -1,10 +1,10 @@
---- Watches a folder that may not be there yet.
+--- Watches a folder that need not exist yet.
 local fs = require "vmctl.base.fs"
 local safe_file = require "vmctl.base.safe_file"
 
 local M = {}
 
---- Watches the folder, or while that is not there the nearest one above it, in which it may appear. Waits only for the kernel.
+--- Watches the folder, or while that is missing the nearest one above it, in which it may appear. Waits only for the kernel.
 ---@param folder string absolute
 ---@return vmctl.Stream|nil changes, string?, string? as core.fs.watch
 function M.folder(folder)
