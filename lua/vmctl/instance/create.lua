@@ -1,4 +1,4 @@
---- Creating an instance: what it is made of is looked at, made if it is an image, and written down.
+--- Creating an instance: its source is checked, an image is made if needed, and its description is written.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
@@ -18,7 +18,7 @@ local ARCHITECTURES = { x86_64 = "amd64", aarch64 = "arm64" } -- as images name 
 local ROOT = { "size", "read_only", "format", "firmware", "ways", "partition" } -- of a root's options
 local KEPT = "an instance keeps what it writes in a file of its own"
 
-local NOT_KEPT = { "fds", "nics", "initrd", "layer", "on", "name", "cid" } -- what of a launch is not of instances
+local NOT_KEPT = { "fds", "nics", "initrd", "layer", "on", "name", "cid" } -- options of a launch that instances do not have
 local PATHS = { "kernel", "console_log", "modules_dir", "agent", "cache_dir" }
 
 local function absolute(path)
@@ -42,7 +42,7 @@ local function settle(opts)
   return kept
 end
 
--- A disk must be there, and nobody may write it now.
+-- Checks that a disk exists, and that nobody writes it now.
 local function look_at_disk(path)
   local file, err, code = root_disk.open(path, false)
   if not file then return nil, err, code end
@@ -60,7 +60,7 @@ local function of_image(what, opts)
   return image, err, code
 end
 
--- The root as it is kept, and the image to be linked.
+-- The options of the root for spec.json, and the image to be linked.
 local function plan(opts)
   local given = type(opts.root) == "table" and options.merge({}, opts.root) or { opts.root }
   local what = given[1]

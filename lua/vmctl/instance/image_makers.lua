@@ -29,11 +29,11 @@ local function keep(name, spec, opts, told)
   return rootfs.name(name, image, { from = told or spec, replace = opts.replace })
 end
 
---- Pulls an image of a registry by skopeo, and keeps it under its name. One that has this name already is replaced by what the registry
---- has now. Waits.
+--- Pulls an image of a registry by skopeo, and keeps it under its name. An image that has this name already is replaced by the
+--- registry's present one. Waits.
 ---@param name string as "debian:12" or "localhost:5000/tool:1"
 ---@param opts? { cache: string?, arch: string? } as for vmctl.rootfs.image
----@return { name: string, digest: string, created: integer }|nil image, string?, string? code ENOENT: no skopeo; EPROTO: what it says
+---@return { name: string, digest: string, created: integer }|nil image, string?, string? code ENOENT: no skopeo; EPROTO: its message
 function M.pull(name, opts)
   opts = options.check(opts, KNOWN, "instance.pull_image")
   name = name:match "^docker://(.*)$" or name
@@ -114,8 +114,8 @@ end
 
 local BUILD = { file = "string", args = "table", isolation = "string", cache = "string", arch = "string" }
 
---- Builds an image by a Dockerfile with buildah, whose words go to the standard error, and keeps it under a name. One that has this name
---- already is replaced. Waits.
+--- Builds an image by a Dockerfile with buildah, whose output goes to the standard error, and keeps it under a name. An image that has
+--- this name already is replaced. Waits.
 ---@param context string the folder that the Dockerfile copies from
 ---@param name string
 ---@param opts? { file: string?, args: string[]?, isolation: string?, cache: string?, arch: string? } file: the Dockerfile (that of the

@@ -1,4 +1,4 @@
---- The images of this user: those that have a name, those in the cache alone, and which instances were made of them.
+--- The images of this user: those that have a name, those in the cache alone, and the instances that were made of them.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local rootfs = require "vmctl.rootfs"
@@ -6,7 +6,7 @@ local store = require "vmctl.instance.store"
 
 local M = {}
 
--- Which instances were made of each image.
+-- Lists the instances that were made of each image, by digest.
 local function users_by_digest()
   local users = {}
   for _, name in ipairs(store.names()) do
@@ -48,7 +48,7 @@ function M.list()
   return list
 end
 
--- By its name, else by its digest or the beginning of that, else by what it was made of.
+-- Finds an image by its name, else by its digest or the beginning of that, else by its source.
 local function find(list, reference)
   local by_digest = reference:match "^sha256:(%x+)$" or reference:match "^%x+$"
   local found

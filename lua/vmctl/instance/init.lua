@@ -1,4 +1,4 @@
---- Instances: guests that have a name and keep what they write between their starts. A started instance runs in the background, in a
+--- Instances: guests that have a name and keep their writes between their starts. A started instance runs in the background, in a
 --- process of its own, and is reached by its name as the guests of `vmctl run` are.
 local core = require "vmctl.core"
 local create = require "vmctl.instance.create"
@@ -21,8 +21,8 @@ M.images, M.remove_image = images.list, images.remove
 --- Images get names. As vmctl.instance.image_makers.pull, import and build have them.
 M.pull_image, M.import_image, M.build_image = image_makers.pull, image_makers.import, image_makers.build
 
---- Creates an instance: looks at its root, makes the image of it if there is to be one, and writes down what it is made of. What was
---- not created as a whole is not there. Waits.
+--- Creates an instance: checks its root, makes an image of it if needed, and writes its description. After a failure nothing of it is
+--- left. Waits.
 ---@param name string letters, digits, "_", "-" and ".", 40 at most
 ---@param opts vmctl.MachineOptions with a root; `keep` and the writes "discard" are not of instances, nor are descriptors and network
 -- cards of this process
@@ -42,7 +42,7 @@ function M.start(name, opts)
   return start.start(name, opts.timeout, opts.target)
 end
 
--- Waits until the owner has gone.
+-- Waits until the owner has ended.
 local function await_end(folder, name, deadline)
   while true do
     local state = store.state(folder)
@@ -56,7 +56,7 @@ end
 --- Powers an instance off, and waits for its end.
 ---@param name string
 ---@param opts? { timeout: number? } seconds, 30 by default
----@return true|nil, string?, string? code ENOENT: there is none, or it does not run; ETIMEDOUT; EREMOTE: what went wrong with its end
+---@return true|nil, string?, string? code ENOENT: there is none, or it does not run; ETIMEDOUT; EREMOTE: its power-off has failed
 function M.stop(name, opts)
   opts = options.check(opts, { timeout = "number>0" }, "instance.stop")
   local folder, err, code = store.folder(name)
@@ -86,7 +86,7 @@ local function stop_if_live(name, folder)
   return nil, err, code
 end
 
---- Removes an instance, and all that it has written. Waits.
+--- Removes an instance with all its writes. Waits.
 ---@param name string
 ---@param opts? { force: boolean? } stops it before that if it runs
 ---@return true|nil, string?, string? code ENOENT; EBUSY: it runs
@@ -99,7 +99,7 @@ function M.remove(name, opts)
     ok, err, code = stop_if_live(name, folder)
     if not ok then return nil, err, code end
   end
-  ok, err, code = store.remove(folder) -- its lock tells if it runs: who looks at it before may see the lock of another who removes it
+  ok, err, code = store.remove(folder) -- it looks at the lock itself: before, the lock may be that of another removal
   if ok then return true end
   if code == "EBUSY" then
     return errors.fail("EBUSY", "the instance '%s' runs (vmctl stop %s ends it, vmctl rm --force both)", name, name)

@@ -16,7 +16,7 @@ local M = {}
 
 local answered = false
 
--- Whoever has started it may have gone.
+-- Answers the process that has started it, which may have ended.
 local function answer(value)
   if answered then return end
   answered = true
@@ -105,7 +105,7 @@ end
 --- Runs an instance until it ends.
 ---@param name string
 ---@param timeout number seconds in which the guest has to be ready
----@param target "agent"|"system" what it has to be, as for wait_ready
+---@param target "agent"|"system" its state before the answer, as for wait_ready
 ---@return integer exit status
 function M.main(name, timeout, target)
   local worked, ok, err, code = pcall(task.run, main, name, { timeout = timeout, target = target })

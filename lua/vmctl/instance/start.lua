@@ -14,7 +14,7 @@ local READY_TIMEOUT, GRACE = 120, 300 -- seconds; the second ones for a disk tha
 local MOST_LINE = 1 << 20             -- bytes of the owner's answer
 local MOST_LOG, MOST_SHOWN = 1 << 16, 500
 
--- A shell puts it into the background of a session of its own, so that it belongs to nobody.
+-- A shell starts it in the background of a session of its own, so that it belongs to no terminal and no job.
 local SCRIPT = '"$@" </dev/null 2>"$0" &'
 local PROGRAM = 'os.exit(require("vmctl.instance.owner").main(%q, %.17g, %q), true)'
 
@@ -35,7 +35,7 @@ local function last_words(folder)
   return log.one_line(text.trim_end(said), MOST_SHOWN)
 end
 
--- Shows meanwhile that something goes on.
+-- Reads the owner's answer, and shows progress meanwhile.
 local function read_answer(stream, name, timeout)
   local begin = core.now()
   return task.scope(function(scope)

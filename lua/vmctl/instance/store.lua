@@ -1,10 +1,10 @@
---- Where instances are kept: a private folder for each in $XDG_DATA_HOME/vmctl/instances, with
----   spec.json    what it is made of; written before the folder gets its name, and never changed
+--- The store of instances: a private folder for each in $XDG_DATA_HOME/vmctl/instances, with
+---   spec.json    its description; written before the folder gets its name, and never changed
 ---   root.erofs   the image that it was made of, a second name of the file in the cache
----   disk.*       what it has written to its root
+---   disk.*       its writes to its root
 ---   state.json   how far its owner, the process that runs it, has come, and how its last run ended
----   lock         held by the owner as long as it lives, and by who removes the instance
----   owner.log    what the owner has said
+---   lock         held by the owner as long as it lives, and by a process that removes the instance
+---   owner.log    the owner's messages
 --- A name that begins with a point is no instance: it is being made, or being removed.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -27,7 +27,7 @@ local GOING, MAKING = ".gone-", ".new-"
 local SPEC = { version = "integer", name = "string", created = "integer", options = {}, root = {} }
 local STATE = { phase = "string", at = "integer", error = "string?", pid = "integer?", ready = "number?", folder = "string?" }
 
---- Looks whether an instance may be called so. Does not wait.
+--- Checks the name of an instance. Does not wait.
 ---@param name string
 ---@return true|nil, string?, string? code EINVAL
 function M.check_name(name)
@@ -90,11 +90,11 @@ function M.read(name)
   return read(folder .. "/spec.json", SPEC)
 end
 
---- Writes what an instance is made of into its folder. Does not wait, but for the file system.
+--- Writes an instance's description into its folder. Does not wait, but for the file system.
 ---@return true|nil, string?, string?
 function M.write(folder, spec) return fs.replace(folder .. "/spec.json", assert(json.encode(spec))) end
 
---- Writes down how far the owner has come; the lock is held. Does not wait, but for the file system.
+--- Writes the owner's state; the lock is held. Does not wait, but for the file system.
 ---@param folder string
 ---@param state { phase: "starting"|"running"|"stopped"|"failed", error: string?, pid: integer?, ready: number?, folder: string? }
 ---@return true|nil, string?, string?
@@ -105,12 +105,12 @@ end
 
 -- Locks
 
---- Takes the lock of an instance. Waits for a second at most: whoever looks whether an instance runs holds it for a moment.
+--- Takes the lock of an instance. Waits for a second at most: a check if an instance runs holds it for a moment.
 ---@param folder string
 ---@return userdata|nil lock, string?, string? code EBUSY: it runs
 function M.lock(folder) return file_lock.take(folder .. "/lock", PROBE) end
 
--- Says if the owner lives.
+-- Tells if the owner lives.
 local function is_held(folder)
   local file <close> = core.fs.open(folder .. "/lock")
   if not file then return false end
@@ -118,7 +118,7 @@ local function is_held(folder)
   return not ok and code == "EBUSY"
 end
 
---- How an instance is. Does not wait, but for the file system.
+--- The state of an instance. Does not wait, but for the file system.
 ---@param folder string
 ---@return { phase: "created"|"starting"|"running"|"stopped"|"failed", at: integer?, error: string?, pid: integer?, ready: number?,
 --- folder: string? } state
@@ -161,7 +161,7 @@ end
 
 local function spare(home, mark) return ("%s/%s%012x"):format(home, mark, math.random(0) & 0xffffffffffff) end
 
--- Runs a function while no other process makes or removes an instance; removes what killed ones have left.
+-- Runs a function while no other process makes or removes an instance; removes leftovers of killed processes.
 local function alone(fn)
   local home, err, code = private_folder.data("instances", true)
   local held
@@ -172,7 +172,7 @@ local function alone(fn)
   return fn(home)
 end
 
---- The failure of making an instance that is there. Does not wait.
+--- The failure of making an instance that exists. Does not wait.
 ---@return nil, string, string
 function M.taken(name)
   return errors.fail("EEXIST", "an instance '%s' is there already (vmctl rm %s removes it)", name, name)
