@@ -9,13 +9,13 @@
 
 enum { PACK_BLOCK = 512, PACK_OUT = 128 * 1024, PACK_SEND = 64 * 1024 };
 
-/* The archive on its way: bytes gather here, so that many small files leave in one write. */
+/* Output of the archive: bytes are collected here, so that many small files leave in one write. */
 struct vmctl_pack_out {
     uint8_t bytes[PACK_OUT];
     size_t len;
 };
 
-/* What a header says. */
+/* The fields of a header. */
 struct vmctl_pack_entry {
     const char *path, *link; /* link: NULL if it is none */
     char type;               /* of POSIX; 's': a socket, which no reader makes */
@@ -30,9 +30,9 @@ struct vmctl_pack_text {
     bool failed;
 };
 
-/* The arguments behind --pack: PATH FOLDER NAME [xattrs]. Says what is at PATH, in a line as vmctl.files.exec_scripts has it, and if
- * that is a file, a folder or a link, packs NAME in FOLDER, which are the same. The exit status: 0; 1: something has changed or
- * vanished meanwhile; 2: something could not be read. What it says of that on standard error is what GNU tar would. */
+/* The arguments behind --pack: PATH FOLDER NAME [xattrs]. Prints the type of PATH, in a line as vmctl.files.exec_scripts has it, and if
+ * that is a file, a folder or a link, packs NAME in FOLDER, which are the same. The exit status: 0; 1: files have changed or vanished
+ * meanwhile; 2: files could not be read. The messages on standard error are GNU tar's. */
 int vmctl_pack(int argc, char **argv);
 
 /* pack_out.c. Each write ends the program when nobody reads any more. */
@@ -41,7 +41,7 @@ void vmctl_pack_zeros(struct vmctl_pack_out *out, uint64_t len);
 void vmctl_pack_pad(struct vmctl_pack_out *out, uint64_t size); /* to the end of the block in which `size` bytes end */
 void vmctl_pack_flush(struct vmctl_pack_out *out);
 void vmctl_pack_header(struct vmctl_pack_out *out, const struct vmctl_pack_entry *e);
-/* A header that says something of the next entry: 'x'. */
+/* A header about the next entry: 'x'. */
 void vmctl_pack_special(struct vmctl_pack_out *out, char type, const char *name, const void *body, size_t len);
 
 void vmctl_pack_add(struct vmctl_pack_text *t, const void *bytes, size_t len);

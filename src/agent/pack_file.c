@@ -137,7 +137,7 @@ static void record_sparse(struct vmctl_pack_text *t, const char *name, off_t siz
 
 /* Content */
 
-/* What a file has lost meanwhile is zeros, which is said: its size has been told. */
+/* Fills the rest of a file that has shrunk with zeros, and reports it: the header with its size is already written. */
 static int fill(struct vmctl_pack_out *out, const char *path, uint64_t left, int err)
 {
     char said[80];
@@ -150,7 +150,7 @@ static int fill(struct vmctl_pack_out *out, const char *path, uint64_t left, int
     return err && err != ESRCH ? FAILED : CHANGED;
 }
 
-/* By copying, which every file can. */
+/* Sends bytes by copying, which works with every file. */
 static int copy(struct vmctl_pack_out *out, const char *path, int fd, uint64_t left)
 {
     while (left > 0) {
@@ -166,7 +166,7 @@ static int copy(struct vmctl_pack_out *out, const char *path, int fd, uint64_t l
     return 0;
 }
 
-/* The pages of the file go into the pipe as they are. */
+/* Sends bytes by sendfile: the pages of the file go into the pipe without a copy. */
 static int send_bytes(struct vmctl_pack_out *out, const char *path, int fd, uint64_t left)
 {
     if (left < PACK_SEND)
@@ -179,7 +179,7 @@ static int send_bytes(struct vmctl_pack_out *out, const char *path, int fd, uint
         if (n < 0 && errno == EPIPE)
             _exit(FAILED);
         if (n <= 0)
-            return copy(out, path, fd, left); /* not of every file and not into everything; and at the end, which that finds */
+            return copy(out, path, fd, left); /* some files and outputs cannot do it; at the end of the file, copy reports that */
         left -= (uint64_t)n;
     }
     return 0;
@@ -219,7 +219,7 @@ static int pack_sparse(struct vmctl_pack_out *out, const struct vmctl_pack_entry
     return status;
 }
 
-/* A small one is read before its header goes out, which then has the size that it has, also where the file system told another. */
+/* Reads a small file before its header is written, which then has the real size, also where the file system reports another one. */
 static int pack_small(struct vmctl_pack_out *out, const struct vmctl_pack_entry *e, int fd)
 {
     static uint8_t bytes[SMALL];

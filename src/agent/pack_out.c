@@ -14,7 +14,7 @@ static void write_all(const uint8_t *bytes, size_t len)
     while (len > 0) {
         ssize_t n = write(STDOUT_FILENO, bytes, len);
         if (n < 0 && errno != EINTR)
-            _exit(FAILED); /* nobody wants it any more */
+            _exit(FAILED); /* nobody reads it any more */
         if (n > 0) {
             bytes += n;
             len -= (size_t)n;
@@ -123,7 +123,7 @@ void vmctl_pack_header(struct vmctl_pack_out *out, const struct vmctl_pack_entry
     block[156] = (uint8_t)e->type;
     put_text(block + 157, e->link ? e->link : "");
     memcpy(block + 257, "ustar\00000", 8);
-    put_number(block + 329, 8, 0); /* of what device it is nobody asks: none is made of it */
+    put_number(block + 329, 8, 0); /* device numbers are not needed: readers make no devices */
     put_number(block + 337, 8, 0);
     put_nanoseconds(block + PRIVATE, e->st->st_mtim.tv_nsec);
     put_sum(block);
