@@ -234,7 +234,7 @@ test:
 	@$(MAKE) -s all guest
 	@eval "$$($(MAKE) -s env)" && $(LUA) tools/specs.lua $(SPECS)
 
-# What takes long and depends on little: the installed forms, and the programs of all pages.
+# Slow specs that depend on little: the installed forms, and the programs of all pages.
 test-install:
 	@tools/deps build guest test
 	@$(MAKE) -s all guest

@@ -79,7 +79,7 @@ describe("an image in an archive", function()
 end)
 
 describe("an image in an archive that is packed as a whole", function()
-  -- What `docker save` writes; a second layer, so that there is something behind the first.
+  -- An archive as `docker save` writes it, with a second layer, so that there are bytes behind the first.
   local function saved(folder)
     local path = cc_image.docker(folder, { { ["etc/a"] = "1" }, { ["etc/b"] = "2" } }, { Env = { "A=b" } })
     layers.run(folder, ("mv '%s' plain.tar"):format(path))

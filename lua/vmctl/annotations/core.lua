@@ -158,7 +158,7 @@ function Stream:peer() end
 ---@return vmctl.Address|nil, string?, string?
 function Stream:address() end
 
---- Who connected (SO_PEERCRED of a Unix socket).
+--- The credentials of the peer (SO_PEERCRED of a Unix socket).
 ---@return { pid: integer, uid: integer, gid: integer }|nil, string?, string? code ENOTSUP on any other kind, AF_VSOCK included
 function Stream:credentials() end
 

@@ -1,4 +1,4 @@
---- What to do about failures that somebody meets who has only begun: a line below the message.
+--- Advice about failures that beginners meet: a line below the message.
 local M = {}
 
 local DISK = "free some room, or name another place: TMPDIR for sockets and disks, XDG_CACHE_HOME for images, XDG_STATE_HOME for what is "

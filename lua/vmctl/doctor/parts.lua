@@ -83,8 +83,8 @@ local function installed_kernel()
   end
 end
 
--- What to do where a part of a guest is missing: in a checkout, for a user of `make install` or a package, and of a rock, which has no
--- program that builds images.
+-- Advice for a missing part of a guest: in a checkout, for a user of `make install` or a package, and of a rock, which has no program
+-- that builds images.
 local CHECKOUT = { kernel = "make guest", image = "make guest", agent = "make agent" }
 local INSTALLED = {
   kernel = "set VMCTL_KERNEL to one (a distribution's serves), or make guest in a checkout",

@@ -83,7 +83,7 @@ function descend(self, path, visit, job, depth)
   return true
 end
 
---- What is at the path: see vmctl.files.cc. Waits.
+--- The type of the file at its path, as vmctl.files.cc has it. Waits.
 function source:type()
   return self.guest:type(self._path)
 end

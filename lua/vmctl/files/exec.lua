@@ -84,7 +84,7 @@ function methods:packs()
   return revision == "vmctl" and client.agent ~= nil and client.agent.pack == 1
 end
 
---- What a command said on its standard error, in one line.
+--- The end of tar's messages, in one line.
 ---@return string
 function methods:words()
   return log.one_line(text.trim_end(table.concat(self._words)), KEPT)

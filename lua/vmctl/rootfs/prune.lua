@@ -30,7 +30,7 @@ local function layout_at(folder, name)
   return { kind = "layout", path = path, name = name, size = size, used = used.mtime }
 end
 
--- What an image's archive is unpacked to, so that its layers can be read.
+-- An image's unpacked archive, whose layers can be read.
 local function archive_at(folder, name)
   local path = folder .. "/" .. name
   local info = fs.stat(path)

@@ -96,7 +96,7 @@ local function read_header_body(source, entry, most)
   return body
 end
 
--- What a header says of all entries means nothing here, but why an archive of ours breaks off.
+-- Takes a header about all entries. It has no effect here, except for the reason why an archive of ours breaks off.
 local function take_global(body)
   local values = {}
   local ok = body:find("VMCTL.broken", 1, true) and pax.parse(body, values)
