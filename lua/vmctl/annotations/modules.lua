@@ -112,7 +112,7 @@ function vmctl.pipeline(stages, default) end
 
 --- Runs functions side by side until the first returns; the others are cancelled.
 ---@param functions fun()[]
----@return any # ... what the winner returned
+---@return any # ... the results of the first one
 function vmctl.race(functions) end
 
 --- Makes one conversation of two streams, which it takes over; half-close is carried. Waits until both directions ended.
@@ -674,8 +674,8 @@ do
 ---@class vmctl.instance
 local instance = {}
 
---- Builds an image by a Dockerfile with buildah, whose words go to the standard error, and keeps it under a name. One that has this name
---- already is replaced. Waits.
+--- Builds an image by a Dockerfile with buildah, whose output goes to the standard error, and keeps it under a name. An image that has
+--- this name already is replaced. Waits.
 ---@param context string the folder that the Dockerfile copies from
 ---@param name string
 ---@param opts? { file: string?, args: string[]?, isolation: string?, cache: string?, arch: string? } file: the Dockerfile (that of the folder); args: NAME=VALUE for its ARG; isolation: buildah's "oci", "rootless" or "chroot"
@@ -686,7 +686,7 @@ function instance.build_image(context, name, opts) end
 
 --- Creates an instance.
 ---
---- The failure of making an instance that is there. Does not wait.
+--- The failure of making an instance that exists. Does not wait.
 ---@return true|nil
 ---@return string?
 ---@return string?
@@ -726,16 +726,16 @@ function instance.list() end
 ---@return string? code ENOENT: there is none, or it does not run; EACCES
 function instance.open(name) end
 
---- Pulls an image of a registry by skopeo, and keeps it under its name. One that has this name already is replaced by what the registry
---- has now. Waits.
+--- Pulls an image of a registry by skopeo, and keeps it under its name. An image that has this name already is replaced by the
+--- registry's present one. Waits.
 ---@param name string as "debian:12" or "localhost:5000/tool:1"
 ---@param opts? { cache: string?, arch: string? } as for vmctl.rootfs.image
 ---@return { name: string, digest: string, created: integer }|nil image
 ---@return string?
----@return string? code ENOENT: no skopeo; EPROTO: what it says
+---@return string? code ENOENT: no skopeo; EPROTO: its message
 function instance.pull_image(name, opts) end
 
---- Removes an instance, and all that it has written. Waits.
+--- Removes an instance with all its writes. Waits.
 ---@param name string
 ---@param opts? { force: boolean? } stops it before that if it runs
 ---@return true|nil
@@ -764,7 +764,7 @@ function instance.start(name, opts) end
 ---@param opts? { timeout: number? } seconds, 30 by default
 ---@return true|nil
 ---@return string?
----@return string? code ENOENT: there is none, or it does not run; ETIMEDOUT; EREMOTE: what went wrong with its end
+---@return string? code ENOENT: there is none, or it does not run; ETIMEDOUT; EREMOTE: its power-off has failed
 function instance.stop(name, opts) end
 
 end
@@ -3367,7 +3367,7 @@ local Lock = {}
 ---@return string? code ETIMEDOUT, ECANCELED
 function Lock:acquire(timeout) end
 
---- Says if a task has it.
+--- Tells if a task has it.
 function Lock:held() end
 
 --- Releases it. Hands it to the task that has waited longest, so that no later one overtakes it. Never waits.
