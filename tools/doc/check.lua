@@ -1,13 +1,12 @@
---- Finds gaps of the documentation: a public function without a docstring, values of which nothing is said, a wait that comes as a
---- surprise, names that are not those of the code.
+--- Finds gaps of the documentation: a public function without a docstring, values that are not described, a wait that is not mentioned,
+--- names that are not those of the code.
 local block = require "doc.block"
 
 local M = {}
 
--- A sentence that begins so says what the function gives.
+-- Sentences that begin so describe the result.
 local VALUE = {
-  "^What ", "^Whether ", "^The ", "^A ", "^An ", "^Who ", "^How ", "^Where ", "^Which ", "^Has ", "^Says ",
-  "^Returns ", "^[^.]*%f[%a]returns ",
+  "^The ", "^A ", "^An ", "^How ", "^Where ", "^Which ", "^Has ", "^Says ", "^Tells ", "^True ", "^Returns ", "^[^.]*%f[%a]returns ",
 }
 
 -- Calls in a function's own text that wait. Others wait as well; these are those that tell for certain.
