@@ -146,6 +146,20 @@ describe("vmctl.rootfs.image", function()
     run "diff -r --no-dereference --exclude=fifo r out"
   end)
 
+  it("keeps a larger file's last bytes with its blocks, a smaller one's and a folder's beside their inodes", function()
+    run [[mkdir -p r/folder; head -c 5000 /dev/zero | tr '\0' x >r/large; echo hi >r/small; head -c 4096 r/large >r/block
+      for i in $(seq 300); do : >"r/folder/a name of some length $i"; done]]
+    local made = assert(image("dir:" .. folder .. "/r"))
+    local PLAIN, INLINE = "0", "2" -- Documentation/filesystems/erofs.rst: datalayout
+    local layouts = {}
+    for _, name in ipairs { "large", "small", "block", "folder" } do
+      layouts[name] = run(("dump.erofs -e --path=/%s '%s'"):format(name, made.path)):match "Layout: (%d)"
+    end
+    assert.same({ large = PLAIN, small = INLINE, block = PLAIN, folder = INLINE }, layouts)
+    content(made)
+    run "diff -r r out"
+  end)
+
   it("takes an archive, packed or not", function()
     local path = save("t.tar", archive { { path = "a" }, { path = "a/b", content = "c" } })
     assert.same({ a = "/", ["a/b"] = "c" }, content(assert(image("tar:" .. path))))

@@ -162,7 +162,10 @@ int vmctl_erofs_place(struct vmctl_erofs *w, const struct vmctl_erofs_meta *m, u
         return err;
     size_t room = root ? VMCTL_EROFS_BLOCK - EROFS_ROOT : VMCTL_EROFS_BLOCK, rest = size % VMCTL_EROFS_BLOCK;
     *out = (struct vmctl_erofs_place){ .at = EROFS_ROOT, .size = size, .body = (uint16_t)len };
-    out->tail = rest && EROFS_INODE + len + rest <= room;
+    /* A kernel reads a file's blocks by one request, a folder's one by one. A tail beside the inode saves a request where it is all
+     * of a file, or a folder's; else it only keeps other inodes out of the block. */
+    bool beside = size < VMCTL_EROFS_BLOCK || !S_ISREG(m->mode);
+    out->tail = rest && beside && EROFS_INODE + len + rest <= room;
     if (!root)
         err = meta_take(w, EROFS_INODE + len + (out->tail ? rest : 0), &out->at);
     uint64_t count = size / VMCTL_EROFS_BLOCK + (rest && !out->tail), first = 0;

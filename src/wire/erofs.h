@@ -16,7 +16,7 @@
 enum {
     VMCTL_EROFS_BLOCK = 4096,
     VMCTL_EROFS_NAME = 255,
-    VMCTL_EROFS_VERSION = 1 /* of what the writer makes of the same calls: counted up when that changes, or what layers make of the same archives:
+    VMCTL_EROFS_VERSION = 2 /* of what the writer makes of the same calls: counted up when that changes, or what layers make of the same archives:
                                * the cache of images has it in its names */
 };
 
