@@ -108,7 +108,7 @@ describe("an instance on a disk", function()
     do
       local writer <close> = assert(core.fs.open(disk, true))
       assert(writer:lock(true)) -- as a guest's QEMU holds it
-      local busy = ("root: %s: another guest writes it"):format(disk)
+      local busy = ("root: %s: another guest writes it (vmctl list shows which run)"):format(disk)
       user:refused(busy, "create", "e", "--root", "disk:" .. disk)
       user:refused("start d: " .. busy, "start", "d")
       assert.same({ d = "failed", web = "created" }, user:states())
