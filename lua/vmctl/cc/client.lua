@@ -126,7 +126,7 @@ end
 
 -- Life
 
---- Says if a call can be made: the client is not closed, and the helper is still there. Does not wait.
+--- Tells if a call can be made: the client is not closed, and the helper is still there. Does not wait.
 ---@return boolean
 function methods:alive()
   if self._broken then return false end

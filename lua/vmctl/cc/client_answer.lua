@@ -68,7 +68,7 @@ local function read_error(self, kind, payload)
   return M.refused(self, kind, body)
 end
 
---- The fields of an answer, or why there are none. Does not wait.
+--- The fields of an answer, or the failure that it reports. Does not wait.
 ---@param self vmctl.CcClient
 ---@param kind integer of the request
 ---@param answer integer|nil its type; nil: `payload` and `code` say why none has come

@@ -1,6 +1,6 @@
 --- Payloads, read field by field (docs/wire/cc-ipc.md#primitives, docs/wire/cc-ipc.md#structures). Where bytes are missing, a
 --- method returns nil, "unexpected EOF", "EPROTO", and so does every later one: a caller that reads several fields may look at
---- `failed` once. No count is believed before so many items fit into what remains.
+--- `failed` once. A count is refused unless so many items fit into the remaining bytes.
 local unpack = string.unpack
 
 local M = {}
@@ -195,7 +195,7 @@ function methods:remaining()
   return self._remaining or #self._bytes - self._at + 1
 end
 
---- Says if a method has failed for lack of bytes. All later ones have failed as well.
+--- Tells if a method has failed for lack of bytes. All later ones have failed as well.
 ---@return boolean
 function methods:failed()
   return self._remaining ~= nil

@@ -208,14 +208,14 @@ end
 
 -- The whole
 
---- The bytes written so far.
+--- Returns the bytes written so far.
 ---@return string
 function methods:bytes()
   if self._n == 1 then return self[1] end
   return table.concat(self, "", 1, self._n)
 end
 
---- Empties it for further use; what `bytes` gave before stays as it is.
+--- Empties it for further use; earlier results of `bytes` stay as they are.
 function methods:reset()
   self._n = 0
   return self
@@ -227,7 +227,7 @@ function M.new()
   return setmetatable({ _n = 0 }, mt)
 end
 
---- For who adds methods of his own to an encoder's.
+--- The methods of encoders, for a class that adds methods of its own.
 M.methods = methods
 
 return M

@@ -168,7 +168,7 @@ end
 
 local whences = { set = 0, cur = 1, ["end"] = 2 }
 
---- Moves to another place.
+--- Moves the position.
 ---@param whence? "set"|"cur"|"end" "cur" by default
 ---@param offset? integer bytes, 0 by default
 ---@return integer|nil position from the beginning, string?, string?, table?

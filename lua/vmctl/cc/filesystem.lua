@@ -78,7 +78,7 @@ local function read_pieces(self, path, timeout)
   return file:read("a", timeout)
 end
 
--- In one request, if an answer has room for that: who has no limit of that size refuses, and is asked for pieces.
+-- Reads it by one request, if an answer has room for that. A helper with a smaller limit refuses, and is then asked for pieces.
 local function read_content(self, path, size, timeout)
   if size > self.client:max_payload() - ANSWER then return read_pieces(self, path, timeout) end
   local bytes, err, code, more = calls.read_file(self.client, timeout, path)
@@ -86,8 +86,8 @@ local function read_content(self, path, size, timeout)
   return bytes, err, code, more
 end
 
--- The reference's helper hides that a file could not be read, and gives what it has got: fewer bytes than a regular file has,
--- before and after, are no content.
+-- The reference's helper hides a failed read, and answers with the bytes that it has got: fewer bytes than a regular file's size before
+-- and after are refused.
 local function check_whole(self, path, bytes, size, timeout)
   if #bytes >= size then return bytes end
   local now, err, code, more = field("file_info", calls.stat(self.client, timeout, path))

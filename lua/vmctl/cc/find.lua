@@ -79,7 +79,7 @@ local words = {
   ["1"] = true, ["true"] = true, yes = true, on = true, ["0"] = false, ["false"] = false, no = false, off = false,
 }
 
---- Says if $CC_USE_HELPER asks to run machines in a helper. Reads it once. Unset, or any other text than a yes: false. The
+--- Tells if $CC_USE_HELPER asks to run machines in a helper. Reads it once. Unset, or any other text than a yes: false. The
 --- caller decides what to do.
 ---@return boolean
 function M.use_helper()

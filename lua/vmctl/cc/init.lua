@@ -7,7 +7,7 @@ local router = require "vmctl.cc.router"
 local response = require "vmctl.cc.response"
 local wire = require "vmctl.cc.wire"
 
--- `mux` is what the reference calls its router.
+-- `mux` is the reference's name of its router.
 local M = {
   HEADER_SIZE = wire.HEADER_SIZE, MAX = wire.MAX, types = wire.types, names = wire.names, codes = wire.codes,
   sources = wire.sources, may_block = wire.may_block, format = wire.format, mode = mode,
@@ -44,7 +44,7 @@ function M.socket_path(...)
   return require("vmctl.cc.find").socket_path(...)
 end
 
---- Says if the environment asks for a helper. See vmctl.cc.find.
+--- Tells if the environment asks for a helper. See vmctl.cc.find.
 function M.use_helper()
   return require("vmctl.cc.find").use_helper()
 end

@@ -1,6 +1,6 @@
 --- Requests over the limit of a payload. The reference has no limit, so that its clients write whole files and long pieces in one
---- request (docs/wire/cc-ipc.md#file-system-0x02xx): what such a request writes goes to the handler in pieces, each a
---- request of its own, as it comes. So memory stays bounded, and the connection and its instance live. All else is refused.
+--- request (docs/wire/cc-ipc.md#file-system-0x02xx): the data of such a request goes to the handler in pieces, each a request of
+--- its own, as it comes. So memory stays bounded, and the connection and its instance live. All other requests are refused.
 local wire = require "vmctl.cc.wire"
 
 local M = {}
@@ -37,7 +37,7 @@ function methods:piece(most)
   return piece
 end
 
--- So many bytes as one string.
+-- Reads so many bytes as one string.
 function methods:take(size)
   if size > self.left then self.refuse "unexpected EOF" end
   local parts, need = {}, size
@@ -48,7 +48,7 @@ function methods:take(size)
   return table.concat(parts)
 end
 
--- Makes a request of the handler. Returns the fields of its answer; a failure is the answer to all.
+-- Makes a request of the handler. Returns the fields of its answer; a failure becomes the answer to the whole request.
 function methods:ask(kind, ...)
   local answer, body = self.handle(kind, pack(...))
   if answer ~= types.RESPONSE then answer_with(answer, body) end
@@ -62,7 +62,7 @@ function methods:data_size(after)
   return size
 end
 
--- Hands on `size` bytes by requests that write to a handle. Returns how many of them were written.
+-- Passes `size` bytes on by requests that write to a handle. Returns the number of bytes that were written.
 function methods:write(kind, handle, size)
   local written = 0
   while written < size do
@@ -109,7 +109,7 @@ local serve = {
   [types.CONN_WRITE] = write_to_handle(types.CONN_WRITE),
 }
 
---- Serves a request that stands in a stream's way. Waits. What is left of it has to be thrown away with `drain`.
+--- Serves the oversized request at the beginning of a stream. Waits. Its rest has to be dropped with `drain`.
 ---@param stream vmctl.Stream that has failed with ETOOBIG
 ---@param frame { type: integer, size: integer } the fourth value of that failure
 ---@param handle fun(kind: integer, payload: string): integer, string answers a request: the kind and the payload of a frame
@@ -126,7 +126,7 @@ function M.serve(stream, frame, handle, refusal)
   return why.kind, why.body
 end
 
---- Throws the rest away, as it comes. Waits.
+--- Reads and drops the rest of the request, as it comes. Waits.
 ---@param stream vmctl.Stream
 ---@return true|nil, string?, string? code EOF, ETIMEDOUT: nothing came for a minute
 function M.drain(stream)

@@ -58,7 +58,7 @@ local function parse(signature)
   return fields, format
 end
 
---- Makes a function of a request: fn(client, timeout, …) with the fields' values calls it and gives what client:call gives.
+--- Makes a function of a request: fn(client, timeout, …) with the fields' values calls it and returns the results of client:call.
 --- A value of the wrong type raises at the line that called the function's caller; a forbidden NUL is EINVAL.
 ---@param name string of vmctl.cc.types
 ---@param signature? string "name:kind name:kind …"

@@ -45,12 +45,12 @@ function M.file(opened, most, read)
   return setmetatable({ _opened = opened, most = most, read = read }, file_mt)
 end
 
---- Says if a value is an answer with a part of a file.
+--- Tells if a value is an answer with a part of a file.
 function M.is_file(value)
   return getmetatable(value) == file_mt
 end
 
---- Says if a value is a builder.
+--- Tells if a value is a builder.
 function M.is_response(value)
   return getmetatable(value) == mt
 end

@@ -83,14 +83,14 @@ local function read(self)
   return table.unpack(ahead, 1, ahead.n)
 end
 
--- Says in which part of a frame the stream has ended.
+-- Describes the part of a frame in which the stream has ended.
 local function broken_off(stream)
   local bytes = stream:stats().buffered_in
   if bytes < wire.HEADER_SIZE then return "read header: unexpected EOF" end
   return bytes == wire.HEADER_SIZE and "read payload: EOF" or "read payload: unexpected EOF"
 end
 
--- Tells the client, which may still read, why there will be no further answer.
+-- Sends the client, which may still read, the reason why there will be no further answer.
 local function finish(self, err, code)
   local stream = self._stream
   if code == "EOF" or code == "ECLOSED" or code == "ECANCELED" then return end

@@ -70,7 +70,7 @@ M.codes = {
 ---@type table<string, integer>
 M.sources = { TAR = 0, DIRECTORY = 1, REFERENCE = 2 }
 
--- Code 2 with these words: the helper does not know the request (docs/wire/cc-ipc.md#known-weaknesses-of-the-reference).
+-- Code 2 with this message: the helper does not know the request (docs/wire/cc-ipc.md#known-weaknesses-of-the-reference).
 local UNKNOWN_TYPE = "unknown message type"
 
 --- The code of this library for a failure read from the wire.

@@ -1,4 +1,4 @@
---- Finds what is in the way of a path, for the errors of requests that need all of it to be folders.
+--- Finds the part of a path that is no folder, for the errors of requests that need all parts to be folders.
 local M = {}
 
 --- The first part of a path that is no folder.

@@ -172,8 +172,8 @@ function methods:_await_output(child, reader)
   return settle(self, record)
 end
 
---- Hands on the output of a command that was started with a pipe, as it comes, until the command and its output have ended. What others
---- still hold open then is left when it has been silent for a moment. Waits.
+--- Passes the output of a command that was started with a pipe on, as it comes, until the command and its output have ended. A pipe that
+--- other processes still hold open then is closed when it has been silent for a moment. Waits.
 ---@param write fun(bytes: string): any a false value ends it: nobody wants more
 ---@return integer|nil exit_code, string?, integer?, table?
 function methods:pass_output(write)
@@ -203,7 +203,7 @@ function methods:kill()
   if self._child and not self._ended then self._child:kill "KILL" end
 end
 
---- Says if it runs.
+--- Tells if it runs.
 function methods:is_running()
   return self._child ~= nil and self:known_exit_code() == 0 and not self._ended
 end
@@ -235,7 +235,7 @@ end
 
 --- The path on this machine of a folder of the instance.
 ---@return string|nil, string?, string?
----@return string? where what is in the way
+---@return string? where the part of the path that is no folder
 function workspace:folder(path)
   if path == "" then path = "/" end
   local where, code, err = blocker.find(self._root, path)

@@ -1,5 +1,4 @@
---- CmdNew to CmdKill. The reference waits for ever, kills nothing or loses output in some of them; here each does
---- what its name says.
+--- CmdNew to CmdKill. In the reference some of them wait for ever, kill nothing or lose output; here each does its work.
 local command = require "vmctl.cc.backend.command"
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"

@@ -1,5 +1,5 @@
---- FileClose to FileName: open files. Worker threads do what may block. In the reference some do nothing (write, truncate, sync)
---- or hide a failure (read); here each does what its name says.
+--- FileClose to FileName: open files. Worker threads make calls that may block. In the reference some do nothing (write, truncate, sync)
+--- or hide a failure (read); here each does its work.
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"
 local mode = require "vmctl.base.go_mode"

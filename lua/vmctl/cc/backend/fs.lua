@@ -1,4 +1,4 @@
---- FsOpen to FsChtimes: files below the folder that is the instance's "/". Worker threads do what may block.
+--- FsOpen to FsChtimes: files below the folder that is the instance's "/". Worker threads make calls that may block.
 local blocker = require "vmctl.cc.backend.blocker"
 local failure = require "vmctl.cc.backend.failure"
 local fields = require "vmctl.cc.backend.fields"

@@ -26,10 +26,10 @@ local function fits(part, byte)
   return part == byte or part == "?" and byte ~= SLASH
 end
 
--- Goes back to the last wildcard alone, which takes one byte more: at most as often as the path and the pattern are long.
+-- Goes back to the last wildcard only, which takes one byte more: the time is at most the product of both lengths.
 local function matches(parts, path)
   local i, j = 1, 1
-  local name, name_at, any, any_at -- behind the last "*" and "**": the part, and where it has come to in the path
+  local name, name_at, any, any_at -- behind the last "*" and "**": the part, and its position in the path
   while i <= #path do
     local part, byte = parts[j], path:byte(i)
     if part == "**" then

@@ -23,7 +23,7 @@ local mt = { __name = "vmctl.CcBackend", __index = methods }
 --- Makes a backend.
 ---@param handles vmctl.CcHandles
 ---@param options { root: string, environment: string[]?, user: string?, work_dir: string?, image: table?, guest: boolean? }
--- guest: this machine is the guest itself, so it may listen to all who come
+-- guest: this machine is the guest itself, so it may listen on all addresses
 ---@return vmctl.CcBackend|nil, string?, string? code of opening the root folder
 function M.new(handles, options)
   local root, err, code = waiting.root(options.root)
