@@ -1,6 +1,5 @@
---- The host's end of the Accept stream: one for each client, however many forwarders it serves. The reference's guest hands a
---- connection to whichever Accept stream waits (docs/wire/socketforward.md#traps, 4), so all that a client forwards has to be in
---- one table.
+--- The host's end of the Accept stream: one for each client, for all of its forwarders. The reference's guest gives a connection to
+--- any waiting Accept stream (docs/wire/socketforward.md#traps, 4), so all forwards of a client have to be in one table.
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local core = require "vmctl.core"
@@ -82,7 +81,7 @@ function methods:_set(state, err, code)
   for forwarder in pairs(self._forwarders) do forwarder:on_state(state, err, code) end
 end
 
--- Says if the client is closed and cannot be replaced.
+-- Tells if the client is closed and cannot be replaced.
 local function is_lost(self)
   return self.client:closed() and not self._reconnect
 end
@@ -130,7 +129,7 @@ local function start(self)
   return true
 end
 
--- A guest without Unbind goes on handing out connections, even to a closed stream (docs/wire/socketforward.md#traps, 5). The
+-- A guest without Unbind goes on offering connections, even to a closed stream (docs/wire/socketforward.md#traps, 5). The
 -- stream then stays open to refuse them.
 local function stop(self)
   if self._count > 0 or self._kept or not self._task then return end

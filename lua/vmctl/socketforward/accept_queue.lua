@@ -70,7 +70,7 @@ local function hand_out(self, connection, acceptor)
   acceptor.news:wake(1)
 end
 
--- Hands out one connection of a queue: true if that changed anything.
+-- Offers one connection of a queue: true if that changed anything.
 local function advance(self, queue)
   local connection = waiting_list.head(queue)
   if not connection or queue.forward.in_hand >= SHARE then return false end
@@ -103,7 +103,7 @@ end
 
 local function is_gone(connection)
   local _, gone, unread = connection.stream:hung_up()
-  return gone and not unread -- bytes that the process sent before it went are still delivered
+  return gone and not unread -- bytes that the process sent before its end are still delivered
 end
 
 local function check(self, connection, now)

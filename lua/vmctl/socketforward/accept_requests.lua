@@ -51,7 +51,7 @@ local function take(self, stream, request)
   return true
 end
 
--- Is only the message broken that was read, and not the stream?
+-- Tells if only the last message is broken, and not the stream.
 local function is_passing(stream, code)
   return code == "EPROTO" and (stream:unread() > 0 or not stream:ended())
 end

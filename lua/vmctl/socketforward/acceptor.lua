@@ -1,4 +1,5 @@
---- An Accept stream of the guest's side: what it has in hand, and what it may still answer (docs/wire/socketforward.md#accept).
+--- An Accept stream of the guest's side: its pending requests, and the late answers that it may still get
+--- (docs/wire/socketforward.md#accept).
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 
@@ -49,7 +50,8 @@ function M.expect_late(connection)
   if late[oldest] then late[late[oldest]], late[oldest] = nil, nil end
 end
 
---- Takes a result for an id that is not pending any more, or never was: is it the success of a connection that has gone? Does not wait.
+--- Takes a result for an id that is not pending any more, or never was. True: it is the success of a connection that has gone. Does not
+--- wait.
 ---@param acceptor table
 ---@param result { stream_id: string, error: string }
 ---@return boolean

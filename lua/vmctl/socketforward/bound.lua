@@ -1,4 +1,4 @@
---- The sockets that a guest has bound, and what its host is told of them.
+--- The sockets that a guest has bound, and the answers about them to its host.
 local sockets = require "vmctl.socketforward.sockets"
 
 local M = {}
@@ -16,7 +16,7 @@ function M.find(bound, socket)
   end
 end
 
---- The answer about an extension that was applied (docs/wire/socketforward.md#what-vmctl-adds): its host takes no word for a refusal.
+--- The answer about an extension that was applied (docs/wire/socketforward.md#what-vmctl-adds): without one, the host assumes a refusal.
 --- Does not wait.
 ---@param forward table
 ---@return table|nil
@@ -30,7 +30,7 @@ end
 --- The sockets that are not yet bound in this form. The others stay, so a host that reconnects keeps its waiting connections. Waits.
 ---@param bound table<string, table>
 ---@param wanted table[]
----@param told table[] gets what is told of those that stay
+---@param told table[] gets the answers about those that stay
 ---@return table[]
 function M.missing(bound, wanted, told)
   local list = {}

@@ -8,8 +8,8 @@ local M = {}
 
 local known_entry = { guest_path = "string", guest_address = "any", host_path = "string", host = "any", mode = "integer>=1<=511" }
 
--- A guest that knows no addresses binds this path, until it is told to take it away: an empty one would be an abstract socket,
--- to which anybody in the guest may connect.
+-- A guest that knows no addresses binds this path, until it is told to remove it: an empty one would be an abstract socket, to which
+-- anybody in the guest may connect.
 local function spare_path()
   return ("/run/socketfwd/.vmctl-%08x"):format(math.random(0) & 0xffffffff)
 end
@@ -50,7 +50,7 @@ local function make(forwarder, mode, id, given, level)
   }
 end
 
---- The entries of a forwarder, in the order of their ids. What is malformed raises. Does not wait.
+--- The entries of a forwarder, in the order of their ids. Raises for malformed ones. Does not wait.
 ---@param forwarder vmctl.SocketForwarder
 ---@param mode? integer of sockets' files that name none
 ---@param given table<string, table> as for vmctl.socketforward.forward
@@ -67,13 +67,13 @@ function M.make_all(forwarder, mode, given, level)
   return list
 end
 
--- Is an extension applied as it was asked for?
+-- Tells if an extension was applied as it was asked for.
 local function is_applied(asked, told)
   if not asked then return true end
   return told ~= nil and told.mode == asked.mode and (told.address ~= "") == (asked.address ~= "")
 end
 
---- Notes the real ports of entries that asked for any port. A guest that does not know modes and addresses answers nothing of them.
+--- Notes the real ports of entries that asked for any port. A guest that does not know modes and addresses does not mention them.
 --- Does not wait.
 ---@param entries table[]
 ---@param answer table of Bind

@@ -74,7 +74,7 @@ function methods:await_place()
   return true
 end
 
---- Gives back the place of a connection that has ended, or came to nothing. Does not wait.
+--- Counts a connection less, after it has ended or failed. Does not wait.
 function methods:on_relay_end()
   self._open = self._open - 1
   self._freed:wake(1)
@@ -115,7 +115,7 @@ function methods:status()
   return { state = from.state, error = from.error, code = from.code, reopened = from.reopened }
 end
 
---- Where the guest listens for an id: its path, or its address with the port that it got.
+--- The guest's end of an id: its path, or its address with the port that it got.
 ---@return string|nil
 function methods:guest_address(id)
   local entry = self._entries[id]

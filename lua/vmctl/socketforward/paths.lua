@@ -71,7 +71,7 @@ function M.prepare(path, folders)
   return folder, name
 end
 
---- The folders that may hold sockets; false: any. What is no folder raises at the line that calls the caller. Does not wait.
+--- The folders that may hold sockets; false: any. Raises at the line that calls the caller for a value that is no folder. Does not wait.
 ---@param opts { confine: boolean|string[]|nil, directory: string? }
 ---@return string[]|false
 function M.folders(opts)

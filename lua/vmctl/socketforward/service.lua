@@ -103,7 +103,7 @@ local function bind(self, request, turn)
 end
 
 --- Bind: makes all the listening sockets or none, one Bind after the other. A socket that is already bound in the same form is left
---- alone; another forward at the same path is replaced. What was begun is ended also where nobody waits for it any more. Waits.
+--- alone; another forward at the same path is replaced. A Bind is finished also when its caller does not wait any more. Waits.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
 ---@return { bound: table[] }|nil response with the extensions that were applied, and the real addresses of those that asked for any port
 ---@return string?, string? code EINVAL, EACCES, EEXIST, ENAMETOOLONG, EADDRINUSE, ETOOBIG, ENOTDIR …, ETIMEDOUT (another Bind takes

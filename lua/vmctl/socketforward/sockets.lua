@@ -24,7 +24,7 @@ local function temporary_name(name)
   return table.concat(text)
 end
 
--- In a share the socket's file is made by a worker, and nobody removes it but who does so with another.
+-- In a share a worker makes the socket's file, and the listener does not remove it.
 local function listen_at(bound, path, mode)
   if bound.is_local then return core.listen({ kind = "unix", path = path }, nil, mode) end
   local file, err, code = fs.listen(path, mode)
@@ -44,7 +44,7 @@ local function listen_nearby(bound, folder, name, mode)
   return listener, path
 end
 
--- Calls of files wait for a worker where the folder is in a share: one whose server is gone holds up nobody else.
+-- Calls of files wait for a worker where the folder is in a share, so that a share whose server is gone delays no other task.
 local function open_unix(bound, opts, mode)
   local folder, name, code = paths.prepare(bound.asked.socket_path, opts.folders)
   if not folder and code then return nil, name, code end
@@ -159,7 +159,7 @@ function M.bind(wanted, opts)
   return list
 end
 
---- Says if the file at its path is still its own. Waits.
+--- Tells if the file at its path is still its own. Waits.
 function M.is_in_place(bound)
   if not bound.path then return true end
   local now = bound.fs.stat(bound.path, true)

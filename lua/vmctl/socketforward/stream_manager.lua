@@ -45,7 +45,7 @@ local function remove(self, id)
   return record.stream
 end
 
--- Says if the peer has gone and left nothing to read.
+-- Tells if the peer has gone and left nothing to read.
 local function is_dead(record)
   local _, gone, unread = record.stream:hung_up()
   return gone and not unread

@@ -1,4 +1,4 @@
---- Lists of connections that wait, one for each forward. What was given up stays in its place until it is the first.
+--- Lists of connections that wait, one for each forward. A connection that was given up stays in the list until it is the first.
 local M = {}
 
 --- An empty list. Does not wait.
@@ -7,7 +7,7 @@ function M.new(forward)
   return { first = 1, last = 0, forward = forward }
 end
 
---- Says if nothing is in it, not even what was given up. Does not wait.
+--- Tells if it is empty, also of connections that were given up. Does not wait.
 ---@return boolean
 function M.is_empty(list)
   return list.first > list.last
