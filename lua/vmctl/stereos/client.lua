@@ -106,7 +106,7 @@ end
 ---@return true|table|nil ok
 ---@return boolean|string|nil changed true if the guest had to change something (nil: it does not say); or the message
 ---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the
---- request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
+--- request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or the code of a failed connection
 ---@return table? ack
 function methods:request(request, payload, opts)
   return order(self, request, payload, time_limit(self, opts, "request"))
@@ -124,7 +124,7 @@ function methods:ping(opts)
   return remote_error(self, "ping", payload)
 end
 
---- Asks how the guest is. Waits. A guest that says nothing has the state "". docs/wire/stereos.md#messages.
+--- Asks for the guest's state. Waits. A guest that does not tell it has the state "". docs/wire/stereos.md#messages.
 ---@param opts? number|{ timeout: number? }
 ---@return { state: string, agents: table[], uptime_seconds: integer }|nil health each agent: name, running, session, restarts,
 -- error; string?, string? as `request`
@@ -182,7 +182,7 @@ function methods:shutdown(reason, opts)
   return order(self, "shutdown", { reason = reason }, time_limit(self, opts, "shutdown"))
 end
 
---- Waits until the guest says that it is ready. See vmctl.stereos.wait.
+--- Waits until the guest reports that it is ready. See vmctl.stereos.wait.
 ---@param opts? table
 function methods:wait_for_ready(opts)
   return require("vmctl.stereos.wait").ready(self, opts)

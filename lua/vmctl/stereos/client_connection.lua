@@ -54,7 +54,7 @@ local function finish_reading(self, err, code)
   return nil, err, code
 end
 
---- Ends the connection: the guest has sent what it must not. Does not wait.
+--- Ends the connection after an invalid message of the guest. Does not wait.
 ---@param why string
 ---@return nil, string message, string code EPROTO
 function methods:break_off(why)
@@ -62,7 +62,7 @@ function methods:break_off(why)
   return nil, why, "EPROTO"
 end
 
--- Nothing more is sent on this connection, because a reply is due that nobody waits for. Calls that wait still get theirs.
+-- Stops sending on this connection, because a reply is due that nobody waits for. Calls that wait still get theirs.
 local function retire(self)
   self.over = self.over or "a call before gave up waiting for its reply"
 end
@@ -108,7 +108,7 @@ local function await_turn(self, timeout)
   return self._turns:wait({}, timeout, "the connection is busy", function() let_next_send(self) end)
 end
 
--- The first request says that lifecycle lines are welcome, unless the line would become too long by that.
+-- Marks the first request to ask for lifecycle lines, unless the line would become too long.
 local function introduce(self, line)
   local longer = wire.hearing(line)
   if #longer > self._max_line then return line end
@@ -183,14 +183,14 @@ local function request_alone(self, request, line, timeout, deadline)
   return nil, payload, code
 end
 
--- A guest of ours sends lifecycle lines to those alone who have asked for them: a request that does so, if there was none.
+-- Asks for lifecycle lines by a request of its own, if none has: a guest of ours sends them only to clients that have asked.
 local function ask_for_news(self)
   if self._hears or self._sending then return end
   self._due:add(wire.types.PING) -- nobody waits for its reply
   transmit(self, PING, 0)
 end
 
---- Lets a task read lifecycle messages as they come, and sees to it that the guest sends them. Does not wait.
+--- Lets a task read lifecycle messages as they come, and has the guest send them. Does not wait.
 function methods:attend()
   if self.over then return end
   if not self._reading then start_reader(self) end
@@ -213,7 +213,7 @@ function methods:request(request, line, timeout, deadline)
   return kind, payload, code
 end
 
--- Reads what came while nobody read: it cannot be the reply to a request that is not sent yet.
+-- Reads the lines that came while nobody read: none can be the reply to a request that is not sent yet.
 local function catch_up(self)
   self._reading = true
   local kind, payload, code = read_reply(self, 0, -math.huge)
@@ -226,8 +226,8 @@ local function catch_up(self)
   end
 end
 
---- Says if the next request may be sent. If nobody has read for a while, reads first what has come meanwhile, the end of the
---- connection for instance.
+--- Tells if the next request may be sent. If nobody has read for a while, first reads the lines that have come meanwhile, or the end of
+--- the connection.
 ---@param now number
 ---@return boolean
 function methods:is_usable(now)

@@ -17,7 +17,7 @@ function M.new()
   return setmetatable({ first = 1, last = 0 }, mt)
 end
 
---- Says why a message is no answer to a request; nil if it is one. Does not wait.
+--- The reason why a message is no answer to a request; nil if it is one. Does not wait.
 ---@param request string|nil its type; nil: there is none
 ---@param kind string
 ---@param payload table|string
@@ -29,7 +29,7 @@ function M.mismatch(request, kind, payload)
   return ("%s%s in place of the reply to %s"):format(log.one_line(kind, 40), named, request)
 end
 
---- Says if no reply is due. Does not wait.
+--- Tells if no reply is due. Does not wait.
 ---@return boolean
 function methods:is_empty()
   return self.first > self.last

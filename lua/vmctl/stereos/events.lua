@@ -1,5 +1,5 @@
 --- Hands the lifecycle messages of a guest from its connections to the listeners
---- (docs/wire/stereos.md#guest-actions). A slow listener holds nobody up: it loses the oldest messages that it has not fetched.
+--- (docs/wire/stereos.md#guest-actions). A slow listener delays no other: it loses the oldest messages that it has not fetched.
 local core = require "vmctl.core"
 
 local M = {}
@@ -20,7 +20,7 @@ end
 ---@param event { state: string, message: string }
 function hub:publish(event)
   self.state = event.state
-  event = { state = event.state, message = event.message } -- whatever else the guest put there is not kept
+  event = { state = event.state, message = event.message } -- further members from the guest are not kept
   for listener in pairs(self._listeners or {}) do listener:_put(event) end
 end
 

@@ -1,4 +1,4 @@
---- The guest's side of StereOS' control plane: lines in, replies out in the order of the requests, lifecycle lines to those who
+--- The guest's side of StereOS' control plane: lines in, replies out in the order of the requests, lifecycle lines to clients that
 --- have asked for them.
 --- It avoids the reference's faults (docs/wire/stereos.md#known-weaknesses-of-the-reference).
 local core = require "vmctl.core"
@@ -61,7 +61,7 @@ local function read_first(self, client)
   repeat
     line, err, code, start = client.stream:read_line(self._max_line, deadline - core.now())
   until line ~= "" or core.now() >= deadline
-  self._clients:speaks(client) -- or it ends now: in both cases it must not be closed to make room
+  self._clients:speaks(client) -- also if it ends now: it must not be closed to make room any more
   if line == "" or code == "ETIMEDOUT" then
     return errors.fail("ETIMEDOUT", "no request within %g s", self._first_line_timeout)
   end
@@ -156,8 +156,7 @@ function methods:converse(stream)
   attend(self, self._clients:enter(stream))
 end
 
---- Serves those who connect until the listener is closed; may be called for several listeners, which share the limit of
---- connections. Waits.
+--- Serves connections until the listener is closed; may be called for several listeners, which share the limit of connections. Waits.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@return true|nil, string?, string? code ECANCELED
 function methods:serve(listener)

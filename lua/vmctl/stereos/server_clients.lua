@@ -61,7 +61,7 @@ local function send_news(client)
   return ok, err, code
 end
 
---- Sends a line, from the connection's own task. Waits while the client does not take what came before.
+--- Sends a line, from the connection's own task. Waits while the client does not take earlier lines.
 ---@param client table
 ---@param line string with its line feed
 ---@return true|nil, string?, string?

@@ -125,7 +125,7 @@ function methods:_act(peer, kind, payload)
     return M.refusal(errors.mask(tostring(result or kind .. ": failed"), { secret }), code, kind)
   end
   local changed
-  if type(result) == "table" then changed = result.changed end -- nil: the handler does not say
+  if type(result) == "table" then changed = result.changed end -- nil: the handler does not tell
   return ack(kind, true, nil, nil, changed), self._after[kind]
 end
 

@@ -52,9 +52,9 @@ local shapes = {
 
 local check_members
 
--- These checks give the checked value, or nil, what is wrong ("%s" stands for the member) and that member's path, which is put together
--- for what is wrong alone: thousands of messages a second are right. `own`: the tables are ours, and are changed in place, as each new one
--- is work for the collector.
+-- These checks return the checked value, or nil, the mistake ("%s" stands for the member) and that member's path. The path is made for
+-- mistakes only, because thousands of messages a second have none. `own`: the tables are ours, and are changed in place, because new
+-- ones are work for the collector.
 local function check_list(list, members, own)
   if list == nil then return json.array {} end
   if type(list) ~= "table" or next(list) ~= nil and not json.is_array(list) then
@@ -105,7 +105,7 @@ function check_members(payload, members, own)
   return checked
 end
 
--- The checked payload of a message, or nil and what is wrong with it.
+-- The checked payload of a message, or nil and its mistake.
 local function check_payload(kind, payload, own)
   local shape = shapes[kind]
   if not shape then return payload end
@@ -167,7 +167,7 @@ local simple, simple_count = {}, 0
 -- (docs/wire/stereos.md#what-vmctl-adds).
 local HEARS = ',"lifecycle":true}'
 
---- The same line, with the client's word that it copes with lifecycle lines.
+--- The same line, with the member that asks for lifecycle lines.
 ---@param line string of `envelope`, with its line feed
 ---@return string
 function M.hearing(line)
@@ -225,7 +225,7 @@ function M.decode(line)
   return { type = kind, payload = payload }
 end
 
---- Says if a message of the guest answers a request: pong and health answer their own, an ack the type that it names; an ack
+--- Tells if a message of the guest answers a request: pong and health answer their own, an ack the type that it names; an ack
 -- that names none and is not ok answers the oldest request (docs/wire/stereos.md#ack-rules).
 ---@param request string
 ---@param kind string
