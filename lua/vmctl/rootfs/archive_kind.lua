@@ -39,7 +39,7 @@ local function is_of_image(name)
   return TOP[top] or #top:match "^%x*" == 64 or top:find "%.json$" or top:find "%.tar$" or name:find "^[^/]*/layer%.tar$"
 end
 
---- The kind of an archive. Waits: one that seems to be an image's, and is packed, is unpacked into the cache.
+--- The kind of an archive. Waits: a compressed one that seems to be an image's is unpacked into the cache.
 ---@param path string
 ---@param opts { cache: string, max_bytes: integer, on_progress: function? }
 ---@return "docker-archive"|"oci-archive"|nil kind nil: neither, or it cannot be read

@@ -1,5 +1,5 @@
---- The cache of images: CACHE/chain/DIGEST.erofs, beside it what is known of it (.json) and its lock. One process makes an image, others
---- wait for it; what a process that was killed has left is removed by the next one that makes that image, or by rootfs.prune.
+--- The cache of images: CACHE/chain/DIGEST.erofs, beside it its description (.json) and its lock. One process makes an image, others
+--- wait for it; leftovers of a killed process are removed by the next one that makes that image, or by rootfs.prune.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local file_lock = require "vmctl.base.file_lock"
@@ -40,7 +40,7 @@ local function first_program(build, paths)
   end
 end
 
--- What shows that a tree is no root file system: nothing in it could run, or it is one folder too deep.
+-- The reason why a tree is no root file system, or nil: nothing in it could run, or it is one folder too deep.
 local function why_no_root(build)
   local names, has_program = build:top(MOST_NAMES)
   local set = {}
@@ -56,7 +56,7 @@ local function why_no_root(build)
   end
 end
 
--- The facts that the tree tells of itself: whether it has an init, what its programs are made for, and whether it is a root at all.
+-- Reads facts from the tree: its init, the architecture of its programs, and the reason if it is no root.
 local function inspect(build)
   local arch
   for _, path in ipairs { "/sbin/init", "/bin/sh", "/usr/bin/env", "/bin/busybox" } do
@@ -82,7 +82,7 @@ local function build_into(name, build_layers, path, opts)
   return fs.replace(path .. ".json", assert(json.encode(found)))
 end
 
--- Makes the image beside its place, and puts it there. The lock is held.
+-- Makes the image under a temporary name, and renames it. The lock is held.
 local function make(build_layers, path, opts)
   staged.remove_leftovers(path)
   return staged.make(path, function(name) return build_into(name, build_layers, path, opts) end)
@@ -96,7 +96,7 @@ function M.about(path)
   return type(about) == "table" and about or {}
 end
 
--- Its description bears the time of its last use.
+-- Notes the time of an image's last use: that of its description's file.
 local function touch(folder, name)
   local root <close> = core.fs.root(folder)
   local now = os.time()
@@ -111,7 +111,7 @@ local function make_once(build_layers, path, opts)
 end
 
 --- Finds an image, or makes it. Waits.
----@param key string of what it is made of; another writer has other images for it
+---@param key string that identifies its source; another version of the writer has other images for it
 ---@param build_layers fun(build: userdata, on_progress: function?): any, string?, string? lays the layers
 ---@param opts { cache: string, arch: string, max_entries: integer, max_bytes: integer, on_progress: function?, from: string? }
 ---@return { path: string, digest: string, size: integer, has_init: string?, arch: string, no_root: string? }|nil, string?, string?

@@ -45,7 +45,7 @@ end
 
 --- The layers that an archive is built of. Does not wait but for its small files.
 ---@param store vmctl.ImageStore
----@param tag? string what stands behind the last ":" of its name
+---@param tag? string the part behind the last ":" of its name
 ---@param arch string "amd64", "arm64" …
 ---@return { layers: { part: table, diff_id: string }[], config: table }|nil, string?, string?
 function M.open(store, tag, arch)

@@ -74,7 +74,7 @@ function M.image(spec, opts)
   return image
 end
 
---- Tells an archive of an image from another one, by what is in it. Waits: one that is packed may be unpacked into the cache.
+--- Tells an archive of an image from another one, by its contents. Waits: a compressed one may be unpacked into the cache.
 ---@param path string
 ---@param opts? table as for image
 ---@return "docker-archive"|"oci-archive"|nil kind nil: neither, or no archive

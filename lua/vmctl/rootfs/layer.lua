@@ -1,4 +1,4 @@
---- The bytes of a layer, unpacked: a program that keeps the format does it, and a worker reads what it writes.
+--- The bytes of a layer, unpacked: a program unpacks them, and a worker reads its output.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local packing = require "vmctl.rootfs.packing"
@@ -11,7 +11,7 @@ local M = {}
 local LIMIT = 3600   -- seconds for one layer
 local LOOK = 0.25    -- seconds between two words about the progress
 
--- Waits for a step; tells meanwhile how far it is.
+-- Waits for a step, and reports its progress meanwhile.
 local function wait_step(build, deadline, on_progress)
   while true do
     local result, err, code = build:wait(math.min(LOOK, math.max(0, deadline - core.now())))
@@ -21,10 +21,10 @@ local function wait_step(build, deadline, on_progress)
   end
 end
 
---- Reads what a command writes as the next layer. Waits.
+--- Reads the output of a command as the next layer. Waits.
 ---@param build userdata a vmctl.RootfsBuild
 ---@param command string[] and options of vmctl.process.spawn
----@return string|nil digest of what was read, string?, string?
+---@return string|nil digest of the bytes, string?, string?
 function M.from_command(build, command, on_progress)
   command.stdout, command.stderr, command.death_signal, command.sweep = "pipe", "pipe", "KILL", true
   local child, err, code = process.spawn(command)

@@ -1,4 +1,4 @@
---- Images under names of this user's, as `vmctl image` keeps them: DATA/images/HASH-OF-NAME.json says what an image is, and
+--- Images under names of this user's, as `vmctl image` keeps them: DATA/images/HASH-OF-NAME.json describes an image, and
 --- DATA/images/DIGEST.erofs is a second name of the file in the cache. DATA is $XDG_DATA_HOME/vmctl.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -19,7 +19,7 @@ local LOCK_LIMIT = 60             -- seconds
 
 local SHAPE = { name = "string", digest = "string", arch = "string", from = "string", created = "integer", config = {} }
 
---- Says if an image may be called so: "tool", "debian:12", "localhost:5000/some/tool:1". Does not wait.
+--- Tells if a text can be the name of an image: "tool", "debian:12", "localhost:5000/some/tool:1". Does not wait.
 ---@param name string
 ---@return true|nil, string?, string? code EINVAL
 function M.check_name(name)
@@ -34,7 +34,7 @@ local function place(home, name) return ("%s/%s.json"):format(home, core.sha256(
 
 local function file_of(home, digest) return ("%s/%s.erofs"):format(home, digest:sub(8)) end
 
--- The folder is this user's alone; what is in a file is still looked at.
+-- Reads a description. The folder is this user's alone; the file's content is checked nevertheless.
 local function read(home, path)
   local text = core.fs.read(path, MOST)
   local entry = text and json.decode(text)
@@ -119,7 +119,7 @@ function M.keep(name, image, opts)
   return entry
 end
 
---- Removes files that no name has: of an image whose name another one got, and of processes that were killed. The lock is held.
+--- Removes files without a name: of images that have lost theirs, and of killed processes. The lock is held.
 ---@param home string
 function M.sweep(home)
   local used = {}
@@ -130,7 +130,7 @@ function M.sweep(home)
   end
 end
 
---- Takes a name away from an image; the file goes with its last one. Waits.
+--- Removes a name from an image; the file is removed with its last name. Waits.
 ---@param name string
 ---@return true|nil, string?, string? code ENOENT
 function M.forget(name)

@@ -26,7 +26,7 @@ end
 --- The digits of a SHA-256 as images write it, or false. Does not wait.
 function M.is_digest(text) return type(text) == "string" and #text == 71 and text:match "^sha256:([0-9a-f]+)$" end
 
--- The digits of a descriptor's digest, whose form is looked at.
+-- The digits of a descriptor's digest, whose form is checked.
 local function hex_of(descriptor, what)
   local hex = type(descriptor) == "table" and M.is_digest(descriptor.digest)
   if not hex then return fail("%s has no sha256 digest", what) end
@@ -44,13 +44,13 @@ local function read_blob(store, descriptor, what)
   return M.decode(bytes, what)
 end
 
--- The tags that there are, for a message.
+-- Lists the tags, for a message.
 local function told_tags(tags)
   local shown = log.one_line(table.concat(tags, ", "), SHOWN)
   return shown ~= "" and (" (it has %s)"):format(shown) or ""
 end
 
---- A failure that names a tag, with those that there are. Does not wait.
+--- A failure that names a tag, and lists the existing ones. Does not wait.
 ---@return nil, string, string
 function M.no_image(what, tag, tags)
   if not tag then return errors.fail("ENOENT", "the %s has no image", what) end
@@ -61,7 +61,7 @@ local function list_of(value) return type(value) == "table" and value or {} end
 
 local function tag_of(descriptor) return list_of(descriptor.annotations)[REF] end
 
--- The one that is asked for: by its tag, and where there are several, by its platform.
+-- Chooses an image: by its tag, and of several by its platform.
 local function choose(index, tag, arch)
   local fitting, others, tags = {}, {}, {}
   for _, each in ipairs(list_of(index.manifests)) do
@@ -95,7 +95,7 @@ local function manifest_of(store, index, tag, arch, depth)
   return manifest_of(store, manifest, nil, arch, depth + 1)
 end
 
---- Looks whether an image's configuration is for an architecture. Does not wait.
+--- Checks that an image's configuration is for an architecture. Does not wait.
 ---@return true|nil, string?, string? code EPROTO
 function M.check_arch(config, arch)
   if not config.architecture or config.architecture == arch then return true end

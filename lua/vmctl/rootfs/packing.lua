@@ -1,4 +1,4 @@
---- The programs that unpack what is packed, found by its first bytes.
+--- The programs that unpack compressed files, found by their first bytes.
 local M = {}
 
 M.HEAD = 8 -- bytes to look at
@@ -18,7 +18,7 @@ end
 ---@return "gzip"|"zstd"|"xz"|"bzip2"|nil
 function M.program(head) return find(KNOWN, head) end
 
---- The program that has packed bytes which begin so, where it is none of those that are known here; else nil. Does not wait.
+--- The program that has packed bytes which begin so, if it is one that cannot be used here; else nil. Does not wait.
 ---@param head string
 ---@return string|nil
 function M.foreign(head) return find(FOREIGN, head) end

@@ -60,7 +60,7 @@ function M.list(folder)
   return entries
 end
 
--- Removes what nobody makes and no guest has.
+-- Removes an entry, unless somebody makes it or a guest has it.
 local function remove(entry)
   local making <close> = core.lock_file(entry.path .. ".lock")
   if not making then return false end
@@ -86,7 +86,7 @@ function M.remove(digest, folder)
   return errors.fail("EBUSY", "%s: a guest has it, or it is being made", digest)
 end
 
--- Removes what belongs to no image: staged files and locks of processes that have gone.
+-- Removes files that belong to no image: staged files and locks of processes that have ended.
 local function sweep(folder, ending)
   for _, name in ipairs(fs.list(folder) or {}) do
     local image = name:match("^(%x+" .. ending .. ")%.")
@@ -100,10 +100,10 @@ local function sweep(folder, ending)
   end
 end
 
---- Removes from a cache what was not used for long, and what killed processes have left. An image that a guest has stays, and so does
---- one that was asked for within the last minute. Waits.
----@param opts? { cache: string?, keep_bytes: integer?, unused: number? } keep_bytes: what was used last stays as long as all has no more
--- than so many bytes; unused: what was not used for so many seconds goes (30 days, if neither is given)
+--- Removes from a cache images that were not used for long, and leftovers of killed processes. An image that a guest has stays, and so
+--- does one that was asked for within the last minute. Waits.
+---@param opts? { cache: string?, keep_bytes: integer?, unused: number? } keep_bytes: the entries that were used last stay, up to so many
+-- bytes in all; unused: entries that were not used for so many seconds are removed (30 days, if neither is given)
 ---@return { kind: string, path: string, name: string, size: integer }[] removed
 function M.prune(opts)
   opts = opts or {}

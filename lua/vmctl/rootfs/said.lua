@@ -1,4 +1,4 @@
---- The standard error of a program. It is read as it comes: a program that says much would otherwise wait for ever.
+--- The standard error of a program. It is read as it comes: a program that writes much would otherwise wait for ever.
 local collect = require "vmctl.process.collect"
 local log = require "vmctl.log"
 local task = require "vmctl.base.task"
@@ -12,8 +12,8 @@ local LAST = 1         -- seconds: others may still hold the pipe of a program t
 
 --- Calls a function while a child's standard error is read. Waits.
 ---@param child vmctl.Child with a pipe for its standard error
----@param fn fun(words: fun(): string): any, string?, string? words: what the child has said, as one line; it waits a moment
----@return any, string?, string? what the function returns
+---@param fn fun(words: fun(): string): any, string?, string? words: the child's output, as one line; it waits a moment
+---@return any, string?, string? the results of the function
 function M.listen(child, fn)
   return task.scope(function(scope)
     local said = collect.collector(MOST)

@@ -27,7 +27,7 @@ local function copy(from, to)
   end)
 end
 
---- Gives a file a second name; one that is there stays. Waits where it has to be copied.
+--- Gives a file a second name; an existing file of that name stays. Waits if the file has to be copied.
 ---@param from string absolute
 ---@param to string absolute
 ---@return true|nil, string?, string? code ENOENT …

@@ -53,7 +53,7 @@ function methods:read(n)
   return data
 end
 
---- All of it, of which there must be no more than so many bytes. Waits for the file system.
+--- All of its bytes, which must be no more than so many. Waits for the file system.
 ---@param most integer bytes
 ---@return string|nil, string?, string? code ETOOBIG
 function methods:all(most)
@@ -67,15 +67,15 @@ function methods:all(most)
   end
 end
 
---- Leaves n bytes out.
----@return boolean|nil whether they were there
+--- Skips n bytes.
+---@return boolean|nil whether there were as many
 function methods:skip(n)
   if n > self.size - self._at then return nil end
   self._at = self._at + n
   return true
 end
 
---- Where it is, as an offset in the file.
+--- Its position, as an offset in the file.
 ---@return integer
 function methods:position() return self.offset + self._at end
 

@@ -1,5 +1,5 @@
---- The sources that an image can be made of. Each gives { key = a text that names its content, config = what an image says of its commands,
---- build = function(build, on_progress), which lays its layers, held = what the caller closes when it needs no layer any more }.
+--- The sources that an image can be made of. Each gives { key = a text that names its content, config = an image's settings for commands,
+--- build = function(build, on_progress), which adds its layers, held = an object that the caller closes when it needs no more layers }.
 local cache = require "vmctl.rootfs.cache"
 local core = require "vmctl.core"
 local docker = require "vmctl.rootfs.docker"
@@ -42,7 +42,7 @@ function M.output_of(command, most)
   end)
 end
 
--- The digest of a packed layer is looked at before anything is made of it.
+-- Checks the digest of a packed layer before it is used.
 local function check_packed(build, i, each)
   local found, err, code = layer.digest(build, each.part)
   if not found then return nil, ("layer %d: %s"):format(i, err), code end
@@ -157,7 +157,7 @@ function M.tar(what)
   return { key = ("tar %s"):format(told:match "%x+"), build = build }
 end
 
---- Lays an archive that a function writes into a file of its own. Waits.
+--- Adds an archive that a function writes, by a temporary file. Waits.
 ---@param write fun(path: string): any, string?, string?
 function M.lay_file(build, write, on_progress)
   local folder, err, code = core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-rootfs")

@@ -26,8 +26,8 @@ local function split_tag(path)
   return path:gsub(":$", ""), nil
 end
 
---- Reads what a root is: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "image:NAME", "dir:PATH",
---- "tar:FILE", "disk:FILE", or { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
+--- Reads the text of a root: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "image:NAME",
+--- "dir:PATH", "tar:FILE", "disk:FILE", or { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
 ---@param spec string|table
 ---@return { kind: string, path: string?, tag: string?, name: string?, size: integer? }|nil what kind: oci, oci-archive,
 -- docker-archive, docker, image, dir, tar, disk or empty

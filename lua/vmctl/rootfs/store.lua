@@ -1,4 +1,4 @@
---- Where an image's files are: in a folder, or in an archive that is read where it stands and never unpacked. Both find a name's bytes.
+--- An image's files: in a folder, or in an archive that is read in place and never unpacked. Both find the bytes of a name.
 local errors = require "vmctl.errors"
 local slice = require "vmctl.rootfs.slice"
 local tar = require "vmctl.tar.read"

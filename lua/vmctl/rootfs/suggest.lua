@@ -1,5 +1,4 @@
---- What may have been meant by a root that is not to be understood: a path or a name of a registry without what stands before it, or a
---- mistaken word before it.
+--- Suggests a root for a text that is none: a path or a name of a registry that lacks its prefix, or has a mistaken one.
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 
@@ -17,7 +16,7 @@ local function of_path(text, kind)
   return "disk:" .. text
 end
 
---- A root that is near to a text, or nil. Does not wait, but for the file system.
+--- A root that is similar to a text, or nil. Does not wait, but for the file system.
 ---@param text string
 ---@return string|nil
 function M.of(text)

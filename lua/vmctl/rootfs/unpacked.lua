@@ -106,11 +106,11 @@ function M.head(path, size)
   return data or ""
 end
 
---- Where an archive can be read in place: as it stands, or unpacked in the cache. Waits.
+--- Where an archive can be read in place: as it is, or unpacked in the cache. Waits.
 ---@param path string
 ---@param opts { cache: string, max_bytes: integer, on_progress: fun(state: { bytes: integer })? }
 ---@return string|nil path
----@return vmctl.File|string|nil held what keeps the unpacked one from being cleaned up, which the caller closes; or a message
+---@return vmctl.File|string|nil held protects the unpacked one from the clean-up until the caller closes it; or a message
 ---@return string? code EPROTO: damaged, or packed by something unknown; ETOOBIG; ENOSPC; ENOENT: no such file, or no such program
 function M.find(path, opts)
   local packed <close>, err, code = slice.open { path = path, offset = 0 } -- luacheck: ignore
