@@ -23,8 +23,8 @@ local function sorted_keys(list)
   return keys
 end
 
--- As many places as attempts may be made at a time. Only attempts need one, not the pauses between them: a probe that is never
--- ready keeps nobody from being asked.
+-- Makes a gate that limits the number of attempts at a time. Pauses between attempts do not count, so that a probe that is never ready
+-- does not block others.
 local function make_gate(places)
   local gate = channel.channel(places)
   for _ = 1, places do gate:send(true) end
@@ -65,7 +65,7 @@ local function pending(keys, results)
   return left
 end
 
--- Says what is waited for until it is told to end.
+-- Reports the probes that are waited for, until it is told to end.
 local function tell(keys, states, results)
   local begin, said = core.now(), core.now()
   while core.sleep(SHOW_EVERY) do
@@ -86,7 +86,7 @@ local function wait_for(state)
   return { ready = false, seconds = state:seconds(), attempts = state.attempts, message = err, code = code }
 end
 
--- Fills `results`; the key whose failure ended it all, if one did.
+-- Fills `results`. Returns the key of the failure that has ended all waits, if there is one.
 local function run_all(keys, states, results)
   local hopeless
   task.scope(function(scope)

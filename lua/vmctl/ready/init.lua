@@ -1,6 +1,5 @@
---- Readiness: waiting until a guest, or anything else, is as it should be. What is refused while a guest boots is asked again,
--- with growing pauses and a deadline for all of it; what can never become good ends the wait at once, and so does a machine's
--- end.
+--- Readiness: waiting until a guest, or anything else, is ready. A probe that fails while a guest boots is repeated with growing pauses,
+-- up to a deadline. A final failure ends the wait at once, and so does a machine's end.
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 local probes = require "vmctl.ready.probes"
@@ -21,11 +20,11 @@ local function as_probe(probe, level)
   error(("ready: a probe or a function expected, got %s"):format(type(probe)), level + 1)
 end
 
---- Waits until a probe is good.
+--- Waits until a probe succeeds.
 ---@param probe vmctl.Probe|function one of vmctl.ready's probes, or a function (see `fn`)
 ---@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function? }|number seconds for all of
 -- it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message,
---- code) is called after each, without a message when it was good
+--- code) is called after each, without a message when it succeeded
 ---@return number|nil seconds since the call, any message or the probe's value
 ---@return string? code ETIMEDOUT; ERESET: the machine's QEMU has ended; else that of the failure that no waiting mends
 function M.wait(probe, opts)
@@ -36,8 +35,8 @@ function M.wait(probe, opts)
   return state:seconds(), value
 end
 
---- Waits until all probes are good, side by side, under one deadline. When one of them can never become good, the others are
--- given up. See vmctl.ready.all.
+--- Waits until all probes succeed, side by side, under one deadline. A final failure of one cancels the others. See
+-- vmctl.ready.all.
 ---@param list table probes or functions, by number or by name; options as for `wait`, and concurrency: how many may ask at a
 -- time (64); on_attempt(key, number, message, code)
 ---@return table<any, { ready: true, seconds: number, value: any, attempts: integer }>|nil results by the same keys

@@ -1,4 +1,4 @@
---- Probes of ports: something accepts connections there, and says what is expected.
+--- Probes of ports: they accept connections, and send the expected bytes.
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"

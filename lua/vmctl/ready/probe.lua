@@ -1,4 +1,4 @@
---- The class of probes, and what all kinds of them need.
+--- The class of probes, with functions for all kinds of them.
 local target = require "vmctl.base.target"
 
 local M = {}
@@ -8,7 +8,7 @@ local M = {}
 ---@field kind string
 local mt = { __name = "vmctl.Probe", __tostring = function(self) return self.label end }
 
---- Says if a value is a probe object. Does not wait.
+--- Tells if a value is a probe object. Does not wait.
 ---@param value any
 ---@return boolean
 function M.is_probe(value) return getmetatable(value) == mt end
@@ -35,7 +35,7 @@ function M.never(label, err, code)
   return M.make("fn", label, function() return nil, err, code end)
 end
 
---- The kind of address that a client reaches its guest by. Does not wait.
+--- The kind of address by which a client reaches its guest. Does not wait.
 ---@param client table
 ---@return string|nil
 function M.transport(client)

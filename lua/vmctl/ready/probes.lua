@@ -1,4 +1,4 @@
---- Probes: objects that ask once whether something is ready. Making one does not wait.
+--- Probes: objects that check readiness once. Making one does not wait.
 local address = require "vmctl.net.address"
 local exec = require "vmctl.exec"
 local log = require "vmctl.log"
@@ -12,9 +12,9 @@ local M = {}
 
 local make, never, transport, resolve_exec = probe.make, probe.never, probe.transport, probe.resolve_exec
 
-local STDERR_TAIL = 200   -- bytes of a failed command's words
+local STDERR_TAIL = 200   -- bytes of a failed command's standard error
 
---- Says if a value is a probe object.
+--- Tells if a value is a probe object.
 function M.is_probe(value) return probe.is_probe(value) end
 
 local GOOD = { ready = true, healthy = true }
@@ -99,14 +99,14 @@ end
 ---@param port_or_options? integer|table
 ---@param host? string as the guest sees it; "127.0.0.1", the guest itself
 ---@param opts? { read: boolean?, expect: string?, plain: boolean?, send: string? } read: at least one byte must come; expect: a
--- Lua pattern (plain: a text) that must be in what comes; send: what to say first
+-- Lua pattern (plain: a text) that the received bytes must match; send: bytes that are sent first
 ---@return vmctl.Probe
 function M.port(where, port_or_options, host, opts)
   if math.type(port_or_options) == "integer" then return ports.inside(where, port_or_options, host, opts) end
   return ports.outside(where, port_or_options)
 end
 
---- A guest's console shows a Lua pattern, in what it has kept or in what comes. The probe's value: the match.
+--- A guest's console shows a Lua pattern, in its kept or its further output. The probe's value: the match.
 ---@param vm vmctl.Machine
 ---@param pattern string
 ---@param opts? { plain: boolean? }
@@ -137,7 +137,7 @@ end
 function M.system(where)
   local client, name, machine = resolve_exec(where, "ready.system")
   local function attempt(_, timeout)
-    local kind, err, code = system.await(client, timeout * 0.8) -- and the rest for what it still waits for
+    local kind, err, code = system.await(client, timeout * 0.8) -- and the rest for its report of a failure
     if kind then return kind end
     return nil, err, code
   end
@@ -154,7 +154,7 @@ local function run_attempt(command)
   end
 end
 
---- A file (of any type) is there in the guest. The probe's value: true.
+--- A file (of any type) exists in the guest. The probe's value: true.
 ---@param where vmctl.Machine|vmctl.ExecClient
 ---@param path string
 ---@return vmctl.Probe

@@ -1,4 +1,4 @@
---- Which failures of a probe mean "not yet", and which "never".
+--- Tells failures of a probe that mean "not yet" from those that mean "never".
 local errors = require "vmctl.errors"
 
 local M = {}
@@ -16,21 +16,21 @@ local NEVER = set("EINVAL", "ECLOSED", "ENOTSUP", "ENOSYS", "EACCES", "EPERM", "
 -- A shortage of ours may pass, and a guest's name may come with its lease.
 local ANYWHERE = set("ETIMEDOUT", "EMFILE", "ENFILE", "ERESOLVE")
 
--- Beyond what `errors.retryable` says of the way: a serial line carries the noise of the boot before the agent's answers, and
--- what a guest refuses now it may do when more of it is up.
+-- Failures that are not final besides those of `errors.retryable`: a serial line carries other output of the boot before the agent's
+-- answers, and a guest may do later what it refuses during the boot.
 local kinds = {
   stereos = set("EPROTO", "ETOOBIG", "EREMOTE"),
   exec = set("EPROTO", "ETOOBIG", "EREMOTE"),
-  port = set("EPROTO"),                        -- half of what was expected, then the end
+  port = set("EPROTO"),                        -- a part of the expected bytes, then the end
   forward = set("EPROTO", "EREMOTE"),          -- the agent says that the port is closed
   console = set(),
   command = set("EPROTO", "EREMOTE", "EEXIT"), -- a file is a command's answer as well
   system = set("EPROTO"),                      -- one that is degraded stays so
 }
 
---- Says if a failure of a probe is final.
+--- Tells if a failure of a probe is final.
 ---@param kind "stereos"|"exec"|"port"|"forward"|"console"|"command"|"system"|"fn" fn: all codes but the hopeless are "not yet"
----@param transport? string the kind of the address on the way
+---@param transport? string the kind of the probe's address
 ---@param code? string nil: a plain "no", which may change
 ---@return boolean
 function M.is_final(kind, transport, code)

@@ -1,4 +1,4 @@
---- One probe, asked again and again until it is good, can never be, or the time is over.
+--- Repeats a probe until it succeeds, fails finally, or the time is over.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local retry = require "vmctl.ready.retry"
@@ -7,9 +7,9 @@ local task = require "vmctl.base.task"
 local M = {}
 
 local FIRST_PAUSE, GROWTH, LEAST_PAUSE = 0.01, 1.6, 0.001 -- seconds; the factor; not even an interval of 0 may spin
-local JITTER = 0.25      -- the part of a pause that chance may take away: many waits shall not beat in time
+local JITTER = 0.25      -- the part of a pause that is random: many waits must not run in step
 local SAY_EVERY = 5      -- seconds between two lines of the log
-local SHOW_AFTER = 0.5   -- seconds until a terminal shows that something is waited for
+local SHOW_AFTER = 0.5   -- seconds until a terminal shows the wait
 local LAST_SHOWN = 120   -- bytes of the last failure in such a line
 
 local methods = {}
@@ -29,13 +29,13 @@ end
 
 function methods:seconds() return core.now() - self.begin end
 
---- "12.0 s, 30 attempts, last: …": how far it is.
+--- Its progress: "12.0 s, 30 attempts, last: …".
 function methods:progress()
   local attempts = self.attempts == 1 and "1 attempt" or self.attempts .. " attempts"
   return ("%.1f s, %s, last: %s"):format(self:seconds(), attempts, log.one_line(self.last, LAST_SHOWN))
 end
 
---- Says that it still waits, on a terminal and now and then in the log.
+--- Reports that it still waits, on a terminal and now and then in the log.
 function methods:tell()
   local now = core.now()
   if now - self.begin >= SHOW_AFTER then
@@ -48,14 +48,14 @@ function methods:tell()
   end
 end
 
--- A last attempt that was cut short by the deadline knows less than the one before it.
+-- Notes the failure of an attempt, unless the deadline has cut it short: then the failure before tells more.
 local function note(self, err, code, cut_short)
   if code == "ETIMEDOUT" and cut_short and self.attempts > 1 then return end
   self.code = code
   if code ~= "ECANCELED" or self.attempts == 1 then self.last = err end
 end
 
--- Asks once. True and the value; false and whether it is final.
+-- Asks once. Returns true and the value; or false, and true for a final failure.
 local function attempt(self)
   local left = self.deadline - core.now()
   local limit = math.max(0, math.min(self.opts.attempt_timeout, left))
@@ -67,7 +67,7 @@ local function attempt(self)
   return false, retry.is_final(self.probe.kind, self.probe.transport, code)
 end
 
--- Through the gate, where several waits share a number of attempts. A probe that only listens needs no place there.
+-- Asks through the gate, where several waits share a number of attempts. A probe that only listens does not count there.
 local function attempt_in_turn(self)
   local gate = self.opts.gate
   if not gate or self.probe.passive then return attempt(self) end
@@ -87,7 +87,7 @@ local function pause_after(self, pause)
   return core.sleep(math.max(0, math.min(wanted, self.deadline - core.now())))
 end
 
--- The value, or nil and "late", "never" or "ended" (our own task was told to end).
+-- Asks repeatedly. Returns the value, or nil and "late", "never" or "ended" (our own task was cancelled).
 local function ask_until(self)
   local pause = FIRST_PAUSE
   while true do
@@ -106,7 +106,7 @@ local function ask_until(self)
   end
 end
 
--- Beside a machine whose end ends the wait at once. What the attempt says that is cut off by that comes too late.
+-- Asks beside a machine, whose end ends the wait at once, without the result of the present attempt.
 local function ask_beside_machine(self)
   local vm = self.probe.machine
   local value, how, last, code = task.race {
@@ -134,7 +134,7 @@ local function ended_text(self, how)
   return ("wait for %s: given up after %.1f s, %s; the last: %s"):format(self.label, seconds, attempts, self.last)
 end
 
---- Waits until the probe is good.
+--- Waits until the probe succeeds.
 ---@return any|nil value, string? message with the last lines of a machine's console, string? code
 function methods:run()
   local value, how

@@ -10,7 +10,7 @@ local texts = require "vmctl.text"
 local M = {}
 
 local TIMEOUT = 60              -- seconds for the entries that are there
-local LINES = 1000              -- entries, where nothing else is said
+local LINES = 1000              -- entries, by default
 local MOST = 4 << 20            -- bytes of them that are kept
 local LONGEST = 1 << 20         -- bytes of one entry
 local STDERR = 4096
@@ -31,7 +31,7 @@ local known = {
 ---@field lines? integer the newest so many entries (1000; of a journal that is followed: 0, or those since `since`)
 ---@field priority? string|integer the least: "err", "warning" … or 0 to 7
 ---@field boot? boolean of this start of the guest alone (true)
----@field identifier? string of what calls itself so
+---@field identifier? string of a program, by its own name
 ---@field fields? string[] further fields of the journal that `fields` of an entry shall have: "_CMDLINE" …
 ---@field max_bytes? integer of JSON that are kept of older entries (4 MiB)
 ---@field follow? boolean those that come as well
@@ -45,7 +45,7 @@ local known = {
 ---@field unit? string that has said it, or of which systemd speaks
 ---@field identifier? string the name that its program gives itself
 ---@field pid? integer
----@field cursor string its place in the journal
+---@field cursor string its position in the journal
 ---@field fields table<string, any> as the journal has them
 
 local function time_word(value) return type(value) == "number" and ("@%.6f"):format(value) or value end
@@ -97,7 +97,7 @@ local function number_of(value)
   return number or nil
 end
 
---- An entry of a line of JSON; nil for what is none. Does not wait.
+--- An entry of a line of JSON; nil for another line. Does not wait.
 ---@param line string
 ---@return vmctl.JournalEntry|nil
 function M.parse(line)
@@ -117,7 +117,7 @@ end
 local methods = {}
 local mt = { __name = "vmctl.Journal", __index = methods }
 
--- Takes what has come apart into lines. One that is too long is passed over.
+-- Splits received data into lines. A line that is too long is dropped.
 local function take(self, data)
   local from = 1
   while true do
@@ -142,7 +142,7 @@ local function take(self, data)
   end
 end
 
--- How journalctl has ended.
+-- The failure for journalctl's end.
 local function ended(self)
   local record, err, code = self._process:wait(TIMEOUT)
   if not record then return nil, err, code end
@@ -186,7 +186,7 @@ function methods:entries()
   end
 end
 
---- Ends it; what waits for an entry gets ECLOSED. Idempotent, never waits.
+--- Ends it; a task that waits for an entry gets ECLOSED. Idempotent, never waits.
 ---@return true
 function methods:close()
   self._closed = true
@@ -204,7 +204,7 @@ local function open(exec, words, opts, limit)
   }, mt)
 end
 
--- All entries that are there. Of too many the oldest are given up.
+-- Collects all present entries. Of too many the oldest are dropped.
 local function collect(journal, most, deadline)
   local list, sizes, first, last, bytes = {}, {}, 1, 0, 0
   while true do
@@ -223,7 +223,7 @@ local function collect(journal, most, deadline)
   return kept
 end
 
--- The place behind the newest entry: what comes while journalctl starts is not to be missed.
+-- The cursor of the newest entry, so that entries that come while journalctl starts are not missed.
 local function find_end(exec, opts)
   local journal <close>, err, code = open(exec, { "journalctl", "--no-pager", "-q", "-o", "json", "--output-fields=PRIORITY", -- luacheck: ignore
     "--lines=1" }, opts)

@@ -1,4 +1,4 @@
---- Waiting until a guest's system is up: systemd or OpenRC has started all that it is to start.
+--- Waiting until a guest's system is up: systemd or OpenRC has started all services.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local systemctl = require "vmctl.system.systemctl"

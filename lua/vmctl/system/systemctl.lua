@@ -1,4 +1,4 @@
---- Calls of systemctl in a guest (systemctl(1)), and what it says of units.
+--- Calls of systemctl in a guest (systemctl(1)), and reports of units.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -7,7 +7,7 @@ local texts = require "vmctl.text"
 local M = {}
 
 local TIMEOUT = 120                     -- seconds for a call
-local REPORT = 10                       -- seconds for what a failure's report asks
+local REPORT = 10                       -- seconds for each question of a failure's report
 local MOST = 1 << 20                    -- bytes of an answer that are kept
 local LINES, BYTES, UNITS = 10, 2048, 5 -- of a journal's tail in a report; units that have one
 
@@ -16,7 +16,7 @@ XDG_RUNTIME_DIR=/run/user/$(id -u); DBUS_SESSION_BUS_ADDRESS=unix:path=$XDG_RUNT
 export XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS
 exec "$@"]]
 
---- The failure of a call for a program of systemd's that a guest has not. Does not wait.
+--- The failure of a call for a program of systemd's that a guest lacks. Does not wait.
 ---@param program string
 ---@return nil, string, string code ENOTSUP
 function M.lacks(program)
@@ -51,7 +51,7 @@ function M.words_of(record)
   return said ~= "" and said or how
 end
 
---- The properties in what `systemctl show` prints. A value may have several lines. Does not wait.
+--- The properties in the output of `systemctl show`. A value may have several lines. Does not wait.
 ---@param text string
 ---@return table<string, string>
 function M.parse(text)

@@ -18,8 +18,8 @@ local wait_options = { timeout = "number", user = "string", state = "string" }
 local methods = {}
 local mt = { __name = "vmctl.Unit", __index = methods, __tostring = function(self) return ("vmctl.Unit(%s)"):format(self.name) end }
 
---- Makes the unit's object. Does not wait, and does not ask whether there is such a unit. Raises where it is no unit's name.
----@param target fun(): table|nil, string?, string? gives what runs commands
+--- Makes the unit's object. Does not wait, and does not ask if there is such a unit. Raises for a text that is no unit's name.
+---@param target fun(): table|nil, string?, string? gives the object that runs commands
 ---@param name string
 ---@param where string for messages
 ---@param user? string whose service manager it is
@@ -46,7 +46,7 @@ local function do_verb(self, words, opts)
 end
 
 for _, verb in ipairs { "start", "stop", "restart", "reload", "enable", "disable", "mask", "unmask", "reset-failed" } do
-  --- Has systemd do that, and waits until its job has ended.
+  --- Has systemd execute this verb, and waits until its job has ended.
   ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
   ---@return true|nil, string? message with the state of the unit and the tail of its journal
   ---@return string? code EEXIT: systemd said no; ENOTSUP: the guest has no systemctl; ETIMEDOUT
@@ -74,7 +74,7 @@ function methods:is_active()
   return found.ActiveState == "active"
 end
 
--- True when it is so; nil and a reason when it is not yet; false and a reason when nothing is about to make it so.
+-- True if the unit is in the state; nil and a reason if it is not yet; false and a reason if no job will bring it there.
 local function look(found, state)
   if found.ActiveState == state then return true end
   local seen = ("%s (%s)"):format(found.ActiveState, found.SubState)
