@@ -18,7 +18,7 @@ local function find_parts(file, size)
   return sum < size and map or nil, sum
 end
 
---- Puts what an open file is into its entry. Waits for the file system.
+--- Adds the properties of an open file to its entry. Waits for the file system.
 ---@param entry vmctl.TarEntry
 ---@param info table of file:stat()
 ---@param file vmctl.File
@@ -30,7 +30,7 @@ function M.describe(entry, info, file)
   end
 end
 
---- Says if a failure means that a file is no longer there (ESRCH: of a process that has ended).
+--- Tells if a failure means that a file is no longer there (ESRCH: of a process that has ended).
 ---@param code string?
 function M.has_gone(code) return code == "ENOENT" or code == "ESRCH" end
 

@@ -23,7 +23,7 @@ local function take_record(body, from, stop, last, values)
   return xattrs.add(values, name, body:sub(stop + 1, last))
 end
 
---- "LENGTH key=value\n", one after the other; of all but the known keys nothing is kept.
+--- Parses records "LENGTH key=value\n", one after the other; unknown keys are dropped.
 ---@param body string
 ---@param values table gets them
 ---@return true|nil, string?, string?
@@ -58,7 +58,7 @@ local function apply_time(entry, value)
   return true
 end
 
---- Puts what they say into the entry that they stand before.
+--- Applies the records to the entry that follows them.
 ---@param entry table
 ---@param values table
 ---@return true|nil, string?, string?

@@ -1,6 +1,6 @@
 --- Reads untrusted tar archives: ustar, GNU's long names and base-256 numbers, pax headers, GNU's sparse files of
---- format 1.0. Every number is checked before it is used, and of headers only what has a meaning here is kept; where an entry
---- would lie is not this file's business.
+--- format 1.0. Every number is checked before it is used, and only those fields of headers that have a meaning here are kept. Paths are
+--- not checked here.
 local pax = require "vmctl.tar.pax"
 local sparse = require "vmctl.tar.sparse"
 
@@ -11,7 +11,7 @@ local MOST_NAME = 1 << 20    -- bytes of a long name
 local MOST_PAX = 4 << 20     -- bytes of a pax header
 local MOST_ENTRIES = 2000000
 local MOST_PATH = 4096       -- bytes of a name, as Linux has them
-local MOST_HEADERS = 16      -- of those that say something about one entry
+local MOST_HEADERS = 16      -- headers in front of one entry
 local TYPES = { ["0"] = "file", ["\0"] = "file", ["7"] = "file", ["1"] = "hard", ["2"] = "link", ["3"] = "char", ["4"] = "block",
   ["5"] = "directory", ["6"] = "fifo" }
 local OURS = ("v"):byte()    -- of our agent's archives: nanoseconds where ustar has nothing (docs/wire/exec.md)
@@ -21,7 +21,7 @@ local function broken(text, ...)
   return nil, "tar: " .. text:format(...), "EPROTO"
 end
 
--- Big-endian, its first bit a mark and its second the sign.
+-- A number in base 256: big-endian, the first bit is set, the second one is the sign.
 local function binary(field)
   local value = field:byte() & 0x7f
   if value & 0x40 ~= 0 then value = value - 0x80 end
@@ -52,7 +52,7 @@ local function check_sum(block)
   return sum == number(block:sub(149, 156))
 end
 
--- A header as it stands there.
+-- Parses a header's fields.
 local function parse(block)
   if not check_sum(block) then return broken "a header whose check sum is wrong" end
   local entry = {
@@ -83,7 +83,7 @@ local function read_exact(source, n)
   return table.concat(parts)
 end
 
--- The failure of a read; an end of the stream is one inside an entry.
+-- The failure of a read; the end of the stream is a failure inside an entry.
 local function cut(err, code, where)
   if err and code ~= "EOF" then return nil, err, code end
   return broken("it ends %s", where)
@@ -104,7 +104,7 @@ local function take_global(body)
   return nil, "tar: it breaks off: " .. values["VMCTL.broken"]:sub(1, MOST_PATH):gsub("%c", "?"), "EREMOTE"
 end
 
--- Takes in a header that says something about the next entry: true if it was one; false if it was not.
+-- Takes a header about the next entry: true if it was one; false if it was not.
 local function take_special(source, entry, pending)
   local flag = entry.flag
   if flag ~= "x" and flag ~= "g" and flag ~= "L" and flag ~= "K" then return false end
@@ -123,7 +123,7 @@ local function take_special(source, entry, pending)
   return true
 end
 
--- Lets an entry be seen, and leaves out what was not read of it.
+-- Passes an entry to `visit`, and skips the part of its content that was not read.
 local function show(source, entry, visit, left)
   local function read(n)
     if left == 0 then return "" end
@@ -162,14 +162,14 @@ local function read_entry(source, entry, pending, visit)
 end
 
 --- Reads an archive to its end.
----@param source table with read(n) -> bytes|nil at the end (or nil, message, code), skip(n) -> whether they were there
+---@param source table with read(n) -> bytes|nil at the end (or nil, message, code), skip(n) -> true if there were as many
 ---@param visit fun(entry: table, read: fun(n: integer): string?): true|nil, string?, string? `entry` has path, type (also "hard",
 --- a hard link to `link`, and "other"), mode, uid, gid, mtime (seconds, also before 1970), nsec, size, link, major, minor, if it has
 --- some xattrs, and of a file with holes map ({ offset, size } of each part that `read` gives, ascending) and real_size; `read` gives
 --- content, "" at its end
 ---@param most? integer entries (2,000,000)
 ---@return true|nil, string?, string? code EPROTO, ETOOBIG: more entries, or larger extended attributes; EREMOTE: a writer of ours
---- has said why it breaks off; or what the source failed with
+--- has given the reason why it breaks off; or the failure of the source
 function M.each(source, visit, most)
   local pending, count = {}, 0
   most = most or MOST_ENTRIES

@@ -11,7 +11,7 @@ local function broken(text, ...)
   return nil, "tar: " .. text:format(...), "EPROTO"
 end
 
---- Says if extended headers announce a file with holes.
+--- Tells if extended headers announce a file with holes.
 ---@param pending table<string, string>
 function M.announced(pending)
   return pending["GNU.sparse.major"] ~= nil
@@ -56,7 +56,7 @@ local function read_map(entry, real_size, next_number)
   return map, sum
 end
 
---- Reads the map of a file's parts; the content that follows it is what is left.
+--- Reads the map of a file's parts; the rest is the content.
 ---@param entry table gets map, real_size, and the name that the header says
 ---@param pending table<string, string>
 ---@param read_exact fun(n: integer): string?
@@ -76,7 +76,7 @@ function M.read(entry, pending, read_exact)
   return sum
 end
 
---- The map as it stands in front of a file's parts, and how many bytes the file takes in the archive.
+--- The map in front of a file's parts, and the number of bytes that the file takes in the archive.
 ---@param map { offset: integer, size: integer }[]
 ---@param real_size integer readers make the file as long as the last part says: one without bytes is put there
 ---@return string map, integer stored

@@ -1,12 +1,12 @@
---- A whole tree as an archive's entries: its top as "/", extended attributes, hard links to what has come before, and of files with
---- holes their parts.
+--- A whole tree as an archive's entries: its top as "/", extended attributes, hard links to earlier entries, and of files with holes their
+--- parts.
 local content = require "vmctl.tar.content"
 local links = require "vmctl.tar.links"
 local walk = require "vmctl.tar.walk"
 
 local M = {}
 
--- True for what has gone since its folder was read: nobody misses it.
+-- True if a file has vanished since its folder was read: that is no failure.
 local function unless_gone(err, code)
   if content.has_gone(code) then return true end
   return nil, err, code
@@ -43,8 +43,8 @@ local function visit_entry(state, entry)
   return state.links:keep(entry)
 end
 
---- Calls visit(entry, read) for each, in walk.each's order; `read` gives a file's content. What goes meanwhile is left out, and sockets.
---- Waits for the file system, and lets others run in between.
+--- Calls visit(entry, read) for each, in walk.each's order; `read` gives a file's content. Sockets and files that vanish meanwhile are
+--- left out. Waits for the file system; other tasks run in between.
 ---@param root vmctl.Root
 ---@param skip fun(path: string): boolean
 ---@param visit fun(entry: vmctl.TarEntry, read: function?): true|nil, string?, string? which may wait

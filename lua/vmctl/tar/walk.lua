@@ -1,12 +1,12 @@
---- All that is below a folder, in an order that does not depend on the file system: a folder before what is in it, names by
---- their bytes. No link is followed and no other file system entered: what is mounted there is an empty folder.
+--- The entries below a folder, in an order that does not depend on the file system: a folder before its contents, names by their bytes.
+--- No link is followed and no other file system entered: a mount point is an empty folder.
 local core = require "vmctl.core"
 
 local M = {}
 
 local MOST_DEPTH = 256
 
----@class vmctl.TarEntry what a path is
+---@class vmctl.TarEntry the properties of a path
 ---@field path string absolute
 ---@field type string as core.fs.stat has it
 ---@field mode integer
@@ -17,7 +17,7 @@ local MOST_DEPTH = 256
 ---@field size integer of a file: bytes of content that are read, without holes
 ---@field map? { offset: integer, size: integer }[] of a file with holes: its parts
 ---@field real_size? integer of a file with holes: with them
----@field link? string of a symbolic link: what it leads to; of a hard link ("hard" is its type): the name that came before
+---@field link? string of a symbolic link: its target; of a hard link ("hard" is its type): an earlier name of the file
 ---@field xattrs? table<string, string> extended attributes
 ---@field major? integer
 ---@field minor? integer
@@ -68,11 +68,11 @@ local function visit_folder(state, folder, depth)
   return true
 end
 
---- Calls visit(entry) for each. Lets others run in between.
+--- Calls visit(entry) for each. Other tasks run in between.
 ---@param root vmctl.Root
 ---@param skip fun(path: string): boolean
 ---@param visit fun(entry: vmctl.TarEntry): true|nil, string?, string? which may wait
----@param gone? fun(path: string): true for what has gone since its folder was read
+---@param gone? fun(path: string): true called for a path that has vanished since its folder was read
 ---@return true|nil, string?, string?
 function M.each(root, skip, visit, gone)
   local top, err, code = root:stat "/"

@@ -36,7 +36,7 @@ end
 
 local OURS = { mode = 420, uid = 0, gid = 0, mtime = 0 }
 
--- A header that says something of the next one: "x", "L" or "K".
+-- A header about the next entry: "x", "L" or "K".
 local function special(name, kind, body)
   return header(name, kind, OURS, #body) .. body .. padding(#body)
 end
@@ -90,7 +90,8 @@ local function fill(write, left)
   return true
 end
 
--- Exactly as many bytes as were announced: what a file has lost meanwhile is zeros, and said; what it has gained is left out.
+-- Copies exactly as many bytes as were announced: the rest of a file that has shrunk is zeros, and reported; further bytes of one that has
+-- grown are left out.
 local function copy(write, read, size, stored, name)
   local left, short = size, false
   while left > 0 do
@@ -134,7 +135,7 @@ function M.entry(write, entry, read, knows)
   return copy(write, read, size, stored, name)
 end
 
---- Says in an archive that breaks off why it does; readers but ours see only that its end is missing.
+--- Writes the reason into an archive that breaks off; other readers than ours see only that its end is missing.
 ---@param err string
 function M.broken(write, err)
   return write(special("pax", "g", record("VMCTL.broken", err)))

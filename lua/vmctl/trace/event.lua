@@ -11,7 +11,7 @@ local function encode_value(value)
   return json.encode(value) or '"?"'
 end
 
---- The line of an event, whose members stand in the order in which a person wants to read them. Does not wait.
+--- The line of an event, with its members in the order that is best to read. Does not wait.
 ---@param ev string its kind
 ---@param record table its other members
 ---@return string

@@ -1,9 +1,9 @@
 --- Records the messages of streams in a file: `VMCTL_TRACE=file` (or `start`) records every session of this program, a line of JSON an
 --- event, `print` shows it to a person, and vmctl.replay plays one side of it back.
 ---
---- Secrets are left out: those that the protocols' messages carry (values of environments and secrets, keys, configuration, a
---- command's input, files), and what log.hide was told. Of bytes that are no message of a protocol known here (forwarded
---- sockets, protocols of your own, cc, Ethernet) only the size is kept, unless `raw = true`.
+--- Secrets are left out: those in the protocols' messages (values of environments and secrets, keys, configuration, a command's
+--- input, files), and the texts of log.hide. Of bytes that are no message of a protocol known here (forwarded sockets, protocols of
+--- your own, cc, Ethernet) only the size is kept, unless `raw = true`.
 local options = require "vmctl.base.options"
 
 local M = {}
@@ -13,7 +13,7 @@ local version -- while vmctl itself is still being loaded
 
 local start_options = { max_size = "integer>=4096", data_max = "integer>=0<=4194304", raw = "boolean" }
 
---- Begins to record. The file is this user's alone (mode 0600); what is in it stays. Does not wait.
+--- Begins to record. The file is this user's alone (mode 0600), and is appended to. Does not wait.
 ---@param path string
 ---@param opts? { max_size: integer?, data_max: integer?, raw: boolean? } bytes of the file (256 MiB), beyond which records are
 -- dropped and counted; bytes of a message that are kept (1 MiB); also keep bytes in which secrets cannot be recognised
@@ -36,7 +36,7 @@ function M.stop()
   return ended and ended:close()
 end
 
---- How the recording does: what is in the file, and what is missing from it (a full disk, the limit of its size). Does not wait.
+--- The state of the recording: the counts of recorded and of missing events (a full disk, the limit of its size). Does not wait.
 ---@return { records: integer, dropped: integer, code: string? }|nil counts code: why records were dropped last; nil: not recording
 function M.status()
   return recorder and { records = recorder.records, dropped = recorder.dropped, code = recorder._why }
@@ -92,7 +92,7 @@ function M.print(path, out, opts)
   local view, count = M.view { width = opts.width }, 0
   out = out or io.stdout
   for record in records do
-    local text = view:format(record) -- each of them: what it says depends on those before
+    local text = view:format(record) -- of all of them: a text depends on the records before
     if not opts.session or record.s == opts.session then
       out:write(text, "\n")
       count = count + 1

@@ -1,5 +1,5 @@
---- Decides which parts of a message a trace may keep. Secrets that a protocol's messages are known to carry are replaced; of messages in
---- which nobody can tell them from the rest, only the size is kept. No function here waits.
+--- Decides which parts of a message a trace may keep. Known secrets of a protocol's messages are replaced; of messages whose secrets cannot
+--- be recognised, only the size is kept. No function here waits.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
@@ -13,7 +13,7 @@ local MASK = M.MASK
 local CALLS = 4096 -- ttrpc calls of one connection that are remembered
 
 -- Members of JSON objects. all: each text in it, the names of its members stay; text: itself, if it is a text; base64: it
--- stays, without what log.hide was told.
+-- stays, without the texts of log.hide.
 local exec_members = {
   env = "all", env_b64 = "all", stdin = "all", token = "all", argv_b64 = "base64", stdout = "base64", stderr = "base64",
 }
@@ -40,7 +40,7 @@ local function mask_base64(text)
   return masked == bytes and text or core.base64_encode(masked)
 end
 
--- A copy of a decoded JSON value without its secrets. `how`: what holds for this very value.
+-- A copy of a decoded JSON value without its secrets. `how`: the rule for this value itself.
 local function clean(value, members, how)
   if how == "all" or how == "text" and type(value) == "string" then return hide_all(value) end
   if type(value) == "string" then return how == "base64" and mask_base64(value) or log.mask(value) end
@@ -58,7 +58,7 @@ local function same(a, b)
   return true -- `clean` neither adds members nor takes any away
 end
 
--- A text without its secrets; nil for what can not be read.
+-- A text without its secrets; nil for a text that is no JSON.
 local function clean_json(text, members)
   local value = json.decode(text)
   if value == nil then return nil end
@@ -67,7 +67,7 @@ local function clean_json(text, members)
   return json.encode(masked), true
 end
 
--- Everything but what log.hide was told.
+-- The whole payload without the texts of log.hide.
 local function plain(payload)
   local masked = log.mask(payload)
   return masked, masked ~= payload
@@ -146,7 +146,7 @@ function lines.qga(text)
   return lines.qmp(text:match "^.*\xff(.*)$" or text)
 end
 
---- Can the secrets of a protocol's messages be told from the rest?
+--- Tells if the secrets of a protocol's messages can be recognised.
 ---@param protocol string?
 function M.knows(protocol)
   return frames[protocol] ~= nil or lines[protocol] ~= nil

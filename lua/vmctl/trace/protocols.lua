@@ -26,7 +26,7 @@ function M.of_format(format)
   end
 end
 
---- The frame format of a protocol, for those who play its messages; nil for one that has none here.
+--- The frame format of a protocol, to play its messages; nil for a protocol that has none here.
 ---@param protocol string?
 ---@return vmctl.Format?
 function M.format_of(protocol)

@@ -1,4 +1,4 @@
---- Reads a trace: an iterator of records. A line that is no record, such as one that a crash cut off, is told and passed over.
+--- Reads a trace: an iterator of records. A line that is no record, such as one that a crash cut off, is reported and skipped.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local json = require "vmctl.json"

@@ -1,5 +1,5 @@
---- Writes what streams carry to a file, a line of JSON an event. Never waits, and never fails what it looks at: what can not be
---- written is counted, and the count is written once that is possible.
+--- Writes the messages of streams to a file, a line of JSON an event. Never waits, and never makes a recorded call fail: events that
+--- cannot be written are counted, and the count is written when that is possible.
 local core = require "vmctl.core"
 local encode = require("vmctl.trace.event").encode
 local log = require "vmctl.log"
@@ -38,7 +38,7 @@ local function say_dropped(self)
   if append(self, line, self._max + RESERVE) then self._unsaid = 0 end
 end
 
--- From here on nothing is recorded, not even what is short enough: a trace has a beginning and an end, and no holes.
+-- Ends recording at the limit, also for events that would fit: a trace has a beginning and an end, and no gaps.
 local function fill_up(self)
   self._full = true
   append(self, encode("full", { t = core.now(), pid = self._pid }), self._max + RESERVE)
@@ -113,7 +113,7 @@ local function message(self, ev, dir, session, bytes)
   emit(self, ev, record)
 end
 
--- The handshake of a hybrid address belongs to the way and not to the conversation.
+-- Tells if bytes are the handshake of a hybrid address, which belongs to the transport and not to the protocol.
 local function is_handshake(session, bytes)
   return not session.protocol and (bytes:find "^CONNECT %d+\n?$" or bytes:find "^OK %d+$") ~= nil
 end
@@ -199,9 +199,9 @@ local function begin(self, version)
 end
 
 --- Begins to record all streams of this Lua state. Does not wait.
----@param path string a regular file of this user's, or a new one; mode 0600 from now on; what is in it stays
+---@param path string a regular file of this user's, which is appended to, or a new one; mode 0600 from now on
 ---@param opts { max_size: integer?, data_max: integer?, raw: boolean? }
----@param version? string what recorded it
+---@param version? string of the program that records it
 ---@return vmctl.Recorder|nil, string?, string? code EINVAL (no regular file), EPERM (another user's), ELOOP (a link), ENOENT …
 function M.new(path, opts, version)
   local file, size, code = core.append_log(path)

@@ -1,5 +1,5 @@
---- A trace as people read it: times from its beginning, sessions by short numbers, arrows, names of types, and what was sent as
---- text that no terminal obeys. No function here waits.
+--- Formats a trace for people: times from its beginning, sessions by short numbers, arrows, names of types, and messages as texts without
+--- terminal escapes. No function here waits.
 local core = require "vmctl.core"
 local json = require "vmctl.json"
 local log = require "vmctl.log"
@@ -12,7 +12,7 @@ local WIDTH = 100 -- bytes of a message that are shown
 
 local ARROWS = { ["in"] = "<-", out = "->" }
 
----@class vmctl.TraceView  what lines mean depends on those before them
+---@class vmctl.TraceView  lines depend on the records before them
 local methods = {}
 local mt = { __name = "vmctl.TraceView", __index = methods }
 
