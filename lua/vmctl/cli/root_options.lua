@@ -1,11 +1,11 @@
---- The options of `vmctl run` that say what a guest is made of.
+--- The options of `vmctl run` for a guest's root.
 local errors = require "vmctl.errors"
 local text_words = require "vmctl.text.words"
 
 local M = {}
 
 --- Adds the options to a command.
----@param of_instance boolean? whose file for what is written is its own
+---@param of_instance boolean? true for an instance, which has a file of its own for its writes
 function M.describe(command, of_instance)
   command:option("--root", "What it is made of: disk:FILE[#PARTITION], oci:DIR[:TAG], docker://NAME, image:NAME, dir:PATH …")
     :argname "WHAT"

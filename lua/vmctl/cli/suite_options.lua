@@ -1,4 +1,4 @@
---- The options of `vmctl test` that run spec files side by side, and what they mean together.
+--- The options of `vmctl test` that run spec files side by side, and their combinations.
 local errors = require "vmctl.errors"
 local units = require "vmctl.cli.units"
 
@@ -32,7 +32,7 @@ local function mebibytes(option)
   end
 end
 
--- Name, what it is, the word for its value, and its converter.
+-- Name, description, the word for its value, and its converter.
 local OPTIONS = {
   { "-j --jobs", "Spec files at a time, each in a process of its own (one for each processor).", "N", count("--jobs", 1) },
   { "--memory", "What the machines of files that run at a time may have together (what is free).", "SIZE", mebibytes "--memory" },
@@ -55,15 +55,15 @@ function M.describe(command)
     local added = command:option(option[1], option[2]):argname(option[3])
     if option[4] then added:convert(option[4]) end
   end
-  command:option("--slurm-task"):hidden(true) -- what a node runs
-  command:option("--suite-task"):hidden(true) -- what a host runs
+  command:option("--slurm-task"):hidden(true) -- a node runs this
+  command:option("--suite-task"):hidden(true) -- a host runs this
   command:flag("--copy", "With --on slurm: nodes share no folder, and get a copy of this one.")
   command:flag("--pass-stderr", "What tests write to standard error is seen at once.")
   command:flag("--fail-fast", "End at the first failure.")
   command:flag("--list", "Print the names of the tests, and run none.")
 end
 
---- Says if one of them was given.
+--- Tells if one of them was given.
 function M.given(opts)
   for _, name in ipairs(NAMES) do
     if opts[name] ~= nil then return true end
@@ -80,13 +80,13 @@ end
 local function names_of(text)
   local names = {}
   for name in text:gmatch "[^,%s]+" do
-    if name:sub(1, 1) == "-" or name:find "/" then return nil end -- parallel would take it for something else
+    if name:sub(1, 1) == "-" or name:find "/" then return nil end -- parallel would read it as an option or a group
     names[#names + 1] = name
   end
   return #names > 0 and names
 end
 
---- Where files run.
+--- Tells where files run.
 ---@return { engine: "here"|"slurm"|"copy"|"ssh", slurm: string[]?, hosts: string[]?, most: integer? }|nil place slurm: words for sbatch or
 -- srun; most: files at a time
 ---@return string? message, string? code EINVAL
@@ -103,7 +103,7 @@ function M.place(opts)
   return { engine = opts.copy and "copy" or "slurm", slurm = words_of(opts.slurm), most = opts.jobs }
 end
 
---- Splits the words behind the options: paths, and options for busted with what is left of the line.
+--- Splits the words behind the options: paths, and options for busted with the rest of the line.
 ---@param rest string[]
 ---@return string[]|nil paths, string[]|string words or message, string? code
 function M.split(rest)

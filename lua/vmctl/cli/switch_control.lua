@@ -43,7 +43,7 @@ function M.describe(command)
   fault_options.describe(ctl)
 end
 
--- A peer that runs as another user is no switch of ours.
+-- Connects to a switch. Refuses a peer that runs as another user.
 local function connect(name)
   if name:find "^%l+:" then return l2.control(name) end
   local path, err, code = home.switch(name)
@@ -125,7 +125,7 @@ end
 
 arguments.capture, arguments.capture_end = one_file, one_file
 
--- Tells the guest whose card this is.
+-- Tells the guest with this card that its link is up or down.
 local function tell_guest(opts, up)
   local client, err, code = qmp.connect(opts.guest)
   if not client then return nil, err, code end

@@ -1,4 +1,4 @@
---- The trunks of vmctl switch: options, and where the standard streams are one.
+--- The trunks of vmctl switch: their options, and a trunk over the standard streams.
 local core = require "vmctl.core"
 
 local M = {}
@@ -20,7 +20,7 @@ function M.describe(command)
   M.describe_joining(command)
 end
 
---- Says if standard output carries a trunk, so that nothing else may go there. Does not wait.
+--- Tells if standard output carries a trunk, so that nothing else may go there. Does not wait.
 ---@return boolean
 function M.has_output(opts)
   for _, where in ipairs(opts.trunk) do

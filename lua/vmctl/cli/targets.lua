@@ -15,7 +15,7 @@ local function complete(text, port)
   return text
 end
 
--- Says of a name that no guest has whether an instance has it, or which name may be meant.
+-- Explains a name that no guest has: an instance has it, or a similar name exists.
 local function explain(name, at, err, code)
   if at or code ~= "ENOENT" then return at, err, code end
   local folder = store.folder(name)

@@ -173,14 +173,14 @@ function M.parse(where)
   return address, message, code
 end
 
---- Says if a value is an address object.
+--- Tells if a value is an address object.
 ---@param value any
 ---@return boolean
 function M.is_address(value)
   return getmetatable(value) == mt
 end
 
---- The same address, of which `fn(stream)` hears at each stream that a dial makes for it.
+--- The same address; `fn(stream)` is called for each stream that a dial makes for it.
 ---@param fn fun(stream: vmctl.Stream)
 ---@return vmctl.Address
 function methods:observed(fn)
@@ -189,7 +189,7 @@ function methods:observed(fn)
   return setmetatable(copy, mt)
 end
 
-local dial -- of vmctl.net.dial, which stands above this module and gives it
+local dial -- the function of vmctl.net.dial, a module above this one, which sets it
 
 --- Connects. Waits (see `vmctl.dial`).
 ---@param opts? number|{ timeout: number?, format?: vmctl.Format|table }
@@ -200,12 +200,12 @@ function methods:dial(opts)
   return dial(self, opts)
 end
 
--- Says how addresses are dialled.
+-- Sets the function that dials addresses.
 function M.set_dial(fn)
   dial = fn
 end
 
---- The address as logs and errors show it. `parse` understands it, unless it is a function's, is inside a target or has
+--- The address as logs and errors show it. `parse` can read it, unless it is a function's, is inside a target or has
 --- control bytes.
 ---@param style? "stereos" as StereOS' own tools write a vsock address: "vsock:CID=3,port=1024"
 ---@return string

@@ -3,7 +3,7 @@ local vsock = require "vmctl.net.vsock_numbers"
 
 local M = {}
 
--- How the part after "KIND:" splits into fields.
+-- Functions that split the part after "KIND:" into fields.
 local split = {
   tcp = function(rest)
     local host, port = rest:match "^%[([^%[%]]*)%]:([^:]*)$"

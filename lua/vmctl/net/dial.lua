@@ -80,7 +80,7 @@ end
 
 local function start_command(a)
   local argv = a.argv or { "/bin/sh", "-c", a.command }
-  return require("vmctl.process").stream(argv, tostring(a)) -- loaded by who needs it
+  return require("vmctl.process").stream(argv, tostring(a)) -- loaded when it is needed
 end
 
 local function adopt_fd(a)
@@ -170,7 +170,7 @@ function M.pair(opts)
   return a, b, code
 end
 
---- Makes one conversation of two streams, which it takes over; half-close is carried. Waits until both directions ended.
+--- Joins two streams, which it takes over, by a relay; half-close is passed on. Waits until both directions have ended.
 ---@param a vmctl.Stream
 ---@param b vmctl.Stream
 ---@param opts? { idle: number?, linger: number?, timeout: number? } seconds without a byte; seconds after one side has ended

@@ -43,7 +43,7 @@ function limit:_free()
   if self._live == 0 and self._on_idle then self._on_idle() end
 end
 
--- Says if a connection is to be served: true, or false. Waits at the limit; nil, message, code: that wait was ended.
+-- Tells if a connection is to be served: true, or false. Waits at the limit; nil, message, code: that wait was ended.
 local function admit(conn, opts)
   local welcome, reason = opts.allow(conn)
   if not welcome then
@@ -92,7 +92,7 @@ end
 ---@param opts { allow: function, limit: table, make_room: function?, welcome: function? } a policy as vmctl.net.access makes
 -- them; `limit` as above; make_room(conn) is called at the limit: it ends another connection (true), or refuses this one
 -- (false), while without it a new connection waits; welcome(conn) is called before the connection's task
--- has its first turn, and what it returns goes to `handle` in place of the connection
+-- has its first turn, and `handle` gets its result instead of the connection
 ---@param handle fun(client: any) serves and closes a connection; must not raise. May wait
 ---@return true|nil, string?, string? code ECANCELED
 function M.serve(listener, opts, handle)

@@ -89,7 +89,7 @@ function methods:ping(opts)
   return ok and true, err, code
 end
 
---- The agent's version and what it can do. Waits.
+--- The agent's version and its commands. Waits.
 ---@param opts? number|{ timeout: number? }
 ---@return { version: string, commands: table<string, { enabled: boolean, answers: boolean }> }|nil, string?, string?
 function methods:info(opts)
@@ -102,7 +102,7 @@ function methods:info(opts)
   return { version = info.version, commands = commands }
 end
 
---- Says if the agent has a command and may execute it. Asks each time, because freezing a file system changes it. Waits.
+--- Tells if the agent has a command and may execute it. Asks each time, because freezing a file system changes it. Waits.
 ---@return boolean|nil, string?, string?
 function methods:supports(name)
   local info, err, code = self:info()
@@ -169,7 +169,7 @@ end }
 
 --- Calls `fn()` while the guest's file systems are frozen, and always thaws them: an error of `fn` is raised after
 --- that. Waits.
----@return any ... what fn returned; nil, message, code when they could not be frozen
+---@return any ... the results of `fn`; nil, message, code when they could not be frozen
 function methods:frozen(fn)
   local ok, err, code = self:freeze()
   if not ok and code ~= "ETIMEDOUT" then return nil, err, code end
@@ -215,7 +215,7 @@ function methods:synchronise(opts)
   return true
 end
 
---- Says if the connection is known to have ended, and why.
+--- Tells if the connection is known to have ended, and why.
 ---@return boolean, string?, string?
 function methods:closed()
   return self._connection.over ~= nil, self._connection.over, self._connection.code

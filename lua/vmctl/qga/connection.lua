@@ -83,7 +83,7 @@ local function synchronise(self, deadline)
   end
 end
 
--- Says if a message answers a request. Older agents do not repeat the number, nor do errors about malformed requests.
+-- Tells if a message answers a request. Older agents do not repeat the number, nor do errors about malformed requests.
 local function is_answer(self, kind, message, id)
   if message.id ~= nil then self._echoes = true end
   if kind == "error" and message.id == nil then return true end

@@ -11,7 +11,7 @@ local M = {}
 
 local RUN = 60                                          -- seconds
 local PAUSES = { 0.01, 0.02, 0.05, 0.1, 0.25 }          -- between polls; the last one is repeated. Each poll blocks the agent
-local SAID = 400                                        -- bytes of a program's words in a message
+local SAID = 400                                        -- bytes of a program's output in a message
 local KILL = 5                                          -- seconds for ending a command that was given up
 -- A given variable replaces the agent's whole environment, so PATH is added.
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -119,8 +119,8 @@ end
 
 --- Runs a command. Waits for its end; one that takes too long is killed. Its output comes after its end.
 ---@param command table|string { "program", "argument" …, stdin =, env =, capture =, timeout =, check = }; a string is for the
--- guest's shell. stdin: bytes; env: variables that take the place of the agent's (PATH is kept); capture: false throws output
--- away; timeout: seconds, 60; check: an exit code other than 0 is a failure. A working directory or a user cannot be given
+-- guest's shell. stdin: bytes; env: variables that replace the agent's (PATH is kept); capture: false drops output; timeout:
+-- seconds, 60; check: an exit code other than 0 is a failure. A working directory or a user cannot be given
 ---@return table|nil result as of `wait`
 ---@return string? message
 ---@return string? code as `execute`; ETIMEDOUT; EEXIT with `check`, the fourth value is the result

@@ -1,5 +1,5 @@
 --- The shapes of the agent's answers to this client's commands (docs/wire/qmp-qga.md#agent-commands): an answer of another shape
---- is EPROTO, and nothing inside has to look at types.
+--- is EPROTO, and later code need not check types.
 local shape = require "vmctl.json.shape"
 
 local M = {}
@@ -23,7 +23,7 @@ local answers = {
   ["guest-get-fsinfo"] = OBJECTS, ["guest-get-disks"] = OBJECTS, ["guest-get-vcpus"] = OBJECTS,
 }
 
---- Why an answer is none: nil when it is as it shall be, or nothing is known of the command.
+--- The mistake in an answer's shape; nil when it has none, or the command is unknown.
 ---@param command string
 ---@param value any
 ---@return string|nil

@@ -7,7 +7,7 @@ local units = require "vmctl.cli.units"
 
 local M = {}
 
-local SHOWN = 100 -- bytes of why one has failed; --json has all of it
+local SHOWN = 100 -- bytes of the reason of a failure; --json has all of it
 
 function M.describe(command)
   command:summary "List the instances."

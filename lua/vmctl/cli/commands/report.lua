@@ -1,4 +1,4 @@
---- vmctl report: what a suite left, as a page for a browser.
+--- vmctl report: makes a page for a browser of a suite's results.
 local core = require "vmctl.core"
 local output = require "vmctl.cli.output"
 local record = require "vmctl.suite.record"

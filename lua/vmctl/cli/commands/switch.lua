@@ -72,7 +72,7 @@ end
 
 local LAST, LOOK = 2, 0.02 -- seconds that the reader of a capture has for the rest, and between two looks
 
--- A capture or a trunk on the standard output has it for itself.
+-- Prints a message, unless a capture or a trunk uses the standard output.
 local function say(opts, document, text)
   if opts.capture == "-" or switch_trunks.has_output(opts) then
     io.stderr:write(text, "\n")
@@ -81,7 +81,7 @@ local function say(opts, document, text)
   end
 end
 
--- Gives the reader of a pipe the time to take what waits. The error of a capture that is not complete.
+-- Gives the reader of a pipe time to take waiting frames. Returns the error of a capture that is not complete.
 local function finish(capture)
   local deadline = core.now() + LAST
   local frames, lost, waiting = capture:status()
@@ -97,7 +97,7 @@ local function finish(capture)
   return errors.fail("ENOBUFS", "capture: it is not complete: its reader was too slow, and %d frames or more were left out", lost)
 end
 
--- The sockets through which it can be changed.
+-- Opens the control sockets of the switch.
 local function serve_control(switch, opts)
   local ok, err, code = true, nil, nil
   if opts.control then ok, err, code = switch:control(opts.control) end

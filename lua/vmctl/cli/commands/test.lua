@@ -90,7 +90,7 @@ local function write_report(path, text)
   return true
 end
 
--- Writes what was asked for. Returns the failure of the last one that failed: all are tried.
+-- Writes the reports that were asked for. All are tried; returns the last failure.
 local function write_reports(opts, files)
   local failure
   for name, format in pairs { junit = junit, tap = tap } do
