@@ -111,7 +111,7 @@ local connecting = {
 }
 local UNSENT = set("EAGAIN", "EINTR", "ENOBUFS")              -- nothing of the message has left
 
---- Says if a failure means "not yet", so that the same step may be repeated.
+--- Tells if a failure means "not yet", so that the same step may be repeated.
 ---@param code string?
 ---@param phase "connect"|"send"|"request" connect: up to the first answer, handshakes included; send: no byte of a
 -- message has left yet; request: later

@@ -23,7 +23,7 @@ function M.write(text)
   io.stderr:write(text)
 end
 
---- Says if lines go to a terminal. The core puts its own function here.
+--- Tells if lines go to a terminal. The core puts its own function here.
 ---@type fun(): boolean
 function M.isatty()
   return false
@@ -196,7 +196,7 @@ function M.set_level(name)
   end
 end
 
---- Says if lines of a level are shown: `if log.enabled "debug" then log.debug(expensive()) end`.
+--- Tells if lines of a level are shown: `if log.enabled "debug" then log.debug(expensive()) end`.
 ---@param name "error"|"info"|"debug"
 ---@return boolean
 function M.enabled(name)

@@ -115,7 +115,7 @@ function M.of_function(kind)
   return params, returns
 end
 
---- Says if a docstring tells that its function waits.
+--- Tells if a docstring tells that its function waits.
 ---@param text string
 ---@return boolean
 function M.tells_waiting(text)

@@ -34,7 +34,7 @@ function M.balanced_end(text, at)
   end
 end
 
---- Says if a type begins there, to tell it from prose.
+--- Tells if a type begins there, to tell it from prose.
 ---@param text string
 ---@param at integer
 ---@return boolean

@@ -102,7 +102,7 @@ local function find_port(name)
   end
 end
 
--- Says if this guest has a virtio console, whose ports get their names from the host a moment after the driver is there.
+-- Tells if this guest has a virtio console, whose ports get their names from the host a moment after the driver is there.
 local function has_console()
   for _, device in ipairs(core.fs.list(VIRTIO) or {}) do
     if (core.fs.read(("%s/%s/device"):format(VIRTIO, device), PAGE) or ""):sub(1, #CONSOLE) == CONSOLE then return true end

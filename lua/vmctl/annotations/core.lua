@@ -135,7 +135,7 @@ function Stream:hang_up() end
 --- peer sees an end. Idempotent, never waits.
 function Stream:reset() end
 
---- Says if it is closed on this side.
+--- Tells if it is closed on this side.
 ---@return boolean
 function Stream:closed() end
 
@@ -249,7 +249,7 @@ local Capture = {}
 ---@return integer|string waiting_or_code bytes that the reader of a pipe has not taken; or the code of the write that failed: ENOSPC …
 function Capture:status() end
 
---- Says if it still captures: it was not closed, nor was its switch.
+--- Tells if it still captures: it was not closed, nor was its switch.
 ---@return boolean
 function Capture:is_open() end
 

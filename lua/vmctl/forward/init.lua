@@ -134,7 +134,7 @@ function methods:stats()
   return stats
 end
 
---- Says if it accepts connections. That says nothing about the target: see `last_error` of `stats`.
+--- Tells if it accepts connections. That says nothing about the target: see `last_error` of `stats`.
 ---@return "open"|"broken"|"closed" state broken: for now, or for good (the guest has ended)
 ---@return string? message, string? code why it is broken
 function methods:status()

@@ -72,7 +72,7 @@ end
 local EXPONENTS = { "E", ".e", "0e", "1e", "2e", "3e", "4e", "5e", "6e", "7e", "8e", "9e" }
 local EIGHT_DIGITS = "^%d%d%d%d%d%d%d%d"
 
---- Says if the text may hold a number like 3.0 or 3e2, which `settle` takes for an integer, or like "3." or "-.5",
+--- Tells if the text may hold a number like 3.0 or 3e2, which `settle` takes for an integer, or like "3." or "-.5",
 -- which strtod accepts and JSON does not. A look-alike inside a string costs time only. Many plain searches are faster
 -- than one pattern.
 local function has_odd_number(text)

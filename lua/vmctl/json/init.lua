@@ -65,7 +65,7 @@ local function count_up_to(text, byte, most)
   return count
 end
 
---- Says if a text that should be a few long strings may be very many values, which would take thirty times its bytes in memory: its
+--- Tells if a text that should be a few long strings may be very many values, which would take thirty times its bytes in memory: its
 --- commas and brackets are counted, those in its strings too. Does not yield.
 ---@param text string
 ---@param most? integer values (262,144)
@@ -76,7 +76,7 @@ function M.is_crowded(text, most)
   return count_up_to(text, ",", most) + count_up_to(text, "[", most) + count_up_to(text, "{", most) > most
 end
 
---- Says if a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
+--- Tells if a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
 ---@param value any
 ---@return boolean
 function M.is_array(value)

@@ -241,7 +241,7 @@ end
 
 mt.__close = methods.close
 
---- Says if a value is a port.
+--- Tells if a value is a port.
 function M.is_port(value)
   return getmetatable(value) == mt
 end

@@ -37,7 +37,7 @@ function methods:on_reset(event)
   self:advance(event.data.guest and "reboot" or "reset")
 end
 
---- Says if the firmware may still reset the guest once more, after a reset of ours. Does not wait.
+--- Tells if the firmware may still reset the guest once more, after a reset of ours. Does not wait.
 ---@return boolean
 function methods:is_in_firmware()
   return not self._clients:answers() and core.now() - (self._heard or -math.huge) < FIRMWARE

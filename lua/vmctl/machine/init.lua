@@ -159,7 +159,7 @@ function methods:follow_console(take)
   return self._console:follow(take)
 end
 
---- Says if the whole console output is in the file that `console_log` names: a full disk is logged once, and told here. Does
+--- Tells if the whole console output is in the file that `console_log` names: a full disk is logged once, and told here. Does
 --- not wait.
 ---@return true|nil, string?, string? code ENOSPC, EIO …
 function methods:console_status()

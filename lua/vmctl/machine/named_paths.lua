@@ -116,7 +116,7 @@ local function look_at(path)
   return list
 end
 
--- Says if an argument tells that its disk is raw, so that QEMU does not look into it.
+-- Tells if an argument tells that its disk is raw, so that QEMU does not look into it.
 local function is_raw(argument)
   if argument:sub(1, 1) == "{" then return argument:find '"driver"%s*:%s*"raw"' ~= nil end
   local options = "," .. argument .. ","

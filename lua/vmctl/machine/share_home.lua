@@ -16,7 +16,7 @@ function M.path()
   return ("%s/vmctl-%d"):format(os.getenv "TMPDIR" or "/tmp", (core.fs.identity()))
 end
 
---- Says if guests and switches may be called so: a name is that of a folder or a socket.
+--- Tells if guests and switches may be called so: a name is that of a folder or a socket.
 function M.is_name(name) return #name <= 40 and name:find "^[%w_][%w_.-]*$" ~= nil end
 
 --- The path of the control socket of the switch called `name`. Its folder is made if `make`, else it is checked. Does not wait.

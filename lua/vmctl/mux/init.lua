@@ -170,7 +170,7 @@ local function other_hello(transport, number)
   end
 end
 
--- Says if a transport has ended. A serial port reports EOF once when a host leaves, and then waits for the next one; other transports
+-- Tells if a transport has ended. A serial port reports EOF once when a host leaves, and then waits for the next one; other transports
 -- report it again at once.
 local function is_over(transport)
   local _, _, code = transport:read_exact(#HELLO + NONCE, 0)

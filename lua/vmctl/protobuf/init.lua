@@ -70,7 +70,7 @@ function M.decode(name, bytes, slot, inner)
   return core.decode(name, bytes, slot, inner)
 end
 
---- Says if a message is known.
+--- Tells if a message is known.
 ---@param name string its full name
 ---@return boolean|nil exists, string? message, string? code ENOTSUP
 function M.exists(name)

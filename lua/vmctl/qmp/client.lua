@@ -131,7 +131,7 @@ function methods:execute(name, arguments, opts)
   return value
 end
 
---- Says if QEMU has a command. Asks at the first call, and waits then.
+--- Tells if QEMU has a command. Asks at the first call, and waits then.
 ---@return boolean|nil, string?, string?
 function methods:supports(name)
   if not self._commands then
@@ -210,7 +210,7 @@ function methods:clear_events()
   self._backlog:clear()
 end
 
---- Says if the connection is known to have ended, and why.
+--- Tells if the connection is known to have ended, and why.
 ---@return boolean, string?, string?
 function methods:closed()
   return self._connection.over ~= nil, self._connection.over, self._connection.code

@@ -91,7 +91,7 @@ function M.connect(on)
   return self
 end
 
---- Says if a value is a host.
+--- Tells if a value is a host.
 function M.is_host(value) return getmetatable(value) == mt end
 
 --- True while it answers. Does not wait.

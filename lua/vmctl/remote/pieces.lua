@@ -10,7 +10,7 @@ M.HOLE = 1 << 26        -- bytes that are zero, at most
 local FLAG = 1 << 31
 local ZEROS = ("\0"):rep(M.PIECE)
 
---- Says if bytes are all zero. Does not wait.
+--- Tells if bytes are all zero. Does not wait.
 function M.is_zero(data) return data == (#data == M.PIECE and ZEROS or ZEROS:sub(1, #data)) end
 
 --- A piece. Does not wait.

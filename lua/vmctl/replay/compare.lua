@@ -1,4 +1,4 @@
---- Says if a message is the recorded one. JSON is compared by its values; a masked value matches any. No function
+--- Tells if a message is the recorded one. JSON is compared by its values; a masked value matches any. No function
 --- here waits.
 local json = require "vmctl.json"
 local log = require "vmctl.log"

@@ -71,7 +71,7 @@ local function make_room(self, size)
   return total + size <= self._most
 end
 
---- Says if a file is there, and that it is used now. Does not wait.
+--- Tells if a file is there, and that it is used now. Does not wait.
 ---@return boolean|nil, string?, string? code EINVAL
 function methods:has(digest, size)
   if math.type(size) ~= "integer" or size < 0 then return errors.fail("EINVAL", "no size of a file") end

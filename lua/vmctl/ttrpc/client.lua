@@ -190,7 +190,7 @@ function methods:stats()
   return self._connection:stats()
 end
 
---- Says if the connection is known to have ended, and why.
+--- Tells if the connection is known to have ended, and why.
 ---@return boolean, string?, string?
 function methods:closed()
   return self._connection.over ~= nil, self._connection.over, self._connection.code

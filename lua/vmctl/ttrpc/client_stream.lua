@@ -180,7 +180,7 @@ function methods:unread()
   return self._inbox:count()
 end
 
---- Says if no more messages come, and why; unread ones can still be read. Does not wait.
+--- Tells if no more messages come, and why; unread ones can still be read. Does not wait.
 ---@return boolean ended, string? reason
 function methods:ended()
   return self._over ~= nil, self._over

@@ -48,7 +48,7 @@ function methods:turn(deadline)
   return self._turn
 end
 
---- Says if no task is writing. Code that does not wait may then add frames without a turn.
+--- Tells if no task is writing. Code that does not wait may then add frames without a turn.
 ---@return boolean
 function methods:is_free()
   return not self._writing

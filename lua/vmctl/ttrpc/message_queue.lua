@@ -38,12 +38,12 @@ function methods:count()
   return self._last - self._first + 1
 end
 
---- Says if the peer should wait.
+--- Tells if the peer should wait.
 function methods:is_full()
   return self:count() >= MESSAGES or self._bytes >= BYTES
 end
 
---- Says if no further message may be kept.
+--- Tells if no further message may be kept.
 function methods:is_overfull()
   return self:count() >= MOST_MESSAGES or self._bytes >= MOST_BYTES or self._frames.held >= MOST_OF_ALL
 end

@@ -50,7 +50,7 @@ function M.load(path, opts)
   return services
 end
 
---- Says if a value is a description.
+--- Tells if a value is a description.
 ---@return boolean
 function M.is_service(value)
   return getmetatable(value) == mt
