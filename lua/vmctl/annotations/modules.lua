@@ -115,7 +115,7 @@ function vmctl.pipeline(stages, default) end
 ---@return any # ... the results of the first one
 function vmctl.race(functions) end
 
---- Makes one conversation of two streams, which it takes over; half-close is carried. Waits until both directions ended.
+--- Joins two streams, which it takes over, by a relay; half-close is passed on. Waits until both directions have ended.
 ---@param a vmctl.Stream
 ---@param b vmctl.Stream
 ---@param opts? { idle: number?, linger: number?, timeout: number? } seconds without a byte; seconds after one side has ended
@@ -230,7 +230,7 @@ function address.hybrid(path, port) end
 ---@return string? code EINVAL, ENAMETOOLONG
 function address.inside(target, where) end
 
---- Says if a value is an address object.
+--- Tells if a value is an address object.
 ---@param value any
 ---@return boolean
 function address.is_address(value) end
@@ -368,9 +368,9 @@ function cc.socket_path(folder) end
 ---@return table? more
 function cc.spawn(opts) end
 
---- Says if the environment asks for a helper.
+--- Tells if the environment asks for a helper.
 ---
---- Says if $CC_USE_HELPER asks to run machines in a helper. Reads it once. Unset, or any other text than a yes: false. The
+--- Tells if $CC_USE_HELPER asks to run machines in a helper. Reads it once. Unset, or any other text than a yes: false. The
 --- caller decides what to do.
 ---@return boolean
 function cc.use_helper() end
@@ -488,7 +488,7 @@ function errors.mask(text, secrets) end
 ---@return string?
 function errors.meaning(code) end
 
---- Says if a failure means "not yet", so that the same step may be repeated.
+--- Tells if a failure means "not yet", so that the same step may be repeated.
 ---@param code? string
 ---@param phase "connect"|"send"|"request" connect: up to the first answer, handshakes included; send: no byte of a message has left yet; request: later
 ---@param transport? string the address's kind ("tcp", "unix", "vsock" ...)
@@ -798,12 +798,12 @@ function json.decode(text) end
 ---@return string? code "EINVAL"
 function json.encode(value) end
 
---- Says if a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
+--- Tells if a value is a list: marked as one (each list that `json.decode` returns is), or not empty and from 1 on.
 ---@param value any
 ---@return boolean
 function json.is_array(value) end
 
---- Says if a text that should be a few long strings may be very many values, which would take thirty times its bytes in memory: its
+--- Tells if a text that should be a few long strings may be very many values, which would take thirty times its bytes in memory: its
 --- commas and brackets are counted, those in its strings too. Does not yield.
 ---@param text string
 ---@param most? integer values (262,144)
@@ -879,7 +879,7 @@ function log.clock() end
 ---@param ... any
 function log.debug(text, ...) end
 
---- Says if lines of a level are shown: `if log.enabled "debug" then log.debug(expensive()) end`.
+--- Tells if lines of a level are shown: `if log.enabled "debug" then log.debug(expensive()) end`.
 ---@param name "error"|"info"|"debug"
 ---@return boolean
 function log.enabled(name) end
@@ -898,7 +898,7 @@ function log.hide(secret) end
 ---@param ... any
 function log.info(text, ...) end
 
---- Says if lines go to a terminal. The core puts its own function here.
+--- Tells if lines go to a terminal. The core puts its own function here.
 ---@return boolean
 function log.isatty() end
 
@@ -1064,7 +1064,7 @@ function protobuf.decode(name, bytes, slot, inner) end
 ---@return string? code EINVAL (no such message, or a field that does not fit, which the text names), ENOTSUP
 function protobuf.encode(name, fields, slot, inner, inner_fields) end
 
---- Says if a message is known.
+--- Tells if a message is known.
 ---@param name string its full name
 ---@return boolean|nil exists
 ---@return string? message
@@ -1155,8 +1155,8 @@ do
 ---@class vmctl.ready
 local ready = {}
 
---- Waits until all probes are good, side by side, under one deadline. When one of them can never become good, the others are
---- given up. See vmctl.ready.all.
+--- Waits until all probes succeed, side by side, under one deadline. A final failure of one cancels the others. See
+--- vmctl.ready.all.
 ---@param list table probes or functions, by number or by name; options as for `wait`, and concurrency: how many may ask at a time (64); on_attempt(key, number, message, code)
 ---@return table<any, { ready: true, seconds: number, value: any, attempts: integer }>|nil results by the same keys
 ---@return string? message which were not ready, and why
@@ -1170,7 +1170,7 @@ function ready.all(list) end
 ---@return vmctl.Probe
 function ready.command(where, command) end
 
---- A guest's console shows a Lua pattern, in what it has kept or in what comes. The probe's value: the match.
+--- A guest's console shows a Lua pattern, in its kept or its further output. The probe's value: the match.
 ---@param vm vmctl.Machine
 ---@param pattern string
 ---@param opts? { plain: boolean? }
@@ -1182,7 +1182,7 @@ function ready.console(vm, pattern, opts) end
 ---@return vmctl.Probe
 function ready.exec(where) end
 
---- A file (of any type) is there in the guest. The probe's value: true.
+--- A file (of any type) exists in the guest. The probe's value: true.
 ---@param where vmctl.Machine|vmctl.ExecClient
 ---@param path string
 ---@return vmctl.Probe
@@ -1202,7 +1202,7 @@ function ready.fn(fn, label) end
 ---@param where string|table|vmctl.Machine|vmctl.ExecClient an address or a target that runs commands
 ---@param port_or_options? integer|table
 ---@param host? string as the guest sees it; "127.0.0.1", the guest itself
----@param opts? { read: boolean?, expect: string?, plain: boolean?, send: string? } read: at least one byte must come; expect: a Lua pattern (plain: a text) that must be in what comes; send: what to say first
+---@param opts? { read: boolean?, expect: string?, plain: boolean?, send: string? } read: at least one byte must come; expect: a Lua pattern (plain: a text) that the received bytes must match; send: bytes that are sent first
 ---@return vmctl.Probe
 function ready.port(where, port_or_options, host, opts) end
 
@@ -1218,9 +1218,9 @@ function ready.stereos(where) end
 ---@return vmctl.Probe
 function ready.system(where) end
 
---- Waits until a probe is good.
+--- Waits until a probe succeeds.
 ---@param probe vmctl.Probe|function one of vmctl.ready's probes, or a function (see `fn`)
----@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function? }|number seconds for all of it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message, code) is called after each, without a message when it was good
+---@param opts? { timeout: number?, interval: number?, attempt_timeout: number?, on_attempt: function? }|number seconds for all of it (60), longest pause between two attempts (0.2; the first is 10 ms), limit of one attempt (5); on_attempt(number, message, code) is called after each, without a message when it succeeded
 ---@return number|nil seconds since the call
 ---@return any message or the probe's value
 ---@return string? code ETIMEDOUT; ERESET: the machine's QEMU has ended; else that of the failure that no waiting mends
@@ -1232,13 +1232,13 @@ do
 ---@class vmctl.rootfs
 local rootfs = {}
 
---- Tells an archive of an image from another one, by what is in it. Waits: one that is packed may be unpacked into the cache.
+--- Tells an archive of an image from another one, by its contents. Waits: a compressed one may be unpacked into the cache.
 ---@param path string
 ---@param opts? table as for image
 ---@return "docker-archive"|"oci-archive"|nil kind nil: neither, or no archive
 function rootfs.archive_kind(path, opts) end
 
---- Says if an image may be called so: "tool", "debian:12", "localhost:5000/some/tool:1". Does not wait.
+--- Tells if a text can be the name of an image: "tool", "debian:12", "localhost:5000/some/tool:1". Does not wait.
 ---@param name string
 ---@return true|nil
 ---@return string?
@@ -1253,7 +1253,7 @@ function rootfs.check_name(name) end
 ---@return string? code ENOENT, EINVAL: several begin so
 function rootfs.find(reference) end
 
---- Takes a name away from an image; the file goes with its last one. Waits.
+--- Removes a name from an image; the file is removed with its last name. Waits.
 ---@param name string
 ---@return true|nil
 ---@return string?
@@ -1299,17 +1299,17 @@ function rootfs.name(name, image, opts) end
 ---@return string? code EACCES: the folder is not this user's alone
 function rootfs.named() end
 
---- Reads what a root is: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "image:NAME", "dir:PATH",
---- "tar:FILE", "disk:FILE", or { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
+--- Reads the text of a root: "oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:TAG]", "docker://NAME", "image:NAME",
+--- "dir:PATH", "tar:FILE", "disk:FILE", or { size = "4G" }. A path that ends in ":" and a word gets a ":" more at its end. Does not wait.
 ---@param spec string|table
 ---@return { kind: string, path: string?, tag: string?, name: string?, size: integer? }|nil what kind: oci, oci-archive, docker-archive, docker, image, dir, tar, disk or empty
 ---@return string? message
 ---@return string? code EINVAL
 function rootfs.parse(spec) end
 
---- Removes from a cache what was not used for long, and what killed processes have left. An image that a guest has stays, and so does
---- one that was asked for within the last minute. Waits.
----@param opts? { cache: string?, keep_bytes: integer?, unused: number? } keep_bytes: what was used last stays as long as all has no more than so many bytes; unused: what was not used for so many seconds goes (30 days, if neither is given)
+--- Removes from a cache images that were not used for long, and leftovers of killed processes. An image that a guest has stays, and so
+--- does one that was asked for within the last minute. Waits.
+---@param opts? { cache: string?, keep_bytes: integer?, unused: number? } keep_bytes: the entries that were used last stay, up to so many bytes in all; unused: entries that were not used for so many seconds are removed (30 days, if neither is given)
 ---@return { kind: string, path: string, name: string, size: integer }[] removed
 function rootfs.prune(opts) end
 
@@ -1540,7 +1540,7 @@ function trace.print(path, out, opts) end
 ---@return string? code ENOENT, EACCES, EINVAL (no regular file)
 function trace.read(path) end
 
---- Begins to record. The file is this user's alone (mode 0600); what is in it stays. Does not wait.
+--- Begins to record. The file is this user's alone (mode 0600), and is appended to. Does not wait.
 ---@param path string
 ---@param opts? { max_size: integer?, data_max: integer?, raw: boolean? } bytes of the file (256 MiB), beyond which records are dropped and counted; bytes of a message that are kept (1 MiB); also keep bytes in which secrets cannot be recognised
 ---@return true|nil
@@ -1548,7 +1548,7 @@ function trace.read(path) end
 ---@return string? code EBUSY (it is recording), EINVAL (no regular file), EPERM (another user's), ELOOP …
 function trace.start(path, opts) end
 
---- How the recording does: what is in the file, and what is missing from it (a full disk, the limit of its size). Does not wait.
+--- The state of the recording: the counts of recorded and of missing events (a full disk, the limit of its size). Does not wait.
 ---@return { records: integer, dropped: integer, code: string? }|nil counts code: why records were dropped last
 ---@return nil # : not recording
 function trace.status() end
@@ -1696,13 +1696,13 @@ local Address = {}
 ---@return string? code
 function Address:dial(opts) end
 
---- The address as logs and errors show it. `parse` understands it, unless it is a function's, is inside a target or has
+--- The address as logs and errors show it. `parse` can read it, unless it is a function's, is inside a target or has
 --- control bytes.
 ---@param style? "stereos" as StereOS' own tools write a vsock address: "vsock:CID=3,port=1024"
 ---@return string
 function Address:label(style) end
 
---- The same address, of which `fn(stream)` hears at each stream that a dial makes for it.
+--- The same address; `fn(stream)` is called for each stream that a dial makes for it.
 ---@param fn fun(stream: vmctl.Stream)
 ---@return vmctl.Address
 function Address:observed(fn) end
@@ -1713,7 +1713,7 @@ do
 ---@class vmctl.CcClient
 local CcClient = {}
 
---- Says if a call can be made: the client is not closed, and the helper is still there. Does not wait.
+--- Tells if a call can be made: the client is not closed, and the helper is still there. Does not wait.
 ---@return boolean
 function CcClient:alive() end
 
@@ -1953,7 +1953,7 @@ function CcDecoder:dockerfile_options() end
 ---@return string?
 function CcDecoder:error() end
 
---- Says if a method has failed for lack of bytes. All later ones have failed as well.
+--- Tells if a method has failed for lack of bytes. All later ones have failed as well.
 ---@return boolean
 function CcDecoder:failed() end
 
@@ -2044,7 +2044,7 @@ local CcEncoder = {}
 ---@return vmctl.CcEncoder itself
 function CcEncoder:bool(value) end
 
---- The bytes written so far.
+--- Returns the bytes written so far.
 ---@return string
 function CcEncoder:bytes() end
 
@@ -2093,7 +2093,7 @@ function CcEncoder:int64(value) end
 ---@return vmctl.CcEncoder itself
 function CcEncoder:mount_config(mount) end
 
---- Empties it for further use; what `bytes` gave before stays as it is.
+--- Empties it for further use; earlier results of `bytes` stay as they are.
 function CcEncoder:reset() end
 
 --- The options of a snapshot: patterns to leave out, and its folder.
@@ -2677,7 +2677,7 @@ function Forward:close() end
 ---@return { connections: integer, open: integer, failed: integer, from_to: integer, to_from: integer, last_error: string?, last_code: string? } connections that came, that are open now, that failed (refused, or the target could not be reached: then the last reason), and bytes each way
 function Forward:stats() end
 
---- Says if it accepts connections. That says nothing about the target: see `last_error` of `stats`.
+--- Tells if it accepts connections. That says nothing about the target: see `last_error` of `stats`.
 ---@return "open"|"broken"|"closed" state broken: for now, or for good (the guest has ended)
 ---@return string? message
 ---@return string? code why it is broken
@@ -2723,7 +2723,7 @@ do
 ---@class vmctl.Journal
 local Journal = {}
 
---- Ends it; what waits for an entry gets ECLOSED. Idempotent, never waits.
+--- Ends it; a task that waits for an entry gets ECLOSED. Idempotent, never waits.
 ---@return true
 function Journal:close() end
 
@@ -2748,7 +2748,7 @@ do
 ---@field unit? string that has said it, or of which systemd speaks
 ---@field identifier? string the name that its program gives itself
 ---@field pid? integer
----@field cursor string its place in the journal
+---@field cursor string its position in the journal
 ---@field fields table<string, any> as the journal has them
 local JournalEntry = {}
 
@@ -2762,7 +2762,7 @@ do
 ---@field lines? integer the newest so many entries (1000; of a journal that is followed: 0, or those since `since`)
 ---@field priority? string|integer the least: "err", "warning" … or 0 to 7
 ---@field boot? boolean of this start of the guest alone (true)
----@field identifier? string of what calls itself so
+---@field identifier? string of a program, by its own name
 ---@field fields? string[] further fields of the journal that `fields` of an entry shall have: "_CMDLINE" …
 ---@field max_bytes? integer of JSON that are kept of older entries (4 MiB)
 ---@field follow? boolean those that come as well
@@ -3439,7 +3439,7 @@ function Machine:connect(where, timeout) end
 ---@return string
 function Machine:console() end
 
---- Says if the whole console output is in the file that `console_log` names: a full disk is logged once, and told here. Does
+--- Tells if the whole console output is in the file that `console_log` names: a full disk is logged once, and told here. Does
 --- not wait.
 ---@return true|nil
 ---@return string?
@@ -3983,7 +3983,7 @@ local QgaClient = {}
 --- Ends the connection. Idempotent, never waits.
 function QgaClient:close() end
 
---- Says if the connection is known to have ended, and why.
+--- Tells if the connection is known to have ended, and why.
 ---@return boolean
 ---@return string?
 ---@return string?
@@ -4026,7 +4026,7 @@ function QgaClient:freeze_status(opts) end
 
 --- Calls `fn()` while the guest's file systems are frozen, and always thaws them: an error of `fn` is raised after
 --- that. Waits.
----@return any # ... what fn returned
+---@return any # ... the results of `fn`
 ---@return nil # , message, code when they could not be frozen
 function QgaClient:frozen(fn) end
 
@@ -4042,7 +4042,7 @@ function QgaClient:get_time(opts) end
 ---@return string?
 function QgaClient:host_name(opts) end
 
---- The agent's version and what it can do. Waits.
+--- The agent's version and its commands. Waits.
 ---@param opts? number|{ timeout: number? }
 ---@return { version: string, commands: table<string, { enabled: boolean, answers: boolean }> }|nil
 ---@return string?
@@ -4087,7 +4087,7 @@ function QgaClient:ping(opts) end
 function QgaClient:read_file(path, opts) end
 
 --- Runs a command. Waits for its end; one that takes too long is killed. Its output comes after its end.
----@param command table|string { "program", "argument" …, stdin =, env =, capture =, timeout =, check = }; a string is for the guest's shell. stdin: bytes; env: variables that take the place of the agent's (PATH is kept); capture: false throws output away; timeout: seconds, 60; check: an exit code other than 0 is a failure. A working directory or a user cannot be given
+---@param command table|string { "program", "argument" …, stdin =, env =, capture =, timeout =, check = }; a string is for the guest's shell. stdin: bytes; env: variables that replace the agent's (PATH is kept); capture: false drops output; timeout: seconds, 60; check: an exit code other than 0 is a failure. A working directory or a user cannot be given
 ---@return table|nil result as of `wait`
 ---@return string? message
 ---@return string? code as `execute`; ETIMEDOUT; EEXIT with `check`, the fourth value is the result
@@ -4117,7 +4117,7 @@ function QgaClient:shutdown(mode) end
 ---@return table?
 function QgaClient:start(command) end
 
---- Says if the agent has a command and may execute it. Asks each time, because freezing a file system changes it. Waits.
+--- Tells if the agent has a command and may execute it. Asks each time, because freezing a file system changes it. Waits.
 ---@return boolean|nil
 ---@return string?
 ---@return string?
@@ -4252,7 +4252,7 @@ function QmpClient:clear_events() end
 --- Ends the connection: commands that wait fail with ECLOSED, and so do later ones. Idempotent, never waits.
 function QmpClient:close() end
 
---- Says if the connection is known to have ended, and why.
+--- Tells if the connection is known to have ended, and why.
 ---@return boolean
 ---@return string?
 ---@return string?
@@ -4282,7 +4282,7 @@ function QmpClient:execute(name, arguments, opts) end
 ---@return fun() cancel ends it
 function QmpClient:on_event(fn) end
 
---- Says if QEMU has a command. Asks at the first call, and waits then.
+--- Tells if QEMU has a command. Asks at the first call, and waits then.
 ---@return boolean|nil
 ---@return string?
 ---@return string?
@@ -4828,7 +4828,7 @@ function SocketForwarder:client() end
 ---@return true
 function SocketForwarder:close() end
 
---- Where the guest listens for an id: its path, or its address with the port that it got.
+--- The guest's end of an id: its path, or its address with the port that it got.
 ---@return string|nil
 function SocketForwarder:guest_address(id) end
 
@@ -4873,7 +4873,7 @@ local SocketforwardService = {}
 function SocketforwardService:accept(stream) end
 
 --- Bind: makes all the listening sockets or none, one Bind after the other. A socket that is already bound in the same form is left
---- alone; another forward at the same path is replaced. What was begun is ended also where nobody waits for it any more. Waits.
+--- alone; another forward at the same path is replaced. A Bind is finished also when its caller does not wait any more. Waits.
 ---@param request { sockets: { forward_id: string, socket_path: string, extension: { mode: integer, address: string }? }[] }
 ---@return { bound: table[] }|nil response with the extensions that were applied, and the real addresses of those that asked for any port
 ---@return string?
@@ -4957,7 +4957,7 @@ function StereosClient:connect(timeout) end
 ---@return fun(): { state: string, message: string }|nil, string?, string? code ETIMEDOUT, ECLOSED, ECANCELED
 function StereosClient:events(opts) end
 
---- Asks how the guest is. Waits. A guest that says nothing has the state "". docs/wire/stereos.md#messages.
+--- Asks for the guest's state. Waits. A guest that does not tell it has the state "". docs/wire/stereos.md#messages.
 ---@param opts? number|{ timeout: number? }
 ---@return { state: string, agents: table[], uptime_seconds: integer }|nil health each agent: name, running, session, restarts, error
 ---@return string?
@@ -5017,7 +5017,7 @@ function StereosClient:ping(opts) end
 ---@param opts? number|{ timeout: number? }
 ---@return true|table|nil ok
 ---@return boolean|string|nil changed true if the guest had to change something (nil: it does not say); or the message
----@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or why there is no connection
+---@return string? code EREMOTE (the fourth value is the ack), ETIMEDOUT, ERESET (the connection ended before the reply: the request may have been done or not), EPROTO, ETOOBIG, EINVAL, ECLOSED, or the code of a failed connection
 ---@return table? ack
 function StereosClient:request(request, payload, opts) end
 
@@ -5039,7 +5039,7 @@ function StereosClient:set_config(content, opts) end
 ---@return table? as `request`
 function StereosClient:shutdown(reason, opts) end
 
---- Waits until the guest says that it is ready.
+--- Waits until the guest reports that it is ready.
 ---
 --- Waits until the guest's state is "ready" or "healthy": asks, and connects again with growing pauses after any
 --- failure, also after a reboot. A lifecycle message counts when an answer to get_health confirms it. Waits.
@@ -5069,8 +5069,7 @@ function StereosServer:converse(stream) end
 ---@return string? code EINVAL: the message is not UTF-8
 function StereosServer:lifecycle(state, message) end
 
---- Serves those who connect until the listener is closed; may be called for several listeners, which share the limit of
---- connections. Waits.
+--- Serves connections until the listener is closed; may be called for several listeners, which share the limit of connections. Waits.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@return true|nil
 ---@return string?
@@ -5115,7 +5114,7 @@ function TtrpcClient:call(service_name, method, request, opts) end
 --- Ends the connection: all calls and streams fail with ECLOSED, and so do later ones. Idempotent, never waits.
 function TtrpcClient:close() end
 
---- Says if the connection is known to have ended, and why.
+--- Tells if the connection is known to have ended, and why.
 ---@return boolean
 ---@return string?
 ---@return string?
@@ -5155,10 +5154,10 @@ function TtrpcInbox:count() end
 ---@param status? table
 function TtrpcInbox:finish(err, code, status) end
 
---- Says if the peer should wait.
+--- Tells if the peer should wait.
 function TtrpcInbox:is_full() end
 
---- Says if no further message may be kept.
+--- Tells if no further message may be kept.
 function TtrpcInbox:is_overfull() end
 
 --- Adds a message. The caller looks at the bounds. Does not wait.
@@ -5259,7 +5258,7 @@ function TtrpcStream:close() end
 ---@return string?
 function TtrpcStream:close_send(opts) end
 
---- Says if no more messages come, and why; unread ones can still be read. Does not wait.
+--- Tells if no more messages come, and why; unread ones can still be read. Does not wait.
 ---@return boolean ended
 ---@return string? reason
 function TtrpcStream:ended() end
@@ -5297,7 +5296,7 @@ do
 ---@field name string
 local Unit = {}
 
---- Has systemd do that, and waits until its job has ended.
+--- Has systemd execute this verb, and waits until its job has ended.
 ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
 ---@return true|nil
 ---@return string? message with the state of the unit and the tail of its journal
@@ -5305,7 +5304,7 @@ local Unit = {}
 ---@return table? record of systemctl
 function Unit:disable(opts) end
 
---- Has systemd do that, and waits until its job has ended.
+--- Has systemd execute this verb, and waits until its job has ended.
 ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
 ---@return true|nil
 ---@return string? message with the state of the unit and the tail of its journal
@@ -5323,7 +5322,7 @@ function Unit:is_active() end
 ---@param opts? vmctl.JournalOptions
 function Unit:journal(opts) end
 
---- Has systemd do that, and waits until its job has ended.
+--- Has systemd execute this verb, and waits until its job has ended.
 ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
 ---@return true|nil
 ---@return string? message with the state of the unit and the tail of its journal
@@ -5331,7 +5330,7 @@ function Unit:journal(opts) end
 ---@return table? record of systemctl
 function Unit:mask(opts) end
 
---- Has systemd do that, and waits until its job has ended.
+--- Has systemd execute this verb, and waits until its job has ended.
 ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
 ---@return true|nil
 ---@return string? message with the state of the unit and the tail of its journal
@@ -5339,7 +5338,7 @@ function Unit:mask(opts) end
 ---@return table? record of systemctl
 function Unit:reload(opts) end
 
---- Has systemd do that, and waits until its job has ended.
+--- Has systemd execute this verb, and waits until its job has ended.
 ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
 ---@return true|nil
 ---@return string? message with the state of the unit and the tail of its journal
@@ -5347,7 +5346,7 @@ function Unit:reload(opts) end
 ---@return table? record of systemctl
 function Unit:reset_failed(opts) end
 
---- Has systemd do that, and waits until its job has ended.
+--- Has systemd execute this verb, and waits until its job has ended.
 ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
 ---@return true|nil
 ---@return string? message with the state of the unit and the tail of its journal
@@ -5362,7 +5361,7 @@ function Unit:restart(opts) end
 ---@return string? code EREMOTE, ENOTSUP …
 function Unit:show(names) end
 
---- Has systemd do that, and waits until its job has ended.
+--- Has systemd execute this verb, and waits until its job has ended.
 ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
 ---@return true|nil
 ---@return string? message with the state of the unit and the tail of its journal
@@ -5370,7 +5369,7 @@ function Unit:show(names) end
 ---@return table? record of systemctl
 function Unit:start(opts) end
 
---- Has systemd do that, and waits until its job has ended.
+--- Has systemd execute this verb, and waits until its job has ended.
 ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
 ---@return true|nil
 ---@return string? message with the state of the unit and the tail of its journal
@@ -5378,7 +5377,7 @@ function Unit:start(opts) end
 ---@return table? record of systemctl
 function Unit:stop(opts) end
 
---- Has systemd do that, and waits until its job has ended.
+--- Has systemd execute this verb, and waits until its job has ended.
 ---@param opts? { timeout: number?, now: boolean? }|number seconds (120); now: with enable and disable also start or stop it
 ---@return true|nil
 ---@return string? message with the state of the unit and the tail of its journal
