@@ -31,6 +31,13 @@ describe("the options of a root", function()
     end
   end)
 
+  it("share a folder with its extended attributes", function()
+    for text, read_only in pairs { ["a:/b:xattrs"] = false, ["a:/b:ro:xattrs"] = true, ["a:/b:xattrs:ro"] = true } do
+      assert.same({ { host = "a", guest = "/b", read_only = read_only, xattrs = true } }, parse("--share", text).shares)
+    end
+    assert.equal("EINVAL", support.code(parse("--share", "a:/b:rw")))
+  end)
+
   it("ask for a way out in a word", function()
     assert.same({ network = { "user", out = true }, ports = { "1:2" }, shares = {} }, parse("--network", "out", "-p", "1:2"))
   end)

@@ -64,6 +64,30 @@ describe("a guest", function()
     end))
   end
 
+  it("has the extended attributes of a share where they are asked for: user.*, and capabilities that mean nothing here", run(function()
+    local shared, program = folder .. "/shared", folder .. "/tree/bin/xattr"
+    assert(os.execute(("cc -static -O1 -o '%s' spec/support/xattr.c"):format(program)))
+    roots.erofs(folder .. "/tree", image)
+    local function here(words)
+      local command = words:gsub("%f[%a]xattr", program)
+      return assert(vmctl.host:run { "sh", "-c", ("cd '%s'; %s"):format(shared, command) }).stdout
+    end
+    here "xattr file user.host one; xattr file security.capability cap"
+    local vm <close> = boot { shares = { { host = shared, guest = "/s", xattrs = true }, { host = shared, guest = "/plain" },
+      { host = folder .. "/fixed", guest = "/fixed", read_only = true, xattrs = true } } }
+    assert.equal("user.host\none\n61\n95\n", say(vm, "cd /s; for n in '' user.host security.capability trusted.a; do xattr file $n; done"))
+    assert.equal("95\n95\n95\n95\n", say(vm,
+      "cd /s; xattr file security.selinux a; xattr file trusted.a a; xattr file system.posix_acl_access a; xattr /plain/file user.a a"))
+    assert.equal("30\n", say(vm, "xattr /fixed/file user.a a"))
+    say(vm, "cd /s; echo x >new; xattr new user.guest two; xattr new security.capability cap")
+    assert.equal("user.guest\nsecurity.capability\n", say(vm, "xattr /s/new"))
+    assert.equal("two\nuser.guest\nuser.virtiofs.security.capability\n61\n",
+      here "xattr new user.guest; xattr new; xattr new security.capability")
+    say(vm, "echo more >>/s/new")
+    assert.equal("user.guest\n", here "xattr new") -- a file that is written loses its capability
+    assert(vm:shutdown())
+  end))
+
   -- An ordinary user who has supplementary groups, as most have. Debian's kernel for clouds has no 9p, its full one has.
   it("is served by QEMU itself, by 9p, where QEMU's virtiofsd cannot serve its user", run(function()
     local other = core.fs.identity() == 0

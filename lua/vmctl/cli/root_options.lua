@@ -23,17 +23,21 @@ function M.describe(command, of_instance)
     command:option("--keep", "The file that keeps what is written."):argname "FILE"
   end
   command:flag("--read-only", "Mount the root read-only.")
-  command:option("--share", "A folder of this machine in the guest."):argname("HOST:GUEST[:ro]"):count "*"
+  command:option("--share", "A folder of this machine in the guest."):argname("HOST:GUEST[:ro][:xattrs]"):count "*"
   command:option("--network", "none (default), user: a network without a way out, or out: with one."):argname("HOW")
     :choices { "none", "user", "out" }
   command:option("-p --port", "A port of this machine's loopback that leads to one of the guest."):argname("HOST:GUEST"):count "*"
 end
 
 local function parse_share(text)
-  local read_only = text:sub(-3) == ":ro"
-  local host, guest = (read_only and text:sub(1, -4) or text):match "^(.+):(/[^:]*)$"
-  if not host then return errors.fail("EINVAL", "--share %s: HOST:GUEST or HOST:GUEST:ro expected", text) end
-  return { host = host, guest = guest, read_only = read_only }
+  local rest, flags = text, {}
+  for _, name in ipairs { "xattrs", "ro", "xattrs" } do -- in either order
+    local before = rest:sub(-#name - 1) == ":" .. name and rest:sub(1, -#name - 2)
+    rest, flags[name] = before or rest, flags[name] or before ~= false
+  end
+  local host, guest = rest:match "^(.+):(/[^:]*)$"
+  if not host then return errors.fail("EINVAL", "--share %s: HOST:GUEST expected, with :ro or :xattrs behind it", text) end
+  return { host = host, guest = guest, read_only = flags.ro, xattrs = flags.xattrs or nil }
 end
 
 local function root_of(opts)

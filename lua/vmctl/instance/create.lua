@@ -33,7 +33,7 @@ local function settle(opts)
   for _, name in ipairs(PATHS) do kept[name] = kept[name] and absolute(kept[name]) end
   kept.shares, kept.paths = {}, {}
   for i, each in ipairs(opts.shares or {}) do
-    kept.shares[i] = { host = each.host and absolute(each.host), guest = each.guest, read_only = each.read_only }
+    kept.shares[i] = { host = each.host and absolute(each.host), guest = each.guest, read_only = each.read_only, xattrs = each.xattrs }
   end
   for i, path in ipairs(opts.paths or {}) do kept.paths[i] = absolute(path) end
   for name, value in pairs(kept) do

@@ -61,8 +61,9 @@ local known = {
 -- the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
 ---@field cache_dir? string where files that a root needs are kept ($XDG_CACHE_HOME/vmctl)
----@field shares? { host: string, guest: string, read_only: boolean? }[] folders of this machine that stage 1 mounts in the guest, by
--- virtiofs. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
+---@field shares? { host: string, guest: string, read_only: boolean?, xattrs: boolean? }[] folders of this machine that stage 1 mounts in
+-- the guest, by virtiofs; xattrs: with the attributes user.*. What a guest writes belongs to the folder's owner.
+-- A guest with shares can have no snapshots
 ---@field network? "none"|"user"|vmctl.MachineNetwork user: a network card with the address 10.0.2.15 in a network that has no way out,
 -- or one where that is asked for ("none")
 ---@field ports? string[] with network "user": "8080:80" leads port 8080 of this machine's loopback to the guest's port 80

@@ -20,7 +20,11 @@ local CONNECT = 5               -- seconds
 local PLACES = devices.VIRTIOFSD
 local COVERED = { "/dev", "/proc", "/sys", "/run", "/tmp" } -- an init mounts file systems of its own there
 
-local known = { host = "string", guest = "string", read_only = "boolean" }
+local known = { host = "string", guest = "string", read_only = "boolean", xattrs = "boolean" }
+
+-- What a guest may do with extended attributes of a share, in the rules of virtiofsd: user.* is as it is here; file capabilities become
+-- user.virtiofs.security.capability, which means nothing here (without a rule for them virtiofsd does not start); there are no others.
+local XATTRS = "xattrmap=:prefix:all:security.capability:user.virtiofs.::ok:all:user.:user.::bad:server::::unsupported:client:::"
 
 -- A mount of its own keeps a share read-only, whatever the guest asks for: virtiofsd itself has no such option.
 local READ_ONLY = 'mount --bind -o ro "$0" "$0" && exec "$@"'
@@ -89,7 +93,7 @@ local function plan_one(share)
   local user
   user, err, code = choose_user(found, share.read_only)
   if err then return nil, ("%s: %s"):format(share.host, err), code end
-  return { path = path, guest = share.guest, read_only = share.read_only or false, user = user }
+  return { path = path, guest = share.guest, read_only = share.read_only or false, xattrs = share.xattrs or false, user = user }
 end
 
 ---@class vmctl.MachineShares
@@ -101,7 +105,7 @@ local mt = { __name = "vmctl.MachineShares", __index = methods }
 local function encode(text) return (text:gsub("[^%w/._:+-]", function(c) return ("%%%02x"):format(c:byte()) end)) end
 
 --- Checks shares. Does not wait.
----@param list { host: string, guest: string, read_only: boolean? }[]
+---@param list { host: string, guest: string, read_only: boolean?, xattrs: boolean? }[]
 ---@return vmctl.MachineShares|nil, string?, string? code ENOENT: no such folder, or no virtiofsd; EPERM; EINVAL
 function M.plan(list)
   local self = setmetatable({ words = {}, _all = {}, _tasks = {} }, mt)
@@ -114,6 +118,10 @@ function M.plan(list)
     local one
     one, err, code = plan_one(share)
     if not one then return nil, ("launch: share %s"):format(err), code end
+    if one.xattrs and self._nine then
+      return errors.fail("ENOTSUP", "launch: share %s: extended attributes need a virtiofsd that serves this user (VMCTL_VIRTIOFSD)",
+        share.host)
+    end
     self._all[i] = one
     local flags = (one.read_only and ",ro" or "") .. (self._nine and ",9p" or "")
     self.words[i] = ("vmctl.share=share%d,%s%s"):format(i, encode(one.guest), flags)
@@ -126,6 +134,7 @@ local function command(self, one, fd)
   local argv = { "unshare", "-Ur" }
   if one.read_only then table.move({ "-m", "sh", "-c", READ_ONLY, one.path }, 1, 5, 3, argv) end
   for _, word in ipairs { self._program, ("--fd=%d"):format(SERVER_FD), "-o", "source=" .. one.path } do argv[#argv + 1] = word end
+  if one.xattrs then table.move({ "-o", XATTRS }, 1, 2, #argv + 1, argv) end
   argv.stdin, argv.stdout, argv.stderr, argv.fds = "null", "null", "pipe", { fd }
   argv.user, argv.groups, argv.death_signal, argv.sweep = one.user, one.user and {}, "KILL", true
   return argv

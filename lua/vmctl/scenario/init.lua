@@ -29,7 +29,7 @@ local open = setmetatable({}, { __mode = "k" }) -- scenarios whose logs have a l
 ---@field modules_dir? string
 ---@field agent? string
 ---@field cache_dir? string
----@field shares? { host: string, guest: string, read_only: boolean? }[]
+---@field shares? { host: string, guest: string, read_only: boolean?, xattrs: boolean? }[]
 ---@field network? "none"|"user"
 ---@field ports? string[]
 ---@field append? string
