@@ -3828,7 +3828,7 @@ do
 ---@field writes? "discard"|"keep"|"through" the guest's writes to its root: lost with the guest; kept in a file of their own; written to the disk itself
 ---@field modules_dir? string the kernel's modules for stage 1 ($VMCTL_MODULES, or the folder `modules` beside the kernel)
 ---@field cache_dir? string where files that a root needs are kept ($XDG_CACHE_HOME/vmctl)
----@field shares? { host: string, guest: string, read_only: boolean? }[] folders of this machine that stage 1 mounts in the guest, by virtiofs. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
+---@field shares? { host: string, guest: string, read_only: boolean?, xattrs: boolean? }[] folders of this machine that stage 1 mounts in the guest, by virtiofs; xattrs: with the attributes user.*. What a guest writes belongs to the folder's owner. A guest with shares can have no snapshots
 ---@field network? "none"|"user"|vmctl.MachineNetwork user: a network card with the address 10.0.2.15 in a network that has no way out, or one where that is asked for ("none")
 ---@field ports? string[] with network "user": "8080:80" leads port 8080 of this machine's loopback to the guest's port 80
 ---@field layer? { file: vmctl.File, is_new: boolean } an open file without a name that takes what the guest writes to a disk of its own with writes = "discard": a new one becomes an empty overlay; another is an ended guest's overlay, from which this guest starts
@@ -4765,7 +4765,7 @@ do
 ---@field modules_dir? string
 ---@field agent? string
 ---@field cache_dir? string
----@field shares? { host: string, guest: string, read_only: boolean? }[]
+---@field shares? { host: string, guest: string, read_only: boolean?, xattrs: boolean? }[]
 ---@field network? "none"|"user"
 ---@field ports? string[]
 ---@field append? string
