@@ -8,7 +8,7 @@ local rooms = {
   lua = { own = { "lua", "io", "wire" }, never = {} },
   pb = { own = { "pb", "lua/rpc_envelope.h", "ttrpc/ttrpc.pb-c.h" }, never = { "ev.h" } },
   slirp = { own = { "slirp" }, never = { "ev.h" } },
-  agent = { own = { "agent", "io/standard_fds.h" }, never = { "ev.h" } },
+  agent = { own = { "agent", "wire", "io/fs_root.h", "io/standard_fds.h" }, never = { "ev.h" } },
 }
 
 local function contains(list, value)

@@ -3,6 +3,7 @@
 #include "agent/init.h"
 #include "agent/pack.h"
 #include "agent/stage1.h"
+#include "agent/unpack.h"
 #include "io/standard_fds.h"
 
 #include <lauxlib.h>
@@ -186,6 +187,8 @@ int main(int argc, char **argv)
         return vmctl_stage1_place();
     if (getpid() != 1 && argc > 1 && strcmp(argv[1], "--pack") == 0)
         return vmctl_pack(argc - 2, argv + 2);
+    if (getpid() != 1 && argc > 1 && strcmp(argv[1], "--unpack") == 0)
+        return vmctl_unpack(argc - 2, argv + 2);
     if (getpid() != 1)
         return run(argc, argv, 0);
     vmctl_init_begin();

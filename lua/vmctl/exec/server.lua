@@ -29,7 +29,8 @@ local function hello(conn, payload, opts)
     local request = payload ~= "" and json.decode(payload) or nil
     answer = opts.on_ready(type(request) == "table" and request or {})
   end
-  answer.agent, answer.version, answer.exec, answer.pack = "vmctl", version, 1, opts.packs and 1 or nil
+  answer.agent, answer.version, answer.exec = "vmctl", version, 1
+  if opts.packs then answer.pack, answer.unpack = 1, 1 end
   return conn:write_frame(T.READY, assert(json.encode(json.object(answer))), SEND_TIMEOUT)
 end
 
@@ -85,8 +86,8 @@ end
 ---@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?,
 --- on_idle: function?, on_ready: function?, packs: boolean? } peers that may connect (see vmctl.net.access), how many at a time (1024),
 -- additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended;
--- on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer; packs: the program packs files
--- with --pack (docs/wire/exec.md)
+-- on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer; packs: the program packs and
+-- unpacks files with --pack and --unpack (docs/wire/exec.md)
 ---@return true|nil, string?, string? code ECANCELED
 function M.serve(listener, opts)
   opts = options.check(opts or {}, known, "exec.serve")

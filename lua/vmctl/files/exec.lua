@@ -77,11 +77,12 @@ function methods:agent()
   return client, (client:probe(self:left()))
 end
 
---- Is an agent of ours there that packs files itself? Waits.
+--- Is an agent of ours there whose own program packs or unpacks files? Waits.
+---@param what "pack"|"unpack"
 ---@return boolean
-function methods:packs()
+function methods:can(what)
   local client, revision = self:agent()
-  return revision == "vmctl" and client.agent ~= nil and client.agent.pack == 1
+  return revision == "vmctl" and client.agent ~= nil and client.agent[what] == 1
 end
 
 --- The end of tar's messages, in one line.

@@ -93,6 +93,9 @@ cd -- "$top"
 rm -rf -- "$stage"
 case $kind in gnu) unpack --keep-directory-symlink -x"$owners"f - <&3;; *) tar -x"$owners"f - <&3;; esac]]
 
+-- For the agent's program, where the copy crosses file systems. $1: name of the staging folder, $2: what was staged, $3: its place.
+local PLACE_ALL = "set -e; own=$1\n" .. PLACE .. 'each "$2" "$3"'
+
 -- Removes staged files after a failure that ended the script above. $1: folder to stage in, $2: name of the staging folder.
 M.CLEAN = [[rm -rf -- "${1%/}/$2"; find "$1" -xdev -type d -name "$2" -prune -exec rm -rf {} + 2>/dev/null; :]]
 
@@ -123,8 +126,8 @@ done 2>/dev/null)
 [ -z "$odd" ] || { echo "$odd" >&2; exit 3; }
 exec tar -cf - -- "$2"]]
 
--- The agent's own program does the same with the same arguments (src/agent/pack.h).
-M.PACKER = { "/proc/self/exe", "--pack" }
-M.SHELL_PACKER = { "sh", "-c", M.PACK, "sh" }
+-- Commands; their arguments follow. The agent's own program does the same as the scripts (src/agent/pack.h, src/agent/unpack.h).
+M.PACKER, M.SHELL_PACKER = { "/proc/self/exe", "--pack" }, { "sh", "-c", M.PACK, "sh" }
+M.UNPACKER, M.SHELL_UNPACKER = { "/proc/self/exe", "--unpack", last = PLACE_ALL }, { "sh", "-c", M.UNPACK, "sh" }
 
 return M

@@ -166,8 +166,12 @@ local function take_answer(self, answer, aims)
   if not kind or place ~= "folder" and place ~= "other" then
     return errors.fail("EPROTO", "prepare %s on %s: not an answer", aim.folder, self.guest.label)
   end
-  if self._wants_xattrs and kind ~= "gnu" then return errors.fail("ENOTSUP", "extended attributes need a guest with GNU tar") end
-  self._base, self._knows, self.holes = base, kind ~= "plain" and "pax" or nil, kind == "gnu"
+  local has_all = kind == "gnu" or kind == "vmctl"
+  if self._wants_xattrs and not has_all then
+    return errors.fail("ENOTSUP", "extended attributes need a guest with an agent of ours or with GNU tar")
+  end
+  self._base, self.holes = base, has_all
+  self._knows = kind == "vmctl" and kind or kind ~= "plain" and "pax" or nil
   return true
 end
 
@@ -178,8 +182,9 @@ local function refused(self, said, aims)
   self._over = true -- nothing was staged
   local ok, why, how = take_answer(self, said, aims)
   if done or how ~= "EPROTO" then return ok, why, how end
-  local words, folder = self.guest:words(), self.folder or aims.itself.folder
-  return errors.fail("EREMOTE", "prepare %s on %s: %s", folder, self.guest.label, record.error or words ~= "" and words or "failed")
+  local words = self.guest:words()
+  return nil, ("prepare %s on %s: %s"):format(self.folder or aims.itself.folder, self.guest.label,
+    record.error or words ~= "" and words or "failed"), "EREMOTE", record
 end
 
 local function await_answer(self, aims)
@@ -196,6 +201,25 @@ local function ask_before(self, script_arguments, aims)
   return take_answer(self, out:match "^(.*)%z$" or out, aims)
 end
 
+-- Starts what unpacks, and waits for its answer. Where the agent's own program cannot be run after all, a shell and tar do it.
+local function begin(self, unpacker, words, aims, is_late)
+  local command = table.move(unpacker, 1, #unpacker, 1, { stdin = "whole" })
+  table.move(words, 1, #words, #command + 1, command)
+  command[#command + 1] = unpacker.last
+  local process, err, code = self.guest:start(command)
+  if not process then return nil, err, code end
+  self._process = process
+  if is_late then return true end
+  local ok, record
+  ok, err, code, record = await_answer(self, aims)
+  if not ok and unpacker == scripts.UNPACKER and record and (record.exit_code == 126 or record.exit_code == 127) then
+    process:close()
+    self._over = nil
+    return begin(self, scripts.SHELL_UNPACKER, words, aims)
+  end
+  return ok, err, code
+end
+
 --- Makes a sink for files in the guest: starts the one command that unpacks them, and learns from it where they go. Waits.
 ---@param guest table vmctl.files.exec
 ---@param aims { path: string, inside: { folder: string, name: string }, itself: { folder: string, name: string } } folder and name of the
@@ -206,26 +230,23 @@ end
 function M.new(guest, aims, how, scope)
   local stage = (".vmctl-%08x%08x"):format(math.random(0) & 0xffffffff, math.random(0) & 0xffffffff)
   local self = setmetatable({ guest = guest, _folders = {}, _owner = how.owner, _wants_xattrs = how.xattrs, _stage = stage }, sink)
-  local words = { aims.path, aims.inside.folder, aims.inside.name, aims.itself.folder, aims.itself.name }
+  local words = { aims.path, aims.inside.folder, aims.inside.name, aims.itself.folder, aims.itself.name, stage,
+    how.owner == "keep" and "p" or "o", how.xattrs and "x" or "" }
   local ok, err, code = true, nil, nil
   local _, revision = guest:agent()
-  if revision == "0.1.9" then ok, err, code = ask_before(self, words, aims) end
+  local is_late = revision == "0.1.9"
+  if is_late then ok, err, code = ask_before(self, table.pack(table.unpack(words, 1, 5)), aims) end
   if not ok then return nil, err, code end
-  local process
-  process, err, code = guest:start { "sh", "-c", scripts.UNPACK, "sh", words[1], words[2], words[3], words[4], words[5], stage,
-    how.owner == "keep" and "p" or "o", how.xattrs and "x" or "", stdin = "whole" }
-  if not process then return nil, err, code end
-  self._process = process
-  if revision ~= "0.1.9" then ok, err, code = await_answer(self, aims) end
+  ok, err, code = begin(self, guest:can "unpack" and scripts.UNPACKER or scripts.SHELL_UNPACKER, words, aims, is_late)
   if not ok then
-    self:close()
+    if self._process then self:close() end
     return nil, err, code
   end
   self._write = function(data)
     if data == "" then return true end
-    return process:write(data, guest:left())
+    return self._process:write(data, guest:left())
   end
-  self._listener = task.spawn_in(scope, listen, self, process)
+  self._listener = task.spawn_in(scope, listen, self, self._process)
   return self
 end
 

@@ -130,7 +130,7 @@ end
 --- Starts to read, and says what is there: "directory", "file", "link", "other" (a FIFO, a device), or "none". Waits.
 ---@return string|nil, string?, string?
 function source:type()
-  return begin(self, self.guest:packs() and scripts.PACKER or scripts.SHELL_PACKER)
+  return begin(self, self.guest:can "pack" and scripts.PACKER or scripts.SHELL_PACKER)
 end
 
 --- Visits all entries, once the type is known. See vmctl.files.copy.

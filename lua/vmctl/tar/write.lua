@@ -24,11 +24,13 @@ local function number(value, width)
   return (value < 0 and "\xff" or "\x80") .. bytes:sub(2)
 end
 
-local function header(name, kind, entry, size, link)
+local UNUSED = ("\0"):rep(12)
+
+local function header(name, kind, entry, size, link, unused)
   local before = string.pack("c100", name:sub(1, NAME)) .. number(entry.mode & 4095, 8) .. number(entry.uid, 8) ..
     number(entry.gid, 8) .. number(size, 12) .. number(entry.mtime, 12)
   local after = kind .. string.pack("c100", (link or ""):sub(1, NAME)) .. "ustar\00000" .. ("\0"):rep(64) ..
-    number(entry.major or 0, 8) .. number(entry.minor or 0, 8) .. ("\0"):rep(155 + 12)
+    number(entry.major or 0, 8) .. number(entry.minor or 0, 8) .. ("\0"):rep(155) .. (unused or UNUSED)
   local bytes, sum = { (before .. after):gsub("%z+", ""):byte(1, -1) }, 8 * 32 -- zeros count for nothing
   for i = 1, #bytes do sum = sum + bytes[i] end
   return before .. ("%06o\0 "):format(sum) .. after
@@ -58,6 +60,11 @@ end
 -- A name in a keyword, as GNU tar has it: "=" would end it.
 local function keyword(name) return (name:gsub("[%%=]", { ["%"] = "%25", ["="] = "%3D" })) end
 
+-- Our agent finds them in the header (docs/wire/exec.md): a small file needs no other one.
+local function own_time(entry, knows)
+  return knows == "vmctl" and (entry.nsec or 0) ~= 0 and ("vn%09d\0"):format(entry.nsec) or nil
+end
+
 local function add_xattrs(records, xattrs)
   local names = {}
   for name in pairs(xattrs) do names[#names + 1] = name end
@@ -65,10 +72,10 @@ local function add_xattrs(records, xattrs)
   for _, name in ipairs(names) do records[#records + 1] = record("SCHILY.xattr." .. keyword(name), xattrs[name]) end
 end
 
-local function extended(entry, name)
+local function extended(entry, name, knows)
   local records = {}
   if entry.xattrs then add_xattrs(records, entry.xattrs) end
-  if (entry.nsec or 0) ~= 0 then records[#records + 1] = record("mtime", decimal_time(entry)) end
+  if knows == "pax" and (entry.nsec or 0) ~= 0 then records[#records + 1] = record("mtime", decimal_time(entry)) end
   if entry.map then
     records[#records + 1] = record("GNU.sparse.major", 1) .. record("GNU.sparse.minor", 0) .. record("GNU.sparse.name", name) ..
       record("GNU.sparse.realsize", entry.real_size)
@@ -118,7 +125,8 @@ end
 ---@param write fun(bytes: string): any, string?, string?
 ---@param entry vmctl.TarEntry
 ---@param read? fun(n: integer): string?, string?, string? of a file: the next bytes of its content, "" or nil at its end
----@param knows? "pax" the reader knows pax headers; without it fractions of seconds, extended attributes and holes are lost
+---@param knows? "pax"|"vmctl" the reader knows pax headers ("vmctl": and ours, which have nanoseconds
+--- themselves); without it fractions of seconds, extended attributes and holes are lost
 ---@return any, string?, string? code ESHRUNK: the content was shorter than its size; zeros stand for the rest, and more can be written
 function M.entry(write, entry, read, knows)
   local kind = TYPES[entry.type]
@@ -129,7 +137,8 @@ function M.entry(write, entry, read, knows)
   local size = entry.type == "file" and entry.size or 0
   local map, stored = "", size
   if knows and entry.map then map, stored = sparse.write(entry.map, entry.real_size) end
-  local head = (knows and extended(entry, name) or "") .. long_names(link, name) .. header(name, kind, entry, stored, link)
+  local head = (knows and extended(entry, name, knows) or "") .. long_names(link, name) ..
+    header(name, kind, entry, stored, link, own_time(entry, knows))
   local ok, err, code = write(head .. map)
   if not ok or size == 0 then return ok, err, code end
   return copy(write, read, size, stored, name)
