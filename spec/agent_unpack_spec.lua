@@ -86,7 +86,8 @@ describe("vmctl-agent --unpack", function()
     copies.with_agent(nil, function(client, folder)
       sh([[cd "$1"; mkdir -p t/d/e there/d; echo new > t/d/a; echo new > t/b
         ln -s new t/d/e/link; echo old > there/d/a
-        echo kept > there/d/k; ln -s nowhere there/b; mkdir real; echo kept > real/k; ln -s ../real there/s; mkdir t/s; echo new > t/s/n]], folder)
+        echo kept > there/d/k
+        ln -s nowhere there/b; mkdir real; echo kept > real/k; ln -s ../real there/s; mkdir t/s; echo new > t/s/n]], folder)
       assert(vmctl.files.push(client, folder .. "/t", folder .. "/there", { exact = true }))
       assert.equal("new\nkept\nnew\nnew\nnew\nkept\n", sh('cd "$1/there"; cat d/a d/k b; readlink d/e/link; cat s/n ../real/k', folder))
       assert.equal("link", core.fs.stat(folder .. "/there/s", true).type)

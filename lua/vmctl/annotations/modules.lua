@@ -584,7 +584,7 @@ function exec.encode_response(response) end
 --- Serves commands, files and port forwards until the listener is closed, and then ends everything that still runs. Waits;
 --- run it as a task beside others.
 ---@param listener vmctl.Listener anything with accept() and close()
----@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?, on_idle: function?, on_ready: function?, packs: boolean? } peers that may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer; packs: the program packs files with --pack (docs/wire/exec.md)
+---@param opts? { allow?: function|table, connections: integer?, env: table?, root: string?, request_timeout: number?, on_idle: function?, on_ready: function?, packs: boolean? } peers that may connect (see vmctl.net.access), how many at a time (1024), additional environment, the folder that file requests see as "/"; on_idle is called when the last connection has ended; on_ready(request) handles the members of our hosts' Ready message, and returns those of its answer; packs: the program packs and unpacks files with --pack and --unpack (docs/wire/exec.md)
 ---@return true|nil
 ---@return string?
 ---@return string? code ECANCELED
@@ -606,8 +606,8 @@ local files = {}
 
 --- Copies a file, or a folder with its content, out of a guest, which is not trusted: links below the destination are not followed,
 --- set-user-id bits are dropped, and of extended attributes (`xattrs`) all but user.*; devices are left out, and an entry of another
---- type than the guest has announced is refused. Missing parent folders are made, and each file is renamed to its path. An agent of ours
---- packs the files itself, and keeps what GNU tar does; a tar other than GNU's has no fractions of seconds and no times before 1970. Waits.
+--- type than the guest has announced is refused. Missing parent folders are made, and each file is renamed to its path. A tar
+--- other than GNU's, where there is no agent of ours, has no times before 1970. Waits.
 ---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance
 ---@param source string a path in the guest
 ---@param destination string of this machine, as for `push`; a link there, or on the way to it, is refused (ELOOP) unless `follow` is set; root's links at the top, such as /var/run, are allowed
@@ -620,15 +620,15 @@ function files.pull(where, source, destination, opts) end
 --- Copies a file, or a folder with its content, into a guest. As with `cp -r`, an existing folder as destination receives the copy
 --- under its own name; any other destination is the copy's path. Missing parent folders are made. Files are staged beside their
 --- destination and renamed one by one; after a failure the old files are still there. Modes, owners, times to the nanosecond, hard
---- links and holes are kept as far as the guest's tar can (GNU's: all; others: no fractions of seconds, no holes, no times of links) or
---- a helper's protocol (in addition no hard links). With `xattrs`, attributes are kept as well: user.*, access
---- lists, and file capabilities unless the owner is "target"; one that the guest cannot keep is a
---- failure. Devices, FIFOs and sockets are left out. An owner that cannot be kept is refused. Files that change or vanish meanwhile are
---- reported, and the copy continues. Waits.
----@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance a guest with tar and sha256sum, or with a cc helper
+--- links and holes are kept by an agent of ours and by GNU tar; another tar in the guest has no fractions of seconds, no holes and no
+--- times of links, and a helper's protocol in addition no hard links. With `xattrs`, attributes are kept as well: user.*, access
+--- lists, and file capabilities unless the owner is "target"; one that the guest cannot keep is a failure. Devices, FIFOs and sockets
+--- are left out. An owner that cannot be kept is refused. Files that change or vanish meanwhile are reported, and the copy continues.
+--- Waits.
+---@param where vmctl.Machine|vmctl.ExecClient|vmctl.CcInstance with our agent or tar, and sha256sum; or with a cc helper
 ---@param source string of this machine
 ---@param destination string a path in the guest
----@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?, on_progress: function?, max_bytes: integer?, max_entries: integer?, xattrs: boolean? } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (the user of the agent; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also if that is a folder, into which it is then merged; called as on_progress(report, path); xattrs: extended attributes are kept, for which the guest needs GNU tar
+---@param opts? { timeout: number?, verify: boolean?, owner: string?, exclude?: string[]|function, exact: boolean?, on_progress: function?, max_bytes: integer?, max_entries: integer?, xattrs: boolean? } seconds (3600); whether check sums are compared (they are); "keep" (the default: owners as here) or "target" (the user of the agent; no set-user-id bits then); Lua patterns of names to leave out, or a function of "/path/below"; exact: `destination` is the copy's own path, also if that is a folder, into which it is then merged; called as on_progress(report, path); xattrs: extended attributes are kept, for which the guest needs our agent or GNU tar
 ---@return { files: integer, directories: integer, links: integer, bytes: integer, seconds: number, verified: integer?, skipped: string[], changed: string[], vanished: string[], path: string }|nil report `skipped`: sockets, devices, FIFOs; `changed`: files that were written to while they were copied, `vanished`: files that were gone (10,000 of each at most)
 ---@return string? message
 ---@return string? code ENOENT, EINVAL: a FIFO or a socket, EEXIST: a device, a FIFO or a socket is at the destination, EREMOTE: tar's own message, EBADMSG: check sums differ, ETOOBIG: more than max_bytes or max_entries, EOVERFLOW: an owner that cannot be kept, ENOTSUP: no extended attributes here, ETIMEDOUT, ERESET, or the code of a failed read
