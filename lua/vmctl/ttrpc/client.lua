@@ -37,7 +37,7 @@ local function new(stream, opts, where)
   }, mt)
 end
 
---- Makes a client of a connected stream, which it takes; who has dialled does not matter. Does not wait.
+--- Makes a client of a connected stream, which it takes; either end may have dialled. Does not wait.
 ---@param stream vmctl.Stream
 ---@param opts? { timeout: number?, services: vmctl.TtrpcService[]?, metadata: table?, first_id: integer? } seconds for a call (60);
 -- descriptions of services (nerdbox's are known); metadata that each request carries; the first stream id, made odd, of a connection
@@ -78,7 +78,7 @@ end
 
 local NONE = {}
 
--- The types of a method: as it is described, or as the options say.
+-- The types of a method: those of its description, or of the options.
 local function described(self, service_name, method_name, opts)
   local spec = service.method(self._services, service_name, method_name) or NONE
   return opts.request_type or spec.request, opts.response_type or spec.response, spec
@@ -185,7 +185,7 @@ end
 
 --- Counts of the connection's calls and streams. Does not wait.
 ---@return { live: integer, in_core: integer, held: integer } stats live: calls and streams that have not ended; in_core: those of them
--- that are unary calls made by the core in one step; held: bytes that came and nobody has read yet
+-- that are unary calls made by the core in one step; held: received bytes that were not read yet
 function methods:stats()
   return self._connection:stats()
 end

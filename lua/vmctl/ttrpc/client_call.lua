@@ -1,4 +1,4 @@
---- A unary call as the connection knows it.
+--- A unary call: the connection's entry for it.
 local log = require "vmctl.log"
 local status = require "vmctl.ttrpc.status"
 local wire = require "vmctl.ttrpc.wire"

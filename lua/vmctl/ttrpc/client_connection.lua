@@ -109,7 +109,7 @@ local function wait_in_queue(self, entry, is_done, deadline)
   return true
 end
 
---- Waits until `is_done()`, which looks at an entry that is `woken` when something has come for it.
+--- Waits until `is_done()`, which looks at an entry that is `woken` when a frame has come for it.
 ---@param entry table with `queue`, once somebody waits in it
 ---@param is_done fun(entry: table): boolean
 ---@return true|nil, string?, string? code ETIMEDOUT, ECANCELED
@@ -181,8 +181,8 @@ end
 ---@param request_type string
 ---@param response_type string
 ---@param deadline number
----@return "answered"|"envelope"|"unsent"|nil outcome what the next value is; answered: the message; envelope: the answer's bytes
--- that are to be decoded; unsent: nothing was done and the call is to be made with `open`; nil: it failed
+---@return "answered"|"envelope"|"unsent"|nil outcome the kind of the next value; answered: the message; envelope: the answer's bytes,
+-- which the caller decodes; unsent: nothing was done and the caller has to use `open`; nil: it failed
 ---@return table|string? answer or a failure's message
 ---@return string? code ETIMEDOUT, ECANCELED, EPROTO, RESOURCE_EXHAUSTED, those of the connection's end
 ---@return table? status of RESOURCE_EXHAUSTED
@@ -238,7 +238,7 @@ function methods:stats()
   return { live = self:live(), in_core = self._calls:live(), held = self.frames.held }
 end
 
---- Ends the connection: what is open on it fails with ECLOSED. Idempotent, does not wait.
+--- Ends the connection: its calls and streams fail with ECLOSED. Idempotent, does not wait.
 function methods:close()
   finish(self, "closed", "ECLOSED")
 end

@@ -1,4 +1,4 @@
---- Hands out what a client has received: frames go to the calls and streams that they are for.
+--- Passes a client's received frames to their calls and streams.
 local log = require "vmctl.log"
 local wire = require "vmctl.ttrpc.wire"
 
@@ -14,7 +14,7 @@ end
 
 local NO_ANSWER = { "Data in place of the answer", "EPROTO" }
 
---- Hands a frame to the call or the stream that it is for. Waits while a stream is full of messages that nobody has read.
+--- Passes a frame to its call or stream. Waits while a stream is full of unread messages.
 ---@param self vmctl.TtrpcConnection
 ---@param kind integer
 ---@param payload string
@@ -22,7 +22,7 @@ local NO_ANSWER = { "Data in place of the answer", "EPROTO" }
 ---@param flags integer
 function M.dispatch(self, kind, payload, id, flags)
   local entry = self._entries[id]
-  if not entry then -- given up by us, or the answer to a frame that crossed its end
+  if not entry then -- we have given it up, or it answers a frame that crossed its end
     if kind == wire.DATA and self._calls:fail(NO_ANSWER, id) then return end
     log.debug("ttrpc: %s: a frame of type %d for stream %d, which is not open", self.frames.label, kind, id)
   elseif kind == wire.RESPONSE then
@@ -33,7 +33,7 @@ function M.dispatch(self, kind, payload, id, flags)
   end
 end
 
---- Fails the call or the stream that a frame above the limit was for. Does not wait.
+--- Fails the call or the stream of a frame above the limit. Does not wait.
 ---@param self vmctl.TtrpcConnection
 ---@param err string
 ---@param frame { stream: integer }

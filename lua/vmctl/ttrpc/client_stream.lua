@@ -174,7 +174,7 @@ function methods:messages(opts)
   end
 end
 
---- How many messages came and were not read yet. Does not wait.
+--- The number of unread messages. Does not wait.
 ---@return integer
 function methods:unread()
   return self._inbox:count()

@@ -1,4 +1,4 @@
---- Calls a method's handler and makes its results an answer (docs/wire/ttrpc.md#error-answers).
+--- Calls a method's handler and makes an answer of its results (docs/wire/ttrpc.md#error-answers).
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local service = require "vmctl.ttrpc.service"

@@ -71,7 +71,7 @@ local function judge_request(state, payload, id)
   return "start", request, method
 end
 
---- The verdict on a request that is decoded already.
+--- The verdict on a decoded request.
 ---@param state vmctl.TtrpcState
 ---@param id integer
 ---@param service_name string

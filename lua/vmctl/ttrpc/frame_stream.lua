@@ -6,10 +6,10 @@ local wire = require "vmctl.ttrpc.wire"
 
 local M = {}
 
-local STALL = 0.5 -- seconds for which a full stream may hold up the others
+local STALL = 0.5 -- seconds for which a full stream may delay the others
 local ALONE = 10  -- and its own client, when it is the only one
-local APART = 1   -- for which the end of a stream waits for the kernel to take what is before it
-local LOOK = 0.25 -- seconds between two looks at whether the peer has gone meanwhile
+local APART = 1   -- for which the end of a stream waits for the kernel to take earlier output
+local LOOK = 0.25 -- seconds between two checks if the peer has gone meanwhile
 
 ---@class vmctl.TtrpcFrameStream
 local methods = {}
@@ -73,9 +73,9 @@ function methods:send(kind, payload, id, flags, timeout)
   return self:put(kind, payload, id, flags, deadline and deadline - core.now() or timeout)
 end
 
---- As send, but the frame is not in one write with those before it. Who gives each frame that is there to a task of its own, as
---- ttrpc-rust does, may see the end of a stream before the message that came with it (docs/wire/ttrpc.md#traps, 18). A peer that
---- does not read what is before it for APART seconds gets it in one piece.
+--- As send, but the frame is not in one write with those before it. A peer that starts a task for each received frame, as ttrpc-rust
+--- does, may see the end of a stream before the message that came with it (docs/wire/ttrpc.md#traps, 18). A peer that does not read
+--- earlier output for APART seconds gets both in one write.
 ---@return true|nil, string?, string?
 function methods:send_apart(kind, payload, id, flags, timeout)
   local deadline = core.now() + timeout
@@ -119,7 +119,7 @@ function methods:read(timeout)
   return too_big(self, payload, id, flags)
 end
 
---- Holds the reader, and so the peer, back while a stream's messages are not read. Other streams must not wait long: while
+--- Makes the reader, and so the peer, wait while a stream's messages are not read. Other streams must not wait long: while
 --- there are some (live() > 1) more messages are kept, up to a bound, and then the reader waits STALL seconds at most.
 --- Returns false if the stream has to be given up.
 ---@param inbox vmctl.TtrpcInbox
@@ -158,7 +158,7 @@ function methods:await_handler(inbox, live)
     local ok, _, code = self.room:wait(math.min(left, LOOK), "room")
     if not ok and code ~= "ETIMEDOUT" then return true end
     if peer_has_gone(self) then
-      self:close() -- the reader learns it next, and ends the handlers
+      self:close() -- the reader notices it next, and ends the handlers
       return true
     end
   end
@@ -173,7 +173,7 @@ function methods:finish(timeout)
   self.stream:close()
 end
 
---- Closes the connection; a reader that waits for room learns it. Idempotent, does not wait.
+--- Closes the connection; wakes a reader that waits for room. Idempotent, does not wait.
 function methods:close()
   self.stream:close()
   self.room:wake()

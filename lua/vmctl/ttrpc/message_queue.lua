@@ -1,4 +1,4 @@
---- The unread messages of one stream, with a bound, and how the stream has ended.
+--- The unread messages of one stream, with a bound, and the end of the stream.
 local core = require "vmctl.core"
 
 local M = {}
@@ -32,7 +32,7 @@ function methods:put(message)
   self._come:wake(1)
 end
 
---- How many messages were not read.
+--- The number of unread messages.
 ---@return integer
 function methods:count()
   return self._last - self._first + 1
@@ -58,7 +58,7 @@ function methods:finish(err, code, status)
   self._come:wake()
 end
 
---- Forgets what was not read.
+--- Drops unread messages.
 function methods:clear()
   for at = self._first, self._last do self[at] = nil end
   self._first, self._last = 1, 0
@@ -78,7 +78,7 @@ end
 
 --- The next message. Waits while there is none.
 ---@param timeout number seconds
----@return string|nil, string?, string?, table? what `finish` was told; ETIMEDOUT, ECANCELED
+---@return string|nil, string?, string?, table? the arguments of `finish`; ETIMEDOUT, ECANCELED
 function methods:recv(timeout)
   local deadline = core.now() + timeout
   local ok, err, code = core.turn()

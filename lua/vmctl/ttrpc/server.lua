@@ -39,7 +39,7 @@ local function method_of(name, described, given)
 end
 
 --- Adds a service. Does not wait.
----@param what string|vmctl.TtrpcService its full name, or its description
+---@param what string|vmctl.TtrpcService the service's full name, or its description
 ---@param handlers table<string, function|table> by the method's name: a function, or { handler =, request =, response =,
 --- client_stream =, server_stream = } where the service is not described. A unary one is called with (request, context) and
 -- returns the response; a streaming one with (stream, context). All may wait. nil, message, code is a failure: the code is a
@@ -115,8 +115,7 @@ local function gate(self, listener)
   }
 end
 
---- Serves those who connect until the listener is closed, or the server is shut down; may be called for several listeners.
---- Waits.
+--- Serves connections until the listener is closed, or the server is shut down; may be called for several listeners. Waits.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@return true|nil, string?, string? code ECANCELED
 function methods:serve(listener)

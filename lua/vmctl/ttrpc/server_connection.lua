@@ -134,7 +134,7 @@ local function act(self, worker, payload, id, flags, verdict, first, second, ent
   return true
 end
 
--- Acts on a request that came decoded, as most do.
+-- Acts on a decoded request, as most are.
 local function act_on_call(self, worker, payload, id, flags, service_name, method_name, timeout_nano)
   local method, verdict, code, text, entry = rules.judge_call(self._state, id, service_name, method_name, payload)
   if not method then return act(self, worker, payload, id, flags, verdict, code, text, entry) end

@@ -46,7 +46,7 @@ function methods:on_data(payload, flags)
   if flags & wire.REMOTE_CLOSED ~= 0 then self:end_input(ENDED, "EOF") end
 end
 
---- Ends the input: the handler reads what is there, and then this.
+--- Ends the input: the handler reads the remaining messages, and then this end.
 ---@param err string
 ---@param code string "EOF" at the end that the client has told
 function methods:end_input(err, code)
@@ -68,7 +68,7 @@ local function failed(self, what, err, code)
   return errors.fail(code, "%s %s: %s", what, self.method.name, err)
 end
 
---- Sends a message. Waits while the client does not take what came before.
+--- Sends a message. Waits while the client does not take earlier ones.
 ---@param message table|string a table by the method's type; bytes go as they are
 ---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return true|nil, string?, string? code ETIMEDOUT: not sent; ECANCELED: the client has gone; ETOOBIG, EINVAL, EPROTO

@@ -69,7 +69,7 @@ function methods:start(scope)
   add_worker(self)
 end
 
---- The reader is about to call something that may wait: if it does, another worker reads. Does not wait.
+--- For the reader, before it calls a function that may wait: if it waits, another worker reads. Does not wait.
 function methods:release()
   self._reading = false
   if self._resting > 0 then return self._requests:call_later(self._rest) end
