@@ -1,4 +1,4 @@
---- The command that leads to `vmctl serve --stdio` on another machine, and what it says when that cannot be reached.
+--- The command that connects to `vmctl serve --stdio` on another machine, and its message when that cannot be reached.
 local background = require "vmctl.base.background"
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
@@ -39,8 +39,8 @@ end
 -- Its last words, in one line.
 local function said(self) return log.one_line(log.last_words(self._said, SHOWN), SHOWN) end
 
---- Why its output has ended, as a failure. Waits up to two seconds for its end.
----@param err string what was seen of the end
+--- The reason why its output has ended, as a failure. Waits up to two seconds for its end.
+---@param err string the failure that was seen
 ---@param code string
 ---@param output? string a line of its standard output, if it said nothing else
 ---@return nil, string message, string code

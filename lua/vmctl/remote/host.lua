@@ -1,5 +1,5 @@
 --- Another machine on which guests run: `vmctl serve --stdio` there, reached by a command's standard streams. A host that does not
---- answer is given up after `keepalive` seconds, and what goes on there fails; it is not called again by itself.
+--- answer is given up after `keepalive` seconds, and its guests' calls fail; vmctl does not reconnect by itself.
 local background = require "vmctl.base.background"
 local child = require "vmctl.remote.child"
 local core = require "vmctl.core"
@@ -14,7 +14,7 @@ local M = {}
 
 local CONNECT, KEEPALIVE = 30, 15 -- seconds
 local ASK = 30
-local LAST_WORDS = 5              -- seconds until it is known why a host has gone away
+local LAST_WORDS = 5              -- seconds for the reason why a host has gone away
 local BLOCKED = 60                -- seconds after which a session that takes no bytes is given up, if nothing else has noticed
 local BROKEN = { EOF = true, EPIPE = true, ECONNRESET = true, ECLOSED = true }
 local GRACE = 10                  -- seconds for the other side to end its guests, before its command is killed
@@ -113,7 +113,7 @@ function methods:wait_lost(timeout)
   return nil, table.unpack(self._lost)
 end
 
---- For what has failed on a stream: if that broke because the host went away, this says so. Waits a moment.
+--- Explains a failure of a stream: if the host has gone away, that is the reason. Waits a moment.
 ---@param err string
 ---@param code string
 ---@return nil, string, string
@@ -151,7 +151,7 @@ function methods:ask(request, timeout)
   return self:explain(err, code)
 end
 
---- As `ask`, for a request behind whose answer there is nothing.
+--- As `ask`, for a request whose stream ends with the answer.
 ---@return table|nil answer, string?, string?
 function methods:call(request, timeout)
   local stream, answer, code = self:ask(request, timeout)
@@ -160,7 +160,7 @@ function methods:call(request, timeout)
   return answer
 end
 
---- Ends the connection, and with it what runs there. Idempotent, never waits.
+--- Ends the connection, and with it the guests there. Idempotent, never waits.
 ---@return true
 function methods:close()
   if self._closed then return true end

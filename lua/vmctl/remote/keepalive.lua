@@ -1,4 +1,4 @@
---- Watches if the other side of a session is still there. Both sides ask.
+--- Checks periodically if the other side of a session is still there. Both sides ask.
 local task = require "vmctl.base.task"
 
 local M = {}

@@ -1,4 +1,4 @@
---- Sends files to another machine, by their digest: what that has already is not sent again.
+--- Sends files to another machine, by their digest: a file that it has already is not sent again.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local fs = require "vmctl.base.fs"
@@ -86,7 +86,7 @@ local function send(stream, file, size)
   return wire.answer(stream, ANSWER)
 end
 
---- Sees to it that a host has a file. Waits while it is sent, if that is needed.
+--- Sends a file to a host that does not have it. Waits while it is sent.
 ---@param host vmctl.RemoteHost
 ---@param path string
 ---@return string|nil digest by which the host knows it, in hexadecimal; string? message; string? code ENOENT, EFBIG: more than the

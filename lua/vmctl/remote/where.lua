@@ -1,4 +1,4 @@
---- Other machines: how `vmctl serve --stdio` is started there. "ssh:USER@HOST:PORT", "exec:COMMAND", or a table with more.
+--- Other machines, and the commands that start `vmctl serve --stdio` there: "ssh:USER@HOST:PORT", "exec:COMMAND", or a table with more.
 local errors = require "vmctl.errors"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"
@@ -24,7 +24,7 @@ local KNOWN = {
 
 local function invalid(text, why) return errors.fail("EINVAL", "on '%s': %s", log.one_line(tostring(text), 80), why) end
 
--- ssh takes what begins with "-" for an option, and its configuration may put a name into a command of the shell.
+-- Checks a name: ssh takes text that begins with "-" for an option, and its configuration may put a name into a command of the shell.
 local function is_name(text) return text ~= "" and #text <= LONGEST and text:find "^[%w_.:%%+-]+$" ~= nil and text:sub(1, 1) ~= "-" end
 
 local function split(text)

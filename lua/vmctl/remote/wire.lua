@@ -33,7 +33,7 @@ local function check(number, theirs)
     theirs, number, version, M.PROTOCOL)
 end
 
---- Reads the other side's hello, past what a login shell says before it. Waits.
+--- Reads the other side's hello, and skips the output of a login shell before it. Waits.
 ---@param stream table with read_line
 ---@param side "serve"|"use" whose it is
 ---@param timeout number seconds for each line
@@ -77,7 +77,7 @@ function M.receive(stream, timeout)
   return value
 end
 
---- Says in an answer that it was not done. Waits as `send`.
+--- Sends an answer with a failure. Waits as `send`.
 function M.refuse(stream, message, code)
   return M.send(stream, { error = log.sanitize(tostring(message), 8192), code = tostring(code or "EINVAL") })
 end

@@ -54,7 +54,7 @@ local function plan_cards(self, spec, fds)
   return cards
 end
 
--- The root of a guest: a file that was sent, and what the script knows of it.
+-- The root of a guest: a file that was sent, with the script's description of it.
 local KINDS = { disk = true, erofs = true, empty = true }
 
 local function plan_root(all, root, files, store)
@@ -154,7 +154,7 @@ local function report(self, stream)
   wire.send(stream, { exit_code = record.exit_code, signal = record.signal, said = self.vm._process:said(SAID) })
 end
 
---- Tells the stream of its end, and does what that says, until the stream ends. Waits.
+--- Reports its end on the stream, and executes the stream's requests, until the stream ends. Waits.
 ---@param stream vmctl.Stream
 function methods:attend(stream)
   task.scope(function(scope)
@@ -192,7 +192,7 @@ local function screendump(vm)
   return file:read(PICTURE, 0)
 end
 
---- Does something with it that needs a file or a socket here. Waits.
+--- Executes a request that needs a file or a socket here. Waits.
 ---@param stream vmctl.Stream
 ---@param request table op, name, timeout
 ---@return boolean|nil known false: no such request

@@ -1,4 +1,4 @@
---- Leads streams of a session into a guest: ports of its agent, its console, its monitor, its network cards.
+--- Joins streams of a session with parts of a guest: ports of its agent, its console, its monitor, its network cards.
 local dial = require "vmctl.net.dial"
 local errors = require "vmctl.errors"
 local task = require "vmctl.base.task"
@@ -37,7 +37,7 @@ local function type_in(vm, stream)
   end
 end
 
---- The console: what it has kept, and what comes; what is read is typed. Waits until it has ended.
+--- The console: sends its kept and its further output; received bytes are typed. Waits until it has ended.
 function M.console(machine, stream)
   local ok, err, code = wire.send(stream, {})
   if not ok then return nil, err, code end

@@ -1,5 +1,5 @@
---- The files that scripts of other machines have sent: each under its SHA-256, so that it is sent once. What was used last stays within
---- a number of bytes.
+--- The files that scripts of other machines have sent: each under its SHA-256, so that it is sent once. The files that were used last
+--- stay, up to a number of bytes.
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
 local pieces = require "vmctl.remote.pieces"
@@ -10,7 +10,7 @@ local M = {}
 
 local MOST = 20 << 30   -- bytes that are kept
 local STALLED = 60      -- seconds in which a piece must come
-local FRESH = 3600      -- seconds in which what was sent is used
+local FRESH = 3600      -- seconds in which a sent file is used
 local READ_ONLY = 256   -- mode 0400
 
 ---@class vmctl.ServeStore
@@ -59,7 +59,7 @@ local function entries(self)
   return list, total
 end
 
--- Makes room: what was used least recently goes, and what killed processes have left.
+-- Makes room: removes the files that were used least recently, and leftovers of killed processes.
 local function make_room(self, size)
   if size > self._most then return false end
   local list, total = entries(self)
@@ -86,7 +86,7 @@ function methods:has(digest, size)
   return true
 end
 
--- Adds a piece to a file that ends at a place: zeros take no room in it. The new end.
+-- Adds a piece to a file that ends at `at`: zeros become holes. Returns the new end.
 local function add(file, hash, piece, at)
   local ok, err, code
   if math.type(piece) == "integer" then
@@ -118,7 +118,7 @@ local function receive(stream, name, digest, size)
   return file:chmod(READ_ONLY)
 end
 
---- Sees to it that there is room for a file. Does not wait, but for the file system.
+--- Makes room for a file. Does not wait, but for the file system.
 ---@param size integer
 ---@return true|nil, string?, string? code EFBIG: more than is kept
 function methods:reserve(size)
