@@ -1,4 +1,4 @@
---- How long things took, in a few kilobytes however many there were: counts by classes that are 5 % wide.
+--- Latencies in a few kilobytes, for any number of them: counts by classes that are 5 % wide.
 local M = {}
 
 local LEAST, GROWTH = 1e-5, math.log(1.05) -- seconds of the first class
@@ -8,7 +8,7 @@ local log = math.log
 local methods = {}
 local mt = { __name = "vmctl.Latency", __index = methods }
 
---- Nothing was measured yet.
+--- Makes an empty one. Does not wait.
 ---@return vmctl.Latency
 function M.new()
   return setmetatable({ _classes = {}, _count = 0, _worst = 0 }, mt)
@@ -23,7 +23,7 @@ function methods:add(seconds)
   if seconds > self._worst then self._worst = seconds end
 end
 
---- The time that this share of all took at most: up to 5 % more than it was. Does not wait.
+--- The time that this share of all took at most: up to 5 % too high. Does not wait.
 ---@param share number 0.99: all but the slowest hundredth
 ---@return number seconds 0 where nothing was measured
 function methods:quantile(share)

@@ -32,7 +32,7 @@ local function note(self, i, due, value, err, code)
   end
 end
 
--- A task that asks one target after the other: those that wait for a task first, then what it is given.
+-- A task that asks one target after the other: those that wait for a task first, then those that it is given.
 local function work(self, worker)
   while true do
     local i = worker.i

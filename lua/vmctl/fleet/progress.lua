@@ -1,4 +1,4 @@
---- Shows how far something is: on a terminal one line that is written anew, elsewhere a plain line now and then.
+--- Shows progress: on a terminal one line that is written anew, elsewhere a plain line now and then.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local options = require "vmctl.base.options"

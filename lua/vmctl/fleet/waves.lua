@@ -1,4 +1,4 @@
---- Changes many targets in waves: a few first, and the rest only when these are well.
+--- Changes many targets in waves: a few first, and the rest only when these are healthy.
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 local task = require "vmctl.base.task"
@@ -13,7 +13,7 @@ local known = {
   name = "callable", progress = "table", on_wave = "callable",
 }
 
--- How many targets are changed at the end of a wave, of `total`.
+-- The number of targets, of `total`, that are changed at the end of a wave.
 local function goal(wave, total, level)
   if math.type(wave) == "integer" and wave >= 1 then return math.min(wave, total) end
   local percent = type(wave) == "string" and tonumber(wave:match "^(%d+%.?%d*)%%$")
@@ -43,7 +43,7 @@ local function fail(self, target, err, code)
   if self.progress then self.progress:say(("%s: %s"):format(self.name(target), err or "failed")) end
 end
 
--- A wave: its targets side by side. When it is to stop none begins any more, and those that have begun come to their end.
+-- Runs a wave: its targets side by side. When it has to stop no target begins any more, and those that have begun are finished.
 local function for_each(self, list, fn, each)
   local at = 1
   task.scope(function(scope)
@@ -62,7 +62,7 @@ local function for_each(self, list, fn, each)
   return at
 end
 
--- Changes a wave's targets, then looks at them. The number of the first that was left alone.
+-- Changes a wave's targets, then checks them. Returns the number of the first target that was not changed.
 local function run_wave(self, targets, first, up_to)
   local list, changed = table.move(targets, first, up_to, 1, {}), {}
   local reached = for_each(self, list, self.apply, function(target)

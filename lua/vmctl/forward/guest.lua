@@ -1,4 +1,4 @@
---- A forward that listens inside a guest: its agent binds there, and hands each connection to this side (vmctl.socketforward).
+--- A forward that listens inside a guest: its agent binds there, and passes each connection to this side (vmctl.socketforward).
 local address = require "vmctl.net.address"
 local background = require "vmctl.base.background"
 local errors = require "vmctl.errors"
@@ -11,7 +11,7 @@ local M = {}
 local methods = {}
 local mt = { __index = methods }
 
--- Where the agent's two ports for that are, as far as the target tells.
+-- The addresses of the agent's two ports for forwarding, if the target tells them.
 local function ports_of(of)
   if target.is_machine(of) then return of:address(socketforward.PORT), of:address(socketforward.STREAM_PORT) end
   local at = of.address
@@ -39,7 +39,7 @@ local function on_state(self, state, err, code)
   self:close()
 end
 
--- A client, in place of one that was lost. It belongs to this side.
+-- Makes a client, which replaces a lost one. It belongs to this side.
 local function connect(self, timeout)
   local client, err, code = require("vmctl.ttrpc").connect(self._rpc, { dial_timeout = timeout })
   if not client then return nil, err, code end
@@ -88,7 +88,7 @@ function methods:address()
   return assert(address.inside(self._where.target, self._forwarder:guest_address(self._id)))
 end
 
--- There are more failures than those to reach the target: of the streams from the guest.
+-- Adds the failures of streams from the guest.
 function methods:add_live(stats)
   local counts = self._forwarder:stats()
   stats.connections, stats.open, stats.failed = counts.total, counts.open, counts.failed
@@ -110,7 +110,7 @@ function methods:close()
   self._closed = true
   self._forwarder:close()
   if self._client:closed() then return end
-  background.spawn(tostring(self._forward), function() -- the guest is to take its socket away before it hears no more
+  background.spawn(tostring(self._forward), function() -- the guest has to remove its socket before the connection ends
     local ok, err = self._forwarder:unbind()
     if not ok then log.info("%s: %s", self._forward, err) end
     self._client:close()

@@ -11,7 +11,7 @@ local M = {}
 local methods = {}
 local mt = { __index = methods }
 
--- One connection, from its accept to the end of both directions. `live` is what `close` and the counts can reach of it.
+-- Serves one connection, from its accept to the end of both directions. `live`: its record, for `close` and the counts.
 local function converse(self, live)
   local forward, conn = self._forward, live.conn
   local target <close> = forward:_connect((conn:peer()))

@@ -1,4 +1,4 @@
---- Forwarding: who connects to one address is connected to another, on this machine or inside a guest, in either direction.
+--- Forwarding: a connection to one address is joined with one to another, on this machine or inside a guest, in either direction.
 local address = require "vmctl.net.address"
 local core = require "vmctl.core"
 local dial = require "vmctl.net.dial"
@@ -42,7 +42,7 @@ end
 ---@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow?: function|table,
 --- on_connection: function?, idle: number?, linger: number?, rpc?: string|table|function, streams?: string|table|function }
 -- from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`;
--- to: what they get: anything that can be dialled;
+-- to: the target: any address that can be dialled;
 -- limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused);
 -- timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10);
 -- mode: of a Unix socket's file (0600, in a guest 0666);
@@ -94,7 +94,7 @@ function methods:_connect(peer, timeout)
   return target, err, code
 end
 
---- For the sides: a connection could not be served. What a closed forward gives up is no failure.
+--- For the sides: a connection could not be served. A connection that a closed forward drops is no failure.
 function methods:_failed(err, code)
   if self._closed then return end
   local counts = self._counts
@@ -157,8 +157,8 @@ function methods:wait(timeout)
   return nil, table.unpack(self._why)
 end
 
---- Listens no more, ends the connections that are open, removes a Unix socket's file if it is still the one that was made.
---- Idempotent, never waits: what listens inside a guest is taken away while other calls wait.
+--- Stops listening, ends the open connections, removes a Unix socket's file if it is still the one that was made. Idempotent, never
+--- waits: a socket inside a guest is removed while other calls wait.
 ---@return true
 function methods:close()
   if self._closed then return true end

@@ -38,7 +38,7 @@ local function same_bytes(want, got, strict)
   return agrees(wanted, given)
 end
 
---- Is it the same?
+--- Tells if they are the same.
 ---@param want vmctl.TraceRecord a message
 ---@param got { payload: string, type: integer?, stream: integer?, flags: integer? }
 ---@param strict boolean false: only its type
@@ -51,7 +51,7 @@ end
 
 --- A received message for errors, masked as in a trace.
 ---@param protocol string?
----@param want vmctl.TraceRecord what should have come
+---@param want vmctl.TraceRecord the expected message
 ---@param got table
 ---@return table
 function M.without_secrets(protocol, want, got)
@@ -67,7 +67,7 @@ end
 
 --- A message as errors show it.
 ---@param protocol string?
----@param message table a record, or what came
+---@param message table a record, or a received message
 ---@return string
 function M.describe(protocol, message)
   local what = message.type and protocols.type_name(protocol, message.type) or "a message"

@@ -1,4 +1,4 @@
---- Plays one side of a recorded session (vmctl.trace) back, so that what went wrong in the field becomes a spec:
+--- Plays one side of a recorded session (vmctl.trace) back, so that a failure in the field becomes a spec:
 ---
 ---   local guest = vmctl.replay "field.ndjson"            -- an address: each connection plays the next recorded one
 ---   local client = assert(vmctl.stereos.connect(guest))
@@ -79,7 +79,7 @@ local function connect(self)
   return near
 end
 
---- Waits until what was begun is played to its end.
+--- Waits until the connections that have begun are played to their end.
 ---@param timeout? number seconds (60)
 ---@return true|nil ok
 ---@return string? message of the first difference
@@ -125,10 +125,10 @@ end
 mt.__close = methods.close
 
 ---@class vmctl.ReplayAddress : vmctl.Address
----@field play vmctl.Replay what is played: wait, over, left, close
+---@field play vmctl.Replay the replay: wait, over, left, close
 
 --- An address that plays a trace: each connection to it is the next recorded one. Does not wait; a file that can not be read
---- fails the dial. What was masked may be anything, JSON is compared by what it says, all else byte by byte.
+--- fails the dial. Masked values may be anything, JSON is compared by its values, all else byte by byte.
 ---@param path string
 ---@param opts? { session?: string|integer, side?: "server"|"client", strict: boolean?, timeout: number?, speed: number?,
 --- format?: vmctl.Format|table }

@@ -1,4 +1,4 @@
---- Plays one side of one recorded connection over a stream: waits for what the other side had sent, sends what was recorded.
+--- Plays one side of one recorded connection over a stream: waits for the other side's messages, and sends the recorded ones.
 local compare = require "vmctl.replay.compare"
 local core = require "vmctl.core"
 local errors = require "vmctl.errors"
@@ -142,7 +142,7 @@ end
 
 --- Plays it, and closes the stream. Waits.
 ---@return true|nil, string?, string? code EPROTO (the other side did something else), ETIMEDOUT, EINVAL (it can not be played), table?
--- of EPROTO: { expected = record, got = what came }
+-- of EPROTO: { expected = record, got = the received message }
 function methods:play()
   local closing <close> = self._stream -- luacheck: ignore
   local ok, err, code, more = check(self)

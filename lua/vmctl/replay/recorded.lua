@@ -11,8 +11,8 @@ local MESSAGES = { frame = true, line = true, bytes = true }
 
 ---@class vmctl.ReplaySession
 ---@field id string
----@field number integer  its place in the order of opening, as vmctl.trace.print shows it
----@field role "client"|"server"  of who recorded it
+---@field number integer  its number in the order of opening, as vmctl.trace.print shows it
+---@field role "client"|"server"  of the side that recorded it
 ---@field protocol string?
 ---@field steps vmctl.TraceRecord[]
 ---@field playable boolean  something of it was kept
@@ -49,7 +49,7 @@ function M.load(path)
   return sessions
 end
 
--- Of a conversation of which both ends were recorded, one is taken: what the other side recorded shows what really came.
+-- Chooses one of two recordings if both ends of a connection were recorded: that of the other side has the messages that really came.
 local function of_role(sessions, role)
   local chosen = {}
   for _, session in ipairs(sessions) do
@@ -74,7 +74,7 @@ function M.choose(sessions, side, which)
   return #chosen > 0 and chosen or of_role(sessions, side)
 end
 
---- Is a step something that was sent?
+--- Tells if a step is a sent message.
 ---@param step vmctl.TraceRecord
 ---@return boolean
 function M.is_message(step)
