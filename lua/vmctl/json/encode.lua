@@ -55,7 +55,7 @@ local function quote_value(value)
   return quoted
 end
 
---- A key of `tbl` with its colon and the brace or comma before it; or nil and why it is none.
+--- A key of `tbl` with its colon and the brace or comma before it; or nil and the mistake.
 local function quote_key(tbl, key, is_first)
   if math_type(key) == "integer" and getmetatable(tbl) == object_mt then
     local name = format("%d", key)
@@ -93,7 +93,7 @@ end
 
 local table_text
 
---- One value as JSON (for an integer, the integer itself: concatenation writes it in full); or nil and why it is none.
+--- One value as JSON (for an integer, the integer itself: concatenation writes it in full); or nil and the mistake.
 local function value_text(value, depth)
   local kind = type(value)
   if kind == "string" then

@@ -55,7 +55,7 @@ function M.object(tbl)
   return setmetatable(tbl, object_mt)
 end
 
-local CROWD = 1 << 18 -- values of a text whose bulk is a few long strings
+local CROWD = 1 << 18 -- most values of a text that should be a few long strings
 
 local function count_up_to(text, byte, most)
   local count, at = 0, text:find(byte, 1, true)

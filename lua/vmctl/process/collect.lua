@@ -1,4 +1,4 @@
---- Running a command to its end on anything that can `start` one: collecting output, feeding input, limits.
+--- Runs a command to its end on any object that can `start` one: collects output, feeds input, applies limits.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 local pieces = require "vmctl.base.pieces"

@@ -74,7 +74,7 @@ end
 -- for one of ours that it shall not have; alone with clear_env),
 -- stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name",
 -- "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end),
--- contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without
+-- contain (in a cgroup of its own, where that is possible: all processes in it are killed with its group), confine (without
 -- capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules
 -- that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds
 -- (an array of at most 29 more descriptors: its 3, 4, …)

@@ -5,11 +5,11 @@
 --- * A command that is cancelled, has run out of time, or whose host went away is hung up: its group is told to end, and once
 ---   the command itself has ended, or after a grace period, the rest of the group is killed.
 --- * A command that dies of a signal that its host sent takes its group with it, since the signal was meant for all of it.
---- * Where cgroups (version 2) can be made, each command has one, and what is killed with the group is all that is in it: also
+--- * Where cgroups (version 2) can be made, each command has one, and all processes in it are killed with the group: also
 ---   processes that have left the group.
 --- * The end of the process that started it (an agent, a script) kills the command.
---- * Output that others still hold when the command has ended is waited for until it is silent for a moment (LINGER). After that
----   it goes nowhere: a drain reads it, so that no writer gets SIGPIPE, and the result says `lingering`.
+--- * Output that other processes still hold when the command has ended is read until it is silent for a moment (LINGER). After that a
+---   drain reads and drops it, so that no writer gets SIGPIPE, and the result has `lingering`.
 local core = require "vmctl.core"
 local process = require "vmctl.process"
 
@@ -39,7 +39,7 @@ function M.hang_up(child, signal)
   if not child:wait(M.GRACE) then child:kill "KILL" end
 end
 
---- Lets go of the output of a command that has ended. Does not wait.
+--- Drops the output of a command that has ended. Does not wait.
 ---@param child vmctl.Child
 ---@return boolean lingering a process can still write to it; a drain reads that from now on
 function M.leave_output(child)

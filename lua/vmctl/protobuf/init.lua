@@ -112,8 +112,8 @@ local known_options = { symbol = "string", include = "table", timeout = "number>
 
 local COMPILE_TIMEOUT = 60 -- seconds
 
--- Without those of google.protobuf that are known: sets have descriptor.proto and others in the form of their protoc, which is an older
--- or a newer form of the same.
+-- The messages of a set without known ones of google.protobuf: sets have descriptor.proto and others in their protoc's form, which may be
+-- older or newer.
 local function to_be_made(messages)
   local list = {}
   for _, message in ipairs(messages) do
@@ -178,12 +178,12 @@ end
 --   * a shared object of protoc-c's output, with a list of the messages as tools/pb-messages prints it (examples/protobuf.lua shows
 --     the commands). Its code is trusted like this program's own, and stays loaded.
 --
--- The bytes of a set are not trusted: what is wrong with them is said. Messages of google.protobuf that are known already stay
--- as they are, also where a set has a later form of them. Waits for the disk, and for protoc.
+-- The bytes of a set are not trusted: mistakes in them are reported. Messages of google.protobuf that are known already stay as
+-- they are, also if a set has a later form of them. Waits for the disk, and for protoc.
 ---@param path string ending in .proto: to be compiled; a shared object's without a slash is searched in the system's library folders
 ---@param options? string|{ symbol: string?, include: string[]?, timeout: number? } symbol (or the string alone): a shared object's
 -- list ("vmctl_messages"); include: folders for protoc's imports, one of which holds the file (its own folder alone); timeout: the
--- seconds for which protoc may say nothing (60)
+-- seconds for which protoc may be silent (60)
 ---@return string[]|nil names of the messages, string? message, string? code ENOENT (it cannot be loaded, or there is no protoc),
 -- EINVAL (a set that is none or breaks its rules, no such list, or another message of the same name is known already: then nothing
 -- was added), ETOOBIG (a set above 8 MiB), ENOTSUP (in a static program, as the agent is), ETIMEDOUT
@@ -197,7 +197,7 @@ function M.load(path, options)
   return core.load(path, opts.symbol)
 end
 
---- Adds the messages of a descriptor set that is at hand, as `load` does. Does not wait.
+--- Adds the messages of a descriptor set in a string, as `load` does. Does not wait.
 ---@param bytes string
 ---@return string[]|nil names, string? message, string? code EINVAL, ETOOBIG, ENOTSUP
 function M.load_set(bytes)

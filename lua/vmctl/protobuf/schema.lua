@@ -1,5 +1,5 @@
---- Descriptor sets: what protoc knows of .proto files (google.protobuf.FileDescriptorSet), as lists of messages, enums and services
---- with full names. All that a set says is checked here, before anything is made of it.
+--- Descriptor sets: protoc's descriptions of .proto files (google.protobuf.FileDescriptorSet), as lists of messages, enums and services
+--- with full names. A set is checked here as a whole, before it is used.
 local errors = require "vmctl.errors"
 
 local M = {}
@@ -23,7 +23,7 @@ local refusal = {}
 
 local function refuse(...) error(setmetatable({ text = string.format(...) }, refusal), 0) end
 
--- A name without dots. What it stands in is named.
+-- Checks a name without dots. `where`: the thing that has it, for the message.
 local function check_name(name, what, where)
   if not name or not name:find "^[%a_][%w_]*$" then refuse("%s: %s has no proper name", where, what) end
   return name
@@ -87,7 +87,7 @@ local function label_of(field, syntax, what)
   return "none"
 end
 
--- The field's oneof, from 1; none for that which stands behind a field of proto3 that is optional.
+-- The number of the field's oneof, from 1; none for the synthetic one of an optional field of proto3.
 local function oneof_of(raw, field, label, what)
   local index = field.oneof_index
   if not index or field.proto3_optional then return nil end

@@ -11,7 +11,7 @@ local M = {}
 local COMPILERS = { "protoc", "protoc-c" }
 local MOST_WORDS, MOST_READ = 4096, 1 << 16
 
---- Does a file hold code, a shared object? False also where it cannot be read. Waits for the disk.
+--- Tells if a file is a shared object. False also if it cannot be read. Waits for the disk.
 function M.is_object(path)
   local file <close> = fs.open(path, "r")
   return file and file:read(4) == "\127ELF" or false
@@ -34,7 +34,7 @@ local function arguments(compiler, path, include, target)
   return list
 end
 
--- The words of the compiler; the rest of very many words is read and left out.
+-- Reads the compiler's output; of very long output the rest is dropped.
 local function words_of(child, timeout)
   local words = ""
   while true do
@@ -78,7 +78,7 @@ end
 ---@param path string
 ---@param include? string[] folders in which imports are looked up; the file has to be in one of them (its own)
 ---@param timeout number seconds of silence
----@return string|nil bytes, string?, string? code ENOENT (no such file, or no protoc), EINVAL (what protoc says), ETIMEDOUT
+---@return string|nil bytes, string?, string? code ENOENT (no such file, or no protoc), EINVAL (protoc's message), ETIMEDOUT
 function M.compile(path, include, timeout)
   local found, err, code = fs.stat(path)
   if not found then return nil, err, code end

@@ -20,7 +20,7 @@ local MAX_LINE = 4 << 20                -- bytes: the schema has 0.2 MB; what is
 ---@class vmctl.QmpClient
 ---@field version { major: integer, minor: integer, micro: integer } QEMU's
 ---@field ["package"] string the distributor's suffix
----@field capabilities table<string, true> what the server offers; "oob" is then in use
+---@field capabilities table<string, true> those that the server offers; "oob" is then in use
 local methods = {}
 local mt = { __name = "vmctl.QmpClient", __index = methods }
 
@@ -111,7 +111,7 @@ end
 ---@param arguments? table by QEMU's names
 ---@param opts? number|{ timeout: number?, oob: boolean?, fd: integer? } oob: out of band, before running commands, if QEMU allows it;
 --- fd: a descriptor that goes with the command over a Unix socket, for "getfd" and "add-fd"; the caller keeps it
----@return any value what the command returns, often an empty table
+---@return any value the command's result, often an empty table
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be
 --- done); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG

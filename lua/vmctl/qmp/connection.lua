@@ -1,4 +1,4 @@
---- One connection to a monitor: sends requests with numbers; a task reads, and hands each answer to its caller
+--- One connection to a monitor: sends requests with numbers; a task reads, and passes each answer to its caller
 --- (docs/wire/qmp-qga.md#qmp-messages). A late answer is recognised by its number, so a call that gives up harms no other.
 local errors = require "vmctl.errors"
 local background = require "vmctl.base.background"
@@ -27,7 +27,7 @@ function M.new(stream, hub, max_line)
   }, mt)
 end
 
--- Ends the connection: all that wait for an answer learn at once why there will be none.
+-- Ends the connection: all calls that wait for an answer fail at once with the reason.
 local function finish(self, err, code)
   if self.over then return end
   self.over, self.code = err, code

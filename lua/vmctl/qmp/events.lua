@@ -1,4 +1,4 @@
---- Hands the events of a monitor to its listeners. A slow listener holds nobody up: it loses the oldest events that it has
+--- Passes the events of a monitor to its listeners. A slow listener delays no other: it loses the oldest events that it has
 --- not fetched.
 local core = require "vmctl.core"
 
@@ -57,7 +57,7 @@ function listener:_put(event, size)
   self._news:wake()
 end
 
---- How many events were dropped since the last call. Does not wait.
+--- The number of events that were dropped since the last call. Does not wait.
 ---@return integer
 function listener:lost()
   local lost = self._lost

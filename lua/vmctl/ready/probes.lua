@@ -184,8 +184,8 @@ function M.command(where, command)
     { client = client, machine = machine, transport = transport(client) })
 end
 
---- A function returns something true, which is the probe's value. What else it returns counts as "not yet", with a message and
--- a code if it likes, unless the code says that it never will be (EINVAL, ECLOSED, ENOTSUP, EACCES, EPERM). No wait in it lasts
+--- A function returns a true value, which is the probe's value. Other results count as "not yet", with an optional message and
+-- code, unless the code is final (EINVAL, ECLOSED, ENOTSUP, EACCES, EPERM). No wait in it lasts
 -- longer than an attempt may; an error that it raises goes through.
 ---@param fn fun(timeout: number): any, string?, string?
 ---@param label? string

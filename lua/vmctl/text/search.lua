@@ -1,10 +1,10 @@
---- Searches for Lua patterns of users in bytes of a guest. `string.find` takes the square of what it looks at for a pattern such as
---- "%w+ login:", and cannot be interrupted: 256 KiB of letters stopped the program for minutes. So pieces are looked at.
+--- Searches for Lua patterns of users in bytes of a guest. `string.find` takes quadratic time for a pattern such as "%w+ login:", and
+--- cannot be interrupted: 256 KiB of letters stopped the program for minutes. So the text is searched in pieces.
 local core = require "vmctl.core"
 
 local M = {}
 
-local PIECE, MATCH = 4096, 2048 -- bytes that are looked at at a time; what a match may have so as to be found wherever it is
+local PIECE, MATCH = 4096, 2048 -- bytes that are searched at a time; bytes of a match that is found at any position
 
 --- The longest match that is found wherever it stands, in bytes.
 M.MATCH = MATCH
