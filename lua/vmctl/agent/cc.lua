@@ -17,7 +17,7 @@ local function read_image(root)
   return type(image) == "table" and image or {}
 end
 
---- Makes the server. What its clients had opened and started ends when the last of them has gone.
+--- Makes the server. Its clients' files and commands end with the last client.
 ---@param opts { root: string?, allow: table, on_idle: function }
 ---@return vmctl.CcServer
 function M.server(opts)

@@ -1,4 +1,4 @@
---- vmctl-agent: what it serves, and for whom.
+--- vmctl-agent: its services and their access rules.
 local core = require "vmctl.core"
 local address = require "vmctl.net.address"
 local dial = require "vmctl.net.dial"
@@ -10,10 +10,10 @@ local task = require "vmctl.base.task"
 local version = require "vmctl.base.version"
 
 local IDLE_MEMORY = 1024    -- KiB of Lua's own that an agent without connections may keep: it needs about 500
-local TRIM_PAUSE = 0.5      -- seconds between two times that little is given back to the system
+local TRIM_PAUSE = 0.5      -- seconds between two small returns of memory to the system
 local FAILURE_PAUSE = 0.1   -- seconds after an accept that failed for a reason which may pass
 local OWN_PROGRAM = "/proc/self/exe"
-local SHARED = 438          -- mode 0666 of a Unix socket that other users may come to as well: who may stay is asked then
+local SHARED = 438          -- mode 0666 of a Unix socket to which other users may connect as well: the access rules are checked then
 
 local function fail(status, ...)
   io.stderr:write("vmctl-agent: ", string.format(...), "\n")
@@ -22,7 +22,7 @@ end
 
 local LISTENED = { "listen", "ready", "stereos", "cc", "forward", "forward_streams" }
 
--- All that was asked for, or nothing: listeners by the names of the options, and mux = streams.
+-- Opens all listeners, or none: by the names of the options, and mux = streams.
 local function open_all(opts)
   local opened = { mux = {} }
   local mode = #opts.uid > 0 and SHARED or nil
@@ -89,7 +89,7 @@ local function cc_server(opts, allow)
   end
 end
 
--- Socket forwarding: likewise. What serves its RPC port, what serves its streams, and what dials a host.
+-- Socket forwarding: likewise. Returns the functions that serve its RPC port and its streams, and that dial a host.
 local function forwarding(opts, allow)
   local made
   local function get()
@@ -145,7 +145,7 @@ local function await_signal(scope, fd, forwards)
   scope:cancel()
 end
 
--- Serves until a signal says to end; commands that still run are ended then.
+-- Serves until a signal asks it to end; commands that still run are ended then.
 local function serve_all(opened, opts, args, signals)
   local allow = { cid = opts.cid, tcp = opts.tcp == "any" and "any" or nil, uid = opts.uid }
   local serving = { allow = allow, root = opts.root, on_idle = tidy, on_ready = not opts.root and refresh or nil,

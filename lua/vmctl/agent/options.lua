@@ -1,4 +1,4 @@
---- vmctl-agent's command line: what it says, and what it listens on when it says nothing.
+--- vmctl-agent's command line, and its default listeners.
 local arguments = require "vmctl.base.arguments"
 local core = require "vmctl.core"
 local address = require "vmctl.net.address"
@@ -110,7 +110,7 @@ local function has_console()
   return false
 end
 
--- The port, for which a busy host may take its time.
+-- Waits for the port: a busy host may take a while.
 local function await_port(name)
   local port, deadline = find_port(name), core.now() + PORT_WAIT
   if port or not has_console() then return port end
@@ -126,7 +126,7 @@ local function count(opts)
   return #opts.listen + #opts.stereos + #opts.cc + #opts.forward + #opts.dial_rpc + #opts.mux
 end
 
--- All addresses can be understood, and nobody is served by TCP whom the caller has not named. (At --ready there is nothing to have.)
+-- Checks that all addresses are valid, and that TCP addresses have a rule who is served. (--ready serves nothing, and needs none.)
 local function check_addresses(opts)
   local given = {
     ["--listen"] = opts.listen, ["--ready"] = opts.ready, ["--stereos"] = opts.stereos, ["--cc"] = opts.cc,
@@ -144,8 +144,8 @@ local function check_addresses(opts)
   return true
 end
 
---- Fills in where to listen if nothing was said, and checks what was. Waits for a virtio-serial port, ten seconds at most, in a guest
---- that has nothing else and a virtio console.
+--- Adds the default listeners if none are given, and checks given ones. Waits for a virtio-serial port, ten seconds at most, in a guest
+--- that has no other transport and a virtio console.
 ---@param opts table as from parse
 ---@return true|nil, string? message
 function M.complete(opts)

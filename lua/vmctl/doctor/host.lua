@@ -1,4 +1,4 @@
---- Checks what this machine offers for guests: sockets, devices, accelerators, limits.
+--- Checks this machine's means for guests: sockets, devices, accelerators, limits.
 local core = require "vmctl.core"
 local devices = require "vmctl.machine.host_devices"
 local own_user = require "vmctl.machine.own_user"
@@ -68,7 +68,7 @@ function M.kvm(report)
     accel ~= "kvm" and "machine.launch takes emulation here; accel = \"kvm\" tries all the same" or nil)
 end
 
---- Checks what keeps a guest's QEMU in bounds, beside QEMU's own filter of system calls.
+--- Checks the means to confine a guest's QEMU, beside QEMU's own filter of system calls.
 function M.confinement(report)
   local version, err = core.landlock_abi()
   report("Landlock", version ~= nil, version and ("version %d: QEMU may use no files but its own"):format(version) or err,

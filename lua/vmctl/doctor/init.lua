@@ -58,7 +58,7 @@ function M.check(opts)
   return findings
 end
 
---- Checks a root, before a guest of it is wanted: what is on it, and how it would start. Waits for a guest that looks into it.
+--- Checks a root before a guest of it is started: its contents, and how it would start. Waits for a guest that looks into it.
 ---@param what string as `root` of vmctl.machine.launch
 ---@param opts? { kernel: string?, modules_dir: string?, agent: string?, cache_dir: string? } as of vmctl.machine.launch
 ---@return vmctl.DoctorFinding[]

@@ -5,7 +5,7 @@ local probe = require "vmctl.doctor.probe"
 
 local M = {}
 
-local MOST_REASON = 200 -- bytes of what a program says
+local MOST_REASON = 200 -- bytes of a program's message
 
 -- Programs, with their purpose and Debian's package. Some are outside of PATH.
 local PROGRAMS = {
@@ -59,7 +59,7 @@ function M.firmware(report)
   report("OVMF", file ~= nil, file and ("%s: %s"):format(file, use) or "not found: " .. use, "install ovmf", true)
 end
 
--- That it is there says little: it may lack a program for networks (netavark), or may not make containers here.
+-- An installed buildah may lack a program for networks (netavark), or may be unable to make containers here.
 local TRY_BUILDAH = 'c=$("$0" from scratch) && "$0" rm "$c" >/dev/null'
 
 --- Checks buildah by making an empty container, and removing it. Waits, at most some seconds.

@@ -1,5 +1,5 @@
---- Tells what a root is made of, before a guest of it is wanted: partitions, file systems, distribution, init, cloud-init, QEMU's guest
---- agent, and which way of starting it would be taken. A guest of our kernel looks inside: whatever a hostile disk does to it stays there.
+--- Describes a root before a guest of it is started: partitions, file systems, distribution, init, cloud-init, QEMU's guest agent, and
+--- how it would start. A guest with our kernel looks inside: a hostile disk can harm nothing but this guest.
 local beside = require "vmctl.machine.beside"
 local disk_contents = require "vmctl.machine.disk_contents"
 local log = require "vmctl.log"
@@ -11,7 +11,7 @@ local root_disk = require "vmctl.machine.root_disk"
 local M = {}
 
 local READY, ASK = 180, 60 -- seconds
-local TEXT = 64 << 10      -- bytes of a file that tells of the distribution
+local TEXT = 64 << 10      -- bytes of a file about the distribution
 
 local function size_text(bytes)
   if bytes >= 1 << 30 then return ("%.1f GiB"):format(bytes / (1 << 30)) end
@@ -110,7 +110,7 @@ local function inside(report, what, opts)
   return true
 end
 
--- How a guest of it would start: its root is planned as for a launch, and let go.
+-- Reports how a guest of it would start: its root is planned as for a launch, and closed.
 local function boot(report, what, opts)
   local its_beside, completed = beside.plan(options.merge(opts, { root = what, name = "look" }))
   if not its_beside then return report("boot", false, completed, "see vmctl doctor") end
