@@ -60,7 +60,7 @@ function vmctl.format(layout) end
 
 --- Forwards connections until it is closed. Works in the background: in a program without tasks only while some call waits.
 --- Waits until it listens, which takes a moment inside a guest.
----@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow?: function|table, on_connection: function?, idle: number?, linger: number?, rpc?: string|table|function, streams?: string|table|function } from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`; to: what they get: anything that can be dialled; limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused); timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10); mode: of a Unix socket's file (0600, in a guest 0666); allow: who may connect here, see vmctl.net.access (by default our own user and root, and by TCP this machine); on_connection(peer): called for each connection before the target is dialled, with its address where it has one; may wait; unless it returns true the connection is refused, and its second value is the reason; idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits); rpc, streams: addresses of an agent's socket forwarding where the target does not tell them (a machine, and an exec client on vsock, have them on the guest's ports 1025 and 1026)
+---@param opts { from: string|table, to: string|table|function, limit: integer?, timeout: number?, mode: integer?, allow?: function|table, on_connection: function?, idle: number?, linger: number?, rpc?: string|table|function, streams?: string|table|function } from: where others connect: a TCP port (0: any), a Unix socket, a vsock port of this machine, or `vm:inside(…)`; to: the target: any address that can be dialled; limit: connections at a time (256; further ones wait in the backlog, those of a guest for some seconds, then they are refused); timeout: seconds in which the target must be reached (10; from a guest 4, whose agent itself waits no longer than 10); mode: of a Unix socket's file (0600, in a guest 0666); allow: who may connect here, see vmctl.net.access (by default our own user and root, and by TCP this machine); on_connection(peer): called for each connection before the target is dialled, with its address where it has one; may wait; unless it returns true the connection is refused, and its second value is the reason; idle, linger: seconds without a byte, and seconds after one direction has ended, when a connection is ended (no limits); rpc, streams: addresses of an agent's socket forwarding where the target does not tell them (a machine, and an exec client on vsock, have them on the guest's ports 1025 and 1026)
 ---@return vmctl.Forward|nil forward with address, stats, status, wait, close
 ---@return string?
 ---@return string? code EADDRINUSE (a live server has the address, or what is at the path is no socket), EINVAL, ENOTSUP, EACCES …
@@ -126,7 +126,7 @@ function vmctl.race(functions) end
 function vmctl.relay(a, b, opts) end
 
 --- An address that plays a trace: each connection to it is the next recorded one. Does not wait; a file that can not be read
---- fails the dial. What was masked may be anything, JSON is compared by what it says, all else byte by byte.
+--- fails the dial. Masked values may be anything, JSON is compared by its values, all else byte by byte.
 ---@param path string
 ---@param opts? { session?: string|integer, side?: "server"|"client", strict: boolean?, timeout: number?, speed: number?, format?: vmctl.Format|table } session: one alone, by its id or by the number that trace.print shows; side: whose part is played ("server"); strict: false compares types alone; timeout: seconds for each thing that the other side is to do (10); speed: 1 keeps the recorded times, 2 takes half of them (by default it sends as soon as it may); format: of frames of a protocol that vmctl does not have
 ---@return vmctl.ReplayAddress address
@@ -455,7 +455,7 @@ function doctor.check(opts) end
 ---@return vmctl.DoctorFinding[]? lacking
 function doctor.report(out, opts) end
 
---- Checks a root, before a guest of it is wanted: what is on it, and how it would start. Waits for a guest that looks into it.
+--- Checks a root before a guest of it is started: its contents, and how it would start. Waits for a guest that looks into it.
 ---@param what string as `root` of vmctl.machine.launch
 ---@param opts? { kernel: string?, modules_dir: string?, agent: string?, cache_dir: string? } as of vmctl.machine.launch
 ---@return vmctl.DoctorFinding[]
@@ -1022,7 +1022,7 @@ local process = {}
 function process.environment() end
 
 --- Starts a process. Does not wait.
----@param command table the program and its arguments, and options by name: cwd, env (added to ours, false for one of ours that it shall not have; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that can be: what is killed with its group is all that is in it), confine (without capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds (an array of at most 29 more descriptors: its 3, 4, …)
+---@param command table the program and its arguments, and options by name: cwd, env (added to ours, false for one of ours that it shall not have; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that is possible: all processes in it are killed with its group), confine (without capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds (an array of at most 29 more descriptors: its 3, 4, …)
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message
 ---@return string? code
@@ -1086,16 +1086,16 @@ function protobuf.fields(name) end
 ---   * a shared object of protoc-c's output, with a list of the messages as tools/pb-messages prints it (examples/protobuf.lua shows
 ---     the commands). Its code is trusted like this program's own, and stays loaded.
 ---
---- The bytes of a set are not trusted: what is wrong with them is said. Messages of google.protobuf that are known already stay
---- as they are, also where a set has a later form of them. Waits for the disk, and for protoc.
+--- The bytes of a set are not trusted: mistakes in them are reported. Messages of google.protobuf that are known already stay as
+--- they are, also if a set has a later form of them. Waits for the disk, and for protoc.
 ---@param path string ending in .proto: to be compiled; a shared object's without a slash is searched in the system's library folders
----@param options? string|{ symbol: string?, include: string[]?, timeout: number? } symbol (or the string alone): a shared object's list ("vmctl_messages"); include: folders for protoc's imports, one of which holds the file (its own folder alone); timeout: the seconds for which protoc may say nothing (60)
+---@param options? string|{ symbol: string?, include: string[]?, timeout: number? } symbol (or the string alone): a shared object's list ("vmctl_messages"); include: folders for protoc's imports, one of which holds the file (its own folder alone); timeout: the seconds for which protoc may be silent (60)
 ---@return string[]|nil names of the messages
 ---@return string? message
 ---@return string? code ENOENT (it cannot be loaded, or there is no protoc), EINVAL (a set that is none or breaks its rules, no such list, or another message of the same name is known already: then nothing was added), ETOOBIG (a set above 8 MiB), ENOTSUP (in a static program, as the agent is), ETIMEDOUT
 function protobuf.load(path, options) end
 
---- Adds the messages of a descriptor set that is at hand, as `load` does. Does not wait.
+--- Adds the messages of a descriptor set in a string, as `load` does. Does not wait.
 ---@param bytes string
 ---@return string[]|nil names
 ---@return string? message
@@ -1188,8 +1188,8 @@ function ready.exec(where) end
 ---@return vmctl.Probe
 function ready.file(where, path) end
 
---- A function returns something true, which is the probe's value. What else it returns counts as "not yet", with a message and
---- a code if it likes, unless the code says that it never will be (EINVAL, ECLOSED, ENOTSUP, EACCES, EPERM). No wait in it lasts
+--- A function returns a true value, which is the probe's value. Other results count as "not yet", with an optional message and
+--- code, unless the code is final (EINVAL, ECLOSED, ENOTSUP, EACCES, EPERM). No wait in it lasts
 --- longer than an attempt may; an error that it raises goes through.
 ---@param fn? fun(timeout: number): any, string?, string
 ---@param label? string
@@ -1571,7 +1571,7 @@ local ttrpc = {}
 
 --- A client of a connected stream.
 ---
---- Makes a client of a connected stream, which it takes; who has dialled does not matter. Does not wait.
+--- Makes a client of a connected stream, which it takes; either end may have dialled. Does not wait.
 ---@param stream vmctl.Stream
 ---@param opts? { timeout: number?, services: vmctl.TtrpcService[]?, metadata: table?, first_id: integer? } seconds for a call (60); descriptions of services (nerdbox's are known); metadata that each request carries; the first stream id, made odd, of a connection that has had earlier ones (1)
 ---@return vmctl.TtrpcClient|nil
@@ -2668,8 +2668,8 @@ local Forward = {}
 ---@return vmctl.Address
 function Forward:address() end
 
---- Listens no more, ends the connections that are open, removes a Unix socket's file if it is still the one that was made.
---- Idempotent, never waits: what listens inside a guest is taken away while other calls wait.
+--- Stops listening, ends the open connections, removes a Unix socket's file if it is still the one that was made. Idempotent, never
+--- waits: a socket inside a guest is removed while other calls wait.
 ---@return true
 function Forward:close() end
 
@@ -4243,7 +4243,7 @@ do
 ---@class vmctl.QmpClient
 ---@field version { major: integer, minor: integer, micro: integer } QEMU's
 ---@field ["package"] string the distributor's suffix
----@field capabilities table<string, true> what the server offers; "oob" is then in use
+---@field capabilities table<string, true> those that the server offers; "oob" is then in use
 local QmpClient = {}
 
 --- Drops the events that `wait_event` could still return. Does not wait.
@@ -4270,7 +4270,7 @@ function QmpClient:events(opts) end
 ---@param name string
 ---@param arguments? table by QEMU's names
 ---@param opts? number|{ timeout: number?, oob: boolean?, fd: integer? } oob: out of band, before running commands, if QEMU allows it; fd: a descriptor that goes with the command over a Unix socket, for "getfd" and "add-fd"; the caller keeps it
----@return any value what the command returns, often an empty table
+---@return any value the command's result, often an empty table
 ---@return string? message
 ---@return string? code EREMOTE: it failed there; ENODEV: no such device; ENOTSUP: no such command; ETIMEDOUT (it may still be done); ERESET: the connection ended; ECLOSED, EPROTO, EINVAL, ETOOBIG
 ---@return { class: string, desc: string }? problem QEMU's own words
@@ -4313,7 +4313,7 @@ local RemoteHost = {}
 ---@return string? code of the other side; EHOSTDOWN, ETIMEDOUT
 function RemoteHost:ask(request, timeout) end
 
---- As `ask`, for a request behind whose answer there is nothing.
+--- As `ask`, for a request whose stream ends with the answer.
 ---@return table|nil answer
 ---@return string?
 ---@return string?
@@ -4325,11 +4325,11 @@ function RemoteHost:call(request, timeout) end
 ---@return string? code EHOSTDOWN, ECLOSED
 function RemoteHost:check() end
 
---- Ends the connection, and with it what runs there. Idempotent, never waits.
+--- Ends the connection, and with it the guests there. Idempotent, never waits.
 ---@return true
 function RemoteHost:close() end
 
---- For what has failed on a stream: if that broke because the host went away, this says so. Waits a moment.
+--- Explains a failure of a stream: if the host has gone away, that is the reason. Waits a moment.
 ---@param err string
 ---@param code string
 ---@return nil
@@ -4380,7 +4380,7 @@ function Replay:left() end
 ---@return table? as `wait`; and as vmctl.dial
 function Replay:over(where) end
 
---- Waits until what was begun is played to its end.
+--- Waits until the connections that have begun are played to their end.
 ---@param timeout? number seconds (60)
 ---@return true|nil ok
 ---@return string? message of the first difference
@@ -4392,7 +4392,7 @@ end
 
 do
 ---@class vmctl.ReplayAddress : vmctl.Address
----@field play vmctl.Replay what is played: wait, over, left, close
+---@field play vmctl.Replay the replay: wait, over, left, close
 local ReplayAddress = {}
 
 end
@@ -5121,7 +5121,7 @@ function TtrpcClient:close() end
 function TtrpcClient:closed() end
 
 --- Counts of the connection's calls and streams. Does not wait.
----@return { live: integer, in_core: integer, held: integer } stats live: calls and streams that have not ended; in_core: those of them that are unary calls made by the core in one step; held: bytes that came and nobody has read yet
+---@return { live: integer, in_core: integer, held: integer } stats live: calls and streams that have not ended; in_core: those of them that are unary calls made by the core in one step; held: received bytes that were not read yet
 function TtrpcClient:stats() end
 
 --- Opens a stream. Waits only for room to send the request: the server does not answer it. To be sure that the
@@ -5141,10 +5141,10 @@ do
 ---@class vmctl.TtrpcInbox
 local TtrpcInbox = {}
 
---- Forgets what was not read.
+--- Drops unread messages.
 function TtrpcInbox:clear() end
 
---- How many messages were not read.
+--- The number of unread messages.
 ---@return integer
 function TtrpcInbox:count() end
 
@@ -5169,7 +5169,7 @@ function TtrpcInbox:put(message) end
 ---@return string|nil
 ---@return string?
 ---@return string?
----@return table? what `finish` was told; ETIMEDOUT, ECANCELED
+---@return table? the arguments of `finish`; ETIMEDOUT, ECANCELED
 function TtrpcInbox:recv(timeout) end
 
 end
@@ -5189,7 +5189,7 @@ function TtrpcIncoming:messages(opts) end
 ---@return string? code EOF: the client has ended its side; ETIMEDOUT, ECANCELED; EPROTO: a message that is not of its type
 function TtrpcIncoming:recv(opts) end
 
---- Sends a message. Waits while the client does not take what came before.
+--- Sends a message. Waits while the client does not take earlier ones.
 ---@param message table|string a table by the method's type; bytes go as they are
 ---@param opts? number|{ timeout: number? } seconds, 30 by default
 ---@return true|nil
@@ -5214,12 +5214,11 @@ function TtrpcServer:close() end
 function TtrpcServer:converse(stream) end
 
 --- Adds a service. Does not wait.
----@param what string|vmctl.TtrpcService its full name, or its description
+---@param what string|vmctl.TtrpcService the service's full name, or its description
 ---@param handlers table<string, function|table> by the method's name: a function, or { handler =, request =, response =, client_stream =, server_stream = } where the service is not described. A unary one is called with (request, context) and returns the response; a streaming one with (stream, context). All may wait. nil, message, code is a failure: the code is a status' name, or one of ours (ENOENT: NOT_FOUND …); a fourth value are its details. A raised error is INTERNAL; its text goes to the log only. context: service, method, metadata (lists of values by lower-case key), deadline (by vmctl.now, or nil: each wait of the handler ends then), peer (an address or nil), canceled() -> boolean: the client has gone
 function TtrpcServer:register(what, handlers) end
 
---- Serves those who connect until the listener is closed, or the server is shut down; may be called for several listeners.
---- Waits.
+--- Serves connections until the listener is closed, or the server is shut down; may be called for several listeners. Waits.
 ---@param listener vmctl.Listener anything with accept() and close()
 ---@return true|nil
 ---@return string?
@@ -5285,7 +5284,7 @@ function TtrpcStream:recv(opts) end
 ---@return string? code ETIMEDOUT and ECANCELED: it was not sent; EPIPE: the server has ended the stream; ECLOSED, ERESET, ETOOBIG, EINVAL, EPROTO (a method that takes no stream), or the status with which the stream has ended
 function TtrpcStream:send(message, opts) end
 
---- How many messages came and were not read yet. Does not wait.
+--- The number of unread messages. Does not wait.
 ---@return integer
 function TtrpcStream:unread() end
 
