@@ -69,8 +69,7 @@ static unsigned base64_decode_group(const uint8_t in[4], uint8_t out[3])
     return a | b | c | d;
 }
 
-/* The only group that may be padded. The bits that padding leaves over must be 0: each text has one meaning, and each
- * meaning one text. */
+/* Decodes the last group, the only one that may be padded. The unused bits must be 0, so that each value has exactly one text. */
 static ssize_t base64_decode_last(const uint8_t in[4], uint8_t *out)
 {
     size_t pads = in[3] != '=' ? 0 : in[2] != '=' ? 1 : 2;

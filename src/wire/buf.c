@@ -1,4 +1,4 @@
-/* The byte queue: grows to its limit, and moves what is left to its front. */
+/* The byte queue: grows to its limit, and moves the remaining bytes to its front. */
 #include "wire/buf.h"
 
 #include <errno.h>

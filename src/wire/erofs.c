@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 
 enum {
-    EROFS_SUPER = 1024,      /* where the superblock is */
+    EROFS_SUPER = 1024,      /* offset of the superblock */
     EROFS_SUPER_SIZE = 128,
-    EROFS_ROOT = 1152,       /* where the root's inode is: its number has 16 bits */
+    EROFS_ROOT = 1152,       /* offset of the root's inode: its number has 16 bits */
     EROFS_INODE = 64,
     EROFS_SLOT = 32,
     EROFS_RUN = 16 * VMCTL_EROFS_BLOCK, /* of blocks for inodes */
@@ -105,7 +105,7 @@ static int out_put(struct vmctl_erofs *w, const uint8_t *bytes, size_t len, uint
     return 0;
 }
 
-/* Bytes among the inodes: in the run in memory, or in one that was written. */
+/* Writes bytes among the inodes: into the run in memory, or into one that was written. */
 static int meta_put(struct vmctl_erofs *w, const void *bytes, size_t len, uint64_t at)
 {
     if (len == 0)
@@ -132,7 +132,7 @@ static int take_blocks(struct vmctl_erofs *w, uint64_t count, uint64_t *first)
     return 0;
 }
 
-/* Room for `len` bytes, at most a block, in one block. */
+/* Reserves `len` bytes, at most a block, in one block. */
 static int meta_take(struct vmctl_erofs *w, size_t len, uint64_t *at)
 {
     size_t left = VMCTL_EROFS_BLOCK - w->meta_used % VMCTL_EROFS_BLOCK;

@@ -1,5 +1,5 @@
 /* Writes an EROFS image (the kernel's Documentation/filesystems/erofs.rst), uncompressed, while its content comes: a file's
- * data goes out at once, its inode beside it, and memory holds what folders need. Folders come at the end.
+ * data is written at once, its inode beside it; only the entries of folders stay in memory. Folders come at the end.
  *
  * The image has blocks of 4096 bytes, inodes of 64 bytes (times of 64 bits with nanoseconds, owners of 32 bits), no feature bits.
  * Extended attributes are inline while they are short, else shared among inodes. Blocks of zeros are not written: they are holes
@@ -16,11 +16,11 @@
 enum {
     VMCTL_EROFS_BLOCK = 4096,
     VMCTL_EROFS_NAME = 255,
-    VMCTL_EROFS_VERSION = 2 /* of what the writer makes of the same calls: counted up when that changes, or what layers make of the same archives:
-                               * the cache of images has it in its names */
+    VMCTL_EROFS_VERSION = 2 /* of the image that the same calls make, and of the image that layers make of the same archives: raised when
+                             * either changes. The cache of images has it in its names */
 };
 
-/* Where the bytes go. Both return 0 or -errno. Offsets go up and down; what is not written reads as zeros. */
+/* The output. Both return 0 or -errno. Offsets go up and down; bytes that are not written read as zeros. */
 struct vmctl_erofs_sink {
     void *ctx;
     int (*write)(void *ctx, const void *bytes, size_t len, uint64_t at);
@@ -39,7 +39,7 @@ struct vmctl_erofs_place {
     uint64_t at, size;    /* of the inode, in bytes from the image's beginning; of the data */
     uint32_t block, count; /* of the data that is in blocks */
     uint16_t body;        /* bytes of extended attributes behind the inode */
-    bool tail;            /* what is left of the data stands behind them */
+    bool tail;            /* the rest of the data is behind them */
 };
 
 struct vmctl_erofs {
@@ -49,7 +49,7 @@ struct vmctl_erofs {
     uint8_t *meta;        /* a run of blocks for inodes, in memory until it is full */
     uint64_t meta_at;
     size_t meta_used;
-    uint8_t *out;         /* data on its way */
+    uint8_t *out;         /* data that is not written yet */
     uint64_t out_at;
     size_t out_len;
     struct vmctl_erofs_place now; /* the inode whose data comes */
@@ -64,8 +64,8 @@ struct vmctl_erofs {
 int vmctl_erofs_open(struct vmctl_erofs *w, const struct vmctl_erofs_sink *sink);
 void vmctl_erofs_close(struct vmctl_erofs *w);
 
-/* Gives an inode with `size` bytes of data its place: VMCTL_ETOOBIG (too large an image, too many attributes), -ENOMEM, or what the
- * sink gave. The root's is at the beginning, and it takes it once. */
+/* Reserves the place of an inode with `size` bytes of data: VMCTL_ETOOBIG (too large an image, too many attributes), -ENOMEM, or an
+ * error of the sink. The root's is at the beginning, and can be taken once. */
 int vmctl_erofs_place(struct vmctl_erofs *w, const struct vmctl_erofs_meta *m, uint64_t size, bool root, struct vmctl_erofs_place *out);
 
 /* Writes the inode. Its data follows by _write and _skip (zeros), which take no more than its size. */
@@ -73,13 +73,13 @@ int vmctl_erofs_start(struct vmctl_erofs *w, const struct vmctl_erofs_meta *m, c
 int vmctl_erofs_write(struct vmctl_erofs *w, const void *bytes, size_t len);
 int vmctl_erofs_skip(struct vmctl_erofs *w, uint64_t len);
 
-/* Another number of links for an inode that was written. */
+/* Changes the number of links of an inode that was written. */
 int vmctl_erofs_links(struct vmctl_erofs *w, uint64_t nid, uint32_t links);
 
-/* Nothing refers to it any more. */
+/* Drops an inode to which nothing refers any more. */
 int vmctl_erofs_drop(struct vmctl_erofs *w, const struct vmctl_erofs_place *place);
 
-/* The rest. The image has `*size` bytes then, of which the last may be a hole. */
+/* Writes the rest. The image then has `*size` bytes, of which the last may be a hole. */
 int vmctl_erofs_finish(struct vmctl_erofs *w, uint64_t *size);
 
 static inline uint64_t vmctl_erofs_nid(const struct vmctl_erofs_place *place)
@@ -87,7 +87,7 @@ static inline uint64_t vmctl_erofs_nid(const struct vmctl_erofs_place *place)
     return place->at / 32;
 }
 
-/* erofs_xattr.c. The attributes as they stand behind an inode: at most VMCTL_EROFS_BODY bytes. */
+/* erofs_xattr.c. The attributes as they are written behind an inode: at most VMCTL_EROFS_BODY bytes. */
 enum { VMCTL_EROFS_BODY = 2304 };
 int vmctl_erofs_body(struct vmctl_erofs *w, const struct vmctl_xattrs *x, uint8_t *out, size_t *len);
 

@@ -12,7 +12,7 @@ enum {
     BODY_SHARED = 255,        /* numbers of shared entries: their count is a byte */
     BODY_INLINE = 1024,       /* bytes of entries behind an inode */
     ENTRY_HEAD = 4,
-    ENTRY_SHORT = 48,         /* what is longer is shared */
+    ENTRY_SHORT = 48,         /* longer entries are shared */
     SHARED_MOST = 64 * 1024 * 1024
 };
 
@@ -114,7 +114,7 @@ static int shared_room(struct vmctl_erofs *w, size_t size)
     return 0;
 }
 
-/* The number of a shared entry: where it stands, in units of four bytes. It is made at the end, and stays if there is none like it. */
+/* The number of a shared entry: its offset in units of four bytes. The entry is made at the end, and kept if there is no equal one. */
 static int shared_number(struct vmctl_erofs *w, const struct vmctl_xattr *a, size_t prefix, uint8_t number, uint32_t *out)
 {
     size_t size = entry_size(a, prefix);

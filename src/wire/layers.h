@@ -1,8 +1,8 @@
 /* A root file system that is made of layers, as the image specification of the Open Containers Initiative has them (layer.md): each
- * is a tar archive that adds files to those below it, replaces them, or hides them by white-outs. What comes out is one EROFS image.
+ * is a tar archive that adds files to those below it, replaces them, or hides them by white-outs. The result is one EROFS image.
  *
  * The parents of a path are resolved through symbolic links inside the root, as if the layer were unpacked there. Of two entries with
- * one name the later counts. White-outs and opaque marks hide what lower layers made, wherever they stand in their layer. */
+ * one name the later counts. White-outs and opaque marks hide entries of lower layers, anywhere in their layer. */
 #ifndef VMCTL_WIRE_LAYERS_H
 #define VMCTL_WIRE_LAYERS_H
 
@@ -58,7 +58,7 @@ struct vmctl_layers {
     uint8_t head[20];          /* its first bytes */
     size_t head_len;
     int err;
-    char why[320];             /* what is wrong, once a call has failed */
+    char why[320];             /* the reason, once a call has failed */
 };
 
 /* 0 or -ENOMEM. */
@@ -77,7 +77,7 @@ int vmctl_layers_finish(struct vmctl_layers *l, uint64_t *size);
 /* The file that a path leads to, links followed; NULL: none. */
 const struct vmctl_inode *vmctl_layers_find(struct vmctl_layers *l, const char *path);
 
-/* layers_tree.c. Whether any name is a program's, or a library's: an ELF file. */
+/* layers_tree.c. True if any file is a program or a library: an ELF file. */
 bool vmctl_layers_has_program(const struct vmctl_layers *l);
 int vmctl_layers_fail(struct vmctl_layers *l, int err, const char *what, const char *path);
 struct vmctl_node *vmctl_layers_child(struct vmctl_layers *l, const struct vmctl_node *folder, const char *name, size_t len);
@@ -88,8 +88,8 @@ struct vmctl_inode *vmctl_layers_inode(uint32_t mode);
 int vmctl_layers_unlink(struct vmctl_layers *l, struct vmctl_inode *inode);
 void vmctl_layers_free(struct vmctl_layers *l);
 
-/* layers_path.c. The folder in which the last part of a path stands, made where it is missing if `make`; `*folder` is NULL if it is
- * missing and not to be made. The last part has no length: the path is the root itself. */
+/* layers_path.c. The folder of the last part of a path, made if it is missing and `make` is set; else `*folder` is NULL if it is missing.
+ * A last part without length means that the path is the root itself. */
 int vmctl_layers_parent(struct vmctl_layers *l, const char *path, bool make, struct vmctl_node **folder, const char **name, size_t *len);
 
 /* layers_apply.c: the tar reader's visitor. */

@@ -20,7 +20,7 @@ static struct vmctl_erofs_meta entry_meta(const struct vmctl_tar_entry *e)
 
 /* White-outs */
 
-/* ".wh.NAME" hides what lower layers have there; nothing is wrong if that is nothing. */
+/* ".wh.NAME" hides lower layers' file of that name; it is no failure if there is none. */
 static int hide_one(struct vmctl_layers *l, const char *path, struct vmctl_node *folder, const char *name, size_t len)
 {
     if (len == 0 || (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'))))
@@ -45,7 +45,7 @@ static int hide(struct vmctl_layers *l, const char *path, const char *name, size
     if (len == sizeof opaque - 1 && memcmp(name, opaque, len) == 0)
         return vmctl_layers_strip(l, folder);
     if (len >= 8 && memcmp(name, ".wh..wh.", 8) == 0)
-        return 0; /* what an old union file system kept for itself */
+        return 0; /* a file of an old union file system's own */
     return hide_one(l, path, folder, name + 4, len - 4);
 }
 
@@ -73,7 +73,7 @@ static int put_root(struct vmctl_layers *l, const struct vmctl_tar_entry *e)
     return folder_set(l->root->inode, e);
 }
 
-/* Inodes of all kinds but links. On success its place in the image is known. */
+/* Makes an inode of any kind but a hard link. On success its place in the image is known. */
 
 static int inode_content(struct vmctl_layers *l, struct vmctl_inode *inode, const struct vmctl_tar_entry *e)
 {
@@ -137,7 +137,7 @@ static int link_target(struct vmctl_layers *l, const struct vmctl_tar_entry *e, 
 
 /* Entries */
 
-/* A new inode, or one that has other names, takes the place of what has this name. */
+/* Gives a name to an inode, a new one or one that has other names, in place of the name's old inode. */
 static int put_inode(struct vmctl_layers *l, struct vmctl_node *folder, const char *name, size_t len, struct vmctl_inode *inode)
 {
     struct vmctl_node *old = vmctl_layers_child(l, folder, name, len);

@@ -98,7 +98,7 @@ static int write_entries(struct vmctl_layers *l, const struct dirent *all, size_
     return err;
 }
 
-/* The first visit: a place for the folder. */
+/* The first visit: reserves the folder's place. */
 static int folder_place(struct vmctl_layers *l, struct vmctl_node *n)
 {
     size_t count;
@@ -118,7 +118,7 @@ static uint32_t folder_links(const struct vmctl_node *n)
     return links;
 }
 
-/* The second: its entries, whose folders have places by now. */
+/* The second visit: writes its entries, whose folders have places by now. */
 static int folder_write(struct vmctl_layers *l, struct vmctl_node *n)
 {
     size_t count;

@@ -73,7 +73,7 @@ static int make_folder(struct vmctl_layers *l, struct vmctl_node *in, const char
     return 0;
 }
 
-/* From a folder to what `name` leads to in it: a folder, or `*node` is NULL. */
+/* Goes from a folder to the folder that `name` leads to in it; `*node` is NULL if that is none. */
 static int walk_step(struct vmctl_layers *l, struct walk *w, const char *path, const char *name, size_t len, bool make,
                      struct vmctl_node **node)
 {
@@ -121,7 +121,7 @@ static int refuse_up(struct vmctl_layers *l, const char *path)
     return 0;
 }
 
-/* Walks all parts but the last, which is given back as it stands in `path`. */
+/* Walks all parts but the last, which is returned as it is in `path`. */
 static int walk_parents(struct vmctl_layers *l, const char *path, size_t until, bool make, struct vmctl_node **folder)
 {
     struct walk *w = malloc(sizeof *w);

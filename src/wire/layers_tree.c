@@ -86,7 +86,7 @@ static void inode_free(struct vmctl_inode *inode)
     free(inode);
 }
 
-/* A name less for it; with the last its data goes. */
+/* Removes a name of an inode; its data is dropped with the last one. */
 int vmctl_layers_unlink(struct vmctl_layers *l, struct vmctl_inode *inode)
 {
     if (inode->links > 1) {
@@ -151,7 +151,7 @@ static int node_end(struct vmctl_layers *l, struct vmctl_node *n)
     return err;
 }
 
-/* With all that is in it: always down to a node that has nothing in it, then up again. Not the root. */
+/* Removes a node with all nodes below it: goes down to an empty node, removes it, and goes up again. Not for the root. */
 int vmctl_layers_remove(struct vmctl_layers *l, struct vmctl_node *node)
 {
     struct vmctl_node *n = node, *above;
@@ -169,8 +169,8 @@ int vmctl_layers_remove(struct vmctl_layers *l, struct vmctl_node *node)
     } while (true);
 }
 
-/* Hides what lower layers made in a folder: what is left has an entry of this layer in it. Folders that were done in this layer are
- * not looked at again, so that a layer costs a look at each name at most. */
+/* Hides lower layers' entries of a folder: only nodes with an entry of this layer stay. Folders that were stripped in this layer are
+ * skipped, so that a layer visits each name once at most. */
 int vmctl_layers_strip(struct vmctl_layers *l, struct vmctl_node *folder)
 {
     struct vmctl_folder *f = folder->inode->folder;
@@ -189,7 +189,7 @@ int vmctl_layers_strip(struct vmctl_layers *l, struct vmctl_node *folder)
     return err;
 }
 
-/* All of it, without a word to the image. */
+/* Frees the tree, without a change of the image. */
 void vmctl_layers_free(struct vmctl_layers *l)
 {
     if (l->root) {

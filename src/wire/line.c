@@ -1,4 +1,4 @@
-/* Looks for the end of a line, and looks at each byte once. */
+/* Searches for the end of a line, each byte once. */
 #include "wire/line.h"
 
 #include <string.h>

@@ -14,7 +14,7 @@ int vmctl_pcapng_section(struct vmctl_buf *out);
 /* An Ethernet interface; they are numbered from 0 in the order in which they are written. Its name is cut at 255 bytes. */
 int vmctl_pcapng_interface(struct vmctl_buf *out, const char *name, uint32_t longest);
 
-enum { VMCTL_PCAPNG_INBOUND = 1 }; /* of the flags of section 4.3.1: where it went */
+enum { VMCTL_PCAPNG_INBOUND = 1 }; /* of the flags of section 4.3.1: the direction */
 
 struct vmctl_pcapng_packet {
     uint32_t interface;

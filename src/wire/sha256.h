@@ -18,10 +18,10 @@ void vmctl_sha256_init(struct vmctl_sha256 *h);
 
 void vmctl_sha256_update(struct vmctl_sha256 *h, const void *bytes, size_t len);
 
-/* The digest of what was taken; `h` itself is left as it is and can take more. */
+/* The digest of the bytes so far; `h` itself is not changed and can take more. */
 void vmctl_sha256_digest(const struct vmctl_sha256 *h, uint8_t out[VMCTL_SHA256_SIZE]);
 
-/* sha256_x86.c. Whether this processor has instructions for SHA-256, and whole blocks by these. */
+/* sha256_x86.c. Tells if this processor has instructions for SHA-256, and hashes whole blocks by them. */
 int vmctl_sha256_x86_is_there(void);
 void vmctl_sha256_x86_blocks(uint32_t state[8], const uint8_t *in, size_t count, const uint32_t k[64]);
 

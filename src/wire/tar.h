@@ -1,5 +1,5 @@
 /* Reads a tar archive as its bytes come, in pieces of any size: POSIX' ustar and pax, GNU's long names, numbers in base 256, and
- * sparse files in all of GNU's forms. What a header says is told to a visitor, then the file's bytes. */
+ * sparse files in all of GNU's forms. A visitor gets the fields of each header, and then the file's bytes. */
 #ifndef VMCTL_WIRE_TAR_H
 #define VMCTL_WIRE_TAR_H
 
@@ -63,7 +63,7 @@ struct vmctl_tar_pax {
 struct vmctl_tar {
     struct vmctl_tar_visitor visitor;
     int state, err;
-    const char *why;           /* what is wrong with it, once a call has returned -EPROTO or VMCTL_ETOOBIG itself */
+    const char *why;           /* the reason, once a call has returned -EPROTO or VMCTL_ETOOBIG itself */
     uint8_t block[VMCTL_TAR_BLOCK];
     size_t have;
     char extra_type;           /* of the entry whose data goes into `extra` */
@@ -83,13 +83,13 @@ struct vmctl_tar {
 void vmctl_tar_open(struct vmctl_tar *t, const struct vmctl_tar_visitor *visitor);
 void vmctl_tar_close(struct vmctl_tar *t);
 
-/* Takes all of the bytes. 0; -EPROTO: not a tar archive, or a damaged one; VMCTL_ETOOBIG; -ENOMEM; what a visitor returned. Sticky. */
+/* Takes all of the bytes. 0; -EPROTO: not a tar archive, or a damaged one; VMCTL_ETOOBIG; -ENOMEM; an error of a visitor. Sticky. */
 int vmctl_tar_feed(struct vmctl_tar *t, const void *bytes, size_t len);
 
 /* After the last byte. -EPROTO: it stops in the middle. */
 int vmctl_tar_end(struct vmctl_tar *t);
 
-/* tar_pax.c. The records of a pax header, which are added to what is known. */
+/* tar_pax.c. Reads the records of a pax header, in addition to earlier ones. */
 int vmctl_tar_pax_read(struct vmctl_tar *t, const char *bytes, size_t len);
 void vmctl_tar_pax_clear(struct vmctl_tar *t);
 int vmctl_tar_text_set(struct vmctl_tar_text *to, const void *bytes, size_t len);

@@ -40,7 +40,7 @@ static int pax_name(struct vmctl_tar *t, struct vmctl_tar_text *to, bool *has, c
 {
     if (memchr(value, 0, len))
         return pax_bad(t, "a name with a zero byte in it");
-    *has = len > 0; /* an empty one takes back what a global header said */
+    *has = len > 0; /* an empty one cancels the value of a global header */
     return vmctl_tar_text_set(to, value, len);
 }
 

@@ -23,7 +23,7 @@ int vmctl_xattrs_next(const struct vmctl_xattrs *x, size_t *at, struct vmctl_xat
     return 1;
 }
 
-/* Takes out the one of that name. How many there are without it. */
+/* Removes the attribute of that name. Returns the number of the others. */
 static size_t xattrs_drop(struct vmctl_xattrs *x, const char *name, size_t name_len)
 {
     struct vmctl_xattr a;

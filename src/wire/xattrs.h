@@ -23,13 +23,13 @@ struct vmctl_xattr {
     size_t name_len, value_len;
 };
 
-/* Adds one, in the place of one of that name. 0, -EINVAL: a name that can't be, VMCTL_ETOOBIG, -ENOMEM. */
+/* Adds one, and replaces one of that name. 0, -EINVAL: an invalid name, VMCTL_ETOOBIG, -ENOMEM. */
 int vmctl_xattrs_set(struct vmctl_xattrs *x, const char *name, size_t name_len, const void *value, size_t value_len);
 
 /* The next one from `*at`, which begins at 0. 0: there is none. */
 int vmctl_xattrs_next(const struct vmctl_xattrs *x, size_t *at, struct vmctl_xattr *out);
 
-/* `to` holds nothing before. 0 or -ENOMEM. */
+/* `to` is empty before. 0 or -ENOMEM. */
 int vmctl_xattrs_copy(struct vmctl_xattrs *to, const struct vmctl_xattrs *from);
 
 void vmctl_xattrs_free(struct vmctl_xattrs *x);
