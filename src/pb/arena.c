@@ -1,4 +1,4 @@
-/* Memory that is given back as a whole, with a limit. */
+/* Memory that is freed as a whole, with a limit. */
 #include "pb/arena.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Memory of one conversion: handed out in pieces, given back as a whole. It is protobuf-c's allocator while that decodes,
- * and what keeps hostile bytes from taking more memory, or more stack, than they are worth. */
+/* Memory of one conversion: allocated in pieces, freed as a whole. It is protobuf-c's allocator while that decodes, and limits the
+ * memory and the stack that hostile bytes can take. */
 #ifndef VMCTL_PB_ARENA_H
 #define VMCTL_PB_ARENA_H
 

@@ -53,7 +53,7 @@ const char *vmctl_pb_type_name(ProtobufCType type)
     return (size_t)type < sizeof names / sizeof *names ? names[type] : "?";
 }
 
-/* Is `name` protoc's name for the entries of a map? some_files -> SomeFilesEntry. */
+/* True if `name` is protoc's name for the entries of a map: some_files -> SomeFilesEntry. */
 static bool is_entry_name(const char *name, const char *field)
 {
     bool capital = true;

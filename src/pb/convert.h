@@ -40,7 +40,7 @@ ProtobufCBinaryData vmctl_pb_pack(lua_State *L, struct vmctl_pb_job *job, const 
 /* Pushes a message that was decoded into the arena as a table. Refuses. */
 void vmctl_pb_push(lua_State *L, struct vmctl_pb_job *job, const ProtobufCMessage *m);
 
-/* Tells the core, through the registry, how envelopes are made. The message types are on the top of the stack. */
+/* Gives the core, through the registry, the functions that make envelopes. The message types are on top of the stack. */
 void vmctl_pb_offer_envelopes(lua_State *L);
 
 /* Bytes of one value of a type, as protobuf-c lays it out. */
@@ -49,7 +49,7 @@ size_t vmctl_pb_size(ProtobufCType type);
 /* "int32", "message" ... as a .proto spells it. */
 const char *vmctl_pb_type_name(ProtobufCType type);
 
-/* Is a field of a message a map? protobuf-c only knows the repeated entries that a map is on the wire. */
+/* True if a field of a message is a map: protobuf-c only knows the repeated entries that a map is on the wire. */
 bool vmctl_pb_is_map(const ProtobufCMessageDescriptor *type, const ProtobufCFieldDescriptor *field);
 
 /* Goes one message deeper, or refuses to. The caller comes up again with job->depth--. */

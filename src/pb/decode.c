@@ -133,7 +133,7 @@ _Noreturn static void refuse_bytes(lua_State *L, struct vmctl_pb_job *job, size_
         vmctl_pb_refuse(L, job, "would take more than %d MiB", (int)(job->arena.most >> 20));
     case VMCTL_ARENA_DEEP:
         vmctl_pb_refuse(L, job, "messages nested more than %d deep", VMCTL_PB_DEPTH);
-    default: /* protobuf-c does not say what it did not like */
+    default: /* protobuf-c does not give the reason */
         vmctl_pb_refuse(L, job, "%d bytes that are no such message", (int)len);
     }
 }
@@ -148,7 +148,7 @@ static void push_inner(lua_State *L, struct vmctl_pb_job *job, const ProtobufCBi
         refuse_bytes(L, job, bytes->len);
 }
 
-/* Bytes are left as they are where there are none: nobody says that they are a message. */
+/* True if a field is the one whose bytes are decoded as a message. Empty bytes are not. */
 static bool is_slot(const struct vmctl_pb_job *job, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *field)
 {
     return job->inner && job->depth == 1 && m->descriptor == job->type && field->type == PROTOBUF_C_TYPE_BYTES &&

@@ -16,7 +16,7 @@ enum {
     ONEOF = UNION + SLOT,                 /* with the number of the member that is set */
 };
 
-/* Where things stand on the stack: `kept` holds what descriptors point to, `made` knows them by their names. */
+/* Stack slots: `kept` is a table of the objects to which descriptors point, `made` one of descriptors by their names. */
 struct definer {
     int types, kept, made;
 };
@@ -98,7 +98,7 @@ static void make_enum(lua_State *L, const struct definer *d)
     lua_pop(L, 1);
 }
 
-/* Room for the message of the table on the top, whose descriptor is known to others from then on. */
+/* Allocates the message of the table on the top, so that others can refer to its descriptor. */
 static void make_room(lua_State *L, const struct definer *d)
 {
     const char *name = keep_text(L, d, "name");
@@ -207,7 +207,7 @@ static int compare_names(const void *a, const void *b, void *fields)
     return strcmp(all[*(const unsigned *)a].name, all[*(const unsigned *)b].name);
 }
 
-/* How protobuf-c finds a field: by its name, and by its number in ranges without a gap, which end with one that is empty. */
+/* Makes protobuf-c's indexes of fields: by name, and by number in ranges without a gap, which end with an empty one. */
 static void make_indexes(ProtobufCMessageDescriptor *type, ProtobufCFieldDescriptor *fields)
 {
     unsigned *by_name = (unsigned *)(void *)(fields + type->n_fields);
@@ -275,7 +275,7 @@ static vmctl_pb_list push_descriptors(lua_State *L, const struct definer *d, int
 }
 
 
-/* Pushes the list of what the types at `types` need: their metatable. */
+/* Pushes the metatable of the table at `types`, the list of objects that its types need. */
 static void push_owner(lua_State *L, int types)
 {
     if (lua_getmetatable(L, types))

@@ -171,7 +171,7 @@ static ProtobufCMessage *new_message(lua_State *L, struct vmctl_pb_job *job, typ
     return m;
 }
 
-/* Is a value one that protobuf-c takes for an absent one though it is not: -0.0 of a field without presence? */
+/* True for a value that protobuf-c takes for an absent one though it is not: -0.0 of a field without presence. */
 static bool is_lost_zero(field_t *field, const void *at)
 {
     if (field->label != PROTOBUF_C_LABEL_NONE || (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
@@ -260,7 +260,7 @@ static void set_repeated(lua_State *L, struct vmctl_pb_job *job, type_t *type, f
     *(void **)member(m, field->offset) = items;
 }
 
-/* Says that a field is there, where its value alone does not. */
+/* Marks a field as present, where its value alone does not show it. */
 static void set_present(lua_State *L, struct vmctl_pb_job *job, type_t *type, field_t *field, ProtobufCMessage *m)
 {
     void *quantifier = member(m, field->quantifier_offset);

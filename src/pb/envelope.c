@@ -19,7 +19,7 @@ static const void *envelope_type(lua_State *L, int name_at)
     return type;
 }
 
-/* A conversion, and what is to become of it. */
+/* A conversion, with its messages and its result. */
 struct envelope_job {
     struct vmctl_pb_job job;
     ProtobufCMessage *outer;
@@ -30,7 +30,7 @@ struct envelope_job {
     const ProtobufCMessage *inner; /* of a decode */
 };
 
-/* Memory beyond the arena's first piece is not for what is ordinary: then nothing is lost when Lua raises. */
+/* Limits the arena to its first piece, so that nothing is lost when Lua raises: larger messages are refused. */
 static void envelope_open(struct envelope_job *e, const void *type)
 {
     e->job.type = type;

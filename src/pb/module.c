@@ -20,7 +20,7 @@ static int fail(lua_State *L, const char *code)
     return 3;
 }
 
-/* NULL with nil, message, code pushed: there is no such message. */
+/* Finds a message type. NULL with nil, message, code pushed: there is none of that name. */
 static const ProtobufCMessageDescriptor *check_type_at(lua_State *L, int arg, const char *verb)
 {
     luaL_checktype(L, arg, LUA_TSTRING);
@@ -52,7 +52,7 @@ static bool check_inner(lua_State *L, struct vmctl_pb_job *job, int at, const ch
     return job->inner != NULL;
 }
 
-/* The function and its arguments are on the stack; the job's memory is freed whatever happens. */
+/* Calls the function with its arguments, which are on the stack, and frees the job's memory in any case. */
 static int finish(lua_State *L, struct vmctl_pb_job *job, int args, const char *verb, const char *code)
 {
     int status = lua_pcall(L, args, 1, 0);
@@ -91,7 +91,7 @@ static int l_encode(lua_State *L)
 /* pb.decode(name, bytes [, field, name]) -> table | nil, message, "EPROTO" */
 static int l_decode(lua_State *L)
 {
-    /* Many small messages take some thirty times their bytes; what takes more was made to. */
+    /* Many small messages take some thirty times their bytes; more is a sign of an attack. */
     static const size_t base = 1 << 20, factor = 32;
     luaL_checktype(L, 2, LUA_TSTRING);
     struct vmctl_pb_job job;

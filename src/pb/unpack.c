@@ -47,7 +47,7 @@ static bool bytes_fit(const ProtobufCMessageDescriptor *type, uint64_t number, s
     return skip(r, size);
 }
 
-/* All else that may be wrong with them is left to protobuf-c, such as messages that are nested too deep. */
+/* Checks only the lengths. Other faults, such as messages that are nested too deep, are left to protobuf-c. */
 static bool lengths_fit(const ProtobufCMessageDescriptor *type, struct reader r, int depth)
 {
     uint64_t tag, value;

@@ -58,7 +58,7 @@ static ssize_t on_frame(const void *frame, size_t len, void *opaque)
 
 static void on_guest_error(const char *message, void *opaque)
 {
-    (void)message, (void)opaque; /* a guest's mistakes are the guest's */
+    (void)message, (void)opaque; /* mistakes of a guest are not reported */
 }
 
 static void *timer_new(SlirpTimerCb call, void *arg, void *opaque)

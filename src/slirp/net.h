@@ -1,4 +1,4 @@
-/* A network of libslirp's in a thread of its own: what comes out of it goes on by ordinary sockets of this process. */
+/* A network of libslirp's in a thread of its own: its traffic to the outside goes through ordinary sockets of this process. */
 #ifndef VMCTL_SLIRP_NET_H
 #define VMCTL_SLIRP_NET_H
 
@@ -13,7 +13,7 @@ struct vmctl_slirp_options {
 struct vmctl_slirp;
 
 /* Starts the network. *out_fd: a socket that carries frames, a packet each; it is the caller's, and when it is closed the thread
- * ends. -ENOMEM, or what socketpair and pthread_create say. */
+ * ends. -ENOMEM, or an error of socketpair or pthread_create. */
 int vmctl_slirp_open(const struct vmctl_slirp_options *opts, struct vmctl_slirp **out, int *out_fd);
 
 /* Ends the thread, waits for that (it never takes long), and frees everything. */
