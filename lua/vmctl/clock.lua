@@ -2,12 +2,12 @@
 ---
 --- While it runs, time passes as ever as long as there is something to do. Where vmctl's loop would wait although no task is
 --- ready and no descriptor has anything, its clock leaps to the next timer (or to the end of the wait) at once. Descriptors
---- that a task waits for may lead to other processes, which know nothing of this clock: as long as there are any, each leap
---- is preceded by `grace` seconds of real waiting for them, and what comes within these is handled first. A wait without any
---- time-out takes real time, however long. `vmctl.now()`, sleeps, time-outs and the delays of switches and relays of this Lua
+--- that a task waits for may lead to other processes, which do not have this clock: as long as there are any, each leap is
+--- preceded by `grace` seconds of real waiting for them, and their bytes are handled first. A wait without any time-out takes
+--- real time, however long. `vmctl.now()`, sleeps, time-outs and the delays of switches and relays of this Lua
 --- state follow the clock; other Lua states, child processes, the kernel's own time-outs and os.time do not.
 ---
---- Afterwards time passes as it does elsewhere, from where it has got to: it never goes back.
+--- Afterwards the clock is real again, from its present time on: it never goes back.
 local core = require "vmctl.core"
 local options = require "vmctl.base.options"
 
@@ -15,7 +15,7 @@ local M = {}
 
 local GRACE = 0.01 -- seconds
 
--- Those that run now: tasks may overlap, and the most patient one counts.
+-- The graces of the calls that run now: tasks may overlap, and the longest grace counts.
 local running = {}
 
 local function apply()
@@ -48,7 +48,7 @@ function M.virtual(fn, opts)
   return fn()
 end
 
---- Does the clock leap now?
+--- Tells if the clock is a virtual one now.
 ---@return boolean
 function M.is_virtual()
   return next(running) ~= nil

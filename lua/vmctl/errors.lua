@@ -1,4 +1,4 @@
---- The one way to fail: `nil, message, code`, and what the codes mean.
+--- The one way to fail: `nil, message, code`, and the meanings of the codes.
 
 local M = {}
 
@@ -51,7 +51,7 @@ end
 --- Puts context in front of a failure's message: `return errors.wrap("call ping", self:_receive(deadline))`.
 -- A success goes through unchanged. Does not yield.
 ---@param context string the operation, and its target
----@param ... any what the inner call returned: results, or nil, message, code, extra
+---@param ... any the results of the inner call: values, or nil, message, code, extra
 ---@return any ... the results, or nil, context .. ": " .. message, code, extra
 function M.wrap(context, ...)
   local first, message, code, extra = ...
@@ -77,7 +77,7 @@ function M.fail(code, text, ...)
   return nil, text, code
 end
 
---- How long was waited, for the message of a time-out: a limit around the call may have ended it before its own.
+--- The time that was waited, for the message of a time-out: a limit around the call may have ended it before its own.
 ---@param limit number seconds: the call's own
 ---@param waited number seconds that have passed
 ---@return string "within 10 s"
@@ -94,8 +94,8 @@ local function set(...)
   return members
 end
 
--- Which failures mean "not yet" rather than "no". Only what precedes the first request may be done again: a request may
--- have had its effect on the other side. An EOF before the first answer is a proxy that took the connection before the
+-- The failures that mean "not yet" rather than "no". Only steps before the first request may be repeated: a request may have
+-- had its effect on the other side. An EOF before the first answer comes from a proxy that took the connection before the
 -- guest listened.
 local ANYWHERE = set("EAGAIN", "EINTR", "ENOBUFS", "ECONNREFUSED", "ECONNRESET", "ERESET", "EOF", "EPIPE")
 local NETWORK = set("EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT")
@@ -146,7 +146,7 @@ local function json_spellings(secret)
   return spelled, (spelled:gsub("/", "\\/"))
 end
 
-local SHORT = 4 -- bytes: what is shorter stands in many a word
+local SHORT = 4 -- bytes: shorter secrets occur in ordinary words
 
 -- The pattern of a spelling. One that is short counts alone between quotes, or behind "=": a message stays readable.
 local function pattern_of(spelling)

@@ -1,4 +1,4 @@
---- Frame formats: where the type, the length and the payload of a message stand.
+--- Frame formats: the positions of the type, the length and the payload of a message.
 local core = require "vmctl.core"
 
 local M = {}

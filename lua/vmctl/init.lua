@@ -1,6 +1,6 @@
---- vmctl runs virtual machines from Lua: reach a guest over whatever wire there is, know when it is ready, run pipelines of
--- commands in it. Its rooms (vmctl.exec, vmctl.machine …) are loaded when they are first used: `vmctl.NAME` is what
--- `require "vmctl.NAME"` returns.
+--- vmctl runs virtual machines from Lua: it reaches a guest over any transport, waits until it is ready, and runs pipelines of
+-- commands in it. Its rooms (vmctl.exec, vmctl.machine …) are loaded when they are first used: `vmctl.NAME` is the result of
+-- `require "vmctl.NAME"`.
 require "vmctl.base.same_version"
 local core = require "vmctl.core"
 local log = require "vmctl.log"

@@ -1,5 +1,5 @@
 --- One line an event on standard error, when VMCTL_LOG asks for it (error, info or debug; off by default).
--- Secrets are masked, and what a guest sent cannot move the cursor, colour the terminal or forge a line. Call through
+-- Secrets are masked, and bytes of a guest cannot move the cursor, colour the terminal or forge a line. Call through
 -- the module (`log.debug(...)`): a level that is off is an empty function there. No function here yields.
 
 local errors = require "vmctl.errors"
@@ -17,7 +17,7 @@ local secrets = {}                      -- text to the number of times that it w
 local secret_list = {}                  -- the same texts, as errors.mask takes them
 local progress_shown = false
 
---- Where lines go; tests put another function here.
+--- The function that writes lines; tests put another one here.
 ---@type fun(text: string)
 function M.write(text)
   io.stderr:write(text)
@@ -36,8 +36,8 @@ M.clock = nil
 local LAST_WORDS = 400 -- bytes
 local CUT = "[%d bytes cut]"
 
--- Characters that are text for UTF-8 and orders for a terminal or an editor: C1 controls, line and paragraph
--- separators, and what turns the direction of writing.
+-- Characters that are text for UTF-8 and commands for a terminal or an editor: C1 controls, line and paragraph
+-- separators, and characters that change the direction of writing.
 local function is_unsafe(code)
   return code >= 0x80 and code <= 0x9f or code >= 0x200e and code <= 0x200f or code >= 0x2028 and code <= 0x202e
     or code >= 0x2066 and code <= 0x2069 or code == 0xfeff
@@ -66,7 +66,7 @@ local function escape_high(run)
   return table.concat(pieces)
 end
 
---- Without the sequences that a terminal takes for orders: colours, cursor movement, titles, character sets.
+--- Removes the sequences that a terminal takes for commands: colours, cursor movement, titles, character sets.
 local function strip_sequences(bytes)
   if not bytes:find("\27", 1, true) then
     return bytes
@@ -89,7 +89,7 @@ local function escape(bytes, controls)
   return bytes
 end
 
---- Makes bytes from elsewhere safe to show: terminal sequences go, other control bytes and invalid UTF-8 become visible
+--- Makes foreign bytes safe to show: terminal sequences are removed, other control bytes and invalid UTF-8 become visible
 -- (\x07). Line feeds and tabs stay, and the pair CR LF counts as a line feed.
 ---@param bytes string
 ---@param limit? integer show only the last so many bytes of it, and say how many were cut
@@ -106,7 +106,7 @@ function M.sanitize(bytes, limit)
   return cut > 0 and CUT:format(cut) .. text or text
 end
 
---- Bytes from elsewhere as one line: as `sanitize`, with \n and \t for line feeds and tabs.
+--- Foreign bytes as one line: as `sanitize`, with \n and \t for line feeds and tabs.
 ---@param bytes string
 ---@param limit? integer show only the first so many bytes of it, and say how many were cut
 ---@return string
@@ -122,7 +122,7 @@ function M.one_line(bytes, limit)
   return cut > 0 and text .. CUT:format(cut) or text
 end
 
---- The end of what a program said, for a message: as `sanitize`, without the white space at its end.
+--- The end of a program's output, for a message: as `sanitize`, without the white space at its end.
 ---@param bytes string
 ---@param limit? integer bytes (400)
 ---@return string
@@ -142,7 +142,7 @@ function M.hide(secret)
   secrets[secret] = (secrets[secret] or 0) + 1
 end
 
---- Takes back one `hide`; the secret shows again when each was taken back.
+--- Undoes one `hide`; the secret shows again when each was undone.
 ---@param secret string
 function M.unhide(secret)
   if not secrets[secret] then
@@ -187,7 +187,7 @@ end
 
 local function nothing() end
 
---- Sets the level: "off", "error", "info" or "debug". What VMCTL_LOG says holds until then.
+--- Sets the level: "off", "error", "info" or "debug". Until then VMCTL_LOG's counts.
 ---@param name "off"|"error"|"info"|"debug"
 function M.set_level(name)
   level = LEVELS[name] or error(("log.set_level: no level '%s'"):format(tostring(name)), 2)
@@ -203,7 +203,7 @@ function M.enabled(name)
   return LEVELS[name] <= level
 end
 
---- Shows what is going on, in one line that the next one replaces; only on a terminal. nil wipes it.
+--- Shows progress in one line that the next one replaces; only on a terminal. nil wipes it.
 ---@param text? string
 function M.progress(text)
   if not M.isatty() then
@@ -221,7 +221,7 @@ end
 ---@type fun(text: string, ...: any) the text is a format when arguments follow
 M.error = nothing
 
---- An event that says what is going on.
+--- An event of ordinary operation.
 ---@type fun(text: string, ...: any)
 M.info = nothing
 
@@ -231,7 +231,7 @@ M.debug = nothing
 
 local wanted = os.getenv "VMCTL_LOG" or ""
 if wanted ~= "" then
-  M.set_level(LEVELS[wanted] and wanted or "debug")           -- "1" or "all": who asks in other words gets everything
+  M.set_level(LEVELS[wanted] and wanted or "debug")           -- "1", "all" and other words mean everything
 end
 
 return M

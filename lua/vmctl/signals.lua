@@ -17,7 +17,7 @@ for number, name in ipairs(names) do numbers[name] = number end
 local HIGHEST = 64
 local REALTIME_FIRST = 34 -- as glibc counts them: 32 and 33 are its own
 
--- "34", "RTMIN+1", "RTMAX-2": what has no name of its own, and what has.
+-- The number of "34", "RTMIN+1", "RTMAX-2"; nil for another text.
 local function numbered(text)
   local base, offset = text:match "^RTM([AI][XN])([+-]?%d*)$"
   local number = math.tointeger(tonumber(base and (offset == "" and "0" or offset) or text:match "^%d+$"))
@@ -28,7 +28,7 @@ local function numbered(text)
   return number >= lowest and number <= HIGHEST and number or nil
 end
 
---- The number of a signal given as "TERM", "SIGTERM", "RTMIN+1", "SIG34" or a number; raises for what is none.
+--- The number of a signal given as "TERM", "SIGTERM", "RTMIN+1", "SIG34" or a number; raises for another value.
 ---@param signal string|integer
 ---@return integer
 function M.number(signal)
@@ -51,7 +51,7 @@ end
 local watch = {}
 local watch_mt = { __name = "vmctl.SignalWatch", __index = watch }
 
---- Takes signals of this process as something to wait for, in place of what they do else: for programs, not for libraries.
+--- Makes signals of this process events to wait for, instead of their usual effect: for programs, not for libraries.
 --- Children that vmctl starts get them as usual. Does not wait.
 ---@param list (string|integer)[] e.g. { "TERM", "INT", "WINCH" }
 ---@return vmctl.SignalWatch|nil watch with next(timeout), close(); string?, string?
@@ -72,7 +72,7 @@ function watch:next(timeout)
   return M.name((string.unpack("=I4", record)))
 end
 
---- From now on they do again what they did before. Idempotent, never waits.
+--- Gives the signals their usual effect again. Idempotent, never waits.
 function watch:close()
   self._stream:close()
   self._mask:close()

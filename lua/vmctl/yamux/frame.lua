@@ -5,7 +5,7 @@ M.SIZE = 12                    -- bytes of a header
 M.DATA, M.WINDOW, M.PING, M.GO_AWAY = 0, 1, 2, 3
 M.SYN, M.ACK, M.FIN, M.RST = 1, 2, 4, 8
 M.WINDOW_SIZE = 256 * 1024     -- bytes that a sender may be ahead of the reader
-M.PIECE = 32 * 1024 - M.SIZE   -- bytes of one data frame, so that streams take turns; with its header what a virtio port takes at once
+M.PIECE = 32 * 1024 - M.SIZE   -- bytes of one data frame, so that streams take turns; with its header the most of a virtio port
 
 local HEADER = ">BBI2I4I4"
 

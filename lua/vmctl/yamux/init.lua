@@ -57,7 +57,7 @@ function methods:must_send(...)
   self._scope:cancel()
 end
 
---- For the session's streams: says if one still belongs to it.
+--- For the session's streams: tells if one still belongs to it.
 function methods:has(st)
   return self._streams[st.id] == st
 end
@@ -136,19 +136,19 @@ function methods:alive()
   return not self._over
 end
 
---- Why its transport has ended. Does not wait.
+--- The reason why its transport has ended. Does not wait.
 ---@return nil, string? message, string? code nil: it has not
 function methods:reason()
   if self._over then return nil, table.unpack(self._why) end
 end
 
---- How many streams there are that neither side is done with.
+--- The number of streams that are open on at least one side.
 ---@return integer
 function methods:streams()
   return self._count
 end
 
--- Waits until the peer has answered enough of what was opened before.
+-- Waits until the peer has answered enough of the streams that were opened before.
 local function await_room(self, timeout)
   local deadline = core.now() + timeout
   while self._unanswered >= self._backlog and not self._over and not self._going do

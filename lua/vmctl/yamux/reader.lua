@@ -1,4 +1,4 @@
---- The frames that come for a session: what each does to it and to its streams.
+--- Handles the received frames of a session and its streams.
 local background = require "vmctl.base.background"
 local errors = require "vmctl.errors"
 local frame = require "vmctl.yamux.frame"
@@ -75,7 +75,7 @@ local function on_frame(self, kind, ...)
   return on_stream_frame(self, kind, ...)
 end
 
---- Reads a frame and does what it says. Waits.
+--- Reads a frame and acts on it. Waits.
 ---@param self vmctl.YamuxSession
 ---@return true|nil, string?, string? code EPROTO, or why the transport has ended
 function M.read(self)
