@@ -394,7 +394,7 @@ do
 ---@class vmctl.clock
 local clock = {}
 
---- Does the clock leap now?
+--- Tells if the clock is a virtual one now.
 ---@return boolean
 function clock.is_virtual() end
 
@@ -495,7 +495,7 @@ function errors.meaning(code) end
 ---@return boolean
 function errors.retryable(code, phase, transport) end
 
---- How long was waited, for the message of a time-out: a limit around the call may have ended it before its own.
+--- The time that was waited, for the message of a time-out: a limit around the call may have ended it before its own.
 ---@param limit number seconds: the call's own
 ---@param waited number seconds that have passed
 ---@return string # "within 10 s"
@@ -504,7 +504,7 @@ function errors.within(limit, waited) end
 --- Puts context in front of a failure's message: `return errors.wrap("call ping", self:_receive(deadline))`.
 --- A success goes through unchanged. Does not yield.
 ---@param context string the operation, and its target
----@param ... any what the inner call returned: results, or nil, message, code, extra
+---@param ... any the results of the inner call: values, or nil, message, code, extra
 ---@return any # ... the results, or nil, context .. ": " .. message, code, extra
 function errors.wrap(context, ...) end
 
@@ -893,7 +893,7 @@ function log.error(text, ...) end
 ---@param secret string
 function log.hide(secret) end
 
---- An event that says what is going on.
+--- An event of ordinary operation.
 ---@param text string
 ---@param ... any
 function log.info(text, ...) end
@@ -902,7 +902,7 @@ function log.info(text, ...) end
 ---@return boolean
 function log.isatty() end
 
---- The end of what a program said, for a message: as `sanitize`, without the white space at its end.
+--- The end of a program's output, for a message: as `sanitize`, without the white space at its end.
 ---@param bytes string
 ---@param limit? integer bytes (400)
 ---@return string
@@ -913,32 +913,32 @@ function log.last_words(bytes, limit) end
 ---@return string
 function log.mask(text) end
 
---- Bytes from elsewhere as one line: as `sanitize`, with \n and \t for line feeds and tabs.
+--- Foreign bytes as one line: as `sanitize`, with \n and \t for line feeds and tabs.
 ---@param bytes string
 ---@param limit? integer show only the first so many bytes of it, and say how many were cut
 ---@return string
 function log.one_line(bytes, limit) end
 
---- Shows what is going on, in one line that the next one replaces; only on a terminal. nil wipes it.
+--- Shows progress in one line that the next one replaces; only on a terminal. nil wipes it.
 ---@param text? string
 function log.progress(text) end
 
---- Makes bytes from elsewhere safe to show: terminal sequences go, other control bytes and invalid UTF-8 become visible
+--- Makes foreign bytes safe to show: terminal sequences are removed, other control bytes and invalid UTF-8 become visible
 --- (\x07). Line feeds and tabs stay, and the pair CR LF counts as a line feed.
 ---@param bytes string
 ---@param limit? integer show only the last so many bytes of it, and say how many were cut
 ---@return string
 function log.sanitize(bytes, limit) end
 
---- Sets the level: "off", "error", "info" or "debug". What VMCTL_LOG says holds until then.
+--- Sets the level: "off", "error", "info" or "debug". Until then VMCTL_LOG's counts.
 ---@param name "off"|"error"|"info"|"debug"
 function log.set_level(name) end
 
---- Takes back one `hide`; the secret shows again when each was taken back.
+--- Undoes one `hide`; the secret shows again when each was undone.
 ---@param secret string
 function log.unhide(secret) end
 
---- Where lines go; tests put another function here.
+--- The function that writes lines; tests put another one here.
 ---@param text string
 function log.write(text) end
 
@@ -1371,12 +1371,12 @@ local signals = {}
 ---@return string
 function signals.name(number) end
 
---- The number of a signal given as "TERM", "SIGTERM", "RTMIN+1", "SIG34" or a number; raises for what is none.
+--- The number of a signal given as "TERM", "SIGTERM", "RTMIN+1", "SIG34" or a number; raises for another value.
 ---@param signal string|integer
 ---@return integer
 function signals.number(signal) end
 
---- Takes signals of this process as something to wait for, in place of what they do else: for programs, not for libraries.
+--- Makes signals of this process events to wait for, instead of their usual effect: for programs, not for libraries.
 --- Children that vmctl starts get them as usual. Does not wait.
 ---@param list (string|integer)[] e.g. { "TERM", "INT", "WINCH" }
 ---@return vmctl.SignalWatch|nil watch with next(timeout), close()
@@ -4796,7 +4796,7 @@ do
 ---@class vmctl.SignalWatch
 local SignalWatch = {}
 
---- From now on they do again what they did before. Idempotent, never waits.
+--- Gives the signals their usual effect again. Idempotent, never waits.
 function SignalWatch:close() end
 
 --- The next signal. Waits.
