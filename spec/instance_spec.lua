@@ -48,6 +48,11 @@ describe("vmctl.instance", function()
       assert.same({ false, true }, { ok, err:find(("instance.create: the option '%s' is not of instances"):format(name), 1, true) ~= nil })
     end
     local user = instances.user()
+    assert(core.fs.mkdir(user.folder .. "/src"))
+    assert(core.fs.replace(user.folder .. "/src/a.c", "int main"))
+    local root = ("dir:%s/src"):format(user.folder)
+    user:refused(("root %s: it is no root file system: no file in it is a program, and so nothing could run (its top: a.c)"):format(root),
+      "create", "web", "--root", root)
     for _, words in ipairs { {}, { "--root", "dir:/none" }, { "--root", "nothing" }, { "--size", "64M", "--writes", "through" } } do
       local failed = user:document("create", "--json", "web", table.unpack(words))
       assert.is_truthy(failed.error.message ~= "" and (failed.error.code == "EINVAL" or failed.error.code == "ENOENT"))

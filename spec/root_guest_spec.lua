@@ -117,6 +117,8 @@ describe("a guest with a root", function()
     assert(core.fs.mkdir(empty))
     fails_to_boot("find the root on the disk: no file system that looks like one (vda: a table; vda1: ext4, no root in it); " ..
       "boot = \"firmware\" (--boot firmware) lets the disk's own loader start it", { root = "disk:" .. roots.disk(empty, empty .. ".img") })
+    refused("ENOTSUP", ("root: %s.img: find the root on the disk: no file system that looks like one (vda: a table; vda1: ext4, no " ..
+      "root in it)"):format(empty), { root = "disk:" .. empty .. ".img", kernel = false })
     fails_to_boot("start the init /no/such/init: No such file or directory", { root = "disk:" .. disk, init = { "/no/such/init" } })
   end, 2 * BOOT))
 

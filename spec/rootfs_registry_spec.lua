@@ -37,6 +37,7 @@ describe("an image of a registry", function()
     local made, err, code = rootfs.image("docker://" .. host .. "/some/tool:none", opts)
     assert.same({ nil, "EPROTO" }, { made, code })
     assert.is_truthy(err:find("skopeo: ", 1, true) and err:find("manifest unknown", 1, true), err)
+    assert.is_truthy(err:find(("is the name right? skopeo list-tags docker://%s/some/tool shows its tags"):format(host), 1, true), err)
     assert.is_nil(err:find("level=", 1, true) or err:find('\\"', 1, true), err)
     server:kill "KILL"
     assert(server:wait(LIMIT))

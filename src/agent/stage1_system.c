@@ -92,7 +92,8 @@ static const char *find_init(void)
         if (access(places[i], X_OK) == 0)
             return places[i];
     }
-    vmctl_stage1_fail(false, "find the root's init: neither /sbin/init nor systemd nor /init is a program there");
+    vmctl_stage1_fail(false, "find the root's init: neither /sbin/init nor systemd nor /init is a program there; "
+                             "init = \"agent\" (--init agent) needs none");
 }
 
 static bool is_systemd(const char *init)

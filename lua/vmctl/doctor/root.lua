@@ -30,7 +30,7 @@ local function look_outside(report, path)
   if not file then return report("disk", false, (err:gsub("^root: ", "")), "name another file, or end what uses it") end
   local format, size
   format, err = root_disk.format(file, path)
-  if not format then return report("disk", false, (err:gsub("^root: ", "")), "join what it stands on: qemu-img convert") end
+  if not format then return report("disk", false, (err:gsub("^root: ", "")), "do what it says, or name another file") end
   size, err = root_disk.size(file, format)
   if not size then return report("disk", false, err, "name another file") end
   report("disk", true, ("%s, %s"):format(format, size_text(size)))
@@ -99,7 +99,7 @@ end
 
 local function inside(report, what, opts)
   local vm <close>, err = machine.launch(looking(what, opts)) -- luacheck: ignore
-  if not vm then return report("inside", false, (err:gsub("^root: ", "")), "see vmctl doctor") end
+  if not vm then return report("inside", false, (err:gsub("^root: ", "")), "do what it says; vmctl doctor looks at this machine") end
   local ready, why = vm:wait_ready(READY)
   if not ready then
     local at = why:find("vmctl-agent: root: ", 1, true)

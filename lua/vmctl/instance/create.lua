@@ -57,7 +57,10 @@ local function of_image(what, opts)
   local image, err, code = rootfs.image(what, { cache = opts.cache_dir, arch = opts.arch and ARCHITECTURES[opts.arch],
     on_progress = function(state) log.progress(("making an image of the root: %d MiB"):format(state.bytes >> 20)) end })
   log.progress(nil)
-  return image, err, code
+  local ok = image
+  if image then ok, err, code = rootfs.check_root(what, image) end
+  if not ok then return nil, err, code end
+  return image
 end
 
 -- The options of the root for spec.json, and the image to be linked.

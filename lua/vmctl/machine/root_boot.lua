@@ -76,6 +76,8 @@ local function look(self, opts, at, launch)
     path = at.path, partition = at.partition, kept = opts.writes == "keep" and root_files.kept_of_disk(self) or nil, cache = self._cache,
   })
   if not found and err:find "^root: " then return nil, err, code end -- the disk is at fault
+  local said = not found and err:match "vmctl%-agent: root: ([^\n]*)"
+  if said then return errors.fail("ENOTSUP", "root: %s: %s", at.path, said) end
   if not found then return nil, ("root: look for the kernel of %s: %s"):format(at.path, err), code end
   return found
 end

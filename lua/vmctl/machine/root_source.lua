@@ -11,8 +11,6 @@ local IMAGES = { oci = true, ["oci-archive"] = true, ["docker-archive"] = true, 
   tar = true }
 local IMAGE_ARCHITECTURES = { x86_64 = "amd64", aarch64 = "arm64" } -- as images name them
 
-local SHOWN = 200 -- bytes of a root in a message
-
 local KNOWN = {
   [1] = "string", size = "string|integer", read_only = "boolean", keep = "string", format = { "raw", "qcow2" },
   partition = "string|integer", firmware = { "bios", "efi" }, ways = "table",
@@ -68,9 +66,9 @@ function M.image(spec, at, arch, folder)
     on_progress = function(state) log.progress(("making an image of the root: %d MiB"):format(state.bytes >> 20)) end })
   log.progress(nil)
   if not image then return nil, err, code end
-  if image.no_root and (at.kind == "dir" or at.kind == "tar") then
-    return errors.fail("EINVAL", "root %s: it is no root file system: %s", spec[1]:sub(1, SHOWN), image.no_root)
-  end
+  local ok
+  ok, err, code = rootfs.check_root(spec[1], image)
+  if not ok then return nil, err, code end
   -- An OCI image's init is a leftover of the system that the image was made of; a named image has an init only if it is to be used.
   local has_init = (at.kind == "dir" or at.kind == "tar" or at.kind == "image") and image.has_init
   return { kind = "erofs", path = image.path, digest = image.digest, config = image.config, has_init = has_init }

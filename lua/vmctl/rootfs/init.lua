@@ -74,6 +74,15 @@ function M.image(spec, opts)
   return image
 end
 
+--- Refuses an image of a folder or an archive that is certainly no root file system: nothing in it could run. Does not wait.
+---@param spec string that it was made of
+---@param image table as from image
+---@return true|nil, string?, string? code EINVAL
+function M.check_root(spec, image)
+  if not image.no_root or not (spec:find "^dir:" or spec:find "^tar:") then return true end
+  return errors.fail("EINVAL", "root %s: it is no root file system: %s", spec:sub(1, SHOWN), image.no_root)
+end
+
 --- Tells an archive of an image from another one, by its contents. Waits: a compressed one may be unpacked into the cache.
 ---@param path string
 ---@param opts? table as for image

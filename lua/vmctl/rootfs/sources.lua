@@ -108,6 +108,18 @@ local function plain(message)
   return words and before .. words:gsub("\\(.)", "%1") or message
 end
 
+-- What a registry says of a name that it does not have, or not for everybody.
+local UNKNOWN = { "manifest unknown", "name unknown", "not found", "denied", "unauthorized" }
+
+local function next_step(name, message)
+  for _, words in ipairs(UNKNOWN) do
+    if message:find(words, 1, true) then
+      return (": is the name right? skopeo list-tags docker://%s shows its tags"):format((name:gsub("[:@][^/]*$", "")))
+    end
+  end
+  return ""
+end
+
 local function pull(name, folder, opts)
   local host = name:match "^([^/:]+)"
   local command = { "skopeo", "copy", "--quiet", "--override-arch", opts.arch, "--override-os", "linux" }
@@ -116,7 +128,7 @@ local function pull(name, folder, opts)
   command[#command + 1] = "oci:" .. folder .. ":image"
   local ok, err, code = M.output_of(command, 1 << 20)
   if not ok and code == "ENOENT" then return errors.fail("ENOENT", "images of registries are pulled by skopeo, which is not installed") end
-  if not ok then return nil, plain(err), code end
+  if not ok then return nil, plain(err) .. next_step(name, err), code end
   return true
 end
 
