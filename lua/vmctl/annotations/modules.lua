@@ -1245,6 +1245,14 @@ function rootfs.archive_kind(path, opts) end
 ---@return string? code EINVAL
 function rootfs.check_name(name) end
 
+--- Refuses an image of a folder or an archive that is certainly no root file system: nothing in it could run. Does not wait.
+---@param spec string that it was made of
+---@param image table as from image
+---@return true|nil
+---@return string?
+---@return string? code EINVAL
+function rootfs.check_root(spec, image) end
+
 --- Finds an image by its name, or by its digest or the beginning of that ("sha256:" and six digits at least). Waits for the file
 --- system alone.
 ---@param reference string
