@@ -126,9 +126,9 @@ static int remove_stage(const struct vmctl_unpack *u)
     char path[PATH_MAX];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", u->base, u->stage) >= sizeof path)
         return -1;
-    int err = vmctl_beneath_root("/", false, &root);
+    int err = vmctl_root_open("/", false, &root);
     if (!err) {
-        err = vmctl_beneath_remove_all(&root, path);
+        err = vmctl_root_remove_all(&root, path);
         close(root.fd);
     }
     return err ? vmctl_unpack_fail(u->stage, "Cannot remove", -err) : 0;

@@ -15,23 +15,23 @@
 
 enum { MOST_DEPTH = 256, RACES = 64 };
 
-static bool beneath_is_whole(int fd)
+static bool root_is_whole(int fd)
 {
     struct stat ours, real;
     return fstat(fd, &ours) == 0 && stat("/", &real) == 0 && ours.st_dev == real.st_dev && ours.st_ino == real.st_ino;
 }
 
-int vmctl_beneath_root(const char *path, bool strict, struct vmctl_root *root)
+int vmctl_root_open(const char *path, bool strict, struct vmctl_root *root)
 {
     int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    *root = (struct vmctl_root){ .fd = fd, .whole = beneath_is_whole(fd), .strict = strict };
+    *root = (struct vmctl_root){ .fd = fd, .whole = root_is_whole(fd), .strict = strict };
     return 0;
 }
 
 /* The kernel fails with EAGAIN if a folder is renamed while it follows a "..". */
-static int beneath_openat2(const struct vmctl_root *root, const char *path, int flags, mode_t mode)
+static int root_openat2(const struct vmctl_root *root, const char *path, int flags, mode_t mode)
 {
     struct open_how how = { .flags = (unsigned)flags, .mode = flags & (O_CREAT | O_TMPFILE) ? mode : 0,
                             .resolve = root->strict ? RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS : RESOLVE_IN_ROOT };
@@ -59,7 +59,7 @@ bool vmctl_fs_is_local(int fd)
     return false;
 }
 
-int vmctl_beneath_near(const struct vmctl_root *root, struct vmctl_root *near)
+int vmctl_root_near(const struct vmctl_root *root, struct vmctl_root *near)
 {
     if (root->fd < 0)
         return -EBADF;
@@ -75,10 +75,10 @@ int vmctl_beneath_near(const struct vmctl_root *root, struct vmctl_root *near)
 }
 
 /* Tells if a path is neither a file nor a folder, so that its calls may wait. A path that does not exist yet becomes a file. */
-static bool beneath_may_wait(const struct vmctl_root *root, const char *path, int flags)
+static bool root_may_wait(const struct vmctl_root *root, const char *path, int flags)
 {
     struct stat st;
-    int fd = beneath_openat2(root, path, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW), 0);
+    int fd = root_openat2(root, path, O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW), 0);
     if (fd < 0)
         return errno != ENOENT;
     bool other = fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
@@ -86,7 +86,7 @@ static bool beneath_may_wait(const struct vmctl_root *root, const char *path, in
     return other;
 }
 
-int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flags, mode_t mode, int *out_fd)
+int vmctl_root_openat(const struct vmctl_root *root, const char *path, int flags, mode_t mode, int *out_fd)
 {
     if (root->fd < 0)
         return -EBADF;
@@ -97,17 +97,17 @@ int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flag
     if (!*path)
         path = ".";
     bool fresh = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL); /* nothing is there, or it fails */
-    if (root->near && !fresh && !(flags & O_PATH) && beneath_may_wait(root, path, flags))
+    if (root->near && !fresh && !(flags & O_PATH) && root_may_wait(root, path, flags))
         return -EXDEV;
     bool plain = root->whole && !root->strict && !root->near;
-    int fd = plain ? openat(root->fd, path, flags, mode) : beneath_openat2(root, path, flags, mode);
+    int fd = plain ? openat(root->fd, path, flags, mode) : root_openat2(root, path, flags, mode);
     if (fd < 0)
         return -errno;
     *out_fd = fd;
     return 0;
 }
 
-int vmctl_beneath_parent(const struct vmctl_root *root, const char *path, char name[NAME_MAX + 1], int *out_fd)
+int vmctl_root_parent(const struct vmctl_root *root, const char *path, char name[NAME_MAX + 1], int *out_fd)
 {
     char above[PATH_MAX];
     size_t end = strlen(path);
@@ -124,24 +124,24 @@ int vmctl_beneath_parent(const struct vmctl_root *root, const char *path, char n
         return -EINVAL;
     memcpy(above, path, start);
     above[start] = '\0';
-    return vmctl_beneath_open(root, above, O_PATH | O_DIRECTORY, 0, out_fd);
+    return vmctl_root_openat(root, above, O_PATH | O_DIRECTORY, 0, out_fd);
 }
 
-static int beneath_clear(int at, const char *name, int depth);
+static int root_clear(int at, const char *name, int depth);
 
-static int beneath_unlink(int at, const char *name, int depth)
+static int root_unlink(int at, const char *name, int depth)
 {
     if (unlinkat(at, name, 0) == 0 || errno == ENOENT)
         return 0;
     if (errno != EISDIR && errno != EPERM)
         return -errno;
-    int err = beneath_clear(at, name, depth);
+    int err = root_clear(at, name, depth);
     if (!err && unlinkat(at, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
         err = -errno;
     return err == -ENOTDIR ? -EPERM : err; /* a file that must not be removed */
 }
 
-static int beneath_clear(int at, const char *name, int depth)
+static int root_clear(int at, const char *name, int depth)
 {
     if (depth >= MOST_DEPTH)
         return -ELOOP;
@@ -160,7 +160,7 @@ static int beneath_clear(int at, const char *name, int depth)
         if (!entry)
             err = -errno; /* 0 at the end of a folder */
         else if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            err = beneath_unlink(fd, entry->d_name, depth + 1);
+            err = root_unlink(fd, entry->d_name, depth + 1);
         if (err || !entry)
             break;
     }
@@ -168,13 +168,13 @@ static int beneath_clear(int at, const char *name, int depth)
     return err;
 }
 
-int vmctl_beneath_remove_all(const struct vmctl_root *root, const char *path)
+int vmctl_root_remove_all(const struct vmctl_root *root, const char *path)
 {
     char name[NAME_MAX + 1];
-    int at, err = vmctl_beneath_parent(root, path, name, &at);
+    int at, err = vmctl_root_parent(root, path, name, &at);
     if (err)
         return err == -ENOENT ? 0 : err;
-    err = beneath_unlink(at, name, 0);
+    err = root_unlink(at, name, 0);
     close(at);
     return err;
 }

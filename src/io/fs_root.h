@@ -14,24 +14,24 @@ struct vmctl_root {
 };
 
 /* Opens the folder; links on the way to it are followed. */
-int vmctl_beneath_root(const char *path, bool strict, struct vmctl_root *root);
+int vmctl_root_open(const char *path, bool strict, struct vmctl_root *root);
 
 /* True if the file system of an fd is this machine's own: its calls depend on a disk at most, and on no other machine or program. */
 bool vmctl_fs_is_local(int fd);
 
 /* A second fd of the same folder, near. -EXDEV: its file system is not local. */
-int vmctl_beneath_near(const struct vmctl_root *root, struct vmctl_root *near);
+int vmctl_root_near(const struct vmctl_root *root, struct vmctl_root *near);
 
 /* Opens a path as open(2) would; always close-on-exec, non-blocking, and never a controlling terminal. Needs Linux 5.6
  * (-ENOSYS) unless the root is whole and not strict. A link below a strict root is -ELOOP, ".." beyond it -EXDEV. A
  * near root opens only files and folders (-EXDEV: a device may make its user wait). */
-int vmctl_beneath_open(const struct vmctl_root *root, const char *path, int flags, mode_t mode, int *out_fd);
+int vmctl_root_openat(const struct vmctl_root *root, const char *path, int flags, mode_t mode, int *out_fd);
 
 /* Opens the folder in which a path's last name is, and copies that name. A path without one ("/", "a/..") is -EINVAL. */
-int vmctl_beneath_parent(const struct vmctl_root *root, const char *path, char name[NAME_MAX + 1], int *out_fd);
+int vmctl_root_parent(const struct vmctl_root *root, const char *path, char name[NAME_MAX + 1], int *out_fd);
 
 /* Removes a tree and never leaves it: links are removed, not followed. A missing path is no error. -ELOOP: more than
  * 256 folders inside each other. */
-int vmctl_beneath_remove_all(const struct vmctl_root *root, const char *path);
+int vmctl_root_remove_all(const struct vmctl_root *root, const char *path);
 
 #endif

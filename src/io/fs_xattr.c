@@ -16,7 +16,7 @@ enum { TRIES = 4 }; /* somebody may change them meanwhile */
 
 static int xattr_name(const struct vmctl_root *root, const char *path, char via[32], int *fd)
 {
-    int err = vmctl_beneath_open(root, path, O_PATH | O_NOFOLLOW, 0, fd);
+    int err = vmctl_root_openat(root, path, O_PATH | O_NOFOLLOW, 0, fd);
     if (!err)
         snprintf(via, 32, "/proc/self/fd/%d", *fd);
     return err;
@@ -74,7 +74,7 @@ static int xattrs_take(const char *via, const char *names, size_t len, struct vm
     return err;
 }
 
-int vmctl_beneath_xattrs(const struct vmctl_root *root, const char *path, struct vmctl_xattrs *out)
+int vmctl_root_xattrs(const struct vmctl_root *root, const char *path, struct vmctl_xattrs *out)
 {
     struct vmctl_xattrs found = { 0 };
     char via[32], *names = NULL;
@@ -94,7 +94,7 @@ int vmctl_beneath_xattrs(const struct vmctl_root *root, const char *path, struct
     return err;
 }
 
-int vmctl_beneath_xattr_set(const struct vmctl_root *root, const char *path, const char *name, const void *value, size_t len)
+int vmctl_root_set_xattr(const struct vmctl_root *root, const char *path, const char *name, const void *value, size_t len)
 {
     char via[32];
     int fd, err = xattr_name(root, path, via, &fd);

@@ -43,7 +43,7 @@ static int l_root(lua_State *L)
     struct vmctl_root *r = lua_newuserdatauv(L, sizeof *r, 0);
     r->fd = -1;
     luaL_setmetatable(L, VMCTL_ROOT);
-    int err = vmctl_beneath_root(path, strict, r);
+    int err = vmctl_root_open(path, strict, r);
     return err ? vmctl_fail(L, err, "open %s", path) : 1;
 }
 
@@ -55,7 +55,7 @@ static int l_root_near(lua_State *L)
     struct vmctl_root *near = lua_newuserdatauv(L, sizeof *near, 0);
     near->fd = -1;
     luaL_setmetatable(L, VMCTL_ROOT);
-    int err = vmctl_beneath_near(r, near);
+    int err = vmctl_root_near(r, near);
     return err ? root_result(L, err, "open", "a local folder") : 1;
 }
 
@@ -80,7 +80,7 @@ static int l_root_open(lua_State *L)
     const char *path = root_path(L, 2);
     int flags = open_flags(L, 3);
     mode_t mode = (mode_t)luaL_optinteger(L, 4, 0644);
-    int err = vmctl_beneath_open(r, path, flags, mode, vmctl_file_new(L, path));
+    int err = vmctl_root_openat(r, path, flags, mode, vmctl_file_new(L, path));
     if (err)
         return root_result(L, err, "open", path);
     vmctl_file_judge(L, -1);
@@ -90,7 +90,7 @@ static int l_root_open(lua_State *L)
 /* Opens an fd that only names the file at a path (O_PATH). */
 static int root_name(const struct vmctl_root *r, const char *path, bool last_link, int *fd)
 {
-    return vmctl_beneath_open(r, path, O_PATH | (last_link ? O_NOFOLLOW : 0), 0, fd);
+    return vmctl_root_openat(r, path, O_PATH | (last_link ? O_NOFOLLOW : 0), 0, fd);
 }
 
 /* root:stat(path, [do not follow a last link]) -> as core.fs.stat */
@@ -123,7 +123,7 @@ static int l_root_list(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
     const char *path = root_path(L, 2);
-    int fd, err = vmctl_beneath_open(r, path, O_RDONLY | O_DIRECTORY, 0, &fd);
+    int fd, err = vmctl_root_openat(r, path, O_RDONLY | O_DIRECTORY, 0, &fd);
     if (err)
         return root_result(L, err, "list", path);
     DIR *dir = fdopendir(fd);
@@ -162,7 +162,7 @@ static int l_root_mkdir(lua_State *L)
     const struct vmctl_root *r = root_check(L);
     const char *path = root_path(L, 2);
     char name[NAME_MAX + 1];
-    int at, err = vmctl_beneath_parent(r, path, name, &at);
+    int at, err = vmctl_root_parent(r, path, name, &at);
     if (!err) {
         err = made_folder(at, name, (mode_t)luaL_optinteger(L, 3, 0755) & 07777);
         close(at);
@@ -176,7 +176,7 @@ static int l_root_remove(lua_State *L)
     const struct vmctl_root *r = root_check(L);
     const char *path = root_path(L, 2);
     char name[NAME_MAX + 1];
-    int at, err = vmctl_beneath_parent(r, path, name, &at);
+    int at, err = vmctl_root_parent(r, path, name, &at);
     if (!err) {
         if (unlinkat(at, name, 0) < 0) {
             err = -errno;
@@ -194,7 +194,7 @@ static int l_root_remove_all(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
     const char *path = root_path(L, 2);
-    return root_result(L, vmctl_beneath_remove_all(r, path), "remove", path);
+    return root_result(L, vmctl_root_remove_all(r, path), "remove", path);
 }
 
 /* True if the paths show that two names are in one folder. Paths that end in ".", ".." or a slash do not. */
@@ -212,9 +212,9 @@ static int l_root_rename(lua_State *L)
     const char *from = root_path(L, 2), *to = root_path(L, 3);
     char name[2][NAME_MAX + 1];
     bool one = same_folder(from, to);
-    int at[2] = { -1, -1 }, err = vmctl_beneath_parent(r, from, name[0], &at[0]);
+    int at[2] = { -1, -1 }, err = vmctl_root_parent(r, from, name[0], &at[0]);
     if (!err && !one)
-        err = vmctl_beneath_parent(r, to, name[1], &at[1]);
+        err = vmctl_root_parent(r, to, name[1], &at[1]);
     if (!err && renameat(at[0], name[0], at[one ? 0 : 1], one ? strrchr(to, '/') + 1 : name[1]) < 0)
         err = -errno;
     for (int i = 0; i < 2; i++)
@@ -229,7 +229,7 @@ static int l_root_symlink(lua_State *L)
     const struct vmctl_root *r = root_check(L);
     const char *target = root_path(L, 2), *path = root_path(L, 3);
     char name[NAME_MAX + 1];
-    int at, err = vmctl_beneath_parent(r, path, name, &at);
+    int at, err = vmctl_root_parent(r, path, name, &at);
     if (!err) {
         err = symlinkat(target, at, name) < 0 ? -errno : 0;
         close(at);
@@ -243,9 +243,9 @@ static int l_root_link(lua_State *L)
     const struct vmctl_root *r = root_check(L);
     const char *from = root_path(L, 2), *to = root_path(L, 3);
     char name[2][NAME_MAX + 1];
-    int at[2] = { -1, -1 }, err = vmctl_beneath_parent(r, from, name[0], &at[0]);
+    int at[2] = { -1, -1 }, err = vmctl_root_parent(r, from, name[0], &at[0]);
     if (!err)
-        err = vmctl_beneath_parent(r, to, name[1], &at[1]);
+        err = vmctl_root_parent(r, to, name[1], &at[1]);
     if (!err && linkat(at[0], name[0], at[1], name[1], 0) < 0)
         err = -errno;
     for (int i = 0; i < 2; i++)
@@ -322,7 +322,7 @@ static int l_root_chtimes(lua_State *L)
                                        { .tv_sec = luaL_checkinteger(L, 4), .tv_nsec = (long)nanoseconds } };
     char name[NAME_MAX + 1], via[32];
     bool last_link = lua_toboolean(L, 6);
-    int fd, err = last_link ? vmctl_beneath_parent(r, path, name, &fd) : root_name(r, path, false, &fd);
+    int fd, err = last_link ? vmctl_root_parent(r, path, name, &fd) : root_name(r, path, false, &fd);
     if (!err) {
         int rc = last_link ? utimensat(fd, name, times, AT_SYMLINK_NOFOLLOW) : utimensat(AT_FDCWD, fd_path(via, fd), times, 0);
         err = rc < 0 ? -errno : 0;

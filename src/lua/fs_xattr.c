@@ -26,7 +26,7 @@ int vmctl_l_root_xattrs(lua_State *L)
     const struct vmctl_root *r = luaL_checkudata(L, 1, VMCTL_ROOT);
     const char *path = xattr_text(L, 2);
     struct vmctl_xattrs list = { 0 };
-    int err = vmctl_beneath_xattrs(r, path, &list);
+    int err = vmctl_root_xattrs(r, path, &list);
     if (err)
         return xattr_fail(L, err, "read the extended attributes of", path);
     struct vmctl_xattr one;
@@ -47,7 +47,7 @@ int vmctl_l_root_set_xattr(lua_State *L)
     const char *path = xattr_text(L, 2), *name = xattr_text(L, 3);
     size_t len;
     const char *value = luaL_checklstring(L, 4, &len);
-    int err = vmctl_beneath_xattr_set(r, path, name, value, len);
+    int err = vmctl_root_set_xattr(r, path, name, value, len);
     if (err)
         return xattr_fail(L, err, "set an extended attribute of", path);
     lua_pushboolean(L, 1);
