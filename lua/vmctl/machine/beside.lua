@@ -83,7 +83,7 @@ end
 
 --- The last words of the servers. Does not wait.
 ---@return string
-function methods:said() return self._shares and self._shares:said() or "" end
+function methods:last_words() return self._shares and self._shares:last_words() or "" end
 
 --- Ends the servers. Idempotent, does not wait.
 function methods:close()

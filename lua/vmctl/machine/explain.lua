@@ -57,9 +57,9 @@ function methods:explain(what, code)
   if process:record() then parts[#parts + 1] = "; " .. process:ending() end
   local panic = last_panic(console:text())
   if panic then parts[#parts + 1] = "; " .. panic end
-  local said = process:said(TAIL_LINES)
+  local said = process:last_words(TAIL_LINES)
   if said ~= "" then parts[#parts + 1] = "\nQEMU said:\n" .. said end
-  local served = self._beside and self._beside:said() or ""
+  local served = self._beside and self._beside:last_words() or ""
   if served ~= "" and process:record() then parts[#parts + 1] = "\nvirtiofsd said:\n" .. served end
   local tail = console:tail(TAIL_LINES)
   parts[#parts + 1] = tail ~= "" and "\nthe console's last lines:\n" .. tail or "\nnothing came on the console"

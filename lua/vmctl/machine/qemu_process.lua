@@ -82,7 +82,7 @@ end
 
 --- The last lines of its standard error.
 ---@return string
-function methods:said(lines) return self._stderr:tail(lines) end
+function methods:last_words(lines) return self._stderr:tail(lines) end
 
 --- Kills the process. Does not wait.
 function methods:kill()

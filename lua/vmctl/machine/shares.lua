@@ -239,7 +239,7 @@ end
 
 --- The last words of the servers. Does not wait.
 ---@return string
-function methods:said() return self._said and self._said:tail(8) or "" end
+function methods:last_words() return self._said and self._said:tail(8) or "" end
 
 --- Ends the servers. Idempotent, does not wait.
 function methods:close()

@@ -151,7 +151,7 @@ local function report(self, stream)
   local record = self.vm:wait(math.huge)
   if not record then return end
   self.vm._process:await_last_words(1)
-  wire.send(stream, { exit_code = record.exit_code, signal = record.signal, said = self.vm._process:said(SAID) })
+  wire.send(stream, { exit_code = record.exit_code, signal = record.signal, said = self.vm._process:last_words(SAID) })
 end
 
 --- Reports its end on the stream, and executes the stream's requests, until the stream ends. Waits.

@@ -122,7 +122,7 @@ local function add_parts(vm, opts)
   return ask
 end
 
-local NO_BESIDE = { said = function() return "" end, close = function() end }
+local NO_BESIDE = { last_words = function() return "" end, close = function() end }
 
 local function list_of(value)
   local list = {}

@@ -79,7 +79,7 @@ function methods:await_last_words(timeout)
 end
 
 --- As vmctl.QemuProcess has it.
-function methods:said(lines) return text.tail(self._said, lines) end
+function methods:last_words(lines) return text.tail(self._said, lines) end
 
 --- Kills the process. Does not wait.
 function methods:kill()
