@@ -50,13 +50,13 @@ function M.budget()
 end
 
 local function job_of(path, known, words, folder, load)
-  local said = survey.said(path)
-  local job = { path = path, memory = said.memory or 0, cpus = said.cpus or 1 }
-  if load and said.scenarios and not said.memory then
+  local declared = survey.declared(path)
+  local job = { path = path, memory = declared.memory or 0, cpus = declared.cpus or 1 }
+  if load and declared.scenarios and not declared.memory then
     local loaded = survey.load(path, words, folder) -- a file that cannot be loaded fails when it runs
     if loaded then job.memory, job.cpus = loaded.memory, loaded.cpus end
   end
-  job.expected = known[path] or said.seconds or (job.memory > 0 and WITH_GUESTS or UNKNOWN)
+  job.expected = known[path] or declared.seconds or (job.memory > 0 and WITH_GUESTS or UNKNOWN)
   return job
 end
 

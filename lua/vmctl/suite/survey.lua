@@ -54,7 +54,7 @@ end
 --- for all files that require it.
 ---@param path string
 ---@return { memory: integer?, cpus: integer?, seconds: number?, scenarios: boolean }
-function M.said(path)
+function M.declared(path)
   local text = read(path)
   local memory, cpus = needs_in(text)
   if not memory then memory, cpus = needs_of_modules(text) end
