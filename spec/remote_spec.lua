@@ -478,7 +478,7 @@ describe("the machines of a scenario", function()
     local all = scenario_hosts.new(list, specs, 1)
     local found = {}
     for name, spec in pairs(specs) do
-      local on = assert(all:place(name, spec)).on
+      local on = assert(all:with_host(name, spec)).on
       found[name] = type(on) == "string" and on or on.label
     end
     all:close()
@@ -503,7 +503,7 @@ describe("the machines of a scenario", function()
 
   it("fail with the reason where a host cannot be reached, and where there is no Slurm", run(function()
     local all = scenario_hosts.new({ "exec:exit 255" }, { a = {} }, 1)
-    assert.equal("EHOSTDOWN", code(all:place("a", {})))
+    assert.equal("EHOSTDOWN", code(all:with_host("a", {})))
     all:close()
     local folder = tmpdir()
     write(folder .. "/salloc", "#!/bin/sh\necho 'salloc: error: no partition' >&2\nexit 1\n")

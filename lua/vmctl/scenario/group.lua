@@ -136,9 +136,9 @@ local function make_snapshots(self, list)
 end
 
 --- The options of a machine's launch, with the host that runs it. Waits until that is connected.
-function methods:_place(name, opts)
+function methods:_with_host(name, opts)
   if not self._hosts then return opts end
-  return self._hosts:place(name, opts)
+  return self._hosts:with_host(name, opts)
 end
 
 local function start_new(self, list)

@@ -30,7 +30,7 @@ end
 
 -- Chooses hosts by memory: the machine that needs most comes first, and each goes to the host with the least load so far.
 local function spread(specs, count)
-  local names, load, place = {}, {}, {}
+  local names, load, host_of = {}, {}, {}
   for name, spec in pairs(specs) do
     if spec.on == nil then names[#names + 1] = name end
   end
@@ -42,9 +42,9 @@ local function spread(specs, count)
     for i = 2, count do
       if load[i] < load[best] then best = i end
     end
-    place[name], load[best] = best, load[best] + need(name)
+    host_of[name], load[best] = best, load[best] + need(name)
   end
-  return place, #names
+  return host_of, #names
 end
 
 -- Finds the hosts: those of a list, or nodes of Slurm, which this allocates.
@@ -56,14 +56,14 @@ local function find(self)
     if not given then return nil, err, code end
     self._allocation, list = given, given.hosts
   end
-  self._list, self._place = list, spread(self._specs, #list)
+  self._list, self._host_of = list, spread(self._specs, #list)
   return true
 end
 
 local function connect(self, name)
   local ok, err, code = find(self)
   if not ok then return nil, err, code end
-  local i = self._place[name]
+  local i = self._host_of[name]
   if not self._open[i] then
     self._open[i], err, code = machine.host(self._list[i])
     if not self._open[i] then return nil, err, code end
@@ -76,18 +76,18 @@ end
 ---@param name string
 ---@param opts table
 ---@return table|nil, string?, string?
-function methods:place(name, opts)
+function methods:with_host(name, opts)
   if opts.on ~= nil then return opts end
   local host, err, code = self._lock:with(CONNECT, connect, self, name)
   if not host then return nil, err, code end
   return options.merge(opts, { on = host })
 end
 
---- Ends the connections of a test, and gives back what Slurm has given. Idempotent, never waits.
+--- Ends the connections of a test, and returns its nodes to Slurm. Idempotent, never waits.
 function methods:close()
   for _, host in pairs(self._open) do host:close() end
   if self._allocation then self._allocation:close() end
-  self._open, self._list, self._place, self._allocation = {}, nil, nil, nil
+  self._open, self._list, self._host_of, self._allocation = {}, nil, nil, nil
 end
 
 return M

@@ -60,7 +60,7 @@ local function launch_options(self, how, files)
   local all = options.merge(self._spec, {
     name = self.name, nics = nics, console_log = self._run:path() .. "/" .. self.name .. ".console.log",
   })
-  if how == "kernel" then return self._group:_place(self.name, all) end
+  if how == "kernel" then return self._group:_with_host(self.name, all) end
   return options.merge(all, snapshot.options(self._spec, files, how == "copy"))
 end
 
