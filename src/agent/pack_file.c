@@ -121,8 +121,8 @@ static void write_map(struct vmctl_pack_text *t, const struct parts *p)
     vmctl_pack_add(t, line, (size_t)snprintf(line, sizeof line, "%zu\n", p->count));
     for (size_t i = 0; i < p->count; i++)
         vmctl_pack_add(t, line, (size_t)snprintf(line, sizeof line, "%lld\n%lld\n", (long long)p->list[i].at, (long long)p->list[i].len));
-    static const char zeros[PACK_BLOCK];
-    vmctl_pack_add(t, zeros, -t->len % PACK_BLOCK);
+    while (t->len % PACK_BLOCK && !t->failed)
+        vmctl_pack_add(t, "", 1);
 }
 
 static void record_sparse(struct vmctl_pack_text *t, const char *name, off_t size)

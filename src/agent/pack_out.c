@@ -28,26 +28,32 @@ void vmctl_pack_flush(struct vmctl_pack_out *out)
     out->len = 0;
 }
 
-void vmctl_pack_write(struct vmctl_pack_out *out, const void *bytes, size_t len)
+/* `from`: NULL: zeros. */
+static void put(struct vmctl_pack_out *out, const uint8_t *from, uint64_t len)
 {
-    const uint8_t *from = bytes;
     while (len > 0) {
-        size_t n = PACK_OUT - out->len < len ? PACK_OUT - out->len : len;
-        memcpy(out->bytes + out->len, from, n);
+        size_t n = PACK_OUT - out->len < len ? PACK_OUT - out->len : (size_t)len;
+        if (from)
+            memcpy(out->bytes + out->len, from, n);
+        else
+            memset(out->bytes + out->len, 0, n);
         out->len += n;
-        from += n;
+        from = from ? from + n : NULL;
         len -= n;
         if (out->len >= PACK_SEND)
             vmctl_pack_flush(out);
     }
 }
 
+void vmctl_pack_write(struct vmctl_pack_out *out, const void *bytes, size_t len)
+{
+    if (len)
+        put(out, bytes, len);
+}
+
 void vmctl_pack_zeros(struct vmctl_pack_out *out, uint64_t len)
 {
-    static const uint8_t zeros[4096];
-    for (; len > sizeof zeros; len -= sizeof zeros)
-        vmctl_pack_write(out, zeros, sizeof zeros);
-    vmctl_pack_write(out, zeros, (size_t)len);
+    put(out, NULL, len);
 }
 
 void vmctl_pack_pad(struct vmctl_pack_out *out, uint64_t size)

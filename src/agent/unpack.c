@@ -184,11 +184,14 @@ static int run(struct vmctl_unpack *u)
 
 int vmctl_unpack(int argc, char **argv)
 {
-    static struct vmctl_unpack u = { .stage_fd = -1, .folder_fd = -1, .fd = -1, .uid = (uid_t)-1, .gid = (gid_t)-1 };
+    static struct vmctl_unpack u; /* without values of its own: it is large, and would be in the program's file with them */
     if (argc != ARGUMENTS) {
         fputs("vmctl-agent: --unpack PATH FOLDER NAME FOLDER NAME STAGE OWNERS XATTRS SCRIPT\n", stderr);
         return FAILED;
     }
+    u.stage_fd = u.folder_fd = u.fd = -1;
+    u.uid = (uid_t)-1;
+    u.gid = (gid_t)-1;
     u.stage = argv[5];
     u.owners = argv[6][0] == 'p' && geteuid() == 0;
     u.xattrs = argv[7][0];
