@@ -49,7 +49,7 @@ static ssize_t read_some(int fd, void *to, size_t len)
 static void record_xattr(struct vmctl_pack_text *t, const char *name, const void *value, size_t len)
 {
     char key[3 * 256 + 16] = "SCHILY.xattr.", *to = key + strlen(key);
-    for (size_t i = 0; name[i] && i < 256; i++)
+    for (size_t i = 0; i < 256 && name[i]; i++)
         to += sprintf(to, name[i] == '=' || name[i] == '%' ? "%%%02X" : "%c", (unsigned char)name[i]);
     vmctl_pack_record(t, key, value, len);
 }

@@ -111,7 +111,10 @@ static int read_archive(struct vmctl_unpack *u, int fd, bool folders)
 {
     static struct vmctl_tar t;
     struct vmctl_tar_visitor visitor;
-    (folders ? vmctl_unpack_folders : vmctl_unpack_files)(u, &visitor);
+    if (folders)
+        vmctl_unpack_folders(u, &visitor);
+    else
+        vmctl_unpack_files(u, &visitor);
     vmctl_tar_open(&t, &visitor);
     int rc = feed(&t, fd);
     vmctl_tar_close(&t);

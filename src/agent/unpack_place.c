@@ -12,10 +12,11 @@
 
 enum { CROSSES = 1 }; /* a folder that gets files is on another file system */
 
-static bool is_folder(const char *path, bool follow)
+/* A link to one is none. */
+static bool is_folder(const char *path)
 {
     struct stat st;
-    return (follow ? stat : lstat)(path, &st) == 0 && S_ISDIR(st.st_mode);
+    return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 static bool below(char out[PATH_MAX], const char *folder, const char *name)
@@ -68,7 +69,7 @@ static int put(const char *from, const char *to)
 static int step(const char *from, const char *to, bool rename_it, dev_t device)
 {
     struct stat st;
-    if (!is_folder(from, false)) {
+    if (!is_folder(from)) {
         int rc = check_file(to);
         return rc == 0 && rename_it ? put(from, to) : rc;
     }
