@@ -1,5 +1,5 @@
--- Prints the files below lua/ that the agent carries: what its main program needs, directly or not, and what a script that it
--- runs (--lua) is to find besides: lua5.4 tools/agent-modules.lua
+-- Prints the files below lua/ that the agent carries: those that its main program needs, directly or not, and further ones for scripts
+-- that it runs (--lua): lua5.4 tools/agent-modules.lua
 local ROOTS = {
   "vmctl", "vmctl.agent.main", "vmctl.agent.run_script", "vmctl.host", "vmctl.vsock", "vmctl.base.channel", "vmctl.exec",
   "vmctl.stereos", "vmctl.ttrpc", "vmctl.socketforward", "vmctl.pipeline", "vmctl.signals", "vmctl.address", "vmctl.format",

@@ -1,5 +1,5 @@
--- lua5.4 tools/annotations.lua: prints what an editor's language server is to know of the Lua modules, which it cannot see through
--- their loading on first use. (make annotations; the modules must be built and found.)
+-- lua5.4 tools/annotations.lua: prints annotations of the Lua modules for an editor's language server, which cannot see modules that are
+-- loaded on first use. (make annotations; the modules must be built and found.)
 package.path = "tools/?.lua;" .. package.path
 local model = require("doc.model").read()
 

@@ -1,5 +1,5 @@
--- lua5.4 tools/man.lua FOLDER: writes the manual pages vmctl.1 and vmctl-agent.1, made of what the programs themselves say. The
--- modules must be built and found (make env).
+-- lua5.4 tools/man.lua FOLDER: writes the manual pages vmctl.1 and vmctl-agent.1, made of the programs' own help. The modules must be
+-- built and found (make env).
 local VERSION = require "vmctl.base.version"
 
 local function escape(text)

@@ -8,7 +8,7 @@
 --   FILTER        a Lua pattern: only tests whose name (of `describe` and `it`) has it
 --   SPEC_SECONDS  the most that a file may take
 --   SPEC_RETRY    where everything takes several times as long, limits of time are missed now and then: a test that failed has
---                 a second chance, alone, and both are shown. What a sanitizer found is no matter of time.
+--                 a second chance, alone, and both are shown. A sanitizer's report is not retried.
 --   SPEC_RUNNER   another program than vmctl test (its spec)
 --   VMCTL_NESTED  tests tagged "nested" as well
 --   VMCTL_SLURM   tests tagged "slurm" as well

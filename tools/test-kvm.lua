@@ -83,7 +83,7 @@ local function count(output)
   return counts
 end
 
--- Runs a file in an outer guest of its own. Returns its counts, and what it wrote or why it did not get to its end.
+-- Runs a file in an outer guest of its own. Returns its counts, and its output or the reason of its early end.
 local function attempt(image, spec)
   local output, state = {}, { heard = vmctl.now() }
   local vm <close> = assert(outer.launch(image, { memory = MEMORY, cpus = 1 }))

@@ -41,7 +41,7 @@ local function parse_param(text)
   }
 end
 
--- Where the next value's type begins behind what is said about the one before: ", string? ETIMEDOUT".
+-- The position of the next value's type behind the description of the one before: ", string? ETIMEDOUT".
 local function next_value(text, at)
   local depth = 0
   for i = at, #text do

@@ -83,7 +83,7 @@ end
 
 --- Looks at everything.
 ---@param model table of doc.model
----@return string[] complaints "FILE:LINE: NAME: what is wrong", sorted
+---@return string[] complaints "FILE:LINE: NAME: REASON", sorted
 function M.all(model)
   local list = {}
   local owner

@@ -1,4 +1,4 @@
---- The programs in pages of Markdown, and what is said of them: comments in front of a fence, which no reader sees.
+--- The programs in pages of Markdown, with the comments in front of their fences, which no reader sees.
 ---
 --- `<!-- not run: REASON -->` leaves a program out. `<!-- file: NAME -->` writes it into the page's folder, where later ones find it,
 --- and runs it no further. `<!-- goes on -->` puts it behind the one before. `<!-- fails -->`: its exit code is not 0.

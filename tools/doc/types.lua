@@ -144,7 +144,7 @@ local function clauses(text)
   return list
 end
 
---- Gives fields their share of what is said about the whole: "timeout: seconds (10); idle, linger: …".
+--- Assigns the parts of a table's description to its fields: "timeout: seconds (10); idle, linger: …".
 ---@param fields { name: string }[] get `text`
 ---@param text string
 ---@return string rest what names no field
