@@ -15,7 +15,7 @@ enum { CHANGED = 1, FAILED = 2, DEPTH = 512 };
 struct name {
     dev_t device;
     ino_t inode;
-    char *path; /* NULL: the place is free */
+    char *path; /* NULL: the slot is free */
 };
 
 struct pack {
@@ -109,7 +109,7 @@ static void path_cut(struct pack *p, size_t len)
     p->path[len] = '\0';
 }
 
-/* Says why an entry could not be opened. The top must be there. */
+/* Reports why an entry could not be opened. The top must exist. */
 static void not_opened(struct pack *p, int err)
 {
     bool gone = (err == ENOENT || err == ENOTDIR || err == ELOOP) && p->depth > 0; /* or something else is there now */
@@ -237,7 +237,7 @@ static void pack_entry(struct pack *p, int at, const char *name, unsigned char t
     }
 }
 
-/* A line with what is at a path. Is it something that can be packed? */
+/* Prints a line with the type of a path. True if it can be packed. */
 static bool tell_type(struct vmctl_pack_out *out, const char *path)
 {
     struct stat st;

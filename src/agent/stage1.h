@@ -60,7 +60,7 @@ void vmctl_stage1_disk(const char *serial, char name[STAGE1_NAME]);
 /* Mounts the root of a disk at `at`. */
 void vmctl_stage1_mount_disk(const struct vmctl_stage1 *s, const char *disk, const char *at);
 
-/* True if what is mounted at `at` has something that only a root has. */
+/* True if the file system that is mounted at `at` has a file that only a root has. */
 bool vmctl_stage1_looks_like_root(const char *at);
 
 /* The name of the subvolume of a btrfs that has the root; nothing is mounted at `at`, before and after. False: none has. */

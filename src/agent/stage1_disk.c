@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What is left to try, in a message. */
+/* Advice at the end of a message. */
 #define FIRMWARE "; boot = \"firmware\" (--boot firmware) lets the disk's own loader start it"
 
 enum { DISK_LIMIT = 10, PARTITIONS = 128, TRIED = 512, SYS_PATH = 3 * STAGE1_NAME };

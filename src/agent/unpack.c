@@ -1,4 +1,4 @@
-/* Unpacks into a staging folder beside the copy's place, and puts it there when all has come. */
+/* Unpacks an archive into a staging folder beside the copy's destination, and renames the files when all have come. */
 #include "agent/unpack.h"
 
 #include "io/fs_root.h"
@@ -23,7 +23,7 @@ static void on_signal(int number)
     told_to_end = 1;
 }
 
-/* They only end a read: what is staged is removed then. */
+/* Signals only interrupt a read; the staged files are then removed. */
 static void catch_signals(void)
 {
     const struct sigaction end = { .sa_handler = on_signal };
@@ -61,7 +61,7 @@ static int enter(const char *path)
     return chdir(path) < 0 ? vmctl_unpack_fail(path, "Cannot enter the folder", errno) : 0;
 }
 
-/* The answer, as the script gives it: what is there; which tar this is; if the name is a folder; where files are staged. */
+/* Prints the answer, as the script does: the type of the destination; the kind of tar; if the name is a folder; where files are staged. */
 static int choose(struct vmctl_unpack *u, char **argv)
 {
     struct stat st;
@@ -199,7 +199,7 @@ int vmctl_unpack(int argc, char **argv)
     u.owners = argv[6][0] == 'p' && geteuid() == 0;
     u.xattrs = argv[7][0];
     u.place = argv[8];
-    (void)fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIECE); /* the agent is held up less often; more is not allowed everywhere */
+    (void)fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIECE); /* the agent waits less often; more is not allowed everywhere */
     catch_signals();
     if (choose(&u, argv) < 0)
         return 1;

@@ -27,17 +27,17 @@ struct vmctl_unpack {
 };
 
 /* The arguments behind --unpack: those of vmctl.files.exec_scripts' UNPACK, and PLACE_ALL. The exit status: 0, or 1 or 2 after a failure,
- * which standard error has: then nothing is left of what was staged. */
+ * which standard error has: then the staged files are removed. */
 int vmctl_unpack(int argc, char **argv);
 
-/* unpack_files.c. Visitors of an archive: one makes what is in it, the other sets what it says of folders below the working folder. They say
- * what has failed, and return a negative number then. */
+/* unpack_files.c. Visitors of an archive: one makes its files, the other sets the attributes of folders below the working folder. After a
+ * failure they print its reason, and return a negative number. */
 void vmctl_unpack_files(struct vmctl_unpack *u, struct vmctl_tar_visitor *out);
 void vmctl_unpack_folders(struct vmctl_unpack *u, struct vmctl_tar_visitor *out);
 /* "tar: PATH: TEXT", and with `err` the system's words for that. Returns -1. */
 int vmctl_unpack_fail(const char *path, const char *text, int err);
 
-/* unpack_place.c. Renames what was staged as `from` to `to`; a folder that is there gets it file by file. 0 or -1. */
+/* unpack_place.c. Renames the staged `from` to `to`; an existing folder gets it file by file. 0 or -1. */
 int vmctl_unpack_place(const struct vmctl_unpack *u, const char *from, const char *to);
 
 #endif

@@ -64,7 +64,7 @@ static int parent_of(struct vmctl_unpack *u, const char *path, const char **name
 
 /* Attributes */
 
-/* `fd`: -1: of what is at the path. */
+/* Sets attributes of an open file, or, with `fd` -1, of the file at the path. */
 static int add_xattrs(const struct vmctl_xattrs *all, int fd, const char *path)
 {
     struct vmctl_xattr x;
@@ -88,7 +88,7 @@ static bool has_other_owner(const struct vmctl_unpack *u, const struct vmctl_tar
     return u->owners && (e->uid != u->uid || e->gid != u->gid);
 }
 
-/* The owner first, since that takes privileges away, and the time last. */
+/* Sets a file's attributes: the owner first, since that removes privileges, and the time last. */
 static int finish_file(const struct vmctl_unpack *u)
 {
     const struct vmctl_tar_entry *e = &u->entry;

@@ -1,4 +1,4 @@
-/* Puts what was staged in its place, by renaming. First it looks whether all of it can be. */
+/* Renames the staged files to their destinations, after a check that all of them can be renamed. */
 #include "agent/unpack.h"
 
 #include <dirent.h>
@@ -27,7 +27,7 @@ static bool below(char out[PATH_MAX], const char *folder, const char *name)
     return false;
 }
 
-/* What is no folder takes the place of a file or a link alone. */
+/* Checks that a file or a link may replace the file at `to`: only files and links are replaced. */
 static int check_file(const char *to)
 {
     struct stat st;
@@ -38,7 +38,7 @@ static int check_file(const char *to)
 
 static int step(const char *from, const char *to, bool rename_it, dev_t device);
 
-/* Calls `step` for what is in a folder. */
+/* Calls `step` for the entries of a folder. */
 static int merge(const char *from, const char *to, bool rename_it, dev_t device)
 {
     char from_name[PATH_MAX], to_name[PATH_MAX];
@@ -65,7 +65,7 @@ static int put(const char *from, const char *to)
     return errno == EXDEV ? CROSSES : vmctl_unpack_fail(to, "Cannot rename", errno);
 }
 
-/* Looks at an entry, or renames it. */
+/* Checks an entry, or renames it. */
 static int step(const char *from, const char *to, bool rename_it, dev_t device)
 {
     struct stat st;
