@@ -14,7 +14,7 @@ local methods = { has_xattrs = true } -- with a tar that has them
 methods.__index = methods
 
 local KEPT = 4096 -- bytes of tar's messages
-local MOST_ANSWER = 16384 -- bytes of what a script says first
+local MOST_ANSWER = 16384 -- bytes of a script's answer before the files
 local AT_A_TIME = 500 -- files in one call of sha256sum
 
 --- Makes the guest's side of a copy.
@@ -48,7 +48,7 @@ function methods:ask(what, script, ...)
   return result.stdout
 end
 
---- Reads what a command has printed up to a mark. Waits.
+--- Reads a command's output up to a mark. Waits.
 ---@param process vmctl.ExecProcess
 ---@param mark string of one byte
 ---@return string|nil bytes without the mark, string? rest; or nil, message, code: EOF when the command ended before, string? said
@@ -77,7 +77,7 @@ function methods:agent()
   return client, (client:probe(self:left()))
 end
 
---- Is an agent of ours there whose own program packs or unpacks files? Waits.
+--- Tells if there is an agent of ours whose own program packs or unpacks files. Waits.
 ---@param what "pack"|"unpack"
 ---@return boolean
 function methods:can(what)

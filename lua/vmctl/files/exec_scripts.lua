@@ -3,7 +3,7 @@ local M = {}
 
 M.PIECE = 256 << 10
 
--- Which tar is there? That it is busybox' is seen without running it: it is the same file. $kind: "gnu", "pax" (bsdtar) or "plain".
+-- Finds out the kind of tar. busybox' is recognised without running it: it is the same file. $kind: "gnu", "pax" (bsdtar) or "plain".
 local KIND = [[
 busybox() ( IFS=:
   for d in $PATH; do
@@ -13,9 +13,9 @@ version() { busybox 2>/dev/null || tar --version 2>/dev/null; }
 case $(version) in *GNU*) kind=gnu;; *bsdtar*) kind=pax;; *) kind=plain;; esac
 ]]
 
--- $1: the destination, $2 and $3: folder and name of the copy if that is a folder, $4 and $5: if it is none. Prints what is there;
--- unless that is a device or there is no name, makes the folder, and prints which tar there is, whether the name is a folder, and where
--- to stage.
+-- $1: the destination, $2 and $3: folder and name of the copy if that is a folder, $4 and $5: if it is none. Prints the destination's type;
+-- unless that is a device or there is no name, makes the folder, and prints the kind of tar, if the name is a folder, and where files are
+-- staged.
 M.PREPARE = [[set -e
 folder=$4 name=$5
 if [ -d "$1" ]; then echo directory; folder=$2 name=$3
@@ -93,13 +93,13 @@ cd -- "$top"
 rm -rf -- "$stage"
 case $kind in gnu) unpack --keep-directory-symlink -x"$owners"f - <&3;; *) tar -x"$owners"f - <&3;; esac]]
 
--- For the agent's program, where the copy crosses file systems. $1: name of the staging folder, $2: what was staged, $3: its place.
+-- For the agent's program, where the copy crosses file systems. $1: name of the staging folder, $2: the staged file, $3: its destination.
 local PLACE_ALL = "set -e; own=$1\n" .. PLACE .. 'each "$2" "$3"'
 
 -- Removes staged files after a failure that ended the script above. $1: folder to stage in, $2: name of the staging folder.
 M.CLEAN = [[rm -rf -- "${1%/}/$2"; find "$1" -xdev -type d -name "$2" -prune -exec rm -rf {} + 2>/dev/null; :]]
 
--- $1: a path, $2: the folder, $3: the name in it, $4: not empty when users' extended attributes are wanted. Prints what is at the path,
+-- $1: a path, $2: the folder, $3: the name in it, $4: not empty when users' extended attributes are wanted. Prints the type of the path,
 -- and if that is a file, a folder or a link, its archive. A tar format whose fields are too short for a number drops digits, so the
 -- numbers are checked: those of the top, and of files with another owner, which most trees lack.
 M.PACK = [[if [ -L "$1" ]; then echo link; elif [ -d "$1" ]; then echo directory; elif [ -f "$1" ]; then echo file

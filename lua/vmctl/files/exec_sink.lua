@@ -154,8 +154,8 @@ function sink:close()
   self.guest:clean(self._base, self._stage, CLEANUP)
 end
 
--- Takes the script's answer: what is at the destination; unless that is a device or there is no name, which tar there is, if the name is a
--- folder, and where to stage.
+-- Takes the script's answer: the type of the destination; unless that is a device or there is no name, the kind of tar, if the name is a
+-- folder, and where files are staged.
 local function take_answer(self, answer, aims)
   local there, rest = answer:match "^(%a+)\n(.*)$"
   local aim = there == "directory" and aims.inside or aims.itself
@@ -194,14 +194,15 @@ local function await_answer(self, aims)
   return refused(self, said, aims)
 end
 
--- A command that begins when it has all of its input gives no answer before. It is asked for alone, and given again when the files come.
+-- A command that begins when it has all of its input gives no answer before. So it is run once for the answer alone, and again for the
+-- files.
 local function ask_before(self, script_arguments, aims)
   local out, err, code = self.guest:ask("prepare " .. aims.itself.folder, scripts.PREPARE, table.unpack(script_arguments))
   if not out then return nil, err, code end
   return take_answer(self, out:match "^(.*)%z$" or out, aims)
 end
 
--- Starts what unpacks, and waits for its answer. Where the agent's own program cannot be run after all, a shell and tar do it.
+-- Starts the unpacking command, and waits for its answer. Uses a shell and tar if the agent's own program cannot be run after all.
 local function begin(self, unpacker, words, aims, is_late)
   local command = table.move(unpacker, 1, #unpacker, 1, { stdin = "whole" })
   table.move(words, 1, #words, #command + 1, command)

@@ -105,7 +105,7 @@ local function close(self)
   if self._process then self._process:close() end
 end
 
--- Starts what packs, and reads its first line. By a shell where the agent's own program cannot be run after all.
+-- Starts the packing command, and reads its first line. Uses a shell if the agent's own program cannot be run after all.
 local function begin(self, packer)
   local guest = self.guest
   local command = { self._path, self._folder, self._name, self._xattrs, stdin = false }
@@ -127,7 +127,7 @@ local function begin(self, packer)
   return nil, why, how
 end
 
---- Starts to read, and says what is there: "directory", "file", "link", "other" (a FIFO, a device), or "none". Waits.
+--- Starts to read. Returns the type: "directory", "file", "link", "other" (a FIFO, a device), or "none". Waits.
 ---@return string|nil, string?, string?
 function source:type()
   return begin(self, self.guest:can "pack" and scripts.PACKER or scripts.SHELL_PACKER)
@@ -155,7 +155,7 @@ function source:relative(path)
   return relative(self._name, path)
 end
 
---- Ends what still reads in the guest. Idempotent, never waits.
+--- Ends the packing command if it still runs. Idempotent, never waits.
 source.close = close
 
 --- Makes a source of files and folders of the guest.
