@@ -31,7 +31,7 @@ function report:check(name, ok, detail)
   end
 end
 
---- Compares two values by what they are in JSON.
+--- Compares two values by their JSON.
 function report:same(name, expected, got)
   local want, have = M.text(expected), M.text(got)
   self:check(name, want == have, ("expected %s, got %s"):format(want, have))

@@ -82,7 +82,7 @@ end
 
 function jobs.leave() end
 
---- Does what a stream's first line asks for.
+--- Does the job that a stream's first line names.
 function M.work(s, session)
   local closing <close> = s -- luacheck: ignore
   local line = s:read_line(100, LIMIT)

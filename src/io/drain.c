@@ -29,7 +29,7 @@ static void drain_free(struct drain *d)
     free(d);
 }
 
-/* Reads what is there, at most as much as a pipe holds. False: it has ended. */
+/* Reads the present bytes, at most as many as a pipe can hold. False: it has ended. */
 static bool drain_read(struct vmctl_loop *loop, int fd)
 {
     ssize_t got;

@@ -55,7 +55,7 @@ void vmctl_stream_init(struct vmctl_stream *s, struct vmctl_loop *loop);
 /* Takes non-blocking fds (-1: no such direction). Cannot fail. */
 void vmctl_stream_open(struct vmctl_stream *s, int rfd, int wfd, enum vmctl_stream_kind kind);
 
-/* Sends what the kernel takes at once of the rest, closes, wakes both sides with ECLOSED. Idempotent. */
+/* Sends as much of the output as the kernel takes at once, closes, wakes both sides with ECLOSED. Idempotent. */
 void vmctl_stream_close(struct vmctl_stream *s);
 
 /* As if the peer of a socket had reset it: received bytes can still be read, then comes -ECONNRESET. */
@@ -75,13 +75,13 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force);
 /* Lets `s` wake a waiter of s->readers once `need` bytes are there, or an error. */
 void vmctl_stream_want(struct vmctl_stream *s, size_t need);
 
-/* Sends the parts, or queues them behind what is queued: all of them, or none and an error. */
+/* Sends the parts, or queues them behind earlier output: all of them, or none and an error. */
 int vmctl_stream_send(struct vmctl_stream *s, const struct iovec *iov, int n);
 
 /* A frame of the stream's format, header and body together. */
 int vmctl_stream_send_frame(struct vmctl_stream *s, const struct vmctl_frame *frame, const void *body);
 
-/* Writes what is queued. 0: all of it is gone; -EAGAIN: s->writers will be woken when it is; else the sticky error. */
+/* Writes the queue. 0: all of it is written; -EAGAIN: s->writers will be woken when it is; else the sticky error. */
 int vmctl_stream_flush(struct vmctl_stream *s);
 
 /* Ends our sending side once all is flushed. As vmctl_stream_flush. */

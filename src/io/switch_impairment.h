@@ -15,7 +15,7 @@ struct vmctl_random {
 
 void vmctl_random_seed(struct vmctl_random *r, uint64_t seed);
 
-/* An event of some chance. With that correlation its outcome is the previous one, so that its chance stays what it is. */
+/* An event with a chance. With the probability `correlation` its outcome is the previous one; the chance as a whole is the same. */
 struct vmctl_chance {
     double chance, correlation; /* 0 to 1 */
     bool last, drawn;

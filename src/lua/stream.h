@@ -65,7 +65,7 @@ struct vmctl_reading {
     int at;             /* slot of the time-out, or of the deadline */
     lua_KContext ctx;
     lua_KFunction k;
-    bool at_hand;       /* take what is there, and do not wait */
+    bool at_hand;       /* take present bytes, and do not wait */
     int results;        /* when nothing was read: what k returns */
 };
 

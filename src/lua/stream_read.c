@@ -192,7 +192,7 @@ int vmctl_l_read_line(lua_State *L)
     return stream_read_line(L, LUA_OK, 0);
 }
 
-/* s:skip_past(pattern, [timeout]) -> true: throws input away up to the end of the first match */
+/* s:skip_past(pattern, [timeout]) -> true: drops input up to the end of the first match */
 static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);
@@ -218,7 +218,7 @@ static int stream_skip_past(lua_State *L, int status, lua_KContext ctx)
     }
 }
 
-/* s:skip_frame([timeout]) -> true: throws away the rest of a frame over the limit, as it comes */
+/* s:skip_frame([timeout]) -> true: drops the rest of a frame over the limit, as it comes */
 static int stream_skip_frame(lua_State *L, int status, lua_KContext ctx)
 {
     struct vmctl_lua_stream *ls = vmctl_stream_checked(L);

@@ -1,4 +1,4 @@
-/* Tasks and scopes: what they are, how they wake and are cancelled, and who runs them. */
+/* Tasks and scopes: their structs, waking, cancelling, and running them. */
 #ifndef VMCTL_LUA_TASK_H
 #define VMCTL_LUA_TASK_H
 
@@ -14,7 +14,7 @@ struct vmctl_scope;
 enum vmctl_task_status { VMCTL_TASK_READY, VMCTL_TASK_RUNNING, VMCTL_TASK_PARKED, VMCTL_TASK_DONE, VMCTL_TASK_FAILED };
 
 struct vmctl_task {
-    struct vmctl_waiter waiter;     /* parked in what it waits for */
+    struct vmctl_waiter waiter;     /* parked in the queue that it waits in */
     struct vmctl_list link;         /* among its scope's tasks */
     struct vmctl_task *next_ready;
     struct vmctl_timer timer;       /* may be set earlier than `deadline`: then it is set anew when it fires */

@@ -4,7 +4,7 @@
 
 #include "lua/state.h"
 
-/* Frees what was kept for further calls. */
+/* Frees the states that are kept for further calls. */
 void vmctl_work_close(struct vmctl_lua *st);
 
 #endif

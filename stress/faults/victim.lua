@@ -1,5 +1,5 @@
 -- One part of parts.lua, with a call that fails (see spec/support/count.c). Usage: victim.lua PART LIBRARY
--- Exit code 0: the failure was told, or did no harm; else a line on stderr says what is wrong.
+-- Exit code 0: the failure was told, or did no harm; else a line on stderr has the reason.
 local core = require "vmctl.core"
 local left = require "stress.left"
 local parts = require "stress.faults.parts"

@@ -1,4 +1,4 @@
---- The options of a command line that say what a guest is and what it is made of, of `vmctl run` and `vmctl create`.
+--- The options of `vmctl run` and `vmctl create` for a guest's machine and its root.
 local options = require "vmctl.base.options"
 local root_options = require "vmctl.cli.root_options"
 local units = require "vmctl.cli.units"

@@ -18,7 +18,7 @@ local GRACE = 2           -- seconds for which a host may still send when it has
 local LINGER = job.LINGER
 local CANNOT = 126        -- the exit code of a command that cannot be run
 local PIPES = 4 << 20     -- bytes: more than both pipes of a command can hold
-local INPUT_CLOSED = { EPIPE = true, ECLOSED = true } -- of a write to a child: further input is thrown away
+local INPUT_CLOSED = { EPIPE = true, ECLOSED = true } -- of a write to a child: further input is dropped
 local ENDED = { EOF = true, ECLOSED = true, ECANCELED = true } -- of a read from a child: nothing is lost
 
 -- Writes to the child's standard input, and watches the host meanwhile: a child that does not read must not hide its end.
@@ -142,7 +142,7 @@ local function supervise(conn, child, token, mode, ...)
   end)
 end
 
--- Reads what the host still sends until it closes: closing a socket with unread bytes may destroy the answer.
+-- Reads the host's further input until it closes: closing a socket with unread bytes may destroy the answer.
 local function finish(conn, ...)
   local ok, err, code = conn:write_frame(...)
   if ok and conn:shutdown(SEND_TIMEOUT) then

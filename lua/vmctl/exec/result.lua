@@ -83,7 +83,7 @@ local function unescape(text)
   return (text:gsub("\\/", "/"):gsub("\\u00(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
--- Decodes what is whole of the output's base64, and all of it at its end.
+-- Decodes complete groups of the output's base64, and the last one at its end.
 local function decode(self, name, digits, is_end)
   digits = self._digits .. digits
   local whole = is_end and #digits or #digits - #digits % 4

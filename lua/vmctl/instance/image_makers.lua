@@ -51,7 +51,7 @@ local function kind_of(path, opts)
   if not found then return nil, err, code end
   if found.type == "directory" then return is_file(path .. "/oci-layout") and is_file(path .. "/index.json") and "oci" or "dir" end
   if found.type ~= "file" then return errors.fail("EINVAL", "%s is a %s: a file or a folder expected", path, found.type) end
-  return rootfs.archive_kind(path, { cache = opts.cache, on_progress = progress_of(path) }) or "tar" -- which says what is wrong with it
+  return rootfs.archive_kind(path, { cache = opts.cache, on_progress = progress_of(path) }) or "tar" -- whose reader reports the mistake
 end
 
 -- "./tool-1.tar.gz" is tool-1, "debian/" is debian.

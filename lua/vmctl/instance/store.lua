@@ -36,7 +36,7 @@ function M.check_name(name)
     name == "host" and ", and host is this machine" or "")
 end
 
---- Words that name what a user may have meant; "" if nothing is near. Does not wait.
+--- A suggestion of a similar name, for a message; "" if there is none. Does not wait.
 ---@param name string
 ---@param names string[]
 ---@return string

@@ -21,7 +21,7 @@ local function object(value)
   return next(value) == nil and json.object {} or value
 end
 
--- The requests of clients, by the name in `op`. They return what the switch's methods return.
+-- The requests of clients, by the name in `op`. They return the results of the switch's methods.
 local operations = {}
 
 function operations.counts(switch)

@@ -8,7 +8,7 @@ local function is_alone(info)
   return info == "" or info:find("error", 1, true) ~= nil or info:find "^listening" ~= nil or info:find "^disconnected" ~= nil
 end
 
---- Reads what the monitor's "info network" says of the cards' wires.
+--- Parses the monitor's "info network" about the cards' wires.
 ---@param text string
 ---@return { card: integer, type: string, info: string, connected: boolean }[] of those that are sockets
 function M.parse(text)

@@ -19,10 +19,10 @@ M.format = disk_format.of
 
 local READ_ONLY = { EACCES = true, EROFS = true, EPERM = true }
 
--- What else a path may be meant for.
+-- Suggests another meaning of a path.
 local OTHERWISE = { directory = "a folder with a root file system is dir:%s, a layout of an image oci:%s" }
 
--- A failure to open a disk, with what is left to do where it can be read.
+-- A failure to open a disk, with advice if it can be read.
 local function cannot_open(path, write, err, code)
   local readable <close> = write and READ_ONLY[code] and core.fs.open(path) or nil -- luacheck: ignore
   if not readable then return nil, "root: " .. err, code end

@@ -82,7 +82,7 @@ function M.resolve(spec, prefix)
   return found
 end
 
-local LOGIN = { "HOME", "USER", "LOGNAME", "SHELL", "PATH" } -- what a login sets
+local LOGIN = { "HOME", "USER", "LOGNAME", "SHELL", "PATH" } -- variables that a login sets
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 local function given(text)

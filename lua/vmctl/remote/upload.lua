@@ -8,7 +8,7 @@ local wire = require "vmctl.remote.wire"
 local M = {}
 
 local PIECE = pieces.PIECE
-local ANSWER = 600      -- seconds for the other side to write what it has got
+local ANSWER = 600      -- seconds for the other side to write the received bytes
 local STALLED = 60      -- seconds in which a piece must go
 local LAST_WORDS = 5    -- seconds
 local FRESH = 2         -- seconds in which a file may change without a trace

@@ -117,7 +117,7 @@ function methods:left()
   return #sessions - self._played
 end
 
---- Ends what is being played. Idempotent, never waits.
+--- Ends the connections that are being played. Idempotent, never waits.
 function methods:close()
   for task in pairs(self._tasks) do task:cancel() end
 end

@@ -1,4 +1,4 @@
---- Polls a condition in a guest until a deadline, and logs what the test waits for.
+--- Polls a condition in a guest until a deadline, and logs the wait.
 local core = require "vmctl.core"
 local log = require "vmctl.log"
 

@@ -89,7 +89,7 @@ function methods:note(text, ...)
   if self._artefacts then self._artefacts:note(text, ...) end
 end
 
---- Adds what a command wrote to the test's commands.log, if one runs.
+--- Adds a command's output to the test's commands.log, if a test runs.
 ---@param record { stdout: string?, stderr: string? }
 function methods:note_output(record)
   if self._artefacts then self._artefacts:note_output(record) end
