@@ -4371,7 +4371,7 @@ do
 ---@class vmctl.Replay
 local Replay = {}
 
---- Ends what is being played. Idempotent, never waits.
+--- Ends the connections that are being played. Idempotent, never waits.
 function Replay:close() end
 
 --- How many recorded connections have not been played yet.
