@@ -6,6 +6,7 @@ local disk_contents = require "vmctl.machine.disk_contents"
 local firmware = require "vmctl.machine.firmware"
 local iso = require "vmctl.machine.iso"
 local layers = require "spec.support.layers"
+local root_fits = require "vmctl.machine.root_fits"
 local roots = require "spec.support.roots"
 local support = require "spec.support"
 local vmctl = require "vmctl"
@@ -100,6 +101,16 @@ describe("a root that is named by mistake", function()
     assert.truthy(err:find("--firmware", 1, true), err)
   end))
 
+  it("has no loader only where that is certain", function()
+    assert.truthy(root_fits.no_loader({}):find("it has no table of partitions", 1, true))
+    assert.truthy(root_fits.no_loader { { number = 1, type = "ext4", kind = "83" } })
+    for _, each in ipairs { { type = "vfat" }, { role = "EFI system partition" }, { kind = "EF" }, { kind = "05" },
+      { type = "iso9660" } } do
+      each.number = 2
+      assert.is_nil(root_fits.no_loader { { number = 1, type = "ext4" }, each })
+    end
+  end)
+
   it("has no installed system: an ISO image, a text, a partition that is not there", run(function()
     local path = folder .. "/d"
     save("d", iso.make("live", { a = "b" }))
@@ -107,7 +118,10 @@ describe("a root that is named by mistake", function()
     save("d", ("text\n"):rep(1000))
     refused("ENOTSUP", "disk:" .. path, { path .. ": it has neither a table of partitions nor a file system" })
     assert(core.fs.mkdir(folder .. "/tree"))
+    assert(core.fs.remove(path))
     roots.disk(roots.folder(folder .. "/tree"), path)
+    refused("ENOTSUP", "disk:" .. path, { path .. ": no loader is on it", "no EFI system partition (partition 1: ext4 'little')" },
+      { boot = "firmware" })
     refused("ENOTSUP", "disk:" .. path .. "#7", { path .. ": there is no partition 7", "(partition 1: ext4 'little')" })
   end))
 

@@ -4,6 +4,7 @@ local core = require "vmctl.core"
 local json = require "vmctl.json"
 local partitions = require "vmctl.machine.partitions"
 local process = require "vmctl.process"
+local root_disk = require "vmctl.machine.root_disk"
 local shape = require "vmctl.json.shape"
 local stage1 = require "vmctl.machine.stage1"
 
@@ -93,6 +94,16 @@ function M.known(file, path, format, size, cache)
   if not list then return nil, err, code end
   if stage1.make_folders(folder) then core.fs.replace(kept, json.encode(json.array(list))) end -- else it is read again next time
   return list
+end
+
+--- The same of a root's disk. Waits likewise.
+---@param disk { file: vmctl.File, path: string, format: "raw"|"qcow2" }
+---@param cache string a folder
+---@return vmctl.Partition[]|nil list, string?, string?
+function M.of(disk, cache)
+  local size, err, code = root_disk.size(disk.file, disk.format)
+  if not size then return nil, err, code end
+  return M.known(disk.file, disk.path, disk.format, size, cache)
 end
 
 return M

@@ -79,13 +79,17 @@ local function efi_files()
   return errors.fail("ENOENT", "no OVMF here (Debian: ovmf), which a disk without a BIOS's boot code needs")
 end
 
--- A disk that a BIOS can start has code in its first sector.
+--- Tells if a BIOS can start a disk: it has code in its first sector then. Does not wait.
+---@param sector string
+---@return boolean
+function M.has_boot_code(sector) return sector:sub(511) == SIGNATURE and sector:sub(1, BOOT_CODE):find "[^%z]" ~= nil end
+
 local function choose(wanted, sector)
   if wanted then return wanted end
   if #sector < 512 then
     return errors.fail("EINVAL", 'the disk does not tell its firmware: "bios" or "efi" (firmware, --firmware)')
   end
-  return sector:sub(511) == SIGNATURE and sector:sub(1, BOOT_CODE):find "[^%z]" and "bios" or "efi"
+  return M.has_boot_code(sector) and "bios" or "efi"
 end
 
 --- The ways to try, checked. Does not wait.

@@ -4,7 +4,6 @@ local errors = require "vmctl.errors"
 local firmware = require "vmctl.machine.firmware"
 local own_kernel = require "vmctl.machine.own_kernel"
 local platform = require "vmctl.machine.platform"
-local root_disk = require "vmctl.machine.root_disk"
 local root_files = require "vmctl.machine.root_files"
 local root_fits = require "vmctl.machine.root_fits"
 local stage1 = require "vmctl.machine.stage1"
@@ -134,8 +133,7 @@ end
 local function check_disk(self, at, lacks, modules_dir)
   local disk = self._disk
   if not disk or disk.may_differ then return true end
-  local size = root_disk.size(disk.file, disk.format)
-  local list = size and disk_contents.known(disk.file, disk.path, disk.format, size, self._cache)
+  local list = disk_contents.of(disk, self._cache)
   local why = list and root_fits.refusal(list, at.partition, lacks, modules_dir)
   if not why then return true end
   return errors.fail("ENOTSUP", "root: %s: %s", disk.path, why)

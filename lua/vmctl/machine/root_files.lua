@@ -5,11 +5,13 @@ local errors = require "vmctl.errors"
 local firmware = require "vmctl.machine.firmware"
 local overlay = require "vmctl.machine.overlay"
 local root_disk = require "vmctl.machine.root_disk"
+local root_fits = require "vmctl.machine.root_fits"
 local stage1 = require "vmctl.machine.stage1"
 
 local M = {}
 
 local UPPER_SIZE = "4G" -- of a kept upper layer, which is sparse
+local SECTOR = 512      -- bytes
 local ROOT_SERIAL, UPPER_SERIAL = "vmctl-root", "vmctl-upper"
 
 M.ROOT_SERIAL = ROOT_SERIAL
@@ -128,10 +130,19 @@ local function make_seed(self)
   return path
 end
 
+-- Tells if something on the disk can be started by firmware, where nobody says which.
+local function check_loader(self, disk, sector)
+  if #sector < SECTOR or firmware.has_boot_code(sector) or disk.may_differ then return true end
+  local why = root_fits.no_loader(disk_contents.of(disk, self._cache))
+  if why then return errors.fail("ENOTSUP", "root: %s: %s", disk.path, why) end
+  return true
+end
+
 -- Reads the disk for the firmware's arguments, and adds the drives of the agent's program and of cloud-init's volume.
 local function plan_firmware(self, disk)
   local sector = self._firmware.firmware and "" or disk_contents.first_sector(disk.file, disk.path, disk.format)
-  local args, err, code = firmware.arguments(self._firmware, sector or "")
+  local args, err, code = check_loader(self, disk, sector or "")
+  if args then args, err, code = firmware.arguments(self._firmware, sector or "") end
   if not args then return nil, err, code end
   self._args = args
   local agent

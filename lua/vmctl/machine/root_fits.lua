@@ -4,6 +4,8 @@ local M = {}
 -- The file systems that stage 1 takes for a root; the module of each has its name.
 local MOUNTED = { ext4 = true, xfs = true, btrfs = true, erofs = true, squashfs = true, f2fs = true }
 local EXTENDED = { ["05"] = true, ["0F"] = true, ["85"] = true } -- kinds of an MBR's entry that has partitions inside
+local ESP = "EFI system partition"               -- as vmctl.machine.partitions tells it
+local LOADED = { vfat = true, iso9660 = true }   -- what an EFI looks into
 local FIRMWARE = 'let the disk\'s own loader start it (boot = "firmware", --boot firmware)'
 -- Contents that are no file system, and so no root of stage 1's.
 local CLOSED = {
@@ -65,6 +67,18 @@ end
 local function no_such(list, which)
   if not tostring(which):find "^[!-~]+$" or list[1] and list[1].type == "iso9660" then return nil end
   return ("there is no partition %s, by number, label, UUID or name (%s)"):format(which, contents(list))
+end
+
+--- The reason why no EFI can start a disk without a BIOS's boot code, if that is certain: it has no partition for loaders. Does not wait.
+---@param list vmctl.Partition[]|nil nil: it cannot be read
+---@return string|nil why
+function M.no_loader(list)
+  if not list then return nil end
+  for _, each in ipairs(list) do
+    if each.role == ESP or each.kind == "EF" or EXTENDED[each.kind] or LOADED[each.type] then return nil end
+  end
+  return ("no loader is on it: its first sector has no boot code, and there is no EFI system partition (%s): boot = \"ours\" needs none")
+    :format(#list > 0 and contents(list) or "it has no table of partitions")
 end
 
 --- The reason why stage 1 certainly cannot mount the root, or nil. Does not wait.
