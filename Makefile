@@ -317,7 +317,7 @@ test-boots:
 	  spec/regress/guest_time_runs_slow_spec.lua spec/regress/reboot_of_a_microvm_spec.lua
 
 # Unchanged disks of distributions. They are made once, with root, and stay in build/. Some minutes.
-DISTRIBUTIONS ?= bookworm trixie cloud dracut openrc
+DISTRIBUTIONS ?= bookworm trixie cloud dracut openrc btrfs
 
 test-distributions:
 	@tools/deps build guest test distributions
@@ -326,6 +326,7 @@ test-distributions:
 	  cloud) tools/debian-root bookworm build/debian-bookworm-cloud cloud-init ;; \
 	  dracut) tools/debian-root bookworm build/debian-bookworm-dracut dracut && tools/debian-root trixie build/debian-trixie-dracut dracut ;; \
 	  openrc) tools/debian-root bookworm build/debian-bookworm-openrc openrc ;; \
+	  btrfs) tools/debian-root bookworm build/debian-bookworm-btrfs btrfs-progs ;; \
 	  *) tools/debian-root $$suite build/debian-$$suite ;; \
 	esac || exit 1; done
 	@eval "$$($(MAKE) -s env)" && VMCTL_DISTRIBUTIONS="$(DISTRIBUTIONS)" $(LUA) tools/specs.lua $(or $(SPECS),spec/distribution_guest_spec.lua spec/distribution_kinds_guest_spec.lua spec/scenario_distribution_guest_spec.lua spec/system_guest_spec.lua)

@@ -1,5 +1,5 @@
 -- #distribution: disks of Debians with something else than most of them have (`make test-distributions`).
--- Takes about 150 seconds.
+-- Takes about 350 seconds.
 local assert = require "luassert"
 local distributions = require "spec.support.distributions"
 local support = require "spec.support"
@@ -16,6 +16,35 @@ for _, suite in ipairs(distributions.kind "dracut" and { "bookworm", "trixie" } 
       assert.truthy(say(vm, "ip addr"):find("inet 10.0.2.15/24", 1, true), vm:console())
       assert.equal("running\n", distributions.state(vm))
       assert(vm:shutdown(LIMIT))
+    end, 2 * LIMIT))
+  end)
+end
+
+if distributions.kind "btrfs" then
+  describe("a disk whose root is in a subvolume of a btrfs #distribution", function()
+    local disk = "disk:" .. distributions.kind "btrfs"
+
+    local function check(vm)
+      assert.truthy(say(vm, "cat /proc/mounts"):find "\n/dev/vda3 / btrfs [^\n]*subvol=/@rootfs ")
+      assert.equal("running\n", distributions.state(vm))
+      assert(vm:shutdown(LIMIT))
+    end
+
+    it("starts by its own kernel, which is told of the subvolume, and by ours", support.run(function()
+      local folder = support.tmpdir()
+      do
+        local vm <close> = boot(folder, { root = disk, kernel = false })
+        assert.equal("kernel", vm.boot, vm.boot_reason)
+        check(vm)
+      end
+      local vm <close> = boot(folder, { root = disk, boot = "ours" })
+      check(vm)
+    end, 4 * LIMIT))
+
+    it("starts by its own loader", support.run(function()
+      local vm <close> = boot(support.tmpdir(), { root = disk, boot = "firmware" })
+      assert.equal("tmpfiles", vm:agent_came_by())
+      check(vm)
     end, 2 * LIMIT))
   end)
 end

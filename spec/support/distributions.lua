@@ -15,7 +15,7 @@ M.WAY = { bookworm = "tmpfiles", trixie = "extra-unit" }
 M.KERNEL = guest.kernel
 
 -- Those that have something else than the others.
-local KINDS = { cloud = true, dracut = true, openrc = true }
+local KINDS = { btrfs = true, cloud = true, dracut = true, openrc = true }
 
 --- Those that are to be tried.
 ---@return string[]
@@ -30,8 +30,8 @@ end
 --- The disk of a suite.
 function M.disk(suite) return ("%sbuild/debian-%s/disk.img"):format(guest.root, suite) end
 
---- A disk with something else: "cloud" has cloud-init, "dracut" an initrd of dracut's, "openrc" neither systemd nor a kernel. Nil where
---- it is not to be tried.
+--- A disk with something else: "btrfs" has its root in a subvolume, "cloud" has cloud-init, "dracut" an initrd of dracut's, "openrc"
+--- neither systemd nor a kernel. Nil where it is not to be tried.
 ---@param suite? string (bookworm)
 ---@return string|nil
 function M.kind(name, suite)
