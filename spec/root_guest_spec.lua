@@ -2,6 +2,7 @@
 -- Takes about 60 seconds.
 local assert = require "luassert"
 local core = require "vmctl.core"
+local guest = require "spec.support.guest"
 local roots = require "spec.support.roots"
 local support = require "spec.support"
 
@@ -120,6 +121,16 @@ describe("a guest with a root", function()
     refused("ENOTSUP", ("root: %s.img: find the root on the disk: no file system that looks like one (vda: a table; vda1: ext4, no " ..
       "root in it)"):format(empty), { root = "disk:" .. empty .. ".img", kernel = false })
     fails_to_boot("start the init /no/such/init: No such file or directory", { root = "disk:" .. disk, init = { "/no/such/init" } })
+  end, 2 * BOOT))
+
+  it("says that the programs of its disk may be for another architecture", run(function()
+    local tree, elf = folder .. "/foreign", "\x7fELF\2\1\1" .. ("\0"):rep(9) .. ("<I2I2"):pack(2, guest.arch == "aarch64" and 62 or 183)
+    assert(os.execute(("cp -a '%s/tree' '%s'"):format(folder, tree)))
+    assert(core.fs.replace(tree .. "/bin/busybox", elf .. ("\0"):rep(100)))
+    assert(os.execute(("chmod 755 '%s/bin/busybox'"):format(tree)))
+    roots.disk(tree, tree .. ".img")
+    fails_to_boot("start the init /sbin/init (is it for another architecture?): Exec format error",
+      { root = "disk:" .. tree .. ".img", boot = "ours" })
   end, 2 * BOOT))
 
   it("has our kernel where its disk has none of its own, which a guest finds out once", run(function()

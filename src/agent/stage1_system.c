@@ -121,7 +121,7 @@ static void split_words(char *text, char *words[WORDS])
 static _Noreturn void become(char *const words[])
 {
     execvp(words[0], words);
-    vmctl_stage1_fail(true, "start the init %s", words[0]);
+    vmctl_stage1_fail(true, "start the init %s%s", words[0], errno == ENOEXEC ? " (is it for another architecture?)" : "");
 }
 
 static void prepare_run(int agent)
