@@ -33,7 +33,7 @@ static ssize_t decode(const char *text, size_t len, uint8_t **out)
     return n;
 }
 
-/* Is it the text that the bit-by-bit encoder would write for some bytes? */
+/* True if it is the text that the bit-by-bit encoder would write for some bytes. */
 static int slow_valid(const uint8_t *text, size_t len)
 {
     size_t ndigits = len;

@@ -1,4 +1,4 @@
--- What somebody names as a root by mistake is refused before anything boots, in a sentence that says what it is and what to do.
+-- A mistaken root is refused before anything boots, in a sentence that says what it is and what to do.
 local assert = require "luassert"
 local cc_image = require "spec.support.cc_image"
 local core = require "vmctl.core"

@@ -9,7 +9,7 @@ local vmctl = require "vmctl"
 local WAIT = 30 -- seconds
 local EMFILE = 24
 
--- Does the kernel watch this descriptor for the loop?
+-- Tells if the kernel watches this descriptor for the loop.
 local function watched(fd)
   for line in io.lines("/proc/self/fdinfo/" .. vmctl.loop.pollfd()) do
     if line:match "^tfd:%s*(%d+)" == tostring(fd) then return true end

@@ -1,4 +1,4 @@
--- Whatever writes a file by renaming a new one to its path put that into the place of a FIFO, a socket or a device as well.
+-- Writing a file by renaming a new one to its path replaced a FIFO, a socket or a device as well.
 local assert = require "luassert"
 local agent = require "spec.support.agent"
 local core = require "vmctl.core"

@@ -45,7 +45,7 @@ function M.program(fn)
   end)
 end
 
---- Has a process ended? One that nobody has reaped yet has.
+--- Tells if a process has ended. A zombie has.
 function M.has_ended(pid)
   local file = io.open(("/proc/%s/stat"):format(pid))
   local state = file and (file:read "a" or ""):match "%) (%a)"

@@ -26,7 +26,7 @@ function M.shell(script, options)
   return command
 end
 
---- Has the process ended? A zombie counts as gone: whose child it has become may take its time.
+--- Tells if the process has ended. A zombie counts as gone: its new parent may reap it late.
 function M.gone(pid)
   local file = io.open(("/proc/%d/stat"):format(pid))
   if not file then return true end

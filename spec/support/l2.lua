@@ -6,7 +6,7 @@ local M = {}
 
 local SILENCE = 0.03 -- seconds after which nothing more is expected
 
---- Has all that was sent come as far as it will? Replaced for switches that have a thread of their own.
+--- Tells if all sent frames have been handled. Replaced for switches that have a thread of their own.
 function M.is_quiet() return true end
 
 M.BROADCAST = "ff:ff:ff:ff:ff:ff"

@@ -5,7 +5,7 @@
 #include "lua/rpc_envelope.h"
 #include "lua/stream.h"
 
-/* Can a frame be added to the corked output now, without a wait and without a trace? */
+/* True if a frame can be added to the corked output now, without a wait and without a trace. */
 static inline bool vmctl_exchange_open(const struct vmctl_stream *s)
 {
     return s->corked && !s->werr && !s->shutting && !vmctl_waitq_busy(&s->writers) && !vmctl_stream_traced(s) &&

@@ -38,7 +38,7 @@ struct vmctl_lua *vmctl_lua_get(lua_State *L);
 /* For module.c, which makes it: puts the userdata on top of the stack, which it pops, in the registry. */
 void vmctl_lua_set(lua_State *L);
 
-/* Is there one already? */
+/* True if this Lua state has one already. */
 bool vmctl_lua_made(lua_State *L);
 
 #endif

@@ -69,11 +69,11 @@ struct vmctl_reading {
     int results;        /* when nothing was read: what k returns */
 };
 
-/* Does a call with time-out 0 ask the kernel, even if that seemed to have no more? */
+/* True if a call with time-out 0 must ask the kernel, even if that seemed to have no more. */
 bool vmctl_stream_asks(lua_State *L, const struct vmctl_reading *r);
 
-/* Takes the first frame off the input of the stream in slot 1. Its body stays until Lua allocates, and with it perhaps somebody
- * else reads. False: k returns r->results; with `at_hand` those are VMCTL_NO_FRAME when there is none yet. */
+/* Takes the first frame off the input of the stream in slot 1. Its body stays until Lua allocates: then a finalizer may read from the
+ * stream. False: k returns r->results; with `at_hand` those are VMCTL_NO_FRAME when there is none yet. */
 bool vmctl_frame_read(lua_State *L, struct vmctl_lua_stream *ls, struct vmctl_reading *r, struct vmctl_frame *frame);
 
 enum { VMCTL_NO_FRAME = -1 };
@@ -107,7 +107,7 @@ static inline bool vmctl_stream_traced(const struct vmctl_stream *s)
     return vmctl_stream_state(s)->traced;
 }
 
-/* Must a call that has just been made let others run first? */
+/* True if a call that has just begun must let other tasks run first. */
 static inline bool vmctl_stream_pauses(lua_State *L, const struct vmctl_stream *s, int status)
 {
     return status == LUA_OK && vmctl_must_pause(vmctl_stream_state(s), L);

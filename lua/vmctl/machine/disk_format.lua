@@ -28,7 +28,7 @@ local function foreign(head)
   end
 end
 
--- What keeps a file that is no qcow2 from being a raw disk.
+-- The reason why a file that is no qcow2 is no raw disk either, or nil.
 local function refusal(head, path)
   local program = packing.program(head)
   if program then return ("is packed by %s: unpack it first: %s %s"):format(program, UNPACK[program], path) end

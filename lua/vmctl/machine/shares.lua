@@ -22,8 +22,8 @@ local COVERED = { "/dev", "/proc", "/sys", "/run", "/tmp" } -- an init mounts fi
 
 local known = { host = "string", guest = "string", read_only = "boolean", xattrs = "boolean" }
 
--- What a guest may do with extended attributes of a share, in the rules of virtiofsd: user.* is as it is here; file capabilities become
--- user.virtiofs.security.capability, which means nothing here (without a rule for them virtiofsd does not start); there are no others.
+-- A guest's extended attributes of a share, in the rules of virtiofsd: user.* is passed as it is; file capabilities become
+-- user.virtiofs.security.capability, which has no meaning here (without a rule for them virtiofsd does not start); others are refused.
 local XATTRS = "xattrmap=:prefix:all:security.capability:user.virtiofs.::ok:all:user.:user.::bad:server::::unsupported:client:::"
 
 -- A mount of its own keeps a share read-only, whatever the guest asks for: virtiofsd itself has no such option.

@@ -108,7 +108,7 @@ local function plain(message)
   return words and before .. words:gsub("\\(.)", "%1") or message
 end
 
--- What a registry says of a name that it does not have, or not for everybody.
+-- A registry's messages about a name that it does not have, or not for everybody.
 local UNKNOWN = { "manifest unknown", "name unknown", "not found", "denied", "unauthorized" }
 
 local function next_step(name, message)

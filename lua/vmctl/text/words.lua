@@ -3,7 +3,7 @@ local M = {}
 
 local ESCAPED = { ["$"] = true, ["`"] = true, ['"'] = true, ["\\"] = true } -- that a backslash quotes between double quotes
 
--- The text between double quotes, from behind the first one; the place of the last one, or nil.
+-- Takes the text between double quotes, from behind the first one. Returns the position of the last one, or nil.
 local function double(text, at, parts)
   while true do
     local stop = text:find('["\\]', at)
@@ -17,7 +17,7 @@ local function double(text, at, parts)
   end
 end
 
--- What begins at a quote or a backslash; the place of its last byte, or nil.
+-- Takes the quoted text that begins at a quote or a backslash. Returns the position of its last byte, or nil.
 local function quoted(text, at, parts)
   local mark = text:sub(at, at)
   if mark == '"' then return double(text, at + 1, parts) end
