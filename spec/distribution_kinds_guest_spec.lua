@@ -1,8 +1,9 @@
 -- #distribution: disks of Debians with something else than most of them have (`make test-distributions`).
--- Takes about 350 seconds.
+-- Takes about 450 seconds.
 local assert = require "luassert"
 local distributions = require "spec.support.distributions"
 local support = require "spec.support"
+local vmctl = require "vmctl"
 
 local LIMIT = distributions.LIMIT
 local boot, say = distributions.boot, distributions.say
@@ -77,9 +78,19 @@ if distributions.kind "openrc" then
       assert.equal("ENOTSUP", select(3, vm:journal()))
     end
 
-    it("reaches its default level under our kernel, with the agent beside its init, and powers off", support.run(function()
+    local function check_reboot(vm)
+      local news = vmctl.channel(4)
+      vm:on_epoch(function(_, why) news:send(why) end)
+      vm:run { "reboot", timeout = LIMIT } -- its connection may end before it does
+      assert.equal("reboot", news:recv(LIMIT))
+      assert.truthy(vm:console():find("INIT: Switching to runlevel: 6", 1, true), vm:console())
+      assert(vm:wait_ready(LIMIT))
+      assert.equal("init\n/etc/init.d/good\n", say(vm, "cat /proc/1/comm; ls /etc/init.d/good"))
+    end
+
+    it("reaches its default level under our kernel, with the agent beside its init, reboots, and powers off", support.run(function()
       local folder = support.tmpdir()
-      local vm <close> = boot(folder, { root = disk, kernel = false, network = "user" })
+      local vm <close> = boot(folder, { root = disk, kernel = false, network = "user", reboot = true })
       assert.same({ "ours", "the disk has no /boot/vmlinuz-VERSION with an initrd of that version beside it" }, { vm.boot, vm.boot_reason })
       assert(system(vm))
       assert.equal("default init\ndebian-bookworm\n", say(vm, "echo $(cat /run/openrc/softlevel) $(cat /proc/1/comm); hostname"))
@@ -88,6 +99,7 @@ if distributions.kind "openrc" then
       assert.truthy(say(vm, "cat /proc/mounts"):find("/dev/vda2 /boot/efi vfat ", 1, true)) -- by its fstab, whose modules are ours
       check_services(vm)
       check_refusals(vm)
+      check_reboot(vm)
       assert(vm:shutdown(LIMIT))
       assert.truthy(vm:console():find("INIT: Switching to runlevel: 0", 1, true), vm:console())
       assert.truthy(vm:console():find "Power down", vm:console())
