@@ -102,6 +102,25 @@ describe("vmctl-agent --unpack", function()
     end)
   end, LIMIT))
 
+  it("takes 400 folders in each other, also into as many, and of 600 it leaves nothing", run(function()
+    local folder = support.tmpdir()
+    local function unpack(depth)
+      local entries = {}
+      for i = 0, depth do entries[i + 1] = { path = "t/name" .. ("/d"):rep(i), type = "directory" } end
+      table.insert(entries, 2, { path = "t/name/a", type = "file", content = "new" })
+      table.insert(entries, { path = entries[#entries].path .. "/b", type = "file", content = "deep" })
+      return unpack_into(folder, archive(entries))
+    end
+    sh('mkdir "$1/new"', folder)
+    for _ = 1, 2 do assert.equal(0, unpack(400).exit_code) end
+    assert.equal("deep", assert(core.fs.read(("%s/new/name%s/b"):format(folder, ("/d"):rep(400)), 10)))
+    sh('rm -rf "$1/new/name"; mkdir -p "$1/new/name/$2"', folder, ("d/"):rep(600))
+    local result = unpack(600)
+    assert.equal(2, result.exit_code)
+    assert.matches("It lies too deep\n$", result.stderr)
+    assert.same({ "d" }, core.fs.list(folder .. "/new/name"))
+  end, LIMIT))
+
   it("is staged again where it comes to another file system", run(function()
     if core.fs.identity() ~= 0 then return end
     local folder = support.tmpdir()

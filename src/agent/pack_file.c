@@ -166,7 +166,7 @@ static int copy(struct vmctl_pack_out *out, const char *path, int fd, uint64_t l
     return 0;
 }
 
-/* Sends bytes by sendfile: the pages of the file go into the pipe without a copy. */
+/* Splices bytes: the pages of the file go into the pipe without a copy. */
 static int send_bytes(struct vmctl_pack_out *out, const char *path, int fd, uint64_t left)
 {
     if (left < PACK_SEND)

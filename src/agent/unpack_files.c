@@ -9,6 +9,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+enum { MOST_DEPTH = 500 }; /* of names in a path; fs_root.c removes 512 */
+
 int vmctl_unpack_fail(const char *path, const char *text, int err)
 {
     fprintf(stderr, "tar: %s: %s%s%s\n", path, text, err ? ": " : "", err ? strerror(err) : "");
@@ -162,6 +164,15 @@ static void without_slash(const char *path, char out[PATH_MAX])
     snprintf(out, PATH_MAX, "%.*s", (int)len, path);
 }
 
+/* The staged files can be removed again, and folders be merged by a function that calls itself. */
+static bool lies_too_deep(const char *path)
+{
+    int depth = 0;
+    for (; *path; path++)
+        depth += *path == '/' && path[1] != '/';
+    return depth > MOST_DEPTH;
+}
+
 /* Folders have the mode 0700 until they are filled. */
 static int on_entry(void *ctx, const struct vmctl_tar_entry *e)
 {
@@ -169,6 +180,8 @@ static int on_entry(void *ctx, const struct vmctl_tar_entry *e)
     char path[PATH_MAX];
     const char *name;
     without_slash(e->path, path);
+    if (lies_too_deep(path))
+        return vmctl_unpack_fail(e->path, "It lies too deep", 0);
     int at = parent_of(u, path, &name);
     if (at < 0)
         return vmctl_unpack_fail(e->path, "Cannot open its folder", errno);

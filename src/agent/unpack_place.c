@@ -98,7 +98,9 @@ static int place_by_shell(const struct vmctl_unpack *u, const char *from, const 
 int vmctl_unpack_place(const struct vmctl_unpack *u, const char *from, const char *to)
 {
     struct stat st;
-    int rc = fstat(u->stage_fd, &st) < 0 ? -1 : step(from, to, false, st.st_dev);
+    if (fstat(u->stage_fd, &st) < 0)
+        return vmctl_unpack_fail(u->stage, "Cannot rename", errno);
+    int rc = step(from, to, false, st.st_dev);
     if (rc == 0)
         rc = step(from, to, true, st.st_dev);
     return rc == CROSSES ? place_by_shell(u, from, to) : rc;

@@ -13,7 +13,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-enum { MOST_DEPTH = 256, RACES = 64 };
+enum { MOST_DEPTH = 512, RACES = 64 };
 
 static bool root_is_whole(int fd)
 {

@@ -31,7 +31,7 @@ int vmctl_root_openat(const struct vmctl_root *root, const char *path, int flags
 int vmctl_root_parent(const struct vmctl_root *root, const char *path, char name[NAME_MAX + 1], int *out_fd);
 
 /* Removes a tree and never leaves it: links are removed, not followed. A missing path is no error. -ELOOP: more than
- * 256 folders inside each other. */
+ * 512 folders inside each other. */
 int vmctl_root_remove_all(const struct vmctl_root *root, const char *path);
 
 #endif
