@@ -122,7 +122,9 @@ describe("vmctl-agent --unpack", function()
   end, LIMIT))
 
   it("is staged again where it comes to another file system", run(function()
-    if core.fs.identity() ~= 0 then return end
+    if core.fs.identity() ~= 0 or vmctl.host:run({ "unshare", "-m", "true" }).exit_code ~= 0 then
+      pending "no mount namespaces here"
+    end
     local folder = support.tmpdir()
     local scripts = require "vmctl.files.exec_scripts"
     local parsed = command(folder .. "/new", scripts.UNPACKER.last) -- to new/new, in which `m` is a file system of its own
@@ -135,7 +137,7 @@ describe("vmctl-agent --unpack", function()
     table.insert(words, 6, folder)
     words.stdin = parsed.stdin
     local result = assert(vmctl.host:run(words))
-    if result.exit_code == 77 or result.exit_code == 127 then return end -- no mounts here
+    if result.exit_code == 77 then pending "no tmpfs can be mounted here" end
     assert.same({ 0, "" }, { result.exit_code, result.stderr })
     assert.equal("file\n", result.stdout:match "%z(.*)$")
     assert.equal(". ./beside ./m ", found(folder .. "/new/new"))

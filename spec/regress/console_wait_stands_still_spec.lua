@@ -8,7 +8,7 @@ local vmctl = require "vmctl"
 local LINE = "[    1.234567] systemd[1]: Started a service with an ordinary name. Kernel log follows\r\n"
 local MOST = 30 -- seconds of processor time, of which it takes a fraction of one
 
-local process = { record = function() end, said = function() return "" end }
+local process = { record = function() end, last_words = function() return "" end }
 
 describe("a console with much on it", function()
   it("is waited for, and told of, in no time", support.run(function()
