@@ -119,53 +119,6 @@ describe("tools/fetch-kernel", function()
   end, LIMIT))
 end)
 
--- An ELF with a note of Xen's, and a kernel of x86 that has it as its payload.
-local function elf_with_note(kind)
-  local note = ("<I4I4I4"):pack(4, 4, kind) .. "Xen\0" .. ("<I4"):pack(0x1000000)
-  return "\x7fELF\2\1\1" .. ("\0"):rep(9) .. ("<I2I2I4I8I8I8I4I2I2I2I2I2I2"):pack(2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    .. ("<I4I4I8I8I8I8I8I8"):pack(4, 4, 120, 0, 0, #note, #note, 4) .. note
-end
-
-local function kernel_with(payload, size)
-  local head = ("\0"):rep(0x1f1) .. "\1" .. ("\0"):rep(16) .. "HdrS" .. ("\0"):rep(0x42) .. ("<I4I4"):pack(0, #payload + 4)
-  return head .. ("\0"):rep(1024 - #head) .. payload .. ("<I4"):pack(size) .. "behind it"
-end
-
--- Programs of Debian's that know one package with the file `kernel`.
-local APT = {
-  ["apt-cache"] = "echo '  Depends: linux-image-1-cloud-amd64'",
-  ["apt-get"] = "touch linux.deb",
-  dpkg = 'case $1 in -x) mkdir -p "$3/boot" "$3/lib/modules/1"; cp "$KERNEL_FILE" "$3/boot/vmlinuz-1" ;; *) echo amd64 ;; esac',
-}
-
-describe("tools/fetch-kernel of Debian's", function()
-  local function fetched(folder, kernel)
-    for name, script in pairs(APT) do
-      assert(vmctl.host:run { "sh", "-ec", [[mkdir -p "$1/bin"; printf '#!/bin/sh\n%s\n' "$3" >"$1/bin/$2"; chmod +x "$1/bin/$2"]], "sh",
-        folder, name, script, check = true })
-    end
-    assert(vmctl.host:write_file(folder .. "/kernel", kernel))
-    local result = assert(vmctl.host:run { "sh", "-ec", 'rm -rf "$1/out"; tools/fetch-kernel "$1/out"', "sh", folder,
-      env = { PATH = folder .. "/bin:" .. os.getenv "PATH", KERNEL_FILE = folder .. "/kernel", KERNEL = "" } })
-    assert.equal(0, result.exit_code, result.stderr)
-    return assert(vmctl.host:read_file(folder .. "/out/vmlinuz"))
-  end
-
-  it("unpacks a kernel that QEMU can start unpacked, and no other one", support.run(function()
-    local folder = support.tmpdir()
-    local START, OTHER = 18, 17 -- XEN_ELFNOTE_PHYS32_ENTRY, XEN_ELFNOTE_SUPPORTED_FEATURES
-    local function packed(by, bytes) return assert(vmctl.host:run { "sh", "-c", by, stdin = bytes, check = true }).stdout end
-    local elf, other = elf_with_note(START), elf_with_note(OTHER)
-    for _, by in ipairs { "zstd -c", "xz -c", "lz4 -lc" } do
-      assert.equal(elf, fetched(folder, kernel_with(packed(by, elf), #elf)), by)
-    end
-    for _, kernel in ipairs { kernel_with(packed("zstd -c", other), #other), kernel_with(packed("zstd -c", elf), #elf + 1),
-      kernel_with(packed("zstd -c", elf):sub(1, -2), #elf), kernel_with("unknown", 7), "short" } do
-      assert.equal(kernel, fetched(folder, kernel))
-    end
-  end, LIMIT))
-end)
-
 describe("vmctl's parts", function()
   it("are refused with a sentence when they are not of one version", support.run(function()
     local program = [[
