@@ -118,9 +118,12 @@ static bool find_parts(int fd, off_t size, struct parts *p)
 static void write_map(struct vmctl_pack_text *t, const struct parts *p)
 {
     char line[64];
-    vmctl_pack_add(t, line, (size_t)snprintf(line, sizeof line, "%zu\n", p->count));
-    for (size_t i = 0; i < p->count; i++)
-        vmctl_pack_add(t, line, (size_t)snprintf(line, sizeof line, "%lld\n%lld\n", (long long)p->list[i].at, (long long)p->list[i].len));
+    int n = snprintf(line, sizeof line, "%zu\n", p->count);
+    vmctl_pack_add(t, line, (size_t)n);
+    for (size_t i = 0; i < p->count; i++) {
+        n = snprintf(line, sizeof line, "%lld\n%lld\n", (long long)p->list[i].at, (long long)p->list[i].len);
+        vmctl_pack_add(t, line, (size_t)n);
+    }
     while (t->len % PACK_BLOCK && !t->failed)
         vmctl_pack_add(t, "", 1);
 }
