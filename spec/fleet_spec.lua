@@ -16,9 +16,9 @@ describe("vmctl.fleet.poll", function()
   it("asks each target once in an interval, at a time of its own", run(function()
     local asked, times, begin = {}, {}, nil
     local seconds, totals = passed(function()
-      begin = vmctl.now()
       return fleet.poll(numbers(10), function(target, i)
         asked[#asked + 1] = target
+        if #times == 0 then begin = vmctl.now() end -- a busy machine may be slow to get here
         times[#times + 1] = math.floor((vmctl.now() - begin) * 1000 + 0.5)
         assert.equal(target, i)
         return true
