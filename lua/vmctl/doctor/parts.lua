@@ -60,14 +60,16 @@ function M.firmware(report)
 end
 
 -- An installed buildah may lack a program for networks (netavark), or may be unable to make containers here.
-local TRY_BUILDAH = 'c=$("$0" from scratch) && "$0" rm "$c" >/dev/null'
+-- The container has a name of ours: a shell that asked for its name would keep a flood of output, and read it until the limit.
+local TRY_BUILDAH = '"$0" from --name vmctl-doctor-%x scratch && "$0" rm vmctl-doctor-%x >/dev/null'
 
 --- Checks buildah by making an empty container, and removing it. Waits, at most some seconds.
 ---@param path string
 function M.buildah(report, path)
   local use, file = "images from container files", probe.find("buildah", path)
   if not file then return report("buildah", false, "not found: " .. use, "install buildah", true) end
-  local output, code = probe.output { "/bin/sh", "-c", TRY_BUILDAH, file }
+  local number = math.random(0)
+  local output, code = probe.output { "/bin/sh", "-c", TRY_BUILDAH:format(number, number), file }
   if code == 0 then return report("buildah", true, ("%s: %s"):format(file, use), nil, true) end
   local reason = log.one_line((output or "it does not end"):match "^%s*([^\n]*)", MOST_REASON)
   report("buildah", false, ("%s does not work: %s"):format(file, reason),
