@@ -49,6 +49,12 @@ function M.failing(folder, call, part)
   }
 end
 
+--- The variables with which each terminal of a program tells its end before its bytes; a line in `report` for each that did.
+---@return string[] env
+function M.ending_early(folder, report)
+  return { M.preload(M.build("early_end", folder)), "EARLY_REPORT=" .. report }
+end
+
 --- The variables with which a call of a program fails at the `at`-th time.
 ---@param call "fork"|"vfork"|"pipe2"|"dup3"|"fcntl"|"readdir"|"eventfd"|"pthread_create"
 ---@param at integer

@@ -94,7 +94,7 @@ static void on_relay_time(struct vmctl_timer *t)
 
 /* Moving bytes: each function returns how many it moved, or a negative error */
 
-static ssize_t direction_take(struct vmctl_relay_direction *d)
+static ssize_t direction_read(struct vmctl_relay_direction *d)
 {
     ssize_t n;
     if (!d->copying) {
@@ -117,6 +117,13 @@ static ssize_t direction_take(struct vmctl_relay_direction *d)
     if (n > 0)
         d->buf.end += (size_t)n;
     return n ? n : VMCTL_EOF;
+}
+
+/* A terminal's first EIO may come before its last bytes, as in stream_read.c. */
+static ssize_t direction_take(struct vmctl_relay_direction *d)
+{
+    ssize_t n = direction_read(d);
+    return n == -EIO ? direction_read(d) : n;
 }
 
 /* The caller has SIGPIPE blocked. */

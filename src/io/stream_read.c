@@ -33,6 +33,16 @@ static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
     return got;
 }
 
+/* A terminal's first EIO may come before its last bytes: between the kernel's look for bytes and its question if the other side is closed,
+ * that side can write and close. What was written before the end is there for the next read. */
+static ssize_t stream_read(const struct vmctl_stream *s, const struct iovec *iov, int n)
+{
+    ssize_t got = vmctl_sys_readv(s->rfd, iov, n, s->kind == VMCTL_STREAM_SOCKET);
+    if (got == -EIO && s->kind == VMCTL_STREAM_TTY)
+        got = vmctl_sys_readv(s->rfd, iov, n, false);
+    return got;
+}
+
 /* A peer on the same processor has often answered when we read: then reading at once saves a turn of the loop. After misses it is
  * tried ever more rarely. */
 static void stream_learn(struct vmctl_stream *s, bool hit)
@@ -75,7 +85,7 @@ ssize_t vmctl_stream_fill(struct vmctl_stream *s, size_t want, bool force)
         over = most - room;
     struct iovec iov[2] = { { s->in.data ? s->in.data + s->in.end : NULL, room }, { s->loop->scratch, over } };
     const struct iovec *first = room ? iov : iov + 1;
-    ssize_t got = vmctl_sys_readv(s->rfd, first, room && over ? 2 : 1, s->kind == VMCTL_STREAM_SOCKET);
+    ssize_t got = stream_read(s, first, room && over ? 2 : 1);
     if (gamble)
         stream_learn(s, got > 0);
     if (got <= 0)
