@@ -48,7 +48,7 @@ ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
 V ?= @
 endif
 
-.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-report test-install test-pages test-slurm test-ssh test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz \
+.PHONY: all agent check-build guest env deps demo test test-nested test-kvm test-boots test-distributions test-report test-install test-pages test-slurm test-ssh test-musl test-debian13 test-i386 test-arm64 test-cjson check asan valgrind fuzz specs-of \
   examples rockspec annotations packages-table doc clean help
 
 all: $(CORE)
@@ -248,12 +248,12 @@ test-pages:
 # Other systems, in root folders of their own (tools/chroot): the next Debian, and 32 bits, where no guest of ours boots.
 test-debian13:
 	@tools/deps chroot
-	@PACKAGES="make git" tools/chroot trixie 'make demo && make check && eval "$$(make -s env)" && lua5.4 tools/specs.lua $(UNIT_SPECS)'
+	@PACKAGES="make git" tools/chroot trixie 'make demo && make check && eval "$$(make -s env)" && lua5.4 tools/specs.lua $(or $(SPECS),$(SPECS_debian13))'
 
 test-i386:
 	@tools/deps chroot
 	@PACKAGES="make git" tools/chroot bookworm/i386 'tools/deps build guest test && make -s all agent && \
-	  eval "$$(make -s env)" && lua5.4 tools/specs.lua $(UNIT_SPECS)'
+	  eval "$$(make -s env)" && lua5.4 tools/specs.lua $(or $(SPECS),$(SPECS_i386))'
 
 # The agent of another architecture, and its guests, emulated. What is there for it is in a folder of its own.
 ARM64 := build/arm64
@@ -295,17 +295,12 @@ test-nested:
 	@tools/fetch-kernel $(FULL_KERNEL_DIR) full
 	@eval "$$($(MAKE) -s env)" && VMCTL_NESTED=1 $(LUA) tools/specs.lua spec/nested_spec.lua
 
-# The specs of machines as they are where KVM and AF_VSOCK are, which most machines have.
-# The longest first. KVM_SKIP="root_guest …" leaves some out.
-KVM_SPECS := $(patsubst %,spec/%_spec.lua,root_guest machine qmp_machine scenario socketforward_guest forward_guest cli_guest machine_life \
-  guest_commands vsock_guest guest_mount_rules guest_mount stereos_guest forward_from_guest copies_guest guest_files guest_health \
-  guest_stereos guest_keys)
-
+# Specs of machines as they are where KVM and AF_VSOCK are, which most machines have.
 test-kvm:
 	@tools/deps build guest test
 	@$(MAKE) -s all guest
 	@tools/fetch-kernel $(FULL_KERNEL_DIR) full
-	@eval "$$($(MAKE) -s env)" && $(LUA) tools/test-kvm.lua $(or $(SPECS),$(filter-out $(KVM_SKIP:%=spec/%_spec.lua),$(KVM_SPECS)))
+	@eval "$$($(MAKE) -s env)" && $(LUA) tools/test-kvm.lua $(or $(SPECS),$(SPECS_kvm))
 
 # Boots many guests in a row: their clock beside a busy host, and reboots. Takes some minutes.
 BOOTS ?= 10
@@ -359,19 +354,35 @@ check:
 	@tools/check
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-# Guests boot slowly, and most of their specs have no more of our C to run than the others: those are for `make test` alone.
-ASAN_SPECS := $(filter-out spec/layout% spec/%_guest_spec.lua spec/scenario_spec.lua spec/scenario_terminal% spec/scenario_verbs% spec/cli_spec.lua spec/cli_switch% spec/suite% spec/first_ten% spec/docs% spec/qmp_machine_spec.lua spec/rock_spec.lua, \
-  $(sort $(shell find spec -name '*_spec.lua')))
+# What a run beside `make test` has: the files that start no guest and take no long time; another where a comment in it says so,
+# "-- Also in asan, debian13: REASON". Make prints the files of a run: make -s specs-of RUN=asan (all, i386, debian13, kvm).
+SPECS_all = $(sort $(shell find spec -name '*_spec.lua'))
+LONG_SPECS = $(filter %_guest_spec.lua,$(SPECS_all)) \
+  $(shell grep -lE 'spec\.support\.(guest|scenario|roots|outer_guest)"|^--.*Takes about [0-9]+ seconds' $(SPECS_all))
+SHORT_SPECS = $(filter-out $(LONG_SPECS),$(SPECS_all))
+also_in = $(shell grep -lE '^-- Also in ([a-z0-9]+, )*$(1)[,:]' $(SPECS_all))
 
-# Specs that need no guest, no kernel and no other program: those worth running elsewhere.
-UNIT_SPECS = $(filter-out $(shell grep -lE 'spec\.support\.(guest|scenario|roots|outer_guest)"' $(ASAN_SPECS)) \
-  spec/machine% spec/image_spec.lua spec/doctor% spec/deps% spec/embed% spec/cc_build% spec/nested%,$(ASAN_SPECS))
+# ASan finds mistakes of our C: these read texts, or run the whole command line many times.
+SPECS_asan = $(call also_in,asan) $(filter-out spec/layout% spec/docs% spec/cli_spec.lua spec/cli_switch%,$(SHORT_SPECS))
+
+# Specs that need no guest, no kernel and no other program: those worth running on other systems.
+UNIT_SPECS = $(filter-out spec/layout% spec/docs% spec/cli_spec.lua spec/cli_switch% spec/machine% spec/image_spec.lua spec/doctor% \
+  spec/deps% spec/embed% spec/cc_build%,$(SHORT_SPECS))
+SPECS_i386 = $(call also_in,i386) $(UNIT_SPECS)
+SPECS_debian13 = $(call also_in,debian13) $(UNIT_SPECS)
+
+# Where KVM and AF_VSOCK are, a guest has another processor and another channel.
+SPECS_kvm = $(call also_in,kvm)
+
+RUN ?= all
+specs-of:
+	@printf '%s\n' $(SPECS_$(RUN))
 
 asan:
 	@tools/deps build guest test
 	@$(MAKE) -s all agent guest
 	@$(MAKE) -s -j$$(nproc) BUILD=build/asan CFLAGS="-O1 -g $(SANITIZE)" all
-	@eval "$$($(MAKE) -s BUILD=build/asan env)" && VMCTL_BUILD=./build/asan SPEC_RETRY=1 tools/with-asan $(LUA) tools/specs.lua $(or $(SPECS),$(ASAN_SPECS))
+	@eval "$$($(MAKE) -s BUILD=build/asan env)" && VMCTL_BUILD=./build/asan SPEC_RETRY=1 tools/with-asan $(LUA) tools/specs.lua $(or $(SPECS),$(SPECS_asan))
 
 valgrind:
 	@tools/deps build test check

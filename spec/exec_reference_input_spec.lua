@@ -1,4 +1,5 @@
 -- Takes about 10 seconds.
+-- Also in asan: input of others.
 local agent = require "spec.support.agent"
 local core = require "vmctl.core"
 local reference = require "spec.support.reference"

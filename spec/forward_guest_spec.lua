@@ -1,4 +1,5 @@
 -- A real guest: ports and sockets lead into it and out of it, until it is killed.
+-- Also in kvm: the channel is AF_VSOCK.
 local assert = require "luassert"
 local forwarding = require "spec.support.forward"
 local guest = require "spec.support.guest"

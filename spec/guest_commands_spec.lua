@@ -1,4 +1,5 @@
 -- Commands in a real guest whose PID 1 is the agent: what surrounds them, and what they leave behind.
+-- Also in asan, kvm: one guest whose bytes our C reads; the channel is AF_VSOCK.
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local support = require "spec.support"

@@ -1,5 +1,6 @@
 -- A switch in a thread of its own: all that holds for others, and that a script which does not come back to its loop stalls no frame.
 -- Takes about 10 seconds.
+-- Also in asan, i386: a thread of our C.
 local assert = require "luassert"
 local l2 = require "spec.support.l2"
 local lfs = require "lfs"

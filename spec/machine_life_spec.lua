@@ -1,4 +1,5 @@
 -- How guests come up or fail to, and how they end: none leaves a QEMU behind.
+-- Also in kvm: how guests come up and end without an emulated processor.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"

@@ -1,4 +1,5 @@
 -- A guest that lives, seen from outside and inside. How guests come up, fail and end is in machine_life_spec.lua.
+-- Also in kvm: the processor and the channel are others there.
 local agent = require "spec.support.agent"
 local assert = require "luassert"
 local guest = require "spec.support.guest"

@@ -1,5 +1,6 @@
 -- Real guests driven through their QEMU's monitor: paused, photographed, typed to, plugged, saved, restored, reset.
 -- Takes about 30 seconds.
+-- Also in kvm: a processor's state is KVM's.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"

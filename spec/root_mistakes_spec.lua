@@ -1,4 +1,5 @@
 -- A mistaken root is refused before anything boots, in a sentence that says what it is and what to do.
+-- Also in asan: what disks hold is read by our C.
 local assert = require "luassert"
 local cc_image = require "spec.support.cc_image"
 local core = require "vmctl.core"

@@ -1,6 +1,7 @@
 -- Images as one file: what `docker save` writes, today and of old, and archives of layouts. They are read where they stand, or
 -- unpacked first.
 -- Takes about 25 seconds.
+-- Also in asan, i386: archives of others are unpacked by our C.
 local assert = require "luassert"
 local cc_image = require "spec.support.cc_image"
 local core = require "vmctl.core"

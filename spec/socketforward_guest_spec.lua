@@ -1,4 +1,5 @@
 -- A real guest: its processes talk to servers of this host through forwarded sockets.
+-- Also in kvm: the listeners are of AF_VSOCK.
 local assert = require "luassert"
 local agent_ports = require "vmctl.net.agent_ports"
 local core = require "vmctl.core"

@@ -1,4 +1,5 @@
 -- A real guest, driven through the StereOS control plane from boot to power-off.
+-- Also in kvm: the control plane is on AF_VSOCK.
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local support = require "spec.support"

@@ -1,5 +1,6 @@
 -- Calls of core.fs that worker threads make.
 -- Takes about 15 seconds.
+-- Also in asan, i386: threads of our C.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local hanging = require "spec.support.hanging_mount"

@@ -1,5 +1,6 @@
 -- Processes left by a finished command live on; a command that is cut off ends with its group. In exec, on vmctl.host and in cc.
 -- Takes about 15 seconds.
+-- Also in asan: processes that our C forks.
 local assert = require "luassert"
 local agent = require "spec.support.agent"
 local cc_helper = require "spec.support.cc_helper"
