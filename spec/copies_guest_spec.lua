@@ -2,8 +2,8 @@
 local assert = require "luassert"
 local copies = require "spec.support.copies"
 local core = require "vmctl.core"
-local guest = require "spec.support.guest"
 local support = require "spec.support"
+local template = require "spec.support.template"
 local vmctl = require "vmctl"
 
 local sh, code = copies.sh, support.code
@@ -15,7 +15,7 @@ describe("copies of a guest", function()
     sh([[mkdir -p "$1/t/d" "$1/kept"; cd "$1/t"; echo one > one; ln one d/two; ln -s ../one d/link; touch -d @1000000000 one d
       head -c 3000000 /dev/zero | tr '\0' x > large; chmod 640 large; n=$(printf 'n%.0s' $(seq 120)); mkdir $n; echo deep > $n/$n]], folder)
     if core.fs.identity() == 0 then sh('chown 1000240000:1000250000 "$1/t/one"; chmod 4755 "$1/t/one"', folder) end
-    local vm <close> = guest.boot { memory = "256M" } -- luacheck: ignore
+    local vm <close> = template.start() -- luacheck: ignore
     local report = assert(vmctl.files.push(vm, folder .. "/t", "/srv/deep/u"))
     assert.same({ 4, 3, 1, {}, {} }, { report.files, report.directories, report.links, report.changed, report.vanished })
     local seen = assert(vm:run { "sh", "-c", "cd /srv/deep/u; stat -c '%u:%g %a %h %Y' one; stat -c '%a %s' large; readlink d/link; "

@@ -4,6 +4,7 @@ local assert = require "luassert"
 local forwarding = require "spec.support.forward"
 local guest = require "spec.support.guest"
 local support = require "spec.support"
+local template = require "spec.support.template"
 local vmctl = require "vmctl"
 
 local code, counts, path, run = support.code, forwarding.counts, forwarding.path, support.run
@@ -54,7 +55,7 @@ end)
 guest.on_each_channel(describe, "vmctl.forward and a real guest", function(channel)
   local vm
 
-  lazy_setup(function() vm = guest.boot { name = "forward", channel = channel } end)
+  lazy_setup(function() vm = template.start { name = "forward", channel = channel } end)
   lazy_teardown(function() if vm then vm:close() end end)
 
   -- A program of the guest with a script, which has said its first line.

@@ -3,13 +3,14 @@
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local support = require "spec.support"
+local template = require "spec.support.template"
 
 local LIMIT = 120
 
 guest.on_each_channel(describe, "a command in a guest", function(channel)
   local vm
 
-  lazy_setup(function() vm = guest.boot { name = "commands", channel = channel } end)
+  lazy_setup(function() vm = template.start { name = "commands", channel = channel } end)
   lazy_teardown(function() vm:close() end)
 
   it("has HOME, USER, LOGNAME, SHELL and PATH as a login gives them", support.run(function()

@@ -9,6 +9,7 @@ local platform = require "vmctl.machine.platform"
 local process = require "vmctl.process"
 local stereos = require "vmctl.stereos"
 local support = require "spec.support"
+local template = require "spec.support.template"
 
 local LIMIT = 90 -- seconds, under emulation
 local DAEMONS = { "/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd" }
@@ -73,7 +74,7 @@ describe("mount in a guest", function()
   local filesystems = ""
 
   lazy_setup(function()
-    plain = guest.boot { name = "plain" }
+    plain = template.start { name = "plain" }
     filesystems = assert(plain:run { "cat", "/proc/filesystems" }).stdout
   end)
 

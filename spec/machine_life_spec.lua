@@ -6,6 +6,7 @@ local guest = require "spec.support.guest"
 local has_ended = require "spec.support.agent".has_ended
 local script = require "spec.support.script"
 local support = require "spec.support"
+local template = require "spec.support.template"
 local vmctl = require "vmctl"
 
 local code, run = support.code, support.run
@@ -128,7 +129,7 @@ end)
 
 describe("a guest ends", function()
   it("by shutdown: what runs in it is told, and waits return", run(function()
-    local vm <close> = guest.boot()
+    local vm <close> = template.start()
     local sleeper = assert(vm:start { "sleep", "1000" })
     local waiting = vmctl.spawn(function() return vm:wait(BOOT) end)
     assert(vm:shutdown())
@@ -141,7 +142,7 @@ describe("a guest ends", function()
   end, BOOT))
 
   it("by its own poweroff, which later calls tell", run(function()
-    local vm <close> = guest.boot()
+    local vm <close> = template.start()
     vm:run { "poweroff" }
     assert.same({ exit_code = 0 }, vm:wait(BOOT))
     local result, message, name = vm:run { "true" }
@@ -153,7 +154,7 @@ describe("a guest ends", function()
   end, BOOT))
 
   it("by a panic, which a command in flight is told at once", run(function()
-    local vm <close> = guest.boot()
+    local vm <close> = template.start()
     local flying = vmctl.spawn(function() return vm:run "touch /tmp/flying; sleep 1000" end)
     local crash, message, name = vm:run "until [ -e /tmp/flying ]; do sleep 0.05; done; echo c > /proc/sysrq-trigger"
     assert.is_nil(crash)
@@ -165,7 +166,7 @@ describe("a guest ends", function()
   end, BOOT))
 
   it("by a reboot: it is not started again unseen", run(function()
-    local vm <close> = guest.boot()
+    local vm <close> = template.start()
     assert.equal("ERESET", code(vm:run "reboot -f; sleep 1000"))
     assert.same({ exit_code = 0 }, vm:wait(BOOT))
   end, BOOT))

@@ -4,6 +4,7 @@ local assert = require "luassert"
 local checks = require "spec.support.vsock_checks"
 local guest = require "spec.support.guest"
 local tap = require "spec.support.tap_results"
+local template = require "spec.support.template"
 
 local LIMIT = 300 -- seconds for all of them
 
@@ -19,7 +20,7 @@ describe("AF_VSOCK in a guest", function()
   local results = tap.none()
 
   lazy_setup(function()
-    local vm <close> = guest.boot { name = "vsock", channel = "mux" } -- no device: the loopback transport alone
+    local vm <close> = template.start { name = "vsock", channel = "mux" } -- no device: the loopback transport alone
     for _, name in ipairs { "tap.lua", "vsock_checks.lua" } do push(vm, "spec/support/" .. name, "/tmp/" .. name) end
     assert(vm:run { "mkdir", "-p", "/tmp/vmctl/stereos", check = true })
     for _, name in ipairs(CLIENT) do

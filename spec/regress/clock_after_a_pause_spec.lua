@@ -2,8 +2,8 @@
 -- numbers.
 local assert = require "luassert"
 local core = require "vmctl.core"
-local guest = require "spec.support.guest"
 local support = require "spec.support"
+local template = require "spec.support.template"
 local vmctl = require "vmctl"
 
 local LIMIT = 120
@@ -13,7 +13,7 @@ local HOUR = 3600
 describe("a guest that stood still", function()
   local vm
 
-  lazy_setup(function() vm = guest.boot() end)
+  lazy_setup(function() vm = template.start() end)
 
   lazy_teardown(function()
     if vm then vm:close() end
