@@ -1,5 +1,4 @@
 -- The confinement of a guest's QEMU: things that it may not do.
--- Takes about 30 seconds.
 local assert = require "luassert"
 local guest = require "spec.support.guest"
 local process = require "vmctl.process"
@@ -142,6 +141,13 @@ describe("a device of this machine", function()
 end)
 
 describe("a guest's QEMU", function()
+  -- Starts one whose guest need not come up. It answers when it has confined itself.
+  local function launch(options)
+    local vm = assert(guest.launch(options))
+    assert(vm:qmp())
+    return vm
+  end
+
   it("is confined, and the guest works", support.run(function()
     local vm <close> = guest.boot { name = "confined" }
     local found = assert(vm:confinement())
@@ -164,7 +170,7 @@ describe("a guest's QEMU", function()
     assert(core.fs.chmod(folder .. "/kernel", 384)) -- as some distributions have it
     local opts = { kernel = folder .. "/kernel", initrd = folder .. "/image" }
     local one <close> = guest.boot(opts)
-    local two <close> = guest.boot(opts)
+    local two <close> = launch(opts)
     local first, second = assert(one:confinement()), assert(two:confinement())
     if not id then
       assert.equal(core.fs.identity(), first.uid)
@@ -189,12 +195,12 @@ describe("a guest's QEMU", function()
       return vm:qmp():execute("blockdev-add", { driver = "file", ["node-name"] = "mine", filename = folder .. "/mine" })
     end
     do
-      local vm <close> = guest.boot()
+      local vm <close> = launch()
       local ok, message = add(vm)
       assert.equal(not core.landlock_abi(), ok ~= nil)
       if not ok then assert.truthy(message:find("Permission denied", 1, true), message) end
     end
-    local vm <close> = guest.boot { paths = { folder .. "/mine" } }
+    local vm <close> = launch { paths = { folder .. "/mine" } }
     assert(add(vm))
     local found = assert(vm:confinement())
     assert.equal(ROOT and own_user.id() ~= nil, found.uid ~= core.fs.identity())
@@ -204,7 +210,7 @@ describe("a guest's QEMU", function()
     local folder = home()
     local path = folder .. "/disk"
     write(path, ("\0"):rep(1 << 20))
-    local vm <close> = guest.boot { machine = "q35", args = { "-drive", "if=virtio,format=raw,file=" .. path } }
+    local vm <close> = launch { machine = "q35", args = { "-drive", "if=virtio,format=raw,file=" .. path } }
     local found = assert(vm:confinement())
     assert.equal(core.fs.identity(), found.uid)
     if own_user.id() then assert.truthy(found.user_reason:find(path, 1, true), found.user_reason) end
@@ -218,7 +224,7 @@ describe("a guest's QEMU", function()
     local folder = home()
     local switch <close> = l2.switch {}
     assert(switch:listen("unix:" .. folder .. "/card,1", { name = "card" }))
-    local vm <close> = guest.boot { nics = { { connect = "unix:" .. folder .. "/card,1" } } }
+    local vm <close> = launch { nics = { { connect = "unix:" .. folder .. "/card,1" } } }
     support.eventually(function() return switch:port "card-1" end)
     assert.equal(own_user.id() ~= nil, assert(vm:confinement()).uid ~= core.fs.identity())
   end, LIMIT))
@@ -233,7 +239,7 @@ describe("a guest's QEMU", function()
   end))
 
   it("is not when that was asked for", support.run(function()
-    local vm <close> = guest.boot { name = "free", sandbox = false }
+    local vm <close> = launch { name = "free", sandbox = false }
     local found = assert(vm:confinement())
     assert.is_false(found.sandbox)
     assert.is_false(found.no_new_privileges)
