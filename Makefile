@@ -233,7 +233,8 @@ demo:
 test:
 	@tools/deps build guest test
 	@$(MAKE) -s all guest
-	@eval "$$($(MAKE) -s env)" && $(LUA) tools/specs.lua $(SPECS)
+	@eval "$$($(MAKE) -s env)" && eval "$$($(LUA) tools/unpacked-guest.lua $(KERNEL_DIR) $(IMAGE) $(BUILD)/unpacked)" && \
+	  $(LUA) tools/specs.lua $(SPECS)
 
 # Slow specs that depend on little: the installed forms, and the programs of all pages.
 test-install:

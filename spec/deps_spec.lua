@@ -1,5 +1,7 @@
 -- tools/deps on systems of all kinds: what is missing is named with the command that installs it.
 local assert = require "luassert"
+local core = require "vmctl.core"
+local platform = require "vmctl.machine.platform"
 local support = require "spec.support"
 local vmctl = require "vmctl"
 
@@ -116,6 +118,33 @@ describe("tools/fetch-kernel", function()
     local seen = assert(vmctl.host:run { "sh", "-ec", [[cd "$1/out"; ls; cat vmlinuz version; readlink modules]], "sh", folder,
       check = true }).stdout
     assert.equal(("modules\nversion\nvmlinuz\nkernel\n%s\n%s/modules/%s\n"):format(release, folder, release), seen)
+  end, LIMIT))
+end)
+
+-- A kernel of x86 that has these bytes as its payload.
+local function kernel_with(payload, size)
+  local head = ("\0"):rep(0x1f1) .. "\1" .. ("\0"):rep(16) .. "HdrS" .. ("\0"):rep(0x42) .. ("<I4I4"):pack(0, #payload + 4)
+  return head .. ("\0"):rep(1024 - #head) .. payload .. ("<I4"):pack(size) .. "behind it"
+end
+
+describe("tools/unpacked-guest.lua", function()
+  it("leaves a kernel packed that QEMU cannot start unpacked, and tries it once", support.run(function()
+    local folder = support.tmpdir()
+    local function unpacked(kernel)
+      if kernel then assert(vmctl.host:write_file(folder .. "/vmlinuz", kernel)) end
+      local result = assert(vmctl.host:run { "env", "-u", "VMCTL_GUEST", "lua5.4", "tools/unpacked-guest.lua", folder, folder .. "/vmlinuz",
+        folder .. "/out", env = { LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath }, timeout = LIMIT })
+      assert.same({ 0, "" }, { result.exit_code, result.stdout }, result.stderr)
+      assert.is_nil(core.fs.stat(folder .. "/out/vmlinuz"))
+      return result.stderr
+    end
+    assert.equal("", unpacked "short")
+    local own = platform.get()
+    if not own or own.arch ~= "x86_64" or platform.accel(own) == "kvm" then return pending "guests are not emulated here" end
+    local packed = assert(vmctl.host:run { "xz", "-c", stdin = "no kernel", check = true }).stdout
+    assert.equal("", unpacked(kernel_with(packed, 10)))
+    assert.matches("the packed kernel is taken: guest: not ready .*QEMU ended with exit code 1\n", unpacked(kernel_with(packed, 9)))
+    assert.equal("", unpacked())
   end, LIMIT))
 end)
 
