@@ -171,7 +171,9 @@ describe("a scenario's verbs", function()
 end)
 
 describe("a condition that must hold", function()
-  local vms = scenario.machines({ "one" }, { defaults = options.merge(there.defaults, { memory = "192M" }), artefacts = folder })
+  local vms = scenario.machines({ "one" }, {
+    defaults = options.merge(there.defaults, { memory = "192M" }), artefacts = folder, keep = true,
+  })
   local server
 
   before_each(function()
