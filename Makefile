@@ -359,8 +359,11 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 # What a run beside `make test` has: the files that start no guest and take no long time; another where a comment in it says so,
 # "-- Also in asan, debian13: REASON". Make prints the files of a run: make -s specs-of RUN=asan (all, i386, debian13, kvm).
 SPECS_all = $(sort $(shell find spec -name '*_spec.lua'))
+GUEST_SUPPORT = $(patsubst spec/support/%.lua,%,$(shell grep -l '"spec\.support\.guest"' spec/support/*.lua))
+NULL :=
+SPACE := $(NULL) $(NULL)
 LONG_SPECS = $(filter %_guest_spec.lua,$(SPECS_all)) \
-  $(shell grep -lE 'spec\.support\.(guest|scenario|roots|outer_guest)"|^--.*Takes about [0-9]+ seconds' $(SPECS_all))
+  $(shell grep -lE '"spec\.support\.(guest|$(subst $(SPACE),|,$(GUEST_SUPPORT)))"|^--.*Takes about [0-9]+ seconds' $(SPECS_all))
 SHORT_SPECS = $(filter-out $(LONG_SPECS),$(SPECS_all))
 also_in = $(shell grep -lE '^-- Also in ([a-z0-9]+, )*$(1)[,:]' $(SPECS_all))
 

@@ -1,4 +1,5 @@
 -- vmctl.instance: what an instance is made of, as it is written down for a process that is started elsewhere.
+-- Also in asan, debian13, i386: it starts no guest, though its support files can.
 local assert = require "luassert"
 local core = require "vmctl.core"
 local instances = require "spec.support.instances"

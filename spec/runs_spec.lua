@@ -82,7 +82,20 @@ describe("make test", function()
 end)
 
 describe("a comment about another run", function()
-  local files_of = {}
+  local files_of, guests_of = {}, { ["spec/support/guest.lua"] = true }
+
+  -- Finds out if the text requires spec/support/guest.lua, itself or by a support file that does.
+  local function starts_guests(text)
+    for name in text:gmatch 'require "(spec%.support%.[%w_.]+)"' do
+      local path = name:gsub("%.", "/") .. ".lua"
+      if guests_of[path] == nil then
+        guests_of[path] = false
+        guests_of[path] = core.fs.stat(path) ~= nil and starts_guests(read(path))
+      end
+      if guests_of[path] then return true end
+    end
+    return false
+  end
 
   -- Finds out if the Makefile has the file in that run.
   local function has(run, path)
@@ -101,6 +114,18 @@ describe("a comment about another run", function()
       for run in (runs or ""):gmatch "[^, ]+" do
         seen = seen + 1
         assert.is_true(has(run, path), ("%s in %s"):format(path, run))
+      end
+    end
+    assert.is_true(seen > 0)
+  end, LIMIT))
+
+  it("is what brings a file into a run whose support files start guests", support.run(function()
+    local seen = 0
+    for _, path in ipairs(spec_files()) do
+      local text = read(path)
+      if starts_guests(text) and not ("\n" .. text):find "\n%-%- Also in [^:\n]*i386" then
+        seen = seen + 1
+        assert.is_nil(has("i386", path), path)
       end
     end
     assert.is_true(seen > 0)
