@@ -26,7 +26,7 @@ function M.of(text)
   local kind, rest = text:match "^([%a-]+):(.+)$"
   local near = kind and options.nearest(kind, KINDS)
   if near and (near ~= kind or near == "docker") then return (near == "docker" and "docker://" or near .. ":") .. rest:gsub("^/+", "") end
-  if text:find "^%l[%w._-]*[%w._:/@-]*$" and not text:find "^%.?/" and not text:find "%.%w+$" then return "docker://" .. text end
+  if text:find "^%l[%w._:/@-]*$" and not text:find "^%.?/" and not text:find "%.%w+$" then return "docker://" .. text end
 end
 
 return M
