@@ -206,6 +206,20 @@ describe("a copy through an agent of ours", function()
     end)
   end, LIMIT))
 
+  it("says nothing of that program when the shell's way fails as well", run(function()
+    copies.with_agent(nil, function(client, folder)
+      sh('touch "$1/file" "$1/plain"', folder)
+      noted(client, function(command)
+        if command[1] == "/proc/self/exe" then command = { "sh", "-c", "echo of the first >&2; exit 127", stdin = command.stdin } end
+        return command
+      end)
+      local none, err, why = vmctl.files.push(client, folder .. "/file", folder .. "/plain/there")
+      assert.same({ nil, "EREMOTE" }, { none, why })
+      assert.truthy(err:find("plain", 1, true), err)
+      assert.falsy(err:find("of the first", 1, true), err)
+    end)
+  end, LIMIT))
+
   it("refuses what is there before anything is sent", run(function()
     for _, tools in ipairs { false, {}, "busybox" } do
       copies.with_agent(tools or nil, function(client, folder)

@@ -102,6 +102,15 @@ function methods:outcome(what, process)
   return nil, ("%s on %s: tar: %s: %s"):format(what, self.label, how, words), "EREMOTE", record
 end
 
+--- Tells by the record of the agent's own program if it could not be run, so that a shell does its work. What was said of it is dropped.
+---@param record? table as from `outcome`
+---@return boolean
+function methods:could_not_run(record)
+  if not record or record.exit_code ~= 126 and record.exit_code ~= 127 then return false end
+  self._words, self._kept = {}, 0
+  return true
+end
+
 --- Keeps the end of tar's messages, for a failure.
 function methods:keep_words(data)
   if self._kept >= KEPT then return end

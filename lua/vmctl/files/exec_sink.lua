@@ -213,7 +213,7 @@ local function begin(self, unpacker, words, aims, is_late)
   if is_late then return true end
   local ok, record
   ok, err, code, record = await_answer(self, aims)
-  if not ok and unpacker == scripts.UNPACKER and record and (record.exit_code == 126 or record.exit_code == 127) then
+  if not ok and unpacker == scripts.UNPACKER and self.guest:could_not_run(record) then
     process:close()
     self._over = nil
     return begin(self, scripts.SHELL_UNPACKER, words, aims)

@@ -120,7 +120,7 @@ local function begin(self, packer)
   if code ~= "EOF" then return nil, self._rest, code end
   local ended, why, how, record = guest:outcome("look at " .. self._path, process)
   if ended then return errors.fail("EPROTO", "look at %s on %s: not an answer", self._path, guest.label) end
-  if record and packer == scripts.PACKER and (record.exit_code == 126 or record.exit_code == 127) then
+  if packer == scripts.PACKER and guest:could_not_run(record) then
     close(self)
     return begin(self, scripts.SHELL_PACKER)
   end
