@@ -72,6 +72,19 @@ describe("vmctl-agent --unpack", function()
     end
   end, LIMIT))
 
+  it("says why it gives no answer", run(function()
+    local folder, agent = support.tmpdir(), assert(core.fs.real(AGENT))
+    local unpack = ' --unpack new . name . new stage o "" "exit 1" < /dev/null'
+    local function refused(script)
+      local result = assert(vmctl.host:run { "sh", "-c", script .. unpack, agent, folder })
+      return { result.exit_code, result.stderr }
+    end
+    assert.same({ 1, "tar: the answer: Cannot write: No space left on device\n" }, refused 'cd "$1"; exec > /dev/full; exec "$0"')
+    assert.same({ 1, "tar: .: Cannot find its full path: No such file or directory\n" },
+      refused 'mkdir "$1/gone"; cd "$1/gone"; rmdir "$1/gone"; exec "$0"')
+    assert.equal(". ", found(folder))
+  end, LIMIT))
+
   it("leaves nothing when it is told to end", run(function()
     local folder = support.tmpdir()
     local program <close> = assert(vmctl.host:start(command(folder))) -- luacheck: ignore

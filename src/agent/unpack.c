@@ -61,6 +61,11 @@ static int enter(const char *path)
     return chdir(path) < 0 ? vmctl_unpack_fail(path, "Cannot enter the folder", errno) : 0;
 }
 
+static int send_answer(void)
+{
+    return fflush(stdout) == 0 ? 0 : vmctl_unpack_fail("the answer", "Cannot write", errno);
+}
+
 /* Prints the answer, as the script does: the type of the destination; the kind of tar; if the name is a folder; where files are staged. */
 static int choose(struct vmctl_unpack *u, char **argv)
 {
@@ -69,13 +74,15 @@ static int choose(struct vmctl_unpack *u, char **argv)
     puts(folder ? "directory" : there && S_ISREG(st.st_mode) ? "file" : there ? "other" : lstat(argv[0], &st) == 0 ? "link" : "none");
     u->name = folder ? argv[2] : argv[4];
     if ((there && !folder && !S_ISREG(st.st_mode)) || !*u->name)
-        exit(fflush(stdout) == 0 ? 0 : FAILED);
-    fflush(stdout);
-    if (make_folders(folder ? argv[1] : argv[3]) < 0 || enter(folder ? argv[1] : argv[3]) < 0)
+        exit(send_answer() == 0 ? 0 : FAILED);
+    const char *in = folder ? argv[1] : argv[3];
+    if (send_answer() < 0 || make_folders(in) < 0 || enter(in) < 0)
         return -1;
     folder = stat(u->name, &st) == 0 && S_ISDIR(st.st_mode);
-    if ((folder && enter(u->name) < 0) || !getcwd(u->base, sizeof u->base))
+    if (folder && enter(u->name) < 0)
         return -1;
+    if (!getcwd(u->base, sizeof u->base))
+        return vmctl_unpack_fail(in, "Cannot find its full path", errno);
     const char *slash = strcmp(u->base, "/") == 0 ? "" : "/";
     int n = folder ? snprintf(u->top, sizeof u->top, "%s", u->base)
                    : snprintf(u->top, sizeof u->top, "%s%s%s", u->base, slash, u->name);
@@ -83,7 +90,7 @@ static int choose(struct vmctl_unpack *u, char **argv)
         return vmctl_unpack_fail(u->name, "Cannot enter the folder", ENAMETOOLONG);
     printf("vmctl\n%s\n%s", folder ? "folder" : "other", u->base);
     putchar('\0');
-    return fflush(stdout) == 0 ? 0 : -1;
+    return send_answer();
 }
 
 /* Archives */
