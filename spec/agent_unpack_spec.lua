@@ -4,7 +4,6 @@ local copies = require "spec.support.copies"
 local core = require "vmctl.core"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local writer = require "vmctl.tar.write"
 
 local sh, run, code = copies.sh, support.run, support.code
 local AGENT = os.getenv "VMCTL_AGENT" or "build/vmctl-agent"
@@ -12,20 +11,7 @@ local LIMIT = 60
 local STAGE = ".vmctl-stage"
 
 local function archive(entries)
-  local parts = {}
-  local function write(bytes)
-    parts[#parts + 1] = bytes
-    return true
-  end
-  for _, entry in ipairs(entries) do
-    for name, value in pairs { mode = 420, uid = 0, gid = 0, mtime = 1, size = #(entry.content or "") } do
-      entry[name] = entry[name] or value
-    end
-    local content = entry.content
-    assert(writer.entry(write, entry, function() return content end, "vmctl"))
-  end
-  assert(writer.finish(write))
-  return table.concat(parts)
+  return copies.archive(entries, 1, "vmctl")
 end
 
 -- To `folder`/new.

@@ -5,16 +5,9 @@ local copies = require "spec.support.copies"
 local core = require "vmctl.core"
 local support = require "spec.support"
 local vmctl = require "vmctl"
-local writer = require "vmctl.tar.write"
 
-local code, run = support.code, support.run
+local archive, sh, code, run = copies.archive, copies.sh, support.code, support.run
 local LIMIT = 30
-
-local function sh(script, ...)
-  local command = { "sh", "-ec", script, "sh", ... }
-  command.check = true
-  return assert(vmctl.host:run(command)).stdout
-end
 
 local TREE = [[
   mkdir -p "$1/a/b"; cd "$1"
@@ -82,32 +75,15 @@ end)
 
 -- An agent whose tar gives what the spec wants, as a guest may.
 describe("a guest that lies", function()
-  local function lying(archive)
+  local function lying(bytes)
     local folder = support.tmpdir()
     local file = assert(io.open(folder .. "/archive", "wb"))
-    file:write(archive)
+    file:write(bytes)
     file:close()
     sh([[mkdir "$1/bin" "$1/out" "$1/secret"; echo kept > "$1/secret/file"; touch -d @5 "$1/secret/file"
       printf '#!/bin/sh\nexec cat %s/archive\n' "$1" > "$1/bin/tar"; chmod +x "$1/bin/tar"]], folder)
     return folder, assert(vmctl.process.spawn { os.getenv "VMCTL_AGENT" or "build/vmctl-agent", "--listen", "unix:" .. folder .. "/agent",
       env = { PATH = folder .. "/bin:" .. os.getenv "PATH" }, stdin = "null", stderr = "inherit", death_signal = "KILL" })
-  end
-
-  local function archive(entries)
-    local parts = {}
-    local function write(bytes)
-      parts[#parts + 1] = bytes
-      return true
-    end
-    for _, entry in ipairs(entries) do
-      for name, value in pairs { mode = 420, uid = 0, gid = 0, mtime = 0, size = #(entry.content or "") } do
-        entry[name] = entry[name] or value
-      end
-      local content = entry.content
-      assert(writer.entry(write, entry, function() return content end))
-    end
-    assert(writer.finish(write))
-    return table.concat(parts)
   end
 
   local function pull(bytes, opts)

@@ -2,6 +2,7 @@
 local assert = require "luassert"
 local support = require "spec.support"
 local vmctl = require "vmctl"
+local writer = require "vmctl.tar.write"
 
 local M = {}
 
@@ -11,6 +12,28 @@ function M.sh(script, ...)
   local command = { "sh", "-ec", script, "sh", ... }
   command.check = true
   return assert(vmctl.host:run(command)).stdout
+end
+
+--- Makes an archive of entries, whose missing fields are those of a plain file of root's.
+---@param entries table[] as vmctl.tar.write takes them, with their `content`
+---@param mtime? integer of those without one (0)
+---@param knows? "pax"|"vmctl" as vmctl.tar.write has it
+---@return string
+function M.archive(entries, mtime, knows)
+  local parts = {}
+  local function write(bytes)
+    parts[#parts + 1] = bytes
+    return true
+  end
+  for _, entry in ipairs(entries) do
+    for name, value in pairs { mode = 420, uid = 0, gid = 0, mtime = mtime or 0, size = #(entry.content or "") } do
+      entry[name] = entry[name] or value
+    end
+    local content = entry.content
+    assert(writer.entry(write, entry, function() return content end, knows))
+  end
+  assert(writer.finish(write))
+  return table.concat(parts)
 end
 
 -- A client that is given the revision does not ask if the agent packs files itself.
