@@ -57,7 +57,7 @@ local FILES = [[
   try(fs.list, folder)
   local root = fs.root(folder)
   if root then try(root.list, root, "/") else failed = true end
-  os.execute("rm -r " .. folder)
+  os.execute("env -u LD_PRELOAD rm -r " .. folder) -- whose readdir does not fail
   os.exit(failed and 0 or 3, true)
 ]]
 

@@ -23,10 +23,10 @@ end
 
 describe("a pull from a guest that means ill", function()
   it("refuses a top entry of another type", run(function()
-    local seen = pull 'cd "$(mktemp -d)"; ln -s /tmp t; exec /bin/tar -cf - t'
+    local seen = pull 'd=$(mktemp -d); cd "$d"; ln -s /tmp t; /bin/tar -cf - t; rm -r "$d"'
     assert.same({ nil, "EPROTO" }, { seen[1], seen[3] })
     assert.truthy(seen[2]:find("a directory was to come, and a link came", 1, true))
-    seen = pull 'cd "$(mktemp -d)"; mkdir t; echo x > t/file; exec /bin/tar -cf - t/file t'
+    seen = pull 'd=$(mktemp -d); cd "$d"; mkdir t; echo x > t/file; /bin/tar -cf - t/file t; rm -r "$d"'
     assert.same({ nil, "EPROTO" }, { seen[1], seen[3] })
   end, LIMIT))
 
