@@ -2,7 +2,9 @@
 #include "lua/address.h"
 
 #include "lua/fail.h"
+#include "lua/text.h"
 
+#include <errno.h>
 #include <lauxlib.h>
 #include <string.h>
 
@@ -61,7 +63,9 @@ int vmctl_address_check(lua_State *L, int arg, struct vmctl_addr *a)
     if (strcmp(kind, "tcp") != 0)
         luaL_error(L, "an address of kind tcp, unix or vsock expected, got '%s'", kind);
     lua_getfield(L, arg, "host");
-    int err = vmctl_addr_inet(a, luaL_checkstring(L, -1), (uint16_t)number_field(L, arg, "port", UINT16_MAX));
+    const char *host = vmctl_check_text(L, -1);
+    uint16_t port = (uint16_t)number_field(L, arg, "port", UINT16_MAX);
+    int err = host ? vmctl_addr_inet(a, host, port) : -EINVAL;
     lua_pop(L, 2);
     return err;
 }
@@ -70,5 +74,6 @@ int vmctl_address_fail(lua_State *L, int arg, int err, const char *what)
 {
     lua_getfield(L, arg, "kind");
     lua_getfield(L, arg, strcmp(lua_tostring(L, -1), "unix") == 0 ? "path" : "host");
-    return vmctl_fail(L, err, "%s %s:%s", what, lua_tostring(L, -2), lua_tostring(L, -1));
+    const char *shown = vmctl_push_shown(L, -1);
+    return vmctl_fail(L, err, "%s %s:%s", what, lua_tostring(L, -3), shown);
 }

@@ -4,6 +4,7 @@
 #include "lua/check.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
+#include "lua/text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -30,7 +31,9 @@ static int fs_result(lua_State *L, int rc, const char *what, const char *path)
 /* fs.stat(path, [do not follow a link]) -> as vmctl_fs_push_stat has it */
 static int l_stat(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "stat");
     struct stat st;
     if ((lua_toboolean(L, 2) ? lstat(path, &st) : stat(path, &st)) < 0)
         return vmctl_fail(L, -errno, "stat %s", path);
@@ -40,7 +43,9 @@ static int l_stat(lua_State *L)
 
 static int l_list(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "list");
     DIR *dir = opendir(path);
     if (!dir)
         return vmctl_fail(L, -errno, "list %s", path);
@@ -60,19 +65,25 @@ static int l_list(lua_State *L)
 
 static int l_mkdir(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "mkdir");
     return fs_result(L, mkdir(path, (mode_t)(lua_isnoneornil(L, 2) ? 0755 : vmctl_check_range(L, 2, 0, 07777))), "mkdir", path);
 }
 
 static int l_chmod(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "chmod");
     return fs_result(L, chmod(path, (mode_t)vmctl_check_range(L, 2, 0, 07777)), "chmod", path);
 }
 
 static int l_chown(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "chown");
     lua_Integer uid = luaL_checkinteger(L, 2), gid = luaL_checkinteger(L, 3);
     if (!vmctl_fs_is_owner(uid) || !vmctl_fs_is_owner(gid))
         return vmctl_fail(L, -EOVERFLOW, "chown %s", path);
@@ -82,28 +93,37 @@ static int l_chown(lua_State *L)
 /* fs.rename(from, to, [exchange]): with `exchange` both must exist, and swap their names at once */
 static int l_rename(lua_State *L)
 {
-    const char *from = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
+    const char *from = vmctl_check_text(L, 1), *to = vmctl_check_text(L, 2);
+    if (!from || !to)
+        return vmctl_text_fail(L, "rename");
     unsigned flags = lua_toboolean(L, 3) ? RENAME_EXCHANGE : 0;
     return fs_result(L, (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags), "rename", from);
 }
 
 static int l_remove(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "remove");
     return fs_result(L, remove(path), "remove", path);
 }
 
 static int l_symlink(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 2);
-    return fs_result(L, symlink(luaL_checkstring(L, 1), path), "symlink", path);
+    const char *target = vmctl_check_text(L, 1), *path = vmctl_check_text(L, 2);
+    if (!target || !path)
+        return vmctl_text_fail(L, "symlink");
+    return fs_result(L, symlink(target, path), "symlink", path);
 }
 
 /* fs.temporary(prefix) -> the path of a new folder, mode 0700 */
 static int l_temporary(lua_State *L)
 {
     char path[512];
-    int n = snprintf(path, sizeof path, "%s-XXXXXX", luaL_checkstring(L, 1));
+    const char *prefix = vmctl_check_text(L, 1);
+    if (!prefix)
+        return vmctl_text_fail(L, "make a temporary folder");
+    int n = snprintf(path, sizeof path, "%s-XXXXXX", prefix);
     if (n < 0 || (size_t)n >= sizeof path)
         return vmctl_fail(L, -ENAMETOOLONG, "make a temporary folder");
     if (!mkdtemp(path))

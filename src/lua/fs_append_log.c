@@ -3,6 +3,7 @@
 #include "io/fs_private.h"
 #include "lua/classes.h"
 #include "lua/fail.h"
+#include "lua/text.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -24,7 +25,9 @@ static struct append_log *append_log_check(lua_State *L)
 /* core.append_log(path) -> log, the file's size */
 static int l_append_log(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "open the log");
     struct append_log *j = lua_newuserdatauv(L, sizeof *j, 0);
     *j = (struct append_log){ .fd = -1 };
     luaL_setmetatable(L, VMCTL_APPEND_LOG);

@@ -6,6 +6,7 @@
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/fs.h"
+#include "lua/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -126,7 +127,9 @@ int *vmctl_file_new(lua_State *L, const char *name)
 /* fs.private(path, [empty]) -> file for writing, size: io/fs_private.h says which */
 static int l_private(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "open");
     bool empty = lua_toboolean(L, 2);
     struct stat st;
     int err = vmctl_private_open(path, empty, vmctl_file_new(L, path), &st);
@@ -139,7 +142,9 @@ static int l_private(lua_State *L)
 /* fs.open(path, [write]) -> file for reading, or for reading and writing */
 static int l_open(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "open");
     int how = lua_toboolean(L, 2) ? O_RDWR : O_RDONLY;
     int *out = vmctl_file_new(L, path);
     *out = open(path, how | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not hold us up */
@@ -149,7 +154,9 @@ static int l_open(lua_State *L)
 /* fs.unnamed([folder]) -> file for reading and writing, as vmctl_unnamed_open says */
 static int l_unnamed(lua_State *L)
 {
-    const char *folder = luaL_optstring(L, 1, NULL);
+    const char *folder = vmctl_opt_text(L, 1, NULL);
+    if (!folder && !lua_isnoneornil(L, 1))
+        return vmctl_text_fail(L, "make a file without a name in");
     int err = vmctl_unnamed_open(folder, vmctl_file_new(L, "a file without a name"));
     return err ? vmctl_fail(L, err, "make a file without a name in %s", folder ? folder : "memory") : 1;
 }

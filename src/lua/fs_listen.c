@@ -5,6 +5,7 @@
 #include "lua/check.h"
 #include "lua/fail.h"
 #include "lua/fs.h"
+#include "lua/text.h"
 
 #include <lauxlib.h>
 #include <limits.h>
@@ -17,6 +18,8 @@ static int l_fs_listen(lua_State *L)
     const char *path = luaL_checklstring(L, 1, &len);
     unsigned mode = lua_isnoneornil(L, 2) ? 0 : (unsigned)vmctl_check_range(L, 2, 0, UINT_MAX);
     struct vmctl_addr a;
+    if (*path && !vmctl_is_text(L, 1)) /* an abstract name begins with a NUL, and may have more */
+        return vmctl_text_fail(L, "listen");
     int err = vmctl_addr_unix(&a, path, len);
     int *out = vmctl_file_new(L, path);
     if (!err)

@@ -3,6 +3,7 @@
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/fs.h"
+#include "lua/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +57,9 @@ static const char *place_of(int err)
 static int l_replace(lua_State *L)
 {
     size_t len;
-    const char *path = luaL_checkstring(L, 1), *bytes = luaL_checklstring(L, 2, &len), *name;
+    const char *path = vmctl_check_text(L, 1), *bytes = luaL_checklstring(L, 2, &len), *name;
+    if (!path)
+        return vmctl_text_fail(L, "write");
     lua_Integer mode = luaL_optinteger(L, 3, -1);
     int err, folder = open_folder_of(path, &name);
     if (folder < 0)
@@ -104,7 +107,9 @@ static struct vmctl_fs_attributes check_attributes(lua_State *L, int arg)
 /* fs.folders(base, path, [options]) -> true, repaired: makes the folders of `path` that are missing below `base` */
 static int l_folders(lua_State *L)
 {
-    const char *base = luaL_checkstring(L, 1), *path = luaL_checkstring(L, 2);
+    const char *base = vmctl_check_text(L, 1), *path = vmctl_check_text(L, 2);
+    if (!base || !path)
+        return vmctl_text_fail(L, "make folder");
     struct vmctl_fs_attributes how = check_attributes(L, 3);
     bool changed = false;
     int fd, err = vmctl_fs_enter(base, path, &how, &fd, &changed);
@@ -120,7 +125,9 @@ static int l_folders(lua_State *L)
 static int l_replace_in(lua_State *L)
 {
     size_t len;
-    const char *base = luaL_checkstring(L, 1), *folder = luaL_checkstring(L, 2), *name = luaL_checkstring(L, 3);
+    const char *base = vmctl_check_text(L, 1), *folder = vmctl_check_text(L, 2), *name = vmctl_check_text(L, 3);
+    if (!base || !folder || !name)
+        return vmctl_text_fail(L, "write");
     const char *bytes = luaL_checklstring(L, 4, &len);
     struct vmctl_fs_attributes how = check_attributes(L, 5);
     luaL_argcheck(L, *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0, 3, "no file's name");
@@ -140,7 +147,9 @@ static int l_replace_in(lua_State *L)
 /* fs.read(path, max) -> the bytes of a regular file; no link is followed, no FIFO waited for */
 static int l_read(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "read");
     lua_Integer max = luaL_checkinteger(L, 2);
     luaL_argcheck(L, max > 0 && max <= 1 << 30, 2, "a number of bytes expected");
     void *bytes = lua_newuserdatauv(L, (size_t)max, 0); /* first: an error would lose the fd */

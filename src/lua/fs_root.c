@@ -4,6 +4,7 @@
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/fs.h"
+#include "lua/text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,15 +19,6 @@ static struct vmctl_root *root_check(lua_State *L)
     return luaL_checkudata(L, 1, VMCTL_ROOT);
 }
 
-/* A path from Lua: a NUL would cut it short unseen. */
-static const char *root_path(lua_State *L, int arg)
-{
-    size_t len;
-    const char *path = luaL_checklstring(L, arg, &len);
-    luaL_argcheck(L, strlen(path) == len, arg, "a path without NUL bytes expected");
-    return path;
-}
-
 static int root_result(lua_State *L, int err, const char *what, const char *path)
 {
     if (err)
@@ -38,7 +30,9 @@ static int root_result(lua_State *L, int err, const char *what, const char *path
 /* fs.root(path, [strict]) -> root; strict: links below it are not followed, but fail with ELOOP */
 static int l_root(lua_State *L)
 {
-    const char *path = root_path(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "open");
     bool strict = lua_toboolean(L, 2);
     struct vmctl_root *r = lua_newuserdatauv(L, sizeof *r, 0);
     r->fd = -1;
@@ -64,7 +58,9 @@ static int open_flags(lua_State *L, int arg)
     static const char letters[] = "rw+ctxlda";
     static const int known[] = { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_EXCL, O_NOFOLLOW, O_DIRECTORY, O_APPEND };
     int flags = 0;
-    for (const char *how = luaL_optstring(L, arg, "r"); *how; how++) {
+    const char *how = vmctl_opt_text(L, arg, "r");
+    luaL_argcheck(L, how, arg, "letters of 'rw+ctxlda' expected");
+    for (; *how; how++) {
         const char *at = strchr(letters, *how);
         luaL_argcheck(L, at, arg, "letters of 'rw+ctxlda' expected");
         flags |= known[at - letters];
@@ -77,7 +73,9 @@ static int open_flags(lua_State *L, int arg)
 static int l_root_open(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "open");
     int flags = open_flags(L, 3);
     mode_t mode = (mode_t)luaL_optinteger(L, 4, 0644);
     int err = vmctl_root_openat(r, path, flags, mode, vmctl_file_new(L, path));
@@ -97,7 +95,9 @@ static int root_name(const struct vmctl_root *r, const char *path, bool last_lin
 static int l_root_stat(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "stat");
     struct stat st;
     int fd, err = root_name(r, path, lua_toboolean(L, 3), &fd);
     if (!err) {
@@ -122,7 +122,9 @@ static const char *entry_type(DIR *dir, const struct dirent *entry)
 static int l_root_list(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "list");
     int fd, err = vmctl_root_openat(r, path, O_RDONLY | O_DIRECTORY, 0, &fd);
     if (err)
         return root_result(L, err, "list", path);
@@ -160,7 +162,9 @@ static int made_folder(int at, const char *name, mode_t mode)
 static int l_root_mkdir(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "mkdir");
     char name[NAME_MAX + 1];
     int at, err = vmctl_root_parent(r, path, name, &at);
     if (!err) {
@@ -174,7 +178,9 @@ static int l_root_mkdir(lua_State *L)
 static int l_root_remove(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "remove");
     char name[NAME_MAX + 1];
     int at, err = vmctl_root_parent(r, path, name, &at);
     if (!err) {
@@ -193,7 +199,9 @@ static int l_root_remove(lua_State *L)
 static int l_root_remove_all(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "remove");
     return root_result(L, vmctl_root_remove_all(r, path), "remove", path);
 }
 
@@ -209,7 +217,9 @@ static bool same_folder(const char *a, const char *b)
 static int l_root_rename(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *from = root_path(L, 2), *to = root_path(L, 3);
+    const char *from = vmctl_check_text(L, 2), *to = vmctl_check_text(L, 3);
+    if (!from || !to)
+        return vmctl_text_fail(L, "rename");
     char name[2][NAME_MAX + 1];
     bool one = same_folder(from, to);
     int at[2] = { -1, -1 }, err = vmctl_root_parent(r, from, name[0], &at[0]);
@@ -227,7 +237,9 @@ static int l_root_rename(lua_State *L)
 static int l_root_symlink(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *target = root_path(L, 2), *path = root_path(L, 3);
+    const char *target = vmctl_check_text(L, 2), *path = vmctl_check_text(L, 3);
+    if (!target || !path)
+        return vmctl_text_fail(L, "symlink");
     char name[NAME_MAX + 1];
     int at, err = vmctl_root_parent(r, path, name, &at);
     if (!err) {
@@ -241,7 +253,9 @@ static int l_root_symlink(lua_State *L)
 static int l_root_link(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *from = root_path(L, 2), *to = root_path(L, 3);
+    const char *from = vmctl_check_text(L, 2), *to = vmctl_check_text(L, 3);
+    if (!from || !to)
+        return vmctl_text_fail(L, "link");
     char name[2][NAME_MAX + 1];
     int at[2] = { -1, -1 }, err = vmctl_root_parent(r, from, name[0], &at[0]);
     if (!err)
@@ -258,7 +272,9 @@ static int l_root_link(lua_State *L)
 static int l_root_readlink(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "readlink");
     char target[PATH_MAX];
     ssize_t n = -1;
     int fd, err = root_name(r, path, true, &fd);
@@ -284,7 +300,9 @@ static const char *fd_path(char via[32], int fd)
 static int l_root_chmod(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "chmod");
     mode_t mode = (mode_t)luaL_checkinteger(L, 3) & 07777;
     char via[32];
     int fd, err = root_name(r, path, false, &fd);
@@ -299,7 +317,9 @@ static int l_root_chmod(lua_State *L)
 static int l_root_chown(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "chown");
     lua_Integer uid = luaL_checkinteger(L, 3), gid = luaL_checkinteger(L, 4);
     if (!vmctl_fs_is_owner(uid) || !vmctl_fs_is_owner(gid))
         return root_result(L, -EOVERFLOW, "chown", path);
@@ -315,7 +335,9 @@ static int l_root_chown(lua_State *L)
 static int l_root_chtimes(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "chtimes");
     lua_Integer nanoseconds = luaL_optinteger(L, 5, 0);
     luaL_argcheck(L, nanoseconds >= 0 && nanoseconds < 1000000000, 5, "a part of a second expected");
     const struct timespec times[2] = { { .tv_sec = luaL_checkinteger(L, 3) },
@@ -335,7 +357,9 @@ static int l_root_chtimes(lua_State *L)
 static int l_root_real(lua_State *L)
 {
     const struct vmctl_root *r = root_check(L);
-    const char *path = root_path(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "resolve");
     char via[32], real[PATH_MAX];
     ssize_t n = -1;
     int fd, err = root_name(r, path, false, &fd);

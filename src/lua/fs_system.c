@@ -6,6 +6,7 @@
 #include "lua/fs.h"
 #include "lua/state.h"
 #include "lua/stream.h"
+#include "lua/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +34,9 @@ static int system_result(lua_State *L, int err, const char *what, const char *pa
 static int l_real(lua_State *L)
 {
     char real[PATH_MAX];
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "resolve");
     if (!realpath(path, real))
         return vmctl_fail(L, -errno, "resolve %s", path);
     lua_pushstring(L, real);
@@ -43,7 +46,9 @@ static int l_real(lua_State *L)
 /* fs.filesystem(path) -> "tmpfs", "ramfs" or "other" */
 static int l_filesystem(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "look at");
     struct statfs fs;
     if (statfs(path, &fs) < 0)
         return vmctl_fail(L, -errno, "look at %s", path);
@@ -68,7 +73,9 @@ static unsigned long mount_flag(const char *word, size_t len)
 static unsigned long check_mount_flags(lua_State *L, int arg)
 {
     unsigned long flags = 0;
-    for (const char *word = luaL_optstring(L, arg, ""); *word; word += *word == ',') {
+    const char *word = vmctl_opt_text(L, arg, "");
+    luaL_argcheck(L, word, arg, "unknown mount flag");
+    for (; *word; word += *word == ',') {
         size_t len = strcspn(word, ",");
         unsigned long flag = mount_flag(word, len);
         luaL_argcheck(L, flag, arg, "unknown mount flag");
@@ -114,23 +121,29 @@ static int system_unmount(const void *arg)
  * seconds, else ETIMEDOUT */
 static int l_mount(lua_State *L)
 {
-    struct mounting m = { .source = luaL_checkstring(L, 1), .target = luaL_checkstring(L, 2), .type = luaL_checkstring(L, 3),
-                          .flags = check_mount_flags(L, 4), .data = luaL_optstring(L, 5, NULL) };
+    struct mounting m = { .source = vmctl_check_text(L, 1), .target = vmctl_check_text(L, 2), .type = vmctl_check_text(L, 3),
+                          .flags = check_mount_flags(L, 4), .data = vmctl_opt_text(L, 5, NULL) };
+    if (!m.source || !m.target || !m.type || (!m.data && !lua_isnoneornil(L, 5)))
+        return vmctl_text_fail(L, "mount");
     return system_result(L, vmctl_apart(system_mount, &m, VMCTL_APART_LIMIT), "mount", m.target);
 }
 
 /* fs.unmount(target, [lazy]): lazy: hidden at once, unmounted when it is no longer used. A child does it as well */
 static int l_unmount(lua_State *L)
 {
-    struct mounting m = { .target = luaL_checkstring(L, 1),
+    struct mounting m = { .target = vmctl_check_text(L, 1),
                           .flags = UMOUNT_NOFOLLOW | (lua_toboolean(L, 2) ? (unsigned long)MNT_DETACH : 0) };
+    if (!m.target)
+        return vmctl_text_fail(L, "unmount");
     return system_result(L, vmctl_apart(system_unmount, &m, VMCTL_APART_LIMIT), "unmount", m.target);
 }
 
 /* fs.resize_terminal(path, rows, cols): changes nothing else of the terminal */
 static int l_resize_terminal(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "open");
     lua_Integer rows = luaL_checkinteger(L, 2), cols = luaL_checkinteger(L, 3);
     luaL_argcheck(L, rows > 0 && rows <= USHRT_MAX, 2, "a number of rows expected");
     luaL_argcheck(L, cols > 0 && cols <= USHRT_MAX, 3, "a number of columns expected");
@@ -155,7 +168,9 @@ static int l_watch(lua_State *L)
     const uint32_t mask = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE_SELF |
                           IN_MOVE_SELF | IN_ONLYDIR;
     struct vmctl_lua *st = vmctl_lua_get(L);
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "watch");
     struct vmctl_stream *s = vmctl_stream_new(L, st);
     int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (fd < 0 || inotify_add_watch(fd, path, mask) < 0) {

@@ -2,18 +2,10 @@
 #include "io/fs_xattr.h"
 #include "lua/fail.h"
 #include "lua/fs.h"
+#include "lua/text.h"
 
 #include <errno.h>
 #include <lauxlib.h>
-#include <string.h>
-
-static const char *xattr_text(lua_State *L, int arg)
-{
-    size_t len;
-    const char *text = luaL_checklstring(L, arg, &len);
-    luaL_argcheck(L, strlen(text) == len, arg, "a text without NUL bytes expected");
-    return text;
-}
 
 static int xattr_fail(lua_State *L, int err, const char *what, const char *path)
 {
@@ -24,7 +16,9 @@ static int xattr_fail(lua_State *L, int err, const char *what, const char *path)
 int vmctl_l_root_xattrs(lua_State *L)
 {
     const struct vmctl_root *r = luaL_checkudata(L, 1, VMCTL_ROOT);
-    const char *path = xattr_text(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "read the extended attributes of");
     struct vmctl_xattrs list = { 0 };
     int err = vmctl_root_xattrs(r, path, &list);
     if (err)
@@ -44,7 +38,9 @@ int vmctl_l_root_xattrs(lua_State *L)
 int vmctl_l_root_set_xattr(lua_State *L)
 {
     const struct vmctl_root *r = luaL_checkudata(L, 1, VMCTL_ROOT);
-    const char *path = xattr_text(L, 2), *name = xattr_text(L, 3);
+    const char *path = vmctl_check_text(L, 2), *name = vmctl_check_text(L, 3);
+    if (!path || !name)
+        return vmctl_text_fail(L, "set an extended attribute of");
     size_t len;
     const char *value = luaL_checklstring(L, 4, &len);
     int err = vmctl_root_set_xattr(r, path, name, value, len);

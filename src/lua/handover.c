@@ -6,6 +6,7 @@
 #include "lua/fail.h"
 #include "lua/fs.h"
 #include "lua/stream.h"
+#include "lua/text.h"
 
 #include <errno.h>
 
@@ -46,7 +47,9 @@ static int l_landlock(lua_State *L)
 static int l_landlock_allow(lua_State *L)
 {
     int rules = vmctl_check_fd(L, 1);
-    const char *path = luaL_checkstring(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "allow");
     int err = vmctl_landlock_allow(rules, path, lua_toboolean(L, 3));
     if (err)
         return vmctl_fail(L, err, "allow %s by Landlock", path);

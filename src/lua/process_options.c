@@ -1,10 +1,10 @@
 /* Reads the table that core.process gets into a description of a child. */
 #include "lua/process_options.h"
 #include "lua/check.h"
+#include "lua/text.h"
 
 #include <lauxlib.h>
 #include <limits.h>
-#include <string.h>
 
 static const lua_Integer SPAWN_ID = UINT32_MAX - 1; /* the highest id of a user or group: one more means "as it is" */
 
@@ -20,11 +20,10 @@ static char *const *field_strings(lua_State *L, const char *name)
     lua_Integer n = luaL_len(L, -1);
     const char **vector = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *vector, 1);
     for (lua_Integer i = 1; i <= n; i++) {
-        size_t len;
         if (lua_rawgeti(L, -2, i) != LUA_TSTRING)
             luaL_error(L, "%s: strings expected", name);
-        vector[i - 1] = lua_tolstring(L, -1, &len); /* the table keeps the string alive */
-        if (strlen(vector[i - 1]) != len)
+        vector[i - 1] = vmctl_check_text(L, -1); /* the table keeps the string alive */
+        if (!vector[i - 1])
             luaL_error(L, "%s: a string with a NUL byte", name);
         lua_pop(L, 1);
     }
@@ -55,7 +54,9 @@ bool vmctl_field_boolean(lua_State *L, const char *name)
 static const char *field_string(lua_State *L, const char *name)
 {
     lua_getfield(L, 1, name);
-    const char *v = lua_isnil(L, -1) ? NULL : luaL_checkstring(L, -1);
+    const char *v = vmctl_opt_text(L, -1, NULL);
+    if (!v && !lua_isnil(L, -1))
+        luaL_error(L, "%s: a string with a NUL byte", name);
     lua_pop(L, 1); /* the table keeps it alive */
     return v;
 }

@@ -3,6 +3,7 @@
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"
+#include "lua/text.h"
 
 #include <errno.h>
 #include <string.h>
@@ -88,7 +89,9 @@ static int resolve_over(lua_State *L, int status, lua_KContext ctx)
 static int l_resolve(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
-    const char *host = luaL_checkstring(L, 1);
+    const char *host = vmctl_check_text(L, 1);
+    if (!host)
+        return vmctl_text_fail(L, "resolve");
     lua_settop(L, 2);
     vmctl_set_deadline(st, L, 2, 10);
     lua_pushvalue(L, 1);

@@ -7,6 +7,7 @@
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/park.h"
+#include "lua/text.h"
 #include "wire/error.h"
 
 #include <errno.h>
@@ -91,7 +92,9 @@ static struct build *build_idle(lua_State *L)
  * of their files' content. */
 static int l_build_new(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "make");
     struct vmctl_layers_limits limits = { .entries = (uint64_t)vmctl_check_range(L, 2, 1, UINT32_MAX),
                                           .bytes = (uint64_t)vmctl_check_range(L, 3, 0, INT64_MAX) };
     struct lua_build *lb = lua_newuserdatauv(L, sizeof *lb, 0);
@@ -227,7 +230,8 @@ static const char *type_name(uint32_t mode)
 static int l_build_find(lua_State *L)
 {
     struct build *b = build_idle(L);
-    const struct vmctl_inode *inode = vmctl_layers_find(&b->rootfs.layers, luaL_checkstring(L, 2));
+    const char *path = vmctl_check_text(L, 2);
+    const struct vmctl_inode *inode = path ? vmctl_layers_find(&b->rootfs.layers, path) : NULL;
     if (!inode) {
         lua_pushnil(L);
         return 1;
@@ -288,7 +292,9 @@ static bool lock_is_there(int fd, const char *path)
  * it is missing; the owner of the lock may remove it. */
 static int l_lock_file(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
+    const char *path = vmctl_check_text(L, 1);
+    if (!path)
+        return vmctl_text_fail(L, "lock");
     struct file_lock *lock = lua_newuserdatauv(L, sizeof *lock, 0);
     lock->fd = -1;
     luaL_setmetatable(L, VMCTL_FILE_LOCK);

@@ -6,6 +6,7 @@
 #include "lua/fail.h"
 #include "lua/state.h"
 #include "lua/stream.h"
+#include "lua/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,7 +63,9 @@ static int l_duplex(lua_State *L)
 static int l_open_path(lua_State *L)
 {
     struct vmctl_lua *st = vmctl_lua_get(L);
-    const char *path = luaL_checkstring(L, 1), *label = luaL_optstring(L, 2, path);
+    const char *path = vmctl_check_text(L, 1), *label = luaL_optstring(L, 2, path);
+    if (!path)
+        return vmctl_text_fail(L, "open");
     struct vmctl_stream *s = vmctl_stream_new(L, st);
     int fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)

@@ -6,6 +6,7 @@
 #include "lua/classes.h"
 #include "lua/fail.h"
 #include "lua/switch.h"
+#include "lua/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -58,7 +59,11 @@ static int capture_target(const char *path, enum vmctl_capture_kind *kind, int *
 static bool check_filter(lua_State *L, int arg, struct vmctl_pcap_filter **out)
 {
     char why[WHY] = "";
-    const char *expression = luaL_optstring(L, arg, NULL);
+    const char *expression = vmctl_opt_text(L, arg, NULL);
+    if (!expression && !lua_isnoneornil(L, arg)) {
+        vmctl_text_fail(L, "filter");
+        return false;
+    }
     int err = expression ? vmctl_pcap_filter_compile(expression, out, why, sizeof why) : 0;
     if (err == -ENOSYS)
         vmctl_fail_text(L, err, "a filter needs libpcap, which is not installed");
@@ -83,7 +88,9 @@ static int l_pcap_check(lua_State *L)
 int vmctl_l_capture(lua_State *L)
 {
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);
-    const char *path = luaL_checkstring(L, 2);
+    const char *path = vmctl_check_text(L, 2);
+    if (!path)
+        return vmctl_text_fail(L, "capture to");
     struct vmctl_capture_options want = {
         .path = path, .snaplen = (uint32_t)luaL_optinteger(L, 3, 0), .max_bytes = (uint64_t)luaL_optinteger(L, 4, 0),
         .files = (unsigned)luaL_optinteger(L, 5, 1)

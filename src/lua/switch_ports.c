@@ -6,6 +6,7 @@
 #include "lua/check.h"
 #include "lua/fail.h"
 #include "lua/switch.h"
+#include "lua/text.h"
 
 #include <errno.h>
 
@@ -13,8 +14,10 @@
 static int l_switch_add(lua_State *L)
 {
     struct vmctl_switch *sw = vmctl_switch_check(L, 1);
-    const char *name = luaL_checkstring(L, 2);
+    const char *name = vmctl_check_text(L, 2);
     struct vmctl_switch_port *p = NULL;
+    if (!name)
+        return vmctl_text_fail(L, "add port");
     int err = vmctl_switch_add(sw, name, &p);
     if (err == -ENOSPC)
         return vmctl_fail_text(L, err, "add a port: a switch has at most %d", VMCTL_SWITCH_PORTS);
@@ -63,7 +66,9 @@ static int l_switch_attach_packets(lua_State *L)
 static int l_switch_attach_tap(lua_State *L)
 {
     struct vmctl_switch_port *p = idle_port_check(L);
-    const char *name = luaL_checkstring(L, 3);
+    const char *name = vmctl_check_text(L, 3);
+    if (!name)
+        return vmctl_text_fail(L, "open the TAP device");
     char chosen[VMCTL_TAP_NAME];
     int fd, err = vmctl_tap_open(name, chosen, &fd);
     if (!err)

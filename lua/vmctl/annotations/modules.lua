@@ -1022,7 +1022,7 @@ local process = {}
 function process.environment() end
 
 --- Starts a process. Does not wait.
----@param command table the program and its arguments, and options by name: cwd, env (added to ours, false for one of ours that it shall not have; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that is possible: all processes in it are killed with its group), confine (without capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds (an array of at most 29 more descriptors: its 3, 4, …)
+---@param command table the program and its arguments, and options by name: cwd, env (added to ours, false for one of ours that it shall not have; alone with clear_env), stdin, stdout, stderr ("pipe", "null", "inherit", "stdout" for stderr, or an fd), tty with rows and cols, user ("name", "uid", "uid:gid"), group (default true), session, death_signal, sweep (kill the rest of its group at its end), contain (in a cgroup of its own, where that is possible: all processes in it are killed with its group), confine (without capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds (an array of at most 29 more descriptors: its 3, 4, …). Raises for a NUL byte in an argument, a variable, cwd or file
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message
 ---@return string? code
@@ -1092,7 +1092,7 @@ function protobuf.fields(name) end
 ---@param options? string|{ symbol: string?, include: string[]?, timeout: number? } symbol (or the string alone): a shared object's list ("vmctl_messages"); include: folders for protoc's imports, one of which holds the file (its own folder alone); timeout: the seconds for which protoc may be silent (60)
 ---@return string[]|nil names of the messages
 ---@return string? message
----@return string? code ENOENT (it cannot be loaded, or there is no protoc), EINVAL (a set that is none or breaks its rules, no such list, or another message of the same name is known already: then nothing was added), ETOOBIG (a set above 8 MiB), ENOTSUP (in a static program, as the agent is), ETIMEDOUT
+---@return string? code ENOENT (it cannot be loaded, or there is no protoc), EINVAL (a path with a NUL byte, a set that is none or breaks its rules, no such list, or another message of the same name is known already: then nothing was added), ETOOBIG (a set above 8 MiB), ENOTSUP (in a static program, as the agent is), ETIMEDOUT
 function protobuf.load(path, options) end
 
 --- Adds the messages of a descriptor set in a string, as `load` does. Does not wait.

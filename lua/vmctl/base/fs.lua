@@ -1,6 +1,7 @@
 --- The calls of core.fs, made by worker threads while the task waits: a share whose server is gone, or a disk that does not
 --- answer, holds up only the caller. The functions and methods are those of
---- core.fs, with the same results, and ETIMEDOUT (30 s, or the task's own limit), EBUSY (too many calls hang) and ECANCELED.
+--- core.fs, with the same results (EINVAL for a NUL byte in a path), and ETIMEDOUT (30 s, or the task's own limit), EBUSY (too many calls
+--- hang) and ECANCELED.
 --- In a cancelled task a call is made, but its end is not waited for, so that a closing object can remove its files.
 local core = require "vmctl.core"
 

@@ -77,7 +77,7 @@ end
 -- contain (in a cgroup of its own, where that is possible: all processes in it are killed with its group), confine (without
 -- capabilities, also as root, without a way to get more, and without core dumps), landlock (with confine: the descriptor of rules
 -- that it takes on), open_files (at most), groups (with user: the numbers of its supplementary groups, instead of those it has), fds
--- (an array of at most 29 more descriptors: its 3, 4, …)
+-- (an array of at most 29 more descriptors: its 3, 4, …). Raises for a NUL byte in an argument, a variable, cwd or file
 ---@return vmctl.Child|nil child with stdin, stdout, stderr (streams), pid, wait, kill, sweep, close
 ---@return string? message, string? code
 ---@return string? step that failed: exec, chdir, user, pipe, fork, setuid …

@@ -185,8 +185,8 @@ end
 -- list ("vmctl_messages"); include: folders for protoc's imports, one of which holds the file (its own folder alone); timeout: the
 -- seconds for which protoc may be silent (60)
 ---@return string[]|nil names of the messages, string? message, string? code ENOENT (it cannot be loaded, or there is no protoc),
--- EINVAL (a set that is none or breaks its rules, no such list, or another message of the same name is known already: then nothing
--- was added), ETOOBIG (a set above 8 MiB), ENOTSUP (in a static program, as the agent is), ETIMEDOUT
+-- EINVAL (a path with a NUL byte, a set that is none or breaks its rules, no such list, or another message of the same name is known
+-- already: then nothing was added), ETOOBIG (a set above 8 MiB), ENOTSUP (in a static program, as the agent is), ETIMEDOUT
 function M.load(path, options)
   check(path, "string", "load", "path")
   local opts = options_of(options, "load")
