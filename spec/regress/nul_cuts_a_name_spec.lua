@@ -1,6 +1,7 @@
 -- A path with a NUL byte named the file whose name ends there: stat "/tmp\0x" was that of /tmp, and so were hosts, devices and filters.
 local assert = require "luassert"
 local core = require "vmctl.core"
+local named_paths = require "vmctl.machine.named_paths"
 local support = require "spec.support"
 
 local code, run = support.code, support.run
@@ -157,4 +158,16 @@ describe("core", function()
       end
     end
   end)
+end)
+
+describe("a qcow2 whose backing file's name has a NUL byte", function()
+  it("is refused: QEMU would open the file whose name ends there", run(function()
+    local folder = folder_of_files()
+    local name = folder .. "/file\0x"
+    local head = ("c4>I4I8I4"):pack("QFI\xfb", 2, 72, #name)
+    assert(core.fs.replace(folder .. "/disk.qcow2", head .. ("\0"):rep(72 - #head) .. name))
+    local none, err, why = named_paths.of { "file=" .. folder .. "/disk.qcow2" }
+    assert.same({ nil, "EACCES" }, { none, why })
+    assert.truthy(err:find("a header that is damaged", 1, true), err)
+  end))
 end)

@@ -66,7 +66,7 @@ local function backing_of(path)
   if features & EXTERNAL_DATA ~= 0 then return false, "has its data in another file" end
   if at == 0 or size == 0 then return nil end
   local name = size < LONGEST and at < 1 << 31 and file:seek("set", at) and file:read(size)
-  if not name then return false, "has a header that is damaged" end
+  if not name or name:find("\0", 1, true) then return false, "has a header that is damaged" end -- QEMU would open what is before a NUL
   name = name:match "^file:(.*)$" or name
   if name:find "^[^/]*:" then return false, "stands on what is no file of this machine" end
   return name
