@@ -27,7 +27,8 @@ end
 -- What the answer depends on.
 local function key()
   local qemu = vmctl.host:run { "qemu-system-x86_64", "--version" }
-  return ("%s\n%s"):format(mark(kernel_dir .. "/vmlinuz"), qemu and qemu.stdout or "no QEMU")
+  local linked = { core.fs.real(kernel_dir .. "/modules") or "none", core.fs.real(image) or "none" }
+  return ("%s\n%s\n%s"):format(mark(kernel_dir .. "/vmlinuz"), table.concat(linked, "\n"), qemu and qemu.stdout or "no QEMU")
 end
 
 -- The payload of a kernel of x86 and its unpacked size: the kernel's Documentation/arch/x86/boot.rst. Nil for another kernel.
