@@ -381,7 +381,7 @@ SPECS_kvm = $(call also_in,kvm)
 
 RUN ?= all
 specs-of:
-	@printf '%s\n' $(SPECS_$(RUN))
+	@printf '%s\n' $(or $(SPECS_$(RUN)),$(error RUN is all, asan, i386, debian13 or kvm))
 
 asan:
 	@tools/deps build guest test
