@@ -1,11 +1,11 @@
--- The kernel looks for a terminal's bytes, then asks if its other side is closed. A command that writes and ends in between is told as EIO
--- before its last bytes, which only a further read gives: they were lost.
+-- The kernel looks for a terminal's bytes, then asks if its other side is closed. Where a command writes and ends in between, EIO comes
+-- before its last bytes, which only a further read gets: they were lost.
 local assert = require "luassert"
 local native = require "spec.support.native"
 local script = require "spec.support.script"
 local support = require "spec.support"
 
--- Runs a script whose terminal ends early, and holds that it did so once, with bytes behind the end.
+-- Runs a script whose terminal ends early, and checks that it did so once, with bytes behind the end.
 local function check(body)
   local folder = support.tmpdir()
   local report = folder .. "/report"

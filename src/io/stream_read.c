@@ -33,8 +33,8 @@ static ssize_t stream_read_failed(struct vmctl_stream *s, ssize_t got)
     return got;
 }
 
-/* A terminal's first EIO may come before its last bytes: between the kernel's look for bytes and its question if the other side is closed,
- * that side can write and close. What was written before the end is there for the next read. */
+/* A terminal's first EIO may come before its last bytes: the kernel looks for bytes, then whether the other side is closed, and in between
+ * that side can write and close. The next read gets what it wrote. */
 static ssize_t stream_read(const struct vmctl_stream *s, const struct iovec *iov, int n)
 {
     ssize_t got = vmctl_sys_readv(s->rfd, iov, n, s->kind == VMCTL_STREAM_SOCKET);
