@@ -11,6 +11,8 @@ local vmctl = require "vmctl"
 local BOOT = 300                -- seconds until the guest is ready
 local LIMIT = 1200              -- seconds for a file
 local SILENCE = 200             -- seconds without a test's end
+local QUIET = 20                -- seconds after which the guest is asked for a sign of life
+local ANSWER = 30               -- seconds for that
 local MEMORY = "3500M"          -- the image is unpacked into it, and guests run beside each other
 local JOBS = tonumber(os.getenv "JOBS") or 2
 
@@ -66,10 +68,22 @@ local function command_for(spec)
   } }
 end
 
--- Ends a guest that says nothing for too long: its processor is emulated, and may stand still.
+-- Finds out if the guest runs a command. One that does not may have been busy: it is asked twice.
+local function is_alive(vm)
+  return vm:run { "true", timeout = ANSWER } ~= nil or vm:run { "true", timeout = ANSWER } ~= nil
+end
+
+-- Ends a guest whose processor stands still, as an emulated one may, and one whose spec says nothing for too long.
 local function watch(vm, state)
-  while vmctl.now() - state.heard < SILENCE do vmctl.sleep(1) end
-  state.silent = true
+  while not state.why do
+    vmctl.sleep(QUIET)
+    local silence = vmctl.now() - state.heard
+    if silence >= SILENCE then
+      state.why = ("the spec said nothing for %d s"):format(SILENCE)
+    elseif silence >= QUIET and state.ready and not is_alive(vm) then
+      state.why = "the guest stands still: it runs no command"
+    end
+  end
   vm:close()
 end
 
@@ -95,14 +109,14 @@ local function attempt(image, spec)
   vmctl.scope(function()
     local watcher = vmctl.spawn(watch, vm, state)
     ready, err = vm:wait_ready(BOOT)
+    state.ready = ready
     if ready then done, err = vm:run(command) end
     watcher:cancel()
   end)
   local text = table.concat(output)
   local counts = count("\n" .. text)
   if not counts.whole then
-    local why = err or ("busted's exit code %d"):format(done.exit_code)
-    if state.silent then why = ("the guest said nothing for %d s"):format(SILENCE) end
+    local why = state.why or err or ("busted's exit code %d"):format(done.exit_code)
     text = ("%s\nno end: %s\nits console:\n%s\n"):format(text, why, vm:console():sub(-2000))
   end
   return counts, text
@@ -126,6 +140,7 @@ end
 
 local folder = assert(core.fs.temporary((os.getenv "TMPDIR" or "/tmp") .. "/vmctl-kvm"))
 local image = build(folder .. "/outer.img")
+table.sort(arg, function(a, b) return core.fs.stat(a).size > core.fs.stat(b).size end) -- as a rule, the longest first
 local results = vmctl.map(arg, function(spec) return run(image, spec) end, { concurrency = JOBS })
 os.remove(image)
 os.remove(folder)
