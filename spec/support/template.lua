@@ -1,6 +1,7 @@
 --- A guest of the specs that has booted once, from which others start: where guests are emulated, a copy takes a tenth of a boot's
---- processor time. The template's memory and its devices' state are files in a folder of build/specs, whose name tells of all that they
---- depend on; the first spec file that needs them makes them. lua/vmctl/scenario/snapshot.lua says how a copy uses them.
+--- processor time. There is a template for each number of network cards. Its memory and its devices' state are files in a folder of
+--- build/specs, whose name tells of all that they depend on; the first spec file that needs them makes them.
+--- lua/vmctl/scenario/snapshot.lua says how a copy uses them.
 local core = require "vmctl.core"
 local guest = require "spec.support.guest"
 local platform = require "vmctl.machine.platform"
@@ -13,14 +14,27 @@ local M = {}
 local BOOT, PAUSE = 60, 0.05 -- seconds
 local FOLDER = guest.root .. (os.getenv "VMCTL_BUILD" or "build") .. "/specs"
 
--- Options that leave the machine what it is.
-local HARMLESS = { name = true, console_log = true, console_size = true, exec_timeout = true }
+-- Options that leave the machine what it is, but for the number of its cards.
+local HARMLESS = { name = true, console_log = true, console_size = true, exec_timeout = true, nics = true }
+local OF_BACKEND = { listen = true, connect = true, netdev = true, backend = true, mac = true, reconnect = true }
 
 local function is_plain(options)
   for name, value in pairs(options) do
     if not HARMLESS[name] and not (name == "channel" and value == "mux") then return false end
   end
+  for _, nic in ipairs(options.nics or {}) do
+    for name in pairs(nic) do
+      if not OF_BACKEND[name] then return false end
+    end
+  end
   return true
+end
+
+-- The template's cards, of which nobody hears.
+local function silent_nics(count)
+  local nics = {}
+  for i = 1, count do nics[i] = { netdev = "hubport,hubid=" .. i, mac = ("52:54:00:00:00:%02x"):format(i) } end
+  return nics
 end
 
 local function is_emulated()
@@ -33,15 +47,15 @@ local function mark(path)
   return found and ("%d %d %d"):format(found.inode, found.size, found.changed) or "none"
 end
 
--- The files' folder, for this kernel and image, this QEMU and its arguments, and this machine's processors.
-local function place()
+-- The files' folder, for a number of cards, this kernel and image, this QEMU and its arguments, and this machine's processors.
+local function place(cards)
   local cpu = io.open "/proc/cpuinfo"
   local model = cpu and cpu:read "a":match "\nmodel name[^\n]*" or ""
   if cpu then cpu:close() end
-  local spec = assert(qemu.describe { kernel = guest.kernel, initrd = guest.image })
+  local spec = assert(qemu.describe { kernel = guest.kernel, initrd = guest.image, nics = silent_nics(cards) })
   local version = assert(vmctl.host:run { spec.qemu, "--version" }).stdout
   local words = qemu.command(spec, { mark(guest.kernel), mark(guest.image), model, version })
-  return ("%s/template-%s"):format(FOLDER, core.sha256(table.concat(words, "\n")):hex():sub(1, 16))
+  return ("%s/template-%d-%s"):format(FOLDER, cards, core.sha256(table.concat(words, "\n")):hex():sub(1, 16))
 end
 
 local function open(folder)
@@ -64,19 +78,19 @@ local function launch(options, files, is_copy)
 end
 
 -- Boots the template, whose files are in the folder and empty.
-local function boot(folder)
+local function boot(folder, cards)
   local files = assert(open(folder))
   local guard <close> = setmetatable({}, { __close = function() close(files) end }) -- luacheck: ignore
-  local vm <close> = assert(launch({ name = "template" }, files, false))
+  local vm <close> = assert(launch({ name = "template", nics = silent_nics(cards) }, files, false))
   assert(vm:wait_ready(BOOT))
   assert(snapshot.take(vm, files))
 end
 
 -- Makes the folder, and removes those of other kernels, images and so on.
-local function make(folder)
-  assert(vmctl.host:run { "sh", "-ec", 'rm -rf "$1"/template-*; mkdir "$2"; cd "$2"; : >ram; : >state; chmod 666 ram state', "sh",
-    FOLDER, folder .. ".new", check = true }) -- QEMU is a user of its own
-  boot(folder .. ".new")
+local function make(folder, cards)
+  assert(vmctl.host:run { "sh", "-ec", 'rm -rf "$1"-*; mkdir "$2"; cd "$2"; : >ram; : >state; chmod 666 ram state', "sh",
+    ("%s/template-%d"):format(FOLDER, cards), folder .. ".new", check = true }) -- QEMU is a user of its own
+  boot(folder .. ".new", cards)
   assert(core.fs.rename(folder .. ".new", folder))
 end
 
@@ -94,23 +108,31 @@ local function alone(fn)
   return fn()
 end
 
-local function find()
-  local folder = place()
+local function find(cards)
+  local folder = place(cards)
   local files = open(folder)
   if files then return files, folder end
   alone(function()
-    if not core.fs.stat(folder) then make(folder) end
+    if not core.fs.stat(folder) then make(folder, cards) end
   end)
   return assert(open(folder)), folder
 end
 
+-- A copy's cards come with the template's addresses.
+local function readdress(vm)
+  for i, mac in ipairs(vm.macs) do
+    assert(vm:run { "ip", "link", "set", "eth" .. i - 1, "address", mac, check = true })
+  end
+  return vm
+end
+
 -- A copy; nil where the template does not serve, which is then made anew by the next one.
 local function copy(options)
-  local files, folder = find()
+  local files, folder = find(#(options.nics or {}))
   local guard <close> = setmetatable({}, { __close = function() close(files) end }) -- luacheck: ignore
   local vm = assert(launch(options, files, true))
   local ok, err = snapshot.resume(vm, files, BOOT)
-  if ok then return vm end
+  if ok then return readdress(vm) end
   vm:close()
   io.stderr:write(("no copy of %s: %s\n"):format(folder, err))
   core.fs.rename(folder, folder .. ".bad")
