@@ -6,6 +6,7 @@ local core = require "vmctl.core"
 local guest = require "spec.support.guest"
 local sf = require "spec.support.socketforward"
 local support = require "spec.support"
+local template = require "spec.support.template"
 local vmctl = require "vmctl"
 
 local MIB = 1 << 20
@@ -79,7 +80,7 @@ guest.on_each_channel(describe, "socket forwarding out of a real guest", functio
   local vm
 
   lazy_setup(function()
-    vm = guest.boot { name = "forward", channel = channel, memory = "384M" }
+    vm = template.start { name = "forward", channel = channel }
     assert(vm:write_file("/tmp/client.lua", CLIENT))
 
   end)
