@@ -22,7 +22,7 @@ local function failure_of(fn, ...)
 end
 
 describe("two machines on a network", function()
-  local vms = scenario.machines({ "one", "two" }, {
+  local vms = scenario.machines({ one = { display = true }, two = {} }, {
     defaults = options.merge(defaults, { networks = { "lan" } }), shared = true, artefacts = folder, timeout = 20, keep = true,
   })
 
@@ -156,6 +156,15 @@ if [ -e "/tmp/$unit" ]; then cat "/tmp/$unit"; else printf 'ActiveState=inactive
     assert_has(failure_of(vms.two.link_down, vms.two, "wan"), "it is not in a network 'wan'")
   end)
 
+  it("are photographed, and typed to, where they have a screen", function()
+    local path = vms.one:screenshot "first"
+    assert_has(path, "/first.png")
+    assert.equal("\137PNG\r\n\26\n", there.read(path):sub(1, 8))
+    vms.one:send_key "ret"
+    vms.one:send_chars "hello"
+    vms.one:send_console "hello\n"
+  end)
+
   it("crash, and say so until they are started again; a cut outlives that", function()
     vms.two:succeed "touch /tmp/mark"
     vms.two:block()
@@ -231,19 +240,6 @@ describe("a machine that begins with a snapshot", function()
   it("boots from its kernel when it reboots", function()
     vms.one:reboot()
     vms.one:fail "test -e /tmp/prepared"
-  end)
-end)
-
-describe("a machine with a screen", function()
-  local vms = scenario.machines({ one = { display = true } }, { defaults = defaults, artefacts = folder, keep = true })
-
-  it("is photographed, and typed to", function()
-    local path = vms.one:screenshot "first"
-    assert_has(path, "/first.png")
-    assert.equal("\137PNG\r\n\26\n", there.read(path):sub(1, 8))
-    vms.one:send_key "ret"
-    vms.one:send_chars "hello"
-    vms.one:send_console "hello\n"
   end)
 end)
 
