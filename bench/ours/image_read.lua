@@ -6,16 +6,27 @@ local images = require "images"
 local support = require "support"
 local vmctl = require "vmctl"
 
+local PIECE = 64 * 1024
+
 local cache = images.real "build/bench/image-cache"
 local tree = images.tree "build/bench/image-tree"
 local options = { kernel = "build/kernel/vmlinuz", agent = "build/vmctl-agent", modules_dir = "build/kernel/modules", memory = "512M",
   init = "agent", cache_dir = cache }
-options.root = arg[1] == "image" and "dir:" .. tree or "disk:" .. images.ext4(tree, "build/bench/image-tree.ext4")
+if arg[1] == "image" then
+  options.root = "dir:" .. tree
+else
+  -- read-only and as it is: neither side writes times of access, and QEMU puts no qcow2 between the guest and the file
+  options.root = { "disk:" .. images.ext4(tree, "build/bench/image-tree-4k.ext4"), read_only = true }
+  options.writes = "through"
+end
 
 local vm <close> = assert(vmctl.machine.launch(options))
 assert(vm:wait_ready(120))
 local begin = vmctl.now()
-local result = assert(vm:run { "/bin/busybox", "sh", "-c", "busybox find /files -type f -exec busybox cat {} + | busybox wc -c",
-  check = true })
+-- dd copies each byte once and looks at none: a program that does would take most of the time
+local result = assert(vm:run { "/bin/busybox", "sh", "-c",
+  ("busybox find /files -type f -exec busybox cat {} + | busybox dd bs=%d iflag=fullblock of=/dev/null 2>&1"):format(PIECE), check = true })
 support.result("seconds", vmctl.now() - begin)
-assert(tonumber(result.stdout) == images.bytes(tree), result.stdout)
+local bytes = images.bytes(tree)
+local expected = ("%d+%d records in"):format(bytes // PIECE, bytes % PIECE > 0 and 1 or 0)
+assert(result.stdout:find(expected, 1, true), result.stdout)
