@@ -51,6 +51,7 @@ describe("a guest with a root", function()
   it("is in an image, whose root it sees as it is; what it writes is gone with it", run(function()
     local vm <close> = boot { root = "erofs:" .. image }
     assert.equal("ID=little\n711 0:0\ninit\n", say(vm, "cat /etc/os-release; stat -c '%a %u:%g' /; cat /proc/1/comm"))
+    assert.equal("256\n", say(vm, "cat /sys/block/vd*/queue/read_ahead_kb"))
     say(vm, "echo new > /etc/os-release; echo more > /more")
     assert(vm:shutdown())
     local again <close> = boot { root = "erofs:" .. image }

@@ -20,6 +20,7 @@ enum { COMMAND_LINE = 8192 };
 #define LOWER "/lower"
 #define UPPER "/upper"
 #define MODULES "/lib/modules/vmctl"
+#define READ_AHEAD "256" /* KiB; the kernel's own is 128 */
 
 void vmctl_stage1_fail(bool with_errno, const char *format, ...)
 {
@@ -87,11 +88,25 @@ static void folder(const char *path)
         vmctl_stage1_fail(true, "make the folder %s", path);
 }
 
+/* Files of an image are in one piece each: reading further ahead needs fewer requests. A failure costs speed only. */
+static void read_ahead(const char *disk)
+{
+    char path[STAGE1_NAME * 2];
+    snprintf(path, sizeof path, "/sys/block/%s/queue/read_ahead_kb", disk);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t n = write(fd, READ_AHEAD, sizeof READ_AHEAD - 1);
+    (void)n;
+    close(fd);
+}
+
 static void mount_lower(void)
 {
     char disk[STAGE1_NAME], device[STAGE1_NAME + 8];
     vmctl_stage1_disk("vmctl-root", disk);
     snprintf(device, sizeof device, "/dev/%s", disk);
+    read_ahead(disk);
     vmctl_stage1_load("erofs");
     folder(LOWER);
     if (mount(device, LOWER, "erofs", MS_RDONLY, "") < 0)
