@@ -77,10 +77,11 @@ end
 local function watch(vm, state)
   while not state.why do
     vmctl.sleep(QUIET)
-    local silence = vmctl.now() - state.heard
+    local heard = state.heard
+    local silence = vmctl.now() - heard
     if silence >= SILENCE then
       state.why = ("the spec said nothing for %d s"):format(SILENCE)
-    elseif silence >= QUIET and state.ready and not is_alive(vm) then
+    elseif silence >= QUIET and state.ready and not is_alive(vm) and state.heard == heard then
       state.why = "the guest stands still: it runs no command"
     end
   end
