@@ -217,10 +217,10 @@ static void push_listed(lua_State *L, vmctl_pb_list list)
 /* pb.load(path [, symbol]) -> list of names | nil, message, code. What was registered points into the object: it stays. */
 static int l_load(lua_State *L)
 {
-    size_t len;
-    const char *path = luaL_checklstring(L, 1, &len), *symbol = luaL_optstring(L, 2, "vmctl_messages");
-    if (strlen(path) != len) {
-        lua_pushfstring(L, "load %s: its name has a NUL byte", path);
+    size_t len, symbol_len;
+    const char *path = luaL_checklstring(L, 1, &len), *symbol = luaL_optlstring(L, 2, "vmctl_messages", &symbol_len);
+    if (strlen(path) != len || strlen(symbol) != symbol_len) {
+        lua_pushfstring(L, "load %s: the name of it or of its list has a NUL byte", path);
         return fail(L, "EINVAL");
     }
     void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
