@@ -6,6 +6,7 @@ local elf = require "vmctl.machine.image.elf"
 local home = require "vmctl.machine.share_home"
 local modules = require "vmctl.machine.image.modules"
 local share = require "vmctl.machine.share"
+local stage1 = require "vmctl.machine.stage1"
 local step = require "vmctl.machine.image.step"
 local support = require "spec.support"
 
@@ -144,6 +145,24 @@ describe("modules.ordered", function()
     assert.equal("ENOENT", why)
     assert.is_truthy(message:find("(needed by a)", 1, true))
     assert.equal("ENOTDIR", code(modules.ordered("/etc/passwd", {}, {})))
+  end))
+end)
+
+describe("stage1.make", function()
+  it("names the device of a module that is for one alone, unless the guest is said to have it", run(function()
+    local dir = support.tmpdir()
+    for _, name in ipairs { "virtio_blk", "virtio_console", "virtio_net", "virtio_pci" } do
+      write(("%s/%s.ko"):format(dir, name), elf_file("depends=\0", ""))
+    end
+    write(dir .. "/agent", "an agent")
+    local function lists(more)
+      local path = assert(stage1.make { agent = dir .. "/agent", modules_dir = dir, set = "image", more = more, cache = dir .. "/cache" })
+      local lines = {}
+      for line in read(path):gmatch "/lib/modules/vmctl/(virtio_[^\n\0]*)\n" do lines[#lines + 1] = line end
+      return lines
+    end
+    assert.same({ "virtio_pci.ko\t0", "virtio_console.ko", "virtio_net.ko\t1", "virtio_blk.ko" }, lists())
+    assert.same({ "virtio_pci.ko\t0", "virtio_console.ko", "virtio_net.ko", "virtio_blk.ko" }, lists { "virtio_net" })
   end))
 end)
 

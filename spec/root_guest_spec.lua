@@ -52,6 +52,11 @@ describe("a guest with a root", function()
     local vm <close> = boot { root = "erofs:" .. image }
     assert.equal("ID=little\n711 0:0\ninit\n", say(vm, "cat /etc/os-release; stat -c '%a %u:%g' /; cat /proc/1/comm"))
     assert.equal("256\n", say(vm, "cat /sys/block/vd*/queue/read_ahead_kb"))
+    local loaded = say(vm, "ls /sys/bus/pci/devices; cat /proc/modules")
+    if not loaded:find "^0000:" then -- a device that the machine has not, and will not have
+      assert.is_nil(loaded:find("virtio_net", 1, true), loaded)
+      assert.is_nil(loaded:find("virtio_pci", 1, true), loaded)
+    end
     say(vm, "echo new > /etc/os-release; echo more > /more")
     assert(vm:shutdown())
     local again <close> = boot { root = "erofs:" .. image }

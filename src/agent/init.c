@@ -1,10 +1,12 @@
 /* The guest agent as PID 1: mounts, modules, the loopback interface, reaping, the end of the machine. */
 #include "agent/init.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +43,35 @@ static void load_module(const char *path)
         close(fd);
 }
 
+static bool is_virtio_device(const char *name, int number)
+{
+    char path[300];
+    int its = -1;
+    snprintf(path, sizeof path, "/sys/bus/virtio/devices/%s/device", name);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    bool right = fscanf(file, "%i", &its) == 1 && its == number;
+    fclose(file);
+    return right;
+}
+
+/* True if the machine has a PCI bus, where any device may be plugged in later, or a virtio device of that number. */
+static bool may_have(int number)
+{
+    DIR *pci = opendir("/sys/bus/pci/devices"), *virtio = opendir("/sys/bus/virtio/devices");
+    bool found = false;
+    for (const struct dirent *e; !found && pci && (e = readdir(pci));)
+        found = e->d_name[0] != '.';
+    for (const struct dirent *e; !found && virtio && (e = readdir(virtio));)
+        found = is_virtio_device(e->d_name, number);
+    if (pci)
+        closedir(pci);
+    if (virtio)
+        closedir(virtio);
+    return found;
+}
+
 void vmctl_init_load(const char *path)
 {
     FILE *list = fopen(path, "re");
@@ -49,7 +80,10 @@ void vmctl_init_load(const char *path)
     char line[256];
     while (fgets(line, sizeof line, list)) {
         line[strcspn(line, "\n")] = '\0';
-        if (line[0] && line[0] != '#')
+        char *number = strchr(line, '\t');
+        if (number)
+            *number++ = '\0';
+        if (line[0] && line[0] != '#' && (!number || may_have(atoi(number))))
             load_module(line);
     }
     fclose(list);

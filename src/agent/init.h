@@ -6,7 +6,8 @@
  * here and below. */
 void vmctl_init_begin(void);
 
-/* Loads the modules whose paths a file lists, one a line; a missing file lists none. */
+/* Loads the modules whose paths a file lists, one a line; a missing file lists none. One with a tab and a number behind its path is for
+ * a virtio device of that number (0: for none): it is left out where the machine has no such device and no PCI bus, thus never will. */
 void vmctl_init_load(const char *list);
 
 /* Mounts the other file systems of the agent's guest, and makes the environment of its commands. */

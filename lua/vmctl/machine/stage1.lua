@@ -8,7 +8,7 @@ local user_folders = require "vmctl.base.user_folders"
 
 local M = {}
 
-local FORMAT = "4"      -- of the archive: another one has other names in the cache
+local FORMAT = "5"      -- of the archive: another one has other names in the cache
 local ALWAYS = { "virtio_blk" }
 local PRIVATE = 448     -- mode 0700
 local LACKS = ".lacks"  -- behind the archive's name: a list of modules
@@ -17,6 +17,10 @@ local SETS = {
   image = { "erofs", "overlay", "ext4" },
   disk = { "ext4", "xfs", "btrfs", "erofs", "squashfs", "f2fs", "vfat" },
 }
+-- Modules that only a virtio device of this number needs (include/uapi/linux/virtio_ids.h; 0: none, but PCI). The agent leaves them out
+-- where the machine has neither that device nor a PCI bus (src/agent/init.h).
+local DEVICES = { virtio_pci = 0, virtio_pci_modern_dev = 0, virtio_pci_legacy_dev = 0, virtio_net = 1, net_failover = 1, failover = 1,
+  virtio_rng = 4, ["9pnet_virtio"] = 9, vmw_vsock_virtio_transport = 19, virtiofs = 26 }
 -- Modules that file systems request by an alias, which only a modprobe with softdeps would resolve.
 local CHECKSUM = { "crc32c_generic" }
 local BEFORE = { erofs = CHECKSUM, ext4 = CHECKSUM, xfs = CHECKSUM, f2fs = CHECKSUM,
@@ -57,13 +61,15 @@ local function modules_of(dir, names)
   return nil, err, code
 end
 
-local function add_list(tree, name, modules, known)
+-- `always` has the numbers of the devices whose modules are loaded in any case.
+local function add_list(tree, name, modules, known, always)
   local lines = {}
   for _, module in ipairs(modules) do
     local path = ("/lib/modules/vmctl/%s.ko"):format(module.name)
     if not known[module.name] then
       tree[path] = { content = module.bytes }
-      lines[#lines + 1] = path .. "\n"
+      local device = always and DEVICES[module.name]
+      lines[#lines + 1] = device and not always[device] and ("%s\t%d\n"):format(path, device) or path .. "\n"
     end
   end
   tree["/etc/vmctl/" .. name] = { content = table.concat(lines) }
@@ -102,8 +108,9 @@ local function plant(dir, names, agent)
     base, lacking, code = image.modules(dir) -- virtio_blk is built in, or there is none
   end
   if not base then return nil, lacking, code end
-  local known = {}
-  add_list(tree, "modules", base, known)
+  local known, always = {}, {}
+  for _, name in ipairs(names) do always[DEVICES[name] or ""] = true end
+  add_list(tree, "modules", base, known, always)
   for _, module in ipairs(base) do known[module.name] = true end
   for _, name in ipairs(names) do
     local ok, err, why = add_name(tree, dir, name, known, lacks)
