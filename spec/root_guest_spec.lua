@@ -59,9 +59,10 @@ describe("a guest with a root", function()
     end
     say(vm, "echo new > /etc/os-release; echo more > /more")
     assert(vm:shutdown())
-    local again <close> = boot { root = "erofs:" .. image }
-    assert.equal("ID=little\n", say(again, "cat /etc/os-release"))
+    local again <close> = boot { root = { "erofs:" .. image, read_only = true } } -- nothing is laid over it
+    assert.equal("ID=little\n/dev/vda / erofs\n", say(again, "cat /etc/os-release; grep ' / ' /proc/mounts | busybox cut -d ' ' -f 1-3"))
     assert.is_nil(again:read_file "/more")
+    assert.truthy(select(2, again:write_file("/more", "x")):find("Read-only file system", 1, true))
   end, 2 * BOOT))
 
   it("is a folder, an archive or an image of one", run(function()

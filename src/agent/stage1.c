@@ -127,21 +127,27 @@ static void mount_upper(bool on_disk)
     folder(UPPER "/work");
 }
 
-/* An image of a single program has none of the folders that file systems are mounted on, and no place for temporary files. */
-static void make_missing(void)
+/* An image of a single program has none of the folders that file systems are mounted on, and no place for temporary files. Returns how
+ * many are missing, which are made if told so. */
+static int missing(bool make)
 {
     static const char *const names[] = { "dev", "proc", "sys", "run", "tmp" };
+    int count = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char lower[STAGE1_NAME], upper[STAGE1_NAME];
         struct stat st;
         snprintf(lower, sizeof lower, LOWER "/%s", names[i]);
-        snprintf(upper, sizeof upper, UPPER "/root/%s", names[i]);
         if (lstat(lower, &st) == 0)
             continue;
+        count++;
+        if (!make)
+            continue;
+        snprintf(upper, sizeof upper, UPPER "/root/%s", names[i]);
         folder(upper);
         if (strcmp(names[i], "tmp") == 0 && chmod(upper, 01777) < 0)
             vmctl_stage1_fail(true, "make the folder /%s", names[i]);
     }
+    return count;
 }
 
 /* The merged root shows the upper folder's owner, mode and times: a new upper folder gets those of the image's root. */
@@ -155,7 +161,7 @@ static void make_upper_root(void)
     }
     if (stat(LOWER, &st) < 0 || chown(UPPER "/root", st.st_uid, st.st_gid) < 0 || chmod(UPPER "/root", st.st_mode & 07777) < 0)
         vmctl_stage1_fail(true, "give the upper layer's root its owner and mode");
-    make_missing();
+    (void)missing(true);
     const struct timespec times[2] = { st.st_atim, st.st_mtim };
     if (utimensat(AT_FDCWD, UPPER "/root", times, 0) < 0)
         vmctl_stage1_fail(true, "give the upper layer's root its times");
@@ -164,6 +170,11 @@ static void make_upper_root(void)
 static void mount_image(const struct vmctl_stage1 *s)
 {
     mount_lower();
+    if (s->read_only && !s->upper_disk && missing(false) == 0) { /* nothing is laid over it, which takes time for each file */
+        if (mount(LOWER, ROOT, NULL, MS_MOVE, NULL) < 0)
+            vmctl_stage1_fail(true, "move the image");
+        return;
+    }
     mount_upper(s->upper_disk);
     make_upper_root();
     vmctl_stage1_load("overlay");
