@@ -1,5 +1,6 @@
 -- vmctl: a guest reads all files of its root for the first time: of an image, or of a disk with an ext4 of the same files.
--- Usage: image_read.lua image|ext4
+-- Usage: image_read.lua image|ext4 read-only|discard
+-- read-only: neither side has anything between the guest and its file; discard: both can be written, and forget what was (the default).
 
 package.path = (arg[0]:match "^.*/" or "") .. "../?.lua;" .. package.path
 local images = require "images"
@@ -12,12 +13,12 @@ local cache = images.real "build/bench/image-cache"
 local tree = images.tree "build/bench/image-tree"
 local options = { kernel = "build/kernel/vmlinuz", agent = "build/vmctl-agent", modules_dir = "build/kernel/modules", memory = "512M",
   init = "agent", cache_dir = cache }
+local read_only = arg[2] == "read-only"
 if arg[1] == "image" then
-  options.root = "dir:" .. tree
+  options.root = { "dir:" .. tree, read_only = read_only }
 else
-  -- read-only and as it is: neither side writes times of access, and QEMU puts no qcow2 between the guest and the file
-  options.root = { "disk:" .. images.ext4(tree, "build/bench/image-tree-4k.ext4"), read_only = true }
-  options.writes = "through"
+  options.root = { "disk:" .. images.ext4(tree, "build/bench/image-tree-4k.ext4"), read_only = read_only }
+  if read_only then options.writes = "through" end -- else QEMU puts a qcow2 before it
 end
 
 local vm <close> = assert(vmctl.machine.launch(options))
