@@ -1,6 +1,6 @@
 /* Stage 1: the agent as the first program of an initramfs finds the guest's own root file system and moves into it. */
 /* The kernel's command line has the options (a word's value has %XX for bytes that it cannot hold):
- *   vmctl.root=image         the disk with the serial vmctl-root is an EROFS, under an overlay
+ *   vmctl.root=image         the disk with the serial vmctl-root is an EROFS; an overlay is on it if it is to be written or lacks folders
  *   vmctl.root=disk[:WHICH]  that disk has the root: WHICH is a partition's number, a label or a UUID (else it is looked for)
  *   vmctl.upper=disk         the overlay's upper layer is the ext4 on the disk vmctl-upper (else a tmpfs)
  *   vmctl.ro                 the root is mounted read-only
